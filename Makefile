@@ -1,0 +1,64 @@
+# Everything happens in .venv, which the targets make for themselves. Only make and Python 3.11+ are needed.
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$python && break; done)
+COMPILE := uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
+export DATA
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lab teacher compare bench format constraints clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | \
+		while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
+
+demo: $(READY)  ## run the quickstart on embedded images, or on your own with DATA=folder; results in outputs/
+	@echo "==> the quickstart notebook: at most 3 minutes on 2 CPU cores"
+	@$(PY) -m dmws_lite.cli demo $${DATA:+"$$DATA"}
+
+test: check  ## run every check: ruff, mypy, unit tests, doctests, notebooks
+	@echo "==> unit tests, doctests and notebooks: at most 15 minutes on 2 CPU cores"
+	@$(PY) -m pytest -q
+
+check: $(READY)  ## run the linter, the format check and the type checker
+	@echo "==> ruff and mypy: about a minute the first time, then seconds"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	@$(PY) -m jupyterlab notebooks
+
+teacher: $(READY)  ## pretrain the embedded teacher again into outputs/teacher (an hour or two on CPU, minutes on a GPU)
+	@$(PY) -m dmws_lite.training.pretrain $(ARGS)
+
+compare: $(READY)  ## compare methods on DATA=folder or a phantom family; more options in ARGS="--seeds 5"
+	@$(PY) -m dmws_lite.studies.compare "$${DATA:-brain_mri}" $(ARGS)
+
+bench: $(READY)  ## measure speed and print the table
+	@$(PY) benchmarks/speed.py $(ARGS)
+
+format: $(READY)  ## format the code and fix what the linter can fix
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+constraints: $(READY)  ## resolve the tested versions again from pyproject.toml
+	@{ echo "# Tested versions, made by: make constraints"; $(VENV)/bin/$(COMPILE); } > constraints.part
+	@mv constraints.part constraints.txt
+
+clean:  ## remove the environment, build files and caches; outputs/ stays
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	find dmws_lite tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "dmws-lite needs Python 3.11 or newer, and found none: install it, or pass PYTHON=/path/to/python3" >&2; exit 1; }
+	@"$(PYTHON)" -c "$(NEW_ENOUGH)" || { echo "dmws-lite needs Python 3.11 or newer: PYTHON=$(PYTHON) is older or does not start" >&2; exit 1; }
+	@echo "==> setting up $(VENV) with $$($(PYTHON) --version): a few minutes the first time, mostly downloading torch"
+	@test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	@$(PY) -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	@VIRTUAL_ENV="$(CURDIR)/$(VENV)" $(VENV)/bin/uv pip install -c constraints.txt -e ".[dev]"
+	@touch $@

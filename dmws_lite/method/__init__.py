@@ -1,0 +1,1 @@
+"""The method: layer selection, component mapping, element selection, and self-knowledge distillation."""

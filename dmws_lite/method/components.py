@@ -1,0 +1,216 @@
+"""Component mapping: which teacher tensor feeds which student tensor, and what each of its axes means.
+
+The second of the three steps (Tsutsumi et al. 2026, arXiv 2508.20461). A family is a table of name patterns with named
+axes; to add a family, add a table. The tables, and the names of the axes, are our choice.
+
+An axis is written `name` (shared by the whole network), `name/{block}` (private to one block) or `a*b` (two axes fused
+into one, as q, k and v are in timm's attention). Sizes of FIXED axes must be equal in teacher and student.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+
+FIXED = ("batch", "qkv", "in_chans", "group", "kernel_h", "kernel_w", "classes", "token")
+WB = r"(?P<end>weight|bias)"
+BN = r"(?P<end>weight|bias|running_mean|running_var)"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Tensors whose name matches `pattern` have these `axes`; `alias` joins tensors that go by several names."""
+
+    pattern: str
+    axes: str
+    alias: str = ""
+
+
+FAMILIES: dict[str, tuple[Rule, ...]] = {
+    "vit": (
+        Rule(r"cls_token|dist_token|reg_token", "batch token embed"),
+        Rule(r"pos_embed", "batch token embed"),
+        Rule(r"patch_embed\.proj\.weight", "embed in_chans kernel_h kernel_w"),
+        Rule(r"patch_embed\.proj\.bias", "embed"),
+        Rule(rf"norm_pre\.{WB}", "embed"),
+        Rule(rf"blocks\.(?P<block>\d+)\.norm[12]\.{WB}", "embed"),
+        Rule(r"blocks\.(?P<block>\d+)\.attn\.qkv\.weight", "qkv*attn/{block} embed"),
+        Rule(r"blocks\.(?P<block>\d+)\.attn\.qkv\.bias", "qkv*attn/{block}"),
+        Rule(r"blocks\.(?P<block>\d+)\.attn\.proj\.weight", "embed attn/{block}"),
+        Rule(r"blocks\.(?P<block>\d+)\.attn\.proj\.bias", "embed"),
+        Rule(r"blocks\.(?P<block>\d+)\.ls[12]\.gamma", "embed"),
+        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc1\.weight", "mlp/{block} embed"),
+        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc1\.bias", "mlp/{block}"),
+        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc2\.weight", "embed mlp/{block}"),
+        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc2\.bias", "embed"),
+        Rule(rf"(?:norm|fc_norm)\.{WB}", "embed", alias="final_norm.{end}"),
+        Rule(r"(?:head|head_dist)\.weight", "classes embed"),
+        Rule(r"(?:head|head_dist)\.bias", "classes"),
+    ),
+    "convnext": (
+        Rule(r"stem\.0\.weight", "stage0 in_chans kernel_h kernel_w"),
+        Rule(rf"stem\.0\.bias|stem\.1\.{WB}", "stage0"),
+        Rule(rf"stages\.(?P<stage>\d+)\.downsample\.0\.{WB}", "stage{before}"),
+        Rule(r"stages\.(?P<stage>\d+)\.downsample\.1\.weight", "stage{stage} stage{before} kernel_h kernel_w"),
+        Rule(r"stages\.(?P<stage>\d+)\.downsample\.1\.bias", "stage{stage}"),
+        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.gamma", "stage{stage}"),
+        Rule(
+            r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.conv_dw\.weight", "stage{stage} group kernel_h kernel_w"
+        ),
+        Rule(rf"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.(?:conv_dw\.bias|norm\.{WB})", "stage{stage}"),
+        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.fc1\.weight", "mlp/{stage}.{block} stage{stage}"),
+        Rule(
+            r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.(?:fc1\.bias|grn\.(?:weight|bias))",
+            "mlp/{stage}.{block}",
+        ),
+        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.fc2\.weight", "stage{stage} mlp/{stage}.{block}"),
+        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.fc2\.bias", "stage{stage}"),
+        Rule(rf"(?:head\.norm|norm_pre|norm)\.{WB}", "stage{last}", alias="final_norm.{end}"),
+        Rule(r"head\.fc\.weight", "classes stage{last}"),
+        Rule(r"head\.fc\.bias", "classes"),
+    ),
+    "mobilenetv1": (
+        Rule(r"conv_stem\.weight", "out/stem in_chans kernel_h kernel_w"),
+        Rule(rf"bn1\.{BN}", "out/stem"),
+        Rule(r"blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.conv_dw\.weight", "out/{before} group kernel_h kernel_w"),
+        Rule(rf"blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.bn1\.{BN}", "out/{before}"),
+        Rule(r"blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.conv_pw\.weight", "out/{stage}.{block} out/{before}"),
+        Rule(rf"blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.bn2\.{BN}", "out/{stage}.{block}"),
+        Rule(r".*num_batches_tracked", ""),
+        Rule(r"classifier\.weight", "classes out/{last}"),
+        Rule(r"classifier\.bias", "classes"),
+    ),
+}
+
+_SIGNATURES = {
+    "vit": ("blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"),
+    "convnext": ("stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.mlp.fc1.weight"),
+    "mobilenetv1": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.0.0.conv_pw.weight"),
+}
+
+
+@dataclass(frozen=True)
+class Component:
+    """One tensor: its name, its named axes, its stage and block number, and a key that teacher and student share."""
+
+    name: str
+    shape: Shape
+    axes: tuple[str, ...]
+    stage: int
+    block: int | None
+    key: str
+
+
+def family_of(shapes: Shapes, name: str) -> str:
+    """The family a network belongs to, told from its tensor names.
+
+    Raises ValueError for a network of no known family, with the list of families.
+    """
+    for family, signature in _SIGNATURES.items():
+        if all(tensor in shapes for tensor in signature):
+            return family
+    example = ", ".join(list(shapes)[:3])
+    raise ValueError(
+        f"{name}: no known family ({', '.join(FAMILIES)}); its tensors are {example}, ...: "
+        "to support it, add a table to dmws_lite.method.components.FAMILIES"
+    )
+
+
+def depths(shapes: Shapes, family: str) -> tuple[int, ...]:
+    """The number of blocks in each stage.
+
+    >>> depths({"blocks.0.norm1.bias": (4,), "blocks.1.norm1.bias": (4,)}, "vit")
+    (2,)
+    """
+    stages: dict[int, int] = {}
+    for name in shapes:
+        match = next((m for rule in FAMILIES[family] if (m := re.fullmatch(rule.pattern, name))), None)
+        if match and match.groupdict().get("block") is not None:
+            stage = int(match.groupdict().get("stage") or 0)
+            stages[stage] = max(stages.get(stage, 0), int(match["block"]) + 1)
+    return tuple(stages[stage] for stage in sorted(stages))
+
+
+def components(shapes: Shapes, family: str, name: str) -> list[Component]:
+    """Every tensor of a network with its named axes.
+
+    Raises ValueError naming the first tensor that the family's table does not know, or whose axes differ from it.
+    """
+    blocks = depths(shapes, family)
+    return [_component(tensor, tuple(shape), family, blocks, name) for tensor, shape in shapes.items()]
+
+
+def _component(tensor: str, shape: Shape, family: str, blocks: tuple[int, ...], network: str) -> Component:
+    for rule in FAMILIES[family]:
+        if match := re.fullmatch(rule.pattern, tensor):
+            break
+    else:
+        raise ValueError(
+            f"{network}: tensor {tensor} {shape} is not in the table of family {family!r}: "
+            f"add a Rule for it to dmws_lite.method.components.FAMILIES[{family!r}]"
+        )
+    group = match.groupdict()
+    stage, block = int(group.get("stage") or 0), int(group["block"]) if group.get("block") else None
+    places = {"stage": stage, "block": block, **_neighbours(family, stage, block, blocks)}
+    axes = tuple(rule.axes.format(**places).split())
+    if len(squeezed(shape, len(axes))) != len(axes):
+        raise ValueError(f"{network}: tensor {tensor} has shape {shape}, but family {family!r} expects the axes {axes}")
+    key = rule.alias.format(**group) if rule.alias else _without_block(tensor, match)
+    return Component(tensor, shape, axes, stage, block, key)
+
+
+def _neighbours(family: str, stage: int, block: int | None, blocks: tuple[int, ...]) -> dict[str, str]:
+    """What `{before}` and `{last}` stand for in a rule's axes."""
+    last = len(blocks) - 1
+    if family != "mobilenetv1":
+        return {"before": str(stage - 1), "last": str(last)}
+    entry = f"{stage - 1}.{blocks[stage - 1] - 1}" if stage else "stem"
+    before = f"{stage}.{block - 1}" if block else entry
+    return {"before": before, "last": f"{last}.{blocks[-1] - 1}"}
+
+
+def _without_block(tensor: str, match: re.Match) -> str:
+    if not match.groupdict().get("block"):
+        return tensor
+    start, end = match.span("block")
+    return f"{tensor[:start]}*{tensor[end:]}"
+
+
+def squeezed(shape: Iterable[int], axes: int) -> Shape:
+    """`shape` without the two trailing ones of a 1 x 1 convolution where a linear layer's two axes are meant.
+
+    >>> squeezed((8, 4, 1, 1), 2), squeezed((8, 4), 2)
+    ((8, 4), (8, 4))
+    """
+    shape = tuple(shape)
+    return shape[:-2] if len(shape) == axes + 2 and shape[-2:] == (1, 1) else shape
+
+
+def map_components(
+    teacher: list[Component],
+    student: list[Component],
+    layers: tuple[tuple[int, ...], ...],
+    classifier: bool = False,
+) -> tuple[list[tuple[Component, Component]], dict[str, str]]:
+    """Pairs of (student tensor, teacher tensor), and the student tensors that stay unfed with the reason.
+
+    layers: the teacher block of each student block, stage by stage (see select_layers).
+    classifier: whether the classifier is selected too, which needs the same classes in teacher and student.
+    """
+    by_key = {(c.key, c.stage, c.block): c for c in teacher}
+    pairs, skipped = [], {}
+    for c in student:
+        source = None if c.block is None else layers[c.stage][c.block]
+        if not c.axes:
+            skipped[c.name] = "a counter, not a weight"
+        elif "classes" in c.axes and not classifier:
+            skipped[c.name] = "the classifier is not selected unless classifier=True"
+        elif (found := by_key.get((c.key, c.stage, source))) is None:
+            skipped[c.name] = "the teacher has no such tensor"
+        else:
+            pairs.append((c, found))
+    return pairs, skipped

@@ -1,0 +1,240 @@
+"""Self-knowledge distillation (SKD): the auxiliary student's EMA, and the losses.
+
+The default strategy is that of dual-model weight selection (Tsutsumi et al. 2026, arXiv 2508.20461): the main student
+learns from the labels and from the auxiliary's soft targets, and the auxiliary follows it as its exponential moving
+average (EMA). Hyper-parameters and schedules are our choice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+UPDATES = ("ema", "frozen", "trained")
+MOMENTUM_SCHEDULES = ("constant", "cosine")
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Settings of SKD; lengths are shares of the run, so that a short run and a long one behave alike.
+
+    strategy:          "ema" (the method), "dlb", "ps_kd", "cs_kd", "tf_kd", or "none" (labels only).
+    alpha:             final weight of the soft targets, 0 <= alpha <= 1.
+    alpha_warmup:      share of the run over which alpha rises linearly from 0; 0 means from the first step.
+    temperature:       T > 0 of the softmax on both sides.
+    half_life:         share of the run after which the EMA has forgotten half of its start (see momentum_of).
+    momentum:          m in [0, 1] itself, instead of a half-life.
+    momentum_schedule: "constant", or "cosine" (rises to 1 at the end of the run; Grill et al. 2020, arXiv 2006.07733).
+    auxiliary_update:  "ema", "frozen" (the auxiliary stays as it was selected) or "trained" (on the labels, by itself).
+    Raises ValueError for a value outside its range.
+    Source: our choice; measured in the training notebook.
+    """
+
+    strategy: str = "ema"
+    alpha: float = 0.5
+    alpha_warmup: float = 1.0
+    temperature: float = 2.0
+    half_life: float = 0.02
+    momentum: float | None = None
+    momentum_schedule: str = "constant"
+    auxiliary_update: str = "ema"
+
+    def __post_init__(self) -> None:
+        _one_of("strategy", self.strategy, STRATEGIES)
+        _one_of("auxiliary_update", self.auxiliary_update, UPDATES)
+        _one_of("momentum_schedule", self.momentum_schedule, MOMENTUM_SCHEDULES)
+        _within("alpha", self.alpha, 0, 1)
+        _within("alpha_warmup", self.alpha_warmup, 0, 1)
+        if self.momentum is not None:
+            _within("momentum", self.momentum, 0, 1)
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(
+                f"temperature={self.temperature} must be above 0: 1 leaves the softmax as it is, 2 to 4 soften it"
+            )
+        if not (math.isfinite(self.half_life) and self.half_life > 0):
+            raise ValueError(f"half_life={self.half_life} must be above 0: it is a share of the run, for example 0.02")
+
+    def alpha_at(self, step: int, steps: int) -> float:
+        """The weight of the soft targets at `step` of `steps`.
+
+        >>> [Distillation(alpha=0.4, alpha_warmup=0.5).alpha_at(step, 100) for step in (0, 25, 50, 99)]
+        [0.0, 0.2, 0.4, 0.4]
+        """
+        warmup = self.alpha_warmup * steps
+        return self.alpha * min(1.0, step / warmup) if warmup else self.alpha
+
+    def momentum_at(self, step: int, steps: int) -> float:
+        """The EMA's momentum at `step` of `steps`."""
+        base = momentum_of(self.half_life * steps) if self.momentum is None else self.momentum
+        if self.momentum_schedule == "constant":
+            return base
+        return 1 - (1 - base) * (math.cos(math.pi * step / steps) + 1) / 2
+
+
+def momentum_of(half_life: float) -> float:
+    """The momentum m with which an EMA forgets half of its start in `half_life` steps: m ** half_life = 1 / 2.
+
+    >>> round(momentum_of(693), 4), round(momentum_of(1), 4)
+    (0.999, 0.5)
+    """
+    return 0.5 ** (1 / half_life)
+
+
+def half_life_of(momentum: float) -> float:
+    """The number of steps after which an EMA has forgotten half of its start: ln 2 / -ln m.
+
+    >>> round(half_life_of(0.999))
+    693
+    """
+    return math.log(2) / -math.log(momentum) if 0 < momentum < 1 else (0.0 if momentum <= 0 else math.inf)
+
+
+@torch.no_grad()
+def update_auxiliary(auxiliary: nn.Module, main: nn.Module, momentum: float) -> None:
+    """auxiliary <- momentum * auxiliary + (1 - momentum) * main, in place; buffers too, integer ones are copied.
+
+    Both students must be of one architecture. The arithmetic is torch's own (swa_utils); its AveragedModel is not used
+    because its first update copies the main student over the auxiliary, which would turn "dual" into "single".
+    """
+    old, new = auxiliary.state_dict(), main.state_dict()
+    floating = [name for name, tensor in old.items() if tensor.is_floating_point()]
+    get_ema_multi_avg_fn(momentum)([old[n] for n in floating], [new[n] for n in floating], None)
+    for name in old.keys() - floating:
+        old[name].copy_(new[name])
+
+
+def soft_loss(logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL(softmax(target / T) || softmax(logits / T)), mean over the batch; the target gets no gradient.
+
+    logits, target_logits: (batch, classes). Returns a scalar, at least 0.
+    Source: Hinton et al. 2015 (arXiv 1503.02531).
+
+    >>> soft_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0]]), 2.0).item()
+    0.0
+    """
+    p = F.log_softmax(target_logits.detach().float() / temperature, dim=1)
+    q = F.log_softmax(logits.float() / temperature, dim=1)
+    return temperature**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)
+
+
+@dataclass
+class Step:
+    """What a strategy sees of one training step.
+
+    logits:  (batch, classes), the main student's, with gradient.
+    labels:  int64 (batch,).
+    indices: int64 (batch,), the images' positions in the training set.
+    alpha, temperature, smoothing: at this step.
+    targets: gives the auxiliary's logits (batch, classes) on the same images, without gradient.
+    partner: gives the main student's logits (batch, classes) on other images of the same classes, without gradient.
+    memory:  tensors that a strategy keeps from step to step; saved with the run.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    indices: Tensor
+    alpha: float
+    temperature: float = 1.0
+    smoothing: float = 0.0
+    targets: Callable[[], Tensor] | None = None
+    partner: Callable[[], Tensor] | None = None
+    memory: dict[str, Tensor] = field(default_factory=dict)
+
+    def hard_loss(self) -> Tensor:
+        """Cross-entropy with the labels."""
+        return F.cross_entropy(self.logits.float(), self.labels, label_smoothing=self.smoothing)
+
+
+def none(step: Step) -> Tensor:
+    """CE(main, y): no distillation."""
+    return step.hard_loss()
+
+
+def ema(step: Step) -> Tensor:
+    """(1 - alpha) CE(main, y) + alpha T^2 KL(auxiliary || main).
+
+    Source: the loss of dual-model weight selection (arXiv 2508.20461) as our design states it.
+    """
+    if step.alpha == 0:
+        return step.hard_loss()
+    assert step.targets is not None
+    soft = soft_loss(step.logits, step.targets(), step.temperature)
+    return (1 - step.alpha) * step.hard_loss() + step.alpha * soft
+
+
+def dlb(step: Step) -> Tensor:
+    """CE(main, y) + alpha T^2 KL(last step's logits || main) on the images that were in the last mini-batch too.
+
+    Half of each mini-batch must be the second half of the one before (see training.fit).
+    Source: Shen et al. 2022, self-distillation from the last mini-batch (arXiv 2203.16172).
+    """
+    loss, last = step.hard_loss(), step.memory
+    if "indices" in last:
+        now, before = (step.indices[:, None] == last["indices"][None]).nonzero(as_tuple=True)
+        if len(now):
+            loss = loss + step.alpha * soft_loss(step.logits[now], last["logits"][before], step.temperature)
+    step.memory.update(indices=step.indices.detach().clone(), logits=step.logits.detach().float().clone())
+    return loss
+
+
+def ps_kd(step: Step) -> Tensor:
+    """CE(main, (1 - alpha) y + alpha P), with P the main student's probabilities when it last saw the image.
+
+    memory["probabilities"]: (training images, classes), rows of NaN where an image was not seen yet (then y is used).
+    Source: Kim et al. 2021, progressive self-knowledge distillation (arXiv 2006.12000); there alpha rises linearly over
+    the run, as ours does with alpha_warmup=1.
+    """
+    table = step.memory["probabilities"]
+    past = table[step.indices]
+    hard = F.one_hot(step.labels, step.logits.shape[1]).to(past.dtype)
+    hard = hard * (1 - step.smoothing) + step.smoothing / hard.shape[1]
+    target = torch.where(past.isnan(), hard, (1 - step.alpha) * hard + step.alpha * past)
+    table[step.indices] = step.logits.detach().float().softmax(dim=1)
+    return F.cross_entropy(step.logits.float(), target)
+
+
+def cs_kd(step: Step) -> Tensor:
+    """CE(main, y) + alpha T^2 KL(main on another image of the same class || main).
+
+    Source: Yun et al. 2020, class-wise self-knowledge distillation (arXiv 2003.13964).
+    """
+    assert step.partner is not None
+    return step.hard_loss() + step.alpha * soft_loss(step.logits, step.partner(), step.temperature)
+
+
+def tf_kd(step: Step, correct: float = 0.9) -> Tensor:
+    """(1 - alpha) CE(main, y) + alpha T^2 KL(virtual teacher || main): a hand-made teacher that is right and unsure.
+
+    correct: the virtual teacher's probability of the right class; the others share the rest.
+    Source: Yuan et al. 2020, teacher-free distillation (arXiv 1909.11723), the regularisation form; T^2 is our choice.
+    """
+    classes = step.logits.shape[1]
+    virtual = torch.full_like(step.logits, (1 - correct) / (classes - 1), dtype=torch.float32)
+    virtual.scatter_(1, step.labels[:, None], correct)
+    return (1 - step.alpha) * step.hard_loss() + step.alpha * soft_loss(step.logits, virtual.log(), step.temperature)
+
+
+STRATEGIES: dict[str, Callable[[Step], Tensor]] = {
+    "ema": ema,
+    "dlb": dlb,
+    "ps_kd": ps_kd,
+    "cs_kd": cs_kd,
+    "tf_kd": tf_kd,
+    "none": none,
+}
+
+
+def _one_of(name: str, value: str, known) -> None:
+    if value not in known:
+        raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(known)}")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name}={value} is out of range: {low} <= {name} <= {high}")

@@ -1,0 +1,259 @@
+"""Networks: teachers and students by name, as modules or as state dicts, and the teachers' weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from timm.models import build_model_with_cfg, register_model
+from timm.models.efficientnet import _gen_mobilenet_v1
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+EMBEDDED_TEACHER, EMBEDDED_STUDENT = "embedded_vit_96", "embedded_vit_48"
+HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+State = dict[str, torch.Tensor]
+
+__all__ = ["embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
+
+
+default_cfgs: dict[str, dict[str, Any]] = {
+    name: {"url": "", "num_classes": 1000, "input_size": size, "classifier": classifier, "first_conv": stem, **HALF}
+    for name, size, classifier, stem in (
+        (EMBEDDED_TEACHER, (3, 64, 64), "head", "patch_embed.proj"),
+        (EMBEDDED_STUDENT, (3, 64, 64), "head", "patch_embed.proj"),
+        ("mobilenetv1_050", (3, 224, 224), "classifier", "conv_stem"),
+    )
+}
+
+
+def _embedded(name: str, pretrained: bool, **options: Any) -> nn.Module:
+    return build_model_with_cfg(VisionTransformer, name, pretrained, pretrained_cfg=default_cfgs[name], **options)
+
+
+@register_model
+def embedded_vit_96(pretrained: bool = False, **options: Any) -> nn.Module:
+    """The embedded teacher: a ViT of width 96, depth 6 and 6 heads for 64 x 64 images in patches of 8."""
+    shape = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 6}
+    return _embedded(EMBEDDED_TEACHER, pretrained, **{**shape, **_model_options(options)})
+
+
+@register_model
+def embedded_vit_48(pretrained: bool = False, **options: Any) -> nn.Module:
+    """The embedded student: a ViT of width 48, depth 4 and 3 heads for 64 x 64 images in patches of 8."""
+    shape = {"img_size": 64, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3}
+    return _embedded(EMBEDDED_STUDENT, pretrained, **{**shape, **_model_options(options)})
+
+
+@register_model
+def mobilenetv1_050(pretrained: bool = False, **options: Any) -> nn.Module:
+    """MobileNetV1 at half width, which timm does not register (`pad_type="same"`, as in its TensorFlow original)."""
+    options = {"pad_type": "same", **_model_options(options)}
+    return _gen_mobilenet_v1("mobilenetv1_100", channel_multiplier=0.5, fix_stem_head=False, **options)
+
+
+def _model_options(options: dict[str, Any]) -> dict[str, Any]:
+    """What timm's create_model passes on, less what concerns downloads."""
+    return {k: v for k, v in options.items() if k not in {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}}
+
+
+def build(name: str, num_classes: int, image_size: int | None = None, seed: int = 0) -> nn.Module:
+    """A network with fresh weights, by timm's name or one of ours (embedded_vit_96, embedded_vit_48, mobilenetv1_050).
+
+    num_classes: size of the classifier, at least 1.
+    image_size:  pixels per side, for networks with a position embedding; None keeps the network's own.
+    seed:        of the weights; the global random state is left as it was.
+    Raises ValueError for an unknown name, with the nearest ones.
+
+    >>> build("embedded_vit_48", 3)(torch.zeros(1, 3, 64, 64)).shape
+    torch.Size([1, 3])
+    """
+    _check_name(name)
+    options: dict[str, Any] = {"pad_type": "same"} if name.startswith("mobilenetv1") else {}
+    if image_size and ("vit" in name or "deit" in name):
+        options["img_size"] = image_size
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return timm.create_model(name, num_classes=num_classes, **options)
+
+
+def _check_name(name: str) -> None:
+    from difflib import get_close_matches
+
+    if not timm.is_model(name):
+        near = get_close_matches(name.split(".")[0], timm.list_models(), n=4)
+        raise ValueError(
+            f"unknown model {name!r}: did you mean {', '.join(near) or 'one of timm.list_models()'}? "
+            f"Without a network use {EMBEDDED_TEACHER!r} and {EMBEDDED_STUDENT!r}"
+        )
+
+
+@dataclass(frozen=True)
+class Network:
+    """What planning needs to know of a network: tensor shapes, attention heads, and weights where there are any."""
+
+    name: str
+    shapes: dict[str, tuple[int, ...]]
+    heads: int | None = None
+    weights: Mapping[str, torch.Tensor] | None = None
+
+
+def describe(source: Any, role: str = "network") -> Network:
+    """Shapes (and heads, weights) of a timm name, a module, or a state dict; a name costs no memory and no download.
+
+    Raises TypeError for anything else, ValueError for an unknown name or an empty state dict.
+    """
+    if isinstance(source, str):
+        return _describe_name(source)
+    if isinstance(source, nn.Module):
+        state = source.state_dict()
+        return Network(_module_name(source), _shapes(state), _heads(source), state)
+    if isinstance(source, Mapping):
+        if not source or not all(hasattr(tensor, "shape") for tensor in source.values()):
+            raise ValueError(f"the {role}'s state dict must map names to tensors, and hold at least one")
+        return Network(role, _shapes(source), None, source)
+    raise TypeError(f"{role}={type(source).__name__}: pass a timm name, a module, or a state dict")
+
+
+@cache
+def _describe_name(name: str) -> Network:
+    _check_name(name)
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    return Network(name, _shapes(model.state_dict()), _heads(model))
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _heads(model: nn.Module) -> int | None:
+    blocks = getattr(model, "blocks", None)
+    attention = getattr(blocks[0], "attn", None) if isinstance(blocks, nn.Sequential) else None
+    return getattr(attention, "num_heads", None)
+
+
+def _module_name(model: nn.Module) -> str:
+    return (getattr(model, "pretrained_cfg", None) or {}).get("architecture") or type(model).__name__
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher's weights, and the mean and standard deviation (per RGB channel, of values in [0, 1]) of its input."""
+
+    name: str
+    state: State
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+
+    def __repr__(self) -> str:
+        size = sum(tensor.numel() for tensor in self.state.values())
+        return f"Teacher({self.name}, {size:,} elements, from {self.source}, mean {self.mean}, std {self.std})"
+
+
+def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None) -> Teacher:
+    """A teacher's weights: the embedded one, a local safetensors file or folder, or timm's pretrained weights.
+
+    weights: a .safetensors file, or a folder that holds one (model.safetensors is preferred); None takes the embedded
+             teacher's own file, and timm's pretrained weights (downloaded once) for every other name.
+    Raises ValueError for an unknown name, a pickle, a truncated file or weights of another architecture,
+    FileNotFoundError for a missing file, ConnectionError when timm's weights can't be had.
+    """
+    _check_name(name)
+    mean, std = input_statistics(name)
+    if weights is not None:
+        path = _safetensors_file(Path(weights))
+        return Teacher(name, _read(path, name), mean, std, str(path))
+    if name == EMBEDDED_TEACHER:
+        with as_file(files("dmws_lite") / "assets" / f"{name}.safetensors") as path:
+            return Teacher(name, _read(path, name), mean, std, "the package")
+    return Teacher(name, _download(name), mean, std, "timm's pretrained weights")
+
+
+def input_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a network expects of its input, per RGB channel, of values in [0, 1].
+
+    >>> input_statistics("embedded_vit_96")
+    ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    """
+    cfg = _cfg(name)
+    return tuple(cfg["mean"]), tuple(cfg["std"])
+
+
+def _cfg(name: str) -> dict[str, Any]:
+    """timm's description of a network's input and classifier; also of those that have no pretrained weights."""
+    if name in default_cfgs:
+        return default_cfgs[name]
+    found = timm.get_pretrained_cfg(name)
+    return found.to_dict() if found else HALF | {"classifier": "head"}
+
+
+def _safetensors_file(path: Path) -> Path:
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
+        if not found:
+            raise FileNotFoundError(f"teacher folder {path} holds no .safetensors file")
+        return found[0]
+    if not path.exists():
+        raise FileNotFoundError(
+            f"teacher file {path} does not exist: pass a .safetensors file, or use {EMBEDDED_TEACHER!r}"
+        )
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened: "
+            "convert it with safetensors.torch.save_file on a machine you trust"
+        )
+    return path
+
+
+def _read(path: Path, name: str) -> State:
+    """The state dict in a file, checked against the architecture; a file without a classifier is accepted."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+    except SafetensorError as error:
+        raise ValueError(
+            f"teacher file {path.name} is truncated or no safetensors file ({error}): fetch it again"
+        ) from error
+    expected = _describe_name(name).shapes
+    classifier = _classifier(name)
+    for key, shape in expected.items():
+        if key.startswith(classifier):
+            continue
+        if key not in state:
+            raise ValueError(f"teacher file {path.name} has no tensor {key}: it does not hold a {name}")
+        if key != "pos_embed" and tuple(state[key].shape) != shape:
+            found = tuple(state[key].shape)
+            raise ValueError(
+                f"teacher file {path.name}: {key} is {found}, a {name} has {shape}: pass the name of its architecture"
+            )
+    return state
+
+
+def _classifier(name: str) -> tuple[str, ...]:
+    names = _cfg(name)["classifier"]
+    return tuple(f"{n}." for n in ([names] if isinstance(names, str) else names))
+
+
+def _download(name: str) -> State:
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:
+        raise ConnectionError(
+            f"no pretrained weights for {name!r} could be had ({type(error).__name__}: {str(error)[:200]}): pass "
+            f"weights='file.safetensors', or use the embedded teacher {EMBEDDED_TEACHER!r}, which needs no network"
+        ) from error
+
+
+def embedded_report() -> dict[str, Any]:
+    """How the embedded teacher was made: budget, accuracy on its own task, versions."""
+    return json.loads((files("dmws_lite") / "assets" / f"{EMBEDDED_TEACHER}.json").read_text())

@@ -1,0 +1,239 @@
+"""SelectionPlan: the three steps for one student, as data that can be inspected, drawn, saved and applied.
+
+Layer selection, component mapping and element selection (Tsutsumi et al. 2026, arXiv 2508.20461) are made from shapes
+alone: no weights and no download. Applying a plan to the teacher's weights is pure indexing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmws_lite.method.components import FIXED, Shape, squeezed
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = "dmws-plan-1"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Where one student tensor comes from: a teacher tensor, and the indices taken along each of its named axes.
+
+    indices: one int64 array an axis, or None for "all of this axis".
+    note:    what is done besides indexing, for example the interpolation of a position embedding.
+    """
+
+    student: str
+    teacher: str
+    axes: tuple[str, ...]
+    indices: tuple[np.ndarray | None, ...]
+    student_shape: Shape
+    teacher_shape: Shape
+    note: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of teacher elements read."""
+        shape = squeezed(self.teacher_shape, len(self.axes))
+        return int(np.prod([t if i is None else len(i) for t, i in zip(shape, self.indices, strict=True)]))
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of the teacher's elements: `used` of `size` in all, and the share of each teacher tensor."""
+
+    used: int
+    size: int
+    tensors: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return self.used / self.size if self.size else 0.0
+
+    def __repr__(self) -> str:
+        return f"{self.total:.2%} ({self.used:,} of {self.size:,} elements)"
+
+
+@dataclass(frozen=True)
+class SelectionPlan:
+    """Which teacher elements one student receives.
+
+    teacher, student: the networks' names.
+    layers:           the teacher block of each student block, stage by stage.
+    assignments:      one for each student tensor that the teacher feeds.
+    skipped:          student tensors that keep their initial values, with the reason.
+    teacher_shapes:   every teacher tensor but its classifier; coverage and overlap are shares of these.
+    """
+
+    teacher: str
+    student: str
+    family: str
+    elements: str
+    phase: int
+    layers: tuple[tuple[int, ...], ...]
+    assignments: tuple[Assignment, ...]
+    skipped: dict[str, str]
+    teacher_shapes: dict[str, Shape]
+
+    def __repr__(self) -> str:
+        return (
+            f"SelectionPlan({self.teacher} -> {self.student}, elements={self.elements!r}, phase={self.phase}, "
+            f"layers={self.layers}, {len(self.assignments)} tensors, coverage {self.coverage().total:.1%})"
+        )
+
+    def apply(self, teacher_state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The student's tensors, cut out of the teacher's: values are copied, never rescaled.
+
+        teacher_state: the teacher's state dict.
+        Returns a new state dict that holds the fed tensors only (see `skipped`), with the teacher's dtypes.
+        Raises ValueError when a tensor is missing or has another shape than the plan was made for.
+        """
+        return {a.student: _cut(a, _expected(teacher_state, a, self.teacher)) for a in self.assignments}
+
+    def coverage(self) -> Share:
+        """The share of the teacher's elements that this student receives (the classifier does not count)."""
+        return self._share({a.teacher: a.size for a in self.assignments})
+
+    def overlap(self, other: SelectionPlan) -> Share:
+        """The share of the teacher's elements that this student and another one both receive.
+
+        Raises ValueError for a plan of another teacher.
+        """
+        if other.teacher_shapes != self.teacher_shapes:
+            raise ValueError(f"overlap needs two plans of one teacher, not of {self.teacher} and {other.teacher}")
+        theirs = {a.teacher: a for a in other.assignments}
+        return self._share({a.teacher: _common(a, theirs[a.teacher]) for a in self.assignments if a.teacher in theirs})
+
+    def _share(self, used: dict[str, int]) -> Share:
+        sizes = {name: int(np.prod(shape)) for name, shape in self.teacher_shapes.items()}
+        tensors = {name: used.get(name, 0) / size for name, size in sizes.items()}
+        return Share(sum(used.get(name, 0) for name in sizes), sum(sizes.values()), tensors)
+
+    def consistency(self) -> dict[str, bool]:
+        """For each named axis: do all tensors that have it use the same teacher indices?
+
+        Consistency is what weight selection lives on: a channel of the residual stream must mean the same everywhere.
+        """
+        seen: dict[str, list[np.ndarray | None]] = {}
+        for a in self.assignments:
+            shape = squeezed(a.teacher_shape, len(a.axes))
+            for axis, index, size in zip(a.axes, a.indices, shape, strict=True):
+                if axis not in FIXED:
+                    name, *rest = reversed(axis.split("*"))
+                    plain = index if index is None or not rest else index[: len(index) // 3] % (size // 3)
+                    seen.setdefault(name, []).append(plain)
+                    if rest and index is not None:
+                        seen[name].extend(part - k * (size // 3) for k, part in enumerate(np.split(index, 3)))
+        return {axis: all(_same(index, found[0]) for index in found) for axis, found in seen.items()}
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plan as JSON. Read it again with `load_plan`."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record = {"format": FORMAT, **asdict(self)}
+        path.write_text(json.dumps(record, default=lambda array: array.tolist()))
+        return path
+
+
+def load_plan(path: str | Path) -> SelectionPlan:
+    """Read a plan that `SelectionPlan.save` wrote.
+
+    Raises ValueError for a file that is not such a plan.
+    """
+    try:
+        record = json.loads(Path(path).read_text())
+        if record.pop("format") != FORMAT:
+            raise KeyError("format")
+        record["assignments"] = tuple(_assignment(a) for a in record["assignments"])
+        record["layers"] = tuple(tuple(stage) for stage in record["layers"])
+        record["teacher_shapes"] = {name: tuple(shape) for name, shape in record["teacher_shapes"].items()}
+        return SelectionPlan(**record)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a saved plan ({FORMAT}): make one with plan(...).save(path)") from error
+
+
+def position_grids(old: int, new: int) -> tuple[int, int, int]:
+    """(prefix tokens, old grid side, new grid side) of two position embeddings with the same number of prefix tokens.
+
+    >>> position_grids(197, 65)
+    (1, 14, 8)
+    """
+    for prefix in range(8):
+        before, after = (round(max(tokens - prefix, 0) ** 0.5) for tokens in (old, new))
+        if before and after and before**2 + prefix == old and after**2 + prefix == new:
+            return prefix, before, after
+    raise ValueError(
+        f"pos_embed: {old} teacher and {new} student tokens are not two square grids with the same prefix tokens: "
+        "build the student with the teacher's image size, patch size and class token"
+    )
+
+
+def _expected(state: Mapping[str, torch.Tensor], a: Assignment, teacher: str) -> torch.Tensor:
+    if a.teacher not in state:
+        raise ValueError(
+            f"the state dict has no tensor {a.teacher}: is it the teacher {teacher} that the plan was made for?"
+        )
+    tensor = state[a.teacher]
+    if tuple(tensor.shape) != a.teacher_shape:
+        raise ValueError(
+            f"{a.teacher} has shape {tuple(tensor.shape)}, the plan was made for {a.teacher_shape}: "
+            "make a plan for these weights"
+        )
+    return tensor
+
+
+def _cut(a: Assignment, tensor: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    part = tensor.detach()
+    for axis, index in enumerate(a.indices):
+        if index is not None:
+            part = _take(part, axis, index, torch)
+    if a.note:
+        part = _interpolated(part, a)
+    part = part.reshape(a.student_shape)
+    return part.clone(memory_format=torch.contiguous_format)
+
+
+def _take(tensor: torch.Tensor, axis: int, index: np.ndarray, torch) -> torch.Tensor:
+    """The indices as a strided view where they are evenly spaced, else a copy."""
+    step = int(index[1] - index[0]) if len(index) > 1 else 1
+    if np.array_equal(index, index[0] + step * np.arange(len(index))):
+        return tensor[(slice(None),) * axis + (slice(int(index[0]), int(index[-1]) + 1, step),)]
+    return tensor.index_select(axis, torch.from_numpy(index).to(tensor.device))
+
+
+def _interpolated(part: torch.Tensor, a: Assignment) -> torch.Tensor:
+    from timm.layers import resample_abs_pos_embed
+
+    prefix, before, after = position_grids(a.teacher_shape[1], a.student_shape[1])
+    return resample_abs_pos_embed(part, [after, after], [before, before], num_prefix_tokens=prefix)
+
+
+def _common(mine: Assignment, theirs: Assignment) -> int:
+    shape = squeezed(mine.teacher_shape, len(mine.axes))
+    counts = [_shared(i, j, size) for i, j, size in zip(mine.indices, theirs.indices, shape, strict=True)]
+    return int(np.prod(counts))
+
+
+def _shared(i: np.ndarray | None, j: np.ndarray | None, size: int) -> int:
+    if i is None or j is None:
+        return size if i is j else len(i if j is None else j)  # type: ignore[arg-type]
+    return len(np.intersect1d(i, j))
+
+
+def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    return a is b if a is None or b is None else np.array_equal(a, b)
+
+
+def _assignment(record: dict) -> Assignment:
+    arrays = tuple(None if i is None else np.asarray(i, dtype=np.int64) for i in record["indices"])
+    shapes = {key: tuple(record[key]) for key in ("student_shape", "teacher_shape", "axes")}
+    return Assignment(**{**record, **shapes, "indices": arrays})

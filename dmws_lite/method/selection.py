@@ -1,0 +1,231 @@
+"""Making plans: the three steps in their order, for one student or for several complementary ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dmws_lite.method.components import FIXED, Component, components, depths, family_of, map_components, squeezed
+from dmws_lite.method.elements import STRATEGIES, axis_seed, phased, subsets, whole_heads
+from dmws_lite.method.layers import Layers, select_layers
+from dmws_lite.method.networks import Network, describe
+from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids
+
+Sets = tuple[np.ndarray, ...]
+Choose = Callable[..., Sets]
+
+
+def plan(
+    teacher: Any,
+    student: Any,
+    elements: str = "uniform",
+    phase: int = 0,
+    layers: Layers = "first",
+    *,
+    seed: int = 0,
+    classifier: bool = False,
+) -> SelectionPlan:
+    """The plan for one student of a teacher.
+
+    teacher, student: timm names, modules, or state dicts of one family (ViT/DeiT, ConvNeXt, MobileNetV1).
+    elements:   "uniform", "consecutive", "random", "random_inconsistent" (an ablation: every tensor draws for itself),
+                "magnitude" (the teacher must be a module or a state dict with weights) or "heads" (whole attention
+                heads are kept, the other axes are uniform; the teacher must be a name or a module).
+    phase:      which of the disjoint subsets; 0 is the published rule.
+    layers:     "first", "last", "uniform", or the block numbers (see select_layers).
+    seed:       of the random strategies.
+    classifier: select the classifier too.
+    Raises ValueError for an impossible pair, an unknown strategy or a phase for which an axis has no room.
+    Source: Xu et al. 2024 (arXiv 2311.18823) for elements="uniform", phase=0, layers="first".
+
+    >>> plan("vit_small_patch16_224", "vit_tiny_patch16_224").coverage()
+    25.50% (5,524,416 of 21,665,664 elements)
+    """
+
+    def choose(axis: str, size: int, pick: int, strategy: str, **options) -> Sets:
+        try:
+            return (phased(size, pick, phase, strategy, **options),)
+        except ValueError as error:
+            raise ValueError(f"axis {axis!r}: {error}") from None
+
+    return _plans(_pair(teacher, student, layers, classifier), elements, seed, [phase], choose)[0]
+
+
+def complementary_plans(
+    teacher: Any,
+    student: Any,
+    n: int = 2,
+    elements: str = "uniform",
+    layers: Layers = "first",
+    *,
+    seed: int = 0,
+    classifier: bool = False,
+) -> tuple[SelectionPlan, ...]:
+    """Plans for n students of one architecture that share as few teacher elements as arithmetic allows, main first.
+
+    On every axis where the teacher has at least n times the student's size the index sets are disjoint; with two
+    students on a smaller axis they share 2s - t indices; where t = s both take all.
+    Parameters and errors as in `plan`. Source: the dual-model idea is that of Tsutsumi et al. 2026 (arXiv 2508.20461);
+    the rule is our choice.
+
+    >>> main, auxiliary = complementary_plans("vit_small_patch16_224", "vit_tiny_patch16_224")
+    >>> main.overlap(auxiliary)
+    0.00% (0 of 21,665,664 elements)
+    """
+    if n < 1:
+        raise ValueError(f"n={n} students: pass n >= 1")
+
+    def choose(axis: str, size: int, pick: int, strategy: str, **options) -> Sets:
+        return subsets(size, pick, n, strategy, **options)
+
+    return _plans(_pair(teacher, student, layers, classifier), elements, seed, list(range(n)), choose)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A teacher and a student after layer selection and component mapping."""
+
+    teacher: Network
+    student: Network
+    family: str
+    layers: tuple[tuple[int, ...], ...]
+    pairs: list[tuple[Component, Component]]
+    skipped: dict[str, str]
+    teacher_shapes: dict[str, tuple[int, ...]]
+    axes: dict[str, tuple[int, int]]
+
+
+def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair:
+    t, s = describe(teacher, "teacher"), describe(student, "student")
+    family = family_of(t.shapes, t.name)
+    if (other := family_of(s.shapes, s.name)) != family:
+        raise ValueError(f"teacher {t.name} is a {family}, student {s.name} a {other}: choose both of one family")
+    chosen = select_layers(depths(t.shapes, family), depths(s.shapes, family), layers)
+    theirs, mine = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
+    pairs, skipped = map_components(theirs, mine, chosen, classifier)
+    shapes = {c.name: c.shape for c in theirs if c.axes and (classifier or "classes" not in c.axes)}
+    return _Pair(t, s, family, chosen, pairs, skipped, shapes, _axes(pairs, t.name, s.name))
+
+
+def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: str) -> dict[str, tuple[int, int]]:
+    """Teacher and student size of every named axis along which elements are selected."""
+    axes: dict[str, tuple[int, int]] = {}
+    for mine, theirs in pairs:
+        shapes = [squeezed(c.shape, len(c.axes)) for c in (theirs, mine)]
+        for axis, t, s in zip(mine.axes, *shapes, strict=True):
+            if axis in FIXED:
+                if t != s and axis != "token":
+                    raise ValueError(_refusal(axis, mine, theirs))
+                continue
+            name, sizes = _unfused(axis), (t // 3, s // 3) if "*" in axis else (t, s)
+            if sizes[1] > sizes[0]:
+                raise ValueError(
+                    f"the student {student} is wider than its teacher {teacher} on axis {name!r} of {mine.name} "
+                    f"({sizes[1]} > {sizes[0]}): choose a narrower student or a wider teacher"
+                )
+            if axes.setdefault(name, sizes) != sizes:
+                raise ValueError(
+                    f"{mine.name}: axis {name!r} has sizes {sizes} here and {axes[name]} in another tensor"
+                )
+    return axes
+
+
+def _refusal(axis: str, mine: Component, theirs: Component) -> str:
+    ways = {
+        "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
+        "classes": "the classifier can be selected only when both have the same classes: pass classifier=False",
+    }
+    way = ways.get(axis, "a kernel is never resampled: choose a student with the teacher's patch and kernel sizes")
+    return f"{mine.name} {mine.shape} differs from the teacher's {theirs.name} {theirs.shape} on axis {axis!r}: {way}"
+
+
+def _unfused(axis: str) -> str:
+    """`attn/3` of `qkv*attn/3`: the axis that is selected along."""
+    return axis.split("*")[-1]
+
+
+def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Choose) -> tuple[SelectionPlan, ...]:
+    if elements not in STRATEGIES:
+        raise ValueError(f"unknown elements={elements!r}: choose one of {', '.join(STRATEGIES)}")
+    rows: list[list[Assignment]] = [[] for _ in phases]
+    shared = {axis: _index_sets(pair, axis, elements, seed, choose) for axis in pair.axes}
+    for mine, theirs in pair.pairs:
+        sets = shared
+        if elements == "random_inconsistent":
+            own = {_unfused(axis) for axis in mine.axes} & set(pair.axes)
+            sets = {axis: _index_sets(pair, axis, elements, axis_seed(seed, mine.name), choose) for axis in own}
+        for number, row in enumerate(rows):
+            row.append(_assign(mine, theirs, {axis: found[number] for axis, found in sets.items()}))
+    return tuple(
+        SelectionPlan(
+            teacher=pair.teacher.name,
+            student=pair.student.name,
+            family=pair.family,
+            elements=elements,
+            phase=phase,
+            layers=pair.layers,
+            assignments=tuple(row),
+            skipped=pair.skipped,
+            teacher_shapes=pair.teacher_shapes,
+        )
+        for phase, row in zip(phases, rows, strict=True)
+    )
+
+
+def _index_sets(pair: _Pair, axis: str, elements: str, seed: int, choose: Choose) -> Sets:
+    size, pick = pair.axes[axis]
+    if elements == "heads" and axis.startswith("attn/"):
+        t, s = _heads(pair, size, pick)
+        return tuple(whole_heads(t, s, kept) for kept in choose(axis, t[0], s[0], "uniform"))
+    if elements == "magnitude":
+        return choose(axis, size, pick, "magnitude", scores=_scores(pair, axis))
+    strategy = {"random_inconsistent": "random", "heads": "uniform"}.get(elements, elements)
+    return choose(axis, size, pick, strategy, seed=axis_seed(seed, axis))
+
+
+def _heads(pair: _Pair, size: int, pick: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(heads, head_dim) of teacher and student."""
+    t, s = pair.teacher.heads, pair.student.heads
+    if t is None or s is None:
+        raise ValueError(
+            "elements='heads' needs the number of heads: pass teacher and student as timm names or modules"
+        )
+    if s > t or pick // s > size // t:
+        raise ValueError(
+            f"elements='heads': the student's {s} heads of {pick // s} do not fit into the teacher's {t} heads of "
+            f"{size // t}: use elements='uniform'"
+        )
+    return (t, size // t), (s, pick // s)
+
+
+def _scores(pair: _Pair, axis: str) -> np.ndarray:
+    """Mean absolute weight of each element of an axis, averaged over the matrices that have it (our choice)."""
+    if pair.teacher.weights is None:
+        raise ValueError(
+            f"elements='magnitude' needs the weights of {pair.teacher.name}: pass its module or state dict"
+        )
+    scores = []
+    for mine, theirs in pair.pairs:
+        for position, name in enumerate(mine.axes):
+            if _unfused(name) == axis and len(mine.axes) > 1:
+                weight = pair.teacher.weights[theirs.name].detach().float().abs()
+                score = weight.mean(dim=[d for d in range(weight.ndim) if d != position]).cpu().numpy()
+                scores.append(score.reshape(3, -1).mean(0) if "*" in name else score)
+    return np.mean(scores, axis=0)
+
+
+def _assign(mine: Component, theirs: Component, sets: dict[str, np.ndarray]) -> Assignment:
+    indices: list[np.ndarray | None] = []
+    for axis, size in zip(mine.axes, squeezed(theirs.shape, len(theirs.axes)), strict=True):
+        index = sets.get(_unfused(axis))
+        if index is not None and "*" in axis:
+            index = np.concatenate([index + part * (size // 3) for part in range(3)])
+        indices.append(None if index is None or len(index) == size else index)
+    note = ""
+    if "token" in mine.axes and theirs.shape[1] != mine.shape[1]:
+        prefix, before, after = position_grids(theirs.shape[1], mine.shape[1])
+        note = f"interpolated from a {before} x {before} to a {after} x {after} grid, {prefix} prefix token(s) kept"
+    return Assignment(mine.name, theirs.name, mine.axes, tuple(indices), mine.shape, theirs.shape, note)

@@ -1,0 +1,1 @@
+"""Runtime: devices, seeds, files, the environment report, and running notebooks. Every other room may import it."""

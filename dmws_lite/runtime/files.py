@@ -1,0 +1,45 @@
+"""Writing files so that a crash, a full disk or a second process never leaves half of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def writable_folder(folder: str | Path) -> Path:
+    """Make sure that a folder exists and can be written to, before any work is done.
+
+    Raises PermissionError naming the folder and the way out.
+    """
+    folder = Path(folder)
+    probe = folder / f".write-test-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise PermissionError(
+            f"output folder {folder} cannot be written to ({error.strerror}): pass another folder"
+        ) from error
+    return folder
+
+
+def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a file beside `path`, then put it in its place in one step.
+
+    Raises OSError naming the file when it cannot be written (a full disk, for example); what `path` held is kept.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        part.replace(path)
+    except Exception as error:
+        part.unlink(missing_ok=True)
+        raise OSError(
+            f"{path} could not be written ({error}): free some space or pass another folder; nothing was lost"
+        ) from error
+    return path

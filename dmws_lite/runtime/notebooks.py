@@ -1,0 +1,130 @@
+"""Running the course's notebooks: with parameters, with progress on the screen, and with every error found."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.runtime.progress import TEXT_ONLY
+
+PACKAGE = Path(__file__).parents[1]
+EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
+
+
+def notebooks() -> dict[str, Path]:
+    """The course's notebooks by name, in chapter order; from the installed package, or from the checkout."""
+    shipped = PACKAGE / "_notebooks"
+    folder = shipped if shipped.is_dir() else PACKAGE.parent / "notebooks"
+    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook called `name`: a chapter's number ("00"), its title ("quickstart"), both, or a file.
+
+    Raises ValueError for an unknown name, with the known ones; FileNotFoundError for a file that is not there.
+    """
+    if name.endswith(".ipynb"):
+        if not Path(name).is_file():
+            raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
+        return Path(name)
+    found = notebooks()
+    for stem, path in found.items():
+        number, _, title = stem.partition("_")
+        if name in (stem, number, title):
+            return path
+    raise ValueError(f"unknown notebook {name!r}: choose from {', '.join(found)}")
+
+
+def title(path: str | Path) -> str:
+    """The first heading of a notebook; its file name when it has none."""
+    import nbformat
+
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("# "):
+            return cell.source.splitlines()[0].removeprefix("# ")
+    return Path(path).stem
+
+
+def defaults(path: str | Path) -> dict[str, str]:
+    """The parameters of a notebook and their default values, as source text."""
+    try:
+        from papermill import inspect_notebook
+    except ImportError as error:
+        raise ImportError(EXTRA) from error
+    return {name: parameter["default"] for name, parameter in inspect_notebook(str(path)).items()}
+
+
+def run_notebook(path: str | Path, out: str | Path, parameters: Mapping[str, Any] | None = None) -> Path:
+    """Execute a notebook with parameters, with its output on the screen, and make an HTML page of it.
+
+    out: the folder that receives NAME.ipynb, also when a cell fails, and NAME.html.
+    Returns the executed notebook's path.
+    Raises ValueError for a parameter that the notebook does not have, PermissionError when `out` can't be written,
+    RuntimeError when a cell failed, or a widget's callback did (papermill alone would not notice).
+    """
+    path, parameters = Path(path), dict(parameters or {})
+    known = defaults(path)
+    unknown = sorted(parameters.keys() - known.keys())
+    if unknown:
+        valid = ", ".join(f"{name} = {value}" for name, value in known.items()) or "none"
+        raise ValueError(f"{path.name} has no parameter {', '.join(map(repr, unknown))}: its parameters are {valid}")
+    executed = writable_folder(out) / path.name
+    if executed.resolve() == path.resolve():
+        raise ValueError(f"out={str(out)!r} is the notebook's own folder, and would overwrite it: pass another folder")
+    _execute(path, executed, parameters)
+    write_html(executed)
+    errors = widget_errors(executed)
+    if errors:
+        raise RuntimeError(f"{path.name}: a widget's callback failed ({'; '.join(errors)}): see {executed}")
+    return executed
+
+
+def widget_errors(path: str | Path) -> list[str]:
+    """Errors raised in widget callbacks of an executed notebook, which hide in its saved widget state."""
+    import nbformat
+
+    widgets = nbformat.read(path, as_version=4).metadata.get("widgets", {})
+    models = widgets.get("application/vnd.jupyter.widget-state+json", {}).get("state", {}).values()
+    outputs = [o for m in models if m.get("model_name") == "OutputModel" for o in m.get("state", {}).get("outputs", [])]
+    return [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
+
+
+def write_html(path: str | Path) -> Path:
+    """Make an HTML page of a notebook, beside it."""
+    from nbconvert import HTMLExporter
+
+    page, _ = HTMLExporter().from_filename(str(path))
+    return write_atomically(Path(path).with_suffix(".html"), lambda part: part.write_text(page, encoding="utf-8"))
+
+
+def _execute(path: Path, executed: Path, parameters: dict[str, Any]) -> None:
+    from papermill import execute_notebook
+    from papermill.exceptions import PapermillExecutionError
+
+    try:
+        with _text_progress():
+            execute_notebook(
+                path, executed, parameters, stdout_file=sys.stdout, stderr_file=sys.stderr, coalesce_streams=True
+            )
+    except PapermillExecutionError as error:
+        raise RuntimeError(
+            f"{path.name}, cell {error.exec_count}: {error.ename}: {error.evalue} (the notebook so far is {executed})"
+        ) from error
+
+
+@contextmanager
+def _text_progress() -> Iterator[None]:
+    """Progress bars as text in the kernels that are started here: nobody sees their widgets."""
+    before = os.environ.get(TEXT_ONLY)
+    os.environ[TEXT_ONLY] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(TEXT_ONLY)
+        if before is not None:
+            os.environ[TEXT_ONLY] = before

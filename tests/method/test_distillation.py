@@ -1,0 +1,334 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from dmws_lite.method.distillation import (
+    STRATEGIES,
+    Distillation,
+    Step,
+    half_life_of,
+    momentum_of,
+    soft_loss,
+    update_auxiliary,
+)
+
+BATCH, CLASSES, IMAGES = 6, 4, 20
+
+
+def draw(*shape, seed=0, scale=2.0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * scale
+
+
+def step_of(strategy, alpha=0.3, temperature=3.0, smoothing=0.0, seed=0):
+    """A step with everything that any strategy asks for: two images of the last mini-batch, four seen by PS-KD."""
+    indices = torch.tensor([11, 3, 7, 0, 19, 5])
+    memory = {}
+    if strategy == "dlb":
+        memory = {"indices": torch.tensor([8, 0, 3, 14]), "logits": draw(4, CLASSES, seed=seed + 3)}
+    if strategy == "ps_kd":
+        memory = {"probabilities": torch.full((IMAGES, CLASSES), float("nan"))}
+        memory["probabilities"][indices[:4]] = draw(4, CLASSES, seed=seed + 4).softmax(1)
+    return Step(
+        logits=draw(BATCH, CLASSES, seed=seed).requires_grad_(),
+        labels=torch.tensor([0, 3, 1, 1, 2, 0]),
+        indices=indices,
+        alpha=alpha,
+        temperature=temperature,
+        smoothing=smoothing,
+        targets=lambda: draw(BATCH, CLASSES, seed=seed + 1),
+        partner=lambda: draw(BATCH, CLASSES, seed=seed + 2),
+        memory=memory,
+    )
+
+
+def array(tensor):
+    return tensor.detach().double().numpy()
+
+
+def log_softmax(z):
+    return z - np.log(np.exp(z).sum(1, keepdims=True))
+
+
+def cross_entropy(z, target):
+    """Mean over the batch of -sum_k target_k log softmax(z)_k; target (batch, class) or class numbers."""
+    target = np.eye(CLASSES)[target] if target.ndim == 1 else target
+    return -(target * log_softmax(z)).sum(1).mean()
+
+
+def divergence(target, z, temperature):
+    """T^2 KL(softmax(target / T) || softmax(z / T)), mean over the batch."""
+    p, q = log_softmax(target / temperature), log_softmax(z / temperature)
+    return temperature**2 * (np.exp(p) * (p - q)).sum(1).mean()
+
+
+def by_hand(strategy, step):
+    """The papers' losses in float64; step is as before the strategy saw it."""
+    z, y, a, t = array(step.logits), step.labels.numpy(), step.alpha, step.temperature
+    smooth = np.eye(CLASSES)[y] * (1 - step.smoothing) + step.smoothing / CLASSES
+    hard = cross_entropy(z, smooth)
+    if strategy == "none":
+        return hard
+    if strategy == "ema":
+        return (1 - a) * hard + a * divergence(array(step.targets()), z, t)
+    if strategy == "dlb":  # images 3 and 0 are rows 1 and 3 now, and were rows 2 and 1 of the last mini-batch
+        return hard + a * divergence(array(step.memory["logits"])[[2, 1]], z[[1, 3]], t)
+    if strategy == "ps_kd":
+        past = array(step.memory["probabilities"])[step.indices.numpy()]
+        return cross_entropy(z, np.where(np.isnan(past), smooth, (1 - a) * smooth + a * past))
+    if strategy == "cs_kd":
+        return hard + a * divergence(array(step.partner()), z, t)
+    virtual = np.where(np.eye(CLASSES)[y] == 1, 0.9, 0.1 / (CLASSES - 1))
+    return (1 - a) * hard + a * divergence(np.log(virtual), z, t)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("alpha, temperature", [(0.0, 1.0), (0.3, 1.0), (0.3, 3.0), (1.0, 4.0)])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_loss_is_the_papers_formula(strategy, alpha, temperature, smoothing):
+    step = step_of(strategy, alpha, temperature, smoothing)
+    expected = by_hand(strategy, step)
+    assert abs(STRATEGIES[strategy](step).item() - expected) < 1e-5 * max(1, abs(expected))
+
+
+def gradient(strategy, step):
+    return torch.autograd.grad(STRATEGIES[strategy](step), step.logits)[0]
+
+
+def test_gradient_of_ema_by_hand():
+    """d/dz = ((1 - a) (softmax(z) - y) + a T (softmax(z / T) - softmax(target / T))) / batch."""
+    step = step_of("ema", alpha=0.3, temperature=3.0)
+    z, target = array(step.logits), array(step.targets())
+    soft = np.exp(log_softmax(z / 3)) - np.exp(log_softmax(target / 3))
+    expected = (0.7 * (np.exp(log_softmax(z)) - np.eye(CLASSES)[step.labels]) + 0.3 * 3 * soft) / BATCH
+    assert np.allclose(gradient("ema", step), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_alpha_the_gradient_is_that_of_cross_entropy_and_with_alpha_another(strategy):
+    step = step_of(strategy)
+    plain = torch.autograd.grad(F.cross_entropy(step.logits, step.labels), step.logits)[0]
+    without, with_alpha = gradient(strategy, step_of(strategy, alpha=0.0)), gradient(strategy, step)
+    assert torch.equal(without, plain) or (strategy == "ps_kd" and torch.allclose(without, plain, atol=1e-7))
+    assert torch.allclose(with_alpha, plain, atol=1e-3) == (strategy == "none")
+
+
+def test_soft_loss_is_not_symmetric_and_zero_for_equal_logits():
+    a, b = draw(BATCH, CLASSES, seed=1), draw(BATCH, CLASSES, seed=2)
+    assert abs(soft_loss(a, b, 2.0) - soft_loss(b, a, 2.0)) > 0.1
+    assert soft_loss(a, a + 5, 2.0).abs() < 1e-6
+
+
+def test_soft_loss_is_computed_in_float32_whatever_comes_in():
+    a, b = draw(BATCH, CLASSES, seed=1).bfloat16(), draw(BATCH, CLASSES, seed=2).bfloat16()
+    assert abs(soft_loss(a, b, 2.0).item() - divergence(array(b), array(a), 2.0)) < 1e-5
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.4])
+def test_auxiliary_and_partner_get_no_gradient_even_if_run_with_it(alpha):
+    images, labels = draw(BATCH, 5), torch.tensor([0, 3, 1, 1, 2, 0])
+    for strategy, source in (("ema", "targets"), ("cs_kd", "partner")):
+        main, other = nn.Linear(5, CLASSES), nn.Linear(5, CLASSES)
+        giver = {source: lambda other=other: other(images)}
+        STRATEGIES[strategy](Step(main(images), labels, torch.arange(BATCH), alpha, 2.0, **giver)).backward()
+        assert all(p.grad is None for p in other.parameters())
+        assert all(p.grad.abs().sum() > 0 for p in main.parameters())
+
+
+@pytest.mark.parametrize("strategy", ["dlb", "ps_kd"])
+def test_what_a_strategy_remembers_has_no_graph(strategy):
+    step = step_of(strategy)
+    STRATEGIES[strategy](step)
+    assert not any(tensor.requires_grad for tensor in step.memory.values())
+
+
+def test_without_alpha_the_auxiliary_is_not_run():
+    def refuse():
+        raise AssertionError("the auxiliary was run")
+
+    step = step_of("ema", alpha=0.0)
+    step.targets = refuse
+    assert STRATEGIES["ema"](step).isfinite()
+
+
+def permuted(step, order):
+    targets, partner = step.targets()[order], step.partner()[order]
+    return Step(
+        logits=step.logits.detach()[order].requires_grad_(),
+        labels=step.labels[order],
+        indices=step.indices[order],
+        alpha=step.alpha,
+        temperature=step.temperature,
+        targets=lambda: targets,
+        partner=lambda: partner,
+        memory=copy.deepcopy(step.memory),
+    )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_permuting_the_batch_permutes_the_gradient(strategy):
+    order = torch.tensor([4, 0, 5, 2, 1, 3])
+    expected = gradient(strategy, step_of(strategy))[order]
+    assert torch.allclose(gradient(strategy, permuted(step_of(strategy), order)), expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("strategy, source", [("ema", "targets"), ("cs_kd", "partner")])
+def test_row_i_is_taught_by_row_i_only(strategy, source):
+    step, other = step_of(strategy), step_of(strategy)
+    changed = getattr(step, source)().clone()
+    changed[2] += torch.tensor([3.0, -1.0, 0.0, 0.5])
+    setattr(other, source, lambda: changed)
+    moved = (gradient(strategy, step) - gradient(strategy, other)).abs().sum(1) > 1e-7
+    assert moved.tolist() == [False, False, True, False, False, False]
+
+
+def test_dlb_teaches_only_images_of_the_last_mini_batch_and_then_remembers_this_one():
+    step, plain = step_of("dlb"), step_of("none")
+    moved = (gradient("dlb", step) - gradient("none", plain)).abs().sum(1) > 1e-7
+    assert moved.tolist() == [False, True, False, True, False, False]
+    assert torch.equal(step.memory["indices"], step.indices)
+    assert torch.equal(step.memory["logits"], step.logits.detach())
+
+
+def test_dlb_starts_with_the_labels_alone():
+    step = step_of("dlb")
+    step.memory = {}
+    assert abs(STRATEGIES["dlb"](step).item() - by_hand("none", step)) < 1e-6
+    assert step.memory.keys() == {"indices", "logits"}
+
+
+def test_ps_kd_remembers_what_the_main_student_says_of_these_images_only():
+    step = step_of("ps_kd")
+    before = step.memory["probabilities"].clone()
+    STRATEGIES["ps_kd"](step)
+    after, rest = array(step.memory["probabilities"]), np.setdiff1d(np.arange(IMAGES), step.indices)
+    assert np.allclose(after[step.indices], np.exp(log_softmax(array(step.logits))), atol=1e-6)
+    assert np.array_equal(after[rest], array(before)[rest], equal_nan=True)
+
+
+def student(seed, momentum=0.1):
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=momentum), nn.Flatten(), nn.LazyLinear(3))
+    for batch in draw(seed + 2, 5, 3, 6, 6, seed=seed):
+        model(batch)
+    return model
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.999, 1.0])
+def test_ema_of_parameters_and_buffers_in_float64_by_hand(momentum):
+    main, auxiliary = student(1), student(2)
+    new = {k: v.double().numpy().copy() for k, v in main.state_dict().items()}
+    old = {k: v.double().numpy().copy() for k, v in auxiliary.state_dict().items()}
+    for _ in range(3):
+        update_auxiliary(auxiliary, main, momentum)
+        old = {k: momentum * old[k] + (1 - momentum) * v for k, v in new.items()}
+    assert {"1.running_mean", "1.running_var", "1.num_batches_tracked"} <= old.keys()
+    for name, tensor in auxiliary.state_dict().items():
+        expected = old[name] if tensor.is_floating_point() else new[name]
+        assert np.allclose(tensor.double().numpy(), expected, rtol=1e-6, atol=1e-7), name
+    assert all(np.array_equal(v.double().numpy(), new[k]) for k, v in main.state_dict().items())
+
+
+def test_integer_buffers_are_copied():
+    main, auxiliary = student(1), student(2)
+    assert (main[1].num_batches_tracked, auxiliary[1].num_batches_tracked) == (3, 4)
+    update_auxiliary(auxiliary, main, 0.5)
+    assert auxiliary[1].num_batches_tracked == 3
+    assert auxiliary[1].num_batches_tracked.dtype == torch.int64
+
+
+def test_first_update_does_not_turn_dual_into_single():
+    main, auxiliary = student(1), student(2)
+    before = auxiliary[0].weight.detach().clone()
+    update_auxiliary(auxiliary, main, 0.999)
+    assert torch.allclose(auxiliary[0].weight, before, atol=2e-3)
+    assert not torch.allclose(auxiliary[0].weight, main[0].weight, atol=2e-3)
+
+
+def test_ema_keeps_no_graph_and_the_students_stay_apart():
+    main, auxiliary = student(1), student(2)
+    update_auxiliary(auxiliary, main, 0.0)
+    with torch.no_grad():
+        main[0].weight.add_(1)
+    assert all(p.grad_fn is None and p.requires_grad for p in auxiliary.parameters())
+    assert not torch.equal(main[0].weight, auxiliary[0].weight)
+
+
+def test_half_life_halves_the_start():
+    main, auxiliary = nn.Linear(2, 2), nn.Linear(2, 2)
+    nn.init.zeros_(main.weight)
+    nn.init.ones_(auxiliary.weight)
+    for _ in range(8):
+        update_auxiliary(auxiliary, main, momentum_of(8))
+    assert torch.allclose(auxiliary.weight, torch.tensor(0.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9, 0.999])
+def test_momentum_and_half_life_are_inverse(momentum):
+    assert abs(momentum_of(half_life_of(momentum)) - momentum) < 1e-12
+    assert abs(half_life_of(momentum) - np.log(0.5) / np.log(momentum)) < 1e-9
+
+
+def test_half_life_at_the_ends():
+    assert half_life_of(0.0) == 0
+    assert half_life_of(1.0) == float("inf")
+
+
+@pytest.mark.parametrize(
+    "warmup, expected",
+    [(1.0, [0, 0.1, 0.2, 0.3, 0.396]), (0.5, [0, 0.2, 0.4, 0.4, 0.4]), (0.0, [0.4] * 5)],
+)
+def test_alpha_warms_up_over_its_share_of_the_run(warmup, expected):
+    settings = Distillation(alpha=0.4, alpha_warmup=warmup)
+    assert np.allclose([settings.alpha_at(step, 100) for step in (0, 25, 50, 75, 99)], expected)
+
+
+@pytest.mark.parametrize("steps", [50, 5000])
+def test_momentum_comes_from_a_half_life_that_is_a_share_of_the_run(steps):
+    settings = Distillation(half_life=0.1)
+    assert all(
+        abs(settings.momentum_at(step, steps) ** (0.1 * steps) - 0.5) < 1e-9 for step in (0, steps // 2, steps - 1)
+    )
+
+
+def test_momentum_itself_replaces_the_half_life():
+    assert Distillation(momentum=0.97, half_life=0.3).momentum_at(7, 10) == 0.97
+
+
+def test_cosine_schedule_rises_from_the_momentum_to_one():
+    settings = Distillation(momentum=0.9, momentum_schedule="cosine")
+    found = [settings.momentum_at(step, 100) for step in (0, 25, 50, 100)]
+    assert np.allclose(found, [0.9, 1 - 0.1 * (np.sqrt(0.5) + 1) / 2, 0.95, 1.0])
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"strategy": "kd"}, "unknown strategy='kd': choose one of ema, dlb, ps_kd, cs_kd, tf_kd, none"),
+        ({"auxiliary_update": "copy"}, "unknown auxiliary_update='copy'.*ema, frozen, trained"),
+        ({"momentum_schedule": "linear"}, "unknown momentum_schedule='linear'.*constant, cosine"),
+        ({"alpha": -0.1}, "alpha=-0.1 is out of range: 0 <= alpha <= 1"),
+        ({"alpha": 1.1}, "alpha=1.1"),
+        ({"alpha": float("nan")}, "alpha=nan"),
+        ({"alpha_warmup": 1.5}, "alpha_warmup=1.5"),
+        ({"momentum": 1.01}, "momentum=1.01"),
+        ({"momentum": -0.5}, "momentum=-0.5"),
+        ({"momentum": float("nan")}, "momentum=nan"),
+        ({"temperature": 0.0}, "temperature=0.0 must be above 0"),
+        ({"temperature": float("inf")}, "temperature=inf"),
+        ({"half_life": 0.0}, "half_life=0.0 must be above 0"),
+        ({"half_life": float("nan")}, "half_life=nan"),
+    ],
+)
+def test_settings_outside_their_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Distillation(**settings)
+
+
+@pytest.mark.parametrize("edge", [{"alpha": 0}, {"alpha": 1}, {"momentum": 0}, {"momentum": 1}, {"alpha_warmup": 0}])
+def test_settings_at_the_edge_of_their_range_are_taken(edge):
+    ((name, value),) = edge.items()
+    assert getattr(Distillation(**edge), name) == value

@@ -1,0 +1,116 @@
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models.efficientnet import _gen_mobilenet_v1
+
+import dmws_lite as dm
+from dmws_lite.method.networks import describe
+
+
+def test_build_is_seeded_and_leaves_the_global_random_state_alone():
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    a, b, c = (dm.build("embedded_vit_48", 3, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(a.pos_embed, b.pos_embed) and not torch.equal(a.pos_embed, c.pos_embed)
+
+
+def test_image_size_sets_the_grid_of_networks_that_have_one():
+    assert dm.build("embedded_vit_48", 3, image_size=96).pos_embed.shape == (1, 145, 48)
+    assert dm.build("mobilenetv1_050", 3, image_size=80)(torch.zeros(1, 3, 80, 80)).shape == (1, 3)
+
+
+def test_half_width_mobilenet_has_half_the_channels_throughout():
+    full = timm.create_model("mobilenetv1_100", pad_type="same", num_classes=3).state_dict()
+    half = dm.build("mobilenetv1_050", 3).state_dict()
+    assert full.keys() == half.keys()
+    for name in full:
+        if full[name].ndim == 4:
+            assert half[name].shape[0] * 2 == full[name].shape[0], name
+    again = _gen_mobilenet_v1(
+        "mobilenetv1_100", channel_multiplier=0.5, pad_type="same", fix_stem_head=False, num_classes=3
+    )
+    assert {n: t.shape for n, t in again.state_dict().items()} == {n: t.shape for n, t in half.items()}
+
+
+def test_unknown_names_offer_near_ones_and_the_embedded_pair():
+    with pytest.raises(
+        ValueError, match="unknown model 'convnext_tinny': did you mean .*convnext_tiny.*embedded_vit_96"
+    ):
+        dm.build("convnext_tinny", 3)
+
+
+def test_describe_refuses_what_is_no_network():
+    with pytest.raises(ValueError, match="teacher's state dict must map names to tensors"):
+        describe({}, "teacher")
+    with pytest.raises(TypeError, match="pass a timm name, a module, or a state dict"):
+        describe([1, 2])
+
+
+def test_the_embedded_teacher_needs_no_network_and_fits_its_architecture():
+    teacher = dm.load_teacher()
+    assert teacher.mean == teacher.std == (0.5, 0.5, 0.5)
+    model = dm.build("embedded_vit_96", num_classes=50)
+    assert model.load_state_dict(teacher.state)
+
+
+def test_the_embedded_teacher_knows_its_own_task():
+    from dmws_lite.training.pretrain import accuracy
+
+    teacher = dm.load_teacher()
+    model = dm.build("embedded_vit_96", num_classes=50)
+    model.load_state_dict(teacher.state)
+    assert accuracy(model, seed=99, batches=1, batch_size=200) > 0.6
+
+
+def _state(name: str, classes: int = 5) -> dict[str, torch.Tensor]:
+    return dm.build(name, classes).state_dict()
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_a_local_file_or_folder_of_the_same_layout_is_read(tmp_path, as_folder):
+    state = _state("vit_tiny_patch16_224")
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "other.safetensors").write_bytes(b"not this one")
+    teacher = dm.load_teacher("vit_tiny_patch16_224", tmp_path if as_folder else tmp_path / "model.safetensors")
+    assert all(torch.equal(teacher.state[name], tensor) for name, tensor in state.items())
+    assert teacher.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_file_without_a_classifier_is_read(tmp_path):
+    state = {name: tensor for name, tensor in _state("mobilenetv1_050").items() if not name.startswith("classifier")}
+    save_file(state, tmp_path / "half.safetensors")
+    assert dm.load_teacher("mobilenetv1_050", tmp_path / "half.safetensors").state.keys() == state.keys()
+
+
+def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path):
+    good = tmp_path / "teacher.safetensors"
+    save_file(_state("embedded_vit_96"), good)
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(good.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match="cut.safetensors is truncated or no safetensors file .*fetch it again"):
+        dm.load_teacher("embedded_vit_96", cut)
+    with pytest.raises(ValueError, match="has no tensor .*does not hold a convnext_tiny"):
+        dm.load_teacher("convnext_tiny", good)
+    with pytest.raises(ValueError, match=r"is \(1, 1, 96\), a vit_tiny_patch16_224 has \(1, 1, 192\)"):
+        dm.load_teacher("vit_tiny_patch16_224", good)
+    pickle = tmp_path / "teacher.pt"
+    pickle.write_bytes(b"\x80\x04.")
+    with pytest.raises(ValueError, match="not a .safetensors file, and pickles can run code"):
+        dm.load_teacher("embedded_vit_96", pickle)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        dm.load_teacher("embedded_vit_96", tmp_path / "absent.safetensors")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="holds no .safetensors file"):
+        dm.load_teacher("embedded_vit_96", tmp_path / "empty")
+
+
+def test_without_a_network_the_embedded_teacher_is_offered(monkeypatch):
+    def offline(name, pretrained=False, **options):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ConnectionError, match=r"no route to host.*weights='file.safetensors'.*embedded_vit_96"):
+        dm.load_teacher("vit_small_patch16_224")

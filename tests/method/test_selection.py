@@ -1,0 +1,297 @@
+"""Plans against an independent statement of the published rule, and what they refuse."""
+
+import time
+
+import numpy as np
+import pytest
+import timm
+import torch
+from timm.models.convnext import ConvNeXt
+from timm.models.vision_transformer import VisionTransformer
+
+import dmws_lite as dm
+
+VIT = ("vit_small_patch16_224", "vit_tiny_patch16_224")
+CONVNEXT = ("convnext_tiny", "convnext_femto")
+MOBILENET = ("mobilenetv1_100", "mobilenetv1_050")
+EMBEDDED = ("embedded_vit_96", "embedded_vit_48")
+PAIRS = [VIT, CONVNEXT, MOBILENET, EMBEDDED]
+
+
+def published_rule(teacher: dict, student: dict) -> dict:
+    """Weight selection as released with Xu et al. 2024, stated in numpy: by equal names, axis by axis."""
+
+    def indices(t, s):
+        return np.arange(s) * (t // s) if t % s == 0 else np.round(np.linspace(0, t - 1, s)).astype(int)
+
+    found = {}
+    for name, target in student.items():
+        if "head" in name:
+            continue
+        source = teacher[name]
+        if source.ndim == 2 and target.ndim == 4:
+            source = source[:, :, None, None]
+        for axis, size in enumerate(target.shape):
+            source = np.take(source, indices(source.shape[axis], size), axis=axis)
+        found[name] = source
+    return found
+
+
+def random_state(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    model = timm.create_model(name, num_classes=7)
+    generator = torch.Generator().manual_seed(seed)
+    return {n: torch.randn(t.shape, generator=generator) for n, t in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("pair", [VIT, CONVNEXT])
+def test_phase_0_with_first_layers_equals_the_published_rule_bit_for_bit(pair):
+    teacher, student = random_state(pair[0]), random_state(pair[1])
+    ours = dm.plan(*pair).apply(teacher)
+    expected = published_rule({n: t.numpy() for n, t in teacher.items()}, {n: t.numpy() for n, t in student.items()})
+    assert set(ours) - set(expected) == ({"head.norm.weight", "head.norm.bias"} if pair is CONVNEXT else set())
+    for name, values in expected.items():
+        assert np.array_equal(ours[name].numpy(), values), name
+
+
+def test_the_final_norm_of_convnext_is_selected_although_its_name_contains_head():
+    teacher = random_state(CONVNEXT[0])
+    ours = dm.plan(*CONVNEXT).apply(teacher)
+    assert torch.equal(ours["head.norm.weight"], teacher["head.norm.weight"][::2])
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("elements", ["uniform", "consecutive", "random", "heads"])
+def test_complementary_plans_share_nothing_and_are_consistent(pair, elements):
+    main, auxiliary = dm.complementary_plans(*pair, elements=elements, seed=5)
+    assert main.overlap(auxiliary).used == 0
+    assert main.coverage().used == auxiliary.coverage().used > 0
+    assert all(main.consistency().values()) and all(auxiliary.consistency().values())
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_two_disjoint_halves_cover_half_of_a_matrix_and_all_of_a_vector(pair):
+    main, auxiliary = dm.complementary_plans(*pair)
+    kept = {a.teacher: a for a in main.assignments}
+    for name, share in main.coverage().tensors.items():
+        if name in kept:
+            halved = sum(index is not None for index in kept[name].indices)
+            assert share == auxiliary.coverage().tensors[name] == 0.5**halved, name
+
+
+@pytest.mark.parametrize("elements", ["uniform", "random"])
+def test_n_students_at_a_ratio_that_is_not_whole(elements):
+    plans = dm.complementary_plans("vit_large_patch16_224", "vit_small_patch16_224", n=3, elements=elements)
+    sets = [next(a for a in p.assignments if a.student == "norm.weight").indices[0] for p in plans]
+    assert len(np.intersect1d(sets[0], sets[1])) == 0
+    assert np.bincount(np.concatenate(sets), minlength=1024).max() == 2
+    assert all(all(p.consistency().values()) for p in plans)
+
+
+def test_where_the_student_is_more_than_half_as_wide_the_plans_share_2s_minus_t():
+    teacher, student = _vit(40, 4), _vit(24, 4)
+    main, auxiliary = dm.complementary_plans(teacher, student)
+    a, b = (next(x for x in p.assignments if x.student == "norm.weight").indices[0] for p in (main, auxiliary))
+    assert len(np.intersect1d(a, b)) == 2 * 24 - 40
+    same, other = dm.complementary_plans(teacher, _vit(40, 4))
+    assert same.overlap(other).total == same.coverage().total == 1.0
+
+
+def test_an_inconsistent_draw_is_seen_on_every_shared_axis():
+    plan = dm.plan(*EMBEDDED, elements="random_inconsistent")
+    assert not plan.consistency()["embed"] and not plan.consistency()["mlp/0"]
+    assert plan.coverage().used == dm.plan(*EMBEDDED).coverage().used
+
+
+def test_overlap_and_coverage_against_masks_counted_element_by_element():
+    main, other = dm.plan(*EMBEDDED, elements="random", seed=1), dm.plan(*EMBEDDED, elements="random", seed=2)
+    used = shared = 0
+    for a, b in zip(main.assignments, other.assignments, strict=True):
+        masks = []
+        for assignment in (a, b):
+            mask = np.zeros(assignment.teacher_shape, dtype=bool)
+            every = [np.arange(s) if i is None else i for i, s in zip(assignment.indices, mask.shape, strict=True)]
+            mask[np.ix_(*every)] = True
+            masks.append(mask)
+        used, shared = used + masks[0].sum(), shared + (masks[0] & masks[1]).sum()
+    assert main.coverage().used == used and main.overlap(other).used == shared > 0
+
+
+def test_student_head_j_gets_even_channels_of_teacher_heads_2j_and_2j_plus_1_and_heads_keeps_them_whole():
+    def rows(elements):
+        plan = dm.plan(*VIT, elements=elements)
+        return next(a for a in plan.assignments if a.student == "blocks.0.attn.qkv.weight").indices[0]
+
+    head_1_of_k = slice(192 + 64, 192 + 128)
+    assert rows("uniform")[head_1_of_k].tolist() == list(range(384 + 128, 384 + 256, 2))
+    assert rows("heads")[head_1_of_k].tolist() == list(range(384 + 128, 384 + 192))
+
+
+def test_magnitude_keeps_the_largest_channels_of_the_weights():
+    teacher = {n: t.clone() for n, t in _vit(16, 2).state_dict().items()}
+    big = [1, 4, 5, 6, 9, 12, 13, 15]
+    for name, tensor in teacher.items():
+        tensor.fill_(0.1)
+        for axis, size in enumerate(tensor.shape):
+            if size == 16 and "qkv" not in name and "attn" not in name:
+                tensor.index_fill_(axis, torch.tensor(big), 1.0)
+    main, auxiliary = dm.complementary_plans(teacher, _vit(8, 2), elements="magnitude")
+    assert next(a for a in main.assignments if a.student == "norm.weight").indices[0].tolist() == big
+    assert main.overlap(auxiliary).used == 0
+
+
+def test_layers_are_mapped_per_stage():
+    plan = dm.plan(*CONVNEXT, layers="last")
+    assert plan.layers == ((1, 2), (1, 2), (3, 4, 5, 6, 7, 8), (1, 2))
+    sources = {a.student: a.teacher for a in plan.assignments}
+    assert sources["stages.2.blocks.0.mlp.fc1.weight"] == "stages.2.blocks.3.mlp.fc1.weight"
+
+
+def test_names_modules_and_state_dicts_give_the_same_plan():
+    by_name = dm.plan(*EMBEDDED)
+    modules = [dm.build(name, 1000) for name in EMBEDDED]
+    for teacher, student in (modules, [m.state_dict() for m in modules]):
+        plan = dm.plan(teacher, student)
+        for a, b in zip(by_name.assignments, plan.assignments, strict=True):
+            assert a.teacher == b.teacher and a.axes == b.axes
+            assert all(np.array_equal(i, j) for i, j in zip(a.indices, b.indices, strict=True) if i is not None)
+
+
+def test_a_position_embedding_of_another_grid_is_interpolated_and_the_plan_says_so():
+    teacher, student = _vit(16, 2, img=64), _vit(8, 2, img=32)
+    plan = dm.plan(teacher, student)
+    assignment = next(a for a in plan.assignments if a.student == "pos_embed")
+    assert assignment.note == "interpolated from a 8 x 8 to a 4 x 4 grid, 1 prefix token(s) kept"
+    made = plan.apply(teacher.state_dict())["pos_embed"]
+    assert made.shape == (1, 17, 8)
+    assert torch.equal(made[:, 0], teacher.pos_embed[:, 0, ::2])
+    constant = {**teacher.state_dict(), "pos_embed": torch.full((1, 65, 16), 3.0)}
+    assert torch.allclose(plan.apply(constant)["pos_embed"], torch.tensor(3.0))
+
+
+def test_layer_scale_distillation_token_and_pooled_norm_are_mapped():
+    teacher = _vit(16, 2, init_values=1e-2, global_pool="avg")
+    student = _vit(8, 2, init_values=1e-2)
+    sources = {a.student: a.teacher for a in dm.plan(teacher, student).assignments}
+    assert sources["norm.weight"] == "fc_norm.weight" and sources["blocks.1.ls2.gamma"] == "blocks.1.ls2.gamma"
+    plain = dm.plan(_vit(16, 2), student)
+    assert plain.skipped["blocks.0.ls1.gamma"] == "the teacher has no such tensor"
+    deit = dm.plan("deit_small_distilled_patch16_224", "deit_tiny_distilled_patch16_224")
+    assert "dist_token" in {a.student for a in deit.assignments} and "head_dist.weight" in deit.skipped
+
+
+def test_a_classifier_is_selected_only_when_asked_for():
+    assert "head.weight" in dm.plan(*EMBEDDED).skipped
+    assert "head.weight" in {a.student for a in dm.plan(*EMBEDDED, classifier=True).assignments}
+    with pytest.raises(ValueError, match="on axis 'classes'.*pass classifier=False"):
+        dm.plan(_vit(16, 2, num_classes=4), _vit(8, 2, num_classes=5), classifier=True)
+
+
+def test_apply_copies_bit_for_bit_and_never_shares_memory():
+    teacher = _vit(16, 2).state_dict()
+    plan = dm.plan(teacher, _vit(8, 2))
+    made = plan.apply(teacher)
+    for a in plan.assignments:
+        every = [np.arange(s) if i is None else i for i, s in zip(a.indices, a.teacher_shape, strict=True)]
+        assert np.array_equal(made[a.student].numpy(), teacher[a.teacher].numpy()[np.ix_(*every)])
+    before = teacher["norm.weight"].clone()
+    made["norm.weight"].add_(1)
+    assert torch.equal(teacher["norm.weight"], before)
+
+
+def test_apply_refuses_other_weights():
+    plan = dm.plan(*EMBEDDED)
+    state = dm.build("embedded_vit_96", 3).state_dict()
+    with pytest.raises(ValueError, match="blocks.0.attn.qkv.weight has shape"):
+        plan.apply({**state, "blocks.0.attn.qkv.weight": torch.zeros(3, 3)})
+    state.pop("norm.weight")
+    with pytest.raises(ValueError, match="no tensor norm.weight: is it the teacher embedded_vit_96"):
+        plan.apply(state)
+
+
+@pytest.mark.parametrize("elements", ["uniform", "random_inconsistent"])
+def test_a_saved_plan_is_the_same_plan(tmp_path, elements):
+    plan = dm.plan(*EMBEDDED, elements=elements, layers="uniform")
+    again = dm.load_plan(plan.save(tmp_path / "deep" / "plan.json"))
+    teacher = dm.build("embedded_vit_96", 3).state_dict()
+    first, second = plan.apply(teacher), again.apply(teacher)
+    assert all(torch.equal(first[name], second[name]) for name in first) and first.keys() == second.keys()
+    assert (
+        repr(again) == repr(plan) and again.skipped == plan.skipped and again.overlap(plan).used == plan.coverage().used
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": "other"}', "[1, 2]"])
+def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(ValueError, match="is not a saved plan"):
+        dm.load_plan(tmp_path / "plan.json")
+
+
+def test_what_cannot_be_planned_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"wider than its teacher .* on axis 'embed'.*choose a narrower student"):
+        dm.plan("vit_tiny_patch16_224", "vit_small_patch16_224")
+    with pytest.raises(ValueError, match=r"deeper than its teacher in stage 0 \(12 > 6 blocks\)"):
+        dm.plan("embedded_vit_96", _vit(48, 3, depth=12))
+    with pytest.raises(ValueError, match="unknown model 'vit_smal_patch16_224': did you mean vit_small_patch16_224"):
+        dm.plan("vit_smal_patch16_224", "vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match="unknown elements='best': choose one of uniform"):
+        dm.plan(*VIT, elements="best")
+    with pytest.raises(ValueError, match="axis 'embed': phase=2 is out of range.*0 <= phase < 2"):
+        dm.plan(*VIT, phase=2)
+    with pytest.raises(ValueError, match="on axis 'kernel_h'.*patch and kernel sizes"):
+        dm.plan(_vit(16, 2, patch=8), _vit(8, 2, patch=16))
+    with pytest.raises(ValueError, match="on axis 'in_chans'.*input channels"):
+        dm.plan(_vit(16, 2), _vit(8, 2, in_chans=1))
+    with pytest.raises(ValueError, match="is a vit, student convnext_femto a convnext: choose both of one family"):
+        dm.plan("vit_small_patch16_224", "convnext_femto")
+    with pytest.raises(ValueError, match=r"resnet18: no known family .*FAMILIES"):
+        dm.plan("resnet18", "resnet18")
+    with pytest.raises(ValueError, match=r"tensor blocks.0.attn.q_norm.weight .*add a Rule"):
+        dm.plan(_vit(16, 2, qk_norm=True), _vit(8, 2, qk_norm=True))
+    with pytest.raises(ValueError, match="magnitude' needs the weights of vit_small"):
+        dm.plan(*VIT, elements="magnitude")
+    with pytest.raises(ValueError, match="needs the number of heads"):
+        dm.plan(_vit(16, 2).state_dict(), _vit(8, 2), elements="heads")
+    with pytest.raises(ValueError, match="do not fit into"):
+        dm.plan(_vit(16, 2), _vit(8, 4), elements="heads")
+    with pytest.raises(TypeError, match="teacher=int: pass a timm name, a module, or a state dict"):
+        dm.plan(3, "vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match="n=0 students"):
+        dm.complementary_plans(*VIT, n=0)
+    with pytest.raises(ValueError, match="overlap needs two plans of one teacher"):
+        dm.plan(*VIT).overlap(dm.plan(*EMBEDDED))
+
+
+def test_linear_and_1x1_convolution_feed_each_other_both_ways():
+    shape = {"in_chans": 3, "num_classes": 2, "depths": (1, 1, 1, 1), "conv_mlp": False}
+    linear = ConvNeXt(**{**shape, "dims": (8, 16, 16, 16)})
+    convolved = ConvNeXt(**{**shape, "dims": (4, 8, 8, 8), "conv_mlp": True})
+    down = dm.plan(linear, convolved).apply(linear.state_dict())["stages.0.blocks.0.mlp.fc1.weight"]
+    assert torch.equal(down[:, :, 0, 0], linear.stages[0].blocks[0].mlp.fc1.weight[::2, ::2])
+    narrow = ConvNeXt(**{**shape, "dims": (4, 8, 8, 8)})
+    wide = ConvNeXt(**{**shape, "dims": (8, 16, 16, 16), "conv_mlp": True})
+    assert dm.plan(wide, narrow).apply(wide.state_dict())["stages.0.blocks.0.mlp.fc1.weight"].shape == (16, 4)
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_selected_student_runs(pair):
+    plan = dm.plan(*pair)
+    student = dm.build(pair[1], 3)
+    missing, unexpected = student.load_state_dict(plan.apply(random_state(pair[0])), strict=False)
+    counters = {name for name, reason in plan.skipped.items() if reason == "a counter, not a weight"}
+    assert not unexpected and set(missing) | counters == set(plan.skipped)
+    assert student.eval()(torch.zeros(2, *student.pretrained_cfg["input_size"])).shape == (2, 3)
+
+
+def test_planning_needs_no_weights_and_little_time():
+    dm.plan(*VIT)
+    start = time.perf_counter()
+    dm.complementary_plans(*VIT)
+    assert time.perf_counter() - start < 2
+
+
+def _vit(width: int, heads: int, depth: int = 2, img: int = 64, patch: int = 8, **options) -> VisionTransformer:
+    options = {"num_classes": 3, **options}
+    return VisionTransformer(
+        img_size=img, patch_size=patch, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=2, **options
+    )

@@ -1,0 +1,54 @@
+import errno
+from pathlib import Path
+
+import pytest
+
+from dmws_lite.runtime.files import writable_folder, write_atomically
+
+
+def test_a_folder_is_made_and_left_empty(tmp_path):
+    folder = writable_folder(tmp_path / "a" / "b")
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(PermissionError, match="file/out cannot be written to .*: pass another folder"):
+        writable_folder(tmp_path / "file" / "out")
+
+
+def test_a_read_only_folder_is_refused(tmp_path, monkeypatch):
+    def refuse(self, *args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "touch", refuse)
+    with pytest.raises(PermissionError, match="Read-only file system"):
+        writable_folder(tmp_path)
+
+
+def test_a_file_is_replaced_in_one_step(tmp_path):
+    path = tmp_path / "result.txt"
+    path.write_text("old")
+
+    def write(part: Path) -> None:
+        part.write_text("new")
+        assert path.read_text() == "old"
+
+    assert write_atomically(path, write) == path
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / "result.txt"
+    path.write_text("old")
+
+    def write(part: Path) -> None:
+        part.write_text("ha")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="result.txt could not be written .*No space left.*nothing was lost"):
+        write_atomically(path, write)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from dmws_lite.runtime import notebooks
+
+
+def write(path: Path, *sources: str) -> Path:
+    """A notebook whose first code cell holds the parameters."""
+    cells = [new_markdown_cell("# A small chapter\n\nText"), *map(new_code_cell, sources)]
+    cells[1].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def test_a_notebook_runs_with_parameters_and_shows_its_output(tmp_path, capfd):
+    path = write(
+        tmp_path / "00_small.ipynb",
+        "data = None\nsteps = 1",
+        "from dmws_lite.runtime.progress import tqdm\nprint(f'{data=} {sum(tqdm(range(steps), desc=\"counting\"))=}')",
+    )
+    executed = notebooks.run_notebook(path, tmp_path / "out", {"steps": 4, "data": "my images"})
+    assert executed == tmp_path / "out" / "00_small.ipynb"
+    shown = capfd.readouterr()
+    assert "data='my images'" in shown.out and "=6" in shown.out
+    assert "counting" in shown.err and "4/4" in shown.err
+    assert "=6" in executed.with_suffix(".html").read_text()
+    saved = nbformat.read(executed, as_version=4)
+    assert "widgets" not in saved.metadata
+
+
+def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
+    path = write(tmp_path / "small.ipynb", "data = None\nseed = 0")
+    with pytest.raises(
+        ValueError, match="small.ipynb has no parameter 'sed': its parameters are data = None, seed = 0"
+    ):
+        notebooks.run_notebook(path, tmp_path / "out", {"sed": 1})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_cell_is_named_and_the_executed_notebook_is_kept(tmp_path):
+    path = write(tmp_path / "small.ipynb", "seed = 0", "print('before')", "raise ValueError('seed is odd')")
+    with pytest.raises(RuntimeError, match="small.ipynb, cell 3: ValueError: seed is odd"):
+        notebooks.run_notebook(path, tmp_path / "out")
+    kept = nbformat.read(tmp_path / "out" / "small.ipynb", as_version=4)
+    assert any("before" in str(cell.get("outputs")) for cell in kept.cells)
+
+
+def test_an_error_in_a_widgets_callback_is_found(tmp_path):
+    path = write(
+        tmp_path / "small.ipynb",
+        "seed = 0",
+        "import ipywidgets\n"
+        "slider, screen = ipywidgets.IntSlider(), ipywidgets.Output()\n"
+        "@screen.capture()\n"
+        "def draw(change):\n"
+        "    raise ZeroDivisionError('hidden')\n"
+        "slider.observe(draw, 'value')\n"
+        "display(slider, screen)\n"
+        "slider.value = 3",
+    )
+    with pytest.raises(RuntimeError, match="callback failed \\(ZeroDivisionError: hidden\\)"):
+        notebooks.run_notebook(path, tmp_path / "out")
+    assert notebooks.widget_errors(tmp_path / "out" / "small.ipynb") == ["ZeroDivisionError: hidden"]
+
+
+def test_a_notebook_is_never_overwritten_by_its_own_run(tmp_path):
+    path = write(tmp_path / "small.ipynb", "seed = 0")
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="notebook's own folder"):
+        notebooks.run_notebook(path, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_notebooks_are_found_by_number_title_name_and_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "00_quickstart.ipynb", "seed = 0")
+    monkeypatch.setattr(notebooks, "notebooks", lambda: {path.stem: path})
+    for name in ("00", "quickstart", "00_quickstart", str(path)):
+        assert notebooks.find_notebook(name) == path
+    with pytest.raises(ValueError, match="unknown notebook '7': choose from 00_quickstart"):
+        notebooks.find_notebook("7")
+    with pytest.raises(FileNotFoundError, match="none.ipynb does not exist"):
+        notebooks.find_notebook("none.ipynb")
+    assert notebooks.title(path) == "A small chapter"
+    assert notebooks.defaults(path) == {"seed": "0"}

@@ -1,0 +1,91 @@
+import json
+import subprocess
+import sys
+from importlib import metadata
+from types import SimpleNamespace
+
+import pytest
+
+from dmws_lite.runtime import report
+
+
+@pytest.fixture
+def shell(monkeypatch):
+    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "google.colab", raising=False)
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+
+
+@pytest.fixture
+def found():
+    return report.environment()
+
+
+def test_hosts(shell, monkeypatch):
+    assert report.host() == "shell"
+    kernel = type("ZMQInteractiveShell", (), {})()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
+    assert report.host() == "jupyter"
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    assert report.host() == "kaggle"
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
+    assert report.host() == "colab"
+
+
+def test_a_terminal_ipython_is_a_shell(shell, monkeypatch):
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
+    assert report.host() == "shell"
+
+
+def test_the_environment_is_plain_data_with_true_versions(found):
+    assert json.loads(json.dumps(found)) == found
+    assert found["memory_gb"] > 0 and found["disk_gb"] > 0
+    for name, version in found["versions"].items():
+        assert version is None or version == metadata.version(name)
+
+
+def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
+    lines = [
+        "numpy>=1.0",
+        "torch>=99",
+        "no-such-thing>=1",
+        "papermill>=99 ; extra == 'notebooks'",
+        "x ; extra == 'dev'",
+    ]
+    monkeypatch.setattr(report.metadata, "requires", lambda name: lines)
+    versions, missing = report._requirements()
+    assert list(versions) == ["numpy", "torch", "no-such-thing", "papermill"]
+    assert versions["no-such-thing"] is None
+    assert missing == [
+        f"torch>=99 (found {metadata.version('torch')}): pip install 'dmws-lite'",
+        "no-such-thing>=1 (found none): pip install 'dmws-lite'",
+        f"papermill>=99 (found {metadata.version('papermill')}): pip install 'dmws-lite[notebooks]'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("host", "menu"), [("colab", "Runtime > Change runtime type"), ("kaggle", "Settings > Accelerator"), ("shell", "")]
+)
+def test_without_a_gpu_the_hosts_menu_is_named(found, monkeypatch, capsys, host, menu):
+    monkeypatch.setattr(report, "environment", lambda: found | {"host": host, "device": "cpu", "gpu": None})
+    report.announce()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith("Warning: no GPU") and menu in lines[-1]
+    assert ("menu" in lines[-1]) == bool(menu)
+
+
+def test_with_a_gpu_three_lines_and_no_warning(found, monkeypatch, capsys):
+    gpu = {"device": "cuda", "gpu": "Tesla T4", "precision": "fp16", "gpu_memory_gb": 14.6, "missing": []}
+    monkeypatch.setattr(report, "environment", lambda: found | gpu)
+    report.announce()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "Tesla T4, fp16" in lines[1] and "14.6 GB of GPU memory" in lines[1]
+    assert lines[2] == "missing: nothing"
+
+
+def test_runtime_itself_imports_nothing_heavy():
+    code = "import sys, dmws_lite.runtime.report, dmws_lite.runtime.notebooks; print('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
