@@ -40,7 +40,7 @@ class Distillation:
     alpha: float = 0.5
     alpha_warmup: float = 1.0
     temperature: float = 2.0
-    half_life: float = 0.02
+    half_life: float = 0.05
     momentum: float | None = None
     momentum_schedule: str = "constant"
     auxiliary_update: str = "ema"
@@ -58,7 +58,7 @@ class Distillation:
                 f"temperature={self.temperature} must be above 0: 1 leaves the softmax as it is, 2 to 4 soften it"
             )
         if not (math.isfinite(self.half_life) and self.half_life > 0):
-            raise ValueError(f"half_life={self.half_life} must be above 0: it is a share of the run, for example 0.02")
+            raise ValueError(f"half_life={self.half_life} must be above 0: it is a share of the run, for example 0.05")
 
     def alpha_at(self, step: int, steps: int) -> float:
         """The weight of the soft targets at `step` of `steps`.

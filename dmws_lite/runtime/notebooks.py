@@ -109,7 +109,13 @@ def _execute(path: Path, executed: Path, parameters: dict[str, Any]) -> None:
     try:
         with _text_progress():
             execute_notebook(
-                path, executed, parameters, stdout_file=sys.stdout, stderr_file=sys.stderr, coalesce_streams=True
+                path,
+                executed,
+                parameters,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+                coalesce_streams=True,
+                extra_arguments=["--log-level=ERROR"],
             )
     except PapermillExecutionError as error:
         raise RuntimeError(

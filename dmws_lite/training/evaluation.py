@@ -1,0 +1,183 @@
+"""Evaluation: a network's probabilities on a set of images, and what they are worth, with bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from dmws_lite.data.augmentation import normalise
+from dmws_lite.data.loading import ImageSet
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BINS = 15  # of the calibration error, as in Guo et al. 2017
+CHUNK = 100  # resamples at a time, so that memory stays small for large test sets
+
+
+def predict(
+    model: nn.Module,
+    images: ImageSet | np.ndarray,
+    mean: float | Sequence[float],
+    std: float | Sequence[float],
+    batch_size: int = 256,
+    device: torch.device | str | None = None,
+) -> np.ndarray:
+    """Class probabilities (softmax) of every image.
+
+    images:    an ImageSet, or uint8 (N, C, H, W) with C = 1 or 3.
+    mean, std: of the network's input, for values in [0, 1] (the teacher's).
+    device:    where to compute; the model is moved there. None: where the model is.
+    Returns float32 (N, classes), rows in the images' order. The model's train/eval modes are as before afterwards.
+    Raises ValueError for images that are not uint8 (N, C, H, W), and for batch_size < 1.
+    """
+    pixels = images.images if isinstance(images, ImageSet) else images
+    if pixels.dtype != np.uint8 or pixels.ndim != 4:
+        raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), or an ImageSet")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    device = next(model.parameters()).device if device is None else torch.device(device)
+    modes = {module: module.training for module in model.modules()}
+    model.to(device).eval()
+    try:
+        with torch.inference_mode():
+            batches = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
+            tensors = (torch.from_numpy(batch).to(device) for batch in batches)
+            logits = [model(normalise(tensor, mean, std)).float() for tensor in tensors]
+            return torch.cat(logits).softmax(dim=1).cpu().numpy()
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def evaluate(
+    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], resamples: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Accuracy, balanced accuracy, macro F1, AUROC, calibration error, sensitivity and specificity with 95 % intervals.
+
+    probabilities: float (N, classes), rows sum to 1; the predicted class is the first with the largest probability.
+    labels:        int (N,), indices into `classes`.
+    resamples:     bootstrap resamples of the images; 0 leaves the intervals nan.
+    Returns columns metric, value, low, high; all values are in [0, 1]. "auroc" is the mean of one-vs-rest over the
+    classes, "ece" the expected calibration error (Guo et al. 2017) with 15 bins of equal width; sensitivity and
+    specificity have one row a class ("sensitivity/name"). A metric that needs a class without images is nan.
+    Intervals are 2.5 and 97.5 % percentiles over images drawn with replacement: they hold for this trained network, not
+    for another seed. Resamples without a class that the labels have are left out, and counted in `.attrs["dropped"]`.
+    Raises ValueError where shapes, classes and labels disagree, and for rows that are no probabilities.
+    """
+    import pandas as pd
+
+    probabilities, labels = _checked(probabilities, labels, classes)
+    if resamples < 0:
+        raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
+    low, high, dropped = _intervals(probabilities, labels, resamples, seed)
+    table = pd.DataFrame({"metric": _names(classes), "value": _values(probabilities, labels), "low": low, "high": high})
+    table.attrs["dropped"] = dropped
+    return table
+
+
+def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
+    """Numbers of images by true class (rows) and predicted class (columns). Arguments and errors as in `evaluate`."""
+    import pandas as pd
+    from sklearn.metrics import confusion_matrix
+
+    probabilities, labels = _checked(probabilities, labels, classes)
+    counts = confusion_matrix(labels, probabilities.argmax(1), labels=range(len(classes)))
+    return pd.DataFrame(counts, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
+
+
+def _checked(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
+    shape, count = probabilities.shape, len(classes)
+    if count < 2 or probabilities.ndim != 2 or shape[1] != count:
+        raise ValueError(
+            f"probabilities have shape {shape}: pass (N, {count}), one column for each of at least 2 classes"
+        )
+    if labels.shape != shape[:1] or not len(labels):
+        raise ValueError(
+            f"labels have shape {labels.shape}, probabilities {shape}: pass one label a row, and at least one"
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= count:
+        found = f"{labels.dtype} from {labels.min()} to {labels.max()}"
+        raise ValueError(f"labels are {found}: pass integers from 0 to {count - 1}")
+    if broken := int((~np.isfinite(probabilities)).any(1).sum()):
+        raise ValueError(
+            f"probabilities hold nan or inf in {broken} row(s): did training diverge? Lower the learning rate"
+        )
+    if probabilities.min() < 0 or not np.allclose(probabilities.sum(1), 1, atol=1e-3):
+        raise ValueError("probabilities must be at least 0 and sum to 1 in each row: pass softmax outputs, not logits")
+    return probabilities, labels
+
+
+def _names(classes: Sequence[str]) -> list[str]:
+    rates = [f"{rate}/{name}" for rate in ("sensitivity", "specificity") for name in classes]
+    return ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", *rates]
+
+
+def _values(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The metrics in the order of `_names`, (metric,): scikit-learn's where it has them."""
+    from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
+
+    classes, predicted = range(probabilities.shape[1]), probabilities.argmax(1)
+    complete = len(np.unique(labels)) == len(classes)
+    sensitivity = recall_score(labels, predicted, labels=classes, average=None, zero_division=np.nan)
+    specificity = [recall_score(labels != k, predicted != k, zero_division=np.nan) for k in classes]
+    f1 = f1_score(labels, predicted, labels=classes, average="macro") if complete else np.nan
+    auroc = np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in classes]) if complete else np.nan
+    ece = _ece(np.ones((1, len(labels))), probabilities, labels)[0]
+    return np.array([accuracy_score(labels, predicted), sensitivity.mean(), f1, auroc, ece, *sensitivity, *specificity])
+
+
+def _intervals(
+    probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Low and high of the metrics in the order of `_names`, each (metric,), and the number of resamples left out."""
+    rng, n = np.random.default_rng(seed), len(labels)
+    truth = labels[:, None] == np.unique(labels)
+    drawn = [np.empty((0, 5 + 2 * probabilities.shape[1]))]
+    for start in range(0, resamples, CHUNK):
+        counts = rng.multinomial(n, np.full(n, 1 / n), min(CHUNK, resamples - start)).astype(np.float64)
+        whole = (counts @ truth > 0).all(1)
+        drawn.append(_weighted_values(counts[whole], probabilities, labels))
+    kept = np.concatenate(drawn)  # (resample, metric)
+    if not len(kept):
+        return np.full(kept.shape[1], np.nan), np.full(kept.shape[1], np.nan), resamples
+    low, high = np.percentile(kept, [2.5, 97.5], axis=0)
+    return low, high, resamples - len(kept)
+
+
+def _weighted_values(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The metrics of many resamples at once: counts (resample, image) says how often each drew each image."""
+    classes, n = np.arange(probabilities.shape[1]), len(labels)
+    truth, predicted = labels[:, None] == classes, probabilities.argmax(1)[:, None] == classes  # (image, class)
+    hits, actual, called = counts @ (truth & predicted), counts @ truth, counts @ predicted  # (resample, class)
+    with np.errstate(invalid="ignore"):
+        sensitivity, specificity = hits / actual, (n - actual - called + hits) / (n - actual)
+        f1 = np.where(actual > 0, 2 * hits / (actual + called), np.nan).mean(1)
+    auroc = np.mean([_auroc(counts, probabilities[:, k], truth[:, k]) for k in classes], axis=0)
+    ece = _ece(counts, probabilities, labels)
+    columns = [hits.sum(1) / n, sensitivity.mean(1), f1, auroc, ece, *sensitivity.T, *specificity.T]
+    return np.stack(columns, axis=1)
+
+
+def _auroc(counts: np.ndarray, scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """(resample,): how often a positive image scores above a negative one; a tie counts one half."""
+    order = np.argsort(scores[~positive], kind="stable")
+    negatives = scores[~positive][order]
+    below = np.pad(counts[:, ~positive][:, order].cumsum(1), ((0, 0), (1, 0)))  # (resample, number of negatives + 1)
+    left, right = (np.searchsorted(negatives, scores[positive], side) for side in ("left", "right"))
+    wins = (counts[:, positive] * (below[:, left] + below[:, right])).sum(1) / 2
+    with np.errstate(invalid="ignore"):
+        return wins / (counts[:, positive].sum(1) * below[:, -1])
+
+
+def _ece(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(resample,): |accuracy - confidence| of each bin, weighted by its images; 1.0 is in the last bin."""
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    bins = np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
+    gaps = (bins[:, None] == np.arange(BINS)) * (right - confidence)[:, None]  # (image, bin)
+    return np.abs(counts @ gaps).sum(1) / counts.sum(1)

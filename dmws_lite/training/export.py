@@ -1,0 +1,100 @@
+"""Taking a student away: its weights and a model card, and loading them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from dmws_lite.method.networks import build
+from dmws_lite.runtime.files import writable_folder, write_atomically
+
+CARD = """---
+library_name: timm
+pipeline_tag: image-classification
+tags: [medical-imaging, weight-selection, self-distillation]
+---
+
+# {name}, trained on {data}
+
+A small image classifier made by dmws-lite: its weights were selected from the teacher `{teacher}` and trained by
+{method}.
+
+| | |
+|---|---|
+| architecture | `{name}`, {parameters:,} parameters |
+| classes | {classes} |
+| input | {image_size} x {image_size} pixels, values in [0, 1], normalised with mean {mean} and std {std} |
+{rows}
+
+Load it with `dmws_lite.load_student("{folder}")`.
+
+**Not a medical device.** For teaching and experiments only: trained on few images, not validated for any clinical use.
+"""
+
+
+def save_student(
+    folder: str | Path,
+    model: nn.Module,
+    name: str,
+    classes: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+    image_size: int,
+    report: dict[str, Any],
+) -> Path:
+    """Write model.safetensors and README.md (a model card) into a folder.
+
+    name:   the student's name as `build` takes it.
+    report: what the card shows; "data", "teacher" and "method" go into its text, the rest into its table.
+    Returns the folder. Raises PermissionError or OSError when it can't be written.
+    """
+    folder = writable_folder(folder)
+    facts = {
+        "name": name,
+        "classes": json.dumps(list(classes)),
+        "mean": json.dumps(list(mean)),
+        "std": json.dumps(list(std)),
+        "image_size": str(image_size),
+    }
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    write_atomically(folder / "model.safetensors", lambda part: save_file(tensors, part, metadata=facts))
+    text = {key: report.get(key, "unknown") for key in ("data", "teacher", "method")}
+    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in report.items() if key not in text)
+    card = CARD.format(
+        **text,
+        name=name,
+        parameters=sum(p.numel() for p in model.parameters()),
+        classes=", ".join(classes),
+        image_size=image_size,
+        mean=list(mean),
+        std=list(std),
+        rows=rows,
+        folder=folder.name,
+    )
+    write_atomically(folder / "README.md", lambda part: part.write_text(card))
+    return folder
+
+
+def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The student that `save_student` wrote, in eval mode, and its facts (name, classes, mean, std, image_size).
+
+    Raises FileNotFoundError or ValueError when the folder holds no such student.
+    """
+    path = Path(folder) / "model.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: pass the folder that save_student wrote")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts: dict[str, Any] = dict(file.metadata() or {})
+        facts.update({key: json.loads(facts[key]) for key in ("classes", "mean", "std", "image_size")})
+    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} was not written by save_student ({error})") from error
+    model = build(facts["name"], len(facts["classes"]), facts["image_size"])
+    model.load_state_dict(load_file(path))
+    return model.eval(), facts

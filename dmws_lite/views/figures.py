@@ -1,0 +1,33 @@
+"""Every figure of the course: functions that take data and return a Picture (a matplotlib figure with alt text)."""
+
+from dmws_lite.views.picture import HATCHES, LINES, MARKERS, PALETTE, Picture, save
+from dmws_lite.views.plan_figures import axis_strips, consistency, coverage_bars, layer_map, selection, tensor_maps
+from dmws_lite.views.plan_tables import axis_masks, consistency_table, coverage_table, summary, tensor_roles
+from dmws_lite.views.run_figures import comparison, confusion, disagreement, half_life, history, images, similarity
+
+__all__ = [
+    "HATCHES",
+    "LINES",
+    "MARKERS",
+    "PALETTE",
+    "Picture",
+    "axis_masks",
+    "axis_strips",
+    "comparison",
+    "confusion",
+    "consistency",
+    "consistency_table",
+    "coverage_bars",
+    "coverage_table",
+    "disagreement",
+    "half_life",
+    "history",
+    "images",
+    "layer_map",
+    "save",
+    "selection",
+    "similarity",
+    "summary",
+    "tensor_maps",
+    "tensor_roles",
+]

@@ -1,0 +1,72 @@
+"""What all figures share: fixed colours and marks, a figure that carries its alt text, and saving."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from dmws_lite.runtime.files import writable_folder, write_atomically
+
+# Okabe & Ito's colours: told apart with any colour vision. Each comes with a mark, so that print in gray works too.
+PALETTE = {"teacher": "#4D4D4D", "main": "#0072B2", "auxiliary": "#E69F00", "random": "#999999"}
+MARKERS = {"teacher": "s", "main": "o", "auxiliary": "^", "random": "x"}
+LINES = {"teacher": ":", "main": "-", "auxiliary": "--", "random": "-."}
+HATCHES = {"teacher": "", "main": "", "auxiliary": "///", "random": "..."}
+FURTHER = ("#009E73", "#CC79A7", "#56B4E9")  # third and later students, or runs that are neither main nor auxiliary
+SHARED, UNUSED = "#222222", "#F0F0F0"
+WIDTH = 8.0  # inches; text is readable at this width
+
+
+class Picture(Figure):
+    """A matplotlib figure with alt text, which notebooks, screen readers and HTML exports receive with the image."""
+
+    alt_text: str = ""
+
+    def png(self, dpi: int = 110) -> bytes:
+        """The picture as PNG; its alt text is in the file's Description."""
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=dpi, metadata={"Description": self.alt_text, "Software": None})
+        return buffer.getvalue()
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:
+        image = base64.b64encode(self.png()).decode()
+        return {"image/png": image, "text/plain": self.alt_text}, {"image/png": {"alt": self.alt_text}}
+
+
+def picture(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Picture, Any]:
+    """An empty Picture, `height` inches high, and its axes as `Figure.subplots(rows, columns, ...)` gives them."""
+    figure = Picture(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, **options)
+
+
+def save(figure: Picture, folder: str | Path, name: str) -> Picture:
+    """Write `folder/name.png`; returns the figure, so that a notebook's cell can end with it.
+
+    Raises PermissionError or OSError when it can't be written.
+    """
+    path = writable_folder(folder) / f"{name}.png"
+    write_atomically(path, lambda part: part.write_bytes(figure.png(dpi=150)))
+    return figure
+
+
+def bare(axes: Axes, *, left: bool = False) -> None:
+    """Take away the box around a plot; `left` keeps the left side."""
+    for side in ("top", "right") + (() if left else ("left",)):
+        axes.spines[side].set_visible(False)
+
+
+def student_colours(n: int) -> list[str]:
+    """One colour a student: main, auxiliary, then FURTHER (which repeat)."""
+    return [PALETTE["main"], PALETTE["auxiliary"], *(FURTHER[i % len(FURTHER)] for i in range(n - 2))][:n]
+
+
+def student_names(n: int) -> list[str]:
+    """One name a student: main, auxiliary, auxiliary 2, ..."""
+    return ["main", "auxiliary", *(f"auxiliary {i}" for i in range(2, n))][:n]

@@ -1,0 +1,166 @@
+import json
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
+from typer.testing import CliRunner
+
+from dmws_lite.cli import app
+from dmws_lite.method.plan import load_plan
+from dmws_lite.method.selection import complementary_plans, plan
+from dmws_lite.runtime import notebooks
+
+PARAMETERS = 'data = None\noutput = "outputs"\nseed = 0\nsmoke = False'
+RESULTS = """from pathlib import Path
+folder = Path(output)
+rows = [f"dual [SKD],{n},{accuracy},0.5,0.5,0.5\\n" for n, accuracy in ((1, 0.7), (seed, 0.9))]
+(folder / "results.csv").write_text("label,seed,accuracy,balanced_accuracy,macro_f1,auroc\\n" + "".join(rows))
+print(f"{data=} {smoke=}")"""
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("DMWS_DEBUG", raising=False)
+    return lambda *words: CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """A course of one small notebook."""
+    path = tmp_path / "course" / "00_quickstart.ipynb"
+    path.parent.mkdir()
+    cells = [new_markdown_cell("# Quickstart"), new_code_cell(PARAMETERS), new_code_cell(RESULTS)]
+    cells[1].metadata["tags"] = ["parameters"]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    monkeypatch.setattr(notebooks, "notebooks", lambda: {path.stem: path})
+    return path
+
+
+def failed(result, *parts: str) -> bool:
+    """One clean line on the error stream, with all `parts`, and exit code 2."""
+    line = result.stderr.strip()
+    return result.exit_code == 2 and line.startswith("error:") and "\n" not in line and all(p in line for p in parts)
+
+
+@pytest.mark.parametrize(
+    "command", [["doctor"], ["demo"], ["data"], ["select"], ["notebooks", "list"], ["notebooks", "run"]]
+)
+def test_every_command_has_help_with_an_example(run, command):
+    result = run(*command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: dmws {' '.join(command)}" in result.output
+    assert command[0] in run("--help").output
+
+
+def test_doctor_reports_and_prints_json(run):
+    found = json.loads(run("doctor", "--json").output)
+    assert found["device"] in ("cpu", "cuda", "mps") and found["memory_gb"] > 0
+    shown = run("doctor").output
+    assert found["precision"] in shown and "missing" in shown
+
+
+def test_select_prints_and_saves_the_plans(run, tmp_path):
+    saved = tmp_path / "plans" / "plan.json"
+    result = run("select", "embedded_vit_96", "embedded_vit_48", "--layers", "uniform", "--save", saved)
+    assert result.exit_code == 0
+    main, auxiliary = complementary_plans("embedded_vit_96", "embedded_vit_48", layers="uniform")
+    assert f"phase 0: uses {main.coverage()} of the teacher (main)" in result.output
+    assert f"auxiliary 1, shares {main.overlap(auxiliary)} with the main" in result.output
+    assert all(a.student in result.output for a in main.assignments)
+    assert all(name in result.output for name in main.skipped)
+    assert repr(load_plan(saved)) == repr(main)
+    assert repr(load_plan(tmp_path / "plans" / "plan_1.json")) == repr(auxiliary)
+
+
+def test_select_makes_one_plan_of_a_phase_and_explicit_layers(run, tmp_path):
+    saved = tmp_path / "plan.json"
+    run("select", "embedded_vit_96", "embedded_vit_48", "--phase", 1, "--layers", "0,1,4,5", "--save", saved)
+    wanted = plan("embedded_vit_96", "embedded_vit_48", phase=1, layers=[0, 1, 4, 5])
+    assert repr(load_plan(saved)) == repr(wanted)
+    assert list(tmp_path.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["select", "embedded_vit_48", "embedded_vit_96"], ["deeper"]),
+        (["select", "vit_nano", "embedded_vit_48"], ["unknown model 'vit_nano'", "did you mean"]),
+        (["select", "embedded_vit_96", "embedded_vit_48", "--elements", "best"], ["'best'", "uniform"]),
+        (["select", "embedded_vit_96", "embedded_vit_48", "--phase", "9"], ["phase"]),
+        (["data", "nowhere"], ["'nowhere' is not a folder", "pass the folder"]),
+        (["demo", "nowhere"], ["'nowhere' is no folder", "brain_mri"]),
+        (["notebooks", "run", "99"], ["unknown notebook '99'"]),
+        (["notebooks", "run", "gone.ipynb"], ["gone.ipynb does not exist"]),
+    ],
+)
+def test_bad_input_gets_one_clean_line(run, words, parts):
+    assert failed(run(*words), *parts)
+
+
+def test_the_traceback_is_shown_on_demand(run, monkeypatch):
+    monkeypatch.setenv("DMWS_DEBUG", "1")
+    assert isinstance(run("data", "nowhere").exception, FileNotFoundError)
+
+
+def test_data_counts_the_images_of_a_folder(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for label, count in {"[a]": 4, "b": 10}.items():
+        (tmp_path / label).mkdir()
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(tmp_path / label / f"{number}.png")
+    result = run("data", tmp_path, "--size", 8)
+    assert result.exit_code == 0
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line]
+    assert [(row[0], row[-1]) for row in rows] == [("[a]", "4"), ("b", "10"), ("total", "14")]
+    assert all(sum(map(int, row[1:4])) == int(row[4]) for row in rows)
+    assert "14 gray images of 8 x 8 pixels" in result.output
+    assert "not by patient" in result.output
+
+
+def test_data_knows_the_phantoms(run):
+    assert "meningioma" in run("data", "brain_mri", "--size", 16).output
+
+
+def test_demo_runs_the_quickstart_and_shows_what_came_out(run, course, tmp_path):
+    images, out = tmp_path / "my images", tmp_path / "the results"
+    images.mkdir()
+    result = run("demo", images, "--out", out, "--seed", 3, "--smoke")
+    assert result.exit_code == 0, result.output
+    assert f"data='{images}' smoke=True" in result.output
+    assert "dual [SKD]" in result.output and "0.800 ± 0.141" in result.output and "2 seeds" in result.output
+    for name in ("00_quickstart.ipynb", "00_quickstart.html", "results.csv"):
+        assert (out / name).is_file() and str(out / name) in result.output
+
+
+def test_demo_checks_its_output_folder_before_any_work(run, course, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert failed(
+        run("demo", "--out", tmp_path / "file"), "output folder", "cannot be written to", "pass another folder"
+    )
+
+
+def test_notebooks_are_listed_with_their_parameters(run, course):
+    output = run("notebooks", "list").output
+    assert "00_quickstart" in output and "Quickstart" in output and "seed = 0" in output
+
+
+def test_a_notebook_runs_with_parameters(run, course, tmp_path):
+    out = tmp_path / "out"
+    result = run("notebooks", "run", "00", "-p", "seed=7", "-p", "data=a=b", "-p", "smoke=True", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "data='a=b' smoke=True" in result.output
+    assert (out / "results.csv").read_text().endswith("SKD],7,0.9,0.5,0.5,0.5\n")
+    assert Path(out / "00_quickstart.html").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("parameter", "part"),
+    [("sed=7", "no parameter 'sed': its parameters are data = None"), ("seed", "write -p seed=VALUE")],
+)
+def test_wrong_parameters_are_refused(run, course, tmp_path, parameter, part):
+    assert failed(run("notebooks", "run", "00", "-p", parameter, "--out", tmp_path / "out"), part)

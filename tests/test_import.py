@@ -1,0 +1,69 @@
+"""What importing costs, and who may import whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dmws_lite as dm
+
+PACKAGE = Path(dm.__file__).parent
+ROOMS = ("method", "data", "training", "studies", "views")
+HEAVY = {"torch", "timm", "sklearn", "pandas", "numpy", "matplotlib", "papermill", "ipywidgets", "accelerate"}
+
+
+def imported(module: Path) -> set[str]:
+    """Every module that a file imports, also inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return names
+
+
+def loaded_after(code: str) -> set[str]:
+    program = f"import sys\n{code}\nprint(' '.join(sys.modules))"
+    return set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
+
+
+def test_import_loads_nothing_heavy():
+    assert not loaded_after("import dmws_lite") & HEAVY
+
+
+def test_the_command_loads_nothing_heavy():
+    assert not loaded_after("import dmws_lite.cli") & HEAVY
+
+
+@pytest.mark.parametrize("name", dm.__all__)
+def test_every_public_name_is_there_and_documented(name):
+    value = getattr(dm, name)
+    assert name in dir(dm)
+    assert isinstance(value, dict) or value.__doc__
+
+
+def test_an_unknown_name_gets_the_known_ones():
+    with pytest.raises(AttributeError, match="dmws_lite has no 'plam'; it has .*plan"):
+        dm.plam  # noqa: B018 - the access itself is tested
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_rooms_to_its_left(room):
+    right = {f"dmws_lite.{other}" for other in ROOMS[ROOMS.index(room) + 1 :]} | {"dmws_lite.cli"}
+    for module in (PACKAGE / room).rglob("*.py"):
+        wrong = {name for name in imported(module) if ".".join(name.split(".")[:2]) in right}
+        assert not wrong, f"{module.relative_to(PACKAGE)} imports {wrong}"
+
+
+def test_runtime_imports_no_room():
+    for module in (PACKAGE / "runtime").rglob("*.py"):
+        names = {name.split(".")[1] for name in imported(module) if name.startswith("dmws_lite.")}
+        assert names <= {"runtime"}, f"{module.name} imports {names}"
+
+
+def test_only_widgets_imports_ipywidgets():
+    users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "ipywidgets" in imported(path)}
+    assert users <= {"views/widgets.py"}

@@ -1,0 +1,171 @@
+"""The package's metadata, its files, and what installing it changes."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MODULES = sorted((ROOT / "dmws_lite").rglob("*.py"))
+CONDA_NAMES = {"pytorch": "torch"}
+HOSTED = {"torch": "2.11", "timm": "1.0.28", "ipywidgets": "7.7.1", "numpy": "2.0", "pandas": "2.2.2"}  # on Colab
+
+
+def floors(lines: list[str]) -> dict[str, str]:
+    """Name to specifier, such as {"torch": ">=2.4"}."""
+    needs = [Requirement(line) for line in lines]
+    return {need.name: str(need.specifier) for need in needs if need.name != "dmws-lite"}
+
+
+def all_floors() -> dict[str, str]:
+    extras = PROJECT["optional-dependencies"]
+    return floors([*PROJECT["dependencies"], *extras["notebooks"], *extras["dev"]])
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = ["uv", "build", "--wheel", "--no-build-isolation", "--offline", "--out-dir", str(folder), str(ROOT)]
+    subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
+
+
+def test_conda_users_get_the_same_names_and_floors():
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = floors([line for line in listed if isinstance(line, str) and line != "pip"])
+    assert conda.pop("python") == PROJECT["requires-python"]
+    assert {CONDA_NAMES.get(name, name): floor for name, floor in conda.items()} == all_floors()
+    assert listed[-1] == {"pip": ["-e ."]}
+
+
+def test_every_line_for_conda_users_has_its_reason():
+    lines = (ROOT / "environment.yml").read_text().splitlines()
+    assert [
+        line for line in lines if line.strip().startswith("- ") and "  # " not in line and "- pip:" not in line
+    ] == []
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+def test_constraints_hold_one_version_of_every_requirement(python):
+    here = default_environment() | {"python_version": python, "python_full_version": f"{python}.9"}
+    lines = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    chosen = [line for line in lines if line.marker is None or line.marker.evaluate(here)]
+    versions = {line.name: str(line.specifier).removeprefix("==") for line in chosen}
+    assert len(versions) == len(chosen)
+    for name, floor in all_floors().items():
+        assert Requirement(f"x{floor}").specifier.contains(versions[name.replace("_", "-")]), name
+
+
+def test_constraints_name_their_command_and_no_host():
+    header, *lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert header == "# Tested versions, made by: make constraints"
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9.-]+==[\w.]+( ; [^/:@]+)?", line)] == []
+
+
+def test_requirements_are_floors_that_hosted_notebooks_meet():
+    for name, floor in all_floors().items():
+        assert re.fullmatch(r">=[\d.]+", floor), f"{name}{floor} is no floor"
+        if name in HOSTED:
+            assert Version(floor.removeprefix(">=")) <= Version(HOSTED[name])
+
+
+def test_the_wheel_carries_notebooks_assets_licences_and_the_type_marker(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert "dmws_lite/py.typed" in names
+    assert "dmws_lite/assets/embedded_vit_96.safetensors" in names
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"dmws_lite/_notebooks/{notebook.name}" in names
+    assert {Path(name).parts[0] for name in names} == {"dmws_lite", "dmws_lite-0.1.0.dist-info"}
+    assert sum(name.endswith("LICENSE") and "dist-info" in name for name in names) == 2
+    assert not any("checkpoint" in Path(name).parts[-2] for name in names if len(Path(name).parts) > 1)
+
+
+def planned_changes(wheel: Path, python: Path | str) -> set[str]:
+    """The packages that installing the wheel into an environment would add, remove or replace."""
+    command = ["uv", "pip", "install", "--dry-run", "--offline", "--python", str(python), str(wheel)]
+    planned = subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, text=True).stderr
+    return set(re.findall(r"^ [+~-] ([\w-]+)", planned, flags=re.MULTILINE))
+
+
+def test_installing_here_changes_no_torch_torchvision_or_numpy(wheel):
+    assert planned_changes(wheel, sys.executable) == {"dmws-lite"}
+
+
+def test_installing_beside_the_versions_of_a_hosted_notebook_changes_none_of_them(wheel, tmp_path):
+    venv.create(tmp_path, with_pip=False)
+    (site,) = tmp_path.glob("lib/python*/site-packages")
+    for name, floor in floors(PROJECT["dependencies"]).items():
+        version = HOSTED.get(name, floor.removeprefix(">="))
+        record = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        record.mkdir()
+        (record / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (record / "RECORD").touch()
+    assert planned_changes(wheel, tmp_path / "bin" / "python") == {"dmws-lite"}
+
+
+def test_the_version_is_said_once():
+    import dmws_lite
+
+    assert dmws_lite.__version__ == PROJECT["version"]
+
+
+def test_both_licences_are_stated():
+    assert "Apache License" in (ROOT / "LICENSE").read_text() and PROJECT["license"] == "Apache-2.0"
+    assert "creativecommons.org/licenses/by/4.0" in (ROOT / "notebooks" / "LICENSE").read_text()
+
+
+def calls(tree: ast.AST) -> list[tuple[str, dict[str, str]]]:
+    """Name and keyword arguments (as source) of every call, such as ("torch.load", {"weights_only": "True"})."""
+    return [
+        (ast.unparse(node.func), {k.arg or "**": ast.unparse(k.value) for k in node.keywords})
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+    ]
+
+
+def unsafe(source: str) -> list[str]:
+    """Calls that can run code hidden in a file or a text."""
+    forbidden = {"eval", "exec", "pickle.load", "pickle.loads", "yaml.load", "joblib.load", "os.system"}
+    found = []
+    for name, keywords in calls(ast.parse(source)):
+        if name in forbidden or keywords.get("trust_remote_code", "False") != "False":
+            found.append(name)
+        if name == "torch.load" and keywords.get("weights_only") != "True":
+            found.append(name)
+        if name.endswith("np.load") and keywords.get("allow_pickle", "False") != "False":
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_module_runs_code_from_files(module):
+    assert unsafe(module.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+        "eval(x)",
+        "load(n, trust_remote_code=True)",
+        "pickle.load(f)",
+    ],
+)
+def test_the_check_for_unsafe_calls_finds_them(source):
+    assert len(unsafe(source)) == 1
+
+
+def test_no_module_imports_pickle():
+    assert [m.name for m in MODULES if re.search(r"^\s*(import|from) pickle", m.read_text(), re.MULTILINE)] == []
