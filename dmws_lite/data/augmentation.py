@@ -1,0 +1,94 @@
+"""Random changes to whole batches of images, on whatever device the batch is on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch.nn import functional as F
+
+from dmws_lite.data.loading import ImageSet
+
+
+def augment(
+    images: torch.Tensor,
+    generator: torch.Generator,
+    flip: bool = True,
+    degrees: float = 10,
+    shift: float = 0.08,
+    zoom: float = 0.1,
+    contrast: float = 0.2,
+    noise: float = 0.03,
+) -> torch.Tensor:
+    """Flip, rotate, shift, zoom, change contrast and brightness and add noise: one draw an image.
+
+    images:    uint8 or float (N, C, H, W), values 0 to 255, on any device.
+    generator: on the CPU. All draws come from it, so the same seed gives the same result on every device.
+    flip:      mirror half of the images left to right.
+    degrees:   largest rotation.
+    shift:     largest shift along each axis, as a share of the side. What comes in repeats the border.
+    zoom:      largest change of scale: 0.1 is 1/1.1 to 1.1.
+    contrast:  largest change of contrast (about the image's mean) and of brightness: 0.2 is a factor of 0.8 to 1.2
+               and 10 % of the range.
+    noise:     largest standard deviation of white noise, as a share of the range.
+    Returns float32 (N, C, H, W), 0 to 255, on the device of `images`. With flip=False and all else 0 nothing changes.
+    Source: our choice.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images have shape {tuple(images.shape)}: pass (N, C, H, W)")
+    n, device = len(images), images.device
+
+    def draw(largest: float, *shape: int) -> torch.Tensor:
+        return (2 * torch.rand(n, *shape, generator=generator) - 1) * largest
+
+    mirror = 1 - 2 * (torch.rand(n, generator=generator) < 0.5).float() * flip
+    turn, scale, move = draw(math.radians(degrees)), torch.exp(draw(math.log1p(zoom))), draw(2 * shift, 2)
+    gain, offset, strength = 1 + draw(contrast, 1, 1, 1), draw(contrast / 2 * 255, 1, 1, 1), draw(noise * 255, 1, 1, 1)
+
+    out = images.float()
+    if flip or degrees or shift or zoom:
+        aspect = images.shape[2] / images.shape[3]
+        cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
+        rows = torch.stack([mirror * cos, -sin * aspect, move[:, 0], mirror * sin / aspect, cos, move[:, 1]], dim=1)
+        grid = F.affine_grid(rows.view(n, 2, 3).to(device), list(out.shape), align_corners=False)
+        out = F.grid_sample(out, grid, padding_mode="border", align_corners=False)
+    if contrast:
+        middle = out.mean(dim=(1, 2, 3), keepdim=True)
+        out = (out - middle) * gain.to(device) + middle + offset.to(device)
+    if noise:
+        out = out + strength.to(device) * torch.randn(out.shape, generator=generator).to(device)
+    return out.clamp(0, 255)
+
+
+def normalise(images: torch.Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> torch.Tensor:
+    """Images as a network takes them: three channels, (value / 255 - mean) / std.
+
+    images:    uint8 or float (N, C, H, W), values 0 to 255, C = 1 (repeated) or 3.
+    mean, std: one number, or one a channel, of values scaled to 0 to 1: those the teacher was trained with.
+    Returns float32 (N, 3, H, W).
+    Raises ValueError for another C, another number of values, or a std that is not positive.
+
+    >>> normalise(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), 0.5, 0.5).unique()
+    tensor([1.])
+    """
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise ValueError(f"images have shape {tuple(images.shape)}: pass (N, 1, H, W) or (N, 3, H, W)")
+    centre, spread = _channels("mean", mean), _channels("std", std)
+    if min(spread) <= 0:
+        raise ValueError(f"std={std} must be positive: pass the teacher's std, such as 0.5")
+    shift = images.new_tensor(centre, dtype=torch.float32).view(1, 3, 1, 1)
+    scale = images.new_tensor(spread, dtype=torch.float32).view(1, 3, 1, 1)
+    return (images.float() / 255 - shift) / scale
+
+
+def _channels(name: str, value: float | Sequence[float]) -> list[float]:
+    values = [float(value)] * 3 if isinstance(value, int | float) else [float(v) for v in value]
+    if len(values) != 3:
+        raise ValueError(f"{name}={value} has {len(values)} values: pass one number, or one for each of 3 channels")
+    return values
+
+
+def to_device(image_set: ImageSet, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images, uint8 (N, C, H, W), and labels, int64 (N,), as tensors on a device."""
+    return torch.from_numpy(image_set.images).to(device), torch.from_numpy(image_set.labels).to(device)

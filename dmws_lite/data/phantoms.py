@@ -1,0 +1,94 @@
+"""Drawn stand-ins for medical images: a chest X-ray, an axial lung CT and an axial brain MRI, from a seed.
+
+Every picture is a formula: anatomy that varies from image to image, harmless findings that occur in every class, a
+lesion that only its class has, uneven brightness and grain. Mean and standard deviation are equalised, so that shape,
+texture and place tell the classes, not brightness. Phantoms test methods and teach; they say nothing about patients.
+All formulas are our choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmws_lite.data import anatomy
+from dmws_lite.data.loading import ImageSet, Splits
+
+Array = np.ndarray
+CLASSES: dict[str, tuple[str, ...]] = {
+    "chest_xray": ("normal", "nodules", "consolidation"),
+    "lung_ct": ("normal", "ground_glass", "honeycombing"),
+    "brain_mri": ("no_tumour", "glioma", "meningioma"),
+}
+MODALITIES = tuple(CLASSES)
+SPLITS = ("train", "val", "test")
+
+
+def phantoms(modality: str, train: int = 600, val: int = 150, test: int = 300, size: int = 64, seed: int = 0) -> Splits:
+    """Three disjoint, balanced sets of labelled phantoms.
+
+    modality:         "chest_xray", "lung_ct" or "brain_mri".
+    train, val, test: number of images; classes take turns, so a smaller set is the beginning of a larger one.
+    size:             pixels per side; another size shows the same images (the grain aside).
+    Returns Splits of uint8 images (N, 1, size, size).
+    Raises ValueError when a number of images is smaller than the number of classes.
+
+    >>> phantoms("brain_mri", train=6, val=3, test=3).train
+    ImageSet(6 images, 1 x 64 x 64: 2 no_tumour, 2 glioma, 2 meningioma)
+    """
+    classes = _classes(modality)
+    sets = []
+    for split, count in zip(SPLITS, (train, val, test), strict=True):
+        if count < len(classes):
+            raise ValueError(f"{split}={count} is smaller than the number of classes: pass {split} >= {len(classes)}")
+        images = np.stack([phantom(modality, split, i, size, seed)[0] for i in range(count)])
+        labels = np.arange(count) % len(classes)
+        names = tuple(f"{split}_{i:05d}_{classes[label]}" for i, label in enumerate(labels))
+        sets.append(ImageSet(images[:, None], labels, classes, names))
+    return Splits(modality, *sets)
+
+
+def phantom(modality: str, split: str, index: int, size: int = 64, seed: int = 0) -> tuple[Array, Array]:
+    """Image number `index` of a split of `phantoms`, with its lesion mask: see `draw` for what is returned."""
+    classes = _classes(modality)
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is unknown: pass one of {SPLITS}")
+    rng = np.random.default_rng([seed, MODALITIES.index(modality), SPLITS.index(split), index])
+    return draw(modality, index % len(classes), rng, size)
+
+
+def draw(modality: str, label: int, rng: np.random.Generator, size: int = 64) -> tuple[Array, Array]:
+    """One phantom and where its lesion is.
+
+    label: index into CLASSES[modality]; 0 has no lesion.
+    Returns the image uint8 (H, W) and the lesion mask bool (H, W), all False for label 0.
+    Raises ValueError for an unknown modality or label, or a size below 16.
+
+    >>> image, mask = draw("lung_ct", 1, np.random.default_rng(0))
+    >>> image.shape, bool(mask.any())
+    ((64, 64), True)
+    """
+    classes = _classes(modality)
+    if not 0 <= label < len(classes):
+        raise ValueError(f"label={label} is not a class of {modality}: pass 0 to {len(classes) - 1} for {classes}")
+    if size < 16:
+        raise ValueError(f"size={size} is too small to show a lesion: pass size >= 16")
+    image, lesion = _ANATOMIES[modality](classes[label], rng, size)
+    return _finish(image, rng), lesion > 0.5
+
+
+def _classes(modality: str) -> tuple[str, ...]:
+    if modality not in CLASSES:
+        raise ValueError(f"modality={modality!r} is unknown: pass one of {MODALITIES}")
+    return CLASSES[modality]
+
+
+def _finish(image: Array, rng: np.random.Generator) -> Array:
+    """Uneven sensitivity, grain, and the same mean and standard deviation for every class, with some jitter."""
+    size = len(image)
+    image = image * (1 + rng.uniform(0.03, 0.12) * anatomy.field(rng, size, 3))
+    jitter_mean, jitter_std, grain = rng.uniform(-10, 10), rng.uniform(-6, 6), rng.uniform(0.06, 0.16)
+    image = (image - image.mean()) / image.std() + grain * rng.standard_normal((size, size), dtype=np.float32)
+    return np.clip(92 + jitter_mean + (62 + jitter_std) * image, 0, 255).astype(np.uint8)
+
+
+_ANATOMIES = {"chest_xray": anatomy.chest_xray, "lung_ct": anatomy.lung_ct, "brain_mri": anatomy.brain_mri}
