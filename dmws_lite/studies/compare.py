@@ -19,7 +19,8 @@ from dmws_lite.method.students import Students, make_students
 from dmws_lite.runtime.files import writable_folder
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.training.evaluation import evaluate, predict
-from dmws_lite.training.fit import Run, Training, fit
+from dmws_lite.training.fit import Run, fit
+from dmws_lite.training.settings import Training
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,8 +101,8 @@ def compare(
     methods: Sequence[str] = ("default", "weight_selection", "dual_skd"),
     seeds: Sequence[int] = (0, 1, 2),
     share: float = 1.0,
-    training: Training = Training(),  # noqa: B008 - frozen
-    distillation: Distillation = Distillation(),  # noqa: B008 - frozen
+    training: Training = Training(),
+    distillation: Distillation = Distillation(),
     native: Teacher | None = None,
     device: str | None = None,
     progress: bool = True,

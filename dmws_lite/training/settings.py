@@ -1,0 +1,40 @@
+"""The budget and the optimiser of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Training:
+    """Budget and optimiser: AdamW, cosine schedule with warm-up, label smoothing, gradient clipping.
+
+    steps, batch_size: optimiser steps, and images a step (over all processes).
+    lr, weight_decay:  peak learning rate; decay of matrices (never of biases and norms).
+    warmup:            share of the steps over which the learning rate rises.
+    label_smoothing:   of the cross-entropy with the labels, 0 <= label_smoothing < 1.
+    clip:              largest norm of the gradient.
+    evaluations:       how often validation is measured (and a checkpoint written) in a run.
+    seed:              of data order and augmentation.
+    Raises ValueError for a value outside its range. Source: our choice.
+    """
+
+    steps: int = 300
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    label_smoothing: float = 0.1
+    clip: float = 1.0
+    evaluations: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "evaluations", "lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
+        for name in ("warmup", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is out of range: 0 <= {name} < 1")
+        if self.weight_decay < 0:
+            raise ValueError(f"weight_decay={self.weight_decay} must not be negative")
