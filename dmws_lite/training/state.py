@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -236,9 +237,12 @@ def batch_indices(step: int, size: int, batch_size: int, seed: int, overlap: int
     [0, 1, 2, 3, 4, 5]
     """
     positions = step * (batch_size // overlap) + np.arange(batch_size)
-    epochs = np.unique(positions // size)
-    order = {epoch: np.random.default_rng([seed, int(epoch)]).permutation(size) for epoch in epochs}
-    return np.array([order[p // size][p % size] for p in positions], dtype=np.int64)
+    return np.array([_shuffled(size, seed, int(p // size))[p % size] for p in positions], dtype=np.int64)
+
+
+@lru_cache(maxsize=4)
+def _shuffled(size: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(size)
 
 
 def _accuracy(probabilities: np.ndarray, images: ImageSet) -> float:

@@ -39,6 +39,16 @@ PUBLISHED = {
         ("weight_selection.json", "similarity", "inconsistent"): (0, 0.2),
         ("weight_selection.json", "similarity", "random weights"): (0, 0.2),
     },
+    "06_training": {
+        ("06_training.json", "gradients", "auxiliary"): (0, 0),
+        ("06_training.json", "gradients", "main"): (56, 0),
+        ("06_training.json", "loss"): (0.5615, 5e-3),
+        ("06_training.json", "loss_by_hand"): (0.5615, 5e-3),
+        ("06_training.json", "half_lives", "0.999"): (692.8, 0.1),
+        ("06_training.json", "alpha_end"): (0.5, 1e-9),
+        ("06_training.json", "evaluations"): (20, 0),
+        ("06_training.json", "only_auxiliary_right"): (0.5, 0.5),
+    },
 }
 
 
