@@ -33,7 +33,7 @@ check: $(READY)  ## run the linter, the format check and the type checker
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(PY) -m jupyterlab notebooks
 
-teacher: $(READY)  ## pretrain the embedded teacher again into outputs/teacher (an hour or two on CPU, minutes on a GPU)
+teacher: $(READY)  ## pretrain the embedded teacher again into outputs/teacher (about an hour on one CPU core)
 	@$(PY) -m dmws_lite.training.pretrain $(ARGS)
 
 compare: $(READY)  ## compare methods on DATA=folder or a phantom family; more options in ARGS="--seeds 5"

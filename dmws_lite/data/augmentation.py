@@ -52,7 +52,11 @@ def augment(
         cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
         rows = torch.stack([mirror * cos, -sin * aspect, move[:, 0], mirror * sin / aspect, cos, move[:, 1]], dim=1)
         grid = F.affine_grid(rows.view(n, 2, 3).to(device), list(out.shape), align_corners=False)
-        out = F.grid_sample(out, grid, padding_mode="border", align_corners=False)
+        if device.type == "mps":  # has no border padding before torch 2.13: the same by hand
+            edge = 1 - 1 / torch.tensor([images.shape[3], images.shape[2]], dtype=grid.dtype, device=device)
+            grid = grid.clamp(-edge, edge)
+        padding = "zeros" if device.type == "mps" else "border"
+        out = F.grid_sample(out, grid, padding_mode=padding, align_corners=False)
     if contrast:
         middle = out.mean(dim=(1, 2, 3), keepdim=True)
         out = (out - middle) * gain.to(device) + middle + offset.to(device)
@@ -91,4 +95,4 @@ def _channels(name: str, value: float | Sequence[float]) -> list[float]:
 
 def to_device(image_set: ImageSet, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
     """The images, uint8 (N, C, H, W), and labels, int64 (N,), as tensors on a device."""
-    return torch.from_numpy(image_set.images).to(device), torch.from_numpy(image_set.labels).to(device)
+    return torch.from_numpy(image_set.images).to(device), torch.from_numpy(image_set.labels).long().to(device)

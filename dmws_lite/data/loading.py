@@ -274,7 +274,7 @@ def _check_duplicates(splits: Array, digests: Array, names: list[str], duplicate
     counts = Counter(f"{splits[row]} and {splits[copy]}" for row, copy in pairs)
     found = ", ".join(f"{n} in {where}" for where, n in counts.items())
     if duplicates == "error":
-        way_out = "Remove the copies, or pass duplicates='drop' to leave out the one used earlier"
+        way_out = "Remove the copies, or open_folder(..., duplicates='drop') leaves out those in the split used earlier"
         raise ValueError(
             f"{len(pairs)} files are byte-identical to one of another split ({found}): {examples}. {way_out}"
         )

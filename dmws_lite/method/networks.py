@@ -56,6 +56,8 @@ def embedded_vit_48(pretrained: bool = False, **options: Any) -> nn.Module:
 @register_model
 def mobilenetv1_050(pretrained: bool = False, **options: Any) -> nn.Module:
     """MobileNetV1 at half width, which timm does not register (`pad_type="same"`, as in its TensorFlow original)."""
+    if pretrained:
+        raise RuntimeError("timm has no weights of mobilenetv1_050: pass weights='file.safetensors'")
     options = {"pad_type": "same", **_model_options(options)}
     return _gen_mobilenet_v1("mobilenetv1_100", channel_multiplier=0.5, fix_stem_head=False, **options)
 
@@ -107,12 +109,14 @@ class Network:
 
 
 def describe(source: Any, role: str = "network") -> Network:
-    """Shapes (and heads, weights) of a timm name, a module, or a state dict; a name costs no memory and no download.
+    """Shapes (and heads, weights) of a timm name, a Teacher, a module, or a state dict; a name needs no weights.
 
     Raises TypeError for anything else, ValueError for an unknown name or an empty state dict.
     """
     if isinstance(source, str):
         return _describe_name(source)
+    if isinstance(source, Teacher):
+        return Network(source.name, _shapes(source.state), _describe_name(source.name).heads, source.state)
     if isinstance(source, nn.Module):
         state = source.state_dict()
         return Network(_module_name(source), _shapes(state), _heads(source), state)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmws_lite.method.components import FIXED, Shape, squeezed
+from dmws_lite.runtime.files import write_atomically
 
 if TYPE_CHECKING:
     import torch
@@ -134,12 +135,15 @@ class SelectionPlan:
         return {axis: all(_same(index, found[0]) for index in found) for axis, found in seen.items()}
 
     def save(self, path: str | Path) -> Path:
-        """Write the plan as JSON. Read it again with `load_plan`."""
+        """Write the plan as JSON. Read it again with `load_plan`.
+
+        Raises OSError when it can't be written; what `path` held is kept.
+        """
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         record = {"format": FORMAT, **asdict(self)}
-        path.write_text(json.dumps(record, default=lambda array: array.tolist()))
-        return path
+        text = json.dumps(record, default=lambda array: array.tolist())
+        return write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def load_plan(path: str | Path) -> SelectionPlan:

@@ -30,7 +30,8 @@ def plan(
 ) -> SelectionPlan:
     """The plan for one student of a teacher.
 
-    teacher, student: timm names, modules, or state dicts of one family (ViT/DeiT, ConvNeXt, MobileNetV1).
+    teacher, student: timm names, modules, or state dicts of one family (ViT/DeiT, ConvNeXt, MobileNetV1); the teacher
+                may also be what load_teacher returns.
     elements:   "uniform", "consecutive", "random", "random_inconsistent" (an ablation: every tensor draws for itself),
                 "magnitude" (the teacher must be a module or a state dict with weights) or "heads" (whole attention
                 heads are kept, the other axes are uniform; the teacher must be a name or a module).

@@ -52,14 +52,15 @@ def make_students(
     if auxiliary not in AUXILIARIES:
         raise ValueError(f"unknown auxiliary={auxiliary!r}: choose one of {', '.join(map(repr, AUXILIARIES))}")
     selected = initializer == "weight_selection"
+    if auxiliary == "random" and initializer == "default":
+        raise ValueError("auxiliary='random' is what initializer='default' makes: pass auxiliary='same' or another one")
     if auxiliary == "complementary" and not selected:
         raise ValueError(f"auxiliary='complementary' needs initializer='weight_selection', not {initializer!r}")
     plans: tuple[SelectionPlan, ...] = ()
     if selected:
         fresh = build(student, num_classes, image_size)
-        weights = teacher.state if elements == "magnitude" else teacher.name
         n = 2 if auxiliary == "complementary" else 1
-        plans = complementary_plans(weights, fresh, n, elements, layers, seed=seed)
+        plans = complementary_plans(teacher, fresh, n, elements, layers, seed=seed)
 
     def make(kind: str, plan: SelectionPlan | None) -> nn.Module:
         model = build(student, num_classes, image_size)

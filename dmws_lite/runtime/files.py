@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 
 def writable_folder(folder: str | Path) -> Path:
     """Make sure that a folder exists and can be written to, before any work is done.
@@ -34,12 +36,13 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         write(part)
-        with open(part, "rb") as file:
+        with open(part, "r+b") as file:
             os.fsync(file.fileno())
         part.replace(path)
-    except Exception as error:
-        part.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
         raise OSError(
             f"{path} could not be written ({error}): free some space or pass another folder; nothing was lost"
         ) from error
+    finally:
+        part.unlink(missing_ok=True)
     return path

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import numpy as np
 import torch
 
@@ -16,10 +14,3 @@ def generator(*numbers: int) -> torch.Generator:
     """
     seed = np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(seed) % 2**63)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, numpy and torch, for code that draws from them. Ours never does."""
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)

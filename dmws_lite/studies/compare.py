@@ -13,10 +13,10 @@ import numpy as np
 from dmws_lite.data.loading import Splits, fraction, open_folder
 from dmws_lite.data.phantoms import MODALITIES, phantoms
 from dmws_lite.method.distillation import Distillation
-from dmws_lite.method.initializers import INITIALIZERS, initialize
+from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER, Teacher, build, load_teacher
 from dmws_lite.method.students import Students, make_students
-from dmws_lite.runtime.files import writable_folder
+from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.training.evaluation import evaluate, predict
 from dmws_lite.training.fit import Run, fit
@@ -74,11 +74,16 @@ METHODS: dict[str, Method] = {
     **{
         f"selection_{name}": Method(
             f"single selection + {name.upper().replace('_', '-')}",
-            f"the main subset, self-distilled by {name}",
+            definition,
             students={"auxiliary": None},
             skd={"strategy": name},
         )
-        for name in ("dlb", "ps_kd", "cs_kd", "tf_kd")
+        for name, definition in {
+            "dlb": "the main subset; soft targets from the last mini-batch, half of which comes again",
+            "ps_kd": "the main subset; soft targets from its own last visit to the image",
+            "cs_kd": "the main subset; soft targets from another image of the class, a second forward pass",
+            "tf_kd": "the main subset; soft targets from a virtual teacher",
+        }.items()
     },
     "native": _without("native pretrained student", "the student's own pretrained weights; labels only", "native"),
     "full_teacher": _without("full teacher", "the teacher itself, fine-tuned: an upper bound", "full_teacher"),
@@ -130,19 +135,20 @@ def compare(
     for seed, name in bar:
         bar.set_postfix_str(f"{METHODS[name].label}, seed {seed}")
         part = Splits(splits.name, fraction(splits.train, share, seed), splits.val, splits.test)
-        students = _start(METHODS[name], teacher, student, native, part, seed)
+        source = native if METHODS[name].initializer == "native" and native else teacher
+        students = _start(METHODS[name], source, student, part, seed)
         run = fit(
             students.main,
             students.auxiliary,
             part,
-            teacher.mean,
-            teacher.std,
+            source.mean,
+            source.std,
             replace(training, seed=seed),
             replace(distillation, **METHODS[name].skd),
             device=device,
             progress=False,
         )
-        found = predict(run.main, splits.test, teacher.mean, teacher.std)
+        found = predict(run.main, splits.test, source.mean, source.std)
         values = evaluate(found, splits.test.labels, splits.test.classes, resamples=0).set_index("metric")["value"]
         best = next(row for row in run.history if row["step"] == run.best_step)
         rows.append(
@@ -154,14 +160,13 @@ def compare(
     return Comparison(pd.DataFrame(rows), runs, probabilities)
 
 
-def _start(method: Method, teacher: Teacher, student: str, native: Teacher | None, part: Splits, seed: int) -> Students:
+def _start(method: Method, source: Teacher, student: str, part: Splits, seed: int) -> Students:
     classes, size = len(part.train.classes), part.train.images.shape[-1]
-    if method.initializer in INITIALIZERS and method.initializer != "full_teacher":
-        options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
-        return make_students(teacher, student, classes, **options)
-    source = teacher if native is None or method.initializer == "full_teacher" else native
-    model = build(source.name, classes, size)
-    return Students(initialize("full_teacher", model, seed=seed, teacher_state=source.state), None, ())
+    if method.initializer in ("native", "full_teacher"):
+        model = build(source.name, classes, size)
+        return Students(initialize("full_teacher", model, seed=seed, teacher_state=source.state), None, ())
+    options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
+    return make_students(source, student, classes, **options)
 
 
 def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -223,9 +228,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             native=native,
         )
         tables.append(found.table.assign(data=Path(data).name, share=args.share))
-        pd.concat(tables).to_csv(out, index=False)
+        text = pd.concat(tables).to_csv(index=False)
+        write_atomically(out, lambda part, text=text: part.write_text(text))  # type: ignore[misc]
         print(f"\n{Path(data).name}, {args.share:.0%} of the training images, {args.seeds} seeds, test accuracy")
         print(summary(found.table).to_string(index=False, float_format="{:.3f}".format), flush=True)
+        for reference in [name for name in ("default", "weight_selection") if name in args.methods]:
+            print(f"minus {METHODS[reference].label}, seed by seed (mean, smallest, largest)")
+            print(differences(found.table, reference).to_string(index=False, float_format="{:+.3f}".format), flush=True)
     print(f"\n{out}")
 
 

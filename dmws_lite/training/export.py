@@ -77,7 +77,7 @@ def save_student(
         rows=rows,
         folder=folder.name,
     )
-    write_atomically(folder / "README.md", lambda part: part.write_text(card))
+    write_atomically(folder / "README.md", lambda part: part.write_text(card, encoding="utf-8"))
     return folder
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import Accelerator
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from dmws_lite.data.loading import Splits
@@ -53,16 +56,18 @@ def fit(
                      run ends with the same weights, bit for bit.
     device:          "cpu", "cuda", "mps", or None for the best there is.
     on_evaluation:   is given each new row of the history.
+    Networks with BatchNorm, selected or not, have its statistics measured on the training images first.
     Returns a Run. Its history has one row an evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
     Raises ValueError for settings that don't fit the data, FloatingPointError when the loss is no longer finite.
     Source: the loop of DESIGN's method; optimiser and schedule are our choice.
     """
     _check(main, auxiliary, splits, training, distillation)
-    where = pick_device(device)
-    accelerator = Accelerator(cpu=where.type == "cpu", mixed_precision=pick_precision(where)[0])
+    accelerator = _accelerator(device)
     if training.batch_size % accelerator.num_processes:
         raise ValueError(f"batch_size={training.batch_size} cannot be shared by {accelerator.num_processes} processes")
+    if accelerator.num_processes > 1 and distillation.strategy in ("dlb", "ps_kd"):
+        raise ValueError(f"strategy={distillation.strategy!r} keeps its memory in one process: run it in one")
     if checkpoint is not None:
         writable_folder(Path(checkpoint).parent)
     state = TrainingState(main, auxiliary, splits.train, mean, std, training, distillation, accelerator)
@@ -78,6 +83,7 @@ def fit(
         unit="step",
         disable=not (progress and accelerator.is_main_process),
     )
+    before = torch.get_rng_state()
     for mark in marks:
         if record["history"] and mark <= record["history"][-1]["step"]:
             continue
@@ -93,17 +99,26 @@ def fit(
             aux=f"{row['auxiliary_accuracy']:.3f}",
             images_per_second=f"{row['images_per_second']:.0f}",
         )
-        if on_evaluation and accelerator.is_main_process:
-            on_evaluation(row)
         if checkpoint is not None and accelerator.is_main_process:
             state.save(checkpoint, record, best)
+        if on_evaluation and accelerator.is_main_process:
+            on_evaluation(row)
         accelerator.wait_for_everyone()
     bar.close()
-    accelerator.unwrap_model(state.wrapped, keep_fp32_wrapper=False)
+    torch.set_rng_state(before)
+    state.close()
     state.main.load_state_dict(best)
     seconds = record["seconds"]
     speed = training.steps * training.batch_size / seconds if seconds else 0.0
     return Run(state.main, auxiliary, record["history"], record["best_step"], seconds, speed)
+
+
+def _accelerator(device: str | None) -> Accelerator:
+    """Accelerate on the chosen device; one process may change it from run to run."""
+    where = pick_device("cpu" if os.environ.get("ACCELERATE_USE_CPU") == "true" else device)
+    if PartialState._shared_state and PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=where.type == "cpu", mixed_precision=pick_precision(where)[0])
 
 
 def _row_of(record: dict[str, Any]) -> int:
@@ -124,6 +139,12 @@ def _check(
             f"batch_size={training.batch_size} is larger than the training set ({size} images): "
             f"pass batch_size <= {size}"
         )
+    if distillation.strategy == "dlb" and training.batch_size % 2:
+        raise ValueError(
+            f"batch_size={training.batch_size} must be even for strategy='dlb', which repeats half of a batch"
+        )
+    if not len(splits.val):
+        raise ValueError("the validation set is empty: the best weights are chosen on it")
     outputs = getattr(main, "num_classes", len(splits.train.classes))
     if outputs != len(splits.train.classes):
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -48,7 +49,7 @@ class TrainingState:
         self.mean, self.std, self.step = mean, std, 0
         self.images, self.labels = to_device(train, accelerator.device)
         self.by_class = [np.flatnonzero(train.labels == c) for c in range(len(train.classes))]
-        self.main, self.auxiliary = main.to(accelerator.device), auxiliary
+        self.main, self.auxiliary = main, auxiliary
         for student in filter(None, (main, auxiliary)):
             student.to(accelerator.device)
             recalibrate_batchnorm(student, self._plain_batches())
@@ -73,8 +74,8 @@ class TrainingState:
         return wrapped, prepared, schedule
 
     def _plain_batches(self) -> Iterator[Tensor]:
-        for start in range(0, len(self.images), 256):
-            yield normalise(self.images[start : start + 256], self.mean, self.std)
+        for part in self.images.chunk(-(-len(self.images) // 256)):
+            yield normalise(part, self.mean, self.std)
 
     def advance(self, until: int, bar: tqdm) -> dict[str, float]:
         """Train up to step `until`; returns the means over these steps."""
@@ -86,9 +87,13 @@ class TrainingState:
             self.step += 1
             bar.update()
             if self.step % 20 == 0 or self.step == until:
-                self._check_finite(sums)
+                self._check_finite(self.accelerator.reduce(sums, "mean"))
         seconds, count = time.perf_counter() - start, max(self.step - first, 1)
-        loss, hard = (sums / count).tolist() if self.step > first else (float("nan"), float("nan"))
+        loss, hard = (
+            (self.accelerator.reduce(sums, "mean") / count).tolist()
+            if self.step > first
+            else (float("nan"), float("nan"))
+        )
         return {
             "step": self.step,
             "loss": loss,
@@ -118,13 +123,14 @@ class TrainingState:
             temperature=d.temperature,
             smoothing=t.label_smoothing,
             targets=lambda: self._auxiliary_logits(images),
-            partner=lambda: self._partner_logits(labels),
+            partner=lambda: self._partner_logits(mine),
             memory=self.memory,
         )
         loss = STRATEGIES[d.strategy](step)
         self._update(loss, self.wrapped, self.optimizer)
         self._follow(images, labels)
-        return torch.stack([loss.detach(), step.hard_loss().detach()])
+        with torch.no_grad():
+            return torch.stack([loss.detach(), step.hard_loss()])
 
     def _draw(self, indices: Tensor, stream: int) -> Tensor:
         """The images at `indices`, augmented and normalised; `stream` tells apart several draws in one step."""
@@ -157,12 +163,14 @@ class TrainingState:
             return self.auxiliary.eval()(images)
 
     @torch.no_grad()
-    def _partner_logits(self, labels: Tensor) -> Tensor:
-        """The main student's logits on other images of the same classes."""
+    def _partner_logits(self, indices: Tensor) -> Tensor:
+        """The main student's logits on other images of the same classes; on the same one where a class has no other."""
         rng = np.random.default_rng([self.training.seed, self.step, self.accelerator.process_index])
-        partners = np.array([rng.choice(self.by_class[label]) for label in labels.tolist()])
+        classes = [self.by_class[label] for label in self.labels[indices].tolist()]
+        own = indices.tolist()
+        partners = np.array([rng.choice(c[c != i]) if len(c) > 1 else i for c, i in zip(classes, own, strict=True)])
         with self.accelerator.autocast():
-            return self.wrapped(self._draw(torch.from_numpy(partners).to(labels.device), 1))
+            return self.main(self._draw(torch.from_numpy(partners).to(indices.device), 1))
 
     def _check_finite(self, values: Tensor) -> None:
         if not torch.isfinite(values).all():
@@ -172,8 +180,11 @@ class TrainingState:
             )
 
     def measure(self, val: ImageSet) -> dict[str, float]:
-        """Both students on the validation images."""
-        row = {"auxiliary_accuracy": float("nan")}
+        """Both students on the validation images, with the first process's BatchNorm statistics everywhere."""
+        if self.accelerator.num_processes > 1:
+            for buffer in (*self.main.buffers(), *(self.auxiliary.buffers() if self.auxiliary is not None else ())):
+                torch.distributed.broadcast(buffer, src=0)
+        row = {"auxiliary_accuracy": float("nan"), "both_right": float("nan")}
         probabilities = predict(self.main, val, self.mean, self.std)
         self._check_finite(torch.from_numpy(probabilities))
         chosen = probabilities[np.arange(len(val)), val.labels]
@@ -202,6 +213,13 @@ class TrainingState:
             path, groups, {**record, "settings": self._settings(), "scaler": scaler and scaler.state_dict()}
         )
 
+    def close(self) -> None:
+        """Give both students back as they came: no mixed precision in their forward, gradients allowed."""
+        for prepared in filter(None, (self.wrapped, self.pupil and self.pupil[0])):
+            self.accelerator.unwrap_model(prepared, keep_fp32_wrapper=False)
+        if self.auxiliary is not None:
+            self.auxiliary.requires_grad_(True)
+
     def resume(self, path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         groups, record = load_checkpoint(path)
         if record["settings"] != (mine := self._settings()):
@@ -223,8 +241,19 @@ class TrainingState:
         return {key: record[key] for key in ("history", "best_step", "seconds")}, best
 
     def _settings(self) -> dict[str, Any]:
-        data = {"images": len(self.images), "classes": len(self.by_class)}
-        return {**asdict(self.training), **asdict(self.distillation), **data}
+        shapes = [(name, *tensor.shape) for name, tensor in self.main.state_dict().items()]
+        contents = (self.images.cpu().numpy().tobytes(), self.labels.cpu().numpy().tobytes(), repr(shapes).encode())
+        images, labels, network = map(zlib.crc32, contents)
+        return {
+            **asdict(self.training),
+            **asdict(self.distillation),
+            "images": images,
+            "labels": labels,
+            "network": network,
+            "auxiliary": self.auxiliary is not None,
+            "normalisation": repr((self.mean, self.std)),
+            "processes": self.accelerator.num_processes,
+        }
 
 
 def batch_indices(step: int, size: int, batch_size: int, seed: int, overlap: int = 1) -> np.ndarray:

@@ -114,3 +114,15 @@ def test_without_a_network_the_embedded_teacher_is_offered(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ConnectionError, match=r"no route to host.*weights='file.safetensors'.*embedded_vit_96"):
         dm.load_teacher("vit_small_patch16_224")
+
+
+def test_a_network_without_pretrained_weights_never_passes_for_pretrained():
+    with pytest.raises(ConnectionError, match="timm has no weights of mobilenetv1_050"):
+        dm.load_teacher("mobilenetv1_050")
+
+
+def test_a_pickle_by_another_name_is_refused(tmp_path):
+    path = tmp_path / "teacher.safetensors"
+    torch.save({"a": torch.ones(1)}, path)
+    with pytest.raises(ValueError, match="truncated or no safetensors file"):
+        dm.load_teacher("embedded_vit_96", path)

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dmws_lite as dm
 from dmws_lite.method.networks import Teacher
@@ -54,3 +55,42 @@ def test_unknown_kinds_are_refused(teacher):
         make(teacher, "twin")
     with pytest.raises(ValueError, match="'complementary' needs initializer='weight_selection', not 'xavier'"):
         make(teacher, initializer="xavier")
+    with pytest.raises(ValueError, match="auxiliary='random' is what initializer='default' makes"):
+        make(teacher, "random", initializer="default")
+
+
+def test_a_teacher_of_another_image_size_is_interpolated():
+    state = dm.build("embedded_vit_96", 5, image_size=96).state_dict()
+    larger = Teacher("embedded_vit_96", state, (0.5,) * 3, (0.5,) * 3, "a test")
+    students = make(larger)
+    notes = {a.student: a.note for a in students.plans[0].assignments}
+    assert notes["pos_embed"].startswith("interpolated from a 12 x 12 to a 8 x 8 grid")
+    assert students.plans[0].teacher == "embedded_vit_96"
+    assert torch.equal(students.main.norm.weight, state["norm.weight"][::2])
+    assert make(larger, elements="heads").plans[0].elements == "heads"
+
+
+def test_both_students_of_a_vit_hold_no_second_copy_of_the_teacher():
+    """Peak memory of planning and applying is that of the two students, not of the teacher."""
+    state = dm.build("vit_small_patch16_224", 5).state_dict()
+    tracer = _Allocated()
+    with tracer:
+        made = [p.apply(state) for p in dm.complementary_plans("vit_small_patch16_224", "vit_tiny_patch16_224")]
+    students = sum(t.numel() * 4 for student in made for t in student.values())
+    teacher = sum(t.numel() * 4 for t in state.values())
+    assert students <= tracer.bytes < students + 0.1 * teacher
+
+
+class _Allocated(TorchDispatchMode):
+    """Adds up the memory of every new tensor that an operation returns."""
+
+    def __init__(self):
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        inputs = {a.untyped_storage().data_ptr() for a in args if isinstance(a, torch.Tensor)}
+        if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in inputs:
+            self.bytes += out.numel() * out.element_size()
+        return out

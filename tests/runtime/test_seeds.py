@@ -1,9 +1,6 @@
-import random
-
-import numpy as np
 import torch
 
-from dmws_lite.runtime.seeds import generator, seed_everything
+from dmws_lite.runtime.seeds import generator
 
 
 def draw(*numbers: int) -> torch.Tensor:
@@ -23,15 +20,3 @@ def test_a_generator_leaves_the_global_state_alone():
     before = torch.get_rng_state()
     draw(7)
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_seed_everything_seeds_python_numpy_and_torch():
-    def draws() -> tuple:
-        return random.random(), np.random.random(), torch.rand(1).item()
-
-    seed_everything(4)
-    first = draws()
-    seed_everything(4)
-    assert draws() == first
-    seed_everything(5)
-    assert all(a != b for a, b in zip(draws(), first, strict=True))

@@ -75,7 +75,7 @@ def test_the_auxiliary_gets_no_gradient_and_follows_by_ema_only():
         distillation=dm.Distillation(momentum=0.9),
         **CPU,
     )
-    assert all(p.grad is None and not p.requires_grad for p in auxiliary.parameters())
+    assert all(p.grad is None for p in auxiliary.parameters())
     for name, tensor in states(auxiliary).items():
         expected = 0.9 * start[name].double() + 0.1 * states(main)[name].double()
         assert torch.allclose(tensor.double(), expected, atol=1e-6), name
@@ -188,8 +188,18 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tmp_path):
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     path = tmp_path / "run.safetensors"
     dm.fit(student(), student(1), SPLITS, training=SHORT, checkpoint=path, **CPU)
-    with pytest.raises(ValueError, match=r"made with other settings \(lr\): delete it, or pass another path"):
-        dm.fit(student(), student(1), SPLITS, training=replace(SHORT, lr=0.1), checkpoint=path, **CPU)
+    others = {
+        "lr": {"training": replace(SHORT, lr=0.1)},
+        "images": {"splits": Splits("other", stripes(24, 9), SPLITS.val, SPLITS.test)},
+        "normalisation": {"mean": 0.4},
+        "auxiliary": {"auxiliary": None, "distillation": dm.Distillation(strategy="ema", alpha=0.0)},
+    }
+    for what, change in others.items():
+        call = {"main": student(), "auxiliary": student(1), "splits": SPLITS, "training": SHORT, **CPU, **change}
+        with pytest.raises(
+            ValueError, match=rf"made with other settings \(.*{what}.*\): delete it, or pass another path"
+        ):
+            dm.fit(checkpoint=path, **call)
 
 
 @pytest.mark.parametrize("step", [3, 4])
@@ -220,6 +230,29 @@ def test_batchnorm_statistics_are_measured_on_the_training_images_first():
     run = dm.fit(students.main, students.auxiliary, SPLITS, training=replace(SHORT, steps=1, evaluations=1), **CPU)
     assert not torch.equal(run.main.bn1.running_mean, before)
     assert np.isfinite(run.history[0]["val_loss"])
+
+
+def test_batchnorm_is_measured_whatever_the_number_of_images():
+    many = stripes(257, 3)
+    students = dm.build("mobilenetv1_050", 2)
+    one = replace(SHORT, steps=1, evaluations=1)
+    run = dm.fit(
+        students,
+        None,
+        Splits("s", many, SPLITS.val, SPLITS.test),
+        training=one,
+        distillation=dm.Distillation("none"),
+        **CPU,
+    )
+    assert np.isfinite(run.history[0]["val_loss"])
+
+
+def test_fit_leaves_the_students_trainable_and_the_random_state_alone():
+    main, auxiliary = student(), student(1)
+    before = torch.get_rng_state()
+    dm.fit(main, auxiliary, SPLITS, training=SHORT, **CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(p.requires_grad for p in (*main.parameters(), *auxiliary.parameters()))
 
 
 def test_two_processes_share_the_batches_and_end_with_one_network(tmp_path):
@@ -265,6 +298,13 @@ def test_settings_that_do_not_fit_the_data_are_refused(tmp_path):
         dm.fit(student(), dm.build("embedded_vit_48", 2), SPLITS, training=SHORT, **CPU)
     with pytest.raises(ValueError, match="device='tpu' is not available"):
         dm.fit(student(), student(1), SPLITS, training=SHORT, **{**CPU, "device": "tpu"})
+    with pytest.raises(ValueError, match="batch_size=5 must be even for strategy='dlb'"):
+        dm.fit(
+            student(), None, SPLITS, training=replace(SHORT, batch_size=5), distillation=dm.Distillation("dlb"), **CPU
+        )
+    empty = SPLITS.val.take(np.arange(0))
+    with pytest.raises(ValueError, match="the validation set is empty"):
+        dm.fit(student(), student(1), Splits("s", SPLITS.train, empty, SPLITS.test), training=SHORT, **CPU)
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="cannot be written to"):
         dm.fit(student(), student(1), SPLITS, training=SHORT, checkpoint=tmp_path / "file" / "run", **CPU)
