@@ -227,7 +227,7 @@ def _results_table(path: Path) -> Table:
     import pandas as pd
 
     found = pd.read_csv(path)
-    metrics = ["accuracy", "balanced_accuracy", "macro_f1", "auroc"]
+    metrics = ["accuracy", "balanced_accuracy", "auroc"]
     groups = found.groupby("label", sort=False)[metrics]
     means, deviations = groups.mean(), groups.std()
     seeds = found["seed"].nunique()
