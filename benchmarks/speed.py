@@ -51,6 +51,7 @@ def step_rows(
     """One training step of a student: plain, with SKD, and with the input pipeline in front."""
     name = f"{student}, {size} px, batch {batch}"
     main, auxiliary = (dm.build(student, 3, size).to(device) for _ in range(2))
+    auxiliary.eval()
     optimizer = torch.optim.AdamW(main.parameters(), lr=1e-4)
     images = torch.randint(0, 256, (512, 1, size, size), dtype=torch.uint8, device=device)
     labels = torch.randint(0, 3, (512,), device=device)
@@ -74,7 +75,7 @@ def step_rows(
     @torch.no_grad()
     def targets(x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            return auxiliary.eval()(x)
+            return auxiliary(x)
 
     found = alternating(
         {"plain": lambda: run(False, False), "skd": lambda: run(True, False), "pipeline": lambda: run(False, True)},

@@ -8,8 +8,9 @@ average (EMA). Hyper-parameters and schedules are our choice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -102,11 +103,17 @@ def update_auxiliary(auxiliary: nn.Module, main: nn.Module, momentum: float) -> 
     Both students must be of one architecture. The arithmetic is torch's own (swa_utils); its AveragedModel is not used
     because its first update copies the main student over the auxiliary, which would turn "dual" into "single".
     """
-    old, new = auxiliary.state_dict(), main.state_dict()
-    floating = [name for name, tensor in old.items() if tensor.is_floating_point()]
-    get_ema_multi_avg_fn(momentum)([old[n] for n in floating], [new[n] for n in floating], None)
-    for name in old.keys() - floating:
-        old[name].copy_(new[name])
+    pairs = list(zip(_tensors(auxiliary), _tensors(main), strict=True))
+    floating = [pair for pair in pairs if pair[0].is_floating_point()]
+    get_ema_multi_avg_fn(momentum)([old for old, _ in floating], [new for _, new in floating], None)
+    for old, new in pairs:
+        if not old.is_floating_point():
+            old.copy_(new)
+
+
+def _tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers: those of the state dict, without the cost of making one at each step."""
+    return chain(model.parameters(), model.buffers())
 
 
 def soft_loss(logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:

@@ -155,12 +155,13 @@ class TrainingState:
             with self.accelerator.autocast():
                 logits = model(images)
             self._update(F.cross_entropy(logits.float(), labels, label_smoothing=t.label_smoothing), model, optimizer)
+            model.eval()
 
     @torch.no_grad()
     def _auxiliary_logits(self, images: Tensor) -> Tensor:
         assert self.auxiliary is not None
         with self.accelerator.autocast():
-            return self.auxiliary.eval()(images)
+            return self.auxiliary(images)
 
     @torch.no_grad()
     def _partner_logits(self, indices: Tensor) -> Tensor:
