@@ -166,7 +166,7 @@ def none(step: Step) -> Tensor:
 def ema(step: Step) -> Tensor:
     """(1 - alpha) CE(main, y) + alpha T^2 KL(auxiliary || main).
 
-    Source: the loss of dual-model weight selection (arXiv 2508.20461) as our design states it.
+    Source: self-knowledge distillation of dual-model weight selection (arXiv 2508.20461); its exact form is our choice.
     """
     if step.alpha == 0:
         return step.hard_loss()

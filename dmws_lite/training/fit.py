@@ -60,7 +60,7 @@ def fit(
     Returns a Run. Its history has one row an evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
     Raises ValueError for settings that don't fit the data, FloatingPointError when the loss is no longer finite.
-    Source: the loop of DESIGN's method; optimiser and schedule are our choice.
+    Source: the method of Tsutsumi et al. 2026 (arXiv 2508.20461); optimiser and schedule are our choice.
     """
     _check(main, auxiliary, splits, training, distillation)
     accelerator = _accelerator(device)
