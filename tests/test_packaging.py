@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "dmws_lite").rglob("*.py"))
 CONDA_NAMES = {"pytorch": "torch"}
+BY_PIP = {"medmnist", "kagglehub"}  # extras that environment.yml leaves to pip
 HOSTED = {"torch": "2.11", "timm": "1.0.28", "ipywidgets": "7.7.1", "numpy": "2.0", "pandas": "2.2.2"}  # on Colab
 
 
@@ -30,7 +31,7 @@ def floors(lines: list[str]) -> dict[str, str]:
 
 def all_floors() -> dict[str, str]:
     extras = PROJECT["optional-dependencies"]
-    return floors([*PROJECT["dependencies"], *extras["notebooks"], *extras["dev"]])
+    return floors([*PROJECT["dependencies"], *(line for lines in extras.values() for line in lines)])
 
 
 @pytest.fixture(scope="session")
@@ -45,8 +46,9 @@ def test_conda_users_get_the_same_names_and_floors():
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     conda = floors([line for line in listed if isinstance(line, str) and line != "pip"])
     assert conda.pop("python") == PROJECT["requires-python"]
-    assert {CONDA_NAMES.get(name, name): floor for name, floor in conda.items()} == all_floors()
-    assert listed[-1] == {"pip": ["-e ."]}
+    expected = {name: floor for name, floor in all_floors().items() if name not in BY_PIP}
+    assert {CONDA_NAMES.get(name, name): floor for name, floor in conda.items()} == expected
+    assert listed[-1] == {"pip": ["-e .[hub]"]}
 
 
 def test_every_line_for_conda_users_has_its_reason():
@@ -86,6 +88,8 @@ def test_the_wheel_carries_notebooks_assets_licences_and_the_type_marker(wheel):
     assert "dmws_lite/assets/embedded_vit_96.safetensors" in names
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"dmws_lite/_notebooks/{notebook.name}" in names
+    for card in (ROOT / "data_cards").glob("*.md"):
+        assert f"dmws_lite/_data_cards/{card.name}" in names
     assert {Path(name).parts[0] for name in names} == {"dmws_lite", "dmws_lite-0.1.0.dist-info"}
     assert sum(name.endswith("LICENSE") and "dist-info" in name for name in names) == 2
     assert not any("checkpoint" in Path(name).parts[-2] for name in names if len(Path(name).parts) > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def writable_folder(folder: str | Path) -> Path:
     Raises PermissionError naming the folder and the way out.
     """
     folder = Path(folder)
-    probe = folder / f".write-test-{os.getpid()}"
+    probe = folder / f".write-test-{os.getpid()}-{threading.get_ident()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
@@ -27,13 +28,27 @@ def writable_folder(folder: str | Path) -> Path:
     return folder
 
 
+def cache_folder(*parts: str) -> Path:
+    """A folder for what can be made or fetched again: below $DMWS_CACHE, or ~/.cache/dmws-lite.
+
+    Raises PermissionError when it cannot be written to, naming DMWS_CACHE.
+    """
+    home = os.environ.get("DMWS_CACHE") or Path.home() / ".cache" / "dmws-lite"
+    try:
+        return writable_folder(Path(home, *parts))
+    except PermissionError as error:
+        raise PermissionError(
+            f"cache folder {Path(home, *parts)} cannot be written to: set DMWS_CACHE to a folder that can"
+        ) from error
+
+
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a file beside `path`, then put it in its place in one step.
 
     Raises OSError naming the file when it cannot be written (a full disk, for example); what `path` held is kept.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         write(part)
         with open(part, "r+b") as file:

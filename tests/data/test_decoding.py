@@ -1,0 +1,440 @@
+import struct
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dmws_lite.data import decoding
+from dmws_lite.data.decoding import Decoded, decode, frames, suffix_of
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data"
+GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+
+
+def saved(array, form="PNG", **options):
+    """An array as a file's bytes, written by Pillow."""
+    picture = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    file = BytesIO()
+    picture.save(file, form, **options)
+    return file.getvalue()
+
+
+def tiff(*pages, **options):
+    """Arrays as the pages of a TIFF file's bytes, written by tifffile."""
+    tifffile = pytest.importorskip("tifffile")
+    file = BytesIO()
+    with tifffile.TiffWriter(file, byteorder=options.pop("byteorder", "<")) as writer:
+        for page in pages:
+            writer.write(page, **options)
+    return file.getvalue()
+
+
+def png(width, height, depth, kind, rows):
+    """A PNG file's bytes, put together by hand from its raw rows."""
+
+    def chunk(name, body):
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    packed = zlib.compress(b"".join(b"\0" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def image(data, suffix=".png", size=8, **options):
+    return decode(data, suffix, size, **options).image
+
+
+def packaged(package, path):
+    """A file that another Python package brings along."""
+    spec = find_spec(package)
+    file = Path(spec.submodule_search_locations[0], path) if spec else Path("nowhere")
+    if not file.exists():
+        pytest.skip(f"{package} does not bring {path} along here")
+    return file
+
+
+def test_crop_keeps_the_middle_and_letterbox_keeps_everything():
+    wide = np.zeros((40, 120), np.uint8)
+    wide[:, 36:84], wide[:, :10] = 200, 90
+    assert (image(saved(wide), size=20) == 200).all()
+    boxed = image(saved(wide), size=30, fit="letterbox")[0]
+    assert not boxed[:10].any() and not boxed[20:].any()
+    assert (boxed[10:20, 12:18] == 200).all() and (boxed[10:20, 0] == 90).all() and not boxed[10:20, 24:].any()
+    tall = image(saved(wide.T.copy()), size=30, fit="letterbox")[0]
+    assert np.array_equal(tall, boxed.T)
+
+
+@pytest.mark.parametrize("shape", [(1, 500), (500, 1), (1, 1), (7, 9)])
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_extreme_shapes(shape, fit):
+    found = decode(saved(np.full(shape, 50, np.uint8)), ".png", 16, fit)
+    assert found.image.shape == (1, 16, 16) and found.image.max() == 50
+    assert (found.width, found.height) == shape[::-1]
+    assert found.thumbnail.shape == (32, 32) and (found.thumbnail == 50).all()
+
+
+def test_shrinking_is_antialiased():
+    stripes = np.zeros((128, 128), np.uint8)
+    stripes[:, ::2] = 200
+    assert np.abs(image(saved(stripes), size=16)[0, 2:-2, 2:-2].astype(int) - 100).max() <= 2
+    assert np.abs(decode(saved(stripes), ".png", 128).thumbnail[:, 2:-2].astype(int) - 100).max() <= 2
+
+
+def test_gray_and_colour_files():
+    equal = np.repeat(GRAY[..., None], 3, axis=2)
+    assert np.array_equal(image(saved(GRAY)), GRAY[None])
+    assert np.array_equal(image(saved(equal)), GRAY[None])
+    colour = equal.copy()
+    colour[..., 1] = 7
+    assert np.array_equal(image(saved(colour)), colour.transpose(2, 0, 1))
+    assert np.array_equal(image(saved(colour, "BMP"), ".bmp"), colour.transpose(2, 0, 1))
+    assert image(saved(GRAY, "JPEG", quality=95), ".jpg").shape == (1, 8, 8)
+
+
+def test_palette_alpha_and_one_bit_files():
+    colour = np.zeros((8, 8, 3), np.uint8)
+    colour[:4, :, 0], colour[4:, :, 2] = 250, 90
+    palette = image(saved(Image.fromarray(colour).quantize(4)))
+    assert palette.shape[0] == 3 and np.abs(palette.astype(int) - colour.transpose(2, 0, 1)).max() < 8
+    alpha = np.full((8, 8, 4), 200, np.uint8)
+    alpha[..., 3] = 255
+    alpha[:2, :, 3] = 0
+    for form in ("PNG", "TIFF"):
+        clear = image(saved(alpha, form))
+        assert (clear[0, :2] == 0).all() and (clear[0, 2:] == 200).all()
+    assert set(np.unique(image(saved(np.eye(8, dtype=bool))))) == {0, 255}
+
+
+@pytest.mark.parametrize(
+    "form, dtype", [("PNG", np.uint16), ("TIFF", np.uint16), ("TIFF", np.int32), ("TIFF", np.float32)]
+)
+def test_deep_files_are_scaled_from_their_own_range_or_a_window(form, dtype):
+    deep = (np.arange(64).reshape(8, 8) * 50 + 1000).astype(dtype)
+    expected = np.rint((deep - 1000.0) / 3150 * 255)
+    assert np.abs(image(saved(deep, form))[0] - expected).max() <= 1
+    assert (image(saved(np.full((8, 8), 9, dtype), form)) == 0).all()
+    windowed = np.rint(np.clip((deep - 2000.0) / 1000, 0, 1) * 255)
+    assert np.abs(image(saved(deep, form), window=(2000, 3000))[0] - windowed).max() <= 1
+
+
+def test_a_window_leaves_8_bit_files_alone():
+    assert np.array_equal(image(saved(GRAY), window=(100, 120)), GRAY[None])
+
+
+def test_cmyk_jpeg_files():
+    colour = np.zeros((16, 16, 3), np.uint8)
+    colour[..., 0] = 255
+    found = image(saved(Image.fromarray(colour).convert("CMYK"), "JPEG", quality=95), ".jpg")
+    assert found.shape == (3, 8, 8) and found[0].min() > 240 and found[1:].max() < 20
+
+
+@pytest.mark.parametrize("form, suffix", [("JPEG", ".jpg"), ("PNG", ".png"), ("TIFF", ".tif")])
+@pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_orientation_tags_are_honoured(form, suffix, orientation, turns):
+    picture = np.zeros((32, 64), np.uint8)
+    picture[:16, :32] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = decode(saved(picture, form, exif=exif), suffix, 16, "letterbox")
+    expected = decode(saved(np.rot90(picture, turns).copy()), ".png", 16, "letterbox")
+    assert np.abs(found.image.astype(int) - expected.image).max() < 12
+    assert (found.width, found.height) == (expected.width, expected.height)
+    assert np.abs(found.thumbnail.astype(int) - expected.thumbnail).max() < 12
+
+
+def test_orientation_of_a_jpeg_that_is_decoded_at_a_fraction_of_its_size():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = decode(saved(np.zeros((320, 640), np.uint8), "JPEG", exif=exif), ".jpg", 16)
+    assert (found.width, found.height) == (320, 640)
+
+
+@pytest.mark.parametrize(
+    "array, form, mode, depth",
+    [
+        (GRAY, "PNG", "gray", 8),
+        (GRAY > 9, "PNG", "gray", 1),
+        (GRAY > 9, "TIFF", "gray", 1),
+        (GRAY > 9, "BMP", "gray", 1),
+        (GRAY.astype(np.uint16), "PNG", "gray", 16),
+        (GRAY.astype(np.float32), "TIFF", "gray", 32),
+        (np.dstack([GRAY, GRAY.T, GRAY]), "JPEG", "colour", 8),
+        (np.dstack([GRAY] * 3), "JPEG", "gray", 8),
+        (np.dstack([GRAY] * 4), "PNG", "colour", 8),
+    ],
+)
+def test_mode_and_depth_are_told(array, form, mode, depth):
+    found = decode(saved(array, form), ".png", 8)
+    assert (found.mode, found.depth, found.blank, found.patient) == (mode, depth, False, "")
+
+
+def test_blank_pictures_are_told():
+    assert decode(saved(np.full((9, 7, 3), (1, 2, 3), np.uint8)), ".png", 4).blank
+    assert decode(saved(np.full((9, 7), 700, np.uint16)), ".png", 4, "letterbox").blank
+    spot = np.zeros((90, 70), np.uint8)
+    spot[0, 0] = 1
+    assert not decode(saved(spot), ".png", 4).blank
+
+
+@pytest.mark.parametrize("form, suffix", [("JPEG", ".jpg"), ("PNG", ".png")])
+def test_thumbnails_do_not_depend_on_size_and_fit(form, suffix):
+    rows, columns = np.mgrid[:300, :420]
+    colour = np.stack([rows % 256, columns % 256, (rows + columns) % 256], -1).astype(np.uint8)
+    data = saved(colour, form)
+    found = [decode(data, suffix, size, fit).thumbnail for size in (8, 40, 64, 150, 500) for fit in decoding.FITS]
+    assert all(np.array_equal(found[0], other) for other in found)
+    shrunk = Image.fromarray(colour).convert("L").resize((32, 32), Image.Resampling.BOX)
+    assert np.abs(found[0].astype(int) - np.asarray(shrunk)).mean() < 4
+
+
+def test_thumbnails_show_the_whole_picture():
+    left = np.zeros((64, 256), np.uint8)
+    left[:, :64] = 255
+    thumbnail = decode(saved(left), ".png", 8).thumbnail
+    assert thumbnail[:, :7].min() > 250 and thumbnail[:, 9:].max() < 5
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.int32, np.float32])
+def test_tiff_files_made_by_tifffile(dtype, byteorder, compression):
+    low, high = (0, 252) if dtype == np.uint8 else (0, 3_000_000_000) if dtype == np.uint32 else (-900, 30_000)
+    values = np.linspace(max(low, 0) if np.dtype(dtype).kind == "u" else low, high, 64).reshape(8, 8).astype(dtype)
+    data = tiff(values, byteorder=byteorder, compression=compression, photometric="minisblack")
+    expected = (
+        values if dtype == np.uint8 else (values - values.min().astype(float)) / np.ptp(values.astype(float)) * 255
+    )
+    if byteorder == ">" and (dtype == np.uint32 or (compression and dtype in (np.int16, np.int32, np.float32))):
+        with pytest.raises(ValueError, match="of a known kind|save it as little-endian"):  # Pillow would get it wrong
+            decode(data, ".tif", 8)
+        return
+    found = decode(data, ".tif", 8)
+    assert np.abs(found.image[0] - expected).max() <= 1
+    assert found.depth == np.dtype(dtype).itemsize * 8
+
+
+def test_tiff_files_in_which_low_values_are_white():
+    deep = (GRAY.astype(np.uint16) * 100).astype(np.uint16)
+    for values in (GRAY, deep):
+        plain = image(tiff(values, photometric="minisblack"), ".tif").astype(int)
+        assert np.abs(image(tiff(values, photometric="miniswhite"), ".tif") - (255 - plain)).max() <= 1
+
+
+def test_colour_tiff_files_made_by_tifffile():
+    colour = np.dstack([GRAY, GRAY.T, GRAY[::-1]])
+    assert np.array_equal(image(tiff(colour, photometric="rgb"), ".tif"), colour.transpose(2, 0, 1))
+    planes = tiff(colour.transpose(2, 0, 1), photometric="rgb", planarconfig="separate", compression="zlib")
+    assert np.array_equal(image(planes, ".tif"), colour.transpose(2, 0, 1))
+    deep = decode(tiff(colour.astype(np.uint16) * 257, photometric="rgb"), ".tif", 8)
+    assert np.array_equal(deep.image, colour.transpose(2, 0, 1)) and deep.depth == 16
+    table = np.stack([np.arange(256), np.arange(256)[::-1], np.zeros(256)]).astype(np.uint16) * 257
+    palette = image(tiff(GRAY, photometric="palette", colormap=table), ".tif")
+    assert np.array_equal(palette, np.stack([GRAY, 255 - GRAY, 0 * GRAY]))
+
+
+def test_float_tiff_files_with_holes():
+    values = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
+    holes = values.copy()
+    holes[0, 3], holes[7, 0], holes[2, 2] = np.nan, np.inf, -np.inf
+    found = image(tiff(holes, photometric="minisblack"), ".tif")[0].astype(int)
+    expected = np.rint((values + 1) / 2 * 255)
+    expected[0, 3], expected[7, 0], expected[2, 2] = 0, 255, 0
+    assert np.abs(found - expected).max() <= 1
+    assert decode(tiff(np.full((8, 8), np.nan, np.float32)), ".tif", 8).blank
+
+
+def test_pages_of_a_tiff_are_frames(tmp_path):
+    pages = [np.full((8, 8 + k), 10 * k, np.uint8) for k in range(4)]
+    for data in (
+        tiff(*pages, photometric="minisblack"),
+        saved(Image.fromarray(pages[0]), "TIFF", save_all=True, append_images=[Image.fromarray(p) for p in pages[1:]]),
+    ):
+        (tmp_path / "stack.tiff").write_bytes(data)
+        assert frames(tmp_path / "stack.tiff") == 4
+        for k in range(4):
+            page = decode(data, ".tiff", 8, frame=k)
+            assert (page.image == 10 * k).all() and page.width == 8 + k
+        with pytest.raises(ValueError, match="frame=4: the file holds 4"):
+            decode(data, ".tiff", 8, frame=4)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_ordinary_and_broken_files_are_one_frame(tmp_path):
+    (tmp_path / "a.png").write_bytes(saved(GRAY))
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing")
+    assert frames(tmp_path / "a.png") == frames(tmp_path / "broken.tif") == frames(str(tmp_path / "gone.tif")) == 1
+    with pytest.raises(ValueError, match="frame=1: the file holds 1"):
+        decode(saved(GRAY), ".png", 8, frame=1)
+
+
+def test_a_multi_page_tiff_that_scikit_image_brings(tmp_path):
+    tifffile, file = pytest.importorskip("tifffile"), packaged("skimage", "data/multipage.tif")
+    pages = tifffile.imread(file)
+    assert frames(file) == len(pages) == 2
+    for k, page in enumerate(pages):
+        side = min(page.shape)
+        expected = decode(saved(page), ".png", side).image
+        assert np.array_equal(decode(file.read_bytes(), ".tif", side, frame=k).image, expected)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_files_made_by_torchvision():
+    io, torch = pytest.importorskip("torchvision.io"), pytest.importorskip("torch")
+    colour = torch.from_numpy(np.stack([GRAY, GRAY.T, GRAY[::-1]]).repeat(4, 1).repeat(4, 2).copy())
+    encoded = io.encode_png(colour).numpy().tobytes()
+    assert np.array_equal(image(encoded, ".png", 32), colour.numpy())
+    encoded = io.encode_jpeg(colour, 95).numpy().tobytes()
+    assert np.abs(image(encoded, ".jpg", 32).astype(int) - colour.numpy()).mean() < 25
+    assert np.array_equal(
+        image(encoded, ".jpg", 32), io.decode_jpeg(torch.frombuffer(bytearray(encoded), dtype=torch.uint8))
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "package, path",
+    [("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"), ("sklearn", "datasets/images/china.jpg")],
+)
+def test_photographs_agree_with_another_decoder(package, path):
+    io, torch = pytest.importorskip("torchvision.io"), pytest.importorskip("torch")
+    data = packaged(package, path).read_bytes()
+    pixels = io.decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8)).numpy()
+    found = decode(data, ".jpg", 64)
+    assert (found.height, found.width) == pixels.shape[1:]
+    side = min(pixels.shape[1:])
+    top, left = (pixels.shape[1] - side) // 2, (pixels.shape[2] - side) // 2
+    middle = Image.fromarray(pixels[:, top : top + side, left : left + side].transpose(1, 2, 0))
+    expected = np.asarray(middle.resize((64, 64), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    assert np.abs(found.image.astype(int) - expected).mean() < 5
+
+
+def test_png_files_put_together_by_hand():
+    deep = (np.arange(8)[None] * 8000 + np.arange(8)[:, None] * 1000).astype(">u2")
+    found = decode(png(8, 8, 16, 0, [row.tobytes() for row in deep]), ".png", 8)
+    assert np.abs(found.image[0] - deep.astype(float) / deep.max() * 255).max() <= 1 and found.depth == 16
+    colour = np.dstack([GRAY, GRAY.T, GRAY[::-1]]).astype(np.uint16) * 256 + 255
+    found = decode(png(8, 8, 16, 2, [row.astype(">u2").tobytes() for row in colour]), ".png", 8)
+    assert np.array_equal(found.image, (colour >> 8).transpose(2, 0, 1)) and found.depth == 16
+    quarter = decode(png(8, 8, 2, 0, [bytes([0b00011011] * 2)] * 8), ".png", 8)
+    assert quarter.image[0, 0].tolist() == [0, 85, 170, 255] * 2 and quarter.depth == 8
+
+
+def test_the_content_counts_not_the_suffix():
+    assert np.array_equal(image(saved(GRAY), ".jpg"), GRAY[None])
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF"])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_cut_off_files_are_errors(form, share):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    data = saved(noise, form)
+    with pytest.raises(ValueError, match="damaged|truncated"):
+        decode(data[: int(len(data) * share)], ".png", 8)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_damaged_files_raise_value_errors_alone(form):
+    rng = np.random.default_rng(1)
+    data = saved(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8), form)
+    refused = 0
+    for _ in range(150):
+        broken = bytearray(data)
+        for place in rng.integers(0, min(len(data), 400), 6):
+            broken[place] = rng.integers(256)
+        try:
+            assert decode(bytes(broken), ".png", 8).image.shape[1:] == (8, 8)
+        except ValueError:
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [9_000, 10_000, 30_000])
+def test_pictures_too_large_for_memory_are_refused(side):
+    assert side**2 > decoding.MAX_PIXELS
+    with pytest.raises(ValueError, match="million"):
+        decode(png(side, side, 8, 0, []), ".png", 8)
+
+
+def test_a_large_later_page_is_refused_too(monkeypatch):
+    data = tiff(np.zeros((8, 8), np.uint8), np.zeros((60, 60), np.uint8))
+    monkeypatch.setattr(decoding, "MAX_PIXELS", 1000)
+    assert decode(data, ".tif", 8).width == 8
+    with pytest.raises(ValueError, match="60 x 60 pixels"):
+        decode(data, ".tif", 8, frame=1)
+
+
+def test_other_files_are_refused():
+    for data in (b"not an image", saved(GRAY, "GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
+        with pytest.raises(ValueError, match="not a PNG, JPEG, BMP or TIFF"):
+            decode(data, ".png", 8)
+    with pytest.raises(ValueError, match="the file is empty"):
+        decode(b"", ".png", 8)
+    with pytest.raises(ValueError, match=r"'.txt' are not read: use .png"):
+        decode(b"text", ".txt", 8)
+
+
+@pytest.mark.parametrize(
+    "options, text",
+    [
+        ({"size": 0}, "size=0"),
+        ({"fit": "squash"}, "fit='squash'"),
+        ({"frame": -1}, "frame=-1"),
+        ({"window": (5, 5)}, r"window=\(5, 5\)"),
+        ({"window": (float("nan"), 5)}, "window="),
+    ],
+)
+def test_wrong_arguments(options, text):
+    with pytest.raises(ValueError, match=text):
+        decode(saved(GRAY), **{"suffix": ".png", "size": 8, **options})
+
+
+@pytest.mark.parametrize("package, suffix", [("pydicom", ".dcm"), ("nibabel", ".nii"), ("nibabel", ".nii.gz")])
+def test_missing_readers_are_named(package, suffix, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ImportError, match=rf"{package} is not installed.*pip install \"dmws-lite\[medical\]\""):
+        decode(b"data", suffix, 8)
+    with pytest.raises(ImportError, match="medical"):
+        frames(tmp_path / f"scan{suffix}")
+
+
+def test_suffixes():
+    names = ["a.PNG", "b.nii.gz", "c.d.NII", "no_suffix", ".hidden", "x/y.z/scan.dcm", "ü ñ.TIFF", "b.tar.gz"]
+    assert [suffix_of(name) for name in names] == [".png", ".nii.gz", ".nii", "", "", ".dcm", ".tiff", ".gz"]
+    assert suffix_of(Path("a/b.JPEG")) == ".jpeg"
+
+
+def test_many_threads_decode_the_same():
+    rng = np.random.default_rng(0)
+    files = [saved(rng.integers(0, 256, (90, 70, 3), dtype=np.uint8), ("JPEG", "PNG")[k % 2]) for k in range(24)]
+    alone = [image(data, size=16) for data in files]
+    with ThreadPoolExecutor(8) as pool:
+        assert all(map(np.array_equal, pool.map(lambda data: image(data, size=16), files), alone))
+
+
+def test_what_identifies_a_patient_is_not_in_the_text_form():
+    found = Decoded(np.zeros((1, 1, 1)), np.zeros((1, 1)), 1, 1, "gray", 8, False, "ID-4711")
+    assert found.patient == "ID-4711" and "4711" not in repr(found)
+
+
+@pytest.mark.parametrize("name", ["brain_mri", "chest_xray", "lung_ct"])
+def test_real_files_are_cropped_as_written_out_here(name):
+    if not (REAL / name).is_dir():
+        pytest.skip("the shared medical image sets are not here")
+    for file in sorted((REAL / name).rglob("*.jpg"))[::150]:
+        with Image.open(file) as opened:
+            opened.draft(None, (64, 64))
+            picture = opened.convert("RGB")
+        side = min(picture.size)
+        box = ((picture.width - side) / 2, (picture.height - side) / 2)
+        box = (*box, box[0] + side, box[1] + side)
+        expected = np.asarray(picture.resize((64, 64), Image.Resampling.BICUBIC, box)).transpose(2, 0, 1)
+        found = decode(file.read_bytes(), ".jpg", 64).image
+        assert np.array_equal(np.broadcast_to(found, expected.shape), expected)
