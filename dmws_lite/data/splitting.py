@@ -1,0 +1,230 @@
+"""Dividing images into train, val and test so that nothing leaks, and what leaks where they were divided before."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unicodedata import normalize
+
+import numpy as np
+from scipy import sparse
+
+from dmws_lite.runtime.files import write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray
+SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
+RULES = ("auto", "published", "patient", "near_duplicates", "random")
+MANIFEST = ["file", "frame", "label", "split", "patient", "group", "sha256"]
+_ORDER = ("train", "val", "test")
+
+
+def split_table(
+    table: pd.DataFrame, seed: int = 0, rule: str = "auto", shares: Mapping[str, float] = SHARES
+) -> tuple[pd.Series, str]:
+    """A split for each image, stratified by class.
+
+    table: a row an image, with file, frame, label, split, patient, group, and error where some cannot be read; see
+           `scanning.scan` and `duplicates.groups`. patient and split are "" where not known.
+    seed:  of what is left to chance. The order of the rows plays no part.
+    rule:  "published": what `split` says is kept; without val, val's share of train and val is carved out of train.
+           "patient": every image needs one.
+           "near_duplicates": for when patients are not all known, and warns of that.
+           "random": image by image, and warns that it may leak.
+           "auto": "published" if there is a split, else "patient" if all are known, else "near_duplicates".
+           With all but "random", no patient (where known), group or file is on two sides of a split that is made here.
+    Returns the splits ("" for images with an error), with the table's index, and the rule that was used.
+    Raises ValueError when the rule does not fit, or a class has too few independent parts to be in every split.
+    Source: our choice. Units that belong together, the large ones first, go where their classes lack most in proportion
+    to the share (for single images: the method of Webster), and where a class would else be missing.
+    """
+    import pandas as pd
+
+    if rule not in RULES:
+        raise ValueError(f"rule={rule!r} is unknown: pass one of {', '.join(RULES)}")
+    usable = (table["error"] == "").to_numpy() if "error" in table else np.ones(len(table), bool)
+    known = (table["patient"] != "").to_numpy()
+    published = bool((table["split"] != "").any())
+    if rule == "auto":
+        rule = "published" if published else "patient" if known[usable].all() else "near_duplicates"
+    if rule == "published":
+        return _kept(table, usable, seed, shares), rule
+    if rule == "patient" and not known[usable].all():
+        count = (usable & ~known).sum()
+        raise ValueError(f"rule='patient', but {count} images have no patient: give them one, or pass rule='auto'")
+    if rule == "random":
+        warnings.warn(
+            "split at random, image by image: copies and patients may be on two sides, and results look too good. "
+            "Pass rule='auto' to keep together what belongs together",
+            stacklevel=2,
+        )
+    if rule == "near_duplicates" and not known[usable].all():
+        warnings.warn(
+            "patients are not known, so the split is by groups of copies and look-alikes: a patient may be on two "
+            "sides, and results look too good. Name patients in a manifest's column 'patient'",
+            stacklevel=2,
+        )
+    if not usable.any():
+        raise ValueError(f"none of {len(table)} images can be read, such as {table['file'].iloc[0]}: pass other files")
+    splits = np.full(len(table), "", object)
+    splits[usable] = _divided(table[usable], seed, shares, together=rule != "random")
+    return pd.Series(splits, table.index, name="split"), rule
+
+
+def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """What two splits share.
+
+    table: with file, split and patient.
+    pairs: copies and look-alikes, see `duplicates.pairs`.
+    Returns a table with kind ("exact", "near", "similar" or "patient"), first and second (rows; the first is in the
+    earlier split, in the order train, val, test), split_a, split_b, file_a, file_b. A row a pair of images; for
+    patients, a row for each image in the earlier split, with one image of the same patient in the later split.
+    """
+    import pandas as pd
+
+    rank = table["split"].map({split: k for k, split in enumerate(_ORDER)}).fillna(-1).to_numpy(int)
+    first, second = pairs["first"].to_numpy(np.int64), pairs["second"].to_numpy(np.int64)
+    apart = (rank[first] != rank[second]) & (rank[first] >= 0) & (rank[second] >= 0)
+    first, second, kind = first[apart], second[apart], pairs["kind"].to_numpy(object)[apart]
+    swap = rank[first] > rank[second]
+    first, second = np.where(swap, second, first), np.where(swap, first, second)
+    alike = pd.DataFrame({"kind": kind, "first": first, "second": second})
+    people = pd.DataFrame({"row": np.arange(len(table)), "rank": rank, "patient": table["patient"].to_numpy()})
+    people = people[(people["patient"] != "") & (people["rank"] >= 0)]
+    later = people.drop_duplicates(["patient", "rank"])
+    shared = people.merge(later, on="patient")
+    shared = shared[shared["rank_x"] < shared["rank_y"]]
+    patients = pd.DataFrame({"kind": "patient", "first": shared["row_x"], "second": shared["row_y"]})
+    found = pd.concat([alike, patients], ignore_index=True)
+    for column in ("split", "file"):
+        values = table[column].to_numpy()
+        found[f"{column}_a"], found[f"{column}_b"] = values[found["first"]], values[found["second"]]
+    return found[["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]]
+
+
+def write_manifest(table: pd.DataFrame, path: str | Path) -> Path:
+    """Keep a split as a .csv file (UTF-8) with the columns of MANIFEST, in one step.
+
+    Raises OSError naming the file when it cannot be written.
+    """
+    return write_atomically(path, lambda part: table[MANIFEST].to_csv(part, index=False, lineterminator="\n"))
+
+
+def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the splits that a manifest from `write_manifest` gives.
+
+    Rows are matched by file and frame. Raises ValueError naming files that have other bytes than the manifest says
+    (sha256, where it is given), are missing, or are not listed.
+    """
+    import pandas as pd
+
+    try:
+        kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"split manifest {path} cannot be read ({error}): make it anew") from error
+    if not {"file", "split"} <= {*kept}:
+        raise ValueError(f"split manifest {path} has the columns {', '.join(kept)}: 'file' and 'split' are needed")
+    unknown = kept["split"][~kept["split"].isin((*_ORDER, ""))]
+    if len(unknown):
+        raise ValueError(f"split manifest {path}: split {unknown.iloc[0]!r} is none of {', '.join(_ORDER)}")
+    kept, ours = kept.set_axis(_keys(kept)), table.set_axis(_keys(table))
+    if not kept.index.is_unique:
+        raise ValueError(f"split manifest {path} lists {kept.index[kept.index.duplicated()][0]} twice: keep one row")
+    both = ours.index.intersection(kept.index)
+    hashes = kept["sha256"].reindex(both, fill_value="") if "sha256" in kept else pd.Series("", index=both)
+    changed = both[(hashes != "") & (hashes != ours["sha256"].reindex(both))]
+    faults = {
+        "have changed": changed,
+        "are missing": kept.index.difference(both),
+        "are not in it": ours.index.difference(both),
+    }
+    texts = [f"{len(files)} {what} ({', '.join(files[:3])})" for what, files in faults.items() if len(files)]
+    if texts:
+        raise ValueError(
+            f"images differ from those that split manifest {path} is for: {'; '.join(texts)}. Get that version of "
+            "them, or make a new manifest"
+        )
+    return table.assign(split=kept["split"].reindex(ours.index).to_numpy())
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    frames = table["frame"].astype(str) if "frame" in table else ["0"] * len(table)
+    return [
+        normalize("NFC", file if frame in ("0", "") else f"{file}#{frame}")
+        for file, frame in zip(table["file"], frames, strict=True)
+    ]
+
+
+def _kept(table: pd.DataFrame, usable: Array, seed: int, shares: Mapping[str, float]) -> pd.Series:
+    """The published split, with a val carved out of train when it has none."""
+    splits = table["split"].copy()
+    given = set(splits)
+    if "" in given or not {"train", "test"} <= given:
+        raise ValueError(
+            f"rule='published', but the splits given are {sorted(given)}: give each image train, val or test"
+        )
+    if "val" not in given:
+        rows = usable & (splits == "train").to_numpy()
+        splits[rows] = _divided(table[rows], seed, {"train": 1 - shares["val"], "val": shares["val"]}, together=True)
+    return splits
+
+
+def _divided(table: pd.DataFrame, seed: int, shares: Mapping[str, float], together: bool) -> Array:
+    """A split's name for each row (N,)."""
+    unit = _units(table) if together else np.argsort(np.argsort(_keys(table)))
+    classes = sorted(set(table["label"]))
+    label = table["label"].map(classes.index).to_numpy()
+    counts = np.zeros((unit.max() + 1, len(classes)), int)
+    np.add.at(counts, (unit, label), 1)
+    parts = (counts > 0).sum(axis=0)
+    if parts.min() < len(shares):
+        k = int(parts.argmin())
+        raise ValueError(
+            f"class {classes[k]!r} has {counts[:, k].sum()} readable images in {parts[k]} independent parts (those of "
+            f"a patient, a file or a group of look-alikes are one): {', '.join(shares)} need one each. Add other images"
+        )
+    names = sorted(shares, key=_ORDER.index, reverse=True)  # of two that lack as much, test comes first
+    place = _assigned(counts, np.array([shares[split] for split in names]), seed)
+    missing = [(s, k) for s in range(len(names)) for k in range(len(classes)) if not counts[place == s, k].any()]
+    if missing:
+        split, name = names[missing[0][0]], classes[missing[0][1]]
+        raise ValueError(f"{split} would have no image of class {name!r}: too many belong together. Add other images")
+    return np.array(names)[place][unit]
+
+
+def _units(table: pd.DataFrame) -> Array:
+    """Which rows must stay together, numbered by their first file: the same patient, group or file, also by a chain."""
+    count = len(table)
+    graph = sparse.coo_matrix((count, count), dtype=bool)
+    for column in ("patient", "group", "file"):
+        values = table[column].to_numpy(object)
+        rows = np.flatnonzero(values != "")
+        _, first, code = np.unique(values[rows].astype(str), return_index=True, return_inverse=True)
+        graph = graph + sparse.coo_matrix((np.ones(len(rows), bool), (rows, rows[first[code]])), shape=(count, count))
+    unit = sparse.csgraph.connected_components(graph, directed=False)[1]
+    in_order = unit[np.argsort(_keys(table))]
+    _, first = np.unique(in_order, return_index=True)
+    return np.argsort(np.argsort(first))[unit]
+
+
+def _assigned(counts: Array, shares: Array, seed: int) -> Array:
+    """A split for each unit, int (U,), given its number of images of each class (U, K) and the splits' shares (S,)."""
+    rng = np.random.default_rng(seed)
+    target = shares[:, None] * counts.sum(axis=0)
+    have = np.zeros_like(target)
+    left = (counts > 0).sum(axis=0)
+    place = np.zeros(len(counts), int)
+    for unit in np.argsort(-counts.sum(axis=1) * rng.uniform(0.5, 1, len(counts))):
+        row, present = counts[unit], counts[unit] > 0
+        cost = (row * (2 * have + row) / target).sum(axis=1)
+        lacking = (have == 0) & present
+        last_chance = lacking & (lacking.sum(axis=0) >= left)
+        cost -= 1e9 * last_chance.sum(axis=1)
+        place[unit] = np.argmin(cost)
+        have[place[unit]] += row
+        left -= present
+    return place

@@ -1,0 +1,322 @@
+"""Splits of made-up tables: what belongs together stays together, whatever the table looks like."""
+
+import itertools
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import StratifiedGroupKFold
+
+from dmws_lite.data.duplicates import groups, pairs
+from dmws_lite.data.scanning import scan
+from dmws_lite.data.splitting import SHARES, leaks, read_manifest, split_table, write_manifest
+
+REAL = Path(__file__).parents[2].parent / "shared" / "data"
+
+
+def made(labels, **columns):
+    """A table with a label a row; every image is a group of its own, and nothing else is known."""
+    count = len(labels)
+    table = pd.DataFrame({"file": [f"{i:04d}.png" for i in range(count)], "label": list(labels), "frame": 0})
+    return table.assign(**({"split": "", "patient": "", "group": range(count)} | columns))
+
+
+def split(table, seed=0, rule="auto"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return split_table(table, seed, rule)[0]
+
+
+def by_class(table, splits):
+    return pd.crosstab(table["label"], splits.to_numpy()).reindex(columns=[*SHARES], fill_value=0)
+
+
+def worst_share(table, splits):
+    """The largest difference between a class's share of a split and the share asked for."""
+    counts = by_class(table, splits).to_numpy()
+    return np.abs(counts / counts.sum(axis=1, keepdims=True) - [*SHARES.values()]).max()
+
+
+def stays_together(values, splits):
+    return splits.groupby(np.asarray(values)).nunique().max() == 1
+
+
+def random_table(rng):
+    """Patients of some of the images, look-alikes that cross patients, slices of volumes, classes within patients."""
+    count = int(rng.integers(150, 500))
+    patients = rng.integers(0, count // 3, count)
+    labels = rng.integers(0, 3, count // 3 + 1)[patients]
+    labels = np.where(rng.random(count) < 0.1, rng.integers(0, 3, count), labels)
+    known = rng.random(count) < rng.choice([0.3, 0.8, 1])
+    table = made(np.array(["a", "b", "c"])[labels], patient=np.where(known, [f"p{p}" for p in patients], ""))
+    table["group"] = np.where(rng.random(count) < 0.05, rng.integers(0, 9, count), np.arange(count) + 9)
+    table["file"] = [f"volume {i // 3}.nii" if i < 60 else file for i, file in enumerate(table["file"])]
+    return table.assign(frame=[i % 3 if i < 60 else 0 for i in range(count)])
+
+
+@pytest.mark.parametrize("trial", range(25))
+def test_no_patient_group_or_file_is_in_two_splits(trial):
+    table = random_table(np.random.default_rng(trial))
+    splits = split(table, seed=trial)
+    known = table["patient"] != ""
+    assert set(splits) == set(SHARES) and splits.index.equals(table.index)
+    assert stays_together(table["patient"][known], splits[known])
+    assert stays_together(table["group"], splits) and stays_together(table["file"], splits)
+    assert (by_class(table, splits) > 0).all(axis=None)
+
+
+def test_chains_of_patients_and_groups_stay_together():
+    table = made("ab" * 30, patient=[f"p{i}" for i in range(60)], group=[i // 2 for i in range(60)])
+    table.loc[[1, 2], "patient"] = "same"  # 0, 1 share a group; 1, 2 a patient; 2, 3 a group
+    for seed in range(20):
+        assert split(table, seed)[:4].nunique() == 1
+
+
+@pytest.mark.parametrize("counts", [(40, 20), (100, 7), (3, 500), (11, 13, 17), (1000, 999)])
+def test_single_images_are_stratified_within_rounding(counts):
+    table = made(np.repeat([*"abc"[: len(counts)]], counts))
+    found = by_class(table, split(table))
+    for name, count in zip("abc", counts, strict=False):
+        for part, share in SHARES.items():
+            assert abs(found.loc[name, part] - share * count) < 1 or (count < 8 and found.loc[name, part] >= 1)
+    assert found.sum(axis=1).tolist() == [*counts]
+
+
+@pytest.mark.parametrize("count", range(3, 12))
+def test_small_classes_are_in_every_split(count):
+    table = made("a" * count + "b" * 40)
+    assert all((by_class(table, split(table, seed)) > 0).all(axis=None) for seed in range(5))
+
+
+@pytest.mark.parametrize("trial", range(10))
+def test_patients_are_stratified_at_least_as_well_as_scikit_learn_does(trial):
+    rng = np.random.default_rng(trial)
+    sizes = rng.integers(1, 30, 120)
+    patients = np.repeat(np.arange(120), sizes)
+    labels = np.where(rng.random(len(patients)) < 0.1, rng.integers(0, 3, len(patients)), patients % 3)
+    table = made(labels.astype(str), patient=patients.astype(str))
+    folds = StratifiedGroupKFold(20, shuffle=True, random_state=trial).split(labels, labels, patients)
+    theirs = np.full(len(labels), "train", object)
+    for fold, (_, rows) in enumerate(folds):
+        theirs[rows] = "test" if fold < 3 else "val" if fold < 6 else "train"
+    assert worst_share(table, split(table, trial)) <= max(0.01, worst_share(table, pd.Series(theirs)))
+
+
+def test_units_that_hold_several_classes():
+    table = made(["a", "b", "c"] * 20, patient=[f"p{i // 3}" for i in range(60)])
+    splits = split(table)
+    assert stays_together(table["patient"], splits)
+    assert by_class(table, splits).to_numpy().tolist() == [[14, 3, 3]] * 3
+
+
+def test_a_patient_with_most_images_goes_to_train():
+    table = made("a" * 60 + "b" * 60, patient=["large"] * 40 + [f"p{i // 2}" for i in range(80)])
+    splits = split(table)
+    assert set(splits[:40]) == {"train"} and (by_class(table, splits) > 0).all(axis=None)
+
+
+@pytest.mark.parametrize("sizes", [[1], [1, 2, 3, 5, 8, 13]])
+def test_the_split_depends_on_the_seed_and_not_on_the_order_of_rows(sizes):
+    sizes = np.resize(sizes, 60)
+    table = made(np.repeat(["a", "b"] * 30, sizes), patient=np.repeat([f"p{i}" for i in range(60)], sizes))
+    first = split(table)
+    shuffled = table.sample(frac=1, random_state=3)
+    again = split(shuffled.assign(group=shuffled["group"].max() - shuffled["group"]))
+    assert again.index.equals(shuffled.index) and again.sort_index().equals(first)
+    assert split(table).equals(first)
+    others = [split(table, seed) for seed in range(1, 6)]
+    assert all(not one.equals(other) for one, other in itertools.combinations([first, *others], 2))
+
+
+def test_which_rule_is_used():
+    table = made("ab" * 20)
+    with pytest.warns(UserWarning, match="patients are not known.*column 'patient'"):
+        assert split_table(table)[1] == "near_duplicates"
+    mixed = table.assign(patient=["p"] * 4 + [""] * 36)
+    with pytest.warns(UserWarning, match="patients are not known"):
+        splits, rule = split_table(mixed)
+    assert rule == "near_duplicates" and splits[:4].nunique() == 1
+    with pytest.warns(UserWarning, match="at random, image by image.*Pass rule='auto'"):
+        assert split_table(table, rule="random")[1] == "random"
+    known = table.assign(patient=table["file"])
+    given = known.assign(split=["train", "train", "val", "val", "test", "test"] * 6 + ["train"] * 4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert split_table(known)[1] == "patient"
+        assert split_table(known, rule="near_duplicates")[1] == "near_duplicates"
+        assert split_table(given)[1] == "published"
+        assert split_table(given, rule="patient")[1] == "patient"
+
+
+def test_random_pays_no_heed_to_what_belongs_together():
+    table = made("ab" * 30, patient=[f"p{i // 6}" for i in range(60)])
+    splits = split(table, rule="random")
+    assert not stays_together(table["patient"], splits)
+    assert by_class(table, splits)["train"].tolist() == [21, 21]
+
+
+def test_a_published_split_is_kept():
+    given = [*itertools.islice(itertools.cycle(["train", "val", "test", "train"]), 40)]
+    table = made("aabb" * 10, split=given, group=0)
+    assert split(table).tolist() == given
+    assert set(split(table.assign(patient=table["file"], group=range(40)), rule="patient")) == set(SHARES)
+
+
+def test_a_missing_val_is_carved_out_of_train_by_what_belongs_together():
+    patients = [f"p{i // 3}" for i in range(120)]
+    table = made(np.repeat(["a", "b"], 60), split="train", patient=patients)
+    table.loc[[*range(50, 60), *range(110, 120)], "split"] = "test"
+    splits = split(table)
+    assert (splits[table["split"] == "test"] == "test").all()
+    train = table["split"] == "train"
+    assert set(splits[train]) == {"train", "val"} and stays_together(table["patient"][train], splits[train])
+    assert by_class(table, splits)["val"].tolist() == pytest.approx([7.5, 7.5], abs=2.5)
+    assert not splits.equals(split(table, seed=1))
+
+
+def test_broken_images_are_in_no_split_that_is_made():
+    table = made("ab" * 20, error=["broken"] * 5 + [""] * 35)
+    splits = split(table)
+    assert (splits[:5] == "").all() and set(splits[5:]) == set(SHARES)
+    kept = split(table.assign(split="train").assign(split=["train"] * 30 + ["test"] * 10))
+    assert (kept[:5] == "train").all() and set(kept[5:30]) == {"train", "val"}
+    with pytest.raises(ValueError, match="none of 40 images can be read, such as 0000.png"):
+        split(table.assign(error="broken"))
+
+
+@pytest.mark.parametrize(
+    "change, rule, text",
+    [
+        ({"group": [0] * 10 + [*range(1, 31)]}, "auto", "class 'a' has 10 readable images in 1 independent parts"),
+        (
+            {"patient": ["p", "q"] * 5 + [f"r{i}" for i in range(30)]},
+            "patient",
+            "'a' has 10 readable images in 2 indep",
+        ),
+        ({"patient": ["p"] * 38 + ["", ""]}, "patient", "rule='patient', but 2 images have no patient: .*rule='auto'"),
+        ({}, "published", "rule='published', but the splits given are"),
+        ({"split": ["train", "test"] * 19 + ["", "test"]}, "auto", "the splits given are .'', 'test', 'train'."),
+        ({}, "by hand", "rule='by hand' is unknown: pass one of auto, published"),
+    ],
+)
+def test_a_rule_that_does_not_fit(change, rule, text):
+    with pytest.raises(ValueError, match=text):
+        split(made("a" * 10 + "b" * 30, **change), rule=rule)
+
+
+def linked(*rows):
+    return pd.DataFrame(rows, columns=["first", "second", "kind", "correlation"])
+
+
+def test_leaks_between_splits():
+    table = made(
+        "aabbab",
+        split=["test", "train", "val", "train", "train", ""],
+        patient=["p", "q", "p", "", "p", "p"],
+    )
+    found = leaks(
+        table, linked((0, 1, "exact", 1.0), (1, 3, "near", 0.99), (2, 3, "similar", 0.93), (3, 5, "near", 0.99))
+    )
+    assert list(found.columns) == ["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]
+    assert sorted(map(tuple, found.to_numpy())) == [
+        ("exact", 1, 0, "train", "test", "0001.png", "0000.png"),
+        ("patient", 2, 0, "val", "test", "0002.png", "0000.png"),
+        ("patient", 4, 0, "train", "test", "0004.png", "0000.png"),
+        ("patient", 4, 2, "train", "val", "0004.png", "0002.png"),
+        ("similar", 3, 2, "train", "val", "0003.png", "0002.png"),
+    ]
+
+
+def test_a_clean_split_has_no_leaks():
+    table = made("ab" * 30, patient=[f"p{i // 4}" for i in range(60)])
+    none = pd.DataFrame({"first": [], "second": [], "kind": [], "correlation": []})
+    assert leaks(table.assign(split=split(table)), none).empty
+    assert len(leaks(table.assign(split=split(table, rule="random")), none))
+
+
+def manifest(tmp_path, **columns):
+    table = made("ab" * 10, **({"sha256": [f"{i:064x}" for i in range(20)]} | columns))
+    table = table.assign(split=split(table, rule="random"))
+    return table, write_manifest(table, tmp_path / "split.csv")
+
+
+def test_a_manifest_gives_everyone_the_same_split(tmp_path):
+    files = [f"Köpfe, links/{i}\n.png" for i in range(20)]
+    table, path = manifest(tmp_path, file=files, patient=[f"{i:03d}" for i in range(20)])
+    assert path.read_text(encoding="utf-8").startswith("file,frame,label,split,patient,group,sha256\n")
+    theirs = table.sample(frac=1, random_state=0).reset_index(drop=True)
+    given = read_manifest(path, theirs.assign(split=""))
+    assert given.equals(theirs)
+    assert read_manifest(path, table.drop(columns="sha256").assign(split="", sha256=table["sha256"]))["split"].equals(
+        table["split"]
+    )
+
+
+def test_a_manifest_tells_frames_apart(tmp_path):
+    table, path = manifest(tmp_path, file="volume.nii", frame=range(20))
+    assert table["split"].nunique() == 3
+    assert read_manifest(path, table.assign(split="")).equals(table)
+    with pytest.raises(ValueError, match=r"19 are missing \(volume.nii#1, volume.nii#10, "):
+        read_manifest(path, table[:1])
+
+
+def test_images_that_differ_from_a_manifest_are_named(tmp_path):
+    table, path = manifest(tmp_path)
+    ours = table.assign(file=table["file"].replace("0003.png", "new.png"))
+    ours.loc[7, "sha256"] = "f" * 64
+    text = (
+        r"split.csv.*1 have changed \(0007.png\); 1 are missing \(0003.png\); 1 are not in it \(new.png\).*new manifest"
+    )
+    with pytest.raises(ValueError, match=text):
+        read_manifest(path, ours)
+    unhashed = pd.read_csv(path, dtype=str).drop(columns="sha256")
+    unhashed.to_csv(path, index=False)
+    table.loc[7, "sha256"] = "f" * 64
+    assert read_manifest(path, table)["split"].equals(table["split"])
+
+
+@pytest.mark.parametrize(
+    "content, text",
+    [
+        ("", "cannot be read"),
+        ("file,label\n0000.png,a\n", "has the columns file, label: 'file' and 'split' are needed"),
+        ("file,split\n0000.png,dev\n", "split 'dev' is none of train, val, test"),
+        ("file,split\n0000.png,train\n0000.png,test\n", "lists 0000.png twice"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used(tmp_path, content, text):
+    table, path = manifest(tmp_path)
+    path.write_text(content)
+    with pytest.raises(ValueError, match=f"split.csv.*{text}"):
+        read_manifest(path, table)
+
+
+def test_a_manifest_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match="gone.csv cannot be read"):
+        read_manifest(tmp_path / "gone.csv", made("ab"))
+
+
+def test_groups_of_copies_stay_together():
+    rng = np.random.default_rng(0)
+    thumbnails = np.repeat(rng.integers(0, 256, (20, 32, 32), dtype=np.uint8), 3, axis=0)
+    found = pairs([str(i) for i in range(60)], thumbnails)
+    table = made(np.repeat(["a", "b"] * 10, 3), group=groups(60, found))
+    assert table["group"].nunique() == 20
+    assert leaks(table.assign(split=split(table)), found).empty
+    assert len(leaks(table.assign(split=split(table, rule="random")), found))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder of real images is not here")
+@pytest.mark.parametrize("name", ["brain_mri", "chest_xray", "lung_ct"])
+def test_real_sets_are_split_by_patient_or_group(name):
+    table = scan(REAL / name)[0]
+    said = pd.read_csv(REAL / name / "metadata.csv").set_index("file_name")
+    table["group"] = said["near_duplicate_group"].reindex(table["file"]).to_numpy()
+    assert split(table).equals(table["split"])
+    fresh = table.assign(split="")
+    splits = split(fresh)
+    known = table["patient"] != ""
+    assert stays_together(table["group"], splits) and worst_share(table, splits) < 0.03
+    assert not known.any() or stays_together(table["patient"][known], splits[known])
