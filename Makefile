@@ -16,7 +16,7 @@ help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | \
 		while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 
-demo: $(READY)  ## run the quickstart on embedded images, or on your own with DATA=folder; results in outputs/
+demo: $(READY)  ## run the quickstart on embedded images, or on your own with DATA=folder (or a data card); results in outputs/
 	@echo "==> the quickstart notebook: at most 3 minutes on 2 CPU cores"
 	@$(PY) -m dmws_lite.cli demo $${DATA:+"$$DATA"}
 
@@ -36,8 +36,8 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 teacher: $(READY)  ## pretrain the embedded teacher again into outputs/teacher (about an hour on one CPU core)
 	@$(PY) -m dmws_lite.training.pretrain $(ARGS)
 
-compare: $(READY)  ## compare methods on DATA=folder or a phantom family; more options in ARGS="--seeds 5"
-	@$(PY) -m dmws_lite.studies.compare "$${DATA:-brain_mri}" $(ARGS)
+compare: $(READY)  ## compare methods on DATA=folder or a data card; more options in ARGS="--seeds 5"
+	@$(PY) -m dmws_lite.studies.compare "$${DATA:-phantom_brain_mri}" $(ARGS)
 
 bench: $(READY)  ## measure speed and print the table
 	@$(PY) benchmarks/speed.py $(ARGS)

@@ -11,8 +11,8 @@ import argparse
 from sklearn.linear_model import LogisticRegression
 
 import dmws_lite as dm
-from dmws_lite.data.loading import ImageSet, Splits
 from dmws_lite.data.phantoms import MODALITIES
+from dmws_lite.data.sets import ImageSet, Splits
 
 
 def linear(splits: Splits) -> float:

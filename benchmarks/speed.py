@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -23,7 +26,8 @@ from PIL import Image
 
 import dmws_lite as dm
 from dmws_lite.data.augmentation import augment, normalise
-from dmws_lite.data.loading import ImageSet, Splits
+from dmws_lite.data.gathering import gather
+from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.distillation import Distillation, Step, ema, update_auxiliary
 from dmws_lite.runtime.device import pick_device, pick_precision
 from dmws_lite.runtime.seeds import generator
@@ -104,14 +108,12 @@ def loop_row(device: torch.device, repeats: int) -> tuple[str, str, str]:
             Image.fromarray(image[0]).save(path)
 
         def ours() -> None:
-            from dmws_lite.data.loading import open_folder
-
-            read = open_folder(folder, size, progress=False).train
-            everything = ImageSet(
-                *(np.concatenate([a] * 2)[:300] for a in (read.images, read.labels)), read.classes, ("",) * 300
-            )
-            one = Splits("one", everything, splits.val, splits.val)
-            dm.fit(dm.build("embedded_vit_48", 3), None, one, 0.5, 0.5, training, Distillation("none"), progress=False)
+            with new_cache(), warnings.catch_warnings(action="ignore"):
+                read = gather(folder, size, progress=False)
+                labels = read.table["label"].to_numpy(np.int64)
+                one = Splits("one", ImageSet(read.images, labels, read.classes, ("",) * 300), splits.val, splits.val)
+                model = dm.build("embedded_vit_48", 3)
+                dm.fit(model, None, one, 0.5, 0.5, training, Distillation("none"), progress=False)
 
         found = alternating(
             {"ours": ours, "plain": lambda: torchvision_loop(folder, device, batch, steps, size)}, repeats
@@ -122,6 +124,18 @@ def loop_row(device: torch.device, repeats: int) -> tuple[str, str, str]:
         f"{ratio:.2f}",
         "",
     )
+
+
+@contextmanager
+def new_cache() -> Iterator[None]:
+    """An empty cache, so that images are decoded anew."""
+    kept = os.environ.get("DMWS_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DMWS_CACHE"] = folder
+        yield
+    os.environ.pop("DMWS_CACHE")
+    if kept:
+        os.environ["DMWS_CACHE"] = kept
 
 
 def torchvision_loop(folder: str, device: torch.device, batch: int, steps: int, size: int) -> None:

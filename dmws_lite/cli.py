@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from typer.core import TyperGroup
 
+from dmws_lite.cli_data import data_app
+
 if TYPE_CHECKING:
-    from dmws_lite.data.loading import Splits
     from dmws_lite.method.plan import Assignment, SelectionPlan
 
 USER_ERRORS = (ValueError, OSError, RuntimeError, ImportError)
@@ -48,6 +49,7 @@ app = typer.Typer(
     epilog="DMWS_DEBUG=1 shows the traceback of an error.",
 )
 notebooks_app = typer.Typer(no_args_is_help=True, help="List the course's notebooks, and run them with parameters.")
+app.add_typer(data_app, name="data")
 app.add_typer(notebooks_app, name="notebooks")
 
 
@@ -76,7 +78,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 @app.command(epilog="Example: dmws demo my_images --out results")
 def demo(
     data: Annotated[
-        str | None, typer.Argument(help="A folder of images (one subfolder a class), or the name of a phantom family.")
+        str | None, typer.Argument(help="A folder of images (one subfolder a class), or a data card's name.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything that comes out.")] = Path("outputs"),
     seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
@@ -100,29 +102,6 @@ def demo(
     if results in made:
         console.print(_results_table(results))
     _print_files([executed, *(p for p in made if p != executed)])
-
-
-@app.command(epilog="Example: dmws data my_images --size 96")
-def data(
-    source: Annotated[str, typer.Argument(metavar="FOLDER", help="A folder of images, or a phantom family's name.")],
-    size: Annotated[int, typer.Option(help="Pixels per side.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the random split, where the folder has none.")] = 0,
-) -> None:
-    """Read a data set, check it, and count its images."""
-    import warnings
-
-    from dmws_lite.studies.compare import open_data
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        splits = open_data(source, size, seed)
-    console.print(_class_table(splits))
-    images = splits.train.images
-    kind = "gray" if images.shape[1] == 1 else "RGB"
-    megabytes = len(splits) * images[0].nbytes / 1e6
-    console.print(f"{len(splits)} {kind} images of {size} x {size} pixels, {megabytes:.1f} MB in memory")
-    for warning in caught:
-        console.print(f"Warning: {escape(str(warning.message))}", style="yellow", soft_wrap=True)
 
 
 @app.command(epilog="Example: dmws select vit_small_patch16_224 vit_tiny_patch16_224 --layers uniform --save plan.json")
@@ -189,14 +168,14 @@ def run(
 
 
 def _data_source(data: str | None) -> str | None:
-    """The absolute path of a folder, or a phantom family's name; None stays None."""
-    from dmws_lite.data.phantoms import MODALITIES
+    """What the quickstart can open from its own folder: a path made absolute, or a name; checked before it starts."""
+    from dmws_lite.data.cards import cards
+    from dmws_lite.data.gathering import HUB, unknown_source
 
-    if data is None or data in MODALITIES:
+    if data is None or data in cards() or data.startswith(HUB):
         return data
-    if not Path(data).is_dir():
-        families = ", ".join(MODALITIES)
-        raise FileNotFoundError(f"data={data!r} is no folder: pass a folder of images, or one of {families}")
+    if not Path(data).exists():
+        raise FileNotFoundError(unknown_source(Path(data)))
     return str(Path(data).resolve())
 
 
@@ -242,20 +221,6 @@ def _results_table(path: Path) -> Table:
 def _print_files(paths: list[Path]) -> None:
     for path in paths:
         console.print(f"{path.stat().st_size / 1000:10,.0f} kB  {escape(str(path))}", soft_wrap=True, highlight=False)
-
-
-def _class_table(splits: Splits) -> Table:
-    """Images of each class in each split."""
-    table = Table("class", title=escape(splits.name))
-    for name in ("train", "val", "test", "total"):
-        table.add_column(name, justify="right")
-    rows = list(zip(splits.train.counts, splits.val.counts, splits.test.counts, strict=True))
-    for name, counts in zip(splits.classes, rows, strict=True):
-        table.add_row(escape(name), *map(str, counts), str(sum(counts)))
-    totals = [sum(column) for column in zip(*rows, strict=True)]
-    table.add_section()
-    table.add_row("total", *map(str, totals), str(sum(totals)))
-    return table
 
 
 def _plan_table(plans: tuple[SelectionPlan, ...]) -> Table:

@@ -2,10 +2,8 @@ import json
 from pathlib import Path
 
 import nbformat
-import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from PIL import Image
 from typer.testing import CliRunner
 
 from dmws_lite.cli import app
@@ -47,9 +45,7 @@ def failed(result, *parts: str) -> bool:
     return result.exit_code == 2 and line.startswith("error:") and "\n" not in line and all(p in line for p in parts)
 
 
-@pytest.mark.parametrize(
-    "command", [["doctor"], ["demo"], ["data"], ["select"], ["notebooks", "list"], ["notebooks", "run"]]
-)
+@pytest.mark.parametrize("command", [["doctor"], ["demo"], ["select"], ["notebooks", "list"], ["notebooks", "run"]])
 def test_every_command_has_help_with_an_example(run, command):
     result = run(*command, "--help")
     assert result.exit_code == 0
@@ -92,8 +88,8 @@ def test_select_makes_one_plan_of_a_phase_and_explicit_layers(run, tmp_path):
         (["select", "vit_nano", "embedded_vit_48"], ["unknown model 'vit_nano'", "did you mean"]),
         (["select", "embedded_vit_96", "embedded_vit_48", "--elements", "best"], ["'best'", "uniform"]),
         (["select", "embedded_vit_96", "embedded_vit_48", "--phase", "9"], ["phase"]),
-        (["data", "nowhere"], ["'nowhere' is not a folder", "pass the folder"]),
-        (["demo", "nowhere"], ["'nowhere' is no folder", "brain_mri"]),
+        (["demo", "nowhere"], ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"]),
+        (["demo", "brain_mri"], ["did you mean", "phantom_brain_mri"]),
         (["notebooks", "run", "99"], ["unknown notebook '99'"]),
         (["notebooks", "run", "gone.ipynb"], ["gone.ipynb does not exist"]),
     ],
@@ -104,26 +100,7 @@ def test_bad_input_gets_one_clean_line(run, words, parts):
 
 def test_the_traceback_is_shown_on_demand(run, monkeypatch):
     monkeypatch.setenv("DMWS_DEBUG", "1")
-    assert isinstance(run("data", "nowhere").exception, FileNotFoundError)
-
-
-def test_data_counts_the_images_of_a_folder(run, tmp_path):
-    rng = np.random.default_rng(0)
-    for label, count in {"[a]": 4, "b": 10}.items():
-        (tmp_path / label).mkdir()
-        for number in range(count):
-            Image.fromarray(rng.integers(0, 256, (9, 9), np.uint8)).save(tmp_path / label / f"{number}.png")
-    result = run("data", tmp_path, "--size", 8)
-    assert result.exit_code == 0
-    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line]
-    assert [(row[0], row[-1]) for row in rows] == [("[a]", "4"), ("b", "10"), ("total", "14")]
-    assert all(sum(map(int, row[1:4])) == int(row[4]) for row in rows)
-    assert "14 gray images of 8 x 8 pixels" in result.output
-    assert "not by patient" in result.output
-
-
-def test_data_knows_the_phantoms(run):
-    assert "meningioma" in run("data", "brain_mri", "--size", 16).output
+    assert isinstance(run("demo", "nowhere").exception, FileNotFoundError)
 
 
 def test_demo_runs_the_quickstart_and_shows_what_came_out(run, course, tmp_path):

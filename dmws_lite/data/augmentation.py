@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch.nn import functional as F
 
-from dmws_lite.data.loading import ImageSet
+from dmws_lite.data.sets import ImageSet
 
 
 def augment(
     images: torch.Tensor,
     generator: torch.Generator,
-    flip: bool = True,
+    flips: Collection[str] = ("horizontal",),
     degrees: float = 10,
     shift: float = 0.08,
     zoom: float = 0.1,
@@ -25,32 +25,41 @@ def augment(
 
     images:    uint8 or float (N, C, H, W), values 0 to 255, on any device.
     generator: on the CPU. All draws come from it, so the same seed gives the same result on every device.
-    flip:      mirror half of the images left to right.
+    flips:     mirror half of the images left to right ("horizontal"), top to bottom ("vertical"), both or neither: what
+               anatomy allows, as the data card says.
     degrees:   largest rotation.
     shift:     largest shift along each axis, as a share of the side. What comes in repeats the border.
     zoom:      largest change of scale: 0.1 is 1/1.1 to 1.1.
     contrast:  largest change of contrast (about the image's mean) and of brightness: 0.2 is a factor of 0.8 to 1.2
                and 10 % of the range.
     noise:     largest standard deviation of white noise, as a share of the range.
-    Returns float32 (N, C, H, W), 0 to 255, on the device of `images`. With flip=False and all else 0 nothing changes.
+    Returns float32 (N, C, H, W), 0 to 255, on the device of `images`. With no flips and all else 0 nothing changes.
+    Raises ValueError for another shape or an unknown flip.
     Source: our choice.
     """
     if images.ndim != 4:
         raise ValueError(f"images have shape {tuple(images.shape)}: pass (N, C, H, W)")
+    if wrong := set(flips) - {"horizontal", "vertical"}:
+        raise ValueError(f"flips={tuple(flips)} has {wrong.pop()!r}: pass 'horizontal', 'vertical', both or neither")
     n, device = len(images), images.device
 
     def draw(largest: float, *shape: int) -> torch.Tensor:
         return (2 * torch.rand(n, *shape, generator=generator) - 1) * largest
 
-    mirror = 1 - 2 * (torch.rand(n, generator=generator) < 0.5).float() * flip
+    def mirror(direction: str) -> torch.Tensor:
+        return 1 - 2 * (torch.rand(n, generator=generator) < 0.5).float() * (direction in flips)
+
+    across = mirror("horizontal")
     turn, scale, move = draw(math.radians(degrees)), torch.exp(draw(math.log1p(zoom))), draw(2 * shift, 2)
     gain, offset, strength = 1 + draw(contrast, 1, 1, 1), draw(contrast / 2 * 255, 1, 1, 1), draw(noise * 255, 1, 1, 1)
+    down = mirror("vertical") if "vertical" in flips else torch.ones(n)
 
     out = images.float()
-    if flip or degrees or shift or zoom:
+    if flips or degrees or shift or zoom:
         aspect = images.shape[2] / images.shape[3]
         cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
-        rows = torch.stack([mirror * cos, -sin * aspect, move[:, 0], mirror * sin / aspect, cos, move[:, 1]], dim=1)
+        along_x, along_y = (across * cos, -down * sin * aspect), (across * sin / aspect, down * cos)
+        rows = torch.stack([*along_x, move[:, 0], *along_y, move[:, 1]], dim=1)
         grid = F.affine_grid(rows.view(n, 2, 3).to(device), list(out.shape), align_corners=False)
         if device.type == "mps":  # has no border padding before torch 2.13: the same by hand
             edge = 1 - 1 / torch.tensor([images.shape[3], images.shape[2]], dtype=grid.dtype, device=device)

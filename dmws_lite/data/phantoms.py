@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmws_lite.data import anatomy
-from dmws_lite.data.loading import ImageSet, Splits
+from dmws_lite.data.sets import ImageSet, Splits
 
 Array = np.ndarray
 CLASSES: dict[str, tuple[str, ...]] = {

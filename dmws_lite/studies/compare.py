@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmws_lite.data.loading import Splits, fraction, open_folder
-from dmws_lite.data.phantoms import MODALITIES, phantoms
+from dmws_lite.data.opening import open_data
+from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER, Teacher, build, load_teacher
@@ -134,7 +134,7 @@ def compare(
     bar = tqdm([(seed, name) for seed in seeds for name in methods], desc="runs", disable=not progress, unit="run")
     for seed, name in bar:
         bar.set_postfix_str(f"{METHODS[name].label}, seed {seed}")
-        part = Splits(splits.name, fraction(splits.train, share, seed), splits.val, splits.test)
+        part = splits.part(share, seed)
         source = native if METHODS[name].initializer == "native" and native else teacher
         students = _start(METHODS[name], source, student, part, seed)
         run = fit(
@@ -188,18 +188,11 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
     return gaps.agg(["mean", "min", "max"]).T.set_index(labels).reset_index()
 
 
-def open_data(data: str | Path, size: int = 64, seed: int = 0) -> Splits:
-    """The splits of a folder of images, or of a phantom family by its name."""
-    if str(data) in MODALITIES:
-        return phantoms(str(data), size=size, seed=seed)
-    return open_folder(data, size=size, seed=seed)
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     import pandas as pd
 
     parser = argparse.ArgumentParser(prog="python -m dmws_lite.studies.compare", description=__doc__)
-    parser.add_argument("data", nargs="+", help=f"folders of images, or phantoms: {', '.join(MODALITIES)}")
+    parser.add_argument("data", nargs="+", help="data cards, folders of images, or whatever else open_data takes")
     parser.add_argument("--methods", nargs="+", default=["default", "weight_selection", "dual_skd"], choices=METHODS)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.1, help="part of the training images")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dmws_lite.data.augmentation import normalise
-from dmws_lite.data.loading import ImageSet
+from dmws_lite.data.sets import ImageSet
 
 if TYPE_CHECKING:
     import pandas as pd

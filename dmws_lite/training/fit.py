@@ -14,7 +14,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from dmws_lite.data.loading import Splits
+from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.runtime.device import pick_device, pick_precision
 from dmws_lite.runtime.files import writable_folder
@@ -70,7 +70,7 @@ def fit(
         raise ValueError(f"strategy={distillation.strategy!r} keeps its memory in one process: run it in one")
     if checkpoint is not None:
         writable_folder(Path(checkpoint).parent)
-    state = TrainingState(main, auxiliary, splits.train, mean, std, training, distillation, accelerator)
+    state = TrainingState(main, auxiliary, splits.train, splits.flips, mean, std, training, distillation, accelerator)
     record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0}
     best: dict[str, Tensor] = {}
     if checkpoint is not None and Path(checkpoint).exists():

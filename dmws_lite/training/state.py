@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmws_lite.data.augmentation import augment, normalise, to_device
-from dmws_lite.data.loading import ImageSet
+from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
 from dmws_lite.method.initializers import recalibrate_batchnorm
 from dmws_lite.runtime.progress import tqdm
@@ -39,6 +39,7 @@ class TrainingState:
         main: nn.Module,
         auxiliary: nn.Module | None,
         train: ImageSet,
+        flips: tuple[str, ...],
         mean: Statistics,
         std: Statistics,
         training: Training,
@@ -46,7 +47,7 @@ class TrainingState:
         accelerator: Accelerator,
     ):
         self.training, self.distillation, self.accelerator = training, distillation, accelerator
-        self.mean, self.std, self.step = mean, std, 0
+        self.mean, self.std, self.flips, self.step = mean, std, flips, 0
         self.images, self.labels = to_device(train, accelerator.device)
         self.by_class = [np.flatnonzero(train.labels == c) for c in range(len(train.classes))]
         self.main, self.auxiliary = main, auxiliary
@@ -135,7 +136,7 @@ class TrainingState:
     def _draw(self, indices: Tensor, stream: int) -> Tensor:
         """The images at `indices`, augmented and normalised; `stream` tells apart several draws in one step."""
         own = generator(self.training.seed, self.step, self.accelerator.process_index, stream)
-        return normalise(augment(self.images[indices], own), self.mean, self.std)
+        return normalise(augment(self.images[indices], own, self.flips), self.mean, self.std)
 
     def _update(self, loss: Tensor, model: nn.Module, optimizer: Any) -> None:
         self.accelerator.backward(loss)
@@ -253,6 +254,7 @@ class TrainingState:
             "network": network,
             "auxiliary": self.auxiliary is not None,
             "normalisation": repr((self.mean, self.std)),
+            "flips": sorted(self.flips),
             "processes": self.accelerator.num_processes,
         }
 

@@ -13,7 +13,7 @@ from dmws_lite.views.picture import FURTHER, HATCHES, LINES, MARKERS, PALETTE, U
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmws_lite.data.loading import ImageSet
+    from dmws_lite.data.sets import ImageSet
     from dmws_lite.training.fit import Run
 
 DISTINCT = (*FURTHER, "#D55E00", PALETTE["teacher"], "#000000")  # for curves that are neither main nor auxiliary
@@ -101,11 +101,14 @@ def disagreement(run: Run) -> Picture:
     return figure
 
 
-def comparison(table: pd.DataFrame, metric: str = "accuracy", chance: float | None = None) -> Picture:
+def comparison(
+    table: pd.DataFrame, metric: str = "accuracy", chance: float | None = None, paired: bool = False
+) -> Picture:
     """Every seed's result of every method, their mean, and the mean's 95 % interval (Student's t over seeds).
 
     table:  columns label, seed and the metric, as `compare(...).table` has them.
     chance: what guessing would reach, drawn as a line.
+    paired: join the results of each seed by a line.
     The methods stay in the table's order; a method with a single seed has no interval.
     """
     from scipy.stats import t
@@ -123,6 +126,9 @@ def comparison(table: pd.DataFrame, metric: str = "accuracy", chance: float | No
         axes.plot(mean, row, "D", color=PALETTE["main"], markersize=7)
         axes.annotate(f"{mean:.3f}", (mean, row), (0, 7), textcoords="offset points", ha="center", fontsize=8)
         words.append(f"{label} {mean:.3f}" + (f" ± {half:.3f}" if n > 1 else ""))
+    for _, run in table.groupby("seed") if paired else ():
+        rows = [labels.index(label) + 0.22 for label in run["label"]]
+        axes.plot(run[metric], rows, color=PALETTE["random"], linewidth=0.8)
     if chance is not None:
         axes.axvline(chance, color=PALETTE["teacher"], linestyle=":", linewidth=1)
         axes.annotate("chance", (chance, -0.75), (3, 0), textcoords="offset points", fontsize=8, va="center")
@@ -131,7 +137,9 @@ def comparison(table: pd.DataFrame, metric: str = "accuracy", chance: float | No
     axes.grid(axis="x", alpha=0.3)
     bare(axes)
     seeds = table["seed"].nunique()
-    note = f"diamond: mean of {seeds} seed{'s' if seeds > 1 else ''}; dots: seeds"
+    note = (
+        f"diamond: mean of {seeds} seed{'s' if seeds > 1 else ''}; dots: seeds{', joined by lines' if paired else ''}"
+    )
     axes.set_title(note + ("; bar: 95 % interval of the mean" if seeds > 1 else ""), fontsize=9, loc="left")
     figure.alt_text = f"{metric.replace('_', ' ')} by method, {seeds} seed(s): {'; '.join(words)}."
     return figure

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from dmws_lite.data.augmentation import augment, normalise, to_device
-from dmws_lite.data.loading import ImageSet
+from dmws_lite.data.sets import ImageSet
 
-OFF = {"flip": False, "degrees": 0, "shift": 0, "zoom": 0, "contrast": 0, "noise": 0}
+OFF = {"flips": (), "degrees": 0, "shift": 0, "zoom": 0, "contrast": 0, "noise": 0}
 
 
 def generator(seed=0):
@@ -36,11 +36,26 @@ def test_range_and_dtype(dtype):
 
 def test_half_of_the_images_are_mirrored_left_to_right_and_none_upside_down():
     images = batch(n=400)
-    out = augment(images, generator(), **(OFF | {"flip": True}))
+    out = augment(images, generator(), **(OFF | {"flips": ("horizontal",)}))
     kept = [torch.allclose(a, b.float(), atol=0.05) for a, b in zip(out, images, strict=True)]
     mirrored = [torch.allclose(a, b.float().flip(-1), atol=0.05) for a, b in zip(out, images, strict=True)]
     assert all(k != m for k, m in zip(kept, mirrored, strict=True))
     assert 0.4 < np.mean(mirrored) < 0.6
+
+
+def test_flips_are_those_that_anatomy_allows():
+    images = batch(n=400)
+    found = {}
+    for flips in ((), ("vertical",), ("horizontal", "vertical")):
+        out = augment(images, generator(), **(OFF | {"flips": flips}))
+        for name, axes in {"none": (), "across": (-1,), "down": (-2,), "both": (-1, -2)}.items():
+            like = [torch.allclose(a, b.float().flip(axes), atol=0.05) for a, b in zip(out, images, strict=True)]
+            found[flips, name] = np.mean(like)
+    assert found[(), "none"] == 1
+    assert 0.4 < found[("vertical",), "down"] == 1 - found[("vertical",), "none"] < 0.6
+    assert all(0.18 < found[("horizontal", "vertical"), name] < 0.32 for name in ("none", "across", "down", "both"))
+    with pytest.raises(ValueError, match="'sideways': pass 'horizontal'"):
+        augment(images, generator(), flips=("sideways",))
 
 
 @pytest.mark.parametrize("shape", [(33, 33), (25, 49)])

@@ -7,7 +7,7 @@ from scipy.special import softmax
 from sklearn import metrics
 from torch import nn
 
-from dmws_lite.data.loading import ImageSet
+from dmws_lite.data.sets import ImageSet
 from dmws_lite.training.evaluation import confusion, evaluate, predict
 
 CLASSES = ("normal", "nodule", "mass", "effusion")

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import dmws_lite as dm
-from dmws_lite.data.loading import ImageSet, Splits
+from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.networks import Teacher
+from dmws_lite.training import state as training_state
 from dmws_lite.training.checkpoints import load_checkpoint
 from dmws_lite.training.state import TrainingState, batch_indices
 
@@ -185,6 +186,19 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tmp_path):
     assert equal(whole, resumed), f"killed after {wait} s"
 
 
+@pytest.mark.parametrize("flips", [(), ("horizontal", "vertical")])
+def test_images_are_mirrored_only_as_the_data_set_allows(monkeypatch, flips):
+    seen, original = set(), training_state.augment
+
+    def noted(images, generator, flips):
+        seen.add(flips)
+        return original(images, generator, flips)
+
+    monkeypatch.setattr(training_state, "augment", noted)
+    dm.fit(student(), student(1), replace(SPLITS, flips=flips), training=SHORT, **CPU)
+    assert seen == {flips}
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     path = tmp_path / "run.safetensors"
     dm.fit(student(), student(1), SPLITS, training=SHORT, checkpoint=path, **CPU)
@@ -192,6 +206,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         "lr": {"training": replace(SHORT, lr=0.1)},
         "images": {"splits": Splits("other", stripes(24, 9), SPLITS.val, SPLITS.test)},
         "normalisation": {"mean": 0.4},
+        "flips": {"splits": replace(SPLITS, flips=())},
         "auxiliary": {"auxiliary": None, "distillation": dm.Distillation(strategy="ema", alpha=0.0)},
     }
     for what, change in others.items():

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from dmws_lite.data.loading import ImageSet
+from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.selection import complementary_plans, plan
 from dmws_lite.views import figures
 

@@ -1,0 +1,145 @@
+"""Opening and feeding 3,000 images of 224 pixels: dmws-lite beside `datasets` imagefolder, torchvision and DataLoader.
+
+`python benchmarks/data_loading.py` draws the images, runs both and prints the table; `--out` keeps it. Both sides end
+with augmented, normalised batches on the device. A pass is one over all images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import dmws_lite as dm
+from dmws_lite.data.augmentation import augment, normalise, to_device
+from dmws_lite.data.gathering import gather
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.runtime.device import pick_device
+from dmws_lite.runtime.seeds import generator
+
+COUNT, SIDE, BATCH = 3000, 224, 32
+
+
+def write_images(folder: Path) -> None:
+    """Class folders of JPEG files: phantoms, each shifted by a few pixels many times over."""
+    drawn = dm.phantoms("chest_xray", train=150, val=3, test=3, size=SIDE).train
+    for number in range(COUNT):
+        k, shift = number % len(drawn), number // len(drawn)
+        path = folder / drawn.classes[drawn.labels[k]] / f"{number:04d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(drawn.images[k, 0], shift, axis=1)).save(path, quality=90)
+
+
+def seconds(job: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    job()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def ours(folder: Path, size: int, device: torch.device) -> dict[str, float]:
+    def opened() -> ImageSet:
+        found = gather(folder, size, progress=False)
+        labels = found.table["label"].map(found.classes.index).to_numpy(np.int64)
+        return ImageSet(found.images, labels, found.classes, tuple(found.table["file"]))
+
+    def one_pass(images: torch.Tensor) -> None:
+        for step, rows in enumerate(torch.randperm(len(images)).split(BATCH)):
+            normalise(augment(images[rows.to(device)], generator(step)), 0.5, 0.5)
+
+    found = {"first opening": seconds(opened), "opening again": seconds(opened)}
+    images, _ = to_device(opened(), device)
+    one_pass(images)
+    return found | {"one augmented pass": seconds(lambda: one_pass(images))}
+
+
+def theirs(folder: Path, size: int, device: torch.device, cache: Path) -> dict[str, float]:
+    import datasets
+    from torchvision import transforms
+
+    datasets.disable_progress_bars()
+    change = transforms.Compose(
+        [
+            transforms.Grayscale(3),
+            transforms.Resize(size),
+            transforms.CenterCrop(size),
+            transforms.RandomHorizontalFlip(),
+            transforms.RandomAffine(10, (0.08, 0.08), (0.9, 1.1)),
+            transforms.ColorJitter(0.2, 0.2),
+            transforms.ToTensor(),
+            transforms.Normalize([0.5] * 3, [0.5] * 3),
+        ]
+    )
+
+    def changed(rows: dict[str, list]) -> dict[str, list]:
+        return {"image": [change(image) for image in rows["image"]], "label": rows["label"]}
+
+    def opened() -> datasets.Dataset:
+        return datasets.load_dataset("imagefolder", data_dir=str(folder), split="train", cache_dir=str(cache))
+
+    found = {"first opening": seconds(opened), "opening again": seconds(opened)}
+    loader = torch.utils.data.DataLoader(
+        opened().with_transform(changed), BATCH, shuffle=True, num_workers=os.cpu_count() or 1, persistent_workers=True
+    )
+
+    def one_pass() -> None:
+        for batch in loader:
+            batch["image"].to(device)
+
+    one_pass()
+    return found | {"one augmented pass": seconds(one_pass)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=SIDE, help="pixels per side that the images are opened at")
+    parser.add_argument("--out", help="write the table to this Markdown file too")
+    args = parser.parse_args()
+    device = pick_device()
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(action="ignore"):
+        folder = Path(place, "images")
+        write_images(folder)
+        os.environ["DMWS_CACHE"] = str(Path(place, "ours"))
+        gather("phantom_chest_xray", 16)  # imports count on neither side
+        here = ours(folder, args.size, device)
+        there = theirs(folder, args.size, device, Path(place, "theirs"))
+    machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    lines = [
+        "# Opening and feeding images",
+        "",
+        f"Made by `python benchmarks/data_loading.py --size {args.size}` on {datetime.date.today()}: {machine}, "
+        f"{platform.machine()}, torch {torch.__version__}. {COUNT:,} JPEG files of {SIDE} px, opened at "
+        f"{args.size} px; batches of {BATCH}, augmented and normalised, on the device; "
+        f"DataLoader with {os.cpu_count()} workers.",
+        "",
+        "| seconds | dmws-lite | datasets + torchvision + DataLoader |",
+        "|---|---|---|",
+        *(f"| {name} | {here[name]:.2f} | {there[name]:.2f} |" for name in here),
+        *(
+            f"| first opening and {passes} passes | {total(here, passes):.1f} | {total(there, passes):.1f} |"
+            for passes in (1, 10)
+        ),
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if args.out:
+        Path(args.out).write_text(text)
+
+
+def total(found: dict[str, float], passes: int) -> float:
+    return found["first opening"] + passes * found["one augmented pass"]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dmws_lite.data.probes import PROBES, VISIBLE, shortcuts, visible
+
+
+def noise(count, seed=0):
+    """A table and thumbnails of two classes between which nothing differs."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"label": np.where(np.arange(count) % 2, "b", "a"), "patient": "", "group": range(count)})
+    table = table.assign(width=224, height=200, mode="gray", depth=8)
+    return table, rng.integers(60, 190, (count, 32, 32), dtype=np.uint8)
+
+
+def accuracies(table, thumbnails):
+    return shortcuts(table, thumbnails).set_index("probe")["accuracy"]
+
+
+def test_probes_stay_near_chance_on_noise():
+    found = shortcuts(*noise(600))
+    assert found["probe"].tolist() == list(PROBES) and (found["chance"] == 0.5).all() and (found["images"] == 600).all()
+    assert found["accuracy"].between(0.42, 0.58).all()
+    assert (found["error"][[0, 1, 3]].between(0.015, 0.025)).all()  # sqrt(0.25 / 600) is 0.020
+    assert visible(found).empty
+
+
+def test_a_marker_at_the_border_is_found_by_the_border_alone():
+    table, thumbnails = noise(400)
+    thumbnails[1::2, 0, 3:8] = 230
+    thumbnails[1::2, 12:20, 12:20] = np.minimum(thumbnails[1::2, 12:20, 12:20], 160)  # about the same brightness
+    found = shortcuts(table, thumbnails)
+    assert visible(found)["probe"].tolist() == ["border pixels"]
+    assert found["accuracy"][0] > 0.97 and found["accuracy"][2] < 0.6
+
+
+def test_a_brightness_shift_is_found_by_mean_and_spread():
+    table, thumbnails = noise(400)
+    thumbnails[1::2] += 6
+    found = accuracies(table, thumbnails)
+    assert found["mean and spread"] > 0.95 and found["file properties"] < 0.6
+    assert "mean and spread" in visible(shortcuts(table, thumbnails))["probe"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("mode", ["colour", "gray"]), ("depth", [8, 16]), ("width", [224, 512]), ("height", [224, 100])],
+)
+def test_file_properties_that_differ_by_class_are_found(column, values):
+    table, thumbnails = noise(200)
+    table[column] = np.resize(values, len(table))
+    assert accuracies(table, thumbnails)["file properties"] == 1
+
+
+def test_a_class_of_one_size_among_others_of_many_sizes_is_found():
+    table, thumbnails = noise(400)
+    table["width"] = table["height"] = np.where(table["label"] == "a", 512, np.arange(400) + 300)
+    assert accuracies(table, thumbnails)["file properties"] > 0.95
+
+
+@pytest.mark.parametrize("column", ["patient", "group"])
+def test_images_of_one_patient_or_group_are_never_on_both_sides(column):
+    table, _ = noise(400)
+    people = np.arange(400) // 10
+    rng = np.random.default_rng(1)
+    table["label"] = np.where(rng.permutation(40) % 2, "b", "a")[people]
+    own = rng.integers(0, 256, (40, 32, 32))[people]  # each patient has a background of their own, no class has one
+    thumbnails = np.clip(own + rng.normal(0, 3, own.shape), 0, 255).astype(np.uint8)
+    leaking = accuracies(table, thumbnails)["border pixels"]
+    table[column] = [f"patient {k}" for k in people] if column == "patient" else people
+    assert leaking > 0.95
+    assert accuracies(table, thumbnails)["border pixels"] < 0.8
+
+
+def test_chance_and_balance_for_uneven_classes():
+    table, thumbnails = noise(600)
+    table["label"] = np.where(np.arange(600) < 500, "common", np.where(np.arange(600) < 550, "rare", "other"))
+    found = shortcuts(table, thumbnails)
+    assert found["chance"].tolist() == pytest.approx([1 / 3] * 4)
+    assert found["accuracy"].between(0.2, 0.47).all()  # always "common" would be right for 83 % of the images
+
+
+def test_too_few_groups_give_no_number_and_no_warning():
+    table, thumbnails = noise(40)
+    table["group"] = np.arange(40) % 2
+    found = shortcuts(table, thumbnails)
+    assert found["accuracy"].isna().all() and visible(found).empty
+    assert shortcuts(table.iloc[:0], thumbnails[:0])["accuracy"].isna().all()
+
+
+def test_the_warning_needs_more_than_chance_error():
+    found = pd.DataFrame({"probe": PROBES, "accuracy": 0.5 + VISIBLE / 2 + 0.01, "error": 0.0, "chance": 0.5})
+    assert visible(found)["probe"].tolist() == list(PROBES[:3])
+    assert visible(found.assign(error=0.02)).empty
+
+
+def test_at_most_3000_images_within_five_seconds():
+    table, thumbnails = noise(3500)
+    shortcuts(*noise(20))  # imports
+    start = time.perf_counter()
+    found = shortcuts(table, thumbnails)
+    assert (found["images"] == 3000).all() and time.perf_counter() - start < 5
+    assert found.equals(shortcuts(table, thumbnails))

@@ -1,0 +1,143 @@
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dmws_lite.data.duplicates import groups, pairs
+from dmws_lite.data.gathering import Gathered
+from dmws_lite.data.sets import ImageSet, Splits
+from dmws_lite.views import data_figures
+
+NAMES = tuple(f"class_{k}" for k in range(11))
+
+
+def gathered(classes=("a", "b"), count=120, channels=1, copies=()):
+    """Noise images; `copies` are pairs of rows that hold the same bytes."""
+    rng = np.random.default_rng(0)
+    rows = np.arange(count)
+    table = pd.DataFrame(
+        {"label": np.array(classes)[rows % len(classes)], "file": [f"folder/{k:03d}.png" for k in rows]}
+    )
+    table["split"] = np.select([rows < 0.6 * count, rows < 0.8 * count], ["train", "val"], "test")
+    table = table.assign(patient=[f"SECRET-{k}" for k in rows], sha256=rows.astype(str), frame=0, width=rows + 50)
+    table = table.assign(height=64, mode="gray", depth=8, blank=False, error="")
+    thumbnails = rng.integers(0, 200, (count, 32, 32), dtype=np.uint8)
+    for source, target in copies:
+        thumbnails[target] = thumbnails[source]
+        table.loc[target, "sha256"] = table["sha256"][source]
+    linked = pairs(list(table["sha256"]), thumbnails)
+    images = np.repeat(thumbnails[:, None], channels, 1)
+    return Gathered(
+        "noise", table.assign(group=groups(count, linked)), images, thumbnails, linked, classes, "published"
+    )
+
+
+def report(found, flags=None, severity="note", probes=(0.5, 0.6, 0.5, 0.9)):
+    """A report as `inspect` gives it, with findings and probes by hand."""
+    names = ["border pixels", "mean and spread", "file properties", "whole thumbnail"]
+    return SimpleNamespace(
+        name=found.name,
+        gathered=found,
+        flags=flags or ("",) * len(found.table),
+        verdict="usable, no warning",
+        findings=pd.DataFrame({"severity": [severity], "kind": ["tiny"], "count": [3], "detail": ["below 32 pixels"]}),
+        probes=pd.DataFrame({"probe": names, "accuracy": probes, "error": 0.01, "chance": 0.5}),
+    )
+
+
+def splits(classes=("a", "b")):
+    def part(count):
+        labels = np.sort(np.arange(count) % len(classes))
+        images = (labels * 20 + 10).astype(np.uint8)[:, None, None, None] * np.ones((1, 1, 8, 8), np.uint8)
+        return ImageSet(images, labels, classes, tuple(map(str, range(count))))
+
+    return Splits("toy", part(41), part(22), part(22))
+
+
+def texts(figure):
+    """All words in a figure, its parts included."""
+    figure.canvas.draw()
+    return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+FIGURES = {
+    "page": lambda: data_figures.data_page(report(gathered())),
+    "page, eleven classes in colour": lambda: data_figures.data_page(report(gathered(NAMES, 330, channels=3))),
+    "page, pairs": lambda: data_figures.data_page(report(gathered(copies=[(0, 100), (1, 2)]), severity="invalid")),
+    "page, no probes": lambda: data_figures.data_page(report(gathered(), probes=(np.nan,) * 4)),
+    "class_balance": lambda: data_figures.class_balance(splits(NAMES)),
+    "intensities": lambda: data_figures.intensities(splits()),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_and_says_what_it_shows(name):
+    figure = FIGURES[name]()
+    assert len(figure.alt_text) > 60 and figure.alt_text.endswith(".")
+    picture = Image.open(io.BytesIO(figure.png()))
+    assert picture.text["Description"] == figure.alt_text
+    assert picture.width == 8 * 110 and np.asarray(picture.convert("L")).std() > 5
+
+
+def test_the_page_says_verdict_numbers_and_findings_in_words():
+    figure = data_figures.data_page(report(gathered(), severity="warning"))
+    words = texts(figure)
+    assert "noise: usable, no warning\n120 images, 2 classes, 72 / 24 / 24 train / val / test" in words
+    assert "warning: tiny (3): below 32 pixels" in words
+    assert "warning: tiny (3)" in figure.alt_text and "a 36 / 12 / 12; b 36 / 12 / 12" in figure.alt_text
+    assert "mean and spread 0.60" in figure.alt_text and "chance 0.50" in figure.alt_text
+
+
+def test_no_patient_id_is_in_the_picture():
+    figure = data_figures.data_page(report(gathered(copies=[(0, 100)])))
+    assert "SECRET" not in texts(figure) + figure.alt_text
+
+
+def test_flagged_images_have_a_frame_and_the_word_for_it():
+    flags = tuple({4: "blank", 7: "tiny", 9: "tiny"}.get(k, "") for k in range(120))
+    figure = data_figures.data_page(report(gathered(), flags))
+    sheet = figure.subfigs[1].axes[0]
+    assert sorted(text.get_text() for text in sheet.texts) == ["blank", "tiny", "tiny"] and len(sheet.patches) == 3
+    assert not data_figures.data_page(report(gathered())).subfigs[1].axes[0].patches
+
+
+def test_pairs_across_splits_come_first_and_name_their_splits():
+    pairs_shown = data_figures.data_page(report(gathered(copies=[(1, 2), (0, 100)]))).subfigs[4].axes[0]
+    assert [text.get_text() for text in pairs_shown.texts] == [
+        "same bytes\ntrain, a:\nfolder/000.png\ntest, a:\nfolder/100.png",
+        "same bytes\ntrain, b:\nfolder/001.png\ntrain, a:\nfolder/002.png",
+    ]
+    assert len(data_figures.data_page(report(gathered())).subfigs) == 4
+
+
+def test_bars_are_shares_with_counts():
+    axes = data_figures.class_balance(splits()).axes
+    assert [bar.get_width() for bar in axes[0].patches] == pytest.approx([21 / 41, 20 / 41])
+    assert [text.get_text() for text in axes[0].texts] == ["21", "20"]
+    assert [a.get_title() for a in axes] == ["train: 41", "val: 22", "test: 22"]
+
+
+def test_intensities_mark_the_mean_of_each_class():
+    figure = data_figures.intensities(splits())
+    means = [line.get_xdata()[0] for line in figure.axes[0].lines]
+    assert means == pytest.approx([10, 30], abs=4)  # half a bar of the histogram
+
+
+def test_probe_bars_show_chance_and_the_warning_line():
+    axes = data_figures.data_page(report(gathered())).subfigs[3].axes[1]
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.6, 0.5, 0.9]
+    assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.5 + data_figures.VISIBLE / 2]
+    assert "0.60 ± 0.02" in {text.get_text() for text in axes.texts}
+
+
+def test_odd_names_and_unreadable_images_do_not_break_the_page():
+    found = gathered(("a$b$_c", "a very long name, with_underscores and_spaces that goes on and on"))
+    found.table.loc[found.table["label"] == "a$b$_c", "error"] = "OSError"
+    figure = data_figures.data_page(report(found))
+    assert "a$b$_c 0 / 0 / 0" in figure.alt_text and len(figure.png()) > 1000
+    found.table["error"] = "OSError"
+    figure = data_figures.data_page(report(found, probes=(np.nan,) * 4))
+    assert "Sizes in pixels: unknown" in figure.alt_text and len(figure.png()) > 1000
