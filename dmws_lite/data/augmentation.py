@@ -54,13 +54,13 @@ def augment(
     gain, offset, strength = 1 + draw(contrast, 1, 1, 1), draw(contrast / 2 * 255, 1, 1, 1), draw(noise * 255, 1, 1, 1)
     down = mirror("vertical") if "vertical" in flips else torch.ones(n)
 
-    out = images.float()
+    out = images.to(torch.float32, copy=True)
     if flips or degrees or shift or zoom:
         aspect = images.shape[2] / images.shape[3]
         cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
         along_x, along_y = (across * cos, -down * sin * aspect), (across * sin / aspect, down * cos)
         rows = torch.stack([*along_x, move[:, 0], *along_y, move[:, 1]], dim=1)
-        grid = F.affine_grid(rows.view(n, 2, 3).to(device), list(out.shape), align_corners=False)
+        grid = _grid(rows.view(n, 2, 3).to(device), *out.shape[2:])
         if device.type == "mps":  # has no border padding before torch 2.13: the same by hand
             edge = 1 - 1 / torch.tensor([images.shape[3], images.shape[2]], dtype=grid.dtype, device=device)
             grid = grid.clamp(-edge, edge)
@@ -68,10 +68,22 @@ def augment(
         out = F.grid_sample(out, grid, padding_mode=padding, align_corners=False)
     if contrast:
         middle = out.mean(dim=(1, 2, 3), keepdim=True)
-        out = (out - middle) * gain.to(device) + middle + offset.to(device)
+        out.sub_(middle).mul_(gain.to(device)).add_(middle).add_(offset.to(device))
     if noise:
-        out = out + strength.to(device) * torch.randn(out.shape, generator=generator).to(device)
-    return out.clamp(0, 255)
+        out.add_(torch.randn(out.shape, generator=generator).to(device).mul_(strength.to(device)))
+    return out.clamp_(0, 255)
+
+
+def _grid(rows: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Where each pixel comes from, (N, H, W, 2), as F.affine_grid(align_corners=False) does it in twice the time.
+
+    rows: (N, 2, 3), the affine map of (x, y, 1), in units of half a side.
+    """
+    x, y = (torch.linspace(-1, 1, side, device=rows.device) * ((side - 1) / side) for side in (width, height))
+    grid = rows.new_empty(len(rows), height, width, 2)
+    for k, (along_x, along_y, shift) in enumerate(rows.permute(1, 2, 0)[..., None, None]):
+        grid[..., k] = along_x * x + along_y * y[:, None] + shift
+    return grid
 
 
 def normalise(images: torch.Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> torch.Tensor:

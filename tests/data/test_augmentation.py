@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
-from dmws_lite.data.augmentation import augment, normalise, to_device
+from dmws_lite.data.augmentation import _grid, augment, normalise, to_device
 from dmws_lite.data.sets import ImageSet
 
 OFF = {"flips": (), "degrees": 0, "shift": 0, "zoom": 0, "contrast": 0, "noise": 0}
@@ -41,6 +42,22 @@ def test_half_of_the_images_are_mirrored_left_to_right_and_none_upside_down():
     mirrored = [torch.allclose(a, b.float().flip(-1), atol=0.05) for a, b in zip(out, images, strict=True)]
     assert all(k != m for k, m in zip(kept, mirrored, strict=True))
     assert 0.4 < np.mean(mirrored) < 0.6
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (224, 224), (33, 50), (1, 7)])
+def test_the_grid_is_that_of_torch(height, width):
+    rows = torch.randn(5, 2, 3, generator=generator())
+    expected = F.affine_grid(rows, [5, 1, height, width], align_corners=False)
+    assert torch.allclose(_grid(rows, height, width), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("strengths", [{}, OFF, OFF | {"contrast": 0.2}])
+def test_the_images_given_are_not_changed(dtype, strengths):
+    images = batch().to(dtype)
+    before = images.clone()
+    augment(images, generator(), **strengths)
+    assert torch.equal(images, before)
 
 
 def test_flips_are_those_that_anatomy_allows():
