@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 from typer.core import TyperGroup
 
-from dmws_lite.cli_data import data_app
+from dmws_lite.cli_data import data_app, shown
+from dmws_lite.runtime.text import plain
 
 if TYPE_CHECKING:
     from dmws_lite.method.plan import Assignment, SelectionPlan
@@ -35,7 +36,8 @@ class Commands(TyperGroup):
         except USER_ERRORS as error:
             if os.environ.get("DMWS_DEBUG") == "1":
                 raise
-            Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+            text = Text.assemble(("error:", "bold red"), " ", plain(str(error), keep="\n"))
+            Console(stderr=True).print(text, soft_wrap=True)
             raise typer.Exit(2) from error
 
 
@@ -69,7 +71,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     table.add_row("free", report.free_space(found).removeprefix("free: "))
     table.add_row("versions", ", ".join(f"{name} {version or '-'}" for name, version in found["versions"].items()))
     for number, sentence in enumerate(found["missing"] or ["nothing"]):
-        table.add_row("missing" if number == 0 else "", escape(sentence))
+        table.add_row("missing" if number == 0 else "", shown(sentence))
     console.print(table)
     if advice := report.gpu_advice(found):
         console.print(advice, style="yellow")
@@ -141,7 +143,7 @@ def list_notebooks() -> None:
     table = Table("notebook", "title", "parameters and their defaults")
     for name, path in notebooks().items():
         known = ", ".join(f"{parameter} = {value}" for parameter, value in defaults(path).items())
-        table.add_row(name, escape(title(path)), escape(known))
+        table.add_row(name, shown(title(path)), shown(known))
     console.print(table)
 
 
@@ -214,20 +216,20 @@ def _results_table(path: Path) -> Table:
         "method", *(m.replace("_", " ") for m in metrics), title=f"test images, mean ± deviation of {seeds} seeds"
     )
     for label in means.index:
-        table.add_row(escape(label), *(f"{means.at[label, m]:.3f} ± {deviations.at[label, m]:.3f}" for m in metrics))
+        table.add_row(shown(label), *(f"{means.at[label, m]:.3f} ± {deviations.at[label, m]:.3f}" for m in metrics))
     return table
 
 
 def _print_files(paths: list[Path]) -> None:
     for path in paths:
-        console.print(f"{path.stat().st_size / 1000:10,.0f} kB  {escape(str(path))}", soft_wrap=True, highlight=False)
+        console.print(shown(f"{path.stat().st_size / 1000:10,.0f} kB  {path}"), soft_wrap=True)
 
 
 def _plan_table(plans: tuple[SelectionPlan, ...]) -> Table:
     """One row a student tensor: where it comes from, its axes, and the share of the teacher's tensor that is used."""
     main, others = plans[0], plans[1:]
     shares = [main.coverage().tensors, *(main.overlap(other).tensors for other in others)]
-    table = Table(title=escape(f"{main.teacher} → {main.student}"), box=box.SIMPLE_HEAD)
+    table = Table(title=shown(f"{main.teacher} → {main.student}"), box=box.SIMPLE_HEAD)
     table.add_column("student tensor (← teacher's)", no_wrap=True)
     table.add_column("axes: teacher → student", overflow="fold")
     for name in ("used", *(f"shared with {number}" for number in range(1, len(plans)))):
@@ -255,7 +257,7 @@ def _print_totals(plans: tuple[SelectionPlan, ...]) -> None:
     broken = [axis for axis, consistent in main.consistency().items() if not consistent]
     lines.append(f"not consistent on {', '.join(broken)}" if broken else "consistent on every axis")
     lines.extend(f"not selected: {name} ({reason})" for name, reason in main.skipped.items())
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    console.print(shown("\n".join(lines)), soft_wrap=True)
 
 
 def _save(plans: tuple[SelectionPlan, ...], path: Path) -> None:

@@ -1,6 +1,7 @@
 """The commands `dmws data ...`."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,81 @@ def test_every_command_has_help_with_an_example(run, command):
 
 def test_list_names_every_card(run):
     output = run("list").output
-    assert all(name in output for name in cards()) and "template" not in output
+    assert all(name in output for name in cards()) and "│ template" not in output
+
+
+def test_list_cuts_no_name_and_says_where_the_keys_are_explained(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    output = run("list").output
+    assert all(f"│ {name} " in output for name in cards())
+    assert max(map(len, output.splitlines()[:-1])) <= 80
+    assert Path(output.split()[-1]).name == "template.md" and Path(output.split()[-1]).is_file()
+
+
+def test_show_says_what_stands_in_for_patients(run):
+    patient = read_card("sars_cov_2_ct").patient
+    assert patient and patient.stands_for
+    assert f"a stand-in for patients: {patient.stands_for}" in run("show", "sars_cov_2_ct").output
+
+
+ODD = "\x1b]0;TITLE\x07 \x9b2J \u202e"
+
+
+def is_plain(output):
+    return not set(output) & {"\x1b", "\x07", "\x9b", "\u202e"} and "�" in output
+
+
+def test_no_card_acts_on_the_terminal(run, tmp_path):
+    text = Path(read_card("sars_cov_2_ct").path).read_text()
+    path = tmp_path / "odd.md"
+    path.write_text(text + "\n\nEnd &#x202e; &#x9b; [link](file:///secret)\n")
+    output = run("show", path).output
+    assert is_plain(output) and "file:///secret" in output
+
+
+def test_no_name_acts_on_the_terminal(run, images, tmp_path):
+    (images / "test" / "b" / "0.png").rename(images / "test" / "b" / f"{ODD}\n0.png")
+    shutil.copy(images / "test" / "b" / f"{ODD}\n0.png", images / "train" / "b" / "0.png")
+    odd = images.rename(tmp_path / f"set :warning: {ODD}")
+    result = run("check", odd, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and is_plain(result.output) and ":warning:" in result.output
+    (tmp_path / f"no {ODD}" / "one").mkdir(parents=True)
+    result = run("check", tmp_path / f"no {ODD}")
+    assert result.exit_code == 2 and is_plain(result.stderr)
+
+
+def test_a_very_long_name_is_cut_in_files(run, images, tmp_path):
+    result = run("check", images.rename(tmp_path / ("L" * 250)), "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"check_{'L' * 94}{suffix}" for suffix in (".csv", ".png")
+    ]
+
+
+def test_check_says_what_was_left_out(run, images, tmp_path):
+    (images / "train" / "b" / "masks").mkdir()
+    shutil.copy(images / "train/b/0.png", images / "train/b/masks/0.png")
+    result = run("check", images, "--out", tmp_path / "out")
+    assert result.exit_code == 0 and "usable, 1 warning" in result.output
+    table = pd.read_csv(tmp_path / "out" / "check_My images.csv").set_index("kind")
+    assert table["count"]["left out"] == 1 and "mask" in table["detail"]["left out"]
+
+
+def test_warnings_before_an_error_are_printed(run, images, tmp_path):
+    (images / "train" / "b" / "masks").mkdir()
+    shutil.copy(images / "train/b/0.png", images / "train/b/masks/0.png")
+    (images / "train" / "b" / "0.png").write_bytes(b"no image")
+    for path in (images / "val" / "b").iterdir():
+        path.unlink()
+    result = run("check", images, "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "error:" in result.stderr
+    assert "Warning: left out 1 images" in result.output
+
+
+def test_frames_are_chosen_on_the_command_line(run, images, tmp_path):
+    result = run("check", images, "--frames", "first", "--out", tmp_path / "out")
+    assert result.exit_code == 2 and "frames='first' is unknown: pass one of 'middle', 'all'" in result.stderr
+    assert run("check", images, "--frames", "all", "--out", tmp_path / "out").exit_code == 0
 
 
 def test_show_tells_classes_sources_and_what_the_set_is_not_for(run):
@@ -79,6 +154,8 @@ def test_check_exits_with_1_when_results_would_be_invalid(run, images, tmp_path)
     assert "train/b/0.png = test/b/3.png" in result.output
     table = pd.read_csv(tmp_path / "out" / "check_My images.csv")
     assert table.loc[table["severity"] == "invalid", "kind"].tolist() == ["copies across splits"]
+    told = table.set_index("kind").loc["copies across splits"]
+    assert told["files"] == "train/b/0.png = test/b/3.png" and "open_data(..., leaks='drop')" in told["detail"]
 
 
 def test_new_writes_a_card_whose_split_everybody_gets_alike(run, images, tmp_path):
@@ -90,6 +167,8 @@ def test_new_writes_a_card_whose_split_everybody_gets_alike(run, images, tmp_pat
     (images / "train").rename(tmp_path / "Pooled set")
     result = run("new", tmp_path / "Pooled set", "--out", tmp_path / "cards", "--seed", 3)
     assert result.exit_code == 0, result.output
+    assert result.output.count("Warning: patients are not known") == 1
+    assert f"open_data, check and demo take its path, {tmp_path / 'cards' / 'pooled_set.md'}" in result.output
     card = read_card(tmp_path / "cards" / "pooled_set.md")
     assert tuple(card.classes) == ("[a]", "b") and card.split.manifest == "pooled_set.csv"
     splits = open_data(tmp_path / "cards" / "pooled_set.md", size=8, progress=False)
@@ -122,7 +201,7 @@ def test_an_edited_image_no_longer_fits_its_card(run, images, tmp_path):
         (["check", "nowhere"], ["'nowhere' is neither a folder, a file, nor a card"]),
         (["show", "brain_mri"], ["unknown card 'brain_mri'"]),
         (["get", "covid"], ["unknown card 'covid'"]),
-        (["new", "nowhere"], ["'nowhere' is neither a folder"]),
+        (["new", "nowhere"], ["'nowhere' is no folder"]),
     ],
 )
 def test_bad_input_gets_one_clean_line(run, words, parts, tmp_path, monkeypatch):

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray
-FORMAT = 1  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
+FORMAT = 2  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
 FACTS = ("width", "height", "mode", "depth", "blank", "patient", "error")
+NOBODY = ("", "anon", "anonymous", "anonymised", "anonymized", "none", "null", "unknown")  # ids of no patient
+AGAIN = "open it again"  # ends the errors that are not kept
 WORKERS = min(8, os.cpu_count() or 1)
 
 
@@ -61,7 +64,10 @@ def decoded(
     root, files, frames: the folder, each image's path in it, and its slice in that file.
     size, fit, window:   see `decoding.decode`.
     A file is read again when its size or a time stamp has changed. Two processes may ask for the same images: one
-    decodes, the other waits. What a killed process left is not used.
+    decodes, the other waits. What a killed process left is not used. Files that cannot be read, or that change between
+    hashing and decoding, get an error in the facts.
+    Patients are pseudonyms of the ids in DICOM files; NOBODY, zeros, and one id in all files (with a warning) are not
+    known. Images of one file whose patient is not known have the file for a patient.
     Raises OSError naming the cache folder when it cannot be written (full or read-only).
     """
     hashes = file_hashes(root, sorted(set(files)), progress)
@@ -72,39 +78,88 @@ def decoded(
     folder = home / key
     with FileLock(home / f"{key}.lock"):
         found = _open(folder, len(files), size)
+        if found and found.facts["error"].str.endswith(AGAIN).any():
+            found = None
         if found is None:
             _build(folder, root, wanted, size, fit, window, progress)
             found = _open(folder, len(files), size)
     if found is None:
         raise OSError(f"cache folder {folder} was changed by another program: delete it")
-    return found
+    return replace(found, facts=found.facts.assign(patient=_patients(found.facts, files)))
 
 
 def file_hashes(root: Path, files: Sequence[str], progress: bool = True) -> dict[str, str]:
-    """The sha256 of each file's bytes; a file that has not changed since it was last read is not read again."""
+    """The sha256 of each file's bytes, "" where it cannot be read.
+
+    A file that has not changed since it was last read is not read again.
+    """
     index = cache_folder("hashes") / f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24]}.json"
-    try:
-        known = json.loads(index.read_text())
-    except (OSError, ValueError):
-        known = {}
-    stamps = {}
-    for file in files:
-        stat = os.stat(root / file)
-        stamps[file] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    changed = [file for file in files if known.get(file, [None])[:3] != stamps[file]]
+    stamps = {file: _stamp(root / file) for file in files}
+    known = {file: entry for file, entry in _index(index).items() if stamps.get(file) == entry[:3]}
+    changed = [file for file in files if file not in known]
     if changed:
         with ThreadPoolExecutor(WORKERS) as pool:
             new = pool.map(lambda file: _sha256(root / file), changed)
             bar = tqdm(zip(changed, new, strict=True), "hashing", len(changed), disable=not progress, leave=False)
-            known |= {file: [*stamps[file], digest] for file, digest in bar}
-        known = {file: known[file] for file in files}
+            known |= {file: [*stamps[file], digest] for file, digest in bar if stamps[file] and digest}
         write_atomically(index, lambda part: part.write_text(json.dumps(known)))
-    return {file: known[file][3] for file in files}
+    return {file: known[file][3] if file in known else "" for file in files}
+
+
+def _index(path: Path) -> dict[str, list[Any]]:
+    """Each file's stamp and hash as they were written down; nothing of what is damaged."""
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    entries = known.items() if isinstance(known, dict) else ()
+    return {file: entry for file, entry in entries if isinstance(entry, list) and len(entry) == 4}
+
+
+def _stamp(path: Path) -> list[int]:
+    """What changes when a file does; nothing for a file that cannot be reached."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
 def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _bytes(path: Path, sha256: str) -> bytes:
+    """A file's bytes, which have to be those that were hashed ("" where that failed)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        way_out = f": {AGAIN}" if sha256 else ""
+        raise ValueError(f"it cannot be read ({error.strerror or type(error).__name__}){way_out}") from error
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"it changed while it was read: {AGAIN}")
+    return data
+
+
+def _patients(facts: pd.DataFrame, files: Sequence[str]) -> pd.Series:
+    """Each image's patient as far as known: an id that all files share tells nobody apart."""
+    import pandas as pd
+
+    names = pd.Series(list(files), facts.index, dtype=object)
+    patients, readable = facts["patient"], facts["error"] == ""
+    ids, count = set(patients[readable]), names[readable].nunique()
+    if len(ids) == 1 and "" not in ids and count > 1:
+        warnings.warn(
+            f"all {count} files have one DICOM patient id, as anonymised exports do: patients count as unknown. "
+            "A manifest with a column 'patient' can name them",
+            stacklevel=3,
+        )
+        patients = pd.Series("", facts.index)
+    return patients.where((patients != "") | ~names.duplicated(keep=False), names)
 
 
 def _open(folder: Path, count: int, size: int) -> Decoding | None:
@@ -130,9 +185,9 @@ def _build(folder: Path, root: Path, wanted: list[list[Any]], size: int, fit: st
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
 
     def read(row: list[Any]) -> Decoded | str:
-        file, frame, _ = row
+        file, frame, sha = row
         try:
-            return decode((root / file).read_bytes(), suffix_of(file), size, fit, frame, window)
+            return decode(_bytes(root / file, sha), suffix_of(file) or ".dcm", size, fit, frame, window)
         except (ImportError, MemoryError):
             raise
         except Exception as error:  # decoders raise many kinds; they are kept, and told together
@@ -176,7 +231,8 @@ def _write(part: Path, results: Iterator[Decoded | str], size: int) -> tuple[pd.
                 facts.append((0, 0, "", 0, False, "", result))
             else:
                 image, small = result.image, result.thumbnail
-                patient = pseudonyms.setdefault(result.patient, f"patient {len(pseudonyms)}")
+                known = result.patient.strip().lower() not in NOBODY and result.patient.strip(" 0")
+                patient = pseudonyms.setdefault(result.patient if known else "", f"patient {len(pseudonyms)}")
                 facts.append((result.width, result.height, result.mode, result.depth, result.blank, patient, ""))
             if len(image) > channels:
                 channels = _widen(images, size)

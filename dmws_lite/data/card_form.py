@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from re import _parser  # type: ignore[attr-defined]
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,7 +23,7 @@ from pydantic import (
 
 from dmws_lite.data.phantoms import MODALITIES
 
-LONGEST = 200  # characters of a pattern: our choice
+LONGEST, REPEATS = 200, 4  # characters of a pattern, and repeats in it: our choice
 KINDS = {"folder": (), "hub": ("revision",), "url": ("sha256", "size"), "kaggle": ("version",)}
 KINDS |= {"medmnist": ("image_size",), "phantom": ()}
 SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7, "10M<n<100M": 1e8}
@@ -72,7 +73,25 @@ def _regex(value: str) -> str:
             f"is {short(value)}, with {groups} groups and {len(value)} characters: write at most {LONGEST} "
             "characters with exactly one group (...), which holds the patient; (?:...) groups without holding"
         )
+    if _repeats(_parser.parse(value)) > REPEATS:
+        raise ValueError(
+            f"is {short(value)}, which may never end on some file names: write at most {REPEATS} repeats (*, +, "
+            "{n,m}), with no repeat and no | inside a repeat"
+        )
     return value
+
+
+def _repeats(part: Any, inside: bool = False) -> int:
+    """How many repeats a parsed pattern holds; very many where a repeat or a choice lies in a repeat."""
+    count = 0
+    for name, argument in ((str(operation), argument) for operation, argument in part):
+        repeat = name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT") and argument[1] != 1
+        if inside and (repeat or name == "BRANCH"):
+            return LONGEST
+        nested = argument if isinstance(argument, tuple | list) else [argument]
+        parts = [p for n in nested for p in (n if isinstance(n, list) else [n]) if isinstance(p, _parser.SubPattern)]
+        count += repeat + sum(_repeats(p, inside or repeat) for p in parts)
+    return count
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -155,9 +174,13 @@ class Split(Strict):
 
 
 class Patient(Strict):
-    """How a file's path tells its patient: a regular expression with one group."""
+    """How a file's path tells its patient: a regular expression with one group.
+
+    stands_for: what the group really holds, where it is no patient, such as "blocks of 100 neighbouring files".
+    """
 
     pattern: Annotated[str, AfterValidator(_regex)]
+    stands_for: Text | None = None
 
 
 class Recipe(Strict):

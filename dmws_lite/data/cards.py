@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1]
 LARGEST, DEEPEST = 200_000, 12  # bytes of a card, levels of its YAML: our choice
 
+UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # may rewrite a terminal
+
 
 def cards() -> dict[str, Path]:
     """The data sets' cards by name; from the installed package, or from the checkout."""
@@ -83,9 +85,13 @@ def _text(path: Path) -> str:
     if size > LARGEST:
         raise ValueError(f"{path} has {size:,} bytes: a card has at most {LARGEST:,}, shorten it")
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
+    if unseen := UNSEEN.search(text):
+        line = text.count("\n", 0, unseen.start()) + 1
+        raise ValueError(f"{path}, line {line}: the control character {unseen[0]!r} is refused: delete it")
+    return text
 
 
 def _check_yaml(block: str, path: Path) -> None:
@@ -98,6 +104,8 @@ def _check_yaml(block: str, path: Path) -> None:
             line = event.start_mark.line + 2
             if getattr(event, "anchor", None):
                 raise ValueError(f"{path}, line {line}: anchors (&) and aliases (*) are refused: write the value out")
+            if unseen := UNSEEN.search(getattr(event, "value", None) or ""):
+                raise ValueError(f"{path}, line {line}: the control character {unseen[0]!r} is refused: write it out")
             if tag := getattr(event, "tag", None):
                 raise ValueError(f"{path}, line {line}: the tag {tag!r} is refused: write a plain value")
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -172,7 +180,7 @@ def card_text(
     name: str,
     table: pd.DataFrame,
     classes: Iterable[str],
-    layout: str,
+    layout: str | None,
     folder: str | Path,
     rule: str | None = None,
     manifest: str | None = None,
@@ -183,7 +191,7 @@ def card_text(
     table:    one row an image, with the columns label and split ("train", "val", "test" or "") and, where the images
               were decoded, mode, width, height and depth.
     classes:  the class names in the order of the labels.
-    layout:   "classes", "splits" or "manifest".
+    layout:   "classes", "splits" or "manifest"; None leaves it to the loader.
     folder:   where the images are.
     rule:     how they were split: "published", "patient", "near_duplicates" or "random"; None leaves it to the loader.
     manifest: the file beside the card that holds the split.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops
 
 Array = np.ndarray
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
@@ -22,10 +19,6 @@ NIFTI = (".nii", ".nii.gz")
 FITS = ("crop", "letterbox")
 THUMBNAIL = 32  # pixels per side
 MAX_PIXELS = 80_000_000  # of one picture: our choice, below the 89 million at which Pillow warns
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow's other readers stay off: some start other programs
-_DRAFT = 2 * THUMBNAIL  # pixels of a JPEG's short side from which its thumbnail is made
-_COMPRESSION, _PHOTOMETRIC, _SAMPLE_FORMAT = 259, 262, 339  # TIFF tags
-_MIN_IS_WHITE, _UNSIGNED = 0, 1  # values of the last two
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +28,9 @@ class Decoded:
     image:         uint8 (C, size, size), C = 1 when it is gray (also RGB files with equal channels), else 3.
     thumbnail:     uint8 (32, 32), the whole picture in gray, squashed; the same for every `size` and `fit`.
     width, height: pixels of the picture, upright, before resizing.
-    mode:          "gray", or "colour" for three different channels or an alpha channel.
+    mode:          "gray", or "colour" where channels differ or a pixel is not opaque, in the square or outside of it.
     depth:         bits a channel of the file: 1, 8, 16, 32 or 64.
-    blank:         whether all pixels have one value.
+    blank:         whether all pixels have one value. Like mode, it is the same for every `size` and `fit`.
     patient:       the id in a DICOM file, else "". The only thing here that identifies someone: `repr` leaves it out.
     """
 
@@ -55,7 +48,8 @@ class Picture(NamedTuple):
     """A decoded picture before it is resized.
 
     image: upright, in Pillow's mode L, RGB, or F with values 0 to 255.
-    small: the same or a smaller version of it, for the thumbnail.
+    small: the same or a smaller version of it, which does not depend on the size that is asked for.
+    alpha: whether some pixel is not opaque.
     """
 
     image: Image.Image
@@ -90,16 +84,19 @@ def decode(
     Raises ValueError with the reason when the file is broken, too large (MAX_PIXELS) or of an unknown kind, ImportError
     when the reader for DICOM or NIfTI is not installed. The text names no file, and nothing that identifies a patient.
 
+    >>> from io import BytesIO
     >>> file = BytesIO()
     >>> Image.new("L", (60, 40), 7).save(file, "PNG")
     >>> decode(file.getvalue(), ".png", size=4, fit="letterbox").image[0, :, 0].tolist()
     [7, 7, 7, 0]
     """
+    from dmws_lite.data import rasters
+
     _check(data, size, fit, frame, window)
     if suffix in DICOM or suffix in NIFTI:
         picture = _reader(suffix).read(data, frame, window)
     elif suffix in SUFFIXES:
-        picture = _read_image(data, size, frame, window)
+        picture = rasters.read(data, size, frame, window)
     else:
         raise ValueError(f"files of the kind {suffix!r} are not read: use {', '.join(SUFFIXES + DICOM + NIFTI)}")
     image = _square(picture.image, size) if fit == "crop" else _letterbox(picture.image, size)
@@ -107,9 +104,9 @@ def decode(
         image = image[:1]
     gray = picture.small if picture.small.mode == "F" else picture.small.convert("L")
     thumbnail = _rounded(gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=3))[0]
-    mode = "colour" if len(image) == 3 or picture.alpha else "gray"
+    mode = "colour" if picture.alpha or _coloured(picture.small) else "gray"
     return Decoded(
-        image, thumbnail, picture.width, picture.height, mode, picture.depth, _blank(picture.image), picture.patient
+        image, thumbnail, picture.width, picture.height, mode, picture.depth, _blank(picture.small), picture.patient
     )
 
 
@@ -119,26 +116,32 @@ def frames(path: str | Path) -> int:
     A broken file counts as one picture; `decode` says what is wrong with it.
     Raises ImportError when the reader for DICOM or NIfTI is not installed.
     """
-    suffix = suffix_of(path)
+    suffix = suffix_of(path) or (".dcm" if is_dicom(path) else "")
     if suffix in DICOM or suffix in NIFTI:
         return _reader(suffix).count(path)
-    if suffix not in (".tif", ".tiff"):
-        return 1
-    try:
-        with Image.open(path, formats=_FORMATS) as opened:
-            return getattr(opened, "n_frames", 1)
-    except Exception:  # Pillow raises many kinds
-        return 1
+    from dmws_lite.data import rasters
+
+    return rasters.count(path) if suffix in (".tif", ".tiff") else 1
 
 
 def suffix_of(path: str | Path) -> str:
-    """A file name's suffix in lower case.
+    """A file name's suffix in lower case; numbers after a dot are none, as in the ids that name exported DICOM files.
 
-    >>> suffix_of("study 1.5/Brain.NII.gz"), suffix_of("scan.v2.PNG")
-    ('.nii.gz', '.png')
+    >>> suffix_of("study 1.5/Brain.NII.gz"), suffix_of("scan.v2.PNG"), suffix_of("1.2.840.10008")
+    ('.nii.gz', '.png', '')
     """
     name = Path(path).name.lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    suffix = ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    return "" if suffix[1:].isdigit() else suffix
+
+
+def is_dicom(path: str | Path) -> bool:
+    """Whether a file begins as DICOM files do, whatever its name: "DICM" after 128 bytes."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def check_pixels(width: int, height: int) -> None:
@@ -186,93 +189,9 @@ def _reader(suffix: str) -> ModuleType:
     return import_module("dmws_lite.data.dicom" if suffix in DICOM else "dmws_lite.data.volumes")
 
 
-def _read_image(data: bytes, size: int, frame: int, window: tuple[float, float] | None) -> Picture:
-    """A PNG, JPEG, BMP or TIFF file; of a JPEG no more is decoded than `size` and the thumbnail need."""
-    with _pillow_errors():
-        opened = _open(data, frame)
-        width, height = opened.size
-        if opened.format != "TIFF" and opened.getexif().get(0x0112) in (5, 6, 7, 8):  # turned by 90 degrees
-            width, height = height, width
-        depth = _depth(opened, data)
-        opened.draft("RGB" if opened.mode != "L" else "L", (size, size))
-        small = opened
-        if opened.format in ("JPEG", "MPO"):
-            small = _open(data, frame)
-            small.draft(None, (_DRAFT, _DRAFT))
-            small = opened if small.size == opened.size else small
-        for image in (opened, small):
-            ImageOps.exif_transpose(image, in_place=True)
-        if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
-            deep = _deep(opened, depth, window)
-            return Picture(deep, deep, width, height, depth)
-        alpha = "A" in opened.getbands() or ("transparency" in opened.info and opened.mode not in ("1", "L"))
-        flat = _flat(opened)
-        return Picture(flat, flat if small is opened else _flat(small), width, height, depth, alpha)
-
-
-def _deep(picture: Image.Image, depth: int, window: tuple[float, float] | None) -> Image.Image:
-    """One channel of 16 bits or more as mode F, mending what Pillow leaves of a TIFF file's tags."""
-    values = np.asarray(picture)
-    if picture.format != "TIFF":
-        return stretched(values, window)
-    tags = picture.tag_v2  # type: ignore[attr-defined]
-    if picture.mode in ("I", "F") and tags.prefix == b"MM" and tags.get(_COMPRESSION, 1) != 1:
-        raise ValueError("a compressed big-endian TIFF of signed or float values: save it as little-endian")
-    if picture.mode == "I" and depth == 32 and tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _UNSIGNED:
-        values = values.view(np.uint32)
-    return stretched(values, window, inverted=tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE)
-
-
-def _open(data: bytes, frame: int) -> Image.Image:
-    """The file with its header read and its pixels not yet decoded."""
-    opened = Image.open(BytesIO(data), formats=_FORMATS)
-    count = getattr(opened, "n_frames", 1) if opened.format == "TIFF" else 1
-    if frame >= count:
-        raise ValueError(f"frame={frame}: the file holds {count}")
-    if frame:
-        opened.seek(frame)
-    check_pixels(*opened.size)
-    return opened
-
-
-@contextmanager
-def _pillow_errors() -> Iterator[None]:
-    """Pillow raises many kinds of errors for broken files; here they become one."""
-    try:
-        yield
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"the image has more than {MAX_PIXELS // 10**6} million pixels: make it smaller") from error
-    except Image.UnidentifiedImageError as error:
-        raise ValueError("not a PNG, JPEG, BMP or TIFF image of a known kind, or its start is damaged") from error
-    except (MemoryError, ValueError):
-        raise
-    except Exception as error:
-        raise ValueError(f"the image is damaged ({error or type(error).__name__})") from error
-
-
-def _depth(opened: Image.Image, data: bytes) -> int:
-    """Bits a channel of a file whose header has been read."""
-    bits = 1 if opened.mode == "1" else 8
-    if opened.format == "PNG":
-        bits = data[24]
-    elif opened.format == "TIFF":
-        bits = opened.tag_v2.get(258, (1,))[0]  # type: ignore[attr-defined]
-    return whole_depth(bits)
-
-
 def whole_depth(bits: int) -> int:
     """The depth that holds so many bits: 1, 8, 16, 32 or 64."""
     return next(depth for depth in (1, 8, 16, 32, 64) if bits <= depth or depth == 64)
-
-
-def _flat(picture: Image.Image) -> Image.Image:
-    """The picture as L or RGB, its transparency laid on black."""
-    if picture.mode in ("1", "L"):
-        return picture.convert("L")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
-    return picture.convert("RGB")
 
 
 def _square(picture: Image.Image, size: int) -> Array:
@@ -300,6 +219,12 @@ def _rounded(picture: Image.Image) -> Array:
     if values.dtype != np.uint8:
         values = np.clip(np.rint(values), 0, 255).astype(np.uint8)
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+
+
+def _coloured(picture: Image.Image) -> bool:
+    """Whether some pixel's channels differ."""
+    first, *others = picture.split()
+    return any(ImageChops.difference(first, other).getbbox() for other in others)
 
 
 def _blank(picture: Image.Image) -> bool:

@@ -95,6 +95,8 @@ def _locate(source: Any, card: Card | None, progress: bool) -> tuple[Path, str]:
     """The local folder or manifest of a source, and the data set's name."""
     if card or not isinstance(source, str | Path) or str(source).startswith(HUB):
         return _fetched(source, card, progress)
+    if not str(source):
+        raise ValueError("source='' is empty: pass a folder, a card or an archive")
     path = Path(source).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix.lower() in MANIFESTS):
         return path.resolve(), path.resolve().stem if path.is_file() else path.resolve().name
@@ -122,9 +124,12 @@ def unknown_source(path: Path) -> str:
         return (
             f"source={str(path)!r} is a file of another kind: pass a folder, a card (.md), .csv, .parquet, .zip or .tar"
         )
-    close = difflib.get_close_matches(str(path), cards(), 3, 0.4) or [card for card in cards() if str(path) in card]
+    if "://" in str(path) or ":/" in str(path):
+        return f"source={str(path)!r} is an address: write a card with it as `url` (see the template), or download it"
+    close = difflib.get_close_matches(str(path), cards(), 3, 0.6) or [card for card in cards() if str(path) in card]
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    return f"source={str(path)!r} is neither a folder, a file, nor a card{hint}: `dmws data list` shows the cards"
+    hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
+    return f"source={str(path)!r} is neither a folder, a file, nor a card{hint}: `dmws data list` shows the cards{hub}"
 
 
 def _unpacked(archive: Path) -> Path:
@@ -175,13 +180,12 @@ def _gather_files(
     window = (card.window[0], card.window[1]) if card and card.window else None
     how = fit or (card.fit if card else "crop")
     done = cache.decoded(root, list(table["file"]), list(table["frame"]), size, how, window, progress)
-    unknown = table["patient"] == ""
     table = table.assign(
         **{name: done.facts[name] for name in done.facts if name != "patient"},
-        patient=table["patient"].where(~unknown, done.facts["patient"]),
+        patient=_patients(table["patient"], done.facts["patient"]),
         group=duplicates.groups(len(table), done.pairs),
     )
-    table, rule = _split(table, card, seed, done.folder)
+    table, rule = _split(table, card, seed)
     order = np.argsort(table["split"].map({split: k for k, split in enumerate((*SPLITS, ""))}), kind="stable")
     return _reordered(
         Gathered(name, table, done.images, done.thumbnails, done.pairs, classes, rule, card, root), np.asarray(order)
@@ -198,19 +202,21 @@ def _reordered(found: Gathered, order: Array) -> Gathered:
     return replace(found, table=table, images=found.images[order], thumbnails=found.thumbnails[order], pairs=pairs)
 
 
-def _split(table: pd.DataFrame, card: Card | None, seed: int, folder: Path) -> tuple[pd.DataFrame, str]:
-    """The table with a split in every row, from the card's manifest, from the last time, or made and kept now."""
-    from dmws_lite.data.splitting import read_manifest, split_table, write_manifest
+def _split(table: pd.DataFrame, card: Card | None, seed: int) -> tuple[pd.DataFrame, str]:
+    """The table with a split in every row, from the card's manifest or made now, and the rule."""
+    from dmws_lite.data.splitting import read_manifest, split_table
 
     if card and card.split.manifest:
         return read_manifest(card.path.parent / card.split.manifest, table), card.split.rule or "published"
-    rule = card.split.rule if card and card.split.rule else "auto"
-    names, used = split_table(table, seed, rule)
-    if used == "published" and (table["split"] != "").all():
-        return table, used
-    kept = folder / f"split-{used}-{seed}.csv"
-    if kept.exists():
-        return read_manifest(kept, table), used
-    table = table.assign(split=names)
-    write_manifest(table, kept)
-    return table, used
+    names, rule = split_table(table, seed, card.split.rule if card and card.split.rule else "auto")
+    return table.assign(split=names), rule
+
+
+def _patients(said: pd.Series, found: pd.Series) -> pd.Series:
+    """One id a person: the manifest's, else the pseudonym that files give, "" where neither knows.
+
+    Where some images of a pseudonym have an id in the manifest, all of them get it.
+    """
+    both = (said != "") & (found != "")
+    same = dict(zip(found[both], said[both], strict=True))
+    return said.where(said != "", found.map(lambda pseudonym: same.get(pseudonym, pseudonym)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from pathlib import Path
@@ -46,7 +47,7 @@ def open_data(
     frames:   of volumes and multi-frame files: the "middle" one, or "all".
     Returns Splits. A published split is kept; without val, 15 % of train are held out. Without a published split:
     70 / 15 / 15 % by patient where patients are known, else by groups of copies and look-alikes, stratified.
-    Decoded images and the split are kept in the cache ($DMWS_CACHE, or ~/.cache/dmws-lite).
+    Decoded images are kept in the cache ($DMWS_CACHE, or ~/.cache/dmws-lite); a split is kept by `new_card`.
     Raises FileNotFoundError, ValueError or OSError with what is wrong, where, and the way out.
 
     >>> open_data("phantom_lung_ct", size=16, progress=False).test
@@ -68,31 +69,42 @@ def open_data(
 def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
     """Write a data card for a folder of images, from what is seen in it, and its split for everyone to have the same.
 
-    folder: see `open_data`. out: the folder for NAME.md and NAME.csv, where NAME is made from the folder's.
+    folder: of images, see `open_data`. The card names it relative to itself.
+    out:    the folder for NAME.md and NAME.csv, where NAME is made from the folder's.
     seed:   of the split, where none is published.
-    Returns the card's path. Its prose is to be filled in. Raises FileExistsError instead of overwriting anything.
+    Returns the card's path. Its prose is to be filled in; NAME.csv holds file names, labels and hashes, no patients.
+    Raises NotADirectoryError for what is no folder, FileExistsError instead of overwriting anything, ValueError when
+    the folder cannot be told by a card.
     """
     from dmws_lite.data.cards import card_text
     from dmws_lite.data.splitting import write_manifest
 
+    if not Path(folder).is_dir():
+        raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
     found = gather(Path(folder), seed=seed)
-    name = re.sub(r"[^a-z0-9]+", "_", found.name.lower()).strip("_") or "my_images"
+    name = re.sub(r"[^a-z0-9]+", "_", found.name.lower()).strip("_")[:60] or "my_images"
     card, manifest = (writable_folder(out) / f"{name}{suffix}" for suffix in (".md", ".csv"))
     for path in (card, manifest):
         if path.exists():
             raise FileExistsError(f"{path} exists already: move it, or pass another folder for the card")
-    text = card_text(
-        found.name, found.table, found.classes, _layout(found.table), found.root or folder, found.rule, manifest.name
-    )
-    write_manifest(found.table, manifest)
-    return write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
+    place = os.path.relpath(found.root or folder, Path(out).resolve())
+    text = card_text(found.name, found.table, found.classes, _layout(found.table), place, found.rule, manifest.name)
+    try:
+        write_manifest(found.table, manifest)
+        write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
+        gather(card)
+    except (ValueError, OSError) as error:
+        for path in (card, manifest):
+            path.unlink(missing_ok=True)
+        raise ValueError(f"{folder} cannot be opened by a card of its own ({error}): write one by hand") from error
+    return card
 
 
-def _layout(table: pd.DataFrame) -> str:
-    """Where in the files' paths the label is."""
+def _layout(table: pd.DataFrame) -> str | None:
+    """Where in the files' paths the label is; None where a manifest tells it."""
     parts = table["file"].str.split("/")
     named = {"classes": parts.str[0], "splits": parts.str[1]}
-    return next((layout for layout, part in named.items() if (part == table["label"]).all()), "manifest")
+    return next((layout for layout, part in named.items() if (part == table["label"]).all()), None)
 
 
 def _usable(found: Gathered, skip: bool) -> Array:

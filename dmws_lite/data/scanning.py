@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dmws_lite.data import decoding
 from dmws_lite.data.listing import SPLIT_NAMES, joined, listed, no_labels, some
+from dmws_lite.data.placing import (
+    MASKS,
+    class_folders,
+    masks,
+    placed,
+    warn_of_classes,
+    warn_of_folders_beside,
+    warn_of_masks,
+    warn_of_others,
+    warn_of_unnamed,
+)
+from dmws_lite.data.walking import IMAGES, is_file_inside, is_image, visible, walk
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dmws_lite.data.cards import Card
 
-IMAGES = (*decoding.SUFFIXES, *decoding.DICOM, *decoding.NIFTI)
-SEVERAL = (".tif", ".tiff", *decoding.DICOM, *decoding.NIFTI)  # files that can hold several images
+SEVERAL = ("", ".tif", ".tiff", *decoding.DICOM, *decoding.NIFTI)  # files that can hold several images; "" is DICOM
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")
-MASKS = ("mask", "masks")
-JUNK = ("__MACOSX", "@eaDir")  # left behind by archives and file servers; hidden files are passed over too
 SPLITS = ("train", "val", "test", "")
 COLUMNS = ["file", "label", "split", "patient", "frame"]
-
-
-class Tree(NamedTuple):
-    """Images, folders, and links that cannot be followed, as paths relative to the folder that was walked."""
-
-    files: list[str]
-    folders: list[str]
-    links: list[str]
 
 
 def scan(root: Path, card: Card | None = None, frames: str = "middle") -> tuple[pd.DataFrame, tuple[str, ...], Path]:
@@ -46,6 +46,7 @@ def scan(root: Path, card: Card | None = None, frames: str = "middle") -> tuple[
     Returns the table (file, label, split, patient, frame; by split, file and frame; split and patient are "" where not
     known), the class names, and the folder that `file` is relative to. With "all", images of one file share a patient:
     the file, where no other is known (a DICOM file may itself know better, so there it stays "").
+    Warns of what is left out: files of other kinds, masks, folders beside the splits, classes that the card lacks.
     Raises FileNotFoundError when root is no folder, ValueError when it cannot be a data set; the text says why.
     """
     root = Path(root)
@@ -53,23 +54,34 @@ def scan(root: Path, card: Card | None = None, frames: str = "middle") -> tuple[
         raise FileNotFoundError(f"{root} is not a folder: pass the folder that holds the class folders")
     root = _entered(root, card)
     splits = _split_folders(root) if card is None or card.layout in (None, "splits") else {}
-    tree = _walk(root, tuple(splits))
+    tree = walk(root, tuple(splits))
     if tree.links:
         raise ValueError(
             f"{root}: {some(tree.links)}: links out of the folder, and links to folders, are not followed. "
             "Put what they lead to in their place"
         )
-    table = _placed(tree.files, splits, _class_folders(card))
+    warn_of_others(tree, splits, card)
+    warn_of_folders_beside(root, splits)
+    table = placed(_utf_8(root, tree.files), splits, class_folders(card))
+    is_mask = masks(table, card)
     manifests = _manifests(root, splits, card)
     if manifests:
         expected = table["file"] if card is None else table["file"][table["label"] != ""]
         said = _said(root, manifests, tree.files, card)
-        table = joined(table, said, manifests[0], () if card and card.layout == "manifest" else expected)
+        if card and card.layout == "manifest":
+            expected = expected[:0]
+        elif card:
+            told = said["file"][said["label"] != ""]
+            warn_of_unnamed(table[~is_mask & (table["label"] == "") & ~table["file"].isin(told)], card)
+        table = joined(table, said, manifests[0], expected)
         if not table["label"].any():
             raise ValueError(no_labels(manifests[0]))
         return (*_finished(table, root, card, frames), root)
-    if card is None:
-        table = _without_masks(table)
+    warn_of_masks(table["file"][is_mask & (table["label"] != "")])
+    table = table[~is_mask]
+    if card:
+        warn_of_unnamed(table[table["label"] == ""], card)
+    else:
         stray = table["file"][table["label"] == ""]
         if 0 < len(stray) < len(table):
             raise ValueError(
@@ -88,7 +100,7 @@ def scan_manifest(path: Path, card: Card | None = None, frames: str = "middle") 
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file: pass a manifest, .csv or .parquet")
-    table = _said(path.parent, [path], _walk(path.parent).files, card)
+    table = _said(path.parent, [path], _utf_8(path.parent, walk(path.parent).files), card)
     if not table["label"].any():
         raise ValueError(no_labels(path))
     return _finished(table, path.parent, card, frames)
@@ -101,29 +113,22 @@ def _entered(root: Path, card: Card | None) -> Path:
         if not inner.is_dir() or not inner.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"{card.path}: root: {card.root} is no folder inside {root}: pass the one that holds it")
         root = inner
-    here = [*_class_folders(card), *([card.manifest] if card and card.manifest else MANIFESTS)]
+    here = [*class_folders(card), *([card.manifest] if card and card.manifest else MANIFESTS)]
     while True:
-        folders, files = _visible(root)
+        folders, files = visible(root)
         only = root / folders[0] if len(folders) == 1 and folders[0].lower() not in SPLIT_NAMES else None
-        if only is None or only.is_symlink() or any(file.lower().endswith(IMAGES) for file in files):
+        if only is None or only.is_symlink() or any(is_image(str(root / file)) for file in files):
             return root
         if any((root / name).exists() for name in here):
             return root
-        if not _visible(only)[0] and not any((only / name).exists() for name in here):
+        if not visible(only)[0] and not any((only / name).exists() for name in here):
             return root
         root = only
 
 
-def _visible(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the folders, and of the files, in a folder."""
-    with os.scandir(folder) as entries:
-        found = [(e.name, e.is_dir()) for e in entries if not e.name.startswith(".") and e.name not in JUNK]
-    return sorted(name for name, is_folder in found if is_folder), sorted(name for name, folder in found if not folder)
-
-
 def _split_folders(root: Path) -> dict[str, str]:
     """Each split folder's name, and the split that it holds."""
-    found = {name: SPLIT_NAMES[name.lower()] for name in _visible(root)[0] if name.lower() in SPLIT_NAMES}
+    found = {name: SPLIT_NAMES[name.lower()] for name in visible(root)[0] if name.lower() in SPLIT_NAMES}
     for split in set(found.values()):
         names = [name for name in found if found[name] == split]
         if len(names) > 1:
@@ -131,63 +136,12 @@ def _split_folders(root: Path) -> dict[str, str]:
     return found
 
 
-def _class_folders(card: Card | None) -> dict[str, str]:
-    """Each class folder that a card names, and its class."""
-    return {told.folder: name for name, told in card.classes.items()} if card else {}
-
-
-def _walk(root: Path, tops: tuple[str, ...] = ()) -> Tree:
-    """All images below a folder, hidden ones and JUNK aside; of its own subfolders only `tops` when any are given."""
-    tree, pending, home = Tree([], [], []), [""], os.path.realpath(root)
-    while pending:
-        folder = pending.pop()
-        with os.scandir(root / folder) as entries:
-            for entry in entries:
-                is_folder, is_image = entry.is_dir(), entry.name.lower().endswith(IMAGES)
-                if entry.name.startswith(".") or entry.name in JUNK or not (is_folder or is_image):
-                    continue
-                if is_folder and tops and not folder and entry.name not in tops:
-                    continue
-                path = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_symlink() and not _is_file_inside(entry.path, home):
-                    tree.links.append(path)
-                elif is_folder:
-                    tree.folders.append(path)
-                    pending.append(path)
-                else:
-                    tree.files.append(path)
-    for file in tree.files:
+def _utf_8(root: Path, files: list[str]) -> list[str]:
+    """The files, refused when one has a name that cannot be written down."""
+    for file in files:
         if not file.isascii() and any(0xD800 <= ord(letter) < 0xE000 for letter in file):
             raise ValueError(f"{root}: the name of {file.encode(errors='replace').decode()} is not UTF-8: rename it")
-    return tree
-
-
-def _is_file_inside(path: str, home: str) -> bool:
-    return os.path.realpath(path).startswith(home + os.sep) and os.path.isfile(path)
-
-
-def _placed(files: list[str], splits: Mapping[str, str], folders: Mapping[str, str]) -> pd.DataFrame:
-    """What the folders say: file, split and label, the last two "" where they do not."""
-    import pandas as pd
-
-    rows = []
-    for file in files:
-        split = splits.get(file.partition("/")[0], "")
-        inner = file.partition("/")[2] if split else file
-        if folders:
-            label = next((name for folder, name in folders.items() if inner.startswith(folder + "/")), "")
-        else:
-            label = inner.rpartition("/")[0].partition("/")[0]
-        rows.append((file, split, label))
-    return pd.DataFrame(rows, columns=["file", "split", "label"], dtype=object)
-
-
-def _without_masks(table: pd.DataFrame) -> pd.DataFrame:
-    masks = table["file"].map(lambda file: any(part.lower() in MASKS for part in file.split("/")[:-1])).astype(bool)
-    if masks.any():
-        text = f"left out {masks.sum()} images in folders called mask or masks: {some(table['file'][masks])}"
-        warnings.warn(f"{text}. A card can name such a folder as a class", stacklevel=3)
-    return table[~masks]
+    return files
 
 
 def _manifests(root: Path, splits: Mapping[str, str], card: Card | None) -> list[Path]:
@@ -196,14 +150,21 @@ def _manifests(root: Path, splits: Mapping[str, str], card: Card | None) -> list
         path = root / (card.manifest or MANIFESTS[0])
         if not path.is_file():
             raise ValueError(f"{card.path}: manifest: {path.name} is not in {root}")
-        return [path]
+        return _inside(root, [path])
     for folders in ([root], [root / name for name in splits]):
         found = [folder / name for folder in folders for name in MANIFESTS if (folder / name).is_file()]
         if len({path.parent for path in found}) < len(found):
             raise ValueError(f"{root} holds {some(path.name for path in found)}: keep one, or pass one as the source")
         if found:
-            return found
+            return _inside(root, found)
     return []
+
+
+def _inside(root: Path, manifests: list[Path]) -> list[Path]:
+    for path in manifests:
+        if not is_file_inside(path, os.path.realpath(root)):
+            raise ValueError(f"{path} is a link out of the folder, which is not followed: put the file in its place")
+    return manifests
 
 
 def _said(root: Path, manifests: list[Path], files: list[str], card: Card | None) -> pd.DataFrame:
@@ -224,7 +185,7 @@ def _said(root: Path, manifests: list[Path], files: list[str], card: Card | None
             )
         parts.append(part.assign(file=folder + part["file"]))
     table = pd.concat(parts, ignore_index=True)
-    return table.assign(label=table["label"].replace(_class_folders(card)))
+    return table.assign(label=table["label"].replace(class_folders(card)))
 
 
 def _finished(
@@ -232,7 +193,10 @@ def _finished(
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The table with patients and frames, in order, and the class names."""
     names = {*table["label"], *(folder for folder in folders if folder.lower() not in MASKS)} - {""}
-    classes = tuple(card.classes) if card else tuple(sorted(names, key=int if all(map(_is_number, names)) else None))
+    classes = tuple(card.classes) if card else _in_order(names, root)
+    unnamed = table["label"][~table["label"].isin((*classes, ""))]
+    if card and len(unnamed):
+        warn_of_classes(unnamed, card, "labels")
     table = table[table["label"].isin(classes)]
     _check(table, classes, root)
     if "patient" not in table:
@@ -249,8 +213,19 @@ def _finished(
     return table[COLUMNS], classes
 
 
-def _is_number(name: str) -> bool:
-    return name.isascii() and name.isdecimal()
+def _in_order(names: set[str], root: Path) -> tuple[str, ...]:
+    """Class names in order of the alphabet, or of the numbers that they are."""
+    folded = [name.casefold() for name in names]
+    alike = sorted(
+        (name for name in names if folded.count(name.casefold()) > 1), key=lambda name: (name.casefold(), name)
+    )
+    if alike:
+        raise ValueError(
+            f"{root}: classes {alike[0]!r} and {alike[1]!r} differ in case only: write them the same everywhere"
+        )
+    if all(name.isascii() and name.isdecimal() for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
 
 
 def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path) -> None:
@@ -282,7 +257,7 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path) -> None:
 
 def _hint(root: Path) -> str:
     """What to try when a folder holds a table that is no manifest by its name."""
-    files = _visible(root)[1]
+    files = visible(root)[1]
     tables = [name for name in files if name.lower().endswith((".csv", ".parquet")) and name not in MANIFESTS]
     return f" If {some(tables)} lists the images, pass it as the source" if tables else ""
 
@@ -291,12 +266,12 @@ def _with_frames(table: pd.DataFrame, root: Path, which: str) -> pd.DataFrame:
     """The table with the number of a frame in each row: a row a file, or a row a frame."""
     wanted = [_wanted(root, file, told, which) for file, told in zip(table["file"], table["frame"], strict=True)]
     table = table.assign(frame=wanted).explode("frame", ignore_index=True).astype({"frame": int})
-    alone = ~table.duplicated("file", keep=False) | table["file"].str.lower().str.endswith(decoding.DICOM)
+    alone = ~table.duplicated("file", keep=False) | table["file"].map(decoding.suffix_of).isin(("", *decoding.DICOM))
     return table.assign(patient=table["patient"].where(alone | (table["patient"] != ""), table["file"]))
 
 
 def _wanted(root: Path, file: str, told: str, which: str) -> list[int]:
-    if not file.lower().endswith(SEVERAL):
+    if decoding.suffix_of(file) not in SEVERAL:
         return [0]
     if told.isdecimal():
         return [int(told)]

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 Array = np.ndarray
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RULES = ("auto", "published", "patient", "near_duplicates", "random")
-MANIFEST = ["file", "frame", "label", "split", "patient", "group", "sha256"]
+MANIFEST = ["file", "frame", "label", "split", "group", "sha256"]  # no ids of people
+CAUSES = {  # what joins images into so many parts, and what helps
+    "patient": "they are of {} patients. Add images of others; where the ids are not those of patients, leave them out",
+    "file": "they are slices of {} files. Add other files",
+    "group": "copies and look-alikes make {} groups of them. Delete copies (`dmws data check` lists them), add other "
+    "images, or divide them even so by `split: {{rule: random}}` in a card",
+}
 _ORDER = ("train", "val", "test")
 
 
@@ -55,11 +61,14 @@ def split_table(
         return _kept(table, usable, seed, shares), rule
     if rule == "patient" and not known[usable].all():
         count = (usable & ~known).sum()
-        raise ValueError(f"rule='patient', but {count} images have no patient: give them one, or pass rule='auto'")
+        raise ValueError(
+            f"rule='patient', but {count} images have no patient: give them one in a manifest's column 'patient', "
+            "or leave `rule` out of the card's `split`"
+        )
     if rule == "random":
         warnings.warn(
             "split at random, image by image: copies and patients may be on two sides, and results look too good. "
-            "Pass rule='auto' to keep together what belongs together",
+            "Leave `rule` out of the card's `split` to keep together what belongs together",
             stacklevel=2,
         )
     if rule == "near_duplicates" and not known[usable].all():
@@ -78,32 +87,43 @@ def split_table(
 def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """What two splits share.
 
-    table: with file, split and patient.
-    pairs: copies and look-alikes, see `duplicates.pairs`.
+    table: with file, frame, split, patient and sha256, and error where some cannot be read.
+    pairs: look-alikes, see `duplicates.pairs`; of an image with very many there are the closest ones only.
     Returns a table with kind ("exact", "near", "similar" or "patient"), first and second (rows; the first is in the
-    earlier split, in the order train, val, test), split_a, split_b, file_a, file_b. A row a pair of images; for
-    patients, a row for each image in the earlier split, with one image of the same patient in the later split.
+    earlier split, in the order train, val, test), split_a, split_b, file_a, file_b. A row a pair of look-alikes; for
+    patients and for exact copies, which are told by their hash, a row for each image in the earlier split and each
+    later split that has the same one, with its first image there.
     """
     import pandas as pd
 
     rank = table["split"].map({split: k for k, split in enumerate(_ORDER)}).fillna(-1).to_numpy(int)
     first, second = pairs["first"].to_numpy(np.int64), pairs["second"].to_numpy(np.int64)
     apart = (rank[first] != rank[second]) & (rank[first] >= 0) & (rank[second] >= 0)
+    apart &= (pairs["kind"] != "exact").to_numpy()
     first, second, kind = first[apart], second[apart], pairs["kind"].to_numpy(object)[apart]
     swap = rank[first] > rank[second]
     first, second = np.where(swap, second, first), np.where(swap, first, second)
     alike = pd.DataFrame({"kind": kind, "first": first, "second": second})
-    people = pd.DataFrame({"row": np.arange(len(table)), "rank": rank, "patient": table["patient"].to_numpy()})
-    people = people[(people["patient"] != "") & (people["rank"] >= 0)]
-    later = people.drop_duplicates(["patient", "rank"])
-    shared = people.merge(later, on="patient")
-    shared = shared[shared["rank_x"] < shared["rank_y"]]
-    patients = pd.DataFrame({"kind": "patient", "first": shared["row_x"], "second": shared["row_y"]})
-    found = pd.concat([alike, patients], ignore_index=True)
+    hashes = table["sha256"].where(table["error"] == "", "") if "error" in table else table["sha256"]
+    copies = hashes.where(hashes == "", hashes + "#" + table["frame"].astype(str))
+    found = pd.concat(
+        [_same(copies, rank, "exact"), alike, _same(table["patient"], rank, "patient")], ignore_index=True
+    )
     for column in ("split", "file"):
         values = table[column].to_numpy()
         found[f"{column}_a"], found[f"{column}_b"] = values[found["first"]], values[found["second"]]
     return found[["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]]
+
+
+def _same(values: pd.Series, rank: Array, kind: str) -> pd.DataFrame:
+    """The rows whose value, if it is not "", is in a later split too, each with the first row there."""
+    import pandas as pd
+
+    rows = pd.DataFrame({"row": np.arange(len(values)), "rank": rank, "value": values.to_numpy()})
+    rows = rows[(rows["value"] != "") & (rows["rank"] >= 0)]
+    both = rows.merge(rows.drop_duplicates(["value", "rank"]), on="value")
+    both = both[both["rank_x"] < both["rank_y"]]
+    return pd.DataFrame({"kind": kind, "first": both["row_x"], "second": both["row_y"]})
 
 
 def write_manifest(table: pd.DataFrame, path: str | Path) -> Path:
@@ -165,7 +185,8 @@ def _kept(table: pd.DataFrame, usable: Array, seed: int, shares: Mapping[str, fl
     given = set(splits)
     if "" in given or not {"train", "test"} <= given:
         raise ValueError(
-            f"rule='published', but the splits given are {sorted(given)}: give each image train, val or test"
+            f"rule='published', but the splits given are {sorted(given)}: give each image train, val or test, or leave "
+            "`rule` out of the card's `split`"
         )
     if "val" not in given:
         rows = usable & (splits == "train").to_numpy()
@@ -183,17 +204,33 @@ def _divided(table: pd.DataFrame, seed: int, shares: Mapping[str, float], togeth
     parts = (counts > 0).sum(axis=0)
     if parts.min() < len(shares):
         k = int(parts.argmin())
+        cause = _cause(table[label == k], together)
         raise ValueError(
-            f"class {classes[k]!r} has {counts[:, k].sum()} readable images in {parts[k]} independent parts (those of "
-            f"a patient, a file or a group of look-alikes are one): {', '.join(shares)} need one each. Add other images"
+            f"class {classes[k]!r} has {counts[:, k].sum()} readable images in {parts[k]} independent parts, but "
+            f"{', '.join(shares)} need one each: {cause}"
         )
     names = sorted(shares, key=_ORDER.index, reverse=True)  # of two that lack as much, test comes first
     place = _assigned(counts, np.array([shares[split] for split in names]), seed)
     missing = [(s, k) for s in range(len(names)) for k in range(len(classes)) if not counts[place == s, k].any()]
     if missing:
-        split, name = names[missing[0][0]], classes[missing[0][1]]
-        raise ValueError(f"{split} would have no image of class {name!r}: too many belong together. Add other images")
+        split, k = names[missing[0][0]], missing[0][1]
+        cause = _cause(table[label == k], together)
+        raise ValueError(f"{split} would have no image of class {classes[k]!r}, too many belong together: {cause}")
     return np.array(names)[place][unit]
+
+
+def _cause(rows: pd.DataFrame, together: bool) -> str:
+    """Why the images of a class fall into few parts, and what helps against that: by what joins most of them."""
+    parts = {column: _parts(rows[column]) for column in CAUSES} if together else {}
+    column = min(parts, key=lambda name: parts[name], default="")
+    if not column or parts[column] == len(rows):
+        return "add images"
+    return CAUSES[column].format(parts[column])
+
+
+def _parts(values: pd.Series) -> int:
+    known = values[values != ""]
+    return known.nunique() + len(values) - len(known)
 
 
 def _units(table: pd.DataFrame) -> Array:

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from dmws_lite.data.probes import PROBES, VISIBLE
+from dmws_lite.runtime.text import plain
 from dmws_lite.views.picture import PALETTE, UNUSED, WIDTH, Picture, bare, picture
 
 if TYPE_CHECKING:
@@ -41,10 +42,10 @@ def data_page(report: Report) -> Picture:
     heights = [0.135 * len(lines) + 0.1, 0.87 * WIDTH / per_class * len(classes), 0.7 + 0.3 * len(classes), 2.1]
     heights += [1.6] if pairs else []
     figure = Picture(figsize=(WIDTH, sum(heights) + 0.6), layout="constrained")
-    title = textwrap.shorten(report.name, 60, placeholder="…")
-    figure.suptitle(_plain(f"{title}: {report.verdict}\n{_numbers(gathered)}"), fontsize=11)
+    title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
+    figure.suptitle(_literal(f"{plain(title)}: {report.verdict}\n{_numbers(gathered)}"), fontsize=11)
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-    parts[0].text(0.01, 0.95, _plain("\n".join(lines)), fontsize=7.5, va="top")
+    parts[0].text(0.01, 0.95, _literal("\n".join(lines)), fontsize=7.5, va="top")
     _draw_sheet(parts[1].subplots(), report, per_class)
     *columns, levels = parts[2].subplots(1, 4, width_ratios=[1, 1, 1, 2.4])
     _draw_balance(columns, counts)
@@ -56,7 +57,7 @@ def data_page(report: Report) -> Picture:
     _draw_probes(probes, report.probes)
     if pairs:
         _draw_pairs(parts[4].subplots(), gathered, pairs)
-    figure.alt_text = _alt_text(report, counts)
+    figure.alt_text = plain(_alt_text(report, counts))
     return figure
 
 
@@ -87,7 +88,8 @@ def _finding_lines(report: Report) -> list[str]:
     """Findings in words: what is invalid and what is a warning in full, notes by their kind."""
     lines = []
     for row in report.findings[report.findings["severity"] != "note"].itertuples():
-        lines += textwrap.wrap(f"{row.severity}: {row.kind} ({row.count}): {row.detail}", 128, subsequent_indent="   ")
+        text = plain(f"{row.severity}: {row.kind} ({row.count}): {row.detail}")
+        lines += textwrap.wrap(text, 128, subsequent_indent="   ")
     notes = ", ".join(report.findings.loc[report.findings["severity"] == "note", "kind"])
     return [*(lines or ["Nothing was found that makes results wrong."]), *textwrap.wrap(f"notes: {notes}", 128)]
 
@@ -194,7 +196,7 @@ def _draw_pairs(axes: Axes, gathered: Gathered, pairs: list[tuple[int, int, str]
             canvas[:, k * step + place : k * step + place + TILE] = _tile(gathered.images[image])
         rows = gathered.table.iloc[[first, second]]
         told = [f"{row.split}, {_tail(row.label, 22)}:\n{_tail(row.file, 30)}" for row in rows.itertuples()]
-        text = _plain("\n".join([KIND_WORDS[kind], *told]))
+        text = _literal("\n".join([KIND_WORDS[kind], *told]))
         axes.text(k * step, TILE + GAP, text, fontsize=6.5, va="top", linespacing=1.2)
     axes.imshow(canvas, interpolation="antialiased")
     axes.set_ylim(TILE + 80, 0)
@@ -297,14 +299,14 @@ def _small(axes: Axes) -> None:
 
 def _wrapped(name: str) -> str:
     """A class name on at most two lines of at most 20 characters, broken at spaces and underscores."""
-    lines = textwrap.wrap(name.replace("_", "_ "), 20, max_lines=2, placeholder="…")
-    return _plain("\n".join(lines).replace("_ ", "_"))
+    lines = textwrap.wrap(plain(name).replace("_", "_ "), 20, max_lines=2, placeholder="…")
+    return _literal("\n".join(lines).replace("_ ", "_"))
 
 
 def _tail(text: str, length: int) -> str:
-    return text if len(text) <= length else f"…{text[1 - length :]}"
+    return plain(text if len(text) <= length else f"…{text[1 - length :]}")
 
 
-def _plain(text: str) -> str:
+def _literal(text: str) -> str:
     """Text in which matplotlib finds no formula."""
     return text.replace("$", r"\$")

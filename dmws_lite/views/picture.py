@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ class Picture(Figure):
     def png(self, dpi: int = 110) -> bytes:
         """The picture as PNG; its alt text is in the file's Description."""
         buffer = io.BytesIO()
-        self.savefig(buffer, format="png", dpi=dpi, metadata={"Description": self.alt_text, "Software": None})
+        with warnings.catch_warnings():  # names of data sets may hold letters that the font lacks: a box is enough
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")
+            self.savefig(buffer, format="png", dpi=dpi, metadata={"Description": self.alt_text, "Software": None})
         return buffer.getvalue()
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, Any]]:

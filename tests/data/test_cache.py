@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -113,6 +114,112 @@ def test_what_cannot_be_read_is_kept_with_its_reason(folder):
     assert not found.images[[4, 7]].any() and (found.images[5, 0] == pixels[5]).all()
 
 
+def test_files_that_cannot_be_opened_are_kept_with_their_reason(folder):
+    root, pixels = folder
+    (root / "12.png").mkdir()
+    files = [*sorted(path.name for path in root.iterdir()), "gone.png"]
+    for _ in range(2):
+        found = decoded(root, files, [0] * 14, 16, progress=False)
+        assert found.facts["error"][:12].eq("").all() and found.facts["sha256"][12:].eq("").all()
+        assert found.facts["error"].str.contains("it cannot be read .*(?:directory|denied)").tolist()[12:] == [True] * 2
+        assert "No such file" in found.facts["error"][13] and (found.images[:12, 0] == pixels).all()
+    Image.fromarray(pixels[0]).save(root / "gone.png")
+    assert decoded(root, files, [0] * 14, 16, progress=False).facts["error"][13] == ""
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_changes_after_hashing_is_an_error_and_is_read_again_next_time(folder, monkeypatch, gone):
+    root, pixels = folder
+    original, path = cache.file_hashes, root / "03.png"
+    kept = path.read_bytes()
+
+    def then_changed(*arguments):
+        hashes = original(*arguments)
+        path.unlink() if gone else Image.fromarray(255 - pixels[3]).save(path)
+        return hashes
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "file_hashes", then_changed)
+        found = opened(root)
+    assert found.facts["error"][3].endswith(": open it again") and not found.images[3].any()
+    assert found.facts["error"].ne("").sum() == 1
+    path.write_bytes(kept)
+    again = opened(root)
+    assert again.folder == found.folder and again.facts["error"][3] == "" and (again.images[3, 0] == pixels[3]).all()
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "7", '{"00.png": 1, "01.png": [1, 2, 3], "02.png": {}}', "", "{"])
+def test_a_damaged_list_of_hashes_is_made_again(folder, own_cache, text):
+    root, _ = folder
+    files = sorted(path.name for path in root.iterdir())
+    expected = file_hashes(root, files, False)
+    index = next((own_cache / "hashes").iterdir())
+    index.write_text(text)
+    assert file_hashes(root, files, False) == expected and list(json.loads(index.read_text())) == files
+
+
+def dicom(path, patient, pixels=None):
+    """A DICOM file with a patient's id, written by pydicom."""
+    pydicom = pytest.importorskip("pydicom")
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8) if pixels is None else pixels
+    file = pydicom.Dataset()
+    file.SOPClassUID, file.SOPInstanceUID, file.PatientID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3.4", patient
+    (file.Rows, file.Columns), file.SamplesPerPixel, file.PhotometricInterpretation = (
+        pixels.shape[-2:],
+        1,
+        "MONOCHROME2",
+    )
+    file.NumberOfFrames = len(pixels) if pixels.ndim == 3 else 1
+    file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 8, 8, 7, 0
+    file.PixelData = pixels.tobytes()
+    file["PixelData"].VR = "OB"
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    pydicom.dcmwrite(path, file, enforce_file_format=True)
+
+
+def test_dicom_files_need_no_ending(tmp_path):
+    for name, patient in (("IM0001", "A7"), ("1.2.840.99", "B8")):
+        dicom(tmp_path / name, patient)
+    found = decoded(tmp_path, ["IM0001", "1.2.840.99"], [0, 0], 16, progress=False)
+    assert found.facts["error"].tolist() == ["", ""] and found.images.any()
+    assert found.facts["patient"].tolist() == ["patient 1", "patient 2"]
+
+
+def patients(root, ids, **options):
+    root.mkdir()
+    for number, patient in enumerate(ids):
+        dicom(root / f"{number:02}.dcm", patient)
+    return opened(root, **options).facts["patient"].tolist()
+
+
+def test_ids_that_name_nobody_are_not_known(tmp_path):
+    ids = ["", "Anonymous", " ANON ", "unknown", "None", "0", "0000", "A7", "00A7", "10", "A7"]
+    expected = [*[""] * 7, "patient 1", "patient 2", "patient 3", "patient 1"]
+    assert patients(tmp_path / "set", ids) == expected
+
+
+def test_one_id_in_all_files_is_not_known_and_is_told_each_time_without_naming_it(tmp_path):
+    for call in (lambda: patients(tmp_path / "set", ["SECRET"] * 3), lambda: opened(tmp_path / "set").facts["patient"]):
+        with pytest.warns(UserWarning, match="all 3 files have one DICOM patient id.*unknown") as caught:
+            assert set(call()) == {""}
+        assert len(caught) == 1 and "SECRET" not in str(caught[0].message)
+    assert patients(tmp_path / "two", ["SECRET"] * 2 + [""]) == ["patient 1", "patient 1", ""]
+    assert patients(tmp_path / "one", ["SECRET"]) == ["patient 1"]
+
+
+@pytest.mark.filterwarnings("ignore:all 2 files")
+def test_frames_of_one_file_stay_together_when_their_patient_is_not_known(tmp_path):
+    stack = np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    dicom(tmp_path / "a.dcm", "ANON", stack)
+    dicom(tmp_path / "b.dcm", "ANON", stack)
+    for name in "ab":
+        dicom(tmp_path / f"{name}2.dcm", "SAME", stack)
+    for names in (("a.dcm", "b.dcm"), ("a2.dcm", "b2.dcm")):
+        found = decoded(tmp_path, np.repeat(names, 3).tolist(), [0, 1, 2] * 2, 16, progress=False)
+        assert found.facts["patient"].tolist() == np.repeat(names, 3).tolist()
+
+
 BUILD = """
 import sys
 from pathlib import Path
@@ -123,7 +230,7 @@ original = cache.decode
 def slow(*arguments):
     import time
     time.sleep(float(sys.argv[2]))
-    sys.stdout.write("decoded\n"); sys.stdout.flush()
+    sys.stdout.write("decoded\\n"); sys.stdout.flush()
     return original(*arguments)
 cache.decode = slow
 found = cache.decoded(root, files, [0] * len(files), 16, progress=False)

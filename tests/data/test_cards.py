@@ -1,5 +1,6 @@
 import re
 import string
+import time
 from importlib.util import find_spec
 from inspect import signature
 from itertools import pairwise
@@ -371,3 +372,30 @@ def test_a_card_from_undecoded_images_says_nothing_of_them(tmp_path):
     path = tmp_path / "k.md"
     path.write_text(card_text("k", decoded_table()[["label", "split"]], ("no", "yes"), "splits", "x"), encoding="utf-8")
     assert read_card(path).image is None
+
+
+@pytest.mark.parametrize("character", ["\x1b[2J", "\x9b31m", "\u202e", "\x07"])
+def test_characters_that_rewrite_a_terminal_are_refused(tmp_path, character):
+    path = tmp_path / "card.md"
+    for text in (f"---\npretty_name: a{character}b\n---\n", f"---\nlicense: mit\n---\n# A title\n{character}"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(ValueError, match=r"card.md, line [25]: the control character .* is refused"):
+            read_card(path)
+    path.write_text('---\npretty_name: "a\\e[2Jb"\n---\n')
+    with pytest.raises(ValueError, match="line 2: the control character .* is refused"):
+        read_card(path)
+
+
+@pytest.mark.parametrize("pattern", ["^a/((?:a|a)*)b$", "(a+)+b", "((?:a+b?)*)", "(a*)a*a*a*a*b", "((?:ab|a.)+)"])
+def test_patterns_that_may_never_end_are_refused(pattern):
+    with pytest.raises(ValueError, match="may never end on some file names"):
+        Patient(pattern=pattern)
+
+
+def test_shipped_patterns_answer_at_once_on_the_longest_names():
+    for name in cards():
+        patient = read_card(name).patient
+        for text in ("a" * 255, "1" * 255, "Covid (" * 36, "person1_" * 31, "IM-" * 85):
+            start = time.perf_counter()
+            re.search(patient.pattern if patient else "(x)", text)
+            assert time.perf_counter() - start < 0.1

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dmws_lite.data import gathering
 from dmws_lite.data.checking import Report, check, inspect
 from dmws_lite.data.duplicates import groups, pairs
 from dmws_lite.data.gathering import Gathered
+from dmws_lite.data.opening import new_card
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 SPLIT = np.array(["train", "train", "train", "val", "test", "test"])
@@ -83,7 +85,10 @@ def look_alikes(found, count=6):
 
 
 def card(**parts):
-    return SimpleNamespace(**({"counts": None, "image": None} | parts))
+    return SimpleNamespace(**({"counts": None, "image": None, "patient": None} | parts))
+
+
+STAND_IN = card(patient=SimpleNamespace(stands_for="100 neighbouring file numbers"))
 
 
 FAULTS = {
@@ -98,7 +103,13 @@ FAULTS = {
     "patients in two splits": (same_patient, ("invalid", "patients across splits", 2, ())),
     "unreadable": (
         lambda f: put(f, "error", {5: "OSError: image file is truncated"}),
-        ("invalid", "unreadable", 1, ("test/a/005.png",)),
+        ("invalid", "unreadable", 1, ("test/a/005.png (OSError: image file is truncated)",)),
+    ),
+    "a class that cannot be read in one split": (
+        lambda f: put(
+            f, "split", {k: "train" for k in range(N) if f.table.loc[k, ["split", "label"]].tolist() == ["val", "b"]}
+        ),
+        ("invalid", "empty class in a split", 1, ()),
     ),
     "one image with two labels": (
         lambda f: copy(f, 0, 6),
@@ -136,6 +147,18 @@ FAULTS = {
     "look-alikes of unknown patients": (
         lambda f: put(look_alikes(f), "patient", {k: "" for k in range(N)}),
         ("warning", "look-alikes across splits", 12, ("train/a/000.png = test/a/004.png",)),
+    ),
+    "look-alikes of what stands in for patients": (
+        lambda f: replace(look_alikes(f), card=STAND_IN),
+        ("warning", "look-alikes across splits", 12, ("train/a/000.png = test/a/004.png",)),
+    ),
+    "what stands in for patients in two splits": (
+        lambda f: replace(same_patient(f), card=STAND_IN),
+        ("warning", "patients across splits", 2, ()),
+    ),
+    "ids that only stand in for patients": (
+        lambda f: replace(f, rule="patient", card=STAND_IN),
+        ("note", "patients unknown", N, ()),
     ),
     "look-alikes of known patients": (look_alikes, ("note", "look-alikes across splits", 12, ())),
     "other counts than the card's": (
@@ -179,14 +202,59 @@ def test_details_say_what_it_means_and_the_way_out():
         return report.findings.set_index("kind")["detail"][FAULTS[fault][1][1]]
 
     assert detail("unreadable") == (
-        "cannot be read (OSError: image file is truncated). Mend or delete them, or pass unusable='skip'"
+        "cannot be read. Mend or delete them, or open_data(..., unusable='skip') leaves them out"
     )
-    assert "leaks='drop'" in detail("exact copies in two splits")
+    assert "open_data(..., leaks='drop') leaves out" in detail("exact copies in two splits")
+    assert "open_data(..., unusable='skip')" in detail("one image with two labels")
+    assert "no usable image in val b: add some" in detail("a class that cannot be read in one split")
+    assert "are 100 neighbouring file numbers, a stand-in" in detail("what stands in for patients in two splits")
+    assert "what stands in for patients: 100 neighbouring file numbers" in detail("ids that only stand in for patients")
+    assert "perhaps the same patient" in detail("look-alikes of what stands in for patients")
     assert "a has 12 times the images of b (60 and 5)" in detail("very uneven classes")
     assert "train b 60, not 61; test a 40, not 4" in detail("other counts than the card's")
     assert detail("look-alikes of unknown patients").startswith("5.0% of val and test look like")
     assert "border pixels 1.00" in detail("a mark of the source")
     assert "2 patients have images in two splits" in detail("patients in two splits")
+
+
+def test_the_split_is_only_said_to_keep_patients_apart_where_it_does():
+    def told(found):
+        return inspect(finished(found)).findings.set_index("kind")["detail"]["split"]
+
+    assert told(replace(clean(), rule="patient")).startswith("split here by patient: nobody is in two splits")
+    assert told(replace(same_patient(clean()), rule="patient")).startswith("split here by patient (")
+    stand_in = told(replace(clean(), rule="patient", card=STAND_IN))
+    assert stand_in.startswith("split here, kept together by 100 neighbouring file numbers, a stand-in for patients (")
+
+
+def test_every_file_that_cannot_be_read_has_its_own_reason():
+    files = inspect(finished(put(clean(), "error", {1: "OSError: cut off", 2: "ValueError: no image"}))).findings
+    assert files.set_index("kind")["files"]["unreadable"] == (
+        "train/a/001.png (OSError: cut off)",
+        "train/a/002.png (ValueError: no image)",
+    )
+
+
+def test_copies_with_two_labels_are_not_called_harmless_too():
+    kinds = set(inspect(finished(copy(copy(clean(), 0, 6), 1, 7, near=True))).findings["kind"])
+    assert "two labels" in kinds and not kinds & {"copies within a split", "near copies within a split"}
+
+
+def test_very_many_copies_are_all_counted():
+    found = clean()
+    for row in range(0, N, 2):
+        copy(found, 0, row)
+    counts = inspect(finished(found)).findings.set_index(["kind", "severity"])["count"]
+    assert counts["two labels", "invalid"] == counts["copies across splits", "invalid"] == N // 2
+
+
+def test_a_class_whose_only_images_have_two_labels_is_empty():
+    found = clean()
+    rows = np.flatnonzero((found.table["split"] == "val") & (found.table["label"] == "b"))
+    for row in rows:
+        copy(found, 0, row)
+    details = inspect(finished(found)).findings.set_index("kind")["detail"]
+    assert "no usable image in val b" in details["empty class in a split"]
 
 
 def test_flags_name_the_worst_fault_of_each_image():
@@ -225,7 +293,7 @@ def test_slices_of_one_volume_are_no_copies():
     assert "copies within a split" not in set(inspect(finished(found)).findings["kind"])
     found.table.loc[8, "error"] = "ValueError: no slice 2"
     report = inspect(finished(found))
-    assert report.findings.set_index("kind")["files"]["unreadable"] == ("train/b/v.nii.gz#2",)
+    assert report.findings.set_index("kind")["files"]["unreadable"] == ("train/b/v.nii.gz#2 (ValueError: no slice 2)",)
 
 
 def test_everything_unreadable_is_a_report_and_no_crash():
@@ -233,7 +301,7 @@ def test_everything_unreadable_is_a_report_and_no_crash():
     found.table["error"] = "OSError"
     report = inspect(finished(found))
     assert isinstance(report, Report) and not report.valid
-    assert report.findings.iloc[0][["kind", "count"]].tolist() == ["unreadable", N]
+    assert report.findings[["kind", "count"]].values.tolist()[:2] == [["unreadable", N], ["empty class in a split", 6]]
 
 
 def test_a_folder_with_planted_faults_is_checked(tmp_path, monkeypatch):
@@ -252,13 +320,78 @@ def test_a_folder_with_planted_faults_is_checked(tmp_path, monkeypatch):
     report = check(root, size=16, progress=False)
     found = {row.kind: (row.severity, row.count, row.files) for row in report.findings.itertuples()}
     assert found["copies across splits"] == ("invalid", 2, ("train/sick/3.png = test/sick/0.png",))
-    assert found["unreadable"] == ("invalid", 1, ("train/well/1.png",))
+    ((name,),) = [found["unreadable"][2]]
+    assert found["unreadable"][:2] == ("invalid", 1) and name.startswith("train/well/1.png (")
     assert found["blank"] == ("warning", 1, ("val/well/2.png",))
     assert {kind for kind, (severity, *_) in found.items() if severity != "note"} == {
         "copies across splits",
         "unreadable",
         "blank",
     }
+
+
+def noise(root, count):
+    """Two class folders of noise."""
+    rng = np.random.default_rng(0)
+    for label in ("sick", "well"):
+        (root / label).mkdir(parents=True)
+        for k in range(count):
+            Image.fromarray(rng.integers(0, 256, (40, 48), dtype=np.uint8)).save(root / label / f"{k}.png")
+    return root
+
+
+def test_warnings_are_findings_but_not_those_that_a_finding_tells(tmp_path, monkeypatch):
+    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
+    root = noise(tmp_path / "set", 20)
+    (root / "well" / "masks").mkdir()
+    for k in range(3):
+        Image.new("L", (40, 40), 255).save(root / "well" / "masks" / f"{k}.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        findings = check(root, size=16, progress=False).findings
+    row = findings.set_index("kind").loc["left out"]
+    assert row["severity"] == "warning" and row["count"] == 3 and "mask" in row["detail"]
+    assert set(findings["severity"][findings["kind"] != "left out"]) == {"note"}
+    assert {"split", "patients unknown"} <= set(findings["kind"])
+
+
+def test_a_random_split_is_one_finding_not_two(tmp_path, monkeypatch):
+    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
+    with pytest.warns(UserWarning, match="patients are not known"):
+        path = new_card(noise(tmp_path / "set", 20), tmp_path / "cards")
+    text = path.read_text().replace("rule: near_duplicates", "rule: random").replace("    manifest: set.csv\n", "")
+    path.write_text(text)
+    findings = check(path, size=16, progress=False).findings
+    assert findings["kind"][findings["severity"] == "warning"].tolist() == ["split"]
+
+
+def test_what_was_said_before_an_error_is_not_lost(tmp_path, monkeypatch):
+    def warn_and_fail(*_):
+        warnings.warn("one thing", stacklevel=1)
+        raise ValueError("another")
+
+    monkeypatch.setattr(gathering, "gather", warn_and_fail)
+    with pytest.warns(UserWarning, match="one thing"), pytest.raises(ValueError, match="another"):
+        check(tmp_path)
+
+
+def test_frames_and_fit_are_passed_on_and_checked(tmp_path, monkeypatch):
+    nibabel = pytest.importorskip("nibabel")
+    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    for label in ("sick", "well"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for k in range(4):
+            volume = nibabel.Nifti1Image(rng.integers(0, 200, (40, 60, 3)).astype(np.int16), np.eye(4))
+            nibabel.save(volume, tmp_path / "set" / label / f"{k}.nii.gz")
+    middle = check(tmp_path / "set", 16, progress=False)
+    every = check(tmp_path / "set", 16, frames="all", fit="letterbox", progress=False)
+    assert len(middle.gathered.table) == 8 and len(every.gathered.table) == 24
+    assert every.gathered.images[0][..., 0].max() == 0 < middle.gathered.images[0][..., 0].max()
+    with pytest.raises(ValueError, match="frames='first' is unknown: pass one of 'middle', 'all'"):
+        check(tmp_path / "set", frames="first")
+    with pytest.raises(ValueError, match="fit='squash' is unknown"):
+        check(tmp_path / "set", fit="squash")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real images beside the checkout")

@@ -174,6 +174,42 @@ def test_mode_and_depth_are_told(array, form, mode, depth):
     assert (found.mode, found.depth, found.blank, found.patient) == (mode, depth, False, "")
 
 
+COLOURED = np.repeat(np.add.outer(np.arange(300), np.arange(420))[..., None] % 200, 3, axis=2).astype(np.uint8)
+COLOURED[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out and small pictures blur away
+
+
+@pytest.mark.parametrize(
+    "array, form, mode",
+    [
+        (COLOURED, "PNG", "colour"),
+        (COLOURED, "JPEG", "colour"),
+        (COLOURED[50:], "PNG", "gray"),
+        (COLOURED[50:], "JPEG", "gray"),
+        (np.dstack([COLOURED[50:], np.full((250, 420), 255)]).astype(np.uint8), "PNG", "gray"),
+        (np.dstack([COLOURED[50:], np.full((250, 420), 254)]).astype(np.uint8), "PNG", "colour"),
+        (np.dstack([COLOURED[50:, :, 0], np.full((250, 420), 255)]).astype(np.uint8), "PNG", "gray"),
+    ],
+)
+def test_mode_does_not_depend_on_size_and_fit(array, form, mode):
+    data = saved(array, form)
+    assert {decode(data, ".png", size, fit).mode for size in (1, 16, 64, 299) for fit in decoding.FITS} == {mode}
+
+
+def test_palettes_and_transparent_colours_are_colour_where_a_pixel_shows_it():
+    steps = Image.fromarray(GRAY // 64).convert("P")
+    steps.putpalette([value for k in range(4) for value in (k, k, k)])
+    modes = [decode(saved(steps, transparency=k), ".png", 8).mode for k in (0, 5)]
+    keyed = Image.fromarray(np.dstack([GRAY] * 3))
+    modes += [decode(saved(keyed, transparency=colour), ".png", 8).mode for colour in ((4, 4, 4), (5, 5, 5))]
+    assert modes == ["colour", "gray", "colour", "gray"]
+
+
+def test_blank_does_not_depend_on_size():
+    spot = np.zeros((128, 128), np.uint8)
+    spot[20, 20] = 20
+    assert [decode(saved(spot, "JPEG", quality=95), ".jpg", size).blank for size in (1, 64, 128)] == [False] * 3
+
+
 def test_blank_pictures_are_told():
     assert decode(saved(np.full((9, 7, 3), (1, 2, 3), np.uint8)), ".png", 4).blank
     assert decode(saved(np.full((9, 7), 700, np.uint16)), ".png", 4, "letterbox").blank
@@ -409,6 +445,18 @@ def test_suffixes():
     names = ["a.PNG", "b.nii.gz", "c.d.NII", "no_suffix", ".hidden", "x/y.z/scan.dcm", "ü ñ.TIFF", "b.tar.gz"]
     assert [suffix_of(name) for name in names] == [".png", ".nii.gz", ".nii", "", "", ".dcm", ".tiff", ".gz"]
     assert suffix_of(Path("a/b.JPEG")) == ".jpeg"
+
+
+def test_numbers_after_a_dot_are_no_suffix():
+    assert [suffix_of(name) for name in ("1.2.840.10008.1", "IM.0001", "v1.5.png", "a.3d")] == ["", "", ".png", ".3d"]
+
+
+def test_dicom_files_are_known_by_their_start(tmp_path):
+    data = {"IM0001": bytes(128) + b"DICM\2", "short": b"DICM", "notes": b"x" * 500, "1.2.840.1": bytes(128) + b"DICM"}
+    for name, content in data.items():
+        (tmp_path / name).write_bytes(content)
+    assert [decoding.is_dicom(tmp_path / name) for name in data] == [True, False, False, True]
+    assert not decoding.is_dicom(tmp_path / "gone") and not decoding.is_dicom(str(tmp_path))
 
 
 def test_many_threads_decode_the_same():

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dmws_lite.data.cards import read_card
 from dmws_lite.data.gathering import _fitting, gather
-from dmws_lite.data.opening import open_data
+from dmws_lite.data.opening import new_card, open_data
 from dmws_lite.data.phantoms import phantoms
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -99,14 +99,42 @@ def test_the_split_depends_on_the_content_and_the_seed_alone(tmp_path):
     assert opened(root, seed=1).test.names != first.test.names
 
 
-def test_the_split_is_kept_beside_the_images(tmp_path, own_cache):
-    first = opened(folder(tmp_path / "set", {"a": 20, "b": 20}))
-    (path,) = own_cache.glob("arrays/*/split-*.csv")
-    kept = pd.read_csv(path, keep_default_na=False)
-    assert set(kept.loc[kept["split"] == "test", "file"]) == set(first.test.names)
-    swapped = kept["split"].map({"train": "train", "val": "test", "test": "val"})
-    kept.assign(split=swapped).to_csv(path, index=False)
-    assert set(opened(tmp_path / "set").val.names) == set(first.test.names)
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "Testing")])
+def test_a_published_split_without_val_gets_one_from_train(tmp_path, names):
+    for start, (name, count) in enumerate(zip(names, (20, 6), strict=True)):
+        folder(tmp_path / "set" / name, {"a": count, "b": count}, start)
+    splits = opened(tmp_path / "set")
+    assert [p.counts for p in parts(splits)] == [(17, 17), (3, 3), (6, 6)]
+    assert all(name.startswith(names[0] + "/") for name in splits.train.names + splits.val.names)
+    assert not set(splits.train.names) & set(splits.val.names)
+    card = new_card(tmp_path / "set", tmp_path / "cards")
+    assert [part.names for part in parts(opened(card))] == [part.names for part in parts(splits)]
+
+
+def with_patients(root, ids):
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    pd.DataFrame({"file_name": files, "patient": ids}).to_csv(root / "metadata.csv", index=False)
+
+
+def test_corrected_patients_are_obeyed_at_once(tmp_path):
+    root = folder(tmp_path / "set", {"a": 30, "b": 30})
+    with_patients(root, [f"p{i}" for i in range(60)])
+    opened(root)
+    with_patients(root, [f"p{i // 4}" for i in range(60)])
+    sides = [set(part.patients) for part in parts(opened(root))]
+    assert sum(map(len, sides)) == 15
+    assert [set(part.patients) for part in parts(opened(root, size=24))] == sides
+
+
+def test_two_tasks_on_the_same_images_have_their_own_labels(tmp_path):
+    root = folder(tmp_path / "set", {"x": 40})
+    for name, period in (("one", 2), ("two", 4)):
+        labels = ["rare" if i % period == 0 else "common" for i in range(40)]
+        table = pd.DataFrame({"file": [f"x/{i:03d}.png" for i in range(40)], "label": labels})
+        table.to_csv(root / f"{name}.csv", index=False)
+    for name, rare in (("one", 20), ("two", 10)):
+        splits = opened(root / f"{name}.csv")
+        assert splits.classes == ("common", "rare") and sum(part.counts[1] for part in parts(splits)) == rare
 
 
 def test_copies_stay_on_one_side(tmp_path):
@@ -135,6 +163,14 @@ def leaking(tmp_path):
     for i in range(2):
         shutil.copy(root / f"test/a/{i:03d}.png", root / f"train/a/{i:03d}.png")
     return root
+
+
+def test_of_very_many_copies_none_stays(tmp_path):
+    root = split_folder(tmp_path / "set")
+    for i in range(80):
+        shutil.copy(root / "test/a/000.png", root / f"train/a/copy{i}.png")
+    splits = opened(root, leaks="drop")
+    assert splits.train.counts == (6, 6) and splits.test.counts == (4, 4)
 
 
 def test_what_a_published_split_leaks_is_said_by_default(leaking):
@@ -277,17 +313,18 @@ def test_a_card_tells_classes_flips_and_patients(tmp_path, flips):
     }
 
 
-def test_dicom_patients_are_pseudonyms_that_group_and_never_the_id(tmp_path, own_cache):
+def write_dicom(root, count=24):
+    """Files of patients with four images each, in two classes."""
     pydicom = pytest.importorskip("pydicom")
     from pydicom.dataset import FileDataset, FileMetaDataset
 
     rng = np.random.default_rng(0)
-    for number in range(24):
+    for number in range(count):
         meta = FileMetaDataset()
         meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
         meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-        path = tmp_path / "set" / "ab"[number % 2] / f"{number:02d}.dcm"
+        path = root / "ab"[number % 2] / f"{number:02d}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
         data = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
         data.PatientName, data.PatientID = "Grünwald^Ada", f"SECRET{number // 4}"
@@ -296,6 +333,19 @@ def test_dicom_patients_are_pseudonyms_that_group_and_never_the_id(tmp_path, own
         data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
         data.PixelData = rng.integers(0, 4096, (20, 20), dtype=np.uint16).tobytes()
         data.save_as(path, enforce_file_format=True)
+
+
+def test_ids_of_files_and_of_a_manifest_are_one_person(tmp_path):
+    write_dicom(tmp_path / "set", 48)
+    files = [f"{'ab'[number % 2]}/{number:02d}.dcm" for number in range(48)]
+    ids = [f"MRN{number // 4}" if number % 4 == 0 else "" for number in range(48)]
+    pd.DataFrame({"file_name": files, "patient": ids}).to_csv(tmp_path / "set" / "metadata.csv", index=False)
+    sides = [set(part.patients) for part in parts(opened(tmp_path / "set"))]
+    assert set.union(*sides) == {f"MRN{k}" for k in range(12)} and sum(map(len, sides)) == 12
+
+
+def test_dicom_patients_are_pseudonyms_that_group_and_never_the_id(tmp_path, own_cache):
+    write_dicom(tmp_path / "set")
     splits = opened(tmp_path / "set")
     sides = [set(part.patients) for part in parts(splits)]
     assert set.union(*sides) == {f"patient {i}" for i in range(1, 7)} and sum(map(len, sides)) == 6
@@ -307,6 +357,9 @@ def test_dicom_patients_are_pseudonyms_that_group_and_never_the_id(tmp_path, own
     ("arguments", "error", "text"),
     [
         (("nowhere",), FileNotFoundError, "neither a folder, a file, nor a card.*dmws data list"),
+        (("owner/name",), FileNotFoundError, "hf://datasets/owner/name"),
+        (("https://example.org/a.zip",), FileNotFoundError, "is an address: write a card"),
+        (("",), ValueError, "source='' is empty"),
         (("brain_mri",), FileNotFoundError, "did you mean .*phantom_brain_mri"),
         (("phantom_lung_ct", 0), ValueError, "size=0: pass the number of pixels"),
         (("phantom_lung_ct", 16, 0, "squash"), ValueError, "fit='squash' is unknown: pass one of"),
@@ -335,6 +388,43 @@ def test_gathering_leaves_nothing_out(leaking):
     columns = {"file", "label", "split", "patient", "frame", "group"}
     assert set(found.table) == columns | {"sha256", "width", "height", "mode", "depth", "blank", "error"}
     assert found.pairs["kind"].tolist() == ["exact", "exact"]
+
+
+@pytest.mark.parametrize("kind", ["classes", "splits", "manifest", "split manifests", "nested", "masks"])
+def test_a_new_card_opens_what_it_was_made_from(tmp_path, kind):
+    root = tmp_path / "My set"
+    if kind == "splits":
+        split_folder(root)
+    elif kind == "manifest":
+        folder(root, {"all": 30})
+        table = pd.DataFrame({"file": [f"all/{i:03d}.png" for i in range(30)], "label": ["a", "b"] * 15})
+        table.to_csv(root / "metadata.csv", index=False)
+    elif kind == "split manifests":
+        for start, split in enumerate(("train", "test")):
+            folder(root, {split: 12}, start)
+            table = pd.DataFrame({"file_name": [f"{i:03d}.png" for i in range(12)], "label": ["a", "b"] * 6})
+            table.to_csv(root / split / "metadata.csv", index=False)
+    else:
+        inner = root / "archive" if kind == "nested" else root
+        folder(inner, {"a": 12, "b": 12})
+        if kind == "masks":
+            folder(inner, {"a/masks": 12, "b/masks": 12}, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        card = new_card(root, tmp_path / "cards", seed=2)
+    by_card, by_folder = opened(card), opened(root, seed=2)
+    assert card.name == "my_set.md" and str(tmp_path) not in card.read_text()
+    assert [part.names for part in parts(by_card)] == [part.names for part in parts(by_folder)]
+
+
+@pytest.mark.parametrize("source", ["phantom_lung_ct", "set.zip", "nowhere"])
+def test_a_new_card_is_for_folders_only(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("set.zip", "w") as archive:
+        archive.writestr("a/x.png", b"")
+    with pytest.raises(NotADirectoryError, match="is no folder: pass one; archives are to be unpacked first"):
+        new_card(source, "cards")
+    assert not Path("cards").exists()
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder of real images is not here")

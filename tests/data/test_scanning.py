@@ -24,7 +24,7 @@ def no_warnings():
 
 
 def touch(root, *files):
-    """Files that bear the names of images: scanning does not open them."""
+    """Files that bear the names of images: scanning does not open those."""
     for file in files:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
         (root / file).touch()
@@ -84,7 +84,15 @@ def test_folders_below_a_class_folder_belong_to_it(tmp_path):
 def test_what_systems_leave_behind_is_passed_over(tmp_path):
     folder(tmp_path, {"a": 3, "b": 3})
     touch(tmp_path, "README.txt", ".DS_Store", "a/Thumbs.db", "a/._000.png", "a/@eaDir/000.png", "a/.hidden/1.png")
-    touch(tmp_path, "__MACOSX/a/._000.png", "__MACOSX/c/1.png", ".cache/1.png", "b/notes.txt", "b/.1.png")
+    touch(tmp_path, "__MACOSX/a/._000.png", "__MACOSX/c/1.png", ".cache/1.png", "b/notes.txt", "b/.1.png", "b/LICENSE")
+    touch(
+        tmp_path,
+        "model.h5",
+        "DICOMDIR",
+        "cover.webp",
+        "a/.1.webp",
+        *(f"a/1.{k}" for k in ("csv", "json", "pdf", "html")),
+    )
     table, classes, _ = scan(tmp_path)
     assert classes == ("a", "b") and len(table) == 6
 
@@ -98,7 +106,43 @@ def test_a_folder_that_only_wraps_the_data_is_entered(tmp_path):
 
 def test_a_copy_of_the_set_beside_its_split_folders_is_not_read(tmp_path):
     split_folder(split_folder(tmp_path) / "chest_xray")
-    assert len(scan(tmp_path)[0]) == 12
+    folder(tmp_path, {"holdout": 3, "notes": 0})
+    touch(tmp_path, "notes/read.me")
+    text = r"left out folders beside train, val, test: chest_xray \(12 images\), holdout \(3 images\)\. Move"
+    with pytest.warns(UserWarning, match=text):
+        assert len(scan(tmp_path)[0]) == 12
+
+
+def test_files_of_kinds_that_are_not_read_are_counted(tmp_path):
+    folder(tmp_path, {"a": 3, "b": 3})
+    touch(tmp_path, *(f"a/{i}.WEBP" for i in range(30)), *(f"b/inner/{i}.gif" for i in range(5)), "b/old.jfif", "b/IM1")
+    touch(tmp_path, "a/masks/1.webp")
+    os.mkfifo(tmp_path / "a" / "pipe.png")
+    os.mkfifo(tmp_path / "b" / "pipe")
+    text = r"left out 39 files .* \(30 .webp, 5 .gif, 2 no regular file, 1 .jfif, 1 without an ending\): save them"
+    with pytest.warns(UserWarning, match=text):
+        assert len(scan(tmp_path)[0]) == 6
+    told = card(tmp_path, "  classes:\n    a: {meaning: x}\n    b: {meaning: y}\n")
+    with pytest.warns(UserWarning, match=text):
+        scan(tmp_path, told)
+
+
+def test_a_folder_of_a_kind_that_is_not_read_says_so_before_it_is_refused(tmp_path):
+    touch(tmp_path, *(f"{k}/{i}.webp" for k in "ab" for i in range(3)))
+    said = pytest.warns(UserWarning, match=r"left out 6 files of kinds that are not read \(6 .webp\)")
+    with said, pytest.raises(ValueError, match="no class folder with images"):
+        scan(tmp_path)
+
+
+def test_dicom_files_without_an_ending_are_images(tmp_path):
+    touch(tmp_path, "DICOMDIR")
+    for name in ("a/IM1", "a/1.2.840.113619", "a/IM3.dcm", "b/IM1", "b/inner/IM2", "b/IM3", "a/README", "DICOMDIR"):
+        touch(tmp_path, name).joinpath(name).write_bytes(bytes(128) + b"DICM" + bytes(20))
+    table, classes, root = scan(tmp_path)
+    assert root == tmp_path and classes == ("a", "b") and set(table["frame"]) == {0}
+    assert table["file"].tolist() == ["a/1.2.840.113619", "a/IM1", "a/IM3.dcm", "b/IM1", "b/IM3", "b/inner/IM2"]
+    manifest(tmp_path, [f"{file},{file[0]}" for file in table["file"]])
+    assert scan(tmp_path)[0].to_dict() == table.to_dict()
 
 
 def test_names_with_spaces_accents_and_great_length(tmp_path):
@@ -123,6 +167,18 @@ def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
 
 def test_classes_that_are_numbers_are_in_their_order(tmp_path):
     assert scan(folder(tmp_path, {"10": 3, "9": 3, "0": 3}))[1] == ("0", "9", "10")
+
+
+def test_the_order_of_equal_numbers_does_not_depend_on_chance(tmp_path):
+    names = [f"{0:0{width}}" for width in range(1, 9)]
+    assert scan(folder(tmp_path, dict.fromkeys(names, 3)))[1] == tuple(names)
+
+
+def test_classes_that_differ_in_case_only_are_refused(tmp_path):
+    split_folder(tmp_path, classes=("Normal", "sick"))
+    (tmp_path / "test/Normal").rename(tmp_path / "test/normal")
+    with pytest.raises(ValueError, match="classes 'Normal' and 'normal' differ in case only: write them the same"):
+        scan(tmp_path)
 
 
 def test_masks_beside_images_are_left_out_with_a_warning(tmp_path):
@@ -313,6 +369,23 @@ def test_a_manifest_does_not_follow_links_out(tmp_path):
         scan_manifest(root / "list.csv")
 
 
+@pytest.mark.parametrize("by_card", [False, True])
+def test_a_manifest_that_is_a_link_out_of_the_folder_is_refused(tmp_path, by_card):
+    root = folder(tmp_path / "set", {"a": 3, "b": 3})
+    secret = manifest(tmp_path, [f"{k}/{i:03d}.png,{k}" for k in "ab" for i in range(3)], "secret.csv") / "secret.csv"
+    (root / "metadata.csv").symlink_to(secret)
+    classes = "  classes:\n    a: {meaning: x}\n    b: {meaning: y}\n  manifest: metadata.csv\n"
+    told = card(tmp_path, classes) if by_card else None
+    with pytest.raises(
+        ValueError, match="metadata.csv is a link out of the folder, which is not followed: put the file"
+    ):
+        scan(root, told)
+    secret.rename(root / "list.csv")
+    (root / "metadata.csv").unlink()
+    (root / "metadata.csv").symlink_to("list.csv")
+    assert len(scan(root, told)[0]) == 6
+
+
 def tiff(path, pages):
     images = [Image.fromarray(np.full((8, 8), page, np.uint8)) for page in range(pages)]
     images[0].save(path, save_all=True, append_images=images[1:])
@@ -357,7 +430,8 @@ def test_a_card_tells_folders_classes_and_patients(tmp_path):
   patient: {pattern: '([A-Z]+)/images/00[12]'}
 """,
     )
-    table, classes, found = scan(root, told)
+    with pytest.warns(UserWarning, match=r"folders that mine.md does not name: Opacity \(3 images\)\. Add those"):
+        table, classes, found = scan(root, told)
     assert found == root / "Database" and classes == ("normal", "covid")
     assert counted(table) == {("", "covid"): 4, ("", "normal"): 3}
     assert [p for p, label in zip(table["patient"], table["label"], strict=True) if label == "covid"] == [
@@ -367,7 +441,8 @@ def test_a_card_tells_folders_classes_and_patients(tmp_path):
 
 def test_a_card_without_a_layout_looks_at_the_folder(tmp_path):
     told = card(tmp_path, "  classes:\n    b: {meaning: x}\n    a: {meaning: y}\n")
-    table, classes, _ = scan(split_folder(tmp_path / "set" / "inner", classes=("a", "b", "c")), told)
+    with pytest.warns(UserWarning, match=r"left out folders that mine.md does not name: c \(6 images\)"):
+        table, classes, _ = scan(split_folder(tmp_path / "set" / "inner", classes=("a", "b", "c")), told)
     assert classes == ("b", "a") and set(table["split"]) == {"train", "val", "test"} and len(table) == 12
 
 
@@ -384,10 +459,27 @@ def test_a_card_names_a_manifest_its_columns_and_its_labels(tmp_path):
     benign: {folder: '0', meaning: b}
 """,
     )
-    table, classes, _ = scan(root, told)
+    with pytest.warns(UserWarning, match=r"left out labels that mine.md does not name: 2 \(3 images\)"):
+        table, classes, _ = scan(root, told)
     assert classes == ("malignant", "benign") and len(table) == 6
     assert dict(zip(table["file"], table["label"], strict=True))["img/4.png"] == "malignant"
-    assert scan_manifest(root / "truth.csv", told)[0].equals(table)
+    with pytest.warns(UserWarning, match="labels that mine.md does not name"):
+        assert scan_manifest(root / "truth.csv", told)[0].equals(table)
+
+
+def test_masks_below_a_folder_that_a_card_names(tmp_path):
+    root = folder(tmp_path / "set", {"a/left/Masks": 2, "a": 3, "masks": 4})
+    told = card(tmp_path, "  classes:\n    a: {meaning: x}\n    m: {folder: masks, meaning: y}\n")
+    with pytest.warns(UserWarning, match="left out 2 images in folders called mask or masks: a/left/Masks/000.png"):
+        assert counted(scan(root, told)[0]) == {("", "a"): 3, ("", "m"): 4}
+
+
+def test_folders_that_a_card_does_not_name_beside_a_manifest(tmp_path):
+    root = folder(tmp_path / "set", {"a": 3, "b": 3, "c": 2, "d": 1})
+    manifest(root, [f"{k}/{i:03d}.png,p{i}" for k in "abc" for i in range(2 + (k != "c"))], columns="file,patient")
+    told = card(tmp_path, "  classes:\n    a: {meaning: x}\n    b: {meaning: y}\n")
+    with pytest.warns(UserWarning, match=r"folders that mine.md does not name: c \(2 images\), d \(1 images\)"):
+        assert counted(scan(root, told)[0]) == {("", "a"): 3, ("", "b"): 3}
 
 
 @pytest.mark.parametrize(
@@ -406,7 +498,8 @@ def test_a_card_that_does_not_fit_is_named(tmp_path, text, error):
 
 def test_a_class_that_a_card_names_and_nobody_has(tmp_path):
     told = card(tmp_path, "  classes:\n    a: {meaning: x}\n    c: {folder: see, meaning: y}\n")
-    with pytest.raises(ValueError, match="holds 0 images of class 'c'"):
+    said = pytest.warns(UserWarning, match=r"does not name: b \(3 images\)")
+    with said, pytest.raises(ValueError, match="holds 0 images of class 'c'"):
         scan(folder(tmp_path / "set", {"a": 3, "b": 3}), told)
 
 

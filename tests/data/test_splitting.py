@@ -20,7 +20,8 @@ def made(labels, **columns):
     """A table with a label a row; every image is a group of its own, and nothing else is known."""
     count = len(labels)
     table = pd.DataFrame({"file": [f"{i:04d}.png" for i in range(count)], "label": list(labels), "frame": 0})
-    return table.assign(**({"split": "", "patient": "", "group": range(count)} | columns))
+    said = {"split": "", "patient": "", "group": range(count), "sha256": [f"{i:064x}" for i in range(count)]}
+    return table.assign(**(said | columns))
 
 
 def split(table, seed=0, rule="auto"):
@@ -138,7 +139,7 @@ def test_which_rule_is_used():
     with pytest.warns(UserWarning, match="patients are not known"):
         splits, rule = split_table(mixed)
     assert rule == "near_duplicates" and splits[:4].nunique() == 1
-    with pytest.warns(UserWarning, match="at random, image by image.*Pass rule='auto'"):
+    with pytest.warns(UserWarning, match="at random, image by image.*Leave `rule` out of the card's `split`"):
         assert split_table(table, rule="random")[1] == "random"
     known = table.assign(patient=table["file"])
     given = known.assign(split=["train", "train", "val", "val", "test", "test"] * 6 + ["train"] * 4)
@@ -189,14 +190,33 @@ def test_broken_images_are_in_no_split_that_is_made():
 @pytest.mark.parametrize(
     "change, rule, text",
     [
-        ({"group": [0] * 10 + [*range(1, 31)]}, "auto", "class 'a' has 10 readable images in 1 independent parts"),
+        (
+            {"group": [0] * 10 + [*range(1, 31)]},
+            "auto",
+            "class 'a' has 10 readable images in 1 indep.* look-alikes make 1 groups.*Delete copies.*split: {",
+        ),
         (
             {"patient": ["p", "q"] * 5 + [f"r{i}" for i in range(30)]},
             "patient",
-            "'a' has 10 readable images in 2 indep",
+            "'a' has 10 readable images in 2 indep.*of 2 patients. Add images of others; .*leave them out",
         ),
-        ({"patient": ["p"] * 38 + ["", ""]}, "patient", "rule='patient', but 2 images have no patient: .*rule='auto'"),
-        ({}, "published", "rule='published', but the splits given are"),
+        (
+            {"patient": "hospital"},
+            "auto",
+            "'a' has 10 readable .* of 1 patients.*not those of patients, leave them out",
+        ),
+        (
+            {"file": ["one.nii"] * 10 + [f"{i}.nii" for i in range(30)], "frame": [*range(10)] + [0] * 30},
+            "auto",
+            "'a' has .* slices of 1 files. Add other files",
+        ),
+        ({"label": ["a"] * 2 + ["b"] * 38}, "random", "'a' has 2 readable .* need one each: add images$"),
+        (
+            {"patient": ["p"] * 38 + ["", ""]},
+            "patient",
+            "but 2 images have no patient: .*column 'patient'.*leave `rule`",
+        ),
+        ({}, "published", "rule='published', but the splits given are.*leave `rule` out of the card's `split`"),
         ({"split": ["train", "test"] * 19 + ["", "test"]}, "auto", "the splits given are .'', 'test', 'train'."),
         ({}, "by hand", "rule='by hand' is unknown: pass one of auto, published"),
     ],
@@ -217,7 +237,8 @@ def test_leaks_between_splits():
         patient=["p", "q", "p", "", "p", "p"],
     )
     found = leaks(
-        table, linked((0, 1, "exact", 1.0), (1, 3, "near", 0.99), (2, 3, "similar", 0.93), (3, 5, "near", 0.99))
+        table.assign(sha256=["same", "same", *"cdef"]),
+        linked((0, 1, "exact", 1.0), (1, 3, "near", 0.99), (2, 3, "similar", 0.93), (3, 5, "near", 0.99)),
     )
     assert list(found.columns) == ["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]
     assert sorted(map(tuple, found.to_numpy())) == [
@@ -229,6 +250,21 @@ def test_leaks_between_splits():
     ]
 
 
+def test_copies_are_told_by_their_hash_however_many_there_are():
+    hashes = ["x"] * 201 + ["y", "x", "x", "y", "x"]
+    table = made("a" * 206, split=["train"] * 202 + ["val", "test", "test", ""], sha256=hashes)
+    found = leaks(table, linked((0, 1, "exact", 1.0), (0, 202, "exact", 1.0)))
+    rows = set(zip(found["first"], found["second"], strict=True))
+    assert set(found["kind"]) == {"exact"} and len(found) == len(rows)
+    assert rows == {(i, j) for i in range(201) for j in (202, 203)} | {(201, 204), (202, 203)}
+
+
+def test_frames_of_a_file_and_unreadable_files_are_no_copies():
+    table = made("aaaa", split=["train", "test"] * 2, sha256=["x", "x", "y", "y"], frame=[0, 1, 0, 0])
+    assert leaks(table.assign(error=["", "", "broken", "broken"]), linked()).empty
+    assert leaks(table, linked())["first"].tolist() == [2]
+
+
 def test_a_clean_split_has_no_leaks():
     table = made("ab" * 30, patient=[f"p{i // 4}" for i in range(60)])
     none = pd.DataFrame({"first": [], "second": [], "kind": [], "correlation": []})
@@ -237,15 +273,21 @@ def test_a_clean_split_has_no_leaks():
 
 
 def manifest(tmp_path, **columns):
-    table = made("ab" * 10, **({"sha256": [f"{i:064x}" for i in range(20)]} | columns))
+    table = made("ab" * 10, **columns)
     table = table.assign(split=split(table, rule="random"))
     return table, write_manifest(table, tmp_path / "split.csv")
+
+
+def test_a_manifest_holds_no_ids_of_people(tmp_path):
+    table, path = manifest(tmp_path, patient="MRN 4711")
+    assert "MRN" not in path.read_text() and "patient" not in path.read_text()
+    assert read_manifest(path, table.assign(split="")).equals(table)
 
 
 def test_a_manifest_gives_everyone_the_same_split(tmp_path):
     files = [f"Köpfe, links/{i}\n.png" for i in range(20)]
     table, path = manifest(tmp_path, file=files, patient=[f"{i:03d}" for i in range(20)])
-    assert path.read_text(encoding="utf-8").startswith("file,frame,label,split,patient,group,sha256\n")
+    assert path.read_text(encoding="utf-8").startswith("file,frame,label,split,group,sha256\n")
     theirs = table.sample(frac=1, random_state=0).reset_index(drop=True)
     given = read_manifest(path, theirs.assign(split=""))
     assert given.equals(theirs)

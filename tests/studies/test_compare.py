@@ -89,6 +89,7 @@ def test_differences_are_paired_by_seed():
 
 def test_the_command_writes_a_table(tmp_path, capsys):
     out = tmp_path / "deep" / "table.csv"
-    main(["lung_ct", "--seeds", "1", "--share", "0.1", "--steps", "2", "--methods", "default", "--out", str(out)])
-    assert pd.read_csv(out)["data"].tolist() == ["lung_ct"]
+    options = {"--seeds": "1", "--share": "0.1", "--steps": "2", "--methods": "default", "--out": str(out)}
+    main(["phantom_lung_ct", *(word for option in options.items() for word in option)])
+    assert pd.read_csv(out)["data"].tolist() == ["phantom_lung_ct"]
     assert "random initialisation" in capsys.readouterr().out

@@ -1,4 +1,6 @@
 import io
+import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -131,6 +133,20 @@ def test_probe_bars_show_chance_and_the_warning_line():
     assert [bar.get_width() for bar in axes.patches] == [0.5, 0.6, 0.5, 0.9]
     assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.5 + data_figures.VISIBLE / 2]
     assert "0.60 ± 0.02" in {text.get_text() for text in axes.texts}
+
+
+def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():
+    found = gathered(("lung\x1b[2J\u202e", "🫁 肺"), copies=[(0, 100)])
+    found.table.loc[0, "file"] = "train/\n\x9b.png"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figure = data_figures.data_page(report(replace(found, name="L" * 200)))
+        assert len(figure.png()) > 1000
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        words = texts(figure)
+    assert not set(words + figure.alt_text) & {"\x1b", "\x9b", "\u202e"}
+    assert f"{'L' * 59}…: usable" in words and "lung�[2J�" in words and "🫁 肺" in words and "train/��.png" in words
 
 
 def test_odd_names_and_unreadable_images_do_not_break_the_page():
