@@ -23,7 +23,8 @@ from pydantic import (
 
 from dmws_lite.data.phantoms import MODALITIES
 
-LONGEST, REPEATS = 200, 4  # characters of a pattern, and repeats in it: our choice
+LONGEST = 200  # characters of a pattern: our choice
+PATH, MOST_WAYS = 100, 2_000_000  # characters of a path, and ways to lay a pattern on it: our choice
 KINDS = {"folder": (), "hub": ("revision",), "url": ("sha256", "size"), "kaggle": ("version",)}
 KINDS |= {"medmnist": ("image_size",), "phantom": ()}
 SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7, "10M<n<100M": 1e8}
@@ -73,25 +74,33 @@ def _regex(value: str) -> str:
             f"is {short(value)}, with {groups} groups and {len(value)} characters: write at most {LONGEST} "
             "characters with exactly one group (...), which holds the patient; (?:...) groups without holding"
         )
-    if _repeats(_parser.parse(value)) > REPEATS:
+    if _ways(_parser.parse(value)) > MOST_WAYS:
         raise ValueError(
-            f"is {short(value)}, which may never end on some file names: write at most {REPEATS} repeats (*, +, "
-            "{n,m}), with no repeat and no | inside a repeat"
+            f"is {short(value)}, which may never end on some file names: write at most three open repeats (*, +), few "
+            "?, and no repeat and no | inside a repeat; what comes before and after the patient can be left out"
         )
     return value
 
 
-def _repeats(part: Any, inside: bool = False) -> int:
-    """How many repeats a parsed pattern holds; very many where a repeat or a choice lies in a repeat."""
-    count = 0
-    for name, argument in ((str(operation), argument) for operation, argument in part):
-        repeat = name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT") and argument[1] != 1
-        if inside and (repeat or name == "BRANCH"):
-            return LONGEST
-        nested = argument if isinstance(argument, tuple | list) else [argument]
-        parts = [p for n in nested for p in (n if isinstance(n, list) else [n]) if isinstance(p, _parser.SubPattern)]
-        count += repeat + sum(_repeats(p, inside or repeat) for p in parts)
-    return count
+def _ways(parsed: Any) -> float:
+    """In how many ways a parsed pattern may be laid on a path, at most; all of them are tried where it fits nowhere."""
+    ways = 1.0
+    for operation, said in parsed:
+        name = str(operation)
+        if name.endswith("REPEAT"):
+            low, high, body = said
+            once = _ways(body)
+            ways *= sum(once ** min(count, 25) for count in range(min(low, PATH), min(high, PATH) + 1))
+        elif name == "BRANCH":
+            ways *= sum(map(_ways, said[1]))
+        elif name == "GROUPREF_EXISTS":
+            ways *= sum(_ways(part or ()) for part in said[1:])
+        elif name in ("SUBPATTERN", "ASSERT", "ASSERT_NOT"):
+            ways *= _ways(said[-1])
+        elif name == "ATOMIC_GROUP":
+            ways *= _ways(said)
+        ways = min(ways, 2.0 * MOST_WAYS)
+    return ways
 
 
 Text = Annotated[str, Field(min_length=1)]

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 LARGEST, DEEPEST = 200_000, 12  # bytes of a card, levels of its YAML: our choice
-
-UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # may rewrite a terminal
+UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # may rewrite a terminal
 
 
 def cards() -> dict[str, Path]:
@@ -85,7 +84,7 @@ def _text(path: Path) -> str:
     if size > LARGEST:
         raise ValueError(f"{path} has {size:,} bytes: a card has at most {LARGEST:,}, shorten it")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
     if unseen := UNSEEN.search(text):

@@ -120,8 +120,7 @@ def _flags(gathered: Gathered, shared: pd.DataFrame, faults: list[tuple[str, Arr
     table = gathered.table
     first, second, kind = findings.columns(gathered.pairs)
     torn = (table["label"].to_numpy()[first] != table["label"].to_numpy()[second]) & (kind == "near")
-    serious = ("exact", "near") if findings.stand_in(gathered) else ("exact", "near", "patient")
-    apart = findings.columns(shared[shared["kind"].isin(serious)])
+    apart = findings.columns(shared[shared["kind"].isin(gathered.serious)])
     words = np.full(len(table), "", object)
     for word, rows, _ in faults:
         words[rows] = word

@@ -77,12 +77,6 @@ def everything(
     yield from _split(gathered, bool((shared["kind"] == "patient").any()))
 
 
-def stand_in(gathered: Gathered) -> str | None:
-    """What the ids of patients really are, where a card says that they are none."""
-    card = gathered.card
-    return card.patient.stands_for if card and card.patient else None
-
-
 def at_odds(table: pd.DataFrame, column: str) -> Array:
     """Readable images whose very bytes are there again with another value (not "") in a column, bool (N,)."""
     told = table[(table["error"] == "") & (table[column] != "")]
@@ -131,7 +125,7 @@ def _empty(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[Finding]:
 
 def _leaks(gathered: Gathered, shared: pd.DataFrame, names: list[str]) -> Iterator[Finding]:
     """What two splits have in common."""
-    table, standing = gathered.table, stand_in(gathered)
+    table, standing = gathered.table, gathered.stand_in
     first, second, kind = columns(shared)
     rows = np.flatnonzero(kind == "exact")
     if len(rows):
@@ -252,7 +246,7 @@ def _source(probes: pd.DataFrame) -> Iterator[Finding]:
 
 def _split(gathered: Gathered, shared: bool) -> Iterator[Finding]:
     """How the split came about, and whose patients are not known; `shared`: patients are in two splits."""
-    table, rule, standing = gathered.table, gathered.rule, stand_in(gathered)
+    table, rule, standing = gathered.table, gathered.rule, gathered.stand_in
     text = RULES[rule]
     if rule == "patient" and standing:
         text = f"split here, kept together by {standing}, a stand-in for patients"

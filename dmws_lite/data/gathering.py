@@ -52,6 +52,16 @@ class Gathered:
         """The mirrorings that the card allows; without a card, left to right."""
         return tuple(self.card.flips) if self.card else ("horizontal",)
 
+    @property
+    def stand_in(self) -> str | None:
+        """What the ids of patients really are, where the card says that they are none."""
+        return self.card.patient.stands_for if self.card and self.card.patient else None
+
+    @property
+    def serious(self) -> tuple[str, ...]:
+        """The kinds of leaks that make results invalid: shared patients only where their ids are real."""
+        return ("exact", "near") if self.stand_in else ("exact", "near", "patient")
+
 
 def gather(
     source: Any,

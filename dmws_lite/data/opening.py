@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray
-INVALID = ("exact", "near", "patient")  # kinds of leaks that make results invalid
 
 
 def open_data(
@@ -132,7 +131,7 @@ def _apart(found: Gathered, leaks: str) -> Array:
     from dmws_lite.data.splitting import leaks as find
 
     shared = find(found.table, found.pairs)
-    serious = shared[shared["kind"].isin(INVALID)]
+    serious = shared[shared["kind"].isin(found.serious)]
     keep = np.ones(len(found.table), bool)
     if leaks == "drop" and len(shared):
         keep[shared["first"]] = False

@@ -140,6 +140,13 @@ def test_patients_are_read_from_file_names(name, file, patient):
     assert re.search(read_card(name).patient.pattern, file).group(1) == patient
 
 
+def test_cards_say_where_a_patient_is_a_stand_in(tmp_path):
+    said = {name: card.patient.stands_for for name in cards() if (card := read_card(name)).patient}
+    assert set(said) == {"sars_cov_2_ct", "chest_pneumonia"}
+    assert said["sars_cov_2_ct"] == "blocks of 100 neighbouring file numbers" and "numbers" in said["chest_pneumonia"]
+    assert read_card(written(tmp_path, FRONT + DMWS + "  patient: {pattern: '(p)'}\n")).patient.stands_for is None
+
+
 def test_mirrored_images_are_only_made_where_anatomy_allows_them():
     flips = {name: tuple(read_card(name).flips) for name in cards()}
     both = ("horizontal", "vertical")
@@ -374,22 +381,34 @@ def test_a_card_from_undecoded_images_says_nothing_of_them(tmp_path):
     assert read_card(path).image is None
 
 
-@pytest.mark.parametrize("character", ["\x1b[2J", "\x9b31m", "\u202e", "\x07"])
+@pytest.mark.parametrize("character", ["\x1b[2J", "\x9b31m", "\u202e", "\u2066", "\x07", "\r", "\x7f"])
 def test_characters_that_rewrite_a_terminal_are_refused(tmp_path, character):
     path = tmp_path / "card.md"
     for text in (f"---\npretty_name: a{character}b\n---\n", f"---\nlicense: mit\n---\n# A title\n{character}"):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ValueError, match=r"card.md, line [25]: the control character .* is refused"):
             read_card(path)
-    path.write_text('---\npretty_name: "a\\e[2Jb"\n---\n')
-    with pytest.raises(ValueError, match="line 2: the control character .* is refused"):
-        read_card(path)
+    for escaped in (r"\e[2J", r"\u202e", r"\r", r"\N"):
+        path.write_text(f'---\npretty_name: "a{escaped}b"\n---\n')
+        with pytest.raises(ValueError, match="line 2: the control character .* is refused"):
+            read_card(path)
 
 
-@pytest.mark.parametrize("pattern", ["^a/((?:a|a)*)b$", "(a+)+b", "((?:a+b?)*)", "(a*)a*a*a*a*b", "((?:ab|a.)+)"])
+ENDLESS = ["^a/((?:a|a)*)b$", "(a+)+b", "((?:a+b?)*)", "(a*)a*a*a*a*b", "((?:ab|a.)+)", "((?=(?:a+)+b))"]
+ENDLESS += [f"({40 * 'a?'}{40 * 'a'}b)", f"({9 * 'a{0,9}'}b)", f"({22 * '(?:ab|a)'}c)", f"({20 * '(?:'}a*{20 * ')*'})"]
+
+
+@pytest.mark.parametrize("pattern", ENDLESS)
 def test_patterns_that_may_never_end_are_refused(pattern):
     with pytest.raises(ValueError, match="may never end on some file names"):
         Patient(pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"^[^/]+/([^_/]+)_s\d+", r"(p\d+)_(?:left|right)?", r"(\d{2}(?:-\d\d){3})_", "([ab|c]+)"]
+)
+def test_ordinary_patterns_are_taken(pattern):
+    assert Patient(pattern=pattern).pattern == pattern
 
 
 def test_shipped_patterns_answer_at_once_on_the_longest_names():

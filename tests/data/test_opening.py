@@ -313,6 +313,19 @@ def test_a_card_tells_classes_flips_and_patients(tmp_path, flips):
     }
 
 
+@pytest.mark.parametrize("stands_for", [None, "blocks of two files"])
+def test_shared_stand_ins_for_patients_are_no_leak(tmp_path, stands_for):
+    split_folder(tmp_path / "images")
+    patient = {"pattern": r"(\d)\.png"} | ({"stands_for": stands_for} if stands_for else {})
+    classes = "{a: {meaning: one}, b: {meaning: two}}"
+    block = f"  sources: [{{folder: images}}]\n  layout: splits\n  classes: {classes}\n  patient: {json.dumps(patient)}"
+    (tmp_path / "mine.md").write_text(f"{FRONT}dmws:\n{block}\n---\n# Mine\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        open_data(tmp_path / "mine.md", size=16, progress=False)
+    assert any("share" in str(warning.message) for warning in caught) == (stands_for is None)
+
+
 def write_dicom(root, count=24):
     """Files of patients with four images each, in two classes."""
     pydicom = pytest.importorskip("pydicom")
