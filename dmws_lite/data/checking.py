@@ -80,9 +80,6 @@ def check(
     """
     from dmws_lite.data.gathering import gather
 
-    for name, value, known in (("frames", frames, ("middle", "all")), ("fit", fit, (None, "crop", "letterbox"))):
-        if value not in known:
-            raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, known))}")
     said: list[warnings.WarningMessage] = []
     try:
         with warnings.catch_warnings(record=True) as said:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmws_lite.data.probes import visible
+from dmws_lite.data.sets import SPLITS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from dmws_lite.data.gathering import Gathered
 
 Array = np.ndarray
-SPLITS = ("train", "val", "test")
 EXAMPLES = 5  # files that a finding names
 # Our choices:
 TINY = 32  # pixels of the short side: half of what images are opened at by default, so they would be blown up

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmws_lite.data.archives import SUFFIXES
-from dmws_lite.data.phantoms import SPLITS, phantoms
+from dmws_lite.data.phantoms import phantoms
+from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.files import cache_folder
 
 if TYPE_CHECKING:
@@ -72,6 +73,9 @@ def gather(
     progress: bool = True,
 ) -> Gathered:
     """Everything known of a data set, with nothing left out: see `open_data` for the arguments."""
+    for name, value, known in (("frames", frames, ("middle", "all")), ("fit", fit, (None, "crop", "letterbox"))):
+        if value not in known:
+            raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, known))}")
     if size < 1:
         raise ValueError(f"size={size}: pass the number of pixels per side, such as 64")
     card = _card(source)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dmws_lite.data.gathering import Gathered, gather
-from dmws_lite.data.phantoms import SPLITS
-from dmws_lite.data.sets import ImageSet, Splits
+from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.runtime.files import writable_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -55,8 +54,6 @@ def open_data(
     for name, value, known in (
         ("leaks", leaks, ("warn", "drop", "error")),
         ("unusable", unusable, ("error", "skip")),
-        ("frames", frames, ("middle", "all")),
-        ("fit", fit, (None, "crop", "letterbox")),
     ):
         if value not in known:
             raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, known))}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from dmws_lite.data import anatomy
-from dmws_lite.data.sets import ImageSet, Splits
+from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 
 Array = np.ndarray
 CLASSES: dict[str, tuple[str, ...]] = {
@@ -20,7 +20,6 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "brain_mri": ("no_tumour", "glioma", "meningioma"),
 }
 MODALITIES = tuple(CLASSES)
-SPLITS = ("train", "val", "test")
 
 
 def phantoms(modality: str, train: int = 600, val: int = 150, test: int = 300, size: int = 64, seed: int = 0) -> Splits:

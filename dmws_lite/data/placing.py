@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dmws_lite.data.listing import some
+from dmws_lite.data.sets import SPLITS
 from dmws_lite.data.walking import Tree, tally, visible, walk
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from dmws_lite.data.cards import Card
 
 MASKS = ("mask", "masks")
-ORDER = ("train", "val", "test")
 
 
 def class_folders(card: Card | None) -> dict[str, str]:
@@ -78,7 +78,7 @@ def warn_of_folders_beside(root: Path, splits: Mapping[str, str]) -> None:
     found = [name for name in beside if os.access(root / name, os.R_OK | os.X_OK) for _ in walk(root / name).files]
     if found:
         warnings.warn(
-            f"left out folders beside {', '.join(sorted(splits, key=lambda name: ORDER.index(splits[name])))}: "
+            f"left out folders beside {', '.join(sorted(splits, key=lambda name: SPLITS.index(splits[name])))}: "
             f"{tally(found, '{0} ({1} images)')}. Move what belongs to a split into it",
             stacklevel=3,
         )

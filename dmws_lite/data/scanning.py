@@ -21,6 +21,7 @@ from dmws_lite.data.placing import (
     warn_of_others,
     warn_of_unnamed,
 )
+from dmws_lite.data.sets import SPLITS
 from dmws_lite.data.walking import IMAGES, is_file_inside, is_image, visible, walk
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 SEVERAL = ("", ".tif", ".tiff", *decoding.DICOM, *decoding.NIFTI)  # files that can hold several images; "" is DICOM
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")
-SPLITS = ("train", "val", "test", "")
 COLUMNS = ["file", "label", "split", "patient", "frame"]
 
 
@@ -208,7 +208,7 @@ def _finished(
         by_name = [match[1] or "" if match else "" for match in found]
         table = table.assign(patient=table["patient"].where(table["patient"] != "", by_name))
     table = _with_frames(table, root, frames)
-    order = table["split"].map(SPLITS.index).rename("order")
+    order = table["split"].map((*SPLITS, "").index).rename("order")
     table = table.assign(order=order).sort_values(["order", "file", "frame"], ignore_index=True)
     return table[COLUMNS], classes
 

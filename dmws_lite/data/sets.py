@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 Array = np.ndarray
+SPLITS = ("train", "val", "test")  # in the order in which they are used
 
 
 @dataclass(frozen=True, repr=False, eq=False)

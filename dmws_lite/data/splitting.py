@@ -11,6 +11,7 @@ from unicodedata import normalize
 import numpy as np
 from scipy import sparse
 
+from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.files import write_atomically
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ CAUSES = {  # what joins images into so many parts, and what helps
     "group": "copies and look-alikes make {} groups of them. Delete copies (`dmws data check` lists them), add other "
     "images, or divide them even so by `split: {{rule: random}}` in a card",
 }
-_ORDER = ("train", "val", "test")
 
 
 def split_table(
@@ -96,7 +96,7 @@ def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    rank = table["split"].map({split: k for k, split in enumerate(_ORDER)}).fillna(-1).to_numpy(int)
+    rank = table["split"].map({split: k for k, split in enumerate(SPLITS)}).fillna(-1).to_numpy(int)
     first, second = pairs["first"].to_numpy(np.int64), pairs["second"].to_numpy(np.int64)
     apart = (rank[first] != rank[second]) & (rank[first] >= 0) & (rank[second] >= 0)
     apart &= (pairs["kind"] != "exact").to_numpy()
@@ -148,9 +148,9 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"split manifest {path} cannot be read ({error}): make it anew") from error
     if not {"file", "split"} <= {*kept}:
         raise ValueError(f"split manifest {path} has the columns {', '.join(kept)}: 'file' and 'split' are needed")
-    unknown = kept["split"][~kept["split"].isin((*_ORDER, ""))]
+    unknown = kept["split"][~kept["split"].isin((*SPLITS, ""))]
     if len(unknown):
-        raise ValueError(f"split manifest {path}: split {unknown.iloc[0]!r} is none of {', '.join(_ORDER)}")
+        raise ValueError(f"split manifest {path}: split {unknown.iloc[0]!r} is none of {', '.join(SPLITS)}")
     kept, ours = kept.set_axis(_keys(kept)), table.set_axis(_keys(table))
     if not kept.index.is_unique:
         raise ValueError(f"split manifest {path} lists {kept.index[kept.index.duplicated()][0]} twice: keep one row")
@@ -209,7 +209,7 @@ def _divided(table: pd.DataFrame, seed: int, shares: Mapping[str, float], togeth
             f"class {classes[k]!r} has {counts[:, k].sum()} readable images in {parts[k]} independent parts, but "
             f"{', '.join(shares)} need one each: {cause}"
         )
-    names = sorted(shares, key=_ORDER.index, reverse=True)  # of two that lack as much, test comes first
+    names = sorted(shares, key=SPLITS.index, reverse=True)  # of two that lack as much, test comes first
     place = _assigned(counts, np.array([shares[split] for split in names]), seed)
     missing = [(s, k) for s in range(len(names)) for k in range(len(classes)) if not counts[place == s, k].any()]
     if missing:

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from contextlib import contextmanager
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -113,3 +114,20 @@ def server(monkeypatch):
         yield site
         http.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def largest_file():
+    """A disk that is full after so many bytes of a file: the system itself refuses the next."""
+    import resource  # Unix has it
+
+    @contextmanager
+    def limited(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited

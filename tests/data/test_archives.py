@@ -3,14 +3,12 @@ import gzip
 import io
 import os
 import random
-import resource
 import stat
 import subprocess
 import sys
 import tarfile
 import zipfile
 import zlib
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -325,18 +323,7 @@ def test_a_name_that_is_too_long_is_named(home):
     refused(pack(home / "x.tar", {"n" * 300: b"x"}), r"could not be unpacked \(File name too long\)", OSError)
 
 
-@contextmanager
-def largest_file(size):
-    """A disk that is full after this many bytes of a file: the system itself refuses the next."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_is_named_and_leaves_nothing(home):
+def test_a_full_disk_is_named_and_leaves_nothing(largest_file, home):
     archive = pack(home / "x.zip", {"a.png": NOISE})
     with largest_file(100_000):
         refused(archive, "'a.png' could not be unpacked .*free some space, or set DMWS_CACHE", OSError)

@@ -1,11 +1,9 @@
 import hashlib
 import json
-import resource
 import socket
 import subprocess
 import sys
 import warnings
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -35,17 +33,6 @@ def got(server, target, **options):
 
 def asked(entry):
     return entry[2].get("Range")
-
-
-@contextmanager
-def largest_file(size):
-    """A disk that is full after this many bytes of a file: the system itself refuses the next."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_file_arrives_whole_and_is_not_downloaded_twice(server, target):
@@ -258,7 +245,7 @@ def test_bytes_are_kept_as_they_are_sent(server, target):
     assert got(server, target).read_bytes() == DATA
 
 
-def test_a_full_disk_is_named_and_the_download_goes_on_later(server, target):
+def test_a_full_disk_is_named_and_the_download_goes_on_later(largest_file, server, target):
     with largest_file(200_000), pytest.raises(OSError, match=r"scans.zip.part could not be written \(.*\): free some"):
         got(server, target)
     kept = target.with_name("scans.zip.part").stat().st_size
