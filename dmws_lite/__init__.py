@@ -24,7 +24,11 @@ _HOMES = {
     "training.fit": ("fit",),
     "training.evaluation": ("predict", "evaluate", "confusion"),
     "training.export": ("save_student", "load_student"),
-    "studies.compare": ("METHODS", "compare"),
+    "studies.methods": ("METHODS",),
+    "studies.compare": ("compare",),
+    "studies.study": ("read_study",),
+    "studies.running": ("run_study",),
+    "studies.store": ("Store",),
     "runtime.report": ("announce",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -15,6 +15,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from dmws_lite.cli_data import data_app, shown
+from dmws_lite.cli_study import study_app
 from dmws_lite.runtime.text import plain
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ app = typer.Typer(
 )
 notebooks_app = typer.Typer(no_args_is_help=True, help="List the course's notebooks, and run them with parameters.")
 app.add_typer(data_app, name="data")
+app.add_typer(study_app, name="study")
 app.add_typer(notebooks_app, name="notebooks")
 
 

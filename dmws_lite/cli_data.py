@@ -74,7 +74,7 @@ def get(card: Annotated[str, typer.Argument(help="A card's name, or its .md file
     if found.sources[0].phantom:
         console.print(shown(f"{found.name} is drawn when it is opened: there is nothing to download"))
         return
-    with _warnings_printed():
+    with warnings_printed():
         folder = fetch(found)
     console.print(shown(f"{found.name} is in {folder}"), soft_wrap=True)
 
@@ -93,7 +93,7 @@ def check(
     from dmws_lite.views import data_figures, figures
 
     writable_folder(out)
-    with _warnings_printed():
+    with warnings_printed():
         report = checking.check(source, size, seed, frames)
     console.print(_split_table(report))
     console.print(_findings_table(report))
@@ -117,7 +117,7 @@ def new(
     """Write a data card for your own images, and a file that keeps their split for everybody."""
     from dmws_lite.data.opening import new_card
 
-    with _warnings_printed():
+    with warnings_printed():
         card = new_card(folder, out, seed)
     for path in (card, card.with_suffix(".csv")):
         console.print(shown(f"{path.stat().st_size / 1000:10,.0f} kB  {path}"), soft_wrap=True)
@@ -126,7 +126,7 @@ def new(
 
 
 @contextmanager
-def _warnings_printed() -> Iterator[None]:
+def warnings_printed() -> Iterator[None]:
     """Print warnings as they come, each once, and before an error that may end it all."""
     said: set[str] = set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -11,7 +12,9 @@ from dmws_lite.method.layers import Layers
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans
+from dmws_lite.runtime.seeds import generator
 
+_OTHER = 3  # a random stream apart from those of the initialisers
 AUXILIARIES = ("complementary", "same", "random", None)
 
 
@@ -40,7 +43,7 @@ def make_students(
     """The main student and its auxiliary; both start with the same classifier, drawn from `seed`.
 
     auxiliary:   where its weights come from: "complementary" (another subset of the teacher), "same" (the main's own
-                 start), "random" (fresh weights), or None for no auxiliary.
+                 start), "random" (fresh weights; where the main's are random, another draw), or None for no auxiliary.
     swap:        exchange the roles of main and auxiliary.
     initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection".
     seed:        of the classifier, of random weights and of the random element strategies.
@@ -52,8 +55,6 @@ def make_students(
     if auxiliary not in AUXILIARIES:
         raise ValueError(f"unknown auxiliary={auxiliary!r}: choose one of {', '.join(map(repr, AUXILIARIES))}")
     selected = initializer == "weight_selection"
-    if auxiliary == "random" and initializer == "default":
-        raise ValueError("auxiliary='random' is what initializer='default' makes: pass auxiliary='same' or another one")
     if auxiliary == "complementary" and not selected:
         raise ValueError(f"auxiliary='complementary' needs initializer='weight_selection', not {initializer!r}")
     plans: tuple[SelectionPlan, ...] = ()
@@ -69,7 +70,17 @@ def make_students(
     main = make(initializer, plans[0] if plans else None)
     if auxiliary is None:
         return Students(main, None, plans)
-    random = auxiliary == "random"
-    other = make("default" if random else initializer, plans[-1] if plans and not random else None)
+    if auxiliary == "random":
+        other = build(student, num_classes, image_size)
+        initialize("default", other, seed=seed if selected else generator(seed, _OTHER).initial_seed())
+        _classifier(other).load_state_dict(_classifier(main).state_dict())
+    else:
+        other = make(initializer, plans[-1] if plans else None)
     pair = (other, main) if swap else (main, other)
     return Students(*pair, plans[::-1] if swap else plans)
+
+
+def _classifier(model: Any) -> nn.ModuleList:
+    """The classifier's layers; a distilled DeiT has two."""
+    head = model.get_classifier()
+    return nn.ModuleList(head if isinstance(head, tuple) else [head])

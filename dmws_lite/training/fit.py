@@ -47,6 +47,7 @@ def fit(
     device: str | None = None,
     progress: bool = True,
     on_evaluation: Callable[[dict[str, float]], None] | None = None,
+    teacher: nn.Module | None = None,
 ) -> Run:
     """Train the main student on the labels and on the auxiliary's soft targets; the auxiliary gets no gradient.
 
@@ -56,6 +57,8 @@ def fit(
                      run ends with the same weights, bit for bit.
     device:          "cpu", "cuda", "mps", or None for the best there is.
     on_evaluation:   is given each new row of the history.
+    teacher:         for strategy "kd": any network with these classes and the same mean and std, fine-tuned before; it
+                     is put into evaluation mode and gets no gradient.
     Networks with BatchNorm, selected or not, have its statistics measured on the training images first.
     Returns a Run. Its history has one row an evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
@@ -63,6 +66,7 @@ def fit(
     Source: the method of Tsutsumi et al. 2026 (arXiv 2508.20461); optimiser and schedule are our choice.
     """
     _check(main, auxiliary, splits, training, distillation)
+    _check_teacher(teacher, splits, distillation)
     accelerator = _accelerator(device)
     if training.batch_size % accelerator.num_processes:
         raise ValueError(f"batch_size={training.batch_size} cannot be shared by {accelerator.num_processes} processes")
@@ -70,7 +74,9 @@ def fit(
         raise ValueError(f"strategy={distillation.strategy!r} keeps its memory in one process: run it in one")
     if checkpoint is not None:
         writable_folder(Path(checkpoint).parent)
-    state = TrainingState(main, auxiliary, splits.train, splits.flips, mean, std, training, distillation, accelerator)
+    state = TrainingState(
+        main, auxiliary, splits.train, splits.flips, mean, std, training, distillation, accelerator, teacher
+    )
     record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0}
     best: dict[str, Tensor] = {}
     if checkpoint is not None and Path(checkpoint).exists():
@@ -156,3 +162,15 @@ def _check(
         mine, theirs = ({n: tuple(t.shape) for n, t in m.state_dict().items()} for m in (main, auxiliary))
         if mine != theirs:
             raise ValueError("main and auxiliary must be of one architecture: make both with make_students")
+
+
+def _check_teacher(teacher: nn.Module | None, splits: Splits, distillation: Distillation) -> None:
+    if distillation.strategy == "kd" and teacher is None:
+        raise ValueError("strategy='kd' needs a fine-tuned teacher: pass teacher=, or Distillation(strategy='ema')")
+    if distillation.strategy != "kd" and teacher is not None:
+        raise ValueError(
+            f"strategy={distillation.strategy!r} takes no teacher: pass Distillation(strategy='kd'), or teacher=None"
+        )
+    outputs, classes = getattr(teacher, "num_classes", None), len(splits.train.classes)
+    if outputs not in (None, classes):
+        raise ValueError(f"the teacher has {outputs} outputs, the data {classes} classes: fine-tune it on them first")

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from dmws_lite.data.augmentation import augment, normalise, to_device
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
+from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, ensemble, update_auxiliary
 from dmws_lite.method.initializers import recalibrate_batchnorm
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.seeds import generator
@@ -45,12 +45,14 @@ class TrainingState:
         training: Training,
         distillation: Distillation,
         accelerator: Accelerator,
+        teacher: nn.Module | None = None,
     ):
         self.training, self.distillation, self.accelerator = training, distillation, accelerator
         self.mean, self.std, self.flips, self.step = mean, std, flips, 0
         self.images, self.labels = to_device(train, accelerator.device)
         self.by_class = [np.flatnonzero(train.labels == c) for c in range(len(train.classes))]
         self.main, self.auxiliary = main, auxiliary
+        self.teacher = None if teacher is None else teacher.eval().to(accelerator.device)
         for student in filter(None, (main, auxiliary)):
             student.to(accelerator.device)
             recalibrate_batchnorm(student, self._plain_batches())
@@ -61,8 +63,9 @@ class TrainingState:
             self.memory["probabilities"] = unseen
         self.pupil = None
         if auxiliary is not None:
-            auxiliary.eval().requires_grad_(distillation.auxiliary_update == "trained")
-            if distillation.auxiliary_update == "trained":
+            learns = distillation.learns_alone(0, training.steps)
+            auxiliary.eval().requires_grad_(learns)
+            if learns:
                 self.pupil = self._prepare(auxiliary)
 
     def _prepare(self, model: nn.Module) -> tuple[nn.Module, Any, CosineLRScheduler]:
@@ -123,7 +126,7 @@ class TrainingState:
             alpha=d.alpha_at(self.step, t.steps),
             temperature=d.temperature,
             smoothing=t.label_smoothing,
-            targets=lambda: self._auxiliary_logits(images),
+            targets=lambda: self._targets(images, logits),
             partner=lambda: self._partner_logits(mine),
             memory=self.memory,
         )
@@ -147,9 +150,7 @@ class TrainingState:
     def _follow(self, images: Tensor, labels: Tensor) -> None:
         """What the auxiliary does after the main student's step."""
         d, t = self.distillation, self.training
-        if d.auxiliary_update == "ema" and self.auxiliary is not None:
-            update_auxiliary(self.auxiliary, self.main, d.momentum_at(self.step, t.steps))
-        elif self.pupil is not None:
+        if self.pupil is not None and d.learns_alone(self.step, t.steps):
             model, optimizer, schedule = self.pupil
             schedule.step_update(self.step)
             model.train()
@@ -157,12 +158,18 @@ class TrainingState:
                 logits = model(images)
             self._update(F.cross_entropy(logits.float(), labels, label_smoothing=t.label_smoothing), model, optimizer)
             model.eval()
+        elif d.auxiliary_update == "ema" and self.auxiliary is not None:
+            update_auxiliary(self.auxiliary, self.main, d.momentum_at(self.step, t.steps))
 
     @torch.no_grad()
-    def _auxiliary_logits(self, images: Tensor) -> Tensor:
-        assert self.auxiliary is not None
+    def _targets(self, images: Tensor, own: Tensor) -> Tensor:
+        """The logits that the main student, whose logits are `own`, is to learn from."""
+        d = self.distillation
+        source = self.teacher if d.strategy == "kd" else self.auxiliary
+        assert source is not None
         with self.accelerator.autocast():
-            return self.auxiliary(images)
+            logits = source(images)
+        return ensemble(logits, own, d.temperature) if d.target == "ensemble" else logits
 
     @torch.no_grad()
     def _partner_logits(self, indices: Tensor) -> Tensor:
@@ -246,12 +253,16 @@ class TrainingState:
         shapes = [(name, *tensor.shape) for name, tensor in self.main.state_dict().items()]
         contents = (self.images.cpu().numpy().tobytes(), self.labels.cpu().numpy().tobytes(), repr(shapes).encode())
         images, labels, network = map(zlib.crc32, contents)
+        teacher = 0
+        for tensor in self.teacher.state_dict().values() if self.teacher is not None else ():
+            teacher = zlib.crc32(tensor.cpu().numpy().tobytes(), teacher)
         return {
             **asdict(self.training),
             **asdict(self.distillation),
             "images": images,
             "labels": labels,
             "network": network,
+            "teacher": teacher,
             "auxiliary": self.auxiliary is not None,
             "normalisation": repr((self.mean, self.std)),
             "flips": sorted(self.flips),

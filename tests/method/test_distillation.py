@@ -10,6 +10,7 @@ from dmws_lite.method.distillation import (
     STRATEGIES,
     Distillation,
     Step,
+    ensemble,
     half_life_of,
     momentum_of,
     soft_loss,
@@ -72,7 +73,7 @@ def by_hand(strategy, step):
     hard = cross_entropy(z, smooth)
     if strategy == "none":
         return hard
-    if strategy == "ema":
+    if strategy in ("ema", "kd"):
         return (1 - a) * hard + a * divergence(array(step.targets()), z, t)
     if strategy == "dlb":  # images 3 and 0 are rows 1 and 3 now, and were rows 2 and 1 of the last mini-batch
         return hard + a * divergence(array(step.memory["logits"])[[2, 1]], z[[1, 3]], t)
@@ -130,7 +131,7 @@ def test_soft_loss_is_computed_in_float32_whatever_comes_in():
 @pytest.mark.parametrize("alpha", [0.0, 0.4])
 def test_auxiliary_and_partner_get_no_gradient_even_if_run_with_it(alpha):
     images, labels = draw(BATCH, 5), torch.tensor([0, 3, 1, 1, 2, 0])
-    for strategy, source in (("ema", "targets"), ("cs_kd", "partner")):
+    for strategy, source in (("ema", "targets"), ("kd", "targets"), ("cs_kd", "partner")):
         main, other = nn.Linear(5, CLASSES), nn.Linear(5, CLASSES)
         giver = {source: lambda other=other: other(images)}
         STRATEGIES[strategy](Step(main(images), labels, torch.arange(BATCH), alpha, 2.0, **giver)).backward()
@@ -154,6 +155,20 @@ def test_without_alpha_the_auxiliary_is_not_run():
     assert STRATEGIES["ema"](step).isfinite()
 
 
+def test_an_ensembles_softened_probabilities_are_the_mean_of_both():
+    a, b = draw(BATCH, CLASSES, seed=1), draw(BATCH, CLASSES, seed=2)
+    mean = (np.exp(log_softmax(array(a) / 3)) + np.exp(log_softmax(array(b) / 3))) / 2
+    assert np.allclose(np.exp(log_softmax(array(ensemble(a, b, 3.0)) / 3)), mean, atol=1e-6)
+
+
+def test_an_ensemble_with_the_student_itself_halves_the_soft_gradient():
+    """What the docstring of `ensemble` says: target="ensemble" is a smaller alpha."""
+    z, other = draw(BATCH, CLASSES, seed=1).requires_grad_(), draw(BATCH, CLASSES, seed=2)
+    alone = torch.autograd.grad(soft_loss(z, other, 3.0), z)[0]
+    together = torch.autograd.grad(soft_loss(z, ensemble(other, z, 3.0), 3.0), z)[0]
+    assert torch.allclose(together, alone / 2, atol=1e-6) and alone.abs().max() > 0.1
+
+
 def permuted(step, order):
     targets, partner = step.targets()[order], step.partner()[order]
     return Step(
@@ -175,7 +190,7 @@ def test_permuting_the_batch_permutes_the_gradient(strategy):
     assert torch.allclose(gradient(strategy, permuted(step_of(strategy), order)), expected, atol=1e-7)
 
 
-@pytest.mark.parametrize("strategy, source", [("ema", "targets"), ("cs_kd", "partner")])
+@pytest.mark.parametrize("strategy, source", [("ema", "targets"), ("kd", "targets"), ("cs_kd", "partner")])
 def test_row_i_is_taught_by_row_i_only(strategy, source):
     step, other = step_of(strategy), step_of(strategy)
     changed = getattr(step, source)().clone()
@@ -305,11 +320,28 @@ def test_cosine_schedule_rises_from_the_momentum_to_one():
 
 
 @pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({}, [False, False, False, False]),
+        ({"learn_first": 0.07}, [True, True, False, False]),
+        ({"learn_first": 1.0}, [True] * 4),
+        ({"auxiliary_update": "trained"}, [True] * 4),
+    ],
+)
+def test_the_auxiliary_learns_alone_for_its_share_of_the_run(settings, expected):
+    assert [Distillation(**settings).learns_alone(step, 100) for step in (0, 6, 7, 99)] == expected
+
+
+@pytest.mark.parametrize(
     "settings, message",
     [
-        ({"strategy": "kd"}, "unknown strategy='kd': choose one of ema, dlb, ps_kd, cs_kd, tf_kd, none"),
+        ({"strategy": "skd"}, "unknown strategy='skd': choose one of ema, dlb, ps_kd, cs_kd, tf_kd, kd, none"),
         ({"auxiliary_update": "copy"}, "unknown auxiliary_update='copy'.*ema, frozen, trained"),
         ({"momentum_schedule": "linear"}, "unknown momentum_schedule='linear'.*constant, cosine"),
+        ({"target": "main"}, "unknown target='main': choose one of auxiliary, ensemble"),
+        ({"target": "ensemble", "strategy": "kd"}, "target='ensemble' is for strategy='ema', not 'kd'"),
+        ({"learn_first": 1.1}, "learn_first=1.1 is out of range"),
+        ({"learn_first": 0.1, "auxiliary_update": "frozen"}, "learn_first=0.1 delays an EMA, but.*'frozen' has none"),
         ({"alpha": -0.1}, "alpha=-0.1 is out of range: 0 <= alpha <= 1"),
         ({"alpha": 1.1}, "alpha=1.1"),
         ({"alpha": float("nan")}, "alpha=nan"),

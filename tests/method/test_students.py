@@ -41,6 +41,37 @@ def test_other_auxiliaries(teacher):
     assert all(torch.equal(s.main.pos_embed, alone.main.pos_embed) for s in (same, random))
 
 
+@pytest.mark.parametrize("initializer", ["default", "mimetic"])
+def test_a_random_auxiliary_of_a_random_main_is_another_draw_with_the_same_classifier(teacher, initializer):
+    first, again, other = (make(teacher, "random", initializer=initializer, seed=seed) for seed in (0, 0, 1))
+    main, auxiliary = first.main.state_dict(), first.auxiliary.state_dict()
+    assert all(torch.equal(auxiliary[name], tensor) for name, tensor in again.auxiliary.state_dict().items())
+    assert all(
+        torch.equal(main[name], t) for name, t in make(teacher, None, initializer=initializer).main.state_dict().items()
+    )
+    for name in ("blocks.0.mlp.fc1.weight", "blocks.3.attn.qkv.weight", "pos_embed", "patch_embed.proj.weight"):
+        assert not torch.equal(main[name], auxiliary[name])
+        assert not torch.equal(auxiliary[name], other.auxiliary.state_dict()[name])
+    assert torch.equal(main["head.weight"], auxiliary["head.weight"])
+    if initializer == "default":
+        fc1 = [state["blocks.0.mlp.fc1.weight"] for state in (main, auxiliary)]
+        assert abs(fc1[0].std() / fc1[1].std() - 1) < 0.05
+
+
+def test_a_random_auxiliary_shares_both_classifiers_of_a_distilled_deit():
+    students = dm.make_students(
+        Teacher("deit_tiny_distilled_patch16_224", {}, (0.5,) * 3, (0.5,) * 3, "a test"),
+        "deit_tiny_distilled_patch16_224",
+        3,
+        "random",
+        initializer="default",
+    )
+    main, auxiliary = students.main.state_dict(), students.auxiliary.state_dict()
+    assert torch.equal(main["head.weight"], auxiliary["head.weight"])
+    assert torch.equal(main["head_dist.weight"], auxiliary["head_dist.weight"])
+    assert not torch.equal(main["dist_token"], auxiliary["dist_token"])
+
+
 def test_other_initialisers_elements_and_image_sizes(teacher):
     plain = make(teacher, None, initializer="default")
     assert plain.plans == () and torch.equal(plain.main.head.weight, make(teacher).main.head.weight)
@@ -55,8 +86,6 @@ def test_unknown_kinds_are_refused(teacher):
         make(teacher, "twin")
     with pytest.raises(ValueError, match="'complementary' needs initializer='weight_selection', not 'xavier'"):
         make(teacher, initializer="xavier")
-    with pytest.raises(ValueError, match="auxiliary='random' is what initializer='default' makes"):
-        make(teacher, "random", initializer="default")
 
 
 def test_a_teacher_of_another_image_size_is_interpolated():
@@ -73,9 +102,11 @@ def test_a_teacher_of_another_image_size_is_interpolated():
 def test_both_students_of_a_vit_hold_no_second_copy_of_the_teacher():
     """Peak memory of planning and applying is that of the two students, not of the teacher."""
     state = dm.build("vit_small_patch16_224", 5).state_dict()
+    pair = ("vit_small_patch16_224", "vit_tiny_patch16_224")
+    dm.complementary_plans(*pair)  # their shapes are read once in a process
     tracer = _Allocated()
     with tracer:
-        made = [p.apply(state) for p in dm.complementary_plans("vit_small_patch16_224", "vit_tiny_patch16_224")]
+        made = [p.apply(state) for p in dm.complementary_plans(*pair)]
     students = sum(t.numel() * 4 for student in made for t in student.values())
     teacher = sum(t.numel() * 4 for t in state.values())
     assert students <= tracer.bytes < students + 0.1 * teacher

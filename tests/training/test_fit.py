@@ -12,6 +12,7 @@ import torch
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet, Splits
+from dmws_lite.method.distillation import STRATEGIES
 from dmws_lite.method.networks import Teacher
 from dmws_lite.training import state as training_state
 from dmws_lite.training.checkpoints import load_checkpoint
@@ -90,6 +91,102 @@ def test_the_auxiliarys_update_can_be_chosen(update, moves):
     assert equal(start, states(auxiliary)) is not moves
 
 
+def test_an_auxiliary_that_learns_first_is_trained_until_then_and_an_average_after():
+    """Over its share both students are what auxiliary_update="trained" makes of them; then comes a step of the EMA."""
+    share, step = dm.Distillation(learn_first=0.75, momentum=0.9), {}
+
+    def note(run):
+        step.setdefault(run["step"], (states(main), states(auxiliary)))
+
+    training = replace(SHORT, evaluations=8)
+    for distillation in (share, dm.Distillation(auxiliary_update="trained")):
+        main, auxiliary, step = student(), student(1), {}
+        dm.fit(main, auxiliary, SPLITS, training=training, distillation=distillation, on_evaluation=note, **CPU)
+        if distillation is share:
+            mine = step
+    assert equal(mine[6][1], step[6][1]) and equal(mine[6][0], step[6][0])
+    assert not equal(mine[0][1], mine[6][1])
+    for name, tensor in mine[7][1].items():
+        expected = 0.9 * mine[6][1][name].double() + 0.1 * mine[7][0][name].double()
+        assert torch.allclose(tensor.double(), expected, atol=1e-6), name
+    assert not equal(mine[7][1], step[7][1])
+
+
+def test_the_ensembles_target_weighs_the_soft_loss_less(monkeypatch):
+    seen, soft = {}, STRATEGIES["ema"]
+
+    def noted(step):
+        seen[name] = (step.logits.detach(), step.targets())
+        return soft(step)
+
+    monkeypatch.setitem(training_state.STRATEGIES, "ema", noted)
+    for name in ("auxiliary", "ensemble"):
+        distillation = dm.Distillation(target=name, alpha_warmup=0.0, temperature=3.0)
+        one = replace(SHORT, steps=1, evaluations=1)
+        dm.fit(student(), student(1), SPLITS, training=one, distillation=distillation, **CPU)
+    (logits, other), (again, both) = seen["auxiliary"], seen["ensemble"]
+    assert torch.equal(logits, again) and not both.requires_grad
+    mean = ((logits / 3).softmax(1) + (other / 3).softmax(1)) / 2
+    assert torch.allclose((both / 3).softmax(1), mean, atol=1e-6)
+
+
+def conv_teacher(seed: int = 3) -> torch.nn.Module:
+    """Another architecture than the student's, with BatchNorm and dropout, which tell evaluation from training mode."""
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3),
+        torch.nn.BatchNorm2d(8),
+        torch.nn.Flatten(),
+        torch.nn.Dropout(),
+        torch.nn.LazyLinear(2),
+    )
+
+
+def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
+    teacher, seen = conv_teacher(), []
+    teacher(torch.randn(4, 3, 16, 16))
+    start = states(teacher)
+
+    def noted(step):
+        seen.append((step.indices.clone(), step.targets()))
+        return STRATEGIES["kd"](step)
+
+    monkeypatch.setitem(training_state.STRATEGIES, "kd", noted)
+    draws, original = [], TrainingState._draw
+    monkeypatch.setattr(TrainingState, "_draw", lambda *args: draws.append(original(*args)) or draws[-1])
+    dm.fit(student(), None, SPLITS, training=SHORT, distillation=dm.Distillation("kd"), teacher=teacher, **CPU)
+    assert equal(start, states(teacher)) and all(p.grad is None for p in teacher.parameters())
+    assert len(seen) == len(draws) == SHORT.steps
+    for step, (indices, targets) in enumerate(seen):
+        assert indices.tolist() == batch_indices(step, 24, 6, SHORT.seed).tolist()
+        with torch.no_grad():
+            assert torch.allclose(targets, teacher.eval()(draws[step]))
+
+
+def test_a_teacher_changes_the_main_student_only_with_alpha_and_by_what_it_says():
+    def final(alpha, seed=3, strategy="kd"):
+        teacher = conv_teacher(seed) if strategy == "kd" else None
+        distillation = dm.Distillation(strategy, alpha=alpha, alpha_warmup=0.0)
+        if teacher is not None:
+            teacher(torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
+        return states(
+            dm.fit(student(), None, SPLITS, training=SHORT, distillation=distillation, teacher=teacher, **CPU).main
+        )
+
+    assert equal(final(0.0), final(0.0, strategy="none"))
+    assert not equal(final(0.5), final(0.0)) and not equal(final(0.5), final(0.5, seed=4))
+
+
+def test_a_teacher_is_asked_for_by_kd_alone_and_must_know_the_classes():
+    kd = {"training": SHORT, "distillation": dm.Distillation("kd"), **CPU}
+    with pytest.raises(ValueError, match="strategy='kd' needs a fine-tuned teacher: pass teacher="):
+        dm.fit(student(), None, SPLITS, **kd)
+    with pytest.raises(ValueError, match="strategy='ema' takes no teacher"):
+        dm.fit(student(), student(1), SPLITS, training=SHORT, teacher=student(2), **CPU)
+    with pytest.raises(ValueError, match="the teacher has 5 outputs, the data 2 classes: fine-tune it"):
+        dm.fit(student(), None, SPLITS, teacher=dm.build("embedded_vit_96", 5), **kd)
+
+
 def test_alpha_zero_trains_the_main_student_exactly_as_no_distillation_does():
     runs = {}
     for name, distillation in {
@@ -125,11 +222,20 @@ def test_batches_run_through_the_training_set_and_dlb_repeats_halves():
     assert np.array_equal(first[4:], second[:4]) and not set(first[:4]) & set(second[4:])
 
 
-@pytest.mark.parametrize("strategy", ["ema", "dlb", "ps_kd"])
-def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, strategy):
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"strategy": name, "auxiliary_update": "trained"} for name in ("ema", "dlb", "ps_kd", "kd")),
+        {"learn_first": 0.5},  # stopped after it
+        {"learn_first": 0.9},  # stopped within it
+        {"target": "ensemble", "alpha_warmup": 0.0},
+    ],
+)
+def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, options):
     settings = {
         "training": SHORT,
-        "distillation": dm.Distillation(strategy=strategy, auxiliary_update="trained"),
+        "distillation": dm.Distillation(**options),
+        "teacher": student(2) if options.get("strategy") == "kd" else None,
         **CPU,
     }
     whole = dm.fit(student(), student(1), SPLITS, **settings)
@@ -207,6 +313,8 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         "images": {"splits": Splits("other", stripes(24, 9), SPLITS.val, SPLITS.test)},
         "normalisation": {"mean": 0.4},
         "flips": {"splits": replace(SPLITS, flips=())},
+        "learn_first": {"distillation": dm.Distillation(learn_first=0.5)},
+        "teacher": {"distillation": dm.Distillation("kd"), "teacher": student(2)},
         "auxiliary": {"auxiliary": None, "distillation": dm.Distillation(strategy="ema", alpha=0.0)},
     }
     for what, change in others.items():

@@ -1,0 +1,124 @@
+"""The commands `dmws study ...`: run a study, continue it, and make its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dmws_lite.cli_data import shown, warnings_printed
+
+console = Console()
+study_app = typer.Typer(no_args_is_help=True, help="Compare methods: a grid of runs, its store and its report.")
+
+Reference = Annotated[str | None, typer.Option(help="The method that the others are compared with.")]
+
+
+@study_app.command("list", epilog="Example: dmws study list")
+def list_studies() -> None:
+    """List the studies that come with dmws-lite."""
+    from dmws_lite.studies.study import read_study, studies
+
+    table = Table("study", "runs", "data", "methods", "fractions", "seeds", "question")
+    for name in studies():
+        study = read_study(name)
+        fractions = ", ".join(f"{fraction:.0%}" for fraction in study.fractions)
+        data = "\n".join(entry.title for entry in study.data)
+        counts = str(len(study)), data, str(len(study.methods)), fractions, str(len(study.seeds))
+        table.add_row(name, *counts, study.question)
+    console.print(table)
+
+
+@study_app.command(epilog="Example: dmws study show lecture > mine.yaml")
+def show(name: Annotated[str, typer.Argument(help="A study's name, or its .yaml file.")]) -> None:
+    """Print a study's file, to be changed and run."""
+    from dmws_lite.studies.study import read_study, studies
+
+    read_study(name)
+    typer.echo((studies().get(name) or Path(name)).read_text(encoding="utf-8").rstrip())
+
+
+@study_app.command(epilog="Example: dmws study run parts --data my_images --seeds 5")
+def run(
+    study: Annotated[str, typer.Argument(help="A study's name (see `dmws study list`), or a .yaml file.")],
+    store: Annotated[Path | None, typer.Option(help="Folder of the runs. [default: outputs/studies/NAME]")] = None,
+    data: Annotated[list[str] | None, typer.Option(help="Other data; may be repeated.")] = None,
+    method: Annotated[list[str] | None, typer.Option(help="Other methods; may be repeated.")] = None,
+    fraction: Annotated[list[float] | None, typer.Option(help="Other parts of the images; may be repeated.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Another number of seeds.")] = None,
+    size: Annotated[int | None, typer.Option(help="Other pixels per side.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Another number of training steps.")] = None,
+    reference: Reference = None,
+    engine: Annotated[str, typer.Option(help="local (this process) or ray (several GPUs or machines).")] = "local",
+    cpus: Annotated[int, typer.Option(help="ray: CPUs for a run.")] = 1,
+    gpus: Annotated[float, typer.Option(help="ray: GPUs for a run, may be a fraction.")] = 0.0,
+    address: Annotated[str | None, typer.Option(help="ray: the cluster's address.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say how long it would take.")] = False,
+) -> None:
+    """Make the runs that are missing, and then the report. Run again after an interruption: nothing is made twice.
+
+    Exits with 1 when a run failed; the others are made all the same.
+    """
+    from dmws_lite.studies.estimate import estimate
+    from dmws_lite.studies.run import plan_jobs
+    from dmws_lite.studies.running import run_study
+    from dmws_lite.studies.study import read_study
+
+    said = {
+        "data": data,
+        "methods": method,
+        "fractions": fraction,
+        "seeds": seeds,
+        "size": size,
+        "reference": reference,
+    }
+    changes: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+    wanted = read_study(study, **changes)
+    if steps is not None:
+        wanted = read_study(study, **changes, training={**wanted.training, "steps": steps})
+    folder = store or Path("outputs") / "studies" / wanted.name
+    with warnings_printed():
+        if plan:
+            _say(estimate(plan_jobs(wanted)))
+            return
+        options: dict[str, Any] = {} if engine == "local" else {"cpus": cpus, "gpus": gpus, "address": address}
+        try:
+            made = run_study(wanted, folder, engine, say=_say, **options)
+        except KeyboardInterrupt as stop:
+            raise typer.Exit(130) from stop
+    failures, missing = made.failures(wanted.name), made.missing(wanted.name)
+    if missing:
+        _say(f"{len(missing)} runs are being made by another process; `dmws study report {folder}` when it has ended")
+    if len(made.table(wanted.name)):
+        _report(made, folder, wanted.name, wanted.reference, "accuracy")
+    if len(failures):
+        _say(f"{len(failures)} runs failed; run the same command to try them again")
+        raise typer.Exit(1)
+
+
+@study_app.command(epilog="Example: dmws study report outputs/studies/lecture --metric auroc")
+def report(
+    store: Annotated[Path, typer.Argument(help="The folder that `dmws study run` wrote to.")],
+    study: Annotated[str | None, typer.Option(help="Which study, where the store has several.")] = None,
+    reference: Reference = None,
+    metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy, macro_f1, auroc or ece.")] = "accuracy",
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html and report.md. [default: the store]")] = None,
+) -> None:
+    """Make a self-contained HTML page, and Markdown tables, from a store."""
+    from dmws_lite.studies.store import Store
+
+    _report(Store(store), out or store, study, reference, metric)
+
+
+def _report(store: Any, out: Path, study: str | None, reference: str | None, metric: str) -> None:
+    from dmws_lite.views.study_report import write_report
+
+    for path in write_report(store, out, study, reference, metric):
+        console.print(shown(f"{path.stat().st_size / 1000:10,.0f} kB  {path}"), soft_wrap=True)
+
+
+def _say(text: str) -> None:
+    console.print(shown(text), soft_wrap=True, highlight=False)

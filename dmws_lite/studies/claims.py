@@ -1,0 +1,87 @@
+"""What may be said of a table of runs: sentences made from its numbers, with what so few seeds could not have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from dmws_lite.studies.paired import EXACT, LEVEL
+from dmws_lite.studies.statistics import differences, pooled, smallest_p, titles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> list[str]:
+    """Sentences on how methods compare with a reference: one a method in each group, then one a method over its groups.
+
+    A difference is "shown" only if Holm's corrected p is below 0.05 and the 95 % interval excludes 0. Otherwise the
+    sentence says what this number of seeds could have shown. Results that are equal with every seed are "identical".
+    Raises ValueError as `differences` does. Source: our choice.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "seed": [0, 1, 0, 1]})
+    >>> claims(runs.assign(accuracy=0.5), "a")
+    ['B and A are identical: the same accuracy with each of 2 seeds.']
+    """
+    found = differences(table, reference, metric)
+    label, name = dict(zip(table["method"], table["label"], strict=True))[reference], metric.replace("_", " ")
+    places = [f" on {title}" if title else "" for title in titles(found)]
+    sentences = _sentences(found, places, label, name, "seed")
+    whole = pooled(table, reference, metric).rename(columns={"pairs": "seeds"})
+    groups = [int((found["method"].eq(method) & found["seeds"].gt(0)).sum()) for method in whole["method"]]
+    places = [f" over {count} groups together" if count > 1 else None for count in groups]
+    return sentences + _sentences(whole, places, label, name, "pair")
+
+
+def _sentences(rows: pd.DataFrame, places: Sequence[str | None], reference: str, metric: str, unit: str) -> list[str]:
+    """A sentence a row; one whose place is None counts as a comparison, but is not said."""
+    most, compared = rows["seeds"].max(), int(rows["p"].notna().sum())
+    sentences = []
+    for place, row in zip(places, rows.to_dict("records"), strict=True):
+        if place is None:
+            continue
+        seeds, label = row["seeds"], row["label"]
+        units = f"{seeds} {unit}{'' if seeds == 1 else 's'}"
+        if seeds == 0:
+            text = f"{label} cannot be compared with {reference}{place}: they have no {unit} in common"
+        elif row["equal"] == seeds:
+            same = f"each of {units}" if seeds > 1 else units
+            text = f"{label} and {reference} are identical{place}: the same {metric} with {same}"
+        else:
+            limit = max(smallest_p(seeds), min(1.0, compared * smallest_p(most)))
+            text = f"{label} is {_side(row)} {reference}{place}: {metric} {_numbers(row, units)}: "
+            text += _grade(row, units, limit, compared)
+        sentences.append(f"{text}.")
+    return sentences
+
+
+def _side(row: dict[str, Any]) -> str:
+    return "above" if row["difference"] > 0 else "below" if row["difference"] < 0 else "level with"
+
+
+def _numbers(row: dict[str, Any], units: str) -> str:
+    if row["seeds"] == 1:
+        return f"{row['difference']:+.3f} with {units}"
+    equal = f", equal with {row['equal']}" if row["equal"] else ""
+    interval = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+    return f"{interval}, better with {row['better']} of {units}{equal}, p = {row['p']:.3g} (Holm {row['p_holm']:.3g})"
+
+
+def _grade(row: dict[str, Any], units: str, limit: float, compared: int) -> str:
+    """ "shown", or "not shown" with the reason; `limit` is the smallest p that Holm's correction could have left."""
+    if row["p_holm"] < LEVEL and (row["low"] > 0 or row["high"] < 0):
+        return "shown"
+    if row["seeds"] == 1:
+        return "not shown; 1 seed gives no interval and no p below 1"
+    least = f"{smallest_p(row['seeds']):.3g}"
+    holm = f" ({limit:.3g} after Holm's correction over {compared} comparisons)" if compared > 1 else ""
+    if row["seeds"] > EXACT:
+        reason = "not shown; any true difference in the interval agrees with these runs"
+    elif limit < LEVEL:
+        reason = f"not shown; with {units} p could have been as small as {least}{holm}"
+    else:
+        reason = f"not shown; with {units} no p is below {least}{holm}, so none could be"
+    if row.get("detectable", 0) > 0:
+        reason += f"; a t test finds a true difference only from about {row['detectable']:.2g} on (4 times in 5)"
+    return reason

@@ -1,0 +1,159 @@
+"""Running a study: what is missing in the store is made, by this process or by Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from dmws_lite.runtime.progress import tqdm
+from dmws_lite.studies.engines import ENGINES
+from dmws_lite.studies.estimate import estimate
+from dmws_lite.studies.run import Job, Outcome, plan_jobs, tuned
+from dmws_lite.studies.store import Store
+from dmws_lite.studies.study import Study, read_study
+
+TRIAL_SEED = 10_000  # of the tuning runs: none that a study is likely to use
+WORTH_ESTIMATING = 5_000  # steps
+
+
+def run_study(
+    study: Study | str | Path,
+    folder: str | Path,
+    engine: str = "local",
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Store:
+    """Make the runs of a study that the store in `folder` does not have; run again, and only what is missing is made.
+
+    study:    a Study, or what read_study takes.
+    folder:   of the run store; made when it is not there. Several processes may work on one store at once.
+    engine:   "local" (this process), or "ray" with the options cpus, gpus (per run, may be fractions) and address.
+    progress: show a bar, and a line as each run ends, through `say`.
+    Returns the Store. A run that fails is recorded with its error, and the rest goes on: see `store.failures(name)`.
+    Raises ValueError for an unknown engine and for a study that cannot be run, before anything is trained;
+    KeyboardInterrupt is let through after what was finished has been kept.
+
+    >>> run_study("smoke", "outputs/studies/smoke").table()  # doctest: +SKIP
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine={engine!r}: choose one of {', '.join(ENGINES)}")
+    study = study if isinstance(study, Study) else read_study(study)
+    device = "cuda" if engine == "ray" and options.get("gpus") else None
+    jobs = plan_jobs(study, device)
+    store = Store(folder, create=True)
+
+    def make(these: Sequence[Job], what: str) -> None:
+        _make(these, store, lambda waiting: ENGINES[engine](waiting, **options), what, progress, say)
+
+    trials = plan_trials(study, jobs)
+    if trials:
+        make(trials, "trials")
+        jobs = _with_chosen(study, jobs, store)
+    store.begin(study, jobs, trials)
+    missing = [job for job in jobs if job.key not in store]
+    if progress:
+        say(f"{study.name}: {len(jobs)} runs, {len(jobs) - len(missing)} of them stored in {store.folder}")
+        if sum(job.training.steps for job in missing) >= WORTH_ESTIMATING:
+            say(estimate(missing))
+    make(jobs, "runs")
+    return store
+
+
+def plan_trials(study: Study, jobs: Sequence[Job]) -> list[Job]:
+    """The tuning runs of a study: each method's first seed replaced by TRIAL_SEED, with every combination of values."""
+    if not study.tuning:
+        return []
+    values: list[dict[str, Any]] = [
+        dict(zip(study.tuning, combination, strict=True)) for combination in product(*study.tuning.values())
+    ]
+    return [
+        replace(job, seed=TRIAL_SEED, training=replace(job.training, **{"seed": TRIAL_SEED, **chosen}), trial=True)
+        for job in jobs
+        if job.seed == study.seeds[0]
+        for chosen in values
+    ]
+
+
+def _with_chosen(study: Study, jobs: Sequence[Job], store: Store) -> list[Job]:
+    """The runs with the hyper-parameters that their trials chose.
+
+    Raises RuntimeError when all trials of a run failed or another process still makes them.
+    """
+    records = {record["key"]: record for record in store.records()}
+    chosen: dict[tuple, Job] = {}
+    for job in jobs:
+        cell = (job.data.title, job.pair.title, job.fraction, job.method)
+        if job.seed == study.seeds[0]:
+            mine = [records[trial.key] for trial in plan_trials(study, [job]) if trial.key in records]
+            if not mine:
+                raise RuntimeError(
+                    f"{job.title}: no tuning run is there; see {store.folder / 'failures'}, and run again"
+                )
+            chosen[cell] = tuned(job, mine)
+    lr_of = {cell: job.training for cell, job in chosen.items()}
+    return [
+        replace(job, training=replace(lr_of[job.data.title, job.pair.title, job.fraction, job.method], seed=job.seed))
+        for job in jobs
+    ]
+
+
+def _make(
+    jobs: Sequence[Job],
+    store: Store,
+    engine: Callable[[Iterable[Job]], Iterator[Outcome]],
+    what: str,
+    progress: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Let the engine make the jobs that are missing in the store and that no other process is making."""
+    titles = {job.key: job.title for job in jobs}
+    locks: dict[str, FileLock] = {}
+    bar = tqdm(
+        total=len(jobs), initial=sum(job.key in store for job in jobs), desc=what, unit="run", disable=not progress
+    )
+    outcomes = engine(_claimed(jobs, store, locks))
+    failed = 0
+    try:
+        for outcome in outcomes:
+            store.add(outcome)
+            locks.pop(outcome.key).release()
+            failed += not outcome.done
+            bar.update()
+            bar.set_postfix(failed=failed)
+            if progress:
+                bar.clear()
+                say(_line(outcome, titles[outcome.key]))
+    except KeyboardInterrupt:
+        done = sum(job.key in store for job in jobs)
+        say(f"stopped: {done} of {len(jobs)} {what} are stored in {store.folder}; run again to make the rest")
+        raise
+    finally:
+        bar.close()
+        for lock in locks.values():
+            lock.release()
+
+
+def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock]) -> Iterator[Job]:
+    """The jobs that are missing, each claimed when it is asked for."""
+    for job in jobs:
+        if job.key in store or (lock := store.claim(job.key)) is None:
+            continue
+        if job.key in store:  # another process has just finished it
+            lock.release()
+            continue
+        locks[job.key] = lock
+        yield job
+
+
+def _line(outcome: Outcome, title: str) -> str:
+    record = outcome.record
+    if not outcome.done:
+        return f"failed  {title}: {record['error']['type']}: {record['error']['message']}"
+    test = f"test accuracy {record['metrics']['main']['accuracy']:.3f}, " if record["metrics"] else ""
+    return f"done  {title}: {test}validation {record['val_accuracy']:.3f}, {record['seconds']:.0f} s"
