@@ -8,9 +8,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 COMPILE := uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
-export DATA
+export DATA STUDY
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lab teacher compare bench format constraints clean
+.PHONY: help demo test check lab teacher study bench format constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | \
@@ -36,8 +36,8 @@ lab: $(READY)  ## open JupyterLab on the notebooks
 teacher: $(READY)  ## pretrain the embedded teacher again into outputs/teacher (about an hour on one CPU core)
 	@$(PY) -m dmws_lite.training.pretrain $(ARGS)
 
-compare: $(READY)  ## compare methods on DATA=folder or a data card; more options in ARGS="--seeds 5"
-	@$(PY) -m dmws_lite.studies.compare "$${DATA:-phantom_brain_mri}" $(ARGS)
+study: $(READY)  ## run a study, STUDY=lecture (or smoke, parts, a .yaml file), and make its report; more options in ARGS
+	@$(PY) -m dmws_lite.cli study run "$${STUDY:-lecture}" $(ARGS)
 
 bench: $(READY)  ## measure speed and print the table
 	@$(PY) benchmarks/speed.py $(ARGS)

@@ -71,7 +71,7 @@ class Distillation:
             raise ValueError(f"half_life={self.half_life} must be above 0: it is a share of the run, for example 0.05")
         if self.learn_first and self.auxiliary_update != "ema":
             raise ValueError(
-                f"learn_first={self.learn_first} delays an EMA, but auxiliary_update={self.auxiliary_update!r} has none: "
+                f"learn_first={self.learn_first} delays the EMA; auxiliary_update={self.auxiliary_update!r} has none: "
                 "pass auxiliary_update='ema', or learn_first=0"
             )
         if self.target != "auxiliary" and self.strategy != "ema":

@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
+from dmws_lite.method import alignment
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.layers import Layers
-from dmws_lite.method.networks import Teacher, build
+from dmws_lite.method.networks import Teacher, build, describe
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans
 from dmws_lite.runtime.seeds import generator
@@ -37,6 +38,7 @@ def make_students(
     elements: str = "uniform",
     layers: Layers = "first",
     initializer: str = "weight_selection",
+    align: bool = False,
     seed: int = 0,
     image_size: int | None = None,
 ) -> Students:
@@ -46,6 +48,8 @@ def make_students(
                  start), "random" (fresh weights; where the main's are random, another draw), or None for no auxiliary.
     swap:        exchange the roles of main and auxiliary.
     initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection".
+    align:       put the auxiliary's channels into the order that brings them nearest to the main's; the classifier,
+                 which both share, stays (see alignment.align). Our choice.
     seed:        of the classifier, of random weights and of the random element strategies.
     Raises ValueError for an unknown kind of auxiliary and for all that `complementary_plans` and `initialize` refuse.
     Source: the dual-model idea is that of Tsutsumi et al. 2026 (arXiv 2508.20461).
@@ -57,6 +61,10 @@ def make_students(
     selected = initializer == "weight_selection"
     if auxiliary == "complementary" and not selected:
         raise ValueError(f"auxiliary='complementary' needs initializer='weight_selection', not {initializer!r}")
+    if align and auxiliary is None:
+        raise ValueError(
+            "align=True orders an auxiliary's channels, and auxiliary=None has none: leave one of them out"
+        )
     plans: tuple[SelectionPlan, ...] = ()
     if selected:
         fresh = build(student, num_classes, image_size)
@@ -76,8 +84,15 @@ def make_students(
         _classifier(other).load_state_dict(_classifier(main).state_dict())
     else:
         other = make(initializer, plans[-1] if plans else None)
-    pair = (other, main) if swap else (main, other)
-    return Students(*pair, plans[::-1] if swap else plans)
+    if swap:
+        main, other, plans = other, main, plans[::-1]
+    if align:
+        axes = alignment.axes_of(main, classifier=False)
+        state, order = alignment.align(main.state_dict(), other.state_dict(), axes, describe(main).heads)
+        other.load_state_dict(state)
+        if len(plans) == 2:
+            plans = (plans[0], alignment.permuted_plan(plans[1], order))
+    return Students(main, other, plans)
 
 
 def _classifier(model: Any) -> nn.ModuleList:

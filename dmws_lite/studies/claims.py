@@ -26,8 +26,7 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     """
     found = differences(table, reference, metric)
     label, name = dict(zip(table["method"], table["label"], strict=True))[reference], metric.replace("_", " ")
-    places = [f" on {title}" if title else "" for title in titles(found)]
-    sentences = _sentences(found, places, label, name, "seed")
+    sentences = _sentences(found, [f" on {title}" if title else "" for title in titles(found)], label, name, "seed")
     whole = pooled(table, reference, metric).rename(columns={"pairs": "seeds"})
     groups = [int((found["method"].eq(method) & found["seeds"].gt(0)).sum()) for method in whole["method"]]
     places = [f" over {count} groups together" if count > 1 else None for count in groups]
@@ -69,7 +68,7 @@ def _numbers(row: dict[str, Any], units: str) -> str:
 
 
 def _grade(row: dict[str, Any], units: str, limit: float, compared: int) -> str:
-    """ "shown", or "not shown" with the reason; `limit` is the smallest p that Holm's correction could have left."""
+    """The verdict and, where nothing is shown, why; `limit` is the smallest p that the correction could have left."""
     if row["p_holm"] < LEVEL and (row["low"] > 0 or row["high"] < 0):
         return "shown"
     if row["seeds"] == 1:

@@ -9,7 +9,7 @@ import copy
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -54,7 +54,7 @@ def measure(
     Returns flops_per_step and step_memory_mb (see `costs`), parameters (of the main student), latency_ms.
 
     >>> measure(students, splits, 0.5, 0.5, dm.Training(), dm.Distillation())["parameters"]  # doctest: +SKIP
-    158451
+    125763
     """
     where = pick_device(device)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if where.type == "cuda" else []):
@@ -79,7 +79,7 @@ def costs(state: TrainingState) -> dict[str, float]:
     Normalisation, activations, augmentation, EMA and optimiser are not counted: they are linear in the number of
     values or weights, and small beside it. And step_memory_mb (10^6 bytes): weights and optimiser states of all
     networks, and the most that torch had allocated above that during a step (gradients, activations, the batch); not
-    the training images.
+    the training images, and on a CPU not the workspaces of convolutions.
     """
     with _plain_attention(state.main, state.auxiliary, state.teacher), FlopCounterMode(display=False) as counter:
         state._one_step()  # makes the optimiser's states too, and what "dlb" remembers
@@ -189,7 +189,8 @@ def _step_memory(state: TrainingState) -> int:
 class _Allocations(TorchDispatchMode):
     """Bytes of the tensors that torch's operations make inside the block: now, and at most.
 
-    As torch.profiler(profile_memory=True) has it, which writes to the terminal and needs a trace file.
+    As torch.profiler(profile_memory=True) has it, which writes to the terminal, but for what an operation takes and
+    releases within itself: a convolution's workspace.
     """
 
     def __init__(self) -> None:
@@ -197,7 +198,9 @@ class _Allocations(TorchDispatchMode):
         self.now = self.peak = 0
         self.alive: set[int] = set()
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         old = set(_storages((args, kwargs)))
         made = function(*args, **(kwargs or {}))
         for identity, storage in _storages(made).items():
@@ -220,7 +223,7 @@ def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
 
 @contextmanager
 def _plain_attention(*models: nn.Module | None) -> Iterator[None]:
-    """timm's attention as matrix products: FlopCounterMode does not see the fused kernel of the CPU."""
+    """timm's attention as matrix products: FlopCounterMode counts nothing, or more, of the CPU's fused kernel."""
     modules = [module for model in models if model is not None for module in model.modules()]
     fused = [module for module in modules if getattr(module, "fused_attn", False)]
     for module in fused:

@@ -89,7 +89,7 @@ def _tasks(ray: Any, task: Any, jobs: Iterator[Job], cpus: float, gpus: float) -
                 del pending[reference]
                 yield outcome
     finally:
-        for reference in pending:
+        for reference in pending if ray.is_initialized() else ():
             ray.cancel(reference, force=True)
 
 
@@ -99,9 +99,13 @@ def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
+        error.cause.__cause__ = error  # which has the worker's traceback
         return failed(job, error.cause)
     except ray.exceptions.RayError as error:
-        return failed(job, error)
+        reason = str(error).strip().split("\n")[0]
+        given_up = RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}")
+        given_up.__cause__ = error
+        return failed(job, given_up)
 
 
 def _slots(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:

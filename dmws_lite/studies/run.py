@@ -138,7 +138,7 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     data_ids = {data.title: fingerprint(_opened(data, study.size)) for data in study.data}
     for pair in study.pairs:
         _check_pair(study, pair)
-    return [
+    jobs = [
         Job(
             data,
             data_ids[data.title],
@@ -156,6 +156,11 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
         )
         for data, pair, fraction, seed, name in study.grid()
     ]
+    first: dict[str, Job] = {}
+    for job in jobs:
+        if (other := first.setdefault(job.key, job)) is not job:
+            raise ValueError(f"{other.title} and {job.title} are one and the same run: leave one of the two out")
+    return jobs
 
 
 def _check_pair(study: Study, pair: Pair) -> None:
@@ -222,7 +227,7 @@ def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     teacher, native = _teachers(job.pair)
     if _weights_id(job.pair, job.spec.initializer == "native") != job.pair_id:
         raise ValueError(
-            f"the weights of {job.pair.title} are others here than where the study was planned: copy those"
+            f"{job.pair.title} has other weights here than where the study was planned: copy those"
         )
     part = splits.part(job.fraction, job.seed)
     source = native if job.spec.initializer == "native" and native else teacher

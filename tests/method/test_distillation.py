@@ -341,7 +341,7 @@ def test_the_auxiliary_learns_alone_for_its_share_of_the_run(settings, expected)
         ({"target": "main"}, "unknown target='main': choose one of auxiliary, ensemble"),
         ({"target": "ensemble", "strategy": "kd"}, "target='ensemble' is for strategy='ema', not 'kd'"),
         ({"learn_first": 1.1}, "learn_first=1.1 is out of range"),
-        ({"learn_first": 0.1, "auxiliary_update": "frozen"}, "learn_first=0.1 delays an EMA, but.*'frozen' has none"),
+        ({"learn_first": 0.1, "auxiliary_update": "frozen"}, "learn_first=0.1 delays the EMA; .*'frozen' has none"),
         ({"alpha": -0.1}, "alpha=-0.1 is out of range: 0 <= alpha <= 1"),
         ({"alpha": 1.1}, "alpha=1.1"),
         ({"alpha": float("nan")}, "alpha=nan"),

@@ -81,7 +81,30 @@ def test_other_initialisers_elements_and_image_sizes(teacher):
     assert make(teacher, elements="magnitude").plans[0].elements == "magnitude"
 
 
+def test_an_aligned_auxiliary_is_nearer_to_the_main_and_the_same_but_for_the_order_of_its_channels(teacher):
+    for swap in (False, True):
+        plain, aligned = make(teacher, swap=swap), make(teacher, swap=swap, align=True)
+        assert all(map(torch.equal, plain.main.state_dict().values(), aligned.main.state_dict().values()))
+        old, new = plain.auxiliary.state_dict(), aligned.auxiliary.state_dict()
+        main = plain.main.state_dict()
+        distance = [sum((s[name] - main[name]).square().sum() for name in main if s[name].ndim > 1) for s in (old, new)]
+        assert distance[1] < 0.95 * distance[0]
+        assert torch.equal(new["head.weight"], main["head.weight"])
+        assert all(torch.equal(old[name].flatten().sort()[0], new[name].flatten().sort()[0]) for name in old)
+        applied = aligned.plans[1].apply(teacher.state)
+        assert all(torch.equal(new[name], tensor) for name, tensor in applied.items())
+        assert repr(aligned.plans[0]) == repr(plain.plans[0])
+        assert aligned.plans[0].overlap(aligned.plans[1]).used == 0
+
+
+def test_an_auxiliary_from_the_same_subset_is_aligned_already(teacher):
+    aligned = make(teacher, "same", align=True)
+    assert all(map(torch.equal, aligned.main.state_dict().values(), aligned.auxiliary.state_dict().values()))
+
+
 def test_unknown_kinds_are_refused(teacher):
+    with pytest.raises(ValueError, match="align=True orders an auxiliary's channels, and auxiliary=None has none"):
+        make(teacher, None, align=True)
     with pytest.raises(ValueError, match="unknown auxiliary='twin': choose one of 'complementary'"):
         make(teacher, "twin")
     with pytest.raises(ValueError, match="'complementary' needs initializer='weight_selection', not 'xavier'"):

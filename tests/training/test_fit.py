@@ -143,13 +143,13 @@ def conv_teacher(seed: int = 3) -> torch.nn.Module:
 
 
 def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
-    teacher, seen = conv_teacher(), []
+    teacher, seen, soft = conv_teacher(), [], STRATEGIES["kd"]
     teacher(torch.randn(4, 3, 16, 16))
     start = states(teacher)
 
     def noted(step):
         seen.append((step.indices.clone(), step.targets()))
-        return STRATEGIES["kd"](step)
+        return soft(step)
 
     monkeypatch.setitem(training_state.STRATEGIES, "kd", noted)
     draws, original = [], TrainingState._draw

@@ -1,0 +1,95 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dmws_lite.studies.claims import claims
+
+LABELS = {
+    "default": "random initialisation",
+    "weight_selection": "single selection",
+    "dual_skd": "dual selection + SKD",
+}
+
+
+def runs(values, **group):
+    rows = [
+        group | {"method": method, "label": LABELS.get(method, method), "seed": seed, "accuracy": value}
+        for method, found in values.items()
+        for seed, value in enumerate(found)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_three_seeds_that_agree_show_nothing():
+    table = runs(
+        {"weight_selection": [0.6, 0.6, 0.6], "dual_skd": [0.61, 0.62, 0.63], "default": [0.4, 0.41, 0.45]},
+        data="brain_mri",
+        pair="vit",
+        fraction=0.1,
+    )
+    reason = (
+        "not shown; with 3 seeds no p is below 0.25 (0.5 after Holm's correction over 2 comparisons), so none could "
+        "be; a t test finds a true difference only"
+    )
+    assert claims(table, "weight_selection") == [
+        "dual selection + SKD is above single selection on brain_mri, 10 %: accuracy +0.020 [-0.005, +0.045], better "
+        f"with 3 of 3 seeds, p = 0.25 (Holm 0.5): {reason} from about 0.033 on (4 times in 5).",
+        "random initialisation is below single selection on brain_mri, 10 %: accuracy -0.180 [-0.246, -0.114], better "
+        f"with 0 of 3 seeds, p = 0.25 (Holm 0.5): {reason} from about 0.086 on (4 times in 5).",
+    ]
+
+
+def test_a_difference_is_shown_only_after_holms_correction():
+    base, up = np.full(8, 0.5), 0.01 * np.arange(1, 9)
+    (sentence,) = claims(runs({"default": base, "a": base + up}))
+    assert sentence.endswith("better with 8 of 8 seeds, p = 0.00781 (Holm 0.00781): shown.")
+    many = claims(runs({"default": base, **{f"m{i}": base + up for i in range(7)}}))
+    assert all("Holm 0.0547): not shown; with 8 seeds no p is below 0.00781 (0.0547 after" in text for text in many)
+    (mixed,) = claims(runs({"default": base, "a": base + up * [1, 1, -1, 1, 1, -1, 1, -1]}))
+    assert "not shown; with 8 seeds p could have been as small as 0.00781; a t test" in mixed
+
+
+def test_an_interval_that_holds_zero_shows_nothing_whatever_p():
+    gaps = [0.001, 0.001, 0.001, 0.001, 0.001, 0.2]
+    (sentence,) = claims(runs({"default": [0.5] * 6, "a": [0.5 + gap for gap in gaps]}))
+    assert "[-0.051, +0.119], better with 6 of 6 seeds, p = 0.0312 (Holm 0.0312): not shown;" in sentence
+
+
+def test_identical_runs_are_said_to_be_identical():
+    values = [0.5, 0.6, 0.7]
+    (same,) = claims(runs({"weight_selection": values, "dual": values}, data="mri"), "weight_selection")
+    assert same == "dual and single selection are identical on mri: the same accuracy with each of 3 seeds."
+    (level,) = claims(runs({"default": [0.5, 0.6], "a": [0.6, 0.5]}))
+    assert level.startswith("a is level with random initialisation: accuracy +0.000 [")
+
+
+def test_one_seed_and_none_in_common():
+    table = runs({"default": [0.5, math.nan], "a": [0.6, 0.7], "b": [math.nan, 0.7]})
+    one, none = claims(table)
+    assert one == (
+        "a is above random initialisation: accuracy +0.100 with 1 seed: "
+        "not shown; 1 seed gives no interval and no p below 1."
+    )
+    assert none == "b cannot be compared with random initialisation: they have no seed in common."
+
+
+def test_one_sentence_a_method_on_what_is_pooled():
+    def table(data, methods):
+        values = {method: 0.5 + rise * np.arange(1, 5) for method, rise in methods.items()}
+        return runs(values, data=data, fraction=0.1)
+
+    found = pd.concat([table("mri", {"default": 0, "a": 0.01}), table("ct", {"default": 0, "a": 0.02, "native": 0.1})])
+    sentences = claims(found)
+    assert len(sentences) == 4 and sum("native" in text for text in sentences) == 1
+    assert sentences[-1].startswith("a is above random initialisation over 2 groups together: accuracy +0.038 [")
+    assert sentences[-1].endswith("better with 8 of 8 pairs, p = 0.00781 (Holm 0.0156): shown.")
+    large = pd.concat([table(f"set {i}", {"default": 0, "a": 0.01 * (-1) ** i}) for i in range(4)])
+    assert claims(large)[-1].endswith("not shown; any true difference in the interval agrees with these runs.")
+
+
+def test_a_claim_needs_something_to_compare():
+    assert claims(runs({"default": [0.5, 0.6]})) == []
+    with pytest.raises(ValueError, match="reference='best' is not in the table: choose one of default"):
+        claims(runs({"default": [0.5]}), "best")

@@ -1,0 +1,336 @@
+import math
+import warnings
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dmws_lite.studies.paired import EXACT, detectable, paired_statistics
+from dmws_lite.studies.statistics import (
+    FACTORIAL,
+    check_comparable,
+    differences,
+    factorial,
+    fooled,
+    image_interval,
+    pooled,
+    ranks,
+    smallest_p,
+    summary,
+    titles,
+)
+
+T_975 = {1: 12.7062047364, 2: 4.3026527297, 3: 3.1824463053, 4: 2.7764451052, 5: 2.5705818356, 9: 2.2621571628}
+CELLS = [method for row in FACTORIAL.values() for method in row]
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def runs(values, metric="accuracy", **group):
+    """A table from {method: a value a seed}; None leaves the run out."""
+    rows = [
+        group | {"method": method, "label": method.upper(), "seed": seed, metric: value}
+        for method, found in values.items()
+        for seed, value in enumerate(found)
+        if value is not None
+    ]
+    return pd.DataFrame(rows)
+
+
+def drawn(methods, groups, seeds, seed=0):
+    """Accuracies that are counts of 200 test images, so that ties come up."""
+    rng = np.random.default_rng(seed)
+    tables = [
+        runs({method: rng.integers(100, 120, seeds) / 200 for method in methods}, data=data, pair="vit", fraction=0.1)
+        for data in groups
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
+def only(table):
+    (row,) = table.to_dict("records")
+    return row
+
+
+def interval_by_hand(values):
+    n = len(values)
+    mean = sum(values) / n
+    std = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
+    half = T_975[n - 1] * std / math.sqrt(n)
+    return mean, std, mean - half, mean + half
+
+
+def p_by_enumeration(counts):
+    """Of integers, so that sums that are equal are equal: how many flips give a sum as far from 0."""
+    sums = [abs(int(np.dot(flip, counts))) for flip in product((1, -1), repeat=len(counts))]
+    return sum(found >= abs(sum(counts)) for found in sums) / len(sums)
+
+
+def holm_by_hand(p):
+    adjusted, largest = [None] * len(p), 0.0
+    for done, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        largest = max(largest, min(1.0, p[index] * (len(p) - done)))
+        adjusted[index] = largest
+    return adjusted
+
+
+def test_summary_holds_t_intervals_in_the_tables_order():
+    values = {"b": [0.5, 0.7, 0.65], "a": [0.9, 0.8]}
+    table = runs(values, data="mri", pair="vit", fraction=0.1)
+    found = summary(table.sample(frac=1, random_state=0).sort_values("method", ascending=False))
+    columns = ["data", "pair", "fraction", "method", "label", "mean", "std", "low", "high", "seeds"]
+    assert list(found.columns) == columns
+    assert found["method"].tolist() == ["b", "a"] and found["seeds"].tolist() == [3, 2]
+    for row in found.to_dict("records"):
+        expected = interval_by_hand(values[row["method"]])
+        assert [row[name] for name in ("mean", "std", "low", "high")] == pytest.approx(expected)
+
+
+def test_summary_of_one_seed_and_of_nan_has_no_interval():
+    found = summary(runs({"a": [0.5], "b": [math.nan]})).set_index("method")
+    assert found.loc["a", "mean"] == 0.5 and found["seeds"].tolist() == [1, 0]
+    assert found[["std", "low", "high"]].isna().all(axis=None) and math.isnan(found.loc["b", "mean"])
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 6, 10])
+def test_differences_agree_with_arithmetic_by_hand(seeds):
+    table = drawn(["default", "a", "b"], ["mri", "ct"], seeds)
+    found = differences(table)
+    assert list(found.columns) == [
+        *("data", "pair", "fraction", "method", "label", "difference", "low", "high", "smallest", "largest", "better"),
+        *("equal", "worse", "p", "p_holm", "effect", "detectable", "seeds"),
+    ]
+    assert found[["data", "method"]].apply(tuple, axis=1).tolist() == list(product(["mri", "ct"], ["a", "b"]))
+    for row in found.to_dict("records"):
+        of = table[table["data"] == row["data"]].set_index(["method", "seed"])["accuracy"]
+        counts = [round(200 * of[row["method"], s]) - round(200 * of["default", s]) for s in range(seeds)]
+        mean, std, low, high = interval_by_hand([count / 200 for count in counts])
+        assert [row[name] for name in ("difference", "low", "high")] == pytest.approx([mean, low, high])
+        assert (row["smallest"], row["largest"]) == pytest.approx((min(counts) / 200, max(counts) / 200))
+        assert row["better"] == sum(count > 0 for count in counts) and row["equal"] == counts.count(0)
+        assert row["better"] + row["equal"] + row["worse"] == row["seeds"] == seeds
+        assert row["p"] == pytest.approx(p_by_enumeration(counts))
+        if seeds > 2:
+            hedges = math.gamma((seeds - 1) / 2) / (math.sqrt((seeds - 1) / 2) * math.gamma((seeds - 2) / 2))
+            assert row["effect"] == pytest.approx(hedges * mean / std)
+        assert row["detectable"] == pytest.approx(std * detectable(seeds) if std else math.nan, nan_ok=True)
+    assert found["p_holm"].tolist() == pytest.approx(holm_by_hand(found["p"].tolist()))
+
+
+def test_many_pairs_are_tested_by_wilcoxon():
+    few, many = (np.random.default_rng(1).normal(0.3, 1, n).round(12) for n in (EXACT, EXACT + 1))
+    assert paired_statistics(many)["p"] == stats.wilcoxon(many).pvalue
+    assert paired_statistics(few)["p"] == pytest.approx(p_by_enumeration((few * 1e12).round().astype(int).tolist()))
+
+
+@pytest.mark.parametrize("pairs", [3, 5, 8])
+def test_the_detectable_difference_is_found_four_times_in_five(pairs):
+    effect = detectable(pairs)
+    limit, noncentral = stats.t.ppf(0.975, pairs - 1), stats.nct(pairs - 1, effect * math.sqrt(pairs))
+    assert noncentral.sf(limit) + noncentral.cdf(-limit) == pytest.approx(0.8, abs=1e-4)
+    gaps = np.random.default_rng(0).normal(effect, 1, (20_000, pairs))
+    assert (stats.ttest_1samp(gaps, 0, axis=1).pvalue < 0.05).mean() == pytest.approx(0.8, abs=0.012)
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 5, 20])
+def test_identical_runs_differ_by_nothing_for_certain(seeds):
+    values = np.random.default_rng(0).random(seeds)
+    row = only(differences(runs({"single": values, "dual": values}), "single"))
+    assert row["difference"] == row["effect"] == row["smallest"] == row["largest"] == 0
+    assert row["p"] == row["p_holm"] == 1 and row["equal"] == seeds and math.isnan(row["detectable"])
+    assert seeds == 1 or row["low"] == row["high"] == 0
+
+
+def test_a_constant_difference_has_no_effect_size():
+    row = only(differences(runs({"default": [0.6, 0.4, 0.3], "a": [0.7, 0.5, 0.4]})))
+    assert row["difference"] == row["low"] == row["high"] == pytest.approx(0.1) and row["p"] == 0.25
+    assert math.isnan(row["effect"]) and math.isnan(row["detectable"])
+
+
+def test_one_seed_gives_a_difference_and_nothing_more():
+    row = only(differences(runs({"default": [0.6], "a": [0.7]})))
+    assert row["difference"] == pytest.approx(0.1) and row["p"] == row["p_holm"] == 1 and row["better"] == 1
+    assert all(math.isnan(row[name]) for name in ("low", "high", "effect", "detectable"))
+
+
+def test_only_seeds_that_both_have_are_paired():
+    table = runs({"default": [0.5, None, 0.5, math.nan], "a": [0.6, 0.9, 0.5, 0.9], "b": [None, 0.9]})
+    a, b = differences(table).to_dict("records")
+    assert a["seeds"] == 2 and a["difference"] == pytest.approx(0.05) and a["p_holm"] == a["p"] == 1
+    assert b["seeds"] == 0 and math.isnan(b["difference"]) and math.isnan(b["p"]) and math.isnan(b["p_holm"])
+    lone = pd.concat([drawn(["default", "a"], ["mri"], 3), drawn(["a"], ["ct"], 3)])
+    assert differences(lone)["seeds"].tolist() == [3, 0]
+    assert differences(table[table["method"] == "default"]).empty
+
+
+def test_a_smaller_calibration_error_is_better():
+    row = only(differences(runs({"default": [0.2, 0.2, 0.2], "a": [0.1, 0.3, 0.1]}, "ece"), metric="ece"))
+    assert (row["better"], row["worse"]) == (2, 1) and row["difference"] < 0
+    table = ranks(runs({"x": [0.2], "y": [0.1]}, "ece", data="mri"), "ece")
+    assert table["method"].tolist() == ["y", "x"]
+
+
+def test_pooled_units_are_pairs_of_one_group_and_seed():
+    table = drawn(["default", "a"], ["mri", "ct"], 5)
+    table = table[~((table["data"] == "ct") & (table["method"] == "a") & (table["seed"] == 4))]
+    row = only(pooled(table))
+    columns = ["method", "label", "difference", "low", "high", "better", "equal", "worse", "p", "p_holm", "pairs"]
+    assert list(row) == columns
+    wide = table.pivot(index=["data", "seed"], columns="method", values="accuracy").dropna()
+    counts = (200 * wide["a"]).round().astype(int) - (200 * wide["default"]).round().astype(int)
+    assert row["pairs"] == 9 and row["p"] == row["p_holm"] == pytest.approx(p_by_enumeration(counts.tolist()))
+    assert row["difference"] == pytest.approx(counts.mean() / 200)
+
+
+def test_factorial_contrasts_by_hand():
+    table = drawn(CELLS, ["mri", "ct"], 4)
+    found = factorial(table)
+    columns = ["data", "pair", "fraction", "contrast", "difference", "low", "high", "p", "p_holm", "seeds"]
+    assert list(found.columns) == columns
+    r, rs, ro, s, ss, so = (
+        table[(table["data"] == "ct") & (table["method"] == cell)]["accuracy"].to_numpy() for cell in CELLS
+    )
+    expected = {
+        "weight selection": (s + ss + so) / 3 - (r + rs + ro) / 3,
+        "SKD from the same start": ((rs - r) + (ss - s)) / 2,
+        "complementary instead of same": ((ro - rs) + (so - ss)) / 2,
+        "SKD x selection": (ss - s) - (rs - r),
+        "second subset x selection": (so - ss) - (ro - rs),
+    }
+    rows = found[found["data"] == "ct"].set_index("contrast")
+    assert list(rows.index) == list(expected)
+    for name, gaps in expected.items():
+        mean, _, low, high = interval_by_hand(gaps.tolist())
+        assert rows.loc[name, ["difference", "low", "high"]].tolist() == pytest.approx([mean, low, high])
+        counts = (gaps * 1200).round().astype(int).tolist()
+        assert rows.loc[name, "p"] == pytest.approx(p_by_enumeration(counts)) and rows.loc[name, "seeds"] == 4
+    assert found["p_holm"].tolist() == pytest.approx(holm_by_hand(found["p"].tolist()))
+
+
+def test_the_factorial_says_what_is_missing_and_uses_whole_seeds():
+    table = drawn(CELLS, ["mri", "ct"], 3)
+    lacking = table[~((table["data"] == "ct") & table["method"].isin(["single_skd", "default_skd_other"]))]
+    with pytest.raises(ValueError, match="missing on ct, vit, 10 %: default_skd_other, single_skd. Run them too"):
+        factorial(lacking)
+    found = factorial(table[~((table["method"] == "default") & (table["seed"] == 0))])
+    assert found["seeds"].unique().tolist() == [2]
+
+
+def test_an_effect_that_only_the_second_subset_has_shows_in_its_contrasts_alone():
+    added = {"dual_skd": 0.06}
+    table = runs({cell: np.array([0.5, 0.6, 0.7]) + added.get(cell, 0) for cell in CELLS})
+    found = factorial(table).set_index("contrast")["difference"]
+    assert found.tolist() == pytest.approx([0.02, 0, 0.03, 0, 0.06])
+
+
+def test_the_nemenyi_critical_difference_is_that_of_the_published_table():
+    published = (1.960, 2.343, 2.569, 2.728, 2.850, 2.949, 3.031, 3.102, 3.164)  # q 0.05, Demsar 2006, Table 5 (a)
+    for k, q in zip(range(2, 11), published, strict=True):
+        table = pd.concat([runs({f"m{i}": [i / 20] for i in range(k)}, data=data) for data in ("a", "b", "c")])
+        assert ranks(table).attrs["critical_difference"] == pytest.approx(q * math.sqrt(k * (k + 1) / 18), rel=6e-4)
+
+
+def test_ranks_by_hand():
+    table = pd.concat(
+        [
+            runs({"x": [0.5, 0.7], "y": [0.6, 0.6], "z": [0.9, 0.9]}, data="mri", pair="vit", fraction=0.1),
+            runs({"x": [0.3], "y": [0.2], "z": [0.9], "w": [1.0]}, data="ct", pair="vit", fraction=0.1),
+            runs({"x": [0.3], "y": [0.2], "z": [0.1]}, data="ct", pair="cnn", fraction=0.1),
+        ]
+    )
+    found = ranks(table).set_index("method")
+    assert list(found.columns) == ["label", "mean_rank", "mri, vit, 10 %", "ct, vit, 10 %", "ct, cnn, 10 %"]
+    assert found.index.tolist() == ["z", "x", "y"] and found["label"].tolist() == ["Z", "X", "Y"]
+    assert found.loc["x"].tolist()[1:] == pytest.approx([5.5 / 3, 2.5, 2, 1])
+    assert found.attrs["groups"] == 3 and found.attrs["left_out"] == ["w"]
+    chi2 = stats.friedmanchisquare([0.6, 0.3, 0.3], [0.6, 0.2, 0.2], [0.9, 0.9, 0.1])
+    assert found.attrs["friedman_p"] == pytest.approx(chi2.pvalue)
+
+
+def test_ranks_where_friedman_has_nothing_to_say():
+    one = runs({"x": [0.1], "y": [0.2], "z": [0.3]})
+    assert math.isnan(ranks(one).attrs["friedman_p"]) and ranks(one)["rank"].tolist() == [1, 2, 3]
+    level = pd.concat([runs({"x": [0.5], "y": [0.5], "z": [0.5]}, data=data) for data in ("a", "b")])
+    assert ranks(level).attrs["friedman_p"] == 1 and ranks(level)["mean_rank"].tolist() == [2, 2, 2]
+    with pytest.raises(ValueError, match="ranks need 2 methods or more that all groups have: b miss"):
+        ranks(pd.concat([runs({"a": [0.5]}, data="x"), runs({"a": [0.5], "b": [0.5]}, data="y")]))
+
+
+def test_titles_name_the_pair_only_where_there_are_several():
+    table = pd.DataFrame({"data": ["mri", "mri"], "pair": ["vit", "cnn"], "fraction": [0.1, 0.01]})
+    assert titles(table) == ["mri, vit, 10 %", "mri, cnn, 1 %"]
+    assert titles(table[:1]) == ["mri, 10 %"] and titles(table[["pair"]][:1]) == ["vit"]
+    assert titles(pd.DataFrame({"method": ["a"]})) == [""]
+
+
+def test_different_budgets_in_one_group_are_refused():
+    values = {"default": [0.5], "a": [0.6]}
+    small, large = (
+        runs(values, data="mri", fraction=f).assign(budget=b) for f, b in ((0.1, "60 steps"), (1, "600 steps"))
+    )
+    table = pd.concat([small, large], ignore_index=True)
+    check_comparable(table)
+    table.loc[1, "budget"] = "90 steps"
+    message = r"different budgets on mri, 10 %: 60 steps \(default\); 90 steps \(a\)\. Methods are compared at one"
+    for function in (check_comparable, summary, differences, pooled, ranks):
+        with pytest.raises(ValueError, match=message):
+            function(table)
+
+
+def test_a_seed_twice_a_reference_and_a_metric_that_are_not_there_are_refused():
+    table = drawn(["default", "a"], ["mri"], 2)
+    with pytest.raises(ValueError, match="method 'a' has seed 1 more than once on mri, vit, 10 %: keep one"):
+        check_comparable(pd.concat([table, table.tail(1)]))
+    with pytest.raises(ValueError, match="reference='b' is not in the table: choose one of default, a"):
+        differences(table, "b")
+    with pytest.raises(ValueError, match="metric='f1' is not in the table: choose one of data, .*accuracy"):
+        summary(table, "f1")
+
+
+def test_the_image_interval_is_that_of_resampled_images():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    a, b = (rng.random((2, 300, 3)) + skill * np.eye(3)[labels] for skill in (0.5, 0.2))
+    right = [(found.argmax(-1) == labels).mean(0) for found in (a, b)]
+    difference, low, high = image_interval(a, b, labels)
+    assert difference == pytest.approx(right[0].mean() - right[1].mean())
+    images = rng.integers(0, 300, (4000, 300))
+    expected = np.percentile(right[0][images].mean(1) - right[1][images].mean(1), [2.5, 97.5])
+    assert (low, high) == pytest.approx(tuple(expected), abs=0.01)
+    assert image_interval(a, b, labels) == (difference, low, high)
+    assert image_interval(a[0], a[0], labels) == (0, 0, 0)
+    with pytest.raises(ValueError, match="pass .N, classes. or .seeds, N, classes. for the same images twice"):
+        image_interval(a, b[:, :-1], labels)
+
+
+def test_the_smallest_p_is_that_of_seeds_that_all_agree():
+    for seeds in (2, 3, 5, 8):
+        assert smallest_p(seeds) == p_by_enumeration(range(1, seeds + 1))
+    with pytest.raises(ValueError, match="seeds=0: pass 1 or more"):
+        smallest_p(0)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_without_a_difference_seeds_agree_as_coins_do(seeds):
+    found = fooled(seeds, spread=0.02)
+    assert found["all_agree"] == pytest.approx(2 * 0.5**seeds, abs=0.015)
+    assert found["permutation_p"] == 0 and found["t_test_p"] == pytest.approx(0.05, abs=0.01)
+    assert math.isnan(found["wrong_sign"])
+
+
+def test_with_a_difference_seeds_agree_as_loaded_coins_do():
+    found = fooled(6, spread=0.02, true_difference=-0.01)
+    heads = stats.norm.cdf(0.5)
+    assert found["all_agree"] == pytest.approx(stats.binom.pmf([0, 6], 6, heads).sum(), abs=0.015)
+    assert found["wrong_sign"] == pytest.approx(stats.norm.sf(0.5 * math.sqrt(6)), abs=0.015)
+    assert found["permutation_p"] == found["all_agree"]  # of 6 seeds only those that all agree have p < 0.05
+    for seeds, spread in ((1, 0.02), (11, 0.02), (3, 0.0)):
+        with pytest.raises(ValueError, match="seeds=|spread="):
+            fooled(seeds, spread)

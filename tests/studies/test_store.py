@@ -1,0 +1,186 @@
+import json
+import multiprocessing
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from dmws_lite.studies.run import Outcome, plan_jobs
+from dmws_lite.studies.statistics import check_comparable
+from dmws_lite.studies.store import Store
+
+
+def outcome(key, accuracy=0.5, **changes):
+    training = {"steps": 4, "batch_size": 8, "seed": 0}
+    names = {"data": "d", "pair": "t → s", "method": "m", "label": "M", "definition": "a method"}
+    metrics = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"), accuracy)
+    record = {
+        "format": 1,
+        "key": key,
+        "status": "done",
+        "error": None,
+        "config": {"training": training},
+        "names": names,
+        "fraction": 0.1,
+        "seed": 0,
+        "size": 16,
+        "metrics": {"main": metrics},
+        "val_accuracy": accuracy,
+        "best_step": 4,
+        "seconds": 1.0,
+        "teacher_seconds": 0.5,
+        "images_per_second": 9.0,
+        "cost": {"flops_per_step": 1, "step_memory_mb": 1.0, "parameters": 1, "latency_ms": 1.0},
+        "peak_memory_mb": 1.0,
+        "machine": {"device": "cpu", "gpu": None},
+    }
+    history = pd.DataFrame({"step": [0, 4], "val_accuracy": [0.1, accuracy]})
+    predictions = pd.DataFrame(
+        {
+            "student": "main",
+            "image": ["a", "b"],
+            "label": [0, 1],
+            "predicted": [0, 0],
+            "probabilities": [[0.6, 0.4]] * 2,
+        }
+    )
+    return Outcome(record | changes, history, predictions)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "store", create=True)
+
+
+def test_what_goes_in_comes_out(store):
+    for key, accuracy in (("a", 0.25), ("b", 0.75)):
+        store.add(outcome(key, accuracy))
+    table = store.table()
+    assert table["accuracy"].tolist() == [0.25, 0.75] and table["seconds"].tolist() == [1.5, 1.5]
+    assert table["budget"].unique().tolist() == ["steps 4, batch_size 8, evaluations 10, 16 px"]
+    assert "a" in store and "c" not in store
+    assert store.history().groupby("key")["val_accuracy"].last().to_dict() == {"a": 0.25, "b": 0.75}
+    assert len(store.predictions()) == 4 and np.allclose(store.predictions()["probabilities"][3], [0.6, 0.4])
+
+
+def test_pandas_and_duckdb_open_the_folders_directly(store):
+    for key in "ab":
+        store.add(outcome(key))
+    assert len(pd.read_parquet(store.folder / "predictions")) == 4
+    assert len(pd.read_parquet(store.folder / "history")) == 4
+    with duckdb.connect() as base:
+        query = f"SELECT key, avg((label = predicted)::int) AS accuracy FROM '{store.folder}/predictions/*.parquet'"
+        assert base.execute(f"{query} GROUP BY key ORDER BY key").fetchall() == [("a", 0.5), ("b", 0.5)]
+        query = f"SELECT key, metrics.main.accuracy FROM read_json('{store.folder}/runs/*.json') ORDER BY key"
+        assert base.execute(query).fetchall() == [("a", 0.5), ("b", 0.5)]
+
+
+def test_numbers_that_json_does_not_know_are_null(store):
+    store.add(outcome("a", float("nan")))
+    assert json.loads((store.folder / "runs" / "a.json").read_text())["metrics"]["main"]["auroc"] is None
+    assert store.table()["auroc"].isna().all()
+
+
+def test_a_run_without_its_record_is_no_run(store, monkeypatch):
+    """A writer that is killed after the tables and before the record."""
+    monkeypatch.setattr("dmws_lite.studies.store._write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        store.add(outcome("a"))
+    assert "a" not in store and store.table().empty and store.predictions().empty and store.history().empty
+    monkeypatch.undo()
+    store.add(outcome("a"))
+    assert len(store.predictions()) == 2
+
+
+def test_a_failure_gives_way_to_a_success(store):
+    error = {"type": "ValueError", "message": "no", "traceback": "..."}
+    store.add(Outcome(outcome("a").record | {"status": "failed", "error": error}, pd.DataFrame(), pd.DataFrame()))
+    assert "a" not in store and store.failures()[["key", "error", "message"]].values.tolist() == [
+        ["a", "ValueError", "no"]
+    ]
+    store.add(outcome("a"))
+    assert store.failures().empty and "a" in store
+
+
+def _add_many(folder, first):
+    store = Store(folder)
+    for number in range(first, 40):
+        store.add(outcome(f"{number:03}", number / 100))
+        store.table()
+
+
+def test_two_writers_at_once(store):
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_add_many, args=(store.folder, first)) for first in (0, 0, 20)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    assert store.table()["accuracy"].tolist() == [number / 100 for number in range(40)]
+    assert len(store.predictions()) == 80 and not list(store.folder.rglob("*.part"))
+
+
+def test_a_claim_is_for_one_and_is_given_back(store):
+    lock = store.claim("a")
+    other = Store(store.folder)
+    assert lock is not None and other.claim("a") is None and other.claim("b") is not None
+    lock.release()
+    assert other.claim("a") is not None
+
+
+def test_folders_that_are_no_store_and_stores_of_other_versions(store, tmp_path):
+    with pytest.raises(FileNotFoundError, match="is no run store: pass the folder that `dmws study run` wrote to"):
+        Store(tmp_path / "none")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "photo.jpg").touch()
+    with pytest.raises(ValueError, match="holds other files"):
+        Store(tmp_path / "full", create=True)
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["photo.jpg"]
+    (store.folder / "store.json").write_text('{"format": 0}')
+    with pytest.raises(
+        ValueError, match=r"has format 0, this version reads 1: run its studies again into a new folder"
+    ):
+        Store(store.folder, create=True)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1, "key": "a"}', "\xff\xfe", '{"format": 7}'])
+def test_a_damaged_record_is_named_with_the_way_out(store, content):
+    store.add(outcome("a"))
+    path = store.folder / "runs" / "a.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"runs.a\.json (is damaged|has format 7).*delete it"):
+        store.table()
+
+
+def test_a_damaged_table_is_named_with_the_way_out(store):
+    store.add(outcome("a"))
+    (store.folder / "predictions" / "a.parquet").write_bytes(b"PAR1 but not really")
+    with pytest.raises(ValueError, match=r"predictions.a\.parquet is damaged"):
+        store.predictions()
+
+
+def test_results_of_different_budgets_are_not_put_in_one_table(tiny, tiny_store, store):
+    for record in tiny_store.records():
+        store.add(Outcome(record, pd.DataFrame(), pd.DataFrame()))
+    longer = tiny_store.records()[0]
+    longer["config"]["training"]["steps"] = 8
+    store.add(Outcome(longer | {"key": "f" * 16, "seed": 99}, pd.DataFrame(), pd.DataFrame()))
+    with pytest.raises(ValueError, match=r"different budgets .*steps 8.*at one budget only"):
+        check_comparable(store.table())
+
+
+def test_studies_keep_their_own_names(tiny, tiny_store):
+    renamed = tiny(name="renamed", data=[{"source": "phantom_lung_ct", "name": "CT"}])
+    store = Store(tiny_store.folder)
+    store.begin(renamed, plan_jobs(renamed))
+    assert set(store.table("renamed")["data"]) == {"CT"} and set(store.table("tiny")["data"]) == {"phantom_lung_ct"}
+    assert store.studies() == ["renamed", "tiny"]
+    with pytest.raises(ValueError, match="has no study 'mine': it has renamed, tiny"):
+        store.table("mine")
+    other = tiny(training={"steps": 5, "batch_size": 8, "evaluations": 2})
+    with pytest.raises(ValueError, match="has another study 'tiny'"):
+        store.begin(other, plan_jobs(other))
+    Path(store.folder, "studies", "renamed.json").unlink()
