@@ -63,7 +63,7 @@ def run(
     Exits with 1 when a run failed; the others are made all the same.
     """
     from dmws_lite.studies.estimate import estimate
-    from dmws_lite.studies.run import plan_jobs
+    from dmws_lite.studies.jobs import plan_jobs
     from dmws_lite.studies.running import run_study
     from dmws_lite.studies.study import read_study
 

@@ -18,7 +18,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "dmws_lite").rglob("*.py"))
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {"ray-default": "ray", "python-duckdb": "duckdb", "pytorch": "torch"}
 BY_PIP = {"medmnist", "kagglehub"}  # extras that environment.yml leaves to pip
 HOSTED = {"torch": "2.11", "timm": "1.0.28", "ipywidgets": "7.7.1", "numpy": "2.0", "pandas": "2.2.2"}  # on Colab
 

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dmws_lite.studies.run import Job, Outcome
+    from dmws_lite.studies.jobs import Job
+    from dmws_lite.studies.run import Outcome
 
 AHEAD = 1  # jobs that wait in Ray's own queue, so that no slot is idle while the caller stores an outcome
 RETRIES = 3  # of a run whose worker or node died
@@ -94,18 +95,18 @@ def _tasks(ray: Any, task: Any, jobs: Iterator[Job], cpus: float, gpus: float) -
 
 
 def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
-    from dmws_lite.studies.run import failed
-
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        error.cause.__cause__ = error  # which has the worker's traceback
-        return failed(job, error.cause)
+        why = error.cause
+        why.__cause__ = error  # which has the worker's traceback
     except ray.exceptions.RayError as error:
         reason = str(error).strip().split("\n")[0]
-        given_up = RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}")
-        given_up.__cause__ = error
-        return failed(job, given_up)
+        why = RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}")
+        why.__cause__ = error
+    from dmws_lite.studies.run import failed
+
+    return failed(job, why)
 
 
 def _slots(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dmws_lite.runtime.progress import tqdm
-from dmws_lite.studies.run import Job, execute
+from dmws_lite.studies.jobs import Job
+from dmws_lite.studies.run import execute
 
 STEPS = 4  # of a probe, after as many that warm up
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dmws_lite.data.card_form import meant
+from dmws_lite.method.initializers import initialize
+from dmws_lite.method.networks import Teacher, build
+from dmws_lite.method.students import Students, make_students
 
 
 @dataclass(frozen=True)
@@ -158,3 +161,12 @@ def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd
         students={**base.students, **students},
         skd={**base.skd, **skd},
     )
+
+
+def start(method: Method, source: Teacher, student: str, classes: int, size: int, seed: int) -> Students:
+    """The students of a method, untrained."""
+    if method.initializer in ("native", "full_teacher"):
+        model = build(source.name, classes, size)
+        return Students(initialize("full_teacher", model, seed=seed, teacher_state=source.state), None, ())
+    options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
+    return make_students(source, student, classes, **options)

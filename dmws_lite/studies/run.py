@@ -1,16 +1,14 @@
-"""One run of a study: what determines it, and what it leaves."""
+"""One run of a study: made, measured, and recorded with what made it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import platform
 import subprocess
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
@@ -21,16 +19,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from dmws_lite.data.opening import open_data
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.initializers import initialize
-from dmws_lite.method.networks import Teacher, build, load_teacher
-from dmws_lite.method.students import Students, make_students
-from dmws_lite.runtime.device import pick_device
+from dmws_lite.method.networks import Teacher, build
+from dmws_lite.method.students import Students
 from dmws_lite.studies import costs
-from dmws_lite.studies.methods import Method
-from dmws_lite.studies.study import Data, Pair, Study
+from dmws_lite.studies.jobs import Job, fingerprint, opened, teachers, weights_id
+from dmws_lite.studies.methods import Method, start
 from dmws_lite.training.evaluation import evaluate, predict
 from dmws_lite.training.fit import Run, fit
 from dmws_lite.training.settings import Training
@@ -39,76 +35,9 @@ from dmws_lite.training.state import Statistics
 if TYPE_CHECKING:
     import pandas as pd
 
-RECIPE = 1  # part of every key: raised when a change of the code changes results
 FORMAT = 1  # of a record and of the store
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece")
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A run to be made: everything that determines its result, and the names that tables call it by.
-
-    data_id, pair_id: fingerprints of the images and of the weights; a worker that finds others refuses.
-    trial:            a run that only chooses hyper-parameters, on validation.
-    """
-
-    data: Data
-    data_id: str
-    pair: Pair
-    pair_id: str
-    fraction: float
-    method: str
-    spec: Method
-    seed: int
-    training: Training
-    distillation: Distillation
-    size: int
-    threads: int
-    device: str
-    trial: bool = False
-
-    def config(self) -> dict[str, Any]:
-        """What determines the result, as plain data."""
-        labels_only = self.distillation.strategy == "none"
-        return {
-            "recipe": RECIPE,
-            "data": self.data_id,
-            "size": self.size,
-            "fraction": self.fraction,
-            "teacher": self.pair.teacher,
-            "student": self.pair.student,
-            "weights": self.pair_id,
-            "initializer": self.spec.initializer,
-            "students": self.spec.students,
-            "training": asdict(self.training),
-            "distillation": {"strategy": "none"} if labels_only else asdict(self.distillation),
-            "device": self.device,
-            **({"threads": self.threads} if self.device == "cpu" else {}),
-            **({"trial": True} if self.trial else {}),
-        }
-
-    @property
-    def key(self) -> str:
-        """A hash of the config: 16 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def names(self) -> dict[str, Any]:
-        return {
-            "data": self.data.title,
-            "pair": self.pair.title,
-            "method": self.method,
-            "label": self.spec.label,
-            "definition": self.spec.definition,
-        }
-
-    @property
-    def title(self) -> str:
-        trial = f" · trial lr {self.training.lr:g}, decay {self.training.weight_decay:g}" if self.trial else ""
-        return (
-            f"{self.data.title} · {self.fraction:.0%} · {self.pair.student} · {self.method} · seed {self.seed}{trial}"
-        )
 
 
 @dataclass(frozen=True)
@@ -126,57 +55,6 @@ class Outcome:
     @property
     def done(self) -> bool:
         return self.record["status"] == "done"
-
-
-def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
-    """The runs of a study, data opened and weights read once for their fingerprints.
-
-    device: of the workers, where they are other machines; None is the study's, or the best there is here.
-    Raises ValueError, FileNotFoundError and all that opening and loading raise, before anything is trained.
-    """
-    where = device or pick_device(study.device).type
-    data_ids = {data.title: fingerprint(_opened(data, study.size)) for data in study.data}
-    for pair in study.pairs:
-        _check_pair(study, pair)
-    jobs = [
-        Job(
-            data,
-            data_ids[data.title],
-            pair,
-            _weights_id(pair, study.resolved[name].initializer == "native"),
-            fraction,
-            name,
-            study.resolved[name],
-            seed,
-            study.training_of(seed),
-            study.distillation_of(study.resolved[name]),
-            study.size,
-            study.threads,
-            where,
-        )
-        for data, pair, fraction, seed, name in study.grid()
-    ]
-    first: dict[str, Job] = {}
-    for job in jobs:
-        if (other := first.setdefault(job.key, job)) is not job:
-            raise ValueError(f"{other.title} and {job.title} are one and the same run: leave one of the two out")
-    return jobs
-
-
-def _check_pair(study: Study, pair: Pair) -> None:
-    """Make the students of every method once, so that a pair that does not fit is refused before a run is."""
-    teacher, native = _teachers(pair)
-    made = set()
-    for name, method in study.resolved.items():
-        what = (method.initializer, repr(method.students))
-        if what in made:
-            continue
-        made.add(what)
-        try:
-            source = native if method.initializer == "native" and native else teacher
-            start(method, source, pair.student, classes=2, size=study.size, seed=0)
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
 
 
 def execute(job: Job) -> Outcome:
@@ -221,14 +99,12 @@ def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]
 def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
-    splits = _opened(job.data, job.size)
+    splits = opened(job.data, job.size)
     if fingerprint(splits) != job.data_id:
         raise ValueError(f"{job.data.source} holds other images here than where the study was planned: copy those")
-    teacher, native = _teachers(job.pair)
-    if _weights_id(job.pair, job.spec.initializer == "native") != job.pair_id:
-        raise ValueError(
-            f"{job.pair.title} has other weights here than where the study was planned: copy those"
-        )
+    teacher, native = teachers(job.pair)
+    if weights_id(job.pair, job.spec.initializer == "native") != job.pair_id:
+        raise ValueError(f"{job.pair.title} has other weights here than where the study was planned: copy those")
     part = splits.part(job.fraction, job.seed)
     source = native if job.spec.initializer == "native" and native else teacher
     settings = (job.spec, part, teacher, job.pair.student, job.training, job.distillation, native, job.device)
@@ -306,15 +182,6 @@ def _fitting(training: Training, part: Splits) -> Training:
     return replace(training, batch_size=min(training.batch_size, max(2, len(part.train) // 2 * 2)))
 
 
-def start(method: Method, source: Teacher, student: str, classes: int, size: int, seed: int) -> Students:
-    """The students of a method, untrained."""
-    if method.initializer in ("native", "full_teacher"):
-        model = build(source.name, classes, size)
-        return Students(initialize("full_teacher", model, seed=seed, teacher_state=source.state), None, ())
-    options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
-    return make_students(source, student, classes, **options)
-
-
 def _guide(
     part: Splits, teacher: Teacher, training: Training, distillation: Distillation, device: str | None
 ) -> tuple[nn.Module | None, float]:
@@ -354,39 +221,6 @@ def _predicted(student: str, found: np.ndarray, images: ImageSet) -> pd.DataFram
 
     columns = {"student": student, "image": images.names, "label": images.labels, "predicted": found.argmax(1)}
     return pd.DataFrame(columns).assign(probabilities=list(found.astype(np.float32)))
-
-
-def fingerprint(splits: Splits) -> str:
-    """A hash of the images, labels, classes and allowed mirrorings of all splits: 16 hexadecimal digits."""
-    known = hashlib.sha256(repr((splits.classes, sorted(splits.flips))).encode())
-    for name in SPLITS:
-        part = getattr(splits, name)
-        known.update(repr(part.images.shape).encode())
-        known.update(np.ascontiguousarray(part.images).data)
-        known.update(np.ascontiguousarray(part.labels).data)
-    return known.hexdigest()[:16]
-
-
-@lru_cache(maxsize=4)
-def _opened(data: Data, size: int) -> Splits:
-    return open_data(data.source, size, fit=data.fit, leaks=data.leaks, unusable=data.unusable, progress=False)
-
-
-@lru_cache(maxsize=4)
-def _teachers(pair: Pair) -> tuple[Teacher, Teacher | None]:
-    native = load_teacher(pair.student, pair.native_weights) if pair.native_weights else None
-    return load_teacher(pair.teacher, pair.weights), native
-
-
-@lru_cache(maxsize=16)
-def _weights_id(pair: Pair, native: bool) -> str:
-    """A hash of the weights that a method starts from."""
-    teacher, own = _teachers(pair)
-    known = hashlib.sha256()
-    for name, tensor in sorted((own if native and own else teacher).state.items()):
-        known.update(f"{name} {tuple(tensor.shape)}".encode())
-        known.update(tensor.contiguous().cpu().numpy().data)
-    return known.hexdigest()[:16]
 
 
 @contextmanager
@@ -429,13 +263,3 @@ def _machine(job: Job) -> dict[str, Any]:
         "platform": platform.platform(),
         "threads": job.threads,
     }
-
-
-def tuned(job: Job, trials: Sequence[dict[str, Any]]) -> Job:
-    """The same run with the hyper-parameters of the trial that did best on validation; the first of equals.
-
-    trials: records of runs that differ from each other in what is tuned.
-    """
-    best = max(trials, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
-    chosen = {key: best["config"]["training"][key] for key in ("lr", "weight_decay")}
-    return replace(job, training=replace(job.training, **chosen))

@@ -13,7 +13,8 @@ from filelock import FileLock
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.studies.engines import ENGINES
 from dmws_lite.studies.estimate import estimate
-from dmws_lite.studies.run import Job, Outcome, plan_jobs, tuned
+from dmws_lite.studies.jobs import Job, plan_jobs, tuned
+from dmws_lite.studies.run import Outcome
 from dmws_lite.studies.store import Store
 from dmws_lite.studies.study import Study, read_study
 

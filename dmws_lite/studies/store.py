@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
-from dmws_lite.studies.run import FORMAT, METRICS, Job, Outcome
+from dmws_lite.studies.jobs import Job
+from dmws_lite.studies.run import FORMAT, METRICS, Outcome
 from dmws_lite.studies.study import Study, budget
 from dmws_lite.training.settings import Training
 

@@ -4,8 +4,7 @@ import torch
 
 import dmws_lite as dm
 from dmws_lite.method.networks import Teacher
-from dmws_lite.studies.methods import METHODS
-from dmws_lite.studies.run import start
+from dmws_lite.studies.methods import METHODS, start
 
 TINY = dm.Training(steps=4, batch_size=8, evaluations=2)
 

@@ -1,61 +1,80 @@
 """Both engines; the Ray one on a cluster of two nodes, one of which is killed while runs are under way."""
 
+import inspect
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import dmws_lite as dm
-from dmws_lite.studies import engines
+from dmws_lite.studies import engines, run
 from dmws_lite.studies.engines import local, ray_cluster
+from dmws_lite.studies.jobs import Job, plan_jobs
 from dmws_lite.studies.methods import METHODS
-from dmws_lite.studies.run import Job, plan_jobs
 from dmws_lite.studies.study import Data, Pair, Study
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False, "include_log_monitor": False}
 
 
-def fake_jobs(count: int) -> list[Job]:
-    job = Job(
-        Data(source="nowhere"), "0" * 16, Pair(), "1" * 16, 0.1, "default", METHODS["default"], 0,
-        dm.Training(), dm.Distillation(strategy="none"), 64, 1, "cpu",
-    )  # fmt: skip
-    return [replace(job, seed=seed, training=dm.Training(seed=seed)) for seed in range(count)]
+def a_job() -> Job:
+    settings = (dm.Training(), dm.Distillation(strategy="none"))
+    method = ("default", METHODS["default"], 0)
+    return Job(
+        Data(source="nowhere"), "0" * 16, Pair(), "1" * 16, 0.1, *method, *settings, size=64, threads=1, device="cpu"
+    )
+
+
+def start_patiently(patch: pytest.MonkeyPatch) -> None:
+    """Ray gives a node 30 seconds to start and its helpers 15: too little on a machine that does other things too."""
+    from ray import _raylet
+    from ray._private import services
+
+    start, find, ports = services.start_raylet, services.get_node, "DASHBOARD_AGENT_LISTEN METRICS_AGENT METRICS_EXPORT"
+
+    def start_raylet(*args, **kwargs):
+        with socket.socket() as free:
+            free.bind(("", 0))
+            kwargs["runtime_env_agent_port"] = free.getsockname()[1]
+        given = inspect.signature(start).bind(*args, **kwargs).arguments
+        for name in ports.split():  # -1 is what helpers that don't serve anything write
+            _raylet.persist_port(given["session_dir"], given["node_id"], getattr(_raylet, f"{name}_PORT_NAME"), -1)
+        return start(*args, **kwargs)
+
+    def get_node(*args):
+        until = time.monotonic() + 120
+        while True:
+            try:
+                return find(*args)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+    if hasattr(_raylet, "persist_port"):
+        patch.setattr(services, "start_raylet", start_raylet)
+        patch.setattr(services, "get_node", get_node)
 
 
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one CPU each, with this process joined to them; in a folder of their own."""
     ray = pytest.importorskip("ray", reason="the engine 'ray' is an extra: pip install 'dmws-lite[ray]'")
-    from ray._private import services
     from ray.cluster_utils import Cluster
-
-    def patient(*args, found=services.get_node):
-        """Ray's own start gives a node 30 seconds, which is too little on a machine that does other things too."""
-        until = time.monotonic() + 120
-        while True:
-            try:
-                return found(*args)
-            except RuntimeError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.2)
 
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: socket paths have at most 107 bytes
     nodes = Cluster()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "get_node", patient)
-        more = {"RAY_TMPDIR": folder, "RAY_agent_register_timeout_ms": "120000"}
-        for name, value in {**engines.ENVIRONMENT, **more}.items():
+        start_patiently(patch)
+        for name, value in {**engines.ENVIRONMENT, "RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}.items():
             patch.setenv(name, value)
         try:
             nodes.add_node(**SMALL, no_monitor=True)
@@ -97,7 +116,7 @@ def test_the_local_engine_makes_one_run_after_the_other_and_takes_no_job_early()
 def test_without_ray_the_way_out_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"engine 'ray' needs Ray: pip install 'dmws-lite\[ray\]', or use engine 'l"):
-        next(ray_cluster(fake_jobs(1)))
+        next(ray_cluster(range(1)))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +126,7 @@ def test_without_ray_the_way_out_is_said(monkeypatch):
 def test_shares_that_ray_does_not_know_are_refused(monkeypatch, options, text):
     monkeypatch.setattr(engines, "_ray", lambda: None)
     with pytest.raises(ValueError, match=text):
-        next(ray_cluster(fake_jobs(1), **options))
+        next(ray_cluster(range(1), **options))
 
 
 def test_without_a_cluster_a_quiet_one_is_started_and_ended(monkeypatch):
@@ -123,11 +142,11 @@ def test_without_a_cluster_a_quiet_one_is_started_and_ended(monkeypatch):
     for name in engines.ENVIRONMENT:
         monkeypatch.setenv(name, "")
     with pytest.raises(ValueError, match="no machine at all"):
-        next(ray_cluster(fake_jobs(1)))
+        next(ray_cluster(range(1)))
     quiet = {"log_to_driver": False, "logging_level": "error"}
     assert said == [{"address": "local", "include_dashboard": False, **quiet}, "shutdown"]
     with pytest.raises(ValueError, match="no machine at all"):
-        next(ray_cluster(fake_jobs(1), address="10.0.0.1:6379"))
+        next(ray_cluster(range(1), address="10.0.0.1:6379"))
     assert said[2:] == [{"address": "10.0.0.1:6379", **quiet}, "shutdown"]
 
 
@@ -148,14 +167,14 @@ def test_jobs_are_taken_when_there_is_room_and_outcomes_come_as_they_end(cluster
     taken = []
 
     def jobs():
-        for job in fake_jobs(6):
-            taken.append(job.seed)
+        for job in range(6):
+            taken.append(job)
             yield job
 
     def execute(job):
-        while job.seed == 0 and not (tmp_path / "go").exists():
+        while job == 0 and not (tmp_path / "go").exists():
             time.sleep(0.05)
-        return job.seed
+        return job
 
     order, most = [], 0
     for outcome in ray_cluster(jobs(), execute=execute):
@@ -169,21 +188,21 @@ def test_jobs_are_taken_when_there_is_room_and_outcomes_come_as_they_end(cluster
 
 def test_what_no_machine_has_is_said_at_once(cluster):
     with pytest.raises(ValueError, match=r"1 CPU and 0.5 GPU, and no machine of the cluster has that \(1 CPU; 1 CPU\)"):
-        next(ray_cluster(fake_jobs(1), gpus=0.5))
+        next(ray_cluster(range(1), gpus=0.5))
     with pytest.raises(ValueError, match="a run needs 2 CPU"):
-        next(ray_cluster(fake_jobs(1), cpus=2))
+        next(ray_cluster(range(1), cpus=2))
 
 
 def test_closing_cancels_the_runs_under_way_and_leaves_ray_running(cluster, tmp_path):
     import ray
 
     def execute(job):
-        if job.seed:
-            (tmp_path / f"{job.seed}").touch()
+        if job:
+            (tmp_path / f"{job}").touch()
             time.sleep(600)
-        return job.seed
+        return job
 
-    with closing(ray_cluster(fake_jobs(5), execute=execute)) as outcomes:
+    with closing(ray_cluster(range(5), execute=execute)) as outcomes:
         assert next(outcomes) == 0
         assert wait_for(lambda: any(tmp_path.iterdir()))
         assert free_cpus() < 2
@@ -193,23 +212,22 @@ def test_closing_cancels_the_runs_under_way_and_leaves_ray_running(cluster, tmp_
 
 def test_a_run_that_raises_or_takes_its_worker_down_is_a_failed_outcome_and_the_rest_goes_on(cluster, monkeypatch):
     monkeypatch.setattr(engines, "RETRIES", 1)
+    monkeypatch.setattr(run, "failed", lambda job, error: (job, error))
 
     def execute(job):
-        if job.seed == 1:
+        if job == 1:
             raise FileNotFoundError("no data here")
-        if job.seed == 2:
+        if job == 2:
             os._exit(1)
-        return job
+        return job, "done"
 
-    jobs = fake_jobs(4)
-    found = {outcome.key: outcome for outcome in ray_cluster(jobs, execute=execute)}
-    assert [found[job.key] for job in jobs if job.seed in (0, 3)] == [jobs[0], jobs[3]]
-    raised, died = (found[jobs[seed].key].record for seed in (1, 2))
-    assert raised["status"] == died["status"] == "failed"
-    assert raised["error"]["type"] == "FileNotFoundError" and raised["error"]["message"] == "no data here"
-    assert "in execute" in raised["error"]["traceback"]
-    assert died["error"]["message"].startswith("Ray gave this run up (WorkerCrashedError): ")
-    assert "\n" not in died["error"]["message"]
+    found = dict(ray_cluster(range(4), execute=execute))
+    assert found.keys() == {0, 1, 2, 3} and found[0] == found[3] == "done"
+    monkeypatch.undo()
+    raised, died = (run.failed(a_job(), found[seed]).record["error"] for seed in (1, 2))
+    assert raised["type"] == "FileNotFoundError" and raised["message"] == "no data here"
+    assert "in execute" in raised["traceback"]
+    assert died["message"].startswith("Ray gave this run up (WorkerCrashedError): ") and "\n" not in died["message"]
 
 
 def test_when_every_machine_is_gone_we_give_up(cluster, monkeypatch):
@@ -217,7 +235,7 @@ def test_when_every_machine_is_gone_we_give_up(cluster, monkeypatch):
     monkeypatch.setattr(engines, "_slots", lambda *_: next(slots, 0))
     monkeypatch.setattr(engines, "PATIENCE", 0.5)
     with pytest.raises(RuntimeError, match=r"no machine of the cluster had that .* 3 runs were given up; start again"):
-        list(ray_cluster(fake_jobs(5), execute=lambda job: time.sleep(600)))
+        list(ray_cluster(range(5), execute=lambda job: time.sleep(600)))
     assert wait_for(lambda: free_cpus() == 2)
 
 
@@ -254,7 +272,7 @@ def test_a_study_has_the_same_numbers_on_both_engines(cluster, tmp_path):
 def test_ctrl_c_cancels_the_runs_and_leaves_the_cluster_that_was_joined(cluster, tmp_path):
     program = """
 import sys, time
-from types import SimpleNamespace
+from pathlib import Path
 from dmws_lite.studies.engines import ray_cluster
 
 folder = sys.argv[1]
@@ -298,12 +316,12 @@ def test_a_node_that_is_killed_costs_no_run_and_gives_none_twice(cluster, tmp_pa
         import ray
 
         node = ray.get_runtime_context().get_node_id()
-        (tmp_path / f"{job.seed}_{node}").touch()
+        (tmp_path / f"{job}_{node}").touch()
         time.sleep(600 if node == doomed else 0.2)
-        return job.seed
+        return job
 
     found = []
-    for outcome in ray_cluster(fake_jobs(8), execute=execute):
+    for outcome in ray_cluster(range(8), execute=execute):
         if not found:
             assert wait_for(lambda: any(tmp_path.glob(f"*_{doomed}")))
             cluster.remove_node(cluster.doomed, allow_graceful=False)

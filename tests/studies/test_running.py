@@ -13,7 +13,8 @@ import pytest
 import dmws_lite as dm
 from dmws_lite.studies import run as run_module
 from dmws_lite.studies import running
-from dmws_lite.studies.run import Job, execute, fingerprint, plan_jobs
+from dmws_lite.studies.jobs import Job, fingerprint, plan_jobs
+from dmws_lite.studies.run import execute
 from dmws_lite.studies.running import run_study
 from dmws_lite.studies.store import Store
 from dmws_lite.training.evaluation import evaluate

@@ -1,0 +1,240 @@
+"""What the report of a study says, section by section."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dmws_lite.runtime.text import plain
+from dmws_lite.studies.statistics import FACTORIAL, GROUP, LEVEL, factorial, ranks, smallest_p, summary
+from dmws_lite.training.evaluation import confusion
+from dmws_lite.views import run_figures, study_figures
+from dmws_lite.views.study_blocks import NONE, Block, figure_block, interval, number, percent, table_block
+from dmws_lite.views.study_material import Material, again, failures, methods, what_was_run
+from dmws_lite.views.study_panels import panels_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SENTENCES = 40  # claims that are listed at most; above that those that are shown, and the number of the others
+
+
+def sections(m: Material) -> dict[str, list[Block]]:
+    """The blocks of each section; sections that this study has nothing for are left out."""
+    predictions = m.store.predictions(m.study)
+    found = {
+        "Summary": _summary(m),
+        "What was run": what_was_run(m),
+        "Results": _results(m),
+        "Paired differences": _paired(m),
+        "What each part contributes": _factorial(m),
+        "Fractions of the training images": _fractions(m),
+        "Ranks": _ranks(m),
+        "Cost beside accuracy": _cost(m),
+        "Calibration": _calibration(m, predictions),
+        "Confusion": _confusion(m, predictions),
+        "The auxiliary student over time": _auxiliary(m, m.store.history(m.study)),
+        "The methods": methods(m),
+        "Failures": failures(m),
+        "How to make it again": again(m),
+    }
+    return {name: blocks for name, blocks in found.items() if blocks}
+
+
+def _summary(m: Material) -> list[Block]:
+    asked = len(m.table) + len(m.failures) + len(m.missing)
+    text = f"{len(m.table)} of {asked} runs are finished, {len(m.failures)} failed, {len(m.missing)} are missing."
+    if m.reference is None or m.gaps is None or m.gaps.empty:
+        return [Block("text", text)]
+    groups = m.table.groupby(list(GROUP)).ngroups
+    whole = m.claims[len(m.gaps) :] if groups > 1 else m.claims
+    shown = [sentence for sentence in whole if sentence.endswith(": shown.")]
+    text += (
+        f" Each method is compared with {m.labels[m.reference]}, seed by seed: {len(shown)} of {len(whole)} differences"
+        f"{f' over all {groups} groups together' if groups > 1 else ''} in {m.words} are shown."
+    )
+    return [Block("text", plain(" ".join([text, *(whole if len(whole) <= 3 else shown)])))]
+
+
+def _results(m: Material) -> list[Block]:
+    text = f"Mean {m.words} on the test images [95 % t interval over seeds], n seeds."
+    figures = [
+        figure_block(study_figures.results(runs, m.metric), f"{m.words.capitalize()} with {percent(fraction)}")
+        for fraction, runs in m.by_fraction()
+    ]
+    return [Block("text", text), *_mean_tables(m, m.metric), *figures]
+
+
+def _mean_tables(m: Material, metric: str) -> list[Block]:
+    """A table a data set and pair: a row a method, a column a fraction."""
+    blocks = []
+    found = summary(m.table, metric)
+    found["cell"] = [f"{interval(row, 'mean')}, n {row['seeds']}" for row in found.to_dict("records")]
+    for (data, pair), rows in found.groupby(["data", "pair"], sort=False):
+        wide = rows.pivot(index="label", columns="fraction", values="cell").reindex(rows["label"].unique())
+        wide = wide.fillna(NONE).rename(columns=percent).rename_axis("method").reset_index()
+        blocks.append(table_block(f"{data}, {pair}: {metric.replace('_', ' ')}", wide))
+    return blocks
+
+
+def _paired(m: Material) -> list[Block]:
+    import pandas as pd
+
+    if m.reference is None or m.gaps is None:
+        return [Block("warning", "the reference has no finished run, so nothing is compared: pass another reference")]
+    found = m.gaps
+    if found.empty:
+        return []
+    text = (
+        f"{m.words.capitalize()} of each method minus that of {m.labels[m.reference]}, paired by seed. p: two-sided "
+        "sign-flip test (Wilcoxon's for many seeds); Holm: corrected for all "
+        f"{found['p'].notna().sum()} differences; effect: Cohen's d_z with Hedges' correction; detectable: the true "
+        "difference that a t test would find 4 times in 5."
+    )
+    blocks = [Block("text", plain(text))]
+    for title, rows in panels_of(found):
+        records = rows.to_dict("records")
+        cells = {
+            "method": rows["label"],
+            "difference [95 %]": [interval(row, "difference", "+") for row in records],
+            "smallest, largest": [f"{number('+.3f')(r['smallest'])}, {number('+.3f')(r['largest'])}" for r in records],
+            "better / equal / worse": [f"{row['better']} / {row['equal']} / {row['worse']}" for row in records],
+            "p": rows["p"].map(number(".3g")),
+            "Holm": rows["p_holm"].map(number(".3g")),
+            "effect": rows["effect"].map(number("+.2f")),
+            "detectable": rows["detectable"].map(number(".3f")),
+            "n": rows["seeds"],
+        }
+        blocks.append(table_block(f"{title}: difference to {m.labels[m.reference]}", pd.DataFrame(cells)))
+    for fraction, rows in found.groupby("fraction"):
+        if rows["seeds"].any():
+            figure = study_figures.paired_differences(m.table, m.reference, m.metric, fraction)
+            blocks.append(figure_block(figure, f"Paired differences with {percent(fraction)}"))
+    return [*blocks, *_said(m, found)]
+
+
+def _said(m: Material, found: pd.DataFrame) -> list[Block]:
+    """What can be said and what cannot."""
+    said = m.claims
+    shown = [sentence for sentence in said if sentence.endswith(": shown.")]
+    told = said if len(said) <= SENTENCES else shown
+    seeds = max(int(found["seeds"].max()), 1)
+    text = (
+        f"{len(shown)} of {len(said)} differences are shown (Holm's p below {LEVEL}, and an interval without 0). One "
+        f"that is not shown may still be there. With {seeds} seed(s) no p on one group is below {smallest_p(seeds):.3g}"
+        f"{', so that nothing can be shown there' if smallest_p(seeds) >= LEVEL else ''}."
+    )
+    return [Block("text", text), Block("list", entries=[plain(sentence) for sentence in told])]
+
+
+def _factorial(m: Material) -> list[Block]:
+    import pandas as pd
+
+    cells = {name for names in FACTORIAL.values() for name in names}
+    groups = m.table[m.table["method"].isin(cells)].groupby(list(GROUP), sort=False)
+    whole = groups.filter(lambda runs: cells <= set(runs["method"]))
+    if whole.empty:
+        return []
+    text = "Differences between means of the six cells initialisation x auxiliary, paired by seed."
+    blocks = [Block("text", text)]
+    for title, rows in panels_of(factorial(whole, m.metric)):
+        table = {
+            "contrast": rows["contrast"],
+            "difference [95 %]": [interval(row, "difference", "+") for row in rows.to_dict("records")],
+            "p": rows["p"].map(number(".3g")),
+            "Holm": rows["p_holm"].map(number(".3g")),
+            "n": rows["seeds"],
+        }
+        blocks.append(table_block(f"{title}: contrasts in {m.words}", pd.DataFrame(table)))
+    return blocks + [
+        figure_block(study_figures.factorial(runs, m.metric), f"Initialisation and auxiliary with {percent(fraction)}")
+        for fraction, runs in whole.groupby("fraction")
+    ]
+
+
+def _fractions(m: Material) -> list[Block]:
+    if m.table["fraction"].nunique() < 2:
+        return []
+    figure = study_figures.fraction_curves(m.table, m.metric, m.reference)
+    return [figure_block(figure, f"Mean {m.words} over the part of the training images; bars: 95 % intervals")]
+
+
+def _ranks(m: Material) -> list[Block]:
+    import pandas as pd
+
+    groups = m.table.groupby("method").apply(lambda runs: runs.groupby(list(GROUP)).ngroups)
+    everywhere = m.table.groupby(list(GROUP)).ngroups
+    if everywhere < 3 or (groups == everywhere).sum() < 3:
+        return []
+    found = ranks(m.table, m.metric)
+    table = pd.DataFrame({"method": found["label"], "mean rank": found["mean_rank"].map(number(".2f"))})
+    left = ", ".join(m.labels[name] for name in found.attrs["left_out"])
+    text = f"Left out, since some group lacks them: {left}."
+    figure = figure_block(study_figures.ranks(m.table, m.metric), "Ranks of the means over seeds")
+    return [*([Block("text", plain(text))] if left else []), table_block("Mean ranks, 1 is best", table), figure]
+
+
+def _cost(m: Material) -> list[Block]:
+    columns = {
+        m.metric: (m.words, ".3f", 1.0),
+        "seconds": ("training (s)", ".3g", 1.0),
+        "flops_per_step": ("GFLOPs a step", ".3g", 1e-9),
+        "step_memory_mb": ("memory of a step (MB)", ".4g", 1.0),
+        "peak_memory_mb": ("peak memory (MB)", ".4g", 1.0),
+        "parameters": ("parameters (thousands)", ".4g", 1e-3),
+        "latency_ms": ("latency at batch 1 (ms)", ".3g", 1.0),
+    }
+    blocks = []
+    for title, runs in panels_of(m.table):
+        means = runs.groupby(["method", "label"], sort=False)[list(columns)].mean().reset_index()
+        table = means[["label"]].set_axis(["method"], axis=1)
+        for column, (words, form, unit) in columns.items():
+            table[words] = (means[column] * unit).map(number(form))
+        blocks.append(table_block(f"{title}: cost, mean over seeds", table))
+    for fraction, runs in m.by_fraction():
+        figure = study_figures.cost_accuracy(runs, m.metric, m.reference)
+        blocks.append(figure_block(figure, f"{m.words.capitalize()} and cost with {percent(fraction)}"))
+    return blocks
+
+
+def _calibration(m: Material, predictions: pd.DataFrame) -> list[Block]:
+    text = "Expected calibration error (ece) on the test images, mean [95 % t interval over seeds], n seeds."
+    figures = [
+        figure_block(study_figures.reliability(runs, predictions), f"Accuracy and confidence with {percent(fraction)}")
+        for fraction, runs in m.by_fraction()
+    ]
+    return [Block("text", text), *_mean_tables(m, "ece"), *figures]
+
+
+def _confusion(m: Material, predictions: pd.DataFrame) -> list[Block]:
+    """For the reference and the method that is best on validation."""
+    classes = {record["key"]: record["classes"] for record in m.records}
+    mains, blocks = predictions[predictions["student"] == "main"], []
+    for title, runs in panels_of(m.table):
+        best = runs.groupby("method", sort=False)["val_accuracy"].mean().idxmax()
+        roles = {m.reference: "the reference"} | {best: "best on validation"}
+        for name in [name for name in roles if name in set(runs["method"])]:
+            own = runs[runs["method"] == name]
+            images = mains[mains["key"].isin(own["key"])]
+            probabilities, labels = np.stack(images["probabilities"].to_list()), images["label"].to_numpy()
+            counts = confusion(probabilities, labels, classes[own["key"].iloc[0]])
+            caption = f"{title}: {m.labels[name]}, {roles[name]}; images summed over {len(own)} seeds"
+            table = counts.rename_axis("true class").reset_index()
+            blocks += [table_block(f"{caption}; a column a predicted class", table)]
+            blocks += [figure_block(run_figures.confusion(counts), caption)]
+    return blocks
+
+
+def _auxiliary(m: Material, history: pd.DataFrame) -> list[Block]:
+    settings = {r["names"]["method"]: r["config"]["distillation"] for r in m.records}
+    updates = {name: found.get("auxiliary_update", "ema") for name, found in settings.items()}
+    with_one, blocks = m.table.dropna(subset=["auxiliary_accuracy"]), []
+    columns = {"accuracy": "main", "auxiliary_accuracy": "auxiliary", "ensemble_accuracy": "both, averaged"}
+    for title, runs in panels_of(with_one) if len(with_one) else ():
+        means = runs.groupby(["method", "label"], sort=False)[list(columns)].mean().map(number(".3f"))
+        table = means.rename(columns=columns).reset_index("label").rename(columns={"label": "method"})
+        blocks.append(table_block(f"{title}: accuracy on the test images, mean over seeds", table))
+        figure = study_figures.auxiliary_over_time(runs, history, updates)
+        blocks.append(figure_block(figure, f"{title}: means over seeds, bands from lowest to highest"))
+    return blocks
