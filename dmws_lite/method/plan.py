@@ -209,7 +209,7 @@ def _cut(a: Assignment, tensor: torch.Tensor) -> torch.Tensor:
 def _take(tensor: torch.Tensor, axis: int, index: np.ndarray, torch) -> torch.Tensor:
     """The indices as a strided view where they are evenly spaced, else a copy."""
     step = int(index[1] - index[0]) if len(index) > 1 else 1
-    if np.array_equal(index, index[0] + step * np.arange(len(index))):
+    if step > 0 and np.array_equal(index, index[0] + step * np.arange(len(index))):
         return tensor[(slice(None),) * axis + (slice(int(index[0]), int(index[-1]) + 1, step),)]
     return tensor.index_select(axis, torch.from_numpy(index).to(tensor.device))
 
