@@ -19,7 +19,6 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 UPDATES = ("ema", "frozen", "trained")
 MOMENTUM_SCHEDULES = ("constant", "cosine")
-TARGETS = ("auxiliary", "ensemble")
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,6 @@ class Distillation:
     momentum:          m in [0, 1] itself, instead of a half-life.
     momentum_schedule: "constant", or "cosine" (rises to 1 at the end of the run; Grill et al. 2020, arXiv 2006.07733).
     auxiliary_update:  "ema", "frozen" (the auxiliary stays as it was selected) or "trained" (on the labels, by itself).
-    learn_first:       share of the run during which an auxiliary of "ema" is trained on the labels by itself, as with
-                       "trained"; its EMA begins after that.
-    target:            soft targets of "ema" come from the "auxiliary", or from the "ensemble" of both students.
     Raises ValueError for a value outside its range.
     Source: our choice; measured in the training notebook.
     """
@@ -50,17 +46,13 @@ class Distillation:
     momentum: float | None = None
     momentum_schedule: str = "constant"
     auxiliary_update: str = "ema"
-    learn_first: float = 0.0
-    target: str = "auxiliary"
 
     def __post_init__(self) -> None:
         _one_of("strategy", self.strategy, STRATEGIES)
         _one_of("auxiliary_update", self.auxiliary_update, UPDATES)
         _one_of("momentum_schedule", self.momentum_schedule, MOMENTUM_SCHEDULES)
-        _one_of("target", self.target, TARGETS)
         _within("alpha", self.alpha, 0, 1)
         _within("alpha_warmup", self.alpha_warmup, 0, 1)
-        _within("learn_first", self.learn_first, 0, 1)
         if self.momentum is not None:
             _within("momentum", self.momentum, 0, 1)
         if not (math.isfinite(self.temperature) and self.temperature > 0):
@@ -69,13 +61,6 @@ class Distillation:
             )
         if not (math.isfinite(self.half_life) and self.half_life > 0):
             raise ValueError(f"half_life={self.half_life} must be above 0: it is a share of the run, for example 0.05")
-        if self.learn_first and self.auxiliary_update != "ema":
-            raise ValueError(
-                f"learn_first={self.learn_first} delays the EMA; auxiliary_update={self.auxiliary_update!r} has none: "
-                "pass auxiliary_update='ema', or learn_first=0"
-            )
-        if self.target != "auxiliary" and self.strategy != "ema":
-            raise ValueError(f"target={self.target!r} is for strategy='ema', not {self.strategy!r}: leave it out")
 
     def alpha_at(self, step: int, steps: int) -> float:
         """The weight of the soft targets at `step` of `steps`.
@@ -85,14 +70,6 @@ class Distillation:
         """
         warmup = self.alpha_warmup * steps
         return self.alpha * min(1.0, step / warmup) if warmup else self.alpha
-
-    def learns_alone(self, step: int, steps: int) -> bool:
-        """Whether the auxiliary is trained on the labels by itself at `step` of `steps`.
-
-        >>> [Distillation(learn_first=0.3).learns_alone(step, 10) for step in (0, 2, 3, 9)]
-        [True, True, False, False]
-        """
-        return self.auxiliary_update == "trained" or step < round(self.learn_first * steps)
 
     def momentum_at(self, step: int, steps: int) -> float:
         """The EMA's momentum at `step` of `steps`."""
@@ -112,12 +89,11 @@ class Distillation:
         >>> round(Distillation(alpha_warmup=0.0, half_life=0.5).start_heard(300), 3)
         0.542
         """
-        alone = round(self.learn_first * steps)
         left, heard, whole = 1.0, 0.0, 0.0
         for step in range(steps):
             alpha = self.alpha_at(step, steps)
             heard, whole = heard + alpha * left, whole + alpha
-            left *= 1.0 if step < alone or self.auxiliary_update == "frozen" else self.momentum_at(step, steps)
+            left *= 1.0 if self.auxiliary_update == "frozen" else self.momentum_at(step, steps)
         return heard / whole if whole else math.nan
 
 
@@ -173,20 +149,6 @@ def soft_loss(logits: Tensor, target_logits: Tensor, temperature: float) -> Tens
     return temperature**2 * F.kl_div(q, p, reduction="batchmean", log_target=True)
 
 
-def ensemble(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Logits whose softmax at `temperature` is the mean of both networks' softmax at `temperature`.
-
-    a, b: logits (batch, classes). Returns logits (batch, classes).
-    As the student's own part gets no gradient, its soft loss with an ensemble of itself and another network has half of
-    the gradient of that with the other network alone: a smaller alpha, and no other direction. Source: our choice.
-
-    >>> ensemble(torch.tensor([[0.9, 0.1]]).log(), torch.tensor([[0.5, 0.5]]).log(), 1.0).exp()
-    tensor([[0.7000, 0.3000]])
-    """
-    both = torch.stack([F.log_softmax(logits.float() / temperature, dim=1) for logits in (a, b)])
-    return temperature * (both.logsumexp(0) - math.log(2))
-
-
 @dataclass
 class Step:
     """What a strategy sees of one training step.
@@ -195,7 +157,7 @@ class Step:
     labels:  int64 (batch,).
     indices: int64 (batch,), the images' positions in the training set.
     alpha, temperature, smoothing: at this step.
-    targets: gives the logits (batch, classes) to learn from on the same images, without gradient.
+    targets: gives the auxiliary's (or the teacher's) logits (batch, classes) on the same images, without gradient.
     partner: gives the main student's logits (batch, classes) on other images of the same classes, without gradient.
     memory:  tensors that a strategy keeps from step to step; saved with the run.
     """

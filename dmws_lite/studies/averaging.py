@@ -87,8 +87,8 @@ def cosine(main: nn.Module, auxiliary: nn.Module) -> float:
     1.0
     """
     names = [name for name, axes in axes_of(main, classifier=False).items() if len(axes) > 1]
-    vectors = [torch.cat([model.state_dict()[name].flatten() for name in names]) for model in (main, auxiliary)]
-    return float(torch.cosine_similarity(*vectors, dim=0))
+    a, b = (torch.cat([model.state_dict()[name].flatten() for name in names]) for model in (main, auxiliary))
+    return float(torch.cosine_similarity(a, b, dim=0))
 
 
 def _probe(model: Any, splits: Splits, teacher: Teacher) -> float:

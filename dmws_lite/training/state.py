@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from dmws_lite.data.augmentation import augment, normalise, to_device
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, ensemble, update_auxiliary
+from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
 from dmws_lite.method.initializers import recalibrate_batchnorm
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.seeds import generator
@@ -63,9 +63,8 @@ class TrainingState:
             self.memory["probabilities"] = unseen
         self.pupil = None
         if auxiliary is not None:
-            learns = distillation.learns_alone(0, training.steps)
-            auxiliary.eval().requires_grad_(learns)
-            if learns:
+            auxiliary.eval().requires_grad_(distillation.auxiliary_update == "trained")
+            if distillation.auxiliary_update == "trained":
                 self.pupil = self._prepare(auxiliary)
 
     def _prepare(self, model: nn.Module) -> tuple[nn.Module, Any, CosineLRScheduler]:
@@ -126,7 +125,7 @@ class TrainingState:
             alpha=d.alpha_at(self.step, t.steps),
             temperature=d.temperature,
             smoothing=t.label_smoothing,
-            targets=lambda: self._targets(images, logits),
+            targets=lambda: self._targets(images),
             partner=lambda: self._partner_logits(mine),
             memory=self.memory,
         )
@@ -150,7 +149,7 @@ class TrainingState:
     def _follow(self, images: Tensor, labels: Tensor) -> None:
         """What the auxiliary does after the main student's step."""
         d, t = self.distillation, self.training
-        if self.pupil is not None and d.learns_alone(self.step, t.steps):
+        if self.pupil is not None:
             model, optimizer, schedule = self.pupil
             schedule.step_update(self.step)
             model.train()
@@ -162,14 +161,12 @@ class TrainingState:
             update_auxiliary(self.auxiliary, self.main, d.momentum_at(self.step, t.steps))
 
     @torch.no_grad()
-    def _targets(self, images: Tensor, own: Tensor) -> Tensor:
-        """The logits that the main student, whose logits are `own`, is to learn from."""
-        d = self.distillation
-        source = self.teacher if d.strategy == "kd" else self.auxiliary
+    def _targets(self, images: Tensor) -> Tensor:
+        """The logits that the main student is to learn from."""
+        source = self.teacher if self.distillation.strategy == "kd" else self.auxiliary
         assert source is not None
         with self.accelerator.autocast():
-            logits = source(images)
-        return ensemble(logits, own, d.temperature) if d.target == "ensemble" else logits
+            return source(images)
 
     @torch.no_grad()
     def _partner_logits(self, indices: Tensor) -> Tensor:

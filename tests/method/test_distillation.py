@@ -10,7 +10,6 @@ from dmws_lite.method.distillation import (
     STRATEGIES,
     Distillation,
     Step,
-    ensemble,
     half_life_of,
     momentum_of,
     soft_loss,
@@ -153,20 +152,6 @@ def test_without_alpha_the_auxiliary_is_not_run():
     step = step_of("ema", alpha=0.0)
     step.targets = refuse
     assert STRATEGIES["ema"](step).isfinite()
-
-
-def test_an_ensembles_softened_probabilities_are_the_mean_of_both():
-    a, b = draw(BATCH, CLASSES, seed=1), draw(BATCH, CLASSES, seed=2)
-    mean = (np.exp(log_softmax(array(a) / 3)) + np.exp(log_softmax(array(b) / 3))) / 2
-    assert np.allclose(np.exp(log_softmax(array(ensemble(a, b, 3.0)) / 3)), mean, atol=1e-6)
-
-
-def test_an_ensemble_with_the_student_itself_halves_the_soft_gradient():
-    """What the docstring of `ensemble` says: target="ensemble" is a smaller alpha."""
-    z, other = draw(BATCH, CLASSES, seed=1).requires_grad_(), draw(BATCH, CLASSES, seed=2)
-    alone = torch.autograd.grad(soft_loss(z, other, 3.0), z)[0]
-    together = torch.autograd.grad(soft_loss(z, ensemble(other, z, 3.0), 3.0), z)[0]
-    assert torch.allclose(together, alone / 2, atol=1e-6) and alone.abs().max() > 0.1
 
 
 def permuted(step, order):
@@ -320,28 +305,11 @@ def test_cosine_schedule_rises_from_the_momentum_to_one():
 
 
 @pytest.mark.parametrize(
-    "settings, expected",
-    [
-        ({}, [False, False, False, False]),
-        ({"learn_first": 0.07}, [True, True, False, False]),
-        ({"learn_first": 1.0}, [True] * 4),
-        ({"auxiliary_update": "trained"}, [True] * 4),
-    ],
-)
-def test_the_auxiliary_learns_alone_for_its_share_of_the_run(settings, expected):
-    assert [Distillation(**settings).learns_alone(step, 100) for step in (0, 6, 7, 99)] == expected
-
-
-@pytest.mark.parametrize(
     "settings, message",
     [
         ({"strategy": "skd"}, "unknown strategy='skd': choose one of ema, dlb, ps_kd, cs_kd, tf_kd, kd, none"),
         ({"auxiliary_update": "copy"}, "unknown auxiliary_update='copy'.*ema, frozen, trained"),
         ({"momentum_schedule": "linear"}, "unknown momentum_schedule='linear'.*constant, cosine"),
-        ({"target": "main"}, "unknown target='main': choose one of auxiliary, ensemble"),
-        ({"target": "ensemble", "strategy": "kd"}, "target='ensemble' is for strategy='ema', not 'kd'"),
-        ({"learn_first": 1.1}, "learn_first=1.1 is out of range"),
-        ({"learn_first": 0.1, "auxiliary_update": "frozen"}, "learn_first=0.1 delays the EMA; .*'frozen' has none"),
         ({"alpha": -0.1}, "alpha=-0.1 is out of range: 0 <= alpha <= 1"),
         ({"alpha": 1.1}, "alpha=1.1"),
         ({"alpha": float("nan")}, "alpha=nan"),
@@ -366,9 +334,7 @@ def test_settings_at_the_edge_of_their_range_are_taken(edge):
     assert getattr(Distillation(**edge), name) == value
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"alpha_warmup": 0.0, "half_life": 0.5}, {"learn_first": 0.3}, {"momentum_schedule": "cosine"}]
-)
+@pytest.mark.parametrize("settings", [{}, {"alpha_warmup": 0.0, "half_life": 0.5}, {"momentum_schedule": "cosine"}])
 def test_how_much_of_the_start_is_heard_is_that_of_a_real_average(settings):
     """The auxiliary starts at 1 and the main stays at 0, so that the average is what is left of the start."""
     settings, steps = Distillation(**settings), 40
@@ -379,8 +345,7 @@ def test_how_much_of_the_start_is_heard_is_that_of_a_real_average(settings):
     for step in range(steps):
         alpha = settings.alpha_at(step, steps)
         heard, whole = heard + alpha * auxiliary.weight.item(), whole + alpha
-        if not settings.learns_alone(step, steps):
-            update_auxiliary(auxiliary, main, settings.momentum_at(step, steps))
+        update_auxiliary(auxiliary, main, settings.momentum_at(step, steps))
     assert settings.start_heard(steps) == pytest.approx(heard / whole, rel=1e-9)
 
 

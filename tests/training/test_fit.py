@@ -91,45 +91,6 @@ def test_the_auxiliarys_update_can_be_chosen(update, moves):
     assert equal(start, states(auxiliary)) is not moves
 
 
-def test_an_auxiliary_that_learns_first_is_trained_until_then_and_an_average_after():
-    """Over its share both students are what auxiliary_update="trained" makes of them; then comes a step of the EMA."""
-    share, step = dm.Distillation(learn_first=0.75, momentum=0.9), {}
-
-    def note(run):
-        step.setdefault(run["step"], (states(main), states(auxiliary)))
-
-    training = replace(SHORT, evaluations=8)
-    for distillation in (share, dm.Distillation(auxiliary_update="trained")):
-        main, auxiliary, step = student(), student(1), {}
-        dm.fit(main, auxiliary, SPLITS, training=training, distillation=distillation, on_evaluation=note, **CPU)
-        if distillation is share:
-            mine = step
-    assert equal(mine[6][1], step[6][1]) and equal(mine[6][0], step[6][0])
-    assert not equal(mine[0][1], mine[6][1])
-    for name, tensor in mine[7][1].items():
-        expected = 0.9 * mine[6][1][name].double() + 0.1 * mine[7][0][name].double()
-        assert torch.allclose(tensor.double(), expected, atol=1e-6), name
-    assert not equal(mine[7][1], step[7][1])
-
-
-def test_the_ensembles_target_weighs_the_soft_loss_less(monkeypatch):
-    seen, soft = {}, STRATEGIES["ema"]
-
-    def noted(step):
-        seen[name] = (step.logits.detach(), step.targets())
-        return soft(step)
-
-    monkeypatch.setitem(training_state.STRATEGIES, "ema", noted)
-    for name in ("auxiliary", "ensemble"):
-        distillation = dm.Distillation(target=name, alpha_warmup=0.0, temperature=3.0)
-        one = replace(SHORT, steps=1, evaluations=1)
-        dm.fit(student(), student(1), SPLITS, training=one, distillation=distillation, **CPU)
-    (logits, other), (again, both) = seen["auxiliary"], seen["ensemble"]
-    assert torch.equal(logits, again) and not both.requires_grad
-    mean = ((logits / 3).softmax(1) + (other / 3).softmax(1)) / 2
-    assert torch.allclose((both / 3).softmax(1), mean, atol=1e-6)
-
-
 def conv_teacher(seed: int = 3) -> torch.nn.Module:
     """Another architecture than the student's, with BatchNorm and dropout, which tell evaluation from training mode."""
     torch.manual_seed(seed)
@@ -226,9 +187,7 @@ def test_batches_run_through_the_training_set_and_dlb_repeats_halves():
     "options",
     [
         *({"strategy": name, "auxiliary_update": "trained"} for name in ("ema", "dlb", "ps_kd", "kd")),
-        {"learn_first": 0.5},  # stopped after it
-        {"learn_first": 0.9},  # stopped within it
-        {"target": "ensemble", "alpha_warmup": 0.0},
+        {},
     ],
 )
 def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, options):
@@ -313,7 +272,6 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         "images": {"splits": Splits("other", stripes(24, 9), SPLITS.val, SPLITS.test)},
         "normalisation": {"mean": 0.4},
         "flips": {"splits": replace(SPLITS, flips=())},
-        "learn_first": {"distillation": dm.Distillation(learn_first=0.5)},
         "teacher": {"distillation": dm.Distillation("kd"), "teacher": student(2)},
         "auxiliary": {"auxiliary": None, "distillation": dm.Distillation(strategy="ema", alpha=0.0)},
     }
