@@ -53,8 +53,8 @@ def run(
     steps: Annotated[int | None, typer.Option(help="Another number of training steps.")] = None,
     reference: Reference = None,
     engine: Annotated[str, typer.Option(help="local (this process) or ray (several GPUs or machines).")] = "local",
-    cpus: Annotated[int, typer.Option(help="ray: CPUs for a run.")] = 1,
-    gpus: Annotated[float, typer.Option(help="ray: GPUs for a run, may be a fraction.")] = 0.0,
+    cpus: Annotated[float | None, typer.Option(help="ray: CPUs for a run. [default: 1]")] = None,
+    gpus: Annotated[float | None, typer.Option(help="ray: GPUs for a run, may be a fraction. [default: 0]")] = None,
     address: Annotated[str | None, typer.Option(help="ray: the cluster's address.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say how long it would take.")] = False,
 ) -> None:
@@ -64,7 +64,7 @@ def run(
     """
     from dmws_lite.studies.estimate import estimate
     from dmws_lite.studies.jobs import plan_jobs
-    from dmws_lite.studies.running import run_study
+    from dmws_lite.studies.running import plan_trials, run_study
     from dmws_lite.studies.study import read_study
 
     said = {
@@ -82,9 +82,11 @@ def run(
     folder = store or Path("outputs") / "studies" / wanted.name
     with warnings_printed():
         if plan:
-            _say(estimate(plan_jobs(wanted)))
+            jobs = plan_jobs(wanted)
+            _say(estimate([*plan_trials(wanted, jobs), *jobs]))
             return
-        options: dict[str, Any] = {} if engine == "local" else {"cpus": cpus, "gpus": gpus, "address": address}
+        given = {"cpus": cpus, "gpus": gpus, "address": address}
+        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
         try:
             made = run_study(wanted, folder, engine, say=_say, **options)
         except KeyboardInterrupt as stop:

@@ -53,7 +53,7 @@ def test_options_replace_what_the_file_says(folder):
 
 def test_plan_says_how_long_and_makes_nothing(folder):
     result = dmws("run", folder / "mine.yaml", "--store", folder / "planned", "--plan")
-    assert result.exit_code == 0 and "4 runs, estimated from probes" in result.output
+    assert result.exit_code == 0 and "4 runs, from probes" in result.output
     assert not (folder / "planned").exists()
 
 

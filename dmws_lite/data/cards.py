@@ -48,7 +48,7 @@ def read_card(name_or_path: str | Path) -> Card:
     block = REGEX_YAML_BLOCK.search(text)
     if not block:
         raise ValueError(f"{path} has no front matter: begin it with a line ---, YAML and a line --- (see template.md)")
-    _check_yaml(block.group(2), path)
+    check_yaml(block.group(2), path)
     try:
         parsed = DatasetCard(text)
         data = {key: value for key, value in vars(parsed.data).items() if value is not None}
@@ -93,14 +93,17 @@ def _text(path: Path) -> str:
     return text
 
 
-def _check_yaml(block: str, path: Path) -> None:
-    """Refuse YAML that does more than state values, before anything is built from it."""
+def check_yaml(block: str, path: Path, first: int = 2) -> None:
+    """Refuse YAML that does more than state values, before anything is built from it.
+
+    first: the line of the file that the block begins with.
+    """
     import yaml
 
     depth = 0
     try:
         for event in yaml.parse(block, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + 2
+            line = event.start_mark.line + first
             if getattr(event, "anchor", None):
                 raise ValueError(f"{path}, line {line}: anchors (&) and aliases (*) are refused: write the value out")
             if unseen := UNSEEN.search(getattr(event, "value", None) or ""):
@@ -110,12 +113,12 @@ def _check_yaml(block: str, path: Path) -> None:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
                 raise ValueError(f"{path}, line {line}: YAML is nested more than {DEEPEST} deep: flatten it")
-        _check_twice(yaml.compose(block, Loader=yaml.SafeLoader), path)
+        _check_twice(yaml.compose(block, Loader=yaml.SafeLoader), path, first)
     except yaml.YAMLError as error:
-        raise ValueError(f"{path}: its front matter is no YAML ({' '.join(str(error).split())}): mend it") from error
+        raise ValueError(f"{path}: this is no YAML ({' '.join(str(error).split())}): mend it") from error
 
 
-def _check_twice(node: Any, path: Path) -> None:
+def _check_twice(node: Any, path: Path, first: int) -> None:
     """Refuse a key that is written twice: YAML would keep the last without a word."""
     pairs = getattr(node, "value", None)
     if not isinstance(pairs, list):
@@ -124,9 +127,9 @@ def _check_twice(node: Any, path: Path) -> None:
     for item in pairs:
         key, value = item if isinstance(item, tuple) else (None, item)
         if key is not None and str(key.value) in seen:
-            raise ValueError(f"{path}, line {key.start_mark.line + 2}: {key.value!r} is written twice: keep one")
+            raise ValueError(f"{path}, line {key.start_mark.line + first}: {key.value!r} is written twice: keep one")
         seen |= {str(key.value)} if key is not None else set()
-        _check_twice(value, path)
+        _check_twice(value, path, first)
 
 
 def _faults(error: ValidationError) -> Iterator[str]:

@@ -7,14 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dmws_lite.studies.jobs import Job
     from dmws_lite.studies.run import Outcome
 
-AHEAD = 1  # jobs that wait in Ray's own queue, so that no slot is idle while the caller stores an outcome
 RETRIES = 3  # of a run whose worker or node died
 PATIENCE = 60.0  # seconds without a node that could take a run, after which we give up
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "1"}  # Ray's own: no word home; not for ever
@@ -39,7 +37,7 @@ def ray_cluster(
 ) -> Iterator[Outcome]:
     """Runs as tasks of Ray on the GPUs and machines of a cluster; outcomes come as they end, each job's once.
 
-    jobs:    taken from the iterator when there is room for them, at most one more than can run at once.
+    jobs:    taken from the iterator when there is room for them, at most two more than can run at once.
     cpus:    CPUs that Ray reserves for a run. How many threads it uses is the job's own affair.
     gpus:    GPUs for a run: 0.25 lets four runs share one, 0 hides them. Above 1 it must be a whole number.
     address: of a running cluster; None is the environment's RAY_ADDRESS, or else a cluster on this machine, which ends
@@ -70,9 +68,9 @@ def ray_cluster(
 
 def _tasks(ray: Any, task: Any, jobs: Iterator[Job], cpus: float, gpus: float) -> Iterator[Outcome]:
     pending: dict[Any, Job] = {}
-    seen = time.monotonic()
+    seen, job = time.monotonic(), next(jobs, None)
     try:
-        while True:
+        while job is not None or pending:
             slots = _slots(ray.nodes(), cpus, gpus)
             if slots:
                 seen = time.monotonic()
@@ -81,11 +79,13 @@ def _tasks(ray: Any, task: Any, jobs: Iterator[Job], cpus: float, gpus: float) -
                     f"a run needs {_text(cpus, gpus)}, and for {PATIENCE:.0f} s no machine of the cluster had that "
                     f"({_found(ray.nodes())}): {len(pending)} runs were given up; start again to make what is missing"
                 )
-            for job in islice(jobs, max(slots + AHEAD - len(pending), 0) if slots else 0):
+            while job is not None and slots and len(pending) <= slots:
                 pending[task.remote(job)] = job
-            if slots and not pending:
-                return
-            for reference in ray.wait(list(pending), timeout=2.0)[0] if pending else ():
+                job = next(jobs, None)
+            if not pending:
+                time.sleep(1)
+                continue
+            for reference in ray.wait(list(pending), timeout=2.0)[0]:
                 outcome = _outcome(ray, reference, pending[reference])
                 del pending[reference]
                 yield outcome
@@ -144,11 +144,22 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         os.environ.setdefault(name, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"include_dashboard": False} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, logging_level="error", **options)
     try:
+        _start(ray, address, options)
         yield
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any, address: str, options: dict[str, Any]) -> None:
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
+    except Exception as error:  # Ray raises a bare one when its own processes are too slow to start
+        text = "; ".join(str(error).split("\n")[:2])
+        raise RuntimeError(
+            f"Ray could not be started or joined at {address!r} ({text}): try again when the machine is less busy, "
+            "check the address, or use engine 'local'"
+        ) from error
 
 
 def _ray() -> Any:

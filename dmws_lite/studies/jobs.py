@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from dmws_lite.data.cards import cards
 from dmws_lite.data.opening import open_data
 from dmws_lite.data.sets import SPLITS, Splits
 from dmws_lite.method.distillation import Distillation
@@ -20,7 +23,7 @@ from dmws_lite.studies.methods import Method, start
 from dmws_lite.studies.study import Data, Pair, Study
 from dmws_lite.training.settings import Training
 
-RECIPE = 1  # part of every key: raised when a change of the code changes results
+RECIPE = 1  # part of every key: raised when a change of the code, or of a default setting, changes results
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,12 @@ class Job:
 
     @property
     def key(self) -> str:
-        """A hash of the config: 16 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode()).hexdigest()[:16]
+        """A hash of the config: 16 hexadecimal digits. Settings at their defaults are left out (see RECIPE)."""
+        config = self.config()
+        for name, settings in (("training", self.training), ("distillation", self.distillation)):
+            default = asdict(type(settings)())
+            config[name] = {key: value for key, value in config[name].items() if value != default[key]}
+        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def names(self) -> dict[str, Any]:
@@ -96,12 +103,14 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     Raises ValueError, FileNotFoundError and all that opening and loading raise, before anything is trained.
     """
     where = device or pick_device(study.device).type
-    data_ids = {data.title: fingerprint(opened(data, study.size)) for data in study.data}
+    forget()
+    sets = {data.title: _located(data) for data in study.data}
+    data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
     for pair in study.pairs:
         _check_pair(study, pair)
     jobs = [
         Job(
-            data,
+            sets[data.title],
             data_ids[data.title],
             pair,
             weights_id(pair, study.resolved[name].initializer == "native"),
@@ -124,20 +133,37 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     return jobs
 
 
+def _located(data: Data) -> Data:
+    """The same, by its whole path where it is a file or folder: workers may stand elsewhere."""
+    path = Path(data.source).expanduser()
+    if data.source in cards() or not path.exists():
+        return data
+    return data.model_copy(update={"source": str(path.resolve()), "name": data.title})
+
+
+def forget() -> None:
+    """Read data and weights anew when they are needed next: files may have changed."""
+    for cached in (opened, teachers, weights_id):
+        cached.cache_clear()
+
+
 def _check_pair(study: Study, pair: Pair) -> None:
     """Make the students of every method once, so that a pair that does not fit is refused before a run is."""
     teacher, native = teachers(pair)
     made = set()
     for name, method in study.resolved.items():
-        what = (method.initializer, repr(method.students))
+        distillation = study.distillation_of(method)
+        what = (method.initializer, repr(method.students), distillation.strategy)
         if what in made:
             continue
         made.add(what)
         try:
             source = native if method.initializer == "native" and native else teacher
-            start(method, source, pair.student, classes=2, size=study.size, seed=0)
+            students = start(method, source, pair.student, classes=2, size=study.size, seed=0)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
+        if distillation.strategy == "ema" and students.auxiliary is None:
+            raise ValueError(f"method {name!r} has strategy 'ema' and no auxiliary: give it one, or another strategy")
 
 
 def tuned(job: Job, trials: Sequence[dict[str, Any]]) -> Job:
@@ -174,10 +200,15 @@ def teachers(pair: Pair) -> tuple[Teacher, Teacher | None]:
 
 @lru_cache(maxsize=16)
 def weights_id(pair: Pair, native: bool) -> str:
-    """A hash of the weights that a method starts from."""
+    """A hash of the weights that a method knows: the teacher's, and for "native" the student's own too."""
     teacher, own = teachers(pair)
+    return "-".join(state_id(known.state) for known in (teacher, own if native else None) if known)
+
+
+def state_id(state: Mapping[str, Tensor]) -> str:
+    """A hash of a state dict: 16 hexadecimal digits."""
     known = hashlib.sha256()
-    for name, tensor in sorted((own if native and own else teacher).state.items()):
+    for name, tensor in sorted(state.items()):
         known.update(f"{name} {tuple(tensor.shape)}".encode())
         known.update(tensor.contiguous().cpu().numpy().data)
     return known.hexdigest()[:16]

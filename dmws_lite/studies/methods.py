@@ -10,6 +10,8 @@ from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students, make_students
 
+CHANGEABLE = ("auxiliary", "swap", "elements", "layers", "align", "rescale")  # of make_students, by a variant
+
 
 @dataclass(frozen=True)
 class Method:
@@ -149,10 +151,16 @@ def find_method(name: str) -> Method:
 def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd: dict[str, Any]) -> Method:
     """A method like `of` but for some arguments of make_students or settings of Distillation.
 
+    Raises ValueError for an unknown method, and for an argument that a variant may not change.
+
     >>> variant("slow", "dual_skd", None, {}, {"half_life": 0.5}).definition
     'dual_skd with half_life=0.5'
     """
     base = find_method(of)
+    if odd := [key for key in students if key not in CHANGEABLE]:
+        raise ValueError(
+            f"variant {name!r}: students has {odd[0]!r}{meant(odd[0], CHANGEABLE)}, not one of {', '.join(CHANGEABLE)}"
+        )
     changes = ", ".join(f"{key}={value}" for key, value in {**students, **skd}.items())
     return replace(
         base,

@@ -25,7 +25,7 @@ from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students
 from dmws_lite.studies import costs
-from dmws_lite.studies.jobs import Job, fingerprint, opened, teachers, weights_id
+from dmws_lite.studies.jobs import Job, fingerprint, forget, opened, state_id, teachers, weights_id
 from dmws_lite.studies.methods import Method, start
 from dmws_lite.training.evaluation import evaluate, predict
 from dmws_lite.training.fit import Run, fit
@@ -99,11 +99,13 @@ def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]
 def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     import pandas as pd
 
-    splits = opened(job.data, job.size)
+    own = job.spec.initializer == "native"
+    if fingerprint(opened(job.data, job.size)) != job.data_id or weights_id(job.pair, own) != job.pair_id:
+        forget()  # a worker that lives long may have read them before they changed
+    splits, (teacher, native) = opened(job.data, job.size), teachers(job.pair)
     if fingerprint(splits) != job.data_id:
         raise ValueError(f"{job.data.source} holds other images here than where the study was planned: copy those")
-    teacher, native = teachers(job.pair)
-    if weights_id(job.pair, job.spec.initializer == "native") != job.pair_id:
+    if weights_id(job.pair, own) != job.pair_id:
         raise ValueError(f"{job.pair.title} has other weights here than where the study was planned: copy those")
     part = splits.part(job.fraction, job.seed)
     source = native if job.spec.initializer == "native" and native else teacher
@@ -117,6 +119,7 @@ def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     values = {
         "classes": list(part.classes),
         "images": {name: len(getattr(part, name)) for name in SPLITS},
+        "batch_size": _fitting(job.training, part).batch_size,
         "metrics": None if job.trial else {name: _metrics(p, on) for name, p in found.items()},
         "val_accuracy": best["val_accuracy"],
         "val_loss": best["val_loss"],
@@ -188,7 +191,7 @@ def _guide(
     """For classic distillation: the teacher, fine-tuned on the same images with the same budget, and its seconds."""
     if distillation.strategy != "kd":
         return None, 0.0
-    what = (fingerprint(part), teacher.name, teacher.source, training, device)
+    what = (fingerprint(part), teacher.name, state_id(teacher.state), training, device)
     if what not in _LAST_GUIDE:
         _LAST_GUIDE.clear()
         model = build(teacher.name, len(part.classes), part.train.images.shape[-1])

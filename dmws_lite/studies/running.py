@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from dmws_lite.runtime.progress import tqdm
+from dmws_lite.runtime.text import plain
 from dmws_lite.studies.engines import ENGINES
 from dmws_lite.studies.estimate import estimate
 from dmws_lite.studies.jobs import Job, plan_jobs, tuned
@@ -42,28 +44,36 @@ def run_study(
 
     >>> run_study("smoke", "outputs/studies/smoke").table()  # doctest: +SKIP
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine={engine!r}: choose one of {', '.join(ENGINES)}")
+    _check_engine(engine, options)
     study = study if isinstance(study, Study) else read_study(study)
-    device = "cuda" if engine == "ray" and options.get("gpus") else None
-    jobs = plan_jobs(study, device)
+    if engine == "ray" and study.device == "cuda" and not options.get("gpus"):
+        raise ValueError(f"study {study.name!r} is for a GPU: pass gpus=1, or a fraction to let runs share one")
+    jobs = plan_jobs(study, "cuda" if options.get("gpus") else None)
     store = Store(folder, create=True)
+    trials = plan_trials(study, jobs)
+    store.begin(study, jobs, trials)
+    missing = [job for job in (*trials, *jobs) if job.key not in store]
+    if progress:
+        say(f"{study.name}: {len(jobs)} runs, {sum(job.key in store for job in jobs)} of them stored in {store.folder}")
+        if sum(job.training.steps for job in missing) >= WORTH_ESTIMATING:
+            say(estimate(missing))
 
     def make(these: Sequence[Job], what: str) -> None:
         _make(these, store, lambda waiting: ENGINES[engine](waiting, **options), what, progress, say)
 
-    trials = plan_trials(study, jobs)
     if trials:
         make(trials, "trials")
         jobs = _with_chosen(study, jobs, store)
-    store.begin(study, jobs, trials)
-    missing = [job for job in jobs if job.key not in store]
-    if progress:
-        say(f"{study.name}: {len(jobs)} runs, {len(jobs) - len(missing)} of them stored in {store.folder}")
-        if sum(job.training.steps for job in missing) >= WORTH_ESTIMATING:
-            say(estimate(missing))
+        store.begin(study, jobs, trials)
     make(jobs, "runs")
     return store
+
+
+def _check_engine(engine: str, options: dict[str, Any]) -> None:
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine={engine!r}: choose one of {', '.join(ENGINES)}")
+    if engine == "local" and options:
+        raise ValueError(f"{', '.join(options)} is for engine='ray': leave it out, or pass engine='ray'")
 
 
 def plan_trials(study: Study, jobs: Sequence[Job]) -> list[Job]:
@@ -82,26 +92,24 @@ def plan_trials(study: Study, jobs: Sequence[Job]) -> list[Job]:
 
 
 def _with_chosen(study: Study, jobs: Sequence[Job], store: Store) -> list[Job]:
-    """The runs with the hyper-parameters that their trials chose.
+    """The runs with the hyper-parameters that their trials chose; as they were where all trials failed.
 
-    Raises RuntimeError when all trials of a run failed or another process still makes them.
+    Raises RuntimeError while another process makes one of the trials.
     """
     records = {record["key"]: record for record in store.records()}
     chosen: dict[tuple, Job] = {}
-    for job in jobs:
-        cell = (job.data.title, job.pair.title, job.fraction, job.method)
-        if job.seed == study.seeds[0]:
-            mine = [records[trial.key] for trial in plan_trials(study, [job]) if trial.key in records]
-            if not mine:
-                raise RuntimeError(
-                    f"{job.title}: no tuning run is there; see {store.folder / 'failures'}, and run again"
-                )
-            chosen[cell] = tuned(job, mine)
-    lr_of = {cell: job.training for cell, job in chosen.items()}
-    return [
-        replace(job, training=replace(lr_of[job.data.title, job.pair.title, job.fraction, job.method], seed=job.seed))
-        for job in jobs
-    ]
+    for job in (job for job in jobs if job.seed == study.seeds[0]):
+        trials = plan_trials(study, [job])
+        failed = {record["key"] for record in store.records(folder="failures")}
+        if left := [trial for trial in trials if trial.key not in records and trial.key not in failed]:
+            raise RuntimeError(f"{left[0].title} is being made by another process: run again when that has ended")
+        mine = [records[trial.key] for trial in trials if trial.key in records]
+        chosen[_cell(job)] = tuned(job, mine) if mine else job
+    return [replace(job, training=replace(chosen[_cell(job)].training, seed=job.seed)) for job in jobs]
+
+
+def _cell(job: Job) -> tuple:
+    return job.data.title, job.pair.title, job.fraction, job.method
 
 
 def _make(
@@ -118,18 +126,18 @@ def _make(
     bar = tqdm(
         total=len(jobs), initial=sum(job.key in store for job in jobs), desc=what, unit="run", disable=not progress
     )
-    outcomes = engine(_claimed(jobs, store, locks))
     failed = 0
     try:
-        for outcome in outcomes:
-            store.add(outcome)
-            locks.pop(outcome.key).release()
-            failed += not outcome.done
-            bar.update()
-            bar.set_postfix(failed=failed)
-            if progress:
-                bar.clear()
-                say(_line(outcome, titles[outcome.key]))
+        with closing(engine(_claimed(jobs, store, locks))) as outcomes:  # type: ignore[type-var]
+            for outcome in outcomes:
+                store.add(outcome)
+                locks.pop(outcome.key).release()
+                failed += not outcome.done
+                bar.update()
+                bar.set_postfix(failed=failed)
+                if progress:
+                    bar.clear()
+                    say(_line(outcome, titles[outcome.key]))
     except KeyboardInterrupt:
         done = sum(job.key in store for job in jobs)
         say(f"stopped: {done} of {len(jobs)} {what} are stored in {store.folder}; run again to make the rest")
@@ -155,6 +163,6 @@ def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock]) -> I
 def _line(outcome: Outcome, title: str) -> str:
     record = outcome.record
     if not outcome.done:
-        return f"failed  {title}: {record['error']['type']}: {record['error']['message']}"
+        return plain(f"failed  {title}: {record['error']['type']}: {record['error']['message']}")
     test = f"test accuracy {record['metrics']['main']['accuracy']:.3f}, " if record["metrics"] else ""
-    return f"done  {title}: {test}validation {record['val_accuracy']:.3f}, {record['seconds']:.0f} s"
+    return plain(f"done  {title}: {test}validation {record['val_accuracy']:.3f}, {record['seconds']:.0f} s")

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from dmws_lite.method.components import family_of
 from dmws_lite.method.initializers import recalibrate_batchnorm
 from dmws_lite.method.networks import Teacher, describe
-from dmws_lite.studies.methods import METHODS, find_method
-from dmws_lite.studies.run import start
+from dmws_lite.studies.methods import METHODS, find_method, start
 
 if TYPE_CHECKING:
     import pandas as pd

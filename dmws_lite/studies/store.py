@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from filelock import FileLock, Timeout
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.studies.jobs import Job
 from dmws_lite.studies.run import FORMAT, METRICS, Outcome
-from dmws_lite.studies.study import Study, budget
+from dmws_lite.studies.study import BUDGET, Study, budget
 from dmws_lite.training.settings import Training
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 FOLDERS = ("runs", "history", "predictions", "failures", "studies", "locks")
 COSTS = ("flops_per_step", "step_memory_mb", "parameters", "latency_ms")
 KNOWN = "key", "names", "fraction", "seed", "config", "status"  # what every record has
+MEASURED = "metrics", "cost", "seconds", "teacher_seconds", "batch_size", "val_accuracy"  # and that of a finished run
+SETTINGS = "size", "training", "distillation", "tuning", "threads", "device"  # of a study: what one name stands for
 
 
 class Store:
@@ -45,12 +48,15 @@ class Store:
     def __init__(self, folder: str | Path, create: bool = False):
         self.folder = Path(folder)
         mark = self.folder / "store.json"
-        if create and not mark.exists():
-            if self.folder.exists() and any(self.folder.iterdir()):
+        if create:
+            there = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
+            others = [name for name in there if name not in FOLDERS and not name.startswith(".")]
+            if others and not mark.exists():
                 raise ValueError(f"folder {self.folder} holds other files: pass a new folder, or one that is a store")
             for name in FOLDERS:
                 writable_folder(self.folder / name)
-            _write_json(mark, {"format": FORMAT})
+            if not mark.exists():
+                _write_json(mark, {"format": FORMAT})
         if not mark.is_file():
             raise FileNotFoundError(f"{self.folder} is no run store: pass the folder that `dmws study run` wrote to")
         found = _read_json(mark).get("format")
@@ -86,19 +92,20 @@ class Store:
         self._path("failures", key).unlink(missing_ok=True)
 
     def begin(self, study: Study, jobs: Sequence[Job], trials: Sequence[Job] = ()) -> None:
-        """Keep a study's definition, and the keys and names of its runs.
+        """Keep a study's definition, and the keys and names of its runs, in place of an earlier version of it.
 
-        Raises ValueError when the store has another study of this name.
+        Raises ValueError when the store has a study of this name with other settings (see SETTINGS).
         """
         names = {job.key: job.names | {"fraction": job.fraction, "seed": job.seed} for job in jobs}
+        definition = study.definition()
         if study.name in self.studies():
-            before = set(self.study(study.name)["names"])
-            if not (before <= set(names) or set(names) <= before):
+            before = self.study(study.name)["definition"]
+            if other := [key for key in SETTINGS if before.get(key) != definition.get(key)]:
                 raise ValueError(
-                    f"store {self.folder} has another study {study.name!r} (other data, settings or budget): give "
-                    "yours another name, or pass another folder"
+                    f"store {self.folder} has a study {study.name!r} with another {', '.join(other)}: give yours "
+                    "another name, or pass another folder"
                 )
-        content = {"definition": study.definition(), "names": names, "trials": [job.key for job in trials]}
+        content = {"definition": definition, "names": names, "trials": [job.key for job in trials]}
         _write_json(self.folder / "studies" / f"{study.name}.json", content)
 
     def studies(self) -> list[str]:
@@ -109,7 +116,10 @@ class Store:
         """A study: its definition, its runs' names by key, its trials' keys. Raises ValueError for an unknown one."""
         if name not in (known := self.studies()):
             raise ValueError(f"store {self.folder} has no study {name!r}: it has {', '.join(known) or 'none'}")
-        return _read_json(self.folder / "studies" / f"{name}.json")
+        found = _read_json(path := self.folder / "studies" / f"{name}.json")
+        if not {"definition", "names", "trials"} <= set(found):
+            raise ValueError(f"{path} is damaged: delete it, and run the study again; its runs are kept")
+        return found
 
     def missing(self, study: str) -> list[str]:
         """The keys of a study's runs that are neither done nor failed."""
@@ -120,13 +130,21 @@ class Store:
     def records(self, study: str | None = None, folder: str = "runs") -> list[dict[str, Any]]:
         """The records of a study's finished runs, under the study's names; of all runs without a study.
 
-        folder: "runs", or "failures".
+        folder: "runs", or "failures" (of trials too).
         Raises ValueError for a record that is damaged, naming the file and the way out.
         """
+        failed = folder == "failures"
         if study is None:
-            return [_checked(path) for path in sorted((self.folder / folder).glob("*.json"))]
-        found = self.study(study)["names"].items()
-        return [_checked(path) | {"names": names} for key, names in found if (path := self._path(folder, key)).exists()]
+            named: list[tuple[str, Any]] = [(path.stem, None) for path in sorted((self.folder / folder).glob("*.json"))]
+        else:
+            kept = self.study(study)
+            named = [*kept["names"].items(), *((key, None) for key in kept["trials"] if failed)]
+        there = [
+            (path, names)
+            for key, names in named
+            if (path := self._path(folder, key)).exists() and not (failed and key in self)
+        ]
+        return [_checked(path) | ({"names": names} if names else {}) for path, names in there]
 
     def table(self, study: str | None = None) -> pd.DataFrame:
         """A row a finished run: its names, budget, metrics on the test images, and costs."""
@@ -170,7 +188,8 @@ class Store:
 def _columns() -> list[str]:
     names = ["key", "data", "pair", "fraction", "method", "label", "seed", "steps", "batch_size", "size", "budget"]
     metrics = [*METRICS, "auxiliary_accuracy", "ensemble_accuracy", "val_accuracy", "best_step"]
-    return [*names, *metrics, "seconds", "images_per_second", *COSTS, "peak_memory_mb", "lr", "device"]
+    made = ["peak_memory_mb", "lr", "weight_decay", "device", "data_id", "weights", "settings"]
+    return [*names, *metrics, "seconds", "images_per_second", *COSTS, *made]
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
@@ -186,13 +205,22 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         **others,
         **record["cost"],
         "steps": training.steps,
-        "batch_size": training.batch_size,
         "lr": training.lr,
+        "weight_decay": training.weight_decay,
+        "data_id": record["config"]["data"],
+        "weights": record["config"]["weights"],
+        "settings": _settings(training),
         "budget": budget(training, record["size"]),
         "device": record["machine"]["gpu"] or record["machine"]["device"],
         "seconds": record["seconds"] + record["teacher_seconds"],
     }
     return {name: row[name] for name in _columns()}
+
+
+def _settings(training: Training) -> str:
+    """What else must be alike in one table, beside the budget: all that a study does not tune."""
+    free = (*BUDGET, "lr", "weight_decay", "seed")
+    return ", ".join(f"{key} {value}" for key, value in asdict(training).items() if key not in free)
 
 
 def _checked(path: Path) -> dict[str, Any]:
@@ -201,7 +229,8 @@ def _checked(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: delete it, run the study again"
         )
-    if missing := [name for name in KNOWN if name not in record]:
+    known = KNOWN + (MEASURED if record.get("status") == "done" else ())
+    if missing := [name for name in known if name not in record]:
         raise ValueError(f"{path} is damaged (no {missing[0]!r}): delete it, and run the study again to make this run")
     return record
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
 from dmws_lite.data.card_form import meant, short
+from dmws_lite.data.cards import check_yaml
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
 from dmws_lite.studies.methods import METHODS, Method, find_method, variant
 from dmws_lite.training.settings import Training
 
 LARGEST = 100_000  # bytes of a study's file: our choice
+SEEDS, HIGHEST = 1000, 2**31  # most seeds of a study, and a bound of each: our choice
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,59}")
 BUDGET = ("steps", "batch_size", "evaluations")  # of Training: what every method gets the same of
 
@@ -97,7 +99,7 @@ class Study(Strict):
     distillation: dict[str, Any] = Field(default_factory=dict)
     tuning: dict[str, list[float]] = Field(default_factory=dict)
     threads: int = Field(1, ge=1)
-    device: str | None = None
+    device: Literal["cpu", "cuda", "mps"] | None = None
 
     @field_validator("name")
     @classmethod
@@ -110,20 +112,20 @@ class Study(Strict):
     @classmethod
     def _counted(cls, value: Any) -> Any:
         if isinstance(value, int) and not isinstance(value, bool):
-            if value < 1:
-                raise ValueError(f"is {value}: pass at least 1 seed")
+            if not 1 <= value <= SEEDS:
+                raise ValueError(f"is {value}: pass 1 to {SEEDS} seeds")
             return list(range(value))
         return value
 
     @field_validator("seeds", "fractions")
     @classmethod
     def _once(cls, value: list[Any]) -> list[Any]:
-        if twice := next((v for v in value if value.count(v) > 1), None):
-            raise ValueError(f"has {twice} twice: a run is made once, name each value once")
-        if value.count(0) > 1:
-            raise ValueError("has 0 twice: a run is made once, name each value once")
-        if wrong := [v for v in value if v < 0]:
-            raise ValueError(f"has {wrong[0]}: pass values of 0 or more")
+        if len(value) > SEEDS:
+            raise ValueError(f"has {len(value)} values: pass at most {SEEDS}")
+        if twice := [v for v in value if value.count(v) > 1]:
+            raise ValueError(f"has {twice[0]} twice: a run is made once, name each value once")
+        if wrong := [v for v in value if not 0 <= v < HIGHEST]:
+            raise ValueError(f"has {wrong[0]}: pass values from 0 to {HIGHEST - 1}")
         return value
 
     @field_validator("fractions")
@@ -141,6 +143,8 @@ class Study(Strict):
                 raise ValueError(f"has {key!r}: lr and weight_decay can be tuned; a budget cannot")
             if len(set(values)) < 2:
                 raise ValueError(f"has {values} for {key}: name at least two values to choose from")
+            for number in values:
+                Training(**_known("tuning", Training, {key: number}))
         return value
 
     @model_validator(mode="after")
@@ -201,10 +205,23 @@ class Study(Strict):
 
 
 def _known(what: str, kind: type, settings: dict[str, Any], but: str = "") -> dict[str, Any]:
+    """The settings as the numbers and texts that a dataclass has them as; ValueError for others."""
     names = [f.name for f in fields(kind) if f.name != but]
     if odd := [key for key in settings if key not in names]:
         raise ValueError(f"{what} has an unknown key {odd[0]!r}{meant(odd[0], names)}: its keys are {', '.join(names)}")
-    return settings
+    try:
+        return _form(kind)(**settings).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{what}: {fault['loc'][0]} is {short(fault['input'])}: {fault['msg'].lower()}") from error
+
+
+@lru_cache(maxsize=4)
+def _form(kind: type) -> type[BaseModel]:
+    """A model with the fields of a dataclass, for finite numbers only."""
+    hints = get_type_hints(kind)
+    entries: dict[str, Any] = {f.name: (hints[f.name], f.default) for f in fields(kind)}
+    return create_model(kind.__name__, __config__=ConfigDict(allow_inf_nan=False, extra="forbid"), **entries)
 
 
 def budget(training: Training, size: int) -> str:
@@ -244,10 +261,8 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
         raise ValueError(f"study {path} is larger than {LARGEST:,} bytes: that is no study")
     else:
         text = path.read_text(encoding="utf-8", errors="replace")
-    try:
-        said = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"study {path} is no YAML ({' '.join(str(error).split())}): correct it") from error
+    check_yaml(text, path, first=1)
+    said = yaml.safe_load(text)
     if not isinstance(said, dict):
         raise ValueError(f"study {path} holds {short(said)}: write keys and values, such as `name: mine`")
     return make_study(str(path), **{"name": path.stem, **said, **changes})

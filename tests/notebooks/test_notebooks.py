@@ -54,6 +54,21 @@ PUBLISHED = {
         ("weight_selection.json", "similarity", "inconsistent"): (0, 0.2),
         ("weight_selection.json", "similarity", "random weights"): (0, 0.2),
     },
+    "04_initialisations": {
+        ("04_initialisations.json", "gain", "truncated_normal"): (0.173, 0.003),  # 0.02 sqrt(fan_in), mean over layers
+        ("04_initialisations.json", "gain", "kaiming"): (2**0.5, 0.02),
+        ("04_initialisations.json", "gain_ratio"): (0.5**0.5, 0.02),
+        ("04_initialisations.json", "rank_share", "default"): (0.41, 0.02),
+        ("04_initialisations.json", "rank_share", "weight_selection"): (0.169, 0.005),
+        ("04_initialisations.json", "rank_share", "selection_random_inconsistent"): (0.18, 0.02),
+        ("04_initialisations.json", "rank_share", "full_teacher"): (0.119, 0.005),
+        ("04_initialisations.json", "similarity", "default"): (0.99, 0.005),
+        ("04_initialisations.json", "similarity", "full_teacher"): (0.886, 0.01),
+        ("04_initialisations.json", "entropy", "default"): (1, 1e-3),
+        ("04_initialisations.json", "entropy", "weight_selection"): (0.986, 0.005),
+        ("04_initialisations.json", "first_loss", "weight_selection"): (1.0986, 0.05),
+        ("04_initialisations.json", "chance_loss"): (1.0986, 1e-4),
+    },
     "06_training": {
         ("06_training.json", "gradients", "auxiliary"): (0, 0),
         ("06_training.json", "gradients", "main"): (56, 0),
@@ -63,6 +78,18 @@ PUBLISHED = {
         ("06_training.json", "alpha_end"): (0.5, 1e-9),
         ("06_training.json", "evaluations"): (20, 0),
         ("06_training.json", "only_auxiliary_right"): (0.5, 0.5),
+    },
+    "07_study": {
+        ("07_study.json", "runs"): (14, 0),
+        ("07_study.json", "failures"): (0, 0),
+        ("07_study.json", "dual_minus_single"): (0, 0),  # nothing that the auxiliary says enters the loss
+        ("07_study.json", "cost", "dual"): (1, 0),
+        ("07_study.json", "cost", "dual_skd"): (4 / 3, 0.02),  # a forward pass more, of which a step has three
+        ("07_study.json", "share_on_start", "this study"): (0.0104, 1e-4),  # 2 (half-life / ln 2)^2 of the run
+        ("07_study.json", "share_on_start", "both"): (0.541, 1e-3),  # (1 - 1/4) / ln 4
+        ("07_study.json", "fooled", "3"): (0.25, 0.015),
+        ("07_study.json", "fooled", "6"): (2**-5, 0.006),
+        ("07_study.json", "shown"): (0, 0),  # two seeds cannot show anything
     },
 }
 

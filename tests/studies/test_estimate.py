@@ -24,7 +24,7 @@ def test_steps_and_evaluations_are_scaled_to_the_run(jobs, monkeypatch):
     def execute(job):
         probed.append(job)
         history = pd.DataFrame({"seconds": [0.0, STEPS * 0.9, STEPS * 0.5]})
-        record = {"status": "done", "images": {"val": 100, "test": 400}}
+        record = {"status": "done", "images": {"val": 100, "test": 400}, "teacher_seconds": 0.0}
         clock.now += history["seconds"].sum() + 70
         return Outcome(record, history, pd.DataFrame())
 
@@ -39,10 +39,10 @@ def test_steps_and_evaluations_are_scaled_to_the_run(jobs, monkeypatch):
     assert text.startswith("6 runs") and f"about {6 * one / 60:.0f} min" in text
 
 
-def test_a_probe_that_fails_counts_nothing(jobs, monkeypatch):
+def test_a_probe_that_fails_is_said(jobs, monkeypatch):
     record = {"status": "failed", "error": {"message": "no"}}
     monkeypatch.setattr(module, "execute", lambda job: Outcome(record, pd.DataFrame(), pd.DataFrame()))
-    assert "about 0 min" in estimate(jobs)
+    assert "unknown for 6 of them, whose probes failed" in estimate(jobs)
 
 
 def test_it_is_about_right_for_a_real_run(tiny):

@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import product
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import dmws_lite as dm
+from dmws_lite.studies import jobs as jobs_module
 from dmws_lite.studies import run as run_module
 from dmws_lite.studies import running
 from dmws_lite.studies.jobs import Job, fingerprint, plan_jobs
@@ -72,7 +75,7 @@ def test_a_record_says_what_made_it(tiny_store):
 
 
 def test_what_is_stored_is_not_made_again(tiny, tiny_store, monkeypatch):
-    monkeypatch.setitem(running.ENGINES, "local", lambda jobs: pytest.fail("made again") if list(jobs) else iter(()))
+    monkeypatch.setitem(running.ENGINES, "local", lambda jobs: (pytest.fail("made again") for _ in jobs))
     run_study(tiny(), tiny_store.folder, progress=False)
 
 
@@ -139,21 +142,25 @@ def test_an_interrupt_keeps_what_is_done(tiny, tmp_path, monkeypatch):
     assert len(store.table("tiny")) == 6
 
 
-def _run_in_a_process(study, folder):
-    run_study(study, folder, progress=False)
+def _run_in_a_process(study, folder, mine):
+    said = []
+    run_study(study, folder, say=said.append)
+    mine.put([line for line in said if line.startswith("done")])
 
 
 def test_two_processes_share_the_work(tiny, tmp_path):
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_run_in_a_process, args=(tiny(), tmp_path / "s")) for _ in range(2)]
+    made, study = context.Queue(), tiny(seeds=8)
+    args = (study, tmp_path / "s", made)
+    processes = [context.Process(target=_run_in_a_process, args=args) for _ in range(2)]
     for process in processes:
         process.start()
+    lines = [made.get(timeout=300) for _ in processes]
     for process in processes:
-        process.join(120)
+        process.join(60)
     assert [process.exitcode for process in processes] == [0, 0]
-    run_study(tiny(), tmp_path / "s", progress=False)
-    store = Store(tmp_path / "s")
-    assert len(store.table("tiny")) == 6 and len(list(store.folder.glob("runs/*"))) == 6
+    assert len(lines[0]) + len(lines[1]) == len(set(lines[0] + lines[1])) == len(study)
+    assert len(Store(tmp_path / "s").table("tiny")) == len(study)
 
 
 def test_a_killed_process_leaves_no_half_record(tmp_path):
@@ -187,6 +194,101 @@ def test_tuning_chooses_on_validation_for_every_method_alike(tiny, tmp_path):
         mine = [record for record in trials if record["names"]["method"] == name]
         best = max(mine, key=lambda record: (record["val_accuracy"], -record["val_loss"]))
         assert set(rows["lr"]) == {best["config"]["training"]["lr"]} and len(rows) == 2
+
+
+def test_a_failed_trial_is_told_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
+    real = run_module.train
+
+    def breaks(method, part, teacher, student, training, *rest):
+        if training.lr == 0.01 or (method.initializer == "default" and training.seed == running.TRIAL_SEED):
+            raise FloatingPointError("the loss is no longer finite")
+        return real(method, part, teacher, student, training, *rest)
+
+    monkeypatch.setattr(run_module, "train", breaks)
+    study = tiny(seeds=1, tuning={"lr": [0.01, 0.002]}, methods=["default", "weight_selection"])
+    store = run_study(study, tmp_path / "s", progress=False)
+    assert len(store.failures("tiny")) == 3
+    lr = store.table("tiny").set_index("method")["lr"]
+    assert lr["weight_selection"] == 0.002 and lr["default"] == dm.Training.lr
+
+
+def test_a_trial_that_another_process_makes_is_waited_for(tiny, tmp_path):
+    study = tiny(seeds=1, tuning={"lr": [1e-9, 1e-2]}, methods=["weight_selection"])
+    store = Store(tmp_path / "s", create=True)
+    trials = running.plan_trials(study, plan_jobs(study))
+    lock = store.claim(trials[1].key)
+    with pytest.raises(RuntimeError, match="is being made by another process: run again when that has ended"):
+        run_study(study, tmp_path / "s", progress=False)
+    lock.release()
+    assert len(run_study(study, tmp_path / "s", progress=False).table("tiny")) == 1
+
+
+def test_an_engine_is_closed_when_the_store_cannot_be_written(tiny, tmp_path, monkeypatch):
+    closed = []
+
+    def engine(jobs):
+        try:
+            yield from (execute(job) for job in jobs)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setitem(running.ENGINES, "local", engine)
+    monkeypatch.setattr(Store, "add", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space left"):
+        run_study(tiny(), tmp_path / "s", progress=False)
+    assert closed == [True] and Store(tmp_path / "s").claim(plan_jobs(tiny())[0].key) is not None
+
+
+def test_data_that_changed_are_other_data(tmp_path, tiny, monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def draw(folder):
+        for split, label in product(("train", "val", "test"), "ab"):
+            for number in range(4):
+                path = folder / "imgs" / split / label / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(path)
+
+    def key(folder):
+        monkeypatch.chdir(folder)
+        (job,) = plan_jobs(tiny(data=["imgs"], seeds=1, methods=["weight_selection"], fractions=[1.0]))
+        assert job.data.title == "imgs" and job.data.source == str(folder / "imgs")
+        return job.key
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    draw(one), draw(two)
+    first = key(one)
+    assert first != key(two) and first == key(one)
+    draw(one)
+    assert first != key(one)
+
+
+def test_settings_at_their_defaults_are_not_in_the_key():
+    """A new setting leaves the keys of old runs as they are; a new default does not: raise RECIPE with it."""
+    assert (jobs_module.RECIPE, asdict(dm.Training()), asdict(dm.Distillation())) == (
+        1,
+        {
+            "steps": 300,
+            "batch_size": 32,
+            "lr": 1e-3,
+            "weight_decay": 0.05,
+            "warmup": 0.1,
+            "label_smoothing": 0.1,
+            "clip": 1.0,
+            "evaluations": 10,
+            "seed": 0,
+        },
+        {
+            "strategy": "ema",
+            "alpha": 0.5,
+            "alpha_warmup": 1.0,
+            "temperature": 2.0,
+            "half_life": 0.05,
+            "momentum": None,
+            "momentum_schedule": "constant",
+            "auxiliary_update": "ema",
+        },
+    )
 
 
 def test_the_key_is_what_determines_the_result(tiny):
@@ -237,6 +339,19 @@ def test_one_run_under_two_names_is_refused(tiny):
     twin = {"name": "twin", "of": "weight_selection"}
     with pytest.raises(ValueError, match="one and the same run"):
         plan_jobs(tiny(methods=["weight_selection", twin]))
+
+
+def test_a_method_without_the_auxiliary_that_it_needs_is_refused(tiny):
+    alone = {"name": "alone", "of": "dual_skd", "students": {"auxiliary": None}}
+    with pytest.raises(ValueError, match="'alone' has strategy 'ema' and no auxiliary"):
+        plan_jobs(tiny(methods=["weight_selection", alone]))
+
+
+def test_options_that_do_not_fit_the_engine(tiny, tmp_path):
+    with pytest.raises(ValueError, match="gpus is for engine='ray'"):
+        run_study(tiny(), tmp_path / "s", gpus=1)
+    with pytest.raises(ValueError, match="is for a GPU: pass gpus=1"):
+        run_study(tiny(device="cuda"), tmp_path / "s", engine="ray")
 
 
 def test_unknown_engines_and_missing_data(tiny, tmp_path):

@@ -22,7 +22,8 @@ def outcome(key, accuracy=0.5, **changes):
         "key": key,
         "status": "done",
         "error": None,
-        "config": {"training": training},
+        "config": {"training": training, "data": "images", "weights": "teacher"},
+        "batch_size": 8,
         "names": names,
         "fraction": 0.1,
         "seed": 0,
@@ -182,6 +183,39 @@ def test_studies_keep_their_own_names(tiny, tiny_store):
     with pytest.raises(ValueError, match="has no study 'mine': it has renamed, tiny"):
         store.table("mine")
     other = tiny(training={"steps": 5, "batch_size": 8, "evaluations": 2})
-    with pytest.raises(ValueError, match="has another study 'tiny'"):
+    with pytest.raises(ValueError, match="has a study 'tiny' with another training: give yours another name"):
         store.begin(other, plan_jobs(other))
     Path(store.folder, "studies", "renamed.json").unlink()
+
+
+def test_methods_may_come_and_go(tiny, tiny_store):
+    fewer = tiny(methods=["weight_selection", "dual"])
+    store = Store(tiny_store.folder)
+    before = store.study("tiny")
+    store.begin(fewer, plan_jobs(fewer))
+    assert set(store.table("tiny")["method"]) == {"weight_selection"} and len(store.missing("tiny")) == 2
+    store.begin(tiny(), plan_jobs(tiny()))
+    assert store.study("tiny") == before and store.missing("tiny") == []
+
+
+def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path):
+    (tmp_path / "runs").mkdir()
+    assert Store(tmp_path, create=True).table().empty
+    (tmp_path / "locks").rmdir()
+    assert Store(tmp_path, create=True).claim("a") is not None
+
+
+def test_a_failure_beside_a_finished_run_does_not_count(store):
+    error = {"type": "ValueError", "message": "no", "traceback": "..."}
+    store.add(outcome("a"))
+    failed = outcome("a").record | {"status": "failed", "error": error}
+    (store.folder / "failures" / "a.json").write_text(json.dumps(failed))
+    assert store.failures().empty
+
+
+def test_a_damaged_study_is_named(store):
+    (store.folder / "studies" / "mine.json").write_text("{}")
+    with pytest.raises(
+        ValueError, match=r"mine\.json is damaged: .*; its runs are kept"
+    ):
+        store.table("mine")

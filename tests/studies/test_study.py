@@ -72,14 +72,26 @@ def test_a_definition_makes_the_same_study_again():
         ({"methods": ["weight_selection", "dual_sdk"]}, r"unknown method 'dual_sdk' \(did you mean 'dual_skd'\?\)"),
         ({"seeds": [1, 2, 1]}, "seeds has 1 twice"),
         ({"seeds": [0, 0]}, "seeds has 0 twice"),
-        ({"seeds": 0}, "seeds is 0: pass at least 1"),
+        ({"seeds": 0}, "seeds is 0: pass 1 to 1000 seeds"),
+        ({"seeds": [2**40]}, "seeds has 1099511627776: pass values from 0"),
+        ({"training": {"steps": 2.5}}, "training: steps is 2.5: input should be a valid integer"),
+        ({"training": {"steps": None}}, "training: steps is None"),
+        ({"training": {"lr": float("inf")}}, "training: lr is inf: input should be a finite number"),
+        ({"training": {"lr": "fast"}}, "training: lr is 'fast': input should be a valid number"),
+        ({"distillation": {"alpha": float("nan")}}, "distillation: alpha is nan"),
+        ({"device": "tpu"}, "device is 'tpu': input should be 'cpu', 'cuda' or 'mps'"),
+        ({"tuning": {"lr": [0.1, -1]}}, "lr=-1.0 must be above 0"),
+        (
+            {"methods": ["weight_selection", {"name": "a", "of": "dual_skd", "students": {"seed": 5}}]},
+            "students has 'seed', not one of auxiliary, swap",
+        ),
         ({"seeds": [-1]}, "seeds has -1"),
         ({"fractions": [10]}, r"fractions has 10.0, which is not in \(0, 1\]: write 0.1 for 10 %"),
         ({"fractions": [0.0]}, "fractions has 0.0"),
         ({"training": {"steps": 0}}, "steps=0 must be above 0"),
         ({"training": {"stepps": 3}}, r"training has an unknown key 'stepps' \(did you mean 'steps'\?\)"),
         ({"training": {"seed": 3}}, "training has an unknown key 'seed'"),
-        ({"distillation": {"alpha": 2}}, "alpha=2 is out of range"),
+        ({"distillation": {"alpha": 2}}, "alpha=2.0 is out of range"),
         ({"reference": "default"}, "reference='default' is none of the methods"),
         ({"methods": ["weight_selection", "native"]}, "method 'native' needs native_weights='file.safetensors'"),
         ({"methods": ["weight_selection", "weight_selection"]}, "method 'weight_selection' is there twice"),
@@ -105,9 +117,10 @@ def test_files_that_are_no_study(tmp_path):
         read_study(tmp_path / "none.yaml")
     bad = tmp_path / "bad.yaml"
     for text, message in (
-        ("a: [1", "is no YAML"),
+        ("a: [1", "this is no YAML"),
         ("- 1", "holds"),
-        ("!!python/object/apply:os.system ['true']", "is no YAML"),
+        ("!!python/object/apply:os.system ['true']", "the tag .* is refused"),
+        ("seeds: 2\nseeds: 3", "line 2: 'seeds' is written twice"),
     ):
         bad.write_text(text)
         with pytest.raises(ValueError, match=message):
@@ -118,3 +131,10 @@ def test_the_budget_is_what_must_be_equal():
     same = budget(Training(steps=5, lr=1e-3, seed=1), 64), budget(Training(steps=5, lr=1e-4, seed=2), 64)
     assert same[0] == same[1] == "steps 5, batch_size 32, evaluations 10, 64 px"
     assert budget(Training(steps=6), 64) != same[0] != budget(Training(steps=5), 32)
+
+
+def test_numbers_are_read_as_numbers():
+    """YAML 1.1 takes 5e-4 for a text, and 1 for a whole number."""
+    study = make_study(**SAID, training={"lr": "5e-4", "weight_decay": 1, "steps": 10})
+    assert study.training_of(0) == Training(lr=5e-4, weight_decay=1.0, steps=10)
+    assert isinstance(study.training_of(0).weight_decay, float)

@@ -1,0 +1,180 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import dmws_lite as dm
+from dmws_lite.data.augmentation import normalise
+from dmws_lite.method.networks import Teacher
+from dmws_lite.studies import starts
+
+MOBILE = ("mobilenetv1_100", "mobilenetv1_050")
+VIT = ("embedded_vit_96", "embedded_vit_48")
+HALF = (0.5, 0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return dm.phantoms("lung_ct", train=18, val=9, test=6)
+
+
+@pytest.fixture(scope="module")
+def inputs(splits):
+    return normalise(torch.from_numpy(splits.val.images), HALF, HALF)
+
+
+@pytest.fixture(scope="module")
+def networks(inputs):
+    return starts.untrained(dm.load_teacher(), VIT[1], 3, inputs, (*starts.STARTS, starts.TEACHER))
+
+
+@pytest.fixture(scope="module")
+def convolutions(inputs):
+    teacher = Teacher(MOBILE[0], dm.build(MOBILE[0], 3, seed=1).state_dict(), HALF, HALF, "a test")
+    return starts.untrained(teacher, MOBILE[1], 3, inputs, (*starts.fitting(MOBILE[1]), starts.TEACHER))
+
+
+@pytest.fixture(scope="module")
+def kernels(convolutions):
+    return starts.matrices(convolutions)
+
+
+def mean(table, method, column):
+    return table.loc[table["method"] == method, column].mean()
+
+
+def test_starts_share_the_classifier_and_differ_in_the_body(networks):
+    students = [network for name, network in networks.items() if name != starts.TEACHER]
+    assert len(students) == len(starts.STARTS) == 7
+    assert all(torch.equal(student.head.weight, students[0].head.weight) for student in students)
+    bodies = [student.blocks[0].attn.qkv.weight for student in students]
+    same = [(i, j) for i in range(7) for j in range(i) if torch.equal(bodies[i], bodies[j])]
+    assert not same
+
+
+def test_the_teacher_is_the_teacher(networks):
+    weight = networks[starts.TEACHER].blocks[3].mlp.fc1.weight
+    assert torch.equal(weight, dm.load_teacher().state["blocks.3.mlp.fc1.weight"])
+
+
+def test_an_unknown_start_is_refused(inputs):
+    with pytest.raises(ValueError, match="unknown method 'xaver'"):
+        starts.untrained(dm.load_teacher(), VIT[1], 3, inputs, ["xaver"])
+
+
+def test_gains_are_those_that_the_rules_promise(networks):
+    weights = starts.matrices(networks)
+    assert len(weights) == 7 * 4 * 4 + 6 * 4
+    found = weights.groupby(["method", "kind"])["gain"].mean()
+    inner = {"qkv": (48, 48), "proj": (48, 48), "fc1": (48, 192), "fc2": (192, 48)}  # fan_in, and fan_out of q, k and v
+    for kind, (into, out) in inner.items():
+        assert found["xavier", kind] == pytest.approx(math.sqrt(2 * into / (into + out)), rel=0.03)
+        assert found["kaiming", kind] == pytest.approx(math.sqrt(2), rel=0.03)
+        assert found["truncated_normal", kind] == pytest.approx(0.02 * math.sqrt(into), rel=0.03)
+
+
+def test_gain_is_what_independent_inputs_are_multiplied_by(networks):
+    layer = networks["weight_selection"].blocks[1].mlp.fc2
+    draws = torch.randn(20_000, 192, generator=torch.Generator().manual_seed(0))
+    measured = (draws @ layer.weight.T).square().mean().sqrt().item()
+    row = starts.matrices({"weight_selection": networks["weight_selection"]}).set_index("tensor")
+    assert row["gain"]["blocks.1.mlp.fc2.weight"] == pytest.approx(measured, rel=0.01)
+
+
+def test_selected_matrices_lose_half_of_the_teachers_energy_a_row(networks):
+    gain = starts.matrices(networks).set_index(["method", "tensor"])["gain"]
+    ratio = (gain["weight_selection"] / gain[starts.TEACHER]).dropna()
+    assert len(ratio) == 16 and ratio.mean() == pytest.approx(math.sqrt(0.5), abs=0.03)
+
+
+def test_spectra_of_known_matrices():
+    network = dm.build(VIT[1], 3)
+    with torch.no_grad():
+        network.blocks[0].attn.proj.weight.copy_(torch.eye(48))
+        network.blocks[1].attn.proj.weight.copy_(torch.outer(torch.arange(1.0, 49), torch.ones(48)))
+    rows = starts.matrices({"default": network}).set_index("tensor")
+    identity, rank_one = (rows.loc[f"blocks.{block}.attn.proj.weight"] for block in (0, 1))
+    assert (identity["stable_rank"], identity["rank_share"], identity["gain"]) == pytest.approx((48, 1, 1))
+    assert rank_one["stable_rank"] == pytest.approx(1)
+    assert np.allclose(rank_one["singular"][1:], 0, atol=1e-6) and identity["singular"] == pytest.approx(np.ones(48))
+
+
+def test_signals_are_those_of_a_forward_pass_by_hand(networks, inputs):
+    network = networks["xavier"]
+    tokens = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(inputs))))
+    rows = starts.signals({"xavier": network}, inputs)
+    for row, block in zip(rows.itertuples(), [None, *network.blocks], strict=True):
+        tokens = tokens if block is None else block(tokens)
+        summaries = tokens[:, 0].detach().double()
+        pairs = [(i, j) for i in range(9) for j in range(i)]
+        cosines = [nn.functional.cosine_similarity(summaries[i], summaries[j], dim=0).item() for i, j in pairs]
+        assert row.spread == pytest.approx(tokens.std().item(), rel=1e-5)
+        assert row.similarity == pytest.approx(np.mean(cosines), abs=1e-6)
+    assert rows["block"].tolist() == [0, 1, 2, 3, 4] and rows["similarity"][0] == pytest.approx(1)
+
+
+def test_the_same_image_twice_cannot_be_told_apart(networks, inputs):
+    rows = starts.signals({"kaiming": networks["kaiming"]}, inputs[:1].repeat(3, 1, 1, 1))
+    assert rows["similarity"].to_numpy() == pytest.approx(1, abs=1e-6)
+
+
+def test_measuring_leaves_no_hook_behind(networks, inputs):
+    starts.signals(networks, inputs), starts.attention(networks, inputs)
+    modules = [module for network in networks.values() for module in network.modules()]
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in modules)
+
+
+def test_attention_without_weights_is_uniform(inputs):
+    network = dm.build(VIT[1], 3)
+    nn.init.zeros_(network.blocks[2].attn.qkv.weight)
+    rows = starts.attention({"default": network.eval()}, inputs).set_index("block")
+    assert rows.loc[3, ["entropy", "distance"]].to_list() == pytest.approx([1, 1], abs=1e-6)
+
+
+def test_attention_weights_give_the_output_that_the_network_computes(networks, inputs):
+    network = networks["mimetic"]
+    (first, *_), seen = starts._attention_weights(network, inputs), []
+    layer = network.blocks[0].attn
+    hook = layer.register_forward_hook(lambda _, arguments, output: seen.extend([arguments[0], output]))
+    network(inputs)
+    hook.remove()
+    values = layer.qkv(seen[0])[..., 96:].unflatten(-1, (3, 16)).transpose(1, 2)
+    assert torch.allclose(layer.proj((first @ values).transpose(1, 2).flatten(2)), seen[1], atol=1e-5)
+
+
+def test_mimetic_looks_near_and_the_selections_part_in_attention_only(networks, inputs):
+    looks, weights = starts.attention(networks, inputs), starts.matrices(networks)
+    assert mean(looks, "mimetic", "distance") < 0.8 < mean(looks, "kaiming", "distance")
+    pair = ("weight_selection", "selection_random_inconsistent")
+    for column in ("gain", "rank_share"):
+        selected, broken = (mean(weights, name, column) for name in pair)
+        assert selected == pytest.approx(broken, rel=0.1)
+    selected, broken = (1 - mean(looks, name, "entropy") for name in pair)
+    assert selected > 5 * broken
+
+
+def test_networks_without_attention_are_measured_without_it(convolutions, kernels, inputs):
+    assert starts.fitting(MOBILE[1]) == tuple(name for name in starts.STARTS if name != "mimetic")
+    assert starts.attention(convolutions, inputs).empty
+    assert set(kernels["kind"]) == {"conv_pw"} and kernels["block"].max() == 13
+    assert mean(kernels, "kaiming", "gain") == pytest.approx(math.sqrt(2), rel=0.02)
+
+
+def test_batchnorm_takes_the_scale_of_the_weights_away(convolutions, kernels, inputs):
+    assert mean(kernels, "kaiming", "gain") > 4 * mean(kernels, "truncated_normal", "gain")
+    found = starts.signals(convolutions, inputs)
+    last = found[found["block"] == 13].set_index("method")["spread"]
+    assert last["truncated_normal"] == pytest.approx(last["kaiming"], rel=0.05)
+
+
+def test_first_steps_are_the_start_of_every_history(splits):
+    budget = dm.Training(steps=4, batch_size=6, evaluations=4)
+    methods = ["default", "weight_selection"]
+    found = dm.compare(splits, methods=methods, seeds=[0, 1], training=budget, device="cpu", progress=False)
+    early = starts.first_steps(found, until=2)
+    assert early["step"].tolist() == [0, 1, 2] * 4
+    for (method, seed), rows in early.groupby(["method", "seed"]):
+        assert rows["val_loss"].tolist() == [row["val_loss"] for row in found.runs[method, seed].history[:3]]
+    assert early.loc[early["step"] == 0, "val_loss"].to_numpy() == pytest.approx(math.log(3), abs=0.05)

@@ -1,0 +1,112 @@
+import io
+
+import matplotlib.colors
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from dmws_lite.studies.methods import METHODS
+from dmws_lite.studies.starts import STARTS, TEACHER
+from dmws_lite.views import start_figures
+from dmws_lite.views.picture import PALETTE
+
+NAMES = (*STARTS, TEACHER)
+
+
+def rows(values, names=NAMES, blocks=(1, 2)):
+    """A table with a row a method and block; `values` makes the other columns from the places of both."""
+    return pd.DataFrame(
+        {"method": name, "label": METHODS[name].label, "block": block, **values(i, block)}
+        for i, name in enumerate(names)
+        for block in blocks
+    )
+
+
+def weights():
+    kinds = [rows(lambda i, block, k=kind: {"kind": k, **matrix(i)}) for kind in ("qkv", "proj", "fc1")]
+    return pd.concat(kinds, ignore_index=True)
+
+
+def matrix(i):
+    return {"gain": 0.1 + i, "rank_share": 0.1 * (i + 1), "singular": np.array([4.0, 2.0, 1.0])}
+
+
+def signals():
+    return rows(lambda i, block: {"spread": 1.0 + i + block, "similarity": 1 - 0.1 * i * block}, blocks=(0, 1, 2))
+
+
+def looks():
+    return rows(lambda i, block: {"entropy": 1 - 0.1 * i, "distance": 1 - 0.05 * block})
+
+
+def losses():
+    table = rows(lambda i, block: {"val_loss": 1.1 - 0.1 * i * block}, blocks=(0, 1)).rename(columns={"block": "step"})
+    return pd.concat([table.assign(seed=0), table.assign(seed=1, val_loss=table["val_loss"] - 0.2)])
+
+
+def drawn(axes):
+    return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+
+
+FIGURES = {
+    "spectra": lambda: start_figures.spectra(weights()),
+    "gains": lambda: start_figures.gains(weights()),
+    "through_depth": lambda: start_figures.through_depth(signals()),
+    "attention": lambda: start_figures.attention(looks()),
+    "first_steps": lambda: start_figures.first_steps(losses(), chance=1.0986),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_and_says_what_it_shows(name):
+    figure = FIGURES[name]()
+    assert len(figure.alt_text) > 100 and figure.alt_text.endswith(".") and "nan" not in figure.alt_text
+    picture = Image.open(io.BytesIO(figure.png()))
+    assert picture.text["Description"] == figure.alt_text
+    assert picture.width == 8 * 110 and np.asarray(picture.convert("L")).std() > 5
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_method_looks_the_same_in_all_figures_and_unlike_any_other(name):
+    found = drawn(FIGURES[name]().axes[0])
+    style = {
+        label: (matplotlib.colors.to_hex(line.get_color()).upper(), line.get_marker()) for label, line in found.items()
+    }
+    assert len(style) == len(set(style.values())) == len({colour for colour, _ in style.values()}) == len(NAMES)
+    assert style["single selection"] == (PALETTE["main"], "o") and style["full teacher"] == (PALETTE["teacher"], "s")
+    reference = drawn(FIGURES["gains"]().axes[0])
+    assert all(line.get_marker() == reference[label].get_marker() for label, line in found.items())
+
+
+def test_a_method_keeps_its_look_when_others_are_left_out():
+    few = start_figures.attention(looks()[lambda table: table["method"].isin(["mimetic", "kaiming"])])
+    everything = drawn(FIGURES["attention"]().axes[0])
+    for label, line in drawn(few.axes[0]).items():
+        assert line.get_color() == everything[label].get_color()
+
+
+def test_spectra_are_divided_by_the_largest_singular_value():
+    figure = start_figures.spectra(weights())
+    assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == ["qkv", "proj", "fc1"]
+    curve = drawn(figure.axes[0])["Xavier"].get_ydata()
+    assert curve[[0, 30, 60]] == pytest.approx([1, 0.5, 0.25])
+
+
+def test_depth_starts_before_the_first_block():
+    spread, similarity = start_figures.through_depth(signals()).axes
+    assert drawn(spread)["Kaiming"].get_xdata().tolist() == [0, 1, 2]
+    assert drawn(similarity)["truncated normal"].get_ydata() == pytest.approx([1, 0.9, 0.8])
+    assert spread.get_yscale() == "log" and similarity.get_yscale() == "linear"
+
+
+def test_first_steps_show_the_mean_every_seed_and_chance():
+    axes = start_figures.first_steps(losses(), chance=1.0986).axes[0]
+    assert drawn(axes)["random initialisation"].get_ydata() == pytest.approx([1.0, 1.0])
+    assert len(axes.lines) == len(NAMES) * 3 + 1
+    assert axes.lines[-1].get_ydata() == pytest.approx([1.0986, 1.0986])
+
+
+def test_no_attention_is_said():
+    with pytest.raises(ValueError, match="these networks have no attention"):
+        start_figures.attention(looks().iloc[:0])
