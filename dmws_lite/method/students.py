@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from dmws_lite.method import alignment
@@ -41,7 +39,6 @@ def make_students(
     layers: Layers = "first",
     initializer: str = "weight_selection",
     align: bool = False,
-    rescale: bool = False,
     seed: int = 0,
     image_size: int | None = None,
 ) -> Students:
@@ -53,7 +50,6 @@ def make_students(
     initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection".
     align:       put the auxiliary's channels into the order that brings them nearest to the main's; the classifier,
                  which both share, stays (see alignment.align). Our choice.
-    rescale:     restore the gain of the selected matrices (see `restore_gain`); the papers copy values as they are.
     seed:        of the classifier, of random weights and of the random element strategies.
     Raises ValueError for an unknown kind of auxiliary and for all that `complementary_plans` and `initialize` refuse.
     Source: the dual-model idea is that of Tsutsumi et al. 2026 (arXiv 2508.20461).
@@ -69,8 +65,6 @@ def make_students(
         raise ValueError(
             "align=True orders an auxiliary's channels, and auxiliary=None has none: leave one of them out"
         )
-    if rescale and not selected:
-        raise ValueError(f"rescale=True is for selected weights, not for initializer={initializer!r}: leave it out")
     plans: tuple[SelectionPlan, ...] = ()
     if selected:
         fresh = build(student, num_classes, image_size)
@@ -79,8 +73,7 @@ def make_students(
 
     def make(kind: str, plan: SelectionPlan | None) -> nn.Module:
         model = build(student, num_classes, image_size)
-        initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher.state)
-        return restore_gain(model, plan) if rescale and plan else model
+        return initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher.state)
 
     main = make(initializer, plans[0] if plans else None)
     if auxiliary is None:
@@ -100,24 +93,6 @@ def make_students(
         if len(plans) == 2:
             plans = (plans[0], alignment.permuted_plan(plans[1], order))
     return Students(main, other, plans)
-
-
-@torch.no_grad()
-def restore_gain(model: nn.Module, plan: SelectionPlan) -> nn.Module:
-    """Multiply each matrix that `plan` selected by sqrt(teacher's inputs / student's inputs), in place.
-
-    A selected output sums over fewer inputs than it did in the teacher, so it varies less, by that factor. Norms,
-    biases, tokens and matrices whose inputs are all kept stay as they are; where BatchNorm follows, it takes the factor
-    out again. Returns the model. Source: our choice.
-
-    >>> restore_gain(students.main, students.plans[0])  # doctest: +SKIP
-    """
-    state = model.state_dict()
-    for a in plan.assignments:
-        if a.student.endswith(".weight") and len(a.student_shape) > 1:
-            before, after = (math.prod(shape[1:]) for shape in (a.teacher_shape, a.student_shape))
-            state[a.student].mul_(math.sqrt(before / after))
-    return model
 
 
 def _classifier(model: Any) -> nn.ModuleList:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> list[str]:
     """Sentences on how methods compare with a reference: one a method in each group, then one a method over its groups.
 
+    Those over several groups are of pairs of runs of one data set and seed, averaged over fractions and network pairs
+    (see `pooled`).
+
     A difference is "shown" only if Holm's corrected p is below 0.05 and the 95 % interval excludes 0. Otherwise the
     sentence says what this number of seeds could have shown. Results that are equal with every seed are "identical".
     Raises ValueError as `differences` does. Source: our choice.
@@ -28,9 +31,17 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     label, name = dict(zip(table["method"], table["label"], strict=True))[reference], metric.replace("_", " ")
     sentences = _sentences(found, [f" on {title}" if title else "" for title in titles(found)], label, name, "seed")
     whole = pooled(table, reference, metric).rename(columns={"pairs": "seeds"})
-    groups = [int((found["method"].eq(method) & found["seeds"].gt(0)).sum()) for method in whole["method"]]
-    places = [f" over {count} groups together" if count > 1 else None for count in groups]
+    places = [_together(found[found["method"].eq(method) & found["seeds"].gt(0)]) for method in whole["method"]]
     return sentences + _sentences(whole, places, label, name, "pair")
+
+
+def _together(rows: pd.DataFrame) -> str | None:
+    """Over how many groups and data sets a method's rows are; None where there are not several groups."""
+    groups, sets = len(rows), rows["data"].nunique() if "data" in rows else 1
+    if groups < 2:
+        return None
+    some = f"{groups} groups of " if groups > sets else ""
+    return f" over {some}{sets} data set{'' if sets == 1 else 's'} together"
 
 
 def _sentences(rows: pd.DataFrame, places: Sequence[str | None], reference: str, metric: str, unit: str) -> list[str]:

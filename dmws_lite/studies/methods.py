@@ -10,7 +10,7 @@ from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students, make_students
 
-CHANGEABLE = ("auxiliary", "swap", "elements", "layers", "align", "rescale")  # of make_students, by a variant
+CHANGEABLE = ("auxiliary", "swap", "elements", "layers", "align")  # of make_students, by a variant
 
 
 @dataclass(frozen=True)

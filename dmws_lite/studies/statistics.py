@@ -1,7 +1,7 @@
 """What a table of runs shows, and what so few seeds cannot show: intervals, paired differences, effects, ranks.
 
 Every table has a row a run: method, label, seed, the metrics and, where there are several, the columns of GROUP and
-`budget`. Methods are compared within a group, their runs paired by seed. A run whose metric is nan is left out.
+those of SAME. Methods are compared within a group, their runs paired by seed. A run whose metric is nan is left out.
 Intervals are 95 % t intervals over seeds unless said otherwise.
 """
 
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 GROUP = ("data", "pair", "fraction")
+SAME = {  # columns that must hold one value: what differs otherwise, and how methods are compared
+    "data_id": ("images under one name", "on the same images"),
+    "budget": ("budgets", "at one budget"),
+    "settings": ("training settings", "with the same settings"),
+    "weights": ("weights", "from the same weights"),
+}
 SMALLER_IS_BETTER = {
     "ece", "seconds", "flops_per_step", "step_memory_mb", "parameters", "latency_ms", "peak_memory_mb"
 }  # fmt: skip
@@ -36,26 +42,31 @@ CONTRASTS = {  # weights of the cells of FACTORIAL
 def check_comparable(table: pd.DataFrame) -> None:
     """Refuse a table whose rows may not be compared.
 
-    Raises ValueError when the runs of one group have different budgets, and when a method has a seed twice in a group.
+    Raises ValueError when the runs of one group differ in a column of SAME that the table has, and when a method has a
+    seed twice in a group. The images (`data_id`) must be the same in all groups of a data set. The weights of the
+    method "native" are its own, and those that are nan are not looked at.
     """
     keys = _keys(table)
+    for column, (what, how) in SAME.items():
+        if column not in table:
+            continue
+        runs = table[table["method"].ne("native") & table["weights"].notna()] if column == "weights" else table
+        by = [key for key in keys if key == "data"] if column == "data_id" else keys
+        for group, part in _groups(runs, by):
+            if part[column].nunique(dropna=False) > 1:
+                methods = part.groupby(column, sort=False, dropna=False)["method"].unique()
+                found = "; ".join(f"{value} ({', '.join(names)})" for value, names in methods.items())
+                raise ValueError(
+                    f"different {what}{_on(group, by)}: {found}. Methods are compared {how} only: pass the runs of one "
+                    "study (--study), or run the others again"
+                )
     twice = table[table.duplicated([*keys, "method", "seed"])]
     if len(twice):
         row = twice.iloc[0]
         raise ValueError(
             f"method {row['method']!r} has seed {row['seed']} more than once{_on(row, keys)}: keep one of the runs, "
-            "or give those of different settings a method name of their own"
+            "pass those of one study (--study), or give those of different settings a method name of their own"
         )
-    if "budget" not in table:
-        return
-    for group, runs in _groups(table, keys):
-        if runs["budget"].nunique(dropna=False) > 1:
-            budgets = runs.groupby("budget", sort=False, dropna=False)["method"].unique()
-            found = "; ".join(f"{budget} ({', '.join(methods)})" for budget, methods in budgets.items())
-            raise ValueError(
-                f"different budgets{_on(group, keys)}: {found}. Methods are compared at one budget only: "
-                "pass the runs of one of them, or run the others again"
-            )
 
 
 def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -103,21 +114,31 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
     [{'label': 'B', 'difference': 0.1, 'better': 1, 'equal': 1, 'p': 1.0, 'seeds': 2}]
     """
     columns = ["difference", "low", "high", "smallest", "largest", "better", "equal", "worse", "p", "p_holm", "effect"]
-    return _compared(table, reference, metric, _keys(table), [*columns, "detectable", "seeds"])
+    keys = _keys(table)
+    return _compared(table, reference, metric, keys, keys, [*columns, "detectable", "seeds"])
 
 
 def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> pd.DataFrame:
     """Paired differences to a reference over all groups together, a row a method.
 
-    The units are pairs of runs with the same group and seed. Returns method, label, difference, low, high, better,
-    equal, worse, p, p_holm, pairs, as in `differences`.
-    It shows whether a method differs from the reference on these data sets, network pairs and fractions, with other
-    seeds. It does not show what happens on another data set: seeds of one data set share its test images, so the pairs
-    say nothing of how data sets vary. A group with more seeds weighs more, and one mean hides groups that disagree.
+    The units are a data set and seed: differences are first averaged over the fractions and network pairs of each,
+    since the fractions of one seed are nested and share their classifier and test images, and so are no independent
+    trials. Returns method, label, difference, low, high, better, equal, worse, p, p_holm, as in `differences` but of
+    these units, and pairs: their number.
+    It shows whether a method differs from the reference on these data sets, on average over these network pairs and
+    fractions, with other seeds. It does not show what happens on another data set: seeds of one data set share its test
+    images, so the units say nothing of how data sets vary. A data set with more seeds weighs more, and one mean hides
+    data sets or fractions that disagree.
     Raises ValueError as `differences` does. Source: our choice.
+
+    >>> import pandas as pd
+    >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "fraction": [0.1, 1, 0.1, 1], "seed": 0})
+    >>> pooled(runs.assign(accuracy=[0.5, 0.6, 0.5, 0.8]), "a")[["difference", "pairs"]].round(3).to_dict("records")
+    [{'difference': 0.1, 'pairs': 1}]
     """
     columns = ["difference", "low", "high", "better", "equal", "worse", "p", "p_holm"]
-    return _compared(table, reference, metric, [], [*columns, "seeds"]).rename(columns={"seeds": "pairs"})
+    units = [key for key in _keys(table) if key == "data"]
+    return _compared(table, reference, metric, [], units, [*columns, "seeds"]).rename(columns={"seeds": "pairs"})
 
 
 def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -296,8 +317,13 @@ def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table.iloc[np.lexsort((pd.factorize(table["method"])[0], group))]
 
 
-def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    """A row for each method but the reference and each combination of keys, with these of the `paired_statistics`."""
+def _compared(
+    table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str], columns: list[str]
+) -> pd.DataFrame:
+    """A row for each method but the reference and each combination of keys, with these of the `paired_statistics`.
+
+    units: what, with the seed, makes a difference one of its own; over the rest of GROUP differences are averaged.
+    """
     import pandas as pd
 
     runs, pair = _ordered(table, metric), [*_keys(table), "seed"]
@@ -307,11 +333,12 @@ def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str],
         )
     base = runs.loc[runs["method"] == reference, [*pair, metric]]
     others = runs[runs["method"] != reference].merge(base, how="left", on=pair, suffixes=("", "_of_reference"))
-    others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float).round(12)
+    others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float)
+    each = others.groupby([*units, "seed", "method", "label"], sort=False, dropna=False)["gap"].mean().round(12)
     keys = [*keys, "method", "label"]
     rows = [
         group | paired_statistics(part["gap"].dropna().to_numpy(), -1 if metric in SMALLER_IS_BETTER else 1)
-        for group, part in (_groups(others, keys) if len(others) else [])
+        for group, part in (_groups(each.reset_index(), keys) if len(others) else [])
     ]
     return _with_holm(pd.DataFrame(rows, columns=[*keys, *columns]))
 

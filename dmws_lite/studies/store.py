@@ -150,7 +150,9 @@ class Store:
         """A row a finished run: its names, budget, metrics on the test images, and costs."""
         import pandas as pd
 
-        return pd.DataFrame([_row(record) for record in self.records(study) if record["metrics"]], columns=_columns())
+        tuned = tuple(self.study(study)["definition"].get("tuning", ())) if study else ()
+        rows = [_row(record, tuned) for record in self.records(study) if record["metrics"]]
+        return pd.DataFrame(rows, columns=_columns())
 
     def history(self, study: str | None = None) -> pd.DataFrame:
         """A row an evaluation of each run, as in Run.history, with the run's key."""
@@ -192,7 +194,7 @@ def _columns() -> list[str]:
     return [*names, *metrics, "seconds", "images_per_second", *COSTS, *made]
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
+def _row(record: dict[str, Any], tuned: tuple[str, ...]) -> dict[str, Any]:
     training, metrics = Training(**record["config"]["training"]), record["metrics"]
     others = {
         f"{name}_accuracy": metrics[name]["accuracy"] if name in metrics else float("nan")
@@ -208,8 +210,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "lr": training.lr,
         "weight_decay": training.weight_decay,
         "data_id": record["config"]["data"],
-        "weights": record["config"]["weights"],
-        "settings": _settings(training),
+        "weights": None if record["config"]["initializer"] == "native" else record["config"]["weights"],
+        "settings": _settings(training, tuned),
         "budget": budget(training, record["size"]),
         "device": record["machine"]["gpu"] or record["machine"]["device"],
         "seconds": record["seconds"] + record["teacher_seconds"],
@@ -217,9 +219,9 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in _columns()}
 
 
-def _settings(training: Training) -> str:
-    """What else must be alike in one table, beside the budget: all that a study does not tune."""
-    free = (*BUDGET, "lr", "weight_decay", "seed")
+def _settings(training: Training, tuned: tuple[str, ...]) -> str:
+    """What else must be alike in one table, beside the budget: all that the study does not tune."""
+    free = (*BUDGET, *tuned, "seed")
     return ", ".join(f"{key} {value}" for key, value in asdict(training).items() if key not in free)
 
 

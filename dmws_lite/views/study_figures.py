@@ -195,8 +195,9 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
 def reliability(table: pd.DataFrame, predictions: pd.DataFrame) -> Picture:
     """Calibration: accuracy against confidence of the main students on the test images, a panel a method.
 
-    predictions: as `Store.predictions` gives them. Lines: data sets, all seeds together; the area of a mark is the
-    bin's share of the images. Bars below: how confidence is distributed. In the legend: the mean ece over runs.
+    predictions: as `Store.predictions` gives them; runs without any are left out. Lines: data sets, all seeds; the area
+    of a mark is the bin's share of the images. Bars below: how confidence is distributed. In the titles: the mean
+    ece over runs.
     """
     labels, several = labels_of(table), "data" in table and table["data"].nunique() > 1
     figure, grid = grid_of(len(labels), 2.3, sharex=True, sharey=True, legend=table["data"].nunique() if several else 0)
@@ -208,7 +209,9 @@ def reliability(table: pd.DataFrame, predictions: pd.DataFrame) -> Picture:
         whole = np.zeros(BINS)
         for i, (data, runs) in enumerate(parts):
             images = mains[mains["key"].isin(runs["key"])]
-            confidence = np.array([max(row) for row in images["probabilities"]])
+            if images.empty:
+                continue
+            confidence = np.stack(images["probabilities"].to_list()).max(1)
             bins = np.digitize(confidence, edges[1:-1], right=True)
             counts = np.bincount(bins, minlength=BINS)
             filled, whole = np.flatnonzero(counts), whole + counts
@@ -225,7 +228,7 @@ def reliability(table: pd.DataFrame, predictions: pd.DataFrame) -> Picture:
         told.append(f"{label} {own['ece'].mean():.3f}")
     finish(figure, grid, "confidence", "accuracy")
     if several:
-        add_legend(figure, grid[:1])
+        add_legend(figure, grid)
     figure.alt_text = f"Accuracy against confidence by method. Mean calibration error (ece): {'; '.join(told)}."
     return figure
 

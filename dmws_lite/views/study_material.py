@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dmws_lite.runtime.text import plain
 from dmws_lite.studies.claims import claims
-from dmws_lite.studies.statistics import differences
+from dmws_lite.studies.statistics import differences, image_interval
 from dmws_lite.views.study_blocks import Block, number, table_block
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from dmws_lite.studies.store import Store
 
 MESSAGE = 300  # characters of an error
+RESAMPLES = 1000  # of the test images
 
 
 @dataclass
@@ -34,6 +37,8 @@ class Material:
     table: pd.DataFrame
     reference: str | None
     metric: str
+    history: pd.DataFrame = field(init=False)
+    predictions: pd.DataFrame = field(init=False)
     records: list[dict[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -46,10 +51,37 @@ class Material:
         self.words = self.metric.replace("_", " ")
         self.gaps = differences(self.table, self.reference, self.metric) if self.reference else None
         self.claims = claims(self.table, self.reference, self.metric) if self.reference else []
+        self.history = self.store.history(self.study)
+        self.predictions = _of_main_students(self.store.predictions(self.study))
+        self.images = {
+            str(key): (rows[["image", "label"]].reset_index(drop=True), np.stack(rows["probabilities"].to_list()))
+            for key, rows in self.predictions.groupby("key", sort=False)
+        }
         self.labels = dict(zip(self.table["method"], self.table["label"], strict=True))
 
     def by_fraction(self) -> Iterator[tuple[float, pd.DataFrame]]:
         yield from self.table.groupby("fraction")
+
+    def over_images(self, runs: pd.DataFrame, method: str) -> tuple[float, float] | None:
+        """The interval over test images of a method's accuracy difference to the reference, in the runs of one group.
+
+        None where the two have no seed in common, where predictions of one are missing, or are not of the same images.
+        """
+        keys = runs.pivot(index="seed", columns="method", values="key")
+        wanted = keys.reindex(columns=[method, self.reference]).dropna().to_numpy().T.ravel()
+        found = [self.images[key] for key in wanted if key in self.images]
+        if not found or len(found) < len(wanted) or not all(names.equals(found[0][0]) for names, _ in found):
+            return None
+        mine, others = np.split(np.stack([probabilities for _, probabilities in found]), 2)
+        return image_interval(mine, others, found[0][0]["label"].to_numpy(), RESAMPLES)[1:]
+
+
+def _of_main_students(predictions: pd.DataFrame) -> pd.DataFrame:
+    import pandas as pd
+
+    if predictions.empty:
+        return pd.DataFrame(columns=["key", "student", "image", "label", "predicted", "probabilities"])
+    return predictions[predictions["student"] == "main"]
 
 
 def what_was_run(m: Material) -> list[Block]:
@@ -82,6 +114,13 @@ def what_was_run(m: Material) -> list[Block]:
     for what, found in (("versions", versions), ("devices", devices), ("git revisions", revisions)):
         if len(found) > 1:
             blocks.append(Block("warning", plain(f"{len(found)} {what} are mixed ({'; '.join(found)}): {risk}")))
+    for what, there in (("predictions", m.predictions), ("history", m.history)):
+        if without := [key for key in m.table["key"] if key not in set(there["key"])]:
+            text = (
+                f"{len(without)} finished runs have no {what} in the store ({_few(without)}): they are left out where"
+            )
+            text += " these are needed. Delete their files in the store's folder runs, and run the study again"
+            blocks.append(Block("warning", text))
     if m.missing:
         text = f"{len(m.missing)} runs are missing: run the study again, and only they are made"
         lacking = pd.DataFrame(m.missing).assign(fraction=lambda rows: rows["fraction"].map(number("g")))
@@ -90,6 +129,10 @@ def what_was_run(m: Material) -> list[Block]:
         listed = listed.rename(columns={"label": "method"})
         blocks += [Block("warning", text), table_block("Missing runs", listed)]
     return blocks
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
 def _machine(machine: dict[str, Any]) -> str:

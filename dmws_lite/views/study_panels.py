@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from dmws_lite.runtime.text import plain
 from dmws_lite.studies.paired import LEVEL
@@ -58,6 +59,7 @@ def forest(
         room = max(float(np.ptp(shown)), 0.01)  # an interval of two seeds may be far wider: it leaves the frame
         left, right = axes.get_xlim()
         axes.set_xlim(max(left, shown.min() - 1.5 * room), min(right, shown.max() + 1.5 * room))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
         if zero:
             axes.axvline(0, color=PALETTE["teacher"], linewidth=1)
         axes.set_title(named(title, 34, lines=3), fontsize=9)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.text import plain
 from dmws_lite.studies.methods import METHODS
+from dmws_lite.studies.run import METRICS
 from dmws_lite.studies.statistics import check_comparable
 from dmws_lite.studies.study import Study
 from dmws_lite.views.study_blocks import markdown
@@ -37,6 +38,8 @@ def write_report(
     """
     from jinja2 import Environment
 
+    if metric not in METRICS:
+        raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}: choose one of them")
     known = store.studies()
     if study is None and len(known) == 1:
         study = known[0]

@@ -12,7 +12,7 @@ from dmws_lite.training.evaluation import confusion
 from dmws_lite.views import run_figures, study_figures
 from dmws_lite.views.study_blocks import NONE, Block, figure_block, interval, number, percent, table_block
 from dmws_lite.views.study_material import Material, again, failures, methods, what_was_run
-from dmws_lite.views.study_panels import panels_of
+from dmws_lite.views.study_panels import panels_of, part_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,6 @@ SENTENCES = 40  # claims that are listed at most; above that those that are show
 
 def sections(m: Material) -> dict[str, list[Block]]:
     """The blocks of each section; sections that this study has nothing for are left out."""
-    predictions = m.store.predictions(m.study)
     found = {
         "Summary": _summary(m),
         "What was run": what_was_run(m),
@@ -32,9 +31,9 @@ def sections(m: Material) -> dict[str, list[Block]]:
         "Fractions of the training images": _fractions(m),
         "Ranks": _ranks(m),
         "Cost beside accuracy": _cost(m),
-        "Calibration": _calibration(m, predictions),
-        "Confusion": _confusion(m, predictions),
-        "The auxiliary student over time": _auxiliary(m, m.store.history(m.study)),
+        "Calibration": _calibration(m),
+        "Confusion": _confusion(m),
+        "The auxiliary student over time": _auxiliary(m),
         "The methods": methods(m),
         "Failures": failures(m),
         "How to make it again": again(m),
@@ -52,7 +51,7 @@ def _summary(m: Material) -> list[Block]:
     shown = [sentence for sentence in whole if sentence.endswith(": shown.")]
     text += (
         f" Each method is compared with {m.labels[m.reference]}, seed by seed: {len(shown)} of {len(whole)} differences"
-        f"{f' over all {groups} groups together' if groups > 1 else ''} in {m.words} are shown."
+        f"{' over all data sets and fractions together' if groups > 1 else ''} in {m.words} are shown."
     )
     return [Block("text", plain(" ".join([text, *(whole if len(whole) <= 3 else shown)])))]
 
@@ -92,12 +91,18 @@ def _paired(m: Material) -> list[Block]:
         f"{found['p'].notna().sum()} differences; effect: Cohen's d_z with Hedges' correction; detectable: the true "
         "difference that a t test would find 4 times in 5."
     )
+    if m.metric == "accuracy":
+        text += (
+            " The interval over seeds is about other seeds on these test images; that over images (a bootstrap) about "
+            "these trained networks on other test images of the kind."
+        )
     blocks = [Block("text", plain(text))]
     for title, rows in panels_of(found):
         records = rows.to_dict("records")
         cells = {
             "method": rows["label"],
-            "difference [95 %]": [interval(row, "difference", "+") for row in records],
+            "difference [95 %, seeds]": [interval(row, "difference", "+") for row in records],
+            **({"[95 %, images]": _over_images(m, rows)} if m.metric == "accuracy" else {}),
             "smallest, largest": [f"{number('+.3f')(r['smallest'])}, {number('+.3f')(r['largest'])}" for r in records],
             "better / equal / worse": [f"{row['better']} / {row['equal']} / {row['worse']}" for row in records],
             "p": rows["p"].map(number(".3g")),
@@ -114,6 +119,13 @@ def _paired(m: Material) -> list[Block]:
     return [*blocks, *_said(m, found)]
 
 
+def _over_images(m: Material, rows: pd.DataFrame) -> list[str]:
+    """The interval over test images of each row of one group, as text."""
+    runs, form = part_of(m.table, rows), number("+.3f")
+    found = [m.over_images(runs, name) for name in rows["method"]]
+    return [f"[{form(ends[0])}, {form(ends[1])}]" if ends else NONE for ends in found]
+
+
 def _said(m: Material, found: pd.DataFrame) -> list[Block]:
     """What can be said and what cannot."""
     said = m.claims
@@ -125,6 +137,11 @@ def _said(m: Material, found: pd.DataFrame) -> list[Block]:
         f"that is not shown may still be there. With {seeds} seed(s) no p on one group is below {smallest_p(seeds):.3g}"
         f"{', so that nothing can be shown there' if smallest_p(seeds) >= LEVEL else ''}."
     )
+    if m.table.groupby(list(GROUP)).ngroups > 1:
+        text += (
+            " Where several groups are taken together, a pair is the two methods' runs of one data set and seed, their "
+            "difference averaged over fractions and networks, which share classifier and test images."
+        )
     return [Block("text", text), Block("list", entries=[plain(sentence) for sentence in told])]
 
 
@@ -198,43 +215,56 @@ def _cost(m: Material) -> list[Block]:
     return blocks
 
 
-def _calibration(m: Material, predictions: pd.DataFrame) -> list[Block]:
+def _calibration(m: Material) -> list[Block]:
     text = "Expected calibration error (ece) on the test images, mean [95 % t interval over seeds], n seeds."
     figures = [
-        figure_block(study_figures.reliability(runs, predictions), f"Accuracy and confidence with {percent(fraction)}")
+        figure_block(
+            study_figures.reliability(runs, m.predictions), f"Accuracy and confidence with {percent(fraction)}"
+        )
         for fraction, runs in m.by_fraction()
     ]
     return [Block("text", text), *_mean_tables(m, "ece"), *figures]
 
 
-def _confusion(m: Material, predictions: pd.DataFrame) -> list[Block]:
+def _confusion(m: Material) -> list[Block]:
     """For the reference and the method that is best on validation."""
     classes = {record["key"]: record["classes"] for record in m.records}
-    mains, blocks = predictions[predictions["student"] == "main"], []
+    blocks = []
     for title, runs in panels_of(m.table):
         best = runs.groupby("method", sort=False)["val_accuracy"].mean().idxmax()
         roles = {m.reference: "the reference"} | {best: "best on validation"}
         for name in [name for name in roles if name in set(runs["method"])]:
-            own = runs[runs["method"] == name]
-            images = mains[mains["key"].isin(own["key"])]
-            probabilities, labels = np.stack(images["probabilities"].to_list()), images["label"].to_numpy()
-            counts = confusion(probabilities, labels, classes[own["key"].iloc[0]])
-            caption = f"{title}: {m.labels[name]}, {roles[name]}; images summed over {len(own)} seeds"
+            keys = [key for key in runs.loc[runs["method"] == name, "key"] if key in m.images]
+            if not keys:
+                continue
+            probabilities = np.concatenate([m.images[key][1] for key in keys])
+            labels = np.concatenate([m.images[key][0]["label"] for key in keys])
+            counts = confusion(probabilities, labels, classes[keys[0]])
+            caption = f"{title}: {m.labels[name]}, {roles[name]}; images summed over {len(keys)} seeds"
             table = counts.rename_axis("true class").reset_index()
             blocks += [table_block(f"{caption}; a column a predicted class", table)]
             blocks += [figure_block(run_figures.confusion(counts), caption)]
     return blocks
 
 
-def _auxiliary(m: Material, history: pd.DataFrame) -> list[Block]:
+def _auxiliary(m: Material) -> list[Block]:
     settings = {r["names"]["method"]: r["config"]["distillation"] for r in m.records}
     updates = {name: found.get("auxiliary_update", "ema") for name, found in settings.items()}
-    with_one, blocks = m.table.dropna(subset=["auxiliary_accuracy"]), []
-    columns = {"accuracy": "main", "auxiliary_accuracy": "auxiliary", "ensemble_accuracy": "both, averaged"}
-    for title, runs in panels_of(with_one) if len(with_one) else ():
+    with_one = m.table.dropna(subset=["auxiliary_accuracy"])
+    if with_one.empty:
+        return []
+    text = (
+        "On the test images the main student is that of its best evaluation on validation, the auxiliary that of the "
+        "last step: the two are of different steps, and so is what is averaged."
+    )
+    blocks, columns = [Block("text", text)], {"accuracy": "main (best on validation)"}
+    columns |= {"auxiliary_accuracy": "auxiliary (last step)", "ensemble_accuracy": "both, averaged"}
+    for title, runs in panels_of(with_one):
         means = runs.groupby(["method", "label"], sort=False)[list(columns)].mean().map(number(".3f"))
         table = means.rename(columns=columns).reset_index("label").rename(columns={"label": "method"})
         blocks.append(table_block(f"{title}: accuracy on the test images, mean over seeds", table))
-        figure = study_figures.auxiliary_over_time(runs, history, updates)
+        if not m.history["key"].isin(runs["key"]).any():
+            continue
+        figure = study_figures.auxiliary_over_time(runs, m.history, updates)
         blocks.append(figure_block(figure, f"{title}: means over seeds, bands from lowest to highest"))
     return blocks

@@ -148,31 +148,3 @@ class _Allocated(TorchDispatchMode):
         if isinstance(out, torch.Tensor) and out.untyped_storage().data_ptr() not in inputs:
             self.bytes += out.numel() * out.element_size()
         return out
-
-
-def test_rescaling_restores_the_size_of_what_a_selected_matrix_gives(teacher):
-    plain, louder = (make(teacher, "complementary", rescale=rescale) for rescale in (False, True))
-    for old, new in ((plain.main, louder.main), (plain.auxiliary, louder.auxiliary)):
-        old, new = old.state_dict(), new.state_dict()
-        halved = [n for n, t in old.items() if n.startswith("blocks") and n.endswith("weight") and t.ndim == 2]
-        assert len(halved) == 16
-        for name, tensor in old.items():
-            factor = 2**0.5 if name in halved else 1.0
-            torch.testing.assert_close(new[name], factor * tensor, msg=name)
-
-
-def test_rescaling_counts_the_inputs_of_convolutions():
-    """A depthwise kernel keeps all of its inputs, a pointwise one half of them."""
-    source = Teacher("mobilenetv1_100", dm.build("mobilenetv1_100", 5).state_dict(), (0.5,) * 3, (0.5,) * 3, "a test")
-    old, new = (
-        dm.make_students(source, "mobilenetv1_050", 3, None, rescale=rescale).main.state_dict()
-        for rescale in (False, True)
-    )
-    factors = {n: float((new[n] / t)[t != 0].mean()) for n, t in old.items() if n.endswith("weight") and t.ndim == 4}
-    assert {round(f, 3) for n, f in factors.items() if "conv_dw" in n or "stem" in n} == {1.0}
-    assert {round(f, 3) for n, f in factors.items() if "conv_pw" in n} == {1.414}
-
-
-def test_random_weights_have_no_gain_to_restore(teacher):
-    with pytest.raises(ValueError, match="rescale=True is for selected weights, not for initializer='default'"):
-        dm.make_students(teacher, "embedded_vit_48", 3, "same", initializer="default", rescale=True)

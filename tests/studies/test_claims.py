@@ -83,10 +83,18 @@ def test_one_sentence_a_method_on_what_is_pooled():
     found = pd.concat([table("mri", {"default": 0, "a": 0.01}), table("ct", {"default": 0, "a": 0.02, "native": 0.1})])
     sentences = claims(found)
     assert len(sentences) == 4 and sum("native" in text for text in sentences) == 1
-    assert sentences[-1].startswith("a is above random initialisation over 2 groups together: accuracy +0.038 [")
+    assert sentences[-1].startswith("a is above random initialisation over 2 data sets together: accuracy +0.038 [")
     assert sentences[-1].endswith("better with 8 of 8 pairs, p = 0.00781 (Holm 0.0156): shown.")
     large = pd.concat([table(f"set {i}", {"default": 0, "a": 0.01 * (-1) ** i}) for i in range(4)])
     assert claims(large)[-1].endswith("not shown; any true difference in the interval agrees with these runs.")
+
+
+def test_what_is_pooled_says_over_what():
+    values = {"default": [0.5, 0.5, 0.5], "a": [0.51, 0.52, 0.53]}
+    part = {name: [runs(values, data=name, fraction=f) for f in (0.1, 1.0)] for name in ("mri", "ct")}
+    assert "above random initialisation over 2 groups of 1 data set together: " in claims(pd.concat(part["mri"]))[-1]
+    told = claims(pd.concat(part["mri"] + part["ct"]))[-1]
+    assert "over 4 groups of 2 data sets together: " in told and "better with 6 of 6 pairs, p = 0.0312" in told
 
 
 def test_a_claim_needs_something_to_compare():

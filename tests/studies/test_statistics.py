@@ -22,7 +22,15 @@ from dmws_lite.studies.statistics import (
     titles,
 )
 
-T_975 = {1: 12.7062047364, 2: 4.3026527297, 3: 3.1824463053, 4: 2.7764451052, 5: 2.5705818356, 9: 2.2621571628}
+T_975 = {
+    1: 12.7062047364,
+    2: 4.3026527297,
+    3: 3.1824463053,
+    4: 2.7764451052,
+    5: 2.5705818356,
+    8: 2.3060041352,
+    9: 2.2621571628,
+}
 CELLS = [method for row in FACTORIAL.values() for method in row]
 
 
@@ -189,6 +197,32 @@ def test_pooled_units_are_pairs_of_one_group_and_seed():
     assert row["difference"] == pytest.approx(counts.mean() / 200)
 
 
+def nested(methods, spread, noise):
+    """Methods equal to "default" but for luck; 3 data sets, 3 seeds, and 4 fractions that share a seed's luck."""
+    rng = np.random.default_rng(0)
+    luck = rng.normal(0, spread, (methods, 3, 3, 1)) + rng.normal(0, noise, (methods, 3, 3, 4))
+    names = ["default", *(f"m{i}" for i in range(methods))]
+    index = pd.MultiIndex.from_product([names, list("abc"), range(3), (0.01, 0.1, 0.5, 1)])
+    table = index.to_frame(index=False, name=["method", "data", "seed", "fraction"])
+    return table.assign(label=table["method"], accuracy=np.concatenate([np.zeros(36), luck.ravel()]))
+
+
+def test_pooled_units_are_averages_over_fractions_and_pairs():
+    table = nested(1, 0.02, 0.01)
+    table = pd.concat([table.assign(pair="vit"), table.assign(pair="cnn", accuracy=table["accuracy"] * 2)])
+    row = only(pooled(table))
+    gaps = table[table["method"] == "m0"].groupby(["data", "seed"])["accuracy"].mean().to_numpy()
+    mean, _, low, high = interval_by_hand(gaps.tolist())
+    assert [row[name] for name in ("difference", "low", "high")] == pytest.approx([mean, low, high])
+    assert row["pairs"] == 9 and row["better"] == (gaps > 0).sum() and row["worse"] == (gaps < 0).sum()
+    assert row["p"] == pytest.approx(p_by_enumeration((gaps * 1e12).round().astype(int).tolist()))
+
+
+def test_without_a_difference_the_pooled_p_is_below_5_percent_in_5_percent():
+    p = pooled(nested(400, 0.02, 0.02))["p"]
+    assert (p < 0.05).mean() == pytest.approx(0.047, abs=0.021)  # 24 of 512 flips; two standard errors of 400
+
+
 def test_factorial_contrasts_by_hand():
     table = drawn(CELLS, ["mri", "ct"], 4)
     found = factorial(table)
@@ -282,6 +316,31 @@ def test_different_budgets_in_one_group_are_refused():
     for function in (check_comparable, summary, differences, pooled, ranks):
         with pytest.raises(ValueError, match=message):
             function(table)
+
+
+@pytest.mark.parametrize(
+    "column, what", [("data_id", "images"), ("settings", "training settings"), ("weights", "weig")]
+)
+def test_other_images_settings_and_weights_under_the_same_name_are_refused(column, what):
+    table = runs({"default": [0.5, 0.6], "a": [0.6, 0.7]}, data="imgs", fraction=0.1).assign(**{column: "one"})
+    check_comparable(table)
+    table.loc[table["seed"] == 1, column] = "two"
+    message = rf"different {what}.* on imgs.*: one \(default, a\); two \(default, a\)\. .* only: pass .*\(--study\)"
+    for function in (check_comparable, differences, pooled):
+        with pytest.raises(ValueError, match=message):
+            function(table)
+    apart = table.assign(data=table["data"] + table[column])
+    check_comparable(apart)
+
+
+def test_only_native_may_have_other_weights_and_one_data_set_has_the_same_images_at_all_fractions():
+    table = runs({"default": [0.5], "native": [0.6]}, data="imgs", fraction=0.1).assign(weights=["one", "two"])
+    check_comparable(table)
+    check_comparable(table.assign(method=["default", "mine"], weights=["one", None]))
+    with pytest.raises(ValueError, match=r"different weights on imgs, 10 %: one \(default\); two \(mine\)"):
+        check_comparable(table.assign(method=["default", "mine"]))
+    with pytest.raises(ValueError, match="different images under one name on imgs: "):
+        check_comparable(pd.concat([table.assign(data_id="x"), table.assign(data_id="y", fraction=1.0)]))
 
 
 def test_a_seed_twice_a_reference_and_a_metric_that_are_not_there_are_refused():

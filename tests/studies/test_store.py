@@ -9,6 +9,7 @@ import pytest
 
 from dmws_lite.studies.jobs import plan_jobs
 from dmws_lite.studies.run import Outcome
+from dmws_lite.studies.running import run_study
 from dmws_lite.studies.statistics import check_comparable
 from dmws_lite.studies.store import Store
 
@@ -22,7 +23,7 @@ def outcome(key, accuracy=0.5, **changes):
         "key": key,
         "status": "done",
         "error": None,
-        "config": {"training": training, "data": "images", "weights": "teacher"},
+        "config": {"training": training, "data": "images", "weights": "teacher", "initializer": "default"},
         "batch_size": 8,
         "names": names,
         "fraction": 0.1,
@@ -215,7 +216,14 @@ def test_a_failure_beside_a_finished_run_does_not_count(store):
 
 def test_a_damaged_study_is_named(store):
     (store.folder / "studies" / "mine.json").write_text("{}")
-    with pytest.raises(
-        ValueError, match=r"mine\.json is damaged: .*; its runs are kept"
-    ):
+    with pytest.raises(ValueError, match=r"mine\.json is damaged: .*; its runs are kept"):
         store.table("mine")
+
+
+def test_studies_of_other_settings_are_not_mixed(tiny, tiny_store, tmp_path):
+    louder = tiny(name="louder", methods=["weight_selection"], training={**tiny().training, "lr": 0.01})
+    store = run_study(louder, tmp_path / "s", progress=False)
+    run_study(tiny(methods=["default"], reference="default"), tmp_path / "s", progress=False)
+    with pytest.raises(ValueError, match=r"pass the runs of one study \(--study\)"):
+        check_comparable(store.table())
+    check_comparable(store.table("louder"))

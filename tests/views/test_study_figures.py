@@ -99,6 +99,23 @@ def test_labels_of_twenty_methods_do_not_overlap(name):
     assert not any(a.overlaps(b) for i, a in enumerate(legend) for b in legend[:i])
 
 
+@pytest.mark.parametrize("data", [SIX[:2], SIX])
+@pytest.mark.parametrize("scale", [0.03, 0.1, 1])
+def test_numbers_below_narrow_panels_do_not_overlap(data, scale):
+    runs = table(("default", "dual_skd", "weight_selection"), data)
+    runs["accuracy"] = 0.5 + scale * (runs["accuracy"] - 0.5)
+    figure = figures.paired_differences(runs, "default")
+    figure.draw_without_rendering()
+    ends = [axes.get_xlim() for axes in figure.axes]
+    boxes = [
+        text.get_window_extent()
+        for axes, (left, right) in zip(figure.axes, ends, strict=True)
+        for at, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        if axes.get_visible() and left <= at <= right and text.get_text()
+    ]
+    assert len(boxes) >= 2 * len(data) and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_styles_tell_twenty_methods_apart_without_colour():
     look = styles(table(MANY), "default")
     marks = {(s["marker"], s["markerfacecolor"] == "white") for s in look.values()}

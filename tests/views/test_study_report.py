@@ -15,7 +15,7 @@ from scipy import stats
 
 from dmws_lite.studies.jobs import Job
 from dmws_lite.studies.run import Outcome
-from dmws_lite.studies.statistics import FACTORIAL, differences
+from dmws_lite.studies.statistics import FACTORIAL, differences, image_interval
 from dmws_lite.studies.store import Store
 from dmws_lite.studies.study import make_study
 from dmws_lite.views.picture import Picture
@@ -79,7 +79,8 @@ def jobs_of(study):
 def outcome(job, images=37, **changes):
     """A run that nobody made: numbers drawn from its key."""
     rng = np.random.default_rng(int(job.key, 16))
-    labels, skill = rng.integers(0, 3, images), 1.0 + (job.spec.initializer == "weight_selection")
+    labels = np.random.default_rng(len(job.data.title)).integers(0, 3, images)
+    skill = 1.0 + (job.spec.initializer == "weight_selection")
     students = ["main", "auxiliary"] if job.spec.students.get("auxiliary", "complementary") else ["main"]
     probabilities = {}
     for name in students:
@@ -108,7 +109,7 @@ def outcome(job, images=37, **changes):
         "format": 1, "key": job.key, "status": "done", "error": None, "config": job.config(), "names": job.names,
         "fraction": job.fraction, "seed": job.seed, "size": job.size, "classes": list(CLASSES),
         "images": {"train": 100, "val": 30, "test": images}, "metrics": metrics, "val_accuracy": rng.uniform(0.4, 0.9),
-        "val_loss": 1.0, "best_step": 20, "seconds": rng.uniform(2, 9), "teacher_seconds": 0.0,
+        "val_loss": 1.0, "best_step": 20, "batch_size": 32, "seconds": rng.uniform(2, 9), "teacher_seconds": 0.0,
         "images_per_second": 300.0, "peak_memory_mb": 700.0,
         "cost": {"flops_per_step": 3_000_000_000, "step_memory_mb": 31.5, "parameters": 161_000, "latency_ms": 2.25},
         "versions": {"dmws-lite": "0.1.0", "torch": "2.9"}, "git": "0123456789ab",
@@ -217,7 +218,7 @@ def test_differences_cost_and_confusion_equal_numpy(whole):
     _, *rows = page.tables["lung, 10 %: difference to single selection"]
     assert len(rows) == 5
     corrected = differences(store.table("tiny"), "weight_selection").query("data == 'lung' and fraction == 0.1")
-    for label, gap, ends, counts, p, holm, effect, _detectable, n in rows:
+    for label, gap, _images, ends, counts, p, holm, effect, _detectable, n in rows:
         gaps = (wide[label] - wide["single selection"]).to_numpy()
         half = stats.t.ppf(0.975, 2) * gaps.std(ddof=1) / math.sqrt(3)
         low, high = gaps.mean() - half, gaps.mean() + half
@@ -246,6 +247,80 @@ def test_differences_cost_and_confusion_equal_numpy(whole):
     )
     assert [[int(cell) for cell in row[1:]] for row in rows] == counts.to_numpy().tolist()
     assert sum(map(sum, counts.to_numpy())) == 3 * 37
+
+
+def test_differences_have_an_interval_over_test_images(whole, tmp_path):
+    store, page, raw, _ = whole
+    head, *rows = page.tables["brain, 100 %: difference to single selection"]
+    assert head[1:3] == ["difference [95 %, seeds]", "[95 %, images]"] and "on other test images of the kind" in raw
+    table = store.table("tiny").query("data == 'brain' and fraction == 1.0").sort_values("seed")
+    mains = store.predictions("tiny").query("student == 'main'").groupby("key")
+    answers = {
+        label: np.stack([np.stack(mains.get_group(key)["probabilities"]) for key in runs["key"]])
+        for label, runs in table.groupby("label")
+    }
+    truth = mains.get_group(table["key"].iloc[0])["label"].to_numpy()
+    for label, gap, ends, *_ in rows:
+        difference, low, high = image_interval(answers[label], answers["single selection"], truth, 1000)
+        assert numbers(gap)[0] == pytest.approx(difference, abs=6e-4)
+        assert numbers(ends) == pytest.approx([low, high], abs=6e-4)
+
+
+def test_another_metric_has_no_interval_over_images_and_an_unknown_one_is_refused(small, tmp_path):
+    store, *_ = small
+    page, raw, _ = read(write_report(store, tmp_path / "ece", metric="ece"))
+    head, *_rows = page.tables["brain, 10 %: difference to single selection"]
+    assert "[95 %, images]" not in head and "over images" not in raw
+    for metric in ("device", "auxiliary_accuracy", "f1"):
+        with pytest.raises(
+            ValueError, match=f"'{metric}' is none of accuracy, balanced_accuracy, macro_f1, auroc, ece"
+        ):
+            write_report(store, tmp_path, metric=metric)
+
+
+def test_a_group_without_the_reference_has_no_differences(tmp_path, quick):
+    study = made_study(methods=["default", "weight_selection"], fractions=[0.1], seeds=2)
+    jobs = [job for job in jobs_of(study) if job.data.title == "brain" or job.method == "default"]
+    page, *_ = read(write_report(filled(tmp_path / "s", study, map(outcome, jobs)), tmp_path))
+    assert page.tables["lung, 10 %: difference to single selection"][1][1:3] == ["–", "–"]
+    assert "–" not in page.tables["brain, 10 %: difference to single selection"][1][1:3]
+
+
+def test_the_auxiliary_is_said_to_be_of_the_last_step(whole):
+    _, page, raw, _ = whole
+    head = page.tables["lung, 10 %: accuracy on the test images, mean over seeds"][0]
+    assert head == ["method", "main (best on validation)", "auxiliary (last step)", "both, averaged"]
+    assert "best evaluation on validation, the auxiliary that of the last step" in raw
+
+
+def test_what_is_said_of_several_groups_counts_a_data_set_and_seed_once(whole):
+    _, _, _, text = whole
+    assert "a pair is the two methods' runs of one data set and seed, their difference averaged over" in text
+    sentences = [line for line in text.splitlines() if "groups of 2 data sets together" in line]
+    assert sentences and all("of 6 pairs" in line for line in sentences)
+
+
+@pytest.mark.parametrize("lost", [1, 99])
+@pytest.mark.parametrize("folder", ["predictions", "history"])
+def test_a_report_without_some_predictions_or_histories_says_so(tmp_path, quick, folder, lost):
+    study = made_study(methods=["default", "weight_selection", "dual_skd"], data=["brain"], fractions=[0.1], seeds=2)
+    store = filled(tmp_path / "s", study, map(outcome, jobs_of(study)))
+    gone = store.table("tiny").query("method != 'weight_selection'")["key"].tolist()[:lost]
+    if lost > len(gone):
+        gone = store.table("tiny")["key"].tolist()
+    for key in gone:
+        (store.folder / folder / f"{key}.parquet").unlink()
+    page, raw, _ = read(write_report(store, tmp_path, reference="default"))
+    assert f"{len(gone)} finished runs have no {folder} in the store ({gone[0]}" in raw and "run the study again" in raw
+    captions = [name for name in page.tables if "images summed over" in name and "the reference" in name]
+    if folder == "history":
+        assert len(captions) == 1 and "over 2 seeds" in captions[0]
+    elif lost == 1:
+        assert "images summed over 1 seeds" in captions[0]
+        _, *rows = page.tables["brain, 10 %: difference to random initialisation"]
+        assert [row[2] for row in rows] == ["–", "–"]
+    else:
+        assert not captions and len(page.tables["brain, embedded_vit_96 → embedded_vit_48: ece"]) == 4
 
 
 def test_the_factorial_is_the_difference_of_cell_means(whole):
