@@ -83,7 +83,7 @@ def cosine(main: nn.Module, auxiliary: nn.Module) -> float:
 
     >>> from dmws_lite.method.networks import build
     >>> model = build("embedded_vit_48", 3)
-    >>> round(cosine(model, model), 6)
+    >>> round(cosine(model, model), 3)
     1.0
     """
     names = [name for name, axes in axes_of(main, classifier=False).items() if len(axes) > 1]
