@@ -108,18 +108,19 @@ def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     if weights_id(job.pair, own) != job.pair_id:
         raise ValueError(f"{job.pair.title} has other weights here than where the study was planned: copy those")
     part = splits.part(job.fraction, job.seed)
-    source = native if job.spec.initializer == "native" and native else teacher
-    settings = (job.spec, part, teacher, job.pair.student, job.training, job.distillation, native, job.device)
-    cost = {} if job.trial else cost_of(*settings)
+    guide, guide_seconds = _guide(part, teacher, job.training, job.distillation, job.device)
+    what = (job.spec, part, teacher, job.pair.student, job.training, job.distillation, native)
+    students, settings = _ready(*what)
+    cost = {} if job.trial else costs.measure(students, *settings, device=job.device, teacher=guide)
     with costs.peak_memory(job.device) as peak:
-        run = train(*settings)
-    on = part.val if job.trial else part.test
-    found = probabilities(run, on, source)
+        run = train(*what, job.device)
+    on, (_, mean, std, training, _) = part.val if job.trial else part.test, settings
+    found = probabilities(run, on, mean, std)
     best = next(row for row in run.history if row["step"] == run.best_step)
     values = {
         "classes": list(part.classes),
         "images": {name: len(getattr(part, name)) for name in SPLITS},
-        "batch_size": _fitting(job.training, part).batch_size,
+        "batch_size": training.batch_size,
         "metrics": None if job.trial else {name: _metrics(p, on) for name, p in found.items()},
         "val_accuracy": best["val_accuracy"],
         "val_loss": best["val_loss"],
@@ -128,7 +129,7 @@ def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
         "images_per_second": run.images_per_second,
         "cost": cost,
         "peak_memory_mb": peak.megabytes,
-        "teacher_seconds": _guide(*settings[1:3], *settings[4:6], job.device)[1],
+        "teacher_seconds": guide_seconds,
     }
     frames = [] if job.trial else [_predicted(name, p, on) for name, p in found.items() if name != "ensemble"]
     return values, pd.DataFrame(run.history), pd.concat(frames) if frames else pd.DataFrame()
@@ -148,22 +149,6 @@ def train(
     guide, _ = _guide(part, teacher, training, distillation, device)
     students, settings = _ready(method, part, teacher, student, training, distillation, native)
     return fit(students.main, students.auxiliary, *settings, device=device, progress=False, teacher=guide)
-
-
-def cost_of(
-    method: Method,
-    part: Splits,
-    teacher: Teacher,
-    student: str,
-    training: Training,
-    distillation: Distillation,
-    native: Teacher | None = None,
-    device: str | None = None,
-) -> dict[str, float]:
-    """What one step of a method and its main student cost (see `costs.measure`); arguments as in `train`."""
-    guide, _ = _guide(part, teacher, training, distillation, device)
-    students, settings = _ready(method, part, teacher, student, training, distillation, native)
-    return costs.measure(students, *settings, device=device, teacher=guide)
 
 
 def _ready(
@@ -205,11 +190,11 @@ def _guide(
 _LAST_GUIDE: dict[tuple, tuple[nn.Module, float]] = {}  # the last one only: several methods of a seed share it
 
 
-def probabilities(run: Run, images: ImageSet, source: Teacher) -> dict[str, np.ndarray]:
+def probabilities(run: Run, images: ImageSet, mean: Statistics, std: Statistics) -> dict[str, np.ndarray]:
     """Class probabilities (image, class) of the main student and, where there is one, the auxiliary and their mean."""
-    found = {"main": predict(run.main, images, source.mean, source.std)}
+    found = {"main": predict(run.main, images, mean, std)}
     if run.auxiliary is not None:
-        found["auxiliary"] = predict(run.auxiliary, images, source.mean, source.std)
+        found["auxiliary"] = predict(run.auxiliary, images, mean, std)
         found["ensemble"] = (found["main"] + found["auxiliary"]) / 2
     return found
 

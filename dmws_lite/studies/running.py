@@ -97,10 +97,10 @@ def _with_chosen(study: Study, jobs: Sequence[Job], store: Store) -> list[Job]:
     Raises RuntimeError while another process makes one of the trials.
     """
     records = {record["key"]: record for record in store.records()}
+    failed = {record["key"] for record in store.records(folder="failures")}
     chosen: dict[tuple, Job] = {}
     for job in (job for job in jobs if job.seed == study.seeds[0]):
         trials = plan_trials(study, [job])
-        failed = {record["key"] for record in store.records(folder="failures")}
         if left := [trial for trial in trials if trial.key not in records and trial.key not in failed]:
             raise RuntimeError(f"{left[0].title} is being made by another process: run again when that has ended")
         mine = [records[trial.key] for trial in trials if trial.key in records]
@@ -126,15 +126,12 @@ def _make(
     bar = tqdm(
         total=len(jobs), initial=sum(job.key in store for job in jobs), desc=what, unit="run", disable=not progress
     )
-    failed = 0
     try:
-        with closing(engine(_claimed(jobs, store, locks))) as outcomes:  # type: ignore[type-var]
+        with closing(engine(_claimed(jobs, store, locks, bar))) as outcomes:  # type: ignore[type-var]
             for outcome in outcomes:
                 store.add(outcome)
                 locks.pop(outcome.key).release()
-                failed += not outcome.done
                 bar.update()
-                bar.set_postfix(failed=failed)
                 if progress:
                     bar.clear()
                     say(_line(outcome, titles[outcome.key]))
@@ -148,8 +145,8 @@ def _make(
             lock.release()
 
 
-def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock]) -> Iterator[Job]:
-    """The jobs that are missing, each claimed when it is asked for."""
+def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar: tqdm) -> Iterator[Job]:
+    """The jobs that are missing, each claimed when it is asked for; the bar shows how many are, and the last one."""
     for job in jobs:
         if job.key in store or (lock := store.claim(job.key)) is None:
             continue
@@ -157,6 +154,7 @@ def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock]) -> I
             lock.release()
             continue
         locks[job.key] = lock
+        bar.set_postfix_str(f"{len(locks)} running: {job.title}")
         yield job
 
 

@@ -19,6 +19,7 @@ from dmws_lite.studies import engines, run
 from dmws_lite.studies.engines import local, ray_cluster
 from dmws_lite.studies.jobs import Job, plan_jobs
 from dmws_lite.studies.methods import METHODS
+from dmws_lite.studies.running import run_study
 from dmws_lite.studies.study import Data, Pair, Study
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False, "include_log_monitor": False}
@@ -281,23 +282,31 @@ except KeyboardInterrupt:
         process.wait()
 
 
-def test_a_node_that_is_killed_costs_no_run_and_gives_none_twice(cluster, tmp_path):
-    doomed = cluster.doomed.node_id
+def test_a_node_that_is_killed_costs_no_run_and_every_run_is_stored_once(cluster, tiny, tmp_path):
+    study = tiny(seeds=4, methods=["default", "weight_selection"])
+    keys, doomed, said = {job.key for job in plan_jobs(study)}, cluster.doomed.node_id, []
+    begun = tmp_path / "begun"
+    begun.mkdir()
 
     def execute(job):
         import ray
 
-        node = ray.get_runtime_context().get_node_id()
-        (tmp_path / f"{job}_{node}").touch()
-        time.sleep(600 if node == doomed else 0.2)
-        return job
+        from dmws_lite.studies import run
 
-    found = []
-    for outcome in ray_cluster(range(8), execute=execute):
-        if not found:
-            assert wait_for(lambda: any(tmp_path.glob(f"*_{doomed}")))
+        node = ray.get_runtime_context().get_node_id()
+        (begun / f"{job.key}_{node}").touch()
+        if node == doomed:
+            time.sleep(600)
+        return run.execute(job)
+
+    def say(line):
+        if line.startswith("done") and not said:
+            assert wait_for(lambda: any(begun.glob(f"*_{doomed}")))
             cluster.remove_node(cluster.doomed, allow_graceful=False)
-        found.append(outcome)
-    assert sorted(found) == list(range(8))
-    lost = {path.name.split("_")[0] for path in tmp_path.glob(f"*_{doomed}")}
-    assert lost and all(len(list(tmp_path.glob(f"{seed}_*"))) == 2 for seed in lost)  # begun there, made here
+        said.extend([line] * line.startswith("done"))
+
+    store = run_study(study, tmp_path / "store", engine="ray", say=say, execute=execute)
+    assert len(keys) == len(said) == len(set(said)) == 8
+    assert sorted(record["key"] for record in store.records("tiny")) == sorted(keys) and store.failures().empty
+    lost = {path.name.split("_")[0] for path in begun.glob(f"*_{doomed}")}
+    assert lost and all(len(list(begun.glob(f"{key}_*"))) == 2 for key in lost)  # begun there, made here
