@@ -8,12 +8,20 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 COMPILE := uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
+# An environment of its own (1), what to install there before the package (2); then the notebooks and explorers in it.
+define run_with
+	@test -x $(1)/bin/python || $(VENV)/bin/uv venv --quiet --python "$(PYTHON)" $(1)
+	@$(VENV)/bin/uv pip install --quiet --python $(1)/bin/python $(2) -e ".[test]"
+	@$(VENV)/bin/uv pip list --quiet --python $(1)/bin/python | grep -iE "^(torch|torchvision|timm|numpy|pandas|ipywidgets|ipython|ipykernel|datasets|plotly|papermill) "
+	@PYDEVD_DISABLE_FILE_VALIDATION=1 $(1)/bin/python -m pytest -q $(ARGS) tests/notebooks tests/views
+endef
+
 export DATA STUDY
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lab teacher study bench format constraints clean
+.PHONY: help demo test check lab course times slides site browser colab-test latest-test teacher study bench format constraints clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | \
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
 		while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 
 demo: $(READY)  ## run the quickstart on embedded images, or on your own with DATA=folder (or a data card); results in outputs/
@@ -33,6 +41,29 @@ check: $(READY)  ## run the linter, the format check and the type checker
 lab: $(READY)  ## open JupyterLab on the notebooks
 	@$(PY) -m jupyterlab notebooks
 
+course: $(READY)  ## make the student notebooks, solutions, slides and the map from notebooks/instructor
+	@$(PY) -m dmws_lite.course.build
+
+slides: $(READY)  ## run the slide notebooks and write them as reveal.js pages into outputs/slides
+	@$(PY) -m dmws_lite.course.decks $(ARGS)
+
+times: $(READY)  ## run every chapter, full and smoke, and write the times into notebooks/course.yaml (about half an hour)
+	@$(PY) -m dmws_lite.course.times $(ARGS)
+
+site: $(READY)  ## build the site into outputs/site: executed chapters, reference, selection explorer; ARGS=--smoke for a quick one
+	@$(PY) docs/build.py $(ARGS)
+
+browser: $(READY)  ## find or install a Chromium for the browser tests
+	@command -v chromium || command -v google-chrome || command -v chromium-browser || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || \
+		$(PY) -m playwright install chromium
+
+colab-test: $(READY)  ## run every notebook and explorer with Colab's versions, in an environment of its own
+	$(call run_with,.venv-colab,-r requirements/colab.txt)
+
+latest-test: $(READY)  ## run every notebook and explorer with the newest versions of everything, in an environment of its own
+	$(call run_with,.venv-latest,--upgrade)
+
 teacher: $(READY)  ## pretrain the embedded teacher again into outputs/teacher (about an hour on one CPU core)
 	@$(PY) -m dmws_lite.training.pretrain $(ARGS)
 
@@ -51,7 +82,7 @@ constraints: $(READY)  ## resolve the tested versions again from pyproject.toml
 	@mv constraints.part constraints.txt
 
 clean:  ## remove the environment, build files and caches; outputs/ stays
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) .venv-colab .venv-latest build dist .pytest_cache .ruff_cache .mypy_cache
 	find dmws_lite tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt

@@ -15,6 +15,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from dmws_lite.cli_data import data_app, shown
+from dmws_lite.cli_notebooks import notebooks_app
 from dmws_lite.cli_study import study_app
 from dmws_lite.runtime.text import plain
 
@@ -51,7 +52,6 @@ app = typer.Typer(
     help="Dual-model weight selection and self-knowledge distillation, on images.",
     epilog="DMWS_DEBUG=1 shows the traceback of an error.",
 )
-notebooks_app = typer.Typer(no_args_is_help=True, help="List the course's notebooks, and run them with parameters.")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(notebooks_app, name="notebooks")
@@ -137,40 +137,6 @@ def select(
         _save(plans, save)
 
 
-@notebooks_app.command("list", epilog="Example: dmws notebooks list")
-def list_notebooks() -> None:
-    """List the notebooks and their parameters."""
-    from dmws_lite.runtime.notebooks import defaults, notebooks, title
-
-    table = Table("notebook", "title", "parameters and their defaults")
-    for name, path in notebooks().items():
-        known = ", ".join(f"{parameter} = {value}" for parameter, value in defaults(path).items())
-        table.add_row(name, shown(title(path)), shown(known))
-    console.print(table)
-
-
-@notebooks_app.command("run", epilog="Example: dmws notebooks run quickstart -p smoke=True --out results")
-def run(
-    name: Annotated[str, typer.Argument(help='A chapter\'s number ("00"), its title ("quickstart"), or a file.')],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", metavar="KEY=VALUE", help="Set a parameter; may be repeated."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the executed notebook, its HTML page and its results.")] = Path(
-        "outputs"
-    ),
-) -> None:
-    """Run one notebook with parameters, and make an HTML page of it."""
-    from dmws_lite.runtime.notebooks import defaults, find_notebook, run_notebook
-
-    path = find_notebook(name)
-    values = _parameters(parameter or [])
-    if "output" in defaults(path):
-        values = {"output": str(out.resolve())} | values
-    executed = run_notebook(path, out, values)
-    _print_files([executed, executed.with_suffix(".html")])
-
-
 def _data_source(data: str | None) -> str | None:
     """What the quickstart can open from its own folder: a path made absolute, or a name; checked before it starts."""
     from dmws_lite.data.cards import cards
@@ -181,22 +147,6 @@ def _data_source(data: str | None) -> str | None:
     if not Path(data).exists():
         raise FileNotFoundError(unknown_source(Path(data)))
     return str(Path(data).resolve())
-
-
-def _parameters(assignments: list[str]) -> dict[str, Any]:
-    """Parameters from KEY=VALUE texts; a value that is no Python literal is taken as a text."""
-    import ast
-
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, value = assignment.partition("=")
-        if not equals:
-            raise ValueError(f"parameter {assignment!r} has no value: write -p {assignment}=VALUE")
-        try:
-            values[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            values[key] = value
-    return values
 
 
 def _json(found: dict[str, Any]) -> str:

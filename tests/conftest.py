@@ -1,9 +1,25 @@
-"""Every test run has a cache of its own."""
+"""Every test run has a cache of its own, and runs each chapter once for all tests that look at it."""
 
+import copy
+import functools
+import importlib.util
 import os
+import sys
 import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
+import nbformat
 import pytest
+
+from dmws_lite.course.build import student
+from dmws_lite.runtime.notebooks import run_notebook
+
+ROOT = Path(__file__).parents[1]
+CELL_LIMIT = 60  # seconds that a cell may take in a smoke run
+SECONDS: dict[str, float] = {}  # of the chapters that were run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -12,3 +28,79 @@ def own_cache():
         if "DMWS_CACHE" not in os.environ:
             patch.setenv("DMWS_CACHE", folder)
         yield
+
+
+@dataclass(frozen=True)
+class Executed:
+    """A chapter after a smoke run: the notebook, its file, the folder it published into, and how long it took."""
+
+    notebook: nbformat.NotebookNode
+    path: Path
+    published: Path
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def executed(tmp_path_factory, own_cache):
+    """executed(name): the chapter's source after a smoke run; a second call gives the same, or fails the same way."""
+
+    @functools.cache
+    def attempt(name):
+        out, start = tmp_path_factory.mktemp(name), time.perf_counter()
+        parameters = {"smoke": True, "output": str(out / "published")}
+        source = ROOT / "notebooks" / "instructor" / f"{name}.ipynb"
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("PYTHONPATH", str(ROOT))
+                path = run_notebook(source, out, parameters, CELL_LIMIT)
+        except RuntimeError as error:
+            return error
+        SECONDS[name] = time.perf_counter() - start
+        return Executed(nbformat.read(path, as_version=4), path, out / "published", SECONDS[name])
+
+    def run(name):
+        result = attempt(name)
+        if isinstance(result, RuntimeError):
+            pytest.fail(str(result), pytrace=False)
+        return result
+
+    return run
+
+
+@dataclass(frozen=True)
+class Site:
+    """The built site: its folder, Sphinx's exit code, and the chapters that are shown with their results."""
+
+    folder: Path
+    code: int
+    chapters: dict[str, nbformat.NotebookNode]
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory, executed):
+    """The site with the results of one smoke run; the other chapters are shown without theirs."""
+    for name in ("sphinx", "myst_nb", "furo"):
+        pytest.importorskip(name, reason=f'needs {name}: pip install -e ".[site]"')
+    docs, done = ROOT / "docs", tmp_path_factory.mktemp("site-chapters")
+    chapters = {}
+    for name in ("03_weight_selection",):
+        notebook = copy.deepcopy(executed(name).notebook)
+        notebook.cells = student(notebook.cells, name)
+        nbformat.write(notebook, done / f"{name}.ipynb")
+        chapters[name] = notebook
+    sys.path.append(str(docs))
+    spec = importlib.util.spec_from_file_location("docs_build", docs / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    out = tmp_path_factory.mktemp("site")
+    with warnings.catch_warnings():  # of Sphinx's extensions, about Sphinx's next version
+        warnings.simplefilter("ignore")
+        return Site(out, module.build(out, done), chapters)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if SECONDS:
+        terminalreporter.section("smoke runs of the chapters")
+        for name, seconds in sorted(SECONDS.items()):
+            terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
+        terminalreporter.write_line(f"{sum(SECONDS.values()):6.1f} s  all")

@@ -1,3 +1,4 @@
+import csv
 import json
 from pathlib import Path
 
@@ -121,14 +122,21 @@ def test_demo_checks_its_output_folder_before_any_work(run, course, tmp_path):
     )
 
 
-def test_notebooks_are_listed_with_their_parameters(run, course):
+def test_notebooks_are_listed_with_question_times_and_parameters(run, course, monkeypatch):
+    (course.parent / "course.yaml").write_text(
+        "00_quickstart: {question: 'Is it quick?', seconds: {cpu: 100, smoke: 9}}"
+    )
+    monkeypatch.setattr(notebooks, "course_folder", lambda: course.parent)
     output = run("notebooks", "list").output
-    assert "00_quickstart" in output and "Quickstart" in output and "seed = 0" in output
+    for part in ("00_quickstart", "Is it quick?", "2 minutes", "10 seconds", "seed = 0"):
+        assert part in output
 
 
 def test_a_notebook_runs_with_parameters(run, course, tmp_path):
     out = tmp_path / "out"
-    result = run("notebooks", "run", "00", "-p", "seed=7", "-p", "data=a=b", "-p", "smoke=True", "--out", out)
+    result = run(
+        "notebooks", "run", "00", "-p", "seed", 7, "-p", "data", "a=b", "--parameter", "smoke", "True", "--out", out
+    )
     assert result.exit_code == 0, result.output
     assert "data='a=b' smoke=True" in result.output
     assert (out / "results.csv").read_text().endswith("SKD],7,0.9,0.5,0.5,0.5\n")
@@ -136,8 +144,28 @@ def test_a_notebook_runs_with_parameters(run, course, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parameter", "part"),
-    [("sed=7", "no parameter 'sed': its parameters are data = None"), ("seed", "write -p seed=VALUE")],
+    ("words", "parts"),
+    [
+        (["-p", "sed", "7"], ["no parameter 'sed': its parameters are data = None"]),
+        (["-p", "smoke", "maybe"], ["parameter smoke = 'maybe' is no truth value", "its default is False"]),
+        (["-p", "seed", "1.5"], ["parameter seed = '1.5' is no whole number", "its default is 0"]),
+        (["-p", "seed"], ["-p seed: a name and a value are needed, such as -p smoke True"]),
+        (["-p", "seed=7", "--smoke"], ["-p seed=7: a name and a value are needed"]),
+        (["--batch", "gone.csv"], ["batch file gone.csv does not exist"]),
+    ],
 )
-def test_wrong_parameters_are_refused(run, course, tmp_path, parameter, part):
-    assert failed(run("notebooks", "run", "00", "-p", parameter, "--out", tmp_path / "out"), part)
+def test_wrong_parameters_are_refused(run, course, tmp_path, words, parts):
+    assert failed(run("notebooks", "run", "00", *words, "--out", tmp_path / "out"), *parts)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):
+    rows, out = tmp_path / "rows.csv", tmp_path / "out"
+    rows.write_text("seed,smoke\n1,True\n2,\n")
+    cells = nbformat.read(course, as_version=4)
+    cells.cells.append(new_code_cell("assert smoke"))
+    nbformat.write(cells, course)
+    result = run("notebooks", "run", "00", "--batch", rows, "-p", "data", "x", "--out", out)
+    assert result.exit_code == 2 and result.stderr.splitlines()[-1] == "error: 1 of 2 runs failed: see the summary"
+    assert "AssertionError" in result.output and "done" in result.output and str(out / "summary.csv") in result.output
+    assert [row["status"] for row in csv.DictReader((out / "summary.csv").open())] == ["done", "failed"]

@@ -10,17 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.runtime.parameters import typed
 from dmws_lite.runtime.progress import TEXT_ONLY
 
 PACKAGE = Path(__file__).parents[1]
 EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
 
 
-def notebooks() -> dict[str, Path]:
-    """The course's notebooks by name, in chapter order; from the installed package, or from the checkout."""
+def course_folder() -> Path:
+    """The folder of the course: of the installed package, or of the checkout."""
     shipped = PACKAGE / "_notebooks"
-    folder = shipped if shipped.is_dir() else PACKAGE.parent / "notebooks"
-    return {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    return shipped if shipped.is_dir() else PACKAGE.parent / "notebooks"
+
+
+def notebooks() -> dict[str, Path]:
+    """The course's notebooks by name, in chapter order."""
+    return {path.stem: path for path in sorted(course_folder().glob("*.ipynb"))}
 
 
 def find_notebook(name: str) -> Path:
@@ -59,24 +64,24 @@ def defaults(path: str | Path) -> dict[str, str]:
     return {name: parameter["default"] for name, parameter in inspect_notebook(str(path)).items()}
 
 
-def run_notebook(path: str | Path, out: str | Path, parameters: Mapping[str, Any] | None = None) -> Path:
+def run_notebook(
+    path: str | Path, out: str | Path, parameters: Mapping[str, Any] | None = None, cell_limit: int | None = None
+) -> Path:
     """Execute a notebook with parameters, with its output on the screen, and make an HTML page of it.
 
-    out: the folder that receives NAME.ipynb, also when a cell fails, and NAME.html.
+    out:        the folder that receives NAME.ipynb, also when a cell fails, and NAME.html.
+    parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`).
+    cell_limit: seconds that a cell may take; None: any time.
     Returns the executed notebook's path.
-    Raises ValueError for a parameter that the notebook does not have, PermissionError when `out` can't be written,
-    RuntimeError when a cell failed, or a widget's callback did (papermill alone would not notice).
+    Raises ValueError for an unknown or mistyped parameter, PermissionError when `out` can't be written,
+    RuntimeError when a cell failed or took too long, or a widget's callback failed (papermill alone would not notice).
     """
-    path, parameters = Path(path), dict(parameters or {})
-    known = defaults(path)
-    unknown = sorted(parameters.keys() - known.keys())
-    if unknown:
-        valid = ", ".join(f"{name} = {value}" for name, value in known.items()) or "none"
-        raise ValueError(f"{path.name} has no parameter {', '.join(map(repr, unknown))}: its parameters are {valid}")
+    path = Path(path)
+    values = typed(parameters or {}, defaults(path), path.name)
     executed = writable_folder(out) / path.name
     if executed.resolve() == path.resolve():
         raise ValueError(f"out={str(out)!r} is the notebook's own folder, and would overwrite it: pass another folder")
-    _execute(path, executed, parameters)
+    _execute(path, executed, values, cell_limit)
     write_html(executed)
     errors = widget_errors(executed)
     if errors:
@@ -102,7 +107,8 @@ def write_html(path: str | Path) -> Path:
     return write_atomically(Path(path).with_suffix(".html"), lambda part: part.write_text(page, encoding="utf-8"))
 
 
-def _execute(path: Path, executed: Path, parameters: dict[str, Any]) -> None:
+def _execute(path: Path, executed: Path, parameters: dict[str, Any], cell_limit: int | None) -> None:
+    from nbclient.exceptions import CellTimeoutError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
@@ -115,11 +121,16 @@ def _execute(path: Path, executed: Path, parameters: dict[str, Any]) -> None:
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
                 coalesce_streams=True,
+                execution_timeout=cell_limit,
                 extra_arguments=["--log-level=ERROR"],
             )
     except PapermillExecutionError as error:
         raise RuntimeError(
             f"{path.name}, cell {error.exec_count}: {error.ename}: {error.evalue} (the notebook so far is {executed})"
+        ) from error
+    except CellTimeoutError as error:
+        raise RuntimeError(
+            f"{path.name}: a cell took longer than {cell_limit} s (the notebook so far is {executed})"
         ) from error
 
 

@@ -10,20 +10,27 @@ from importlib import metadata
 from importlib.resources import files
 from typing import Any
 
-HOSTS = {"colab": "Colab", "kaggle": "Kaggle", "jupyter": "Jupyter", "shell": "a shell"}
-GPU_MENUS = {"colab": "Runtime > Change runtime type > GPU", "kaggle": "Settings > Accelerator > GPU"}
+HOSTS = {"colab": "Colab", "kaggle": "Kaggle", "vscode": "VS Code", "jupyter": "Jupyter", "shell": "a shell"}
+GPU_MENUS = {
+    "colab": "Runtime > Change runtime type > GPU",
+    "kaggle": "Settings > Accelerator > GPU",
+    "vscode": "Select Kernel > Existing Jupyter Server",
+    "jupyter": "Kernel > Change Kernel",
+}
 GB = 1e9
 
 
 def host() -> str:
-    """Where this Python runs: "colab", "kaggle", "jupyter" or "shell"."""
+    """Where this Python runs: "colab", "kaggle", "vscode", "jupyter" or "shell"."""
     if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
         return "colab"
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    return "jupyter" if type(shell).__name__ == "ZMQInteractiveShell" else "shell"
+    if type(shell).__name__ != "ZMQInteractiveShell":
+        return "shell"
+    return "vscode" if "VSCODE_PID" in os.environ or "VSCODE_CWD" in os.environ else "jupyter"
 
 
 def environment() -> dict[str, Any]:

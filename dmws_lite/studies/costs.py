@@ -81,7 +81,7 @@ def costs(state: TrainingState) -> dict[str, float]:
     networks, and the most that torch had allocated above that during a step (gradients, activations, the batch); not
     the training images, and on a CPU not the workspaces of convolutions.
     """
-    with _plain_attention(state.main, state.auxiliary, state.teacher), FlopCounterMode(display=False) as counter:
+    with plain_attention(state.main, state.auxiliary, state.teacher), FlopCounterMode(display=False) as counter:
         state._one_step()  # makes the optimiser's states too, and what "dlb" remembers
     state.step += 1
     megabytes = _step_memory(state) / MEGABYTE
@@ -222,7 +222,7 @@ def _storages(values: Any) -> dict[int, torch.UntypedStorage]:
 
 
 @contextmanager
-def _plain_attention(*models: nn.Module | None) -> Iterator[None]:
+def plain_attention(*models: nn.Module | None) -> Iterator[None]:
     """timm's attention as matrix products: FlopCounterMode counts nothing, or more, of the CPU's fused kernel."""
     modules = [module for model in models if model is not None for module in model.modules()]
     fused = [module for module in modules if getattr(module, "fused_attn", False)]

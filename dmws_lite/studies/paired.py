@@ -91,4 +91,5 @@ def detectable(pairs: int) -> float:
     """The true mean, in standard deviations of the differences, that a t test of 2 or more pairs finds with POWER."""
     from statsmodels.stats.power import TTestPower
 
-    return float(TTestPower().solve_power(nobs=pairs, alpha=LEVEL, power=POWER))
+    found = TTestPower().solve_power(nobs=pairs, alpha=LEVEL, power=POWER)
+    return abs(np.asarray(found).item())  # for some pairs the solver finds the root below 0, as an array of one

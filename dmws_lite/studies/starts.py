@@ -101,7 +101,7 @@ def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
     rows = []
     for method, network in networks.items():
         for block, found in enumerate(_stream(network, inputs)):
-            values = {"spread": float(found.std()), "similarity": _similarity(_summed_up(found, network))}
+            values = {"spread": float(found.std()), "similarity": _similarity(summed_up(found, network))}
             rows.append({**_named(method), "block": block, **values})
     return pd.DataFrame(rows)
 
@@ -120,7 +120,7 @@ def attention(networks: Networks, inputs: Tensor) -> pd.DataFrame:
 
     rows = []
     for method, network in networks.items():
-        for block, weights in enumerate(_attention_weights(network, inputs), start=1):
+        for block, weights in enumerate(attention_weights(network, inputs), start=1):
             values = {"entropy": _entropy(weights), "distance": _distance(weights, network)}
             rows.append({**_named(method), "block": block, **values})
     return pd.DataFrame(rows, columns=["method", "label", "block", "entropy", "distance"])
@@ -143,14 +143,15 @@ def _named(method: str) -> dict[str, str]:
     return {"method": method, "label": METHODS[method].label}
 
 
-def _blocks(network: nn.Module) -> dict[str, nn.Module]:
+def blocks_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The blocks of a ViT, ConvNeXt or MobileNet by their names, in the order of the forward pass."""
     modules = network.named_modules()
     return {name: m for name, m in modules if BLOCK.fullmatch(name) and not isinstance(m, nn.Sequential)}
 
 
 def _weights(network: nn.Module) -> Iterator[tuple[int, str, str, Tensor]]:
     """Block, name in the block, full name and weight of every dense layer in the blocks."""
-    for block, (name, module) in enumerate(_blocks(network).items(), start=1):
+    for block, (name, module) in enumerate(blocks_of(network).items(), start=1):
         for place, layer in module.named_modules():
             if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1):
                 yield block, place, f"{name}.{place}.weight", layer.weight
@@ -159,15 +160,18 @@ def _weights(network: nn.Module) -> Iterator[tuple[int, str, str, Tensor]]:
 def _stream(network: nn.Module, inputs: Tensor) -> list[Tensor]:
     """The input of the first block and the output of each."""
     found: list[Tensor] = []
-    blocks = list(_blocks(network).values())
+    blocks = list(blocks_of(network).values())
     hooks = [blocks[0].register_forward_pre_hook(lambda _, arguments: found.append(arguments[0]))]
     hooks += [block.register_forward_hook(lambda *call: found.append(call[-1])) for block in blocks]
     _run(network, inputs, hooks)
     return found
 
 
-def _attention_weights(network: nn.Module, inputs: Tensor) -> list[Tensor]:
-    """Of each block, (image, head, token, token): each row sums to 1."""
+def attention_weights(network: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """The attention of each block, (image, head, token, token), rows sum to 1; empty for networks without attention.
+
+    It is computed from queries and keys: timm's fused attention does not give it away.
+    """
     found: list[Tensor] = []
 
     def record(layer: Any, arguments: tuple[Tensor, ...], _: Tensor) -> None:
@@ -189,7 +193,7 @@ def _run(network: nn.Module, inputs: Tensor, hooks: Sequence[Any]) -> None:
             hook.remove()
 
 
-def _summed_up(found: Tensor, network: Any) -> Tensor:
+def summed_up(found: Tensor, network: Any) -> Tensor:
     """One vector an image (image, channel), from a map (image, channel, y, x) or tokens (image, token, channel)."""
     if found.ndim == 4:
         return found.mean((2, 3))

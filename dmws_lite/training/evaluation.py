@@ -90,6 +90,11 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
     return pd.DataFrame(counts, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
 
 
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The expected calibration error "ece" of `evaluate`, alone. Arguments as there."""
+    return float(_ece(np.ones((1, len(labels))), probabilities, labels)[0])
+
+
 def _checked(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     shape, count = probabilities.shape, len(classes)
@@ -128,7 +133,7 @@ def _values(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     specificity = [recall_score(labels != k, predicted != k, zero_division=np.nan) for k in classes]
     f1 = f1_score(labels, predicted, labels=classes, average="macro") if complete else np.nan
     auroc = np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in classes]) if complete else np.nan
-    ece = _ece(np.ones((1, len(labels))), probabilities, labels)[0]
+    ece = calibration_error(probabilities, labels)
     return np.array([accuracy_score(labels, predicted), sensitivity.mean(), f1, auroc, ece, *sensitivity, *specificity])
 
 

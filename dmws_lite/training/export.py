@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,21 @@ def save_student(
     )
     write_atomically(folder / "README.md", lambda part: part.write_text(card, encoding="utf-8"))
     return folder
+
+
+def add_to_card(folder: str | Path, heading: str, text: str) -> Path:
+    """Put a section at the end of a student's card, in the place of an earlier one with this heading.
+
+    text: Markdown without headings. Returns the card's path.
+    Raises FileNotFoundError when the folder holds no card, OSError when it cannot be written.
+    """
+    path = Path(folder) / "README.md"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: pass the folder that save_student wrote")
+    parts = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    kept = "".join(part for part in parts if not part.startswith(f"## {heading}\n")).rstrip()
+    card = f"{kept}\n\n## {heading}\n\n{text.strip()}\n"
+    return write_atomically(path, lambda part: part.write_text(card, encoding="utf-8"))
 
 
 def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:

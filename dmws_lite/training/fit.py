@@ -46,7 +46,7 @@ def fit(
     checkpoint: str | Path | None = None,
     device: str | None = None,
     progress: bool = True,
-    on_evaluation: Callable[[dict[str, float]], None] | None = None,
+    on_evaluation: Callable[[dict[str, float]], bool | None] | None = None,
     teacher: nn.Module | None = None,
 ) -> Run:
     """Train the main student on the labels and on the auxiliary's soft targets; the auxiliary gets no gradient.
@@ -56,7 +56,8 @@ def fit(
     checkpoint:      a file; written at each evaluation, and a run that finds it goes on from it. On a CPU the resumed
                      run ends with the same weights, bit for bit.
     device:          "cpu", "cuda", "mps", or None for the best there is.
-    on_evaluation:   is given each new row of the history.
+    on_evaluation:   is given each new row of the history, after the checkpoint was written; True stops the run early:
+                     it ends as a whole one does, and goes on from its checkpoint when fit is called again.
     teacher:         for strategy "kd": any network with these classes and the same mean and std, fine-tuned before; it
                      is put into evaluation mode and gets no gradient.
     Networks with BatchNorm, selected or not, have its statistics measured on the training images first.
@@ -90,32 +91,34 @@ def fit(
         disable=not (progress and accelerator.is_main_process),
     )
     before = torch.get_rng_state()
-    for mark in marks:
-        if record["history"] and mark <= record["history"][-1]["step"]:
-            continue
-        row = state.advance(int(mark), bar) | state.measure(splits.val)
-        record["seconds"] += row["seconds"]
-        if not record["history"] or _better(row, record["history"][_row_of(record)]):
-            record["best_step"] = row["step"]
-            best = {name: tensor.detach().clone() for name, tensor in state.main.state_dict().items()}
-        record["history"].append(row)
-        bar.set_postfix(
-            loss=f"{row['loss']:.3f}",
-            val=f"{row['val_accuracy']:.3f}",
-            aux=f"{row['auxiliary_accuracy']:.3f}",
-            images_per_second=f"{row['images_per_second']:.0f}",
-        )
-        if checkpoint is not None and accelerator.is_main_process:
-            state.save(checkpoint, record, best)
-        if on_evaluation and accelerator.is_main_process:
-            on_evaluation(row)
-        accelerator.wait_for_everyone()
-    bar.close()
-    torch.set_rng_state(before)
-    state.close()
+    try:
+        for mark in marks:
+            if record["history"] and mark <= record["history"][-1]["step"]:
+                continue
+            row = state.advance(int(mark), bar) | state.measure(splits.val)
+            record["seconds"] += row["seconds"]
+            if not record["history"] or _better(row, record["history"][_row_of(record)]):
+                record["best_step"] = row["step"]
+                best = {name: tensor.detach().clone() for name, tensor in state.main.state_dict().items()}
+            record["history"].append(row)
+            bar.set_postfix(
+                loss=f"{row['loss']:.3f}",
+                val=f"{row['val_accuracy']:.3f}",
+                aux=f"{row['auxiliary_accuracy']:.3f}",
+                images_per_second=f"{row['images_per_second']:.0f}",
+            )
+            if checkpoint is not None and accelerator.is_main_process:
+                state.save(checkpoint, record, best)
+            stop = bool(on_evaluation and accelerator.is_main_process and on_evaluation(row))
+            if accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)):
+                break
+    finally:
+        bar.close()
+        torch.set_rng_state(before)
+        state.close()
     state.main.load_state_dict(best)
     seconds = record["seconds"]
-    speed = training.steps * training.batch_size / seconds if seconds else 0.0
+    speed = record["history"][-1]["step"] * training.batch_size / seconds if seconds else 0.0
     return Run(state.main, auxiliary, record["history"], record["best_step"], seconds, speed)
 
 

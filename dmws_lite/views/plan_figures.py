@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,7 +12,17 @@ from matplotlib.patches import Patch
 
 from dmws_lite.method.components import depths
 from dmws_lite.method.plan import SelectionPlan
-from dmws_lite.views.picture import PALETTE, SHARED, UNUSED, Picture, bare, picture, student_colours, student_names
+from dmws_lite.views.picture import (
+    PALETTE,
+    SHARED,
+    UNUSED,
+    Picture,
+    bare,
+    picture,
+    placed,
+    student_colours,
+    student_names,
+)
 from dmws_lite.views.plan_tables import (
     Plans,
     axis_masks,
@@ -35,8 +46,8 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None, zoom: int = 32)
            shade is the share taken.
     """
     masks, names = axis_masks(plans), list(axes or typical_axes(plans))
-    figure, grid = picture(0.75 + 0.62 * len(names), len(names), 2, squeeze=False, width_ratios=[3, 4])
-    _draw_strips(grid, masks, names, zoom)
+    figure, (whole, near) = picture(0.95 + 0.45 * len(names), 1, 2, width_ratios=[3, 4])
+    _draw_strips(whole, near, masks, names, zoom)
     _legend(figure, len(several(plans)), roles=False)
     figure.alt_text = f"Strips of teacher indices, one lane a student. {_strip_words(masks, names)}"
     return figure
@@ -112,7 +123,8 @@ def consistency(plans: Mapping[str, SelectionPlan], axis: str | None = None, ten
         for row, (_, index, _) in zip(raster, rows, strict=False):
             row[slice(None) if index is None else index] = True
         shown = raster[:, :zoom]
-        _draw_cells(axes, np.where(shown, to_rgb(PALETTE["main"]), to_rgb(UNUSED)), shown.shape[1])
+        colours = np.where(shown, to_rgb(PALETTE["main"]), to_rgb(UNUSED))
+        _draw_cells(axes, colours, (0, shown.shape[1], len(shown), 0))
         axes.set_yticks(np.arange(len(raster)) + 0.5, [name for name, *_ in rows[: len(raster)]], fontsize=8)
         verdict = "agree" if plan.consistency()[axis] else "disagree"
         axes.set_title(f"{title}: {len(rows)} tensors {verdict}", fontsize=10)
@@ -128,15 +140,13 @@ def selection(plans: Plans, tensor: str, corner: int = 24) -> Picture:
     masks = axis_masks(plans)
     own = [axis.split("*")[-1] for axis in map_axes(plans, tensor)[1]]
     names = list(dict.fromkeys(own + typical_axes(plans)))[:4]
-    figure, _ = picture(4.9)
-    figure.clear()
-    rows = figure.add_gridspec(2, 1, height_ratios=[1, 2.6])
-    _draw_layers(figure.add_subplot(rows[0]), several(plans)[0])
-    below = rows[1].subgridspec(len(names), 3, width_ratios=[1.6, 2.3, 3.2])
-    grid = np.array([[figure.add_subplot(below[row, column]) for column in (0, 1)] for row in range(len(names))])
-    _draw_strips(grid, masks, names, 16)
-    _draw_map(figure.add_subplot(below[:, 2]), plans, tensor, corner)
-    _legend(figure, len(several(plans)))
+    figure, (layers, whole, near, map_) = placed(
+        4.9, (0.08, 0.73, 0.91, 0.26), (0.08, 0.15, 0.2, 0.48), (0.3, 0.15, 0.27, 0.48), (0.64, 0.15, 0.35, 0.48)
+    )
+    _draw_layers(layers, several(plans)[0])
+    _draw_strips(whole, near, masks, names, 16)
+    _draw_map(map_, plans, tensor, corner)
+    _legend(figure, len(several(plans)), loc="lower center")
     figure.alt_text = f"{summary(plans)}. {_map_words(plans, tensor)} {_strip_words(masks, names)}"
     return figure
 
@@ -144,8 +154,8 @@ def selection(plans: Plans, tensor: str, corner: int = 24) -> Picture:
 # --- parts of pictures -----------------------------------------------------------------------------------------------
 
 
-def _draw_strips(grid: np.ndarray, masks: dict[str, np.ndarray], names: Sequence[str], zoom: int) -> None:
-    for (whole, near), name in zip(grid, names, strict=True):
+def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], names: Sequence[str], zoom: int) -> None:
+    for row, name in enumerate(names):
         mask = masks[name]
         students, size = mask.shape
         colours = np.array([to_rgb(c) for c in student_colours(students)])[:, None]
@@ -153,21 +163,34 @@ def _draw_strips(grid: np.ndarray, masks: dict[str, np.ndarray], names: Sequence
             count for count in range(1, 49) if size % count == 0
         )  # bins of one size: none looks fuller than it is
         shares = mask.reshape(students, bins, -1).mean(2)
-        for axes, taken, width in ((whole, shares, size), (near, mask[:, :zoom], min(zoom, size))):
+        for axes, taken, width in ((whole, shares, 1), (near, mask[:, :zoom], min(zoom, size))):
             shade = np.expand_dims(taken, 2)
-            _draw_cells(axes, shade * colours + (1 - shade) * to_rgb(UNUSED), width, columns=axes is near)
-            axes.set_yticks([])
-        whole.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-        whole.set_xticks([0, size], ["0", str(size)], fontsize=8)
-        near.set_xticks(np.arange(0, min(zoom, size), 8) + 0.5, np.arange(0, min(zoom, size), 8), fontsize=8)
-    grid[0, 0].set_title("whole axis (shade: share taken)", fontsize=9)
-    grid[0, 1].set_title(f"first {zoom} teacher indices", fontsize=9)
+            cells = shade * colours + (1 - shade) * to_rgb(UNUSED)
+            _draw_cells(axes, cells, (0, width, row + 0.4, row - 0.4), columns=axes is near)
+    for axes in (whole, near):
+        axes.set(ylim=(len(names) - 0.5, -0.5))
+        axes.tick_params(length=0, labelsize=8)
+    whole.set_yticks(range(len(names)), [f"{name}\n({masks[name].shape[1]})" for name in names], fontsize=9)
+    whole.set_xticks([0, 1], ["first", "last"])
+    near.set_yticks([])
+    near.set_xlim(0, zoom)
+    near.set_xticks(np.arange(0, zoom, 8) + 0.5, np.arange(0, zoom, 8))
+    whole.set_title("whole axis (shade: share taken)", fontsize=9)
+    near.set_title(f"first {zoom} teacher indices", fontsize=9)
 
 
 def _draw_cells(
-    axes: Axes, colours: np.ndarray, width: float, *, columns: bool = True, marks: dict[str, np.ndarray] | None = None
+    axes: Axes,
+    colours: np.ndarray,
+    extent: tuple[float, float, float, float],
+    *,
+    columns: bool = True,
+    marks: dict[str, np.ndarray] | None = None,
 ) -> None:
-    """Cells of colours (row, column, RGB) with white lines between rows (and columns), and marks "/" or "x" in some."""
+    """Cells of colours (row, column, RGB) with white lines between rows (and columns), and marks "/" or "x" in some.
+
+    extent: left, right, bottom, top on the axes.
+    """
     side = 16
     image = colours.repeat(side, 0).repeat(side, 1)
     inside = np.arange(3, side - 3)
@@ -180,7 +203,7 @@ def _draw_cells(
     image[side - 1 :: side] = 1
     if columns:
         image[:, ::side] = 1
-    axes.imshow(image, extent=(0, width, len(colours), 0), aspect="auto")
+    axes.imshow(image, extent=extent, aspect="auto")
     axes.spines[:].set_visible(False)
 
 
@@ -189,7 +212,7 @@ def _draw_map(axes: Axes, plans: Plans, tensor: str, corner: int) -> None:
     (rows, columns), shown = roles.shape, roles[:corner, :corner]
     colours = np.array([to_rgb(c) for c in (UNUSED, *student_colours(n), SHARED)])[shown]
     marks = {"/": shown == 2, "x": shown == n + 1} if n > 1 else None
-    _draw_cells(axes, colours, shown.shape[1], marks=marks)
+    _draw_cells(axes, colours, (0, shown.shape[1], shown.shape[0], 0), marks=marks)
     axes.set_aspect(1 if rows > 1 else 4)
     size = f"{rows} x {columns}" if rows > 1 else f"{columns}"
     first = f"first {shown.shape[0]} x {shown.shape[1]} of " if rows > 1 else f"first {shown.shape[1]} of "
@@ -230,13 +253,13 @@ def _nodes(axes: Axes, x: np.ndarray, y: float, role: str, filled: list[bool]) -
         )
 
 
-def _legend(figure: Picture, n: int, roles: bool = True) -> None:
+def _legend(figure: Picture, n: int, roles: bool = True, loc: Any = "outside lower center") -> None:
     colours, names = student_colours(n), student_names(n)
     handles = [Patch(color=c, label=name) for c, name in zip(colours, names, strict=True)]
     if roles and n > 1:
         handles.append(Patch(color=SHARED, label="both" if n == 2 else "several"))
     handles.append(Patch(color=UNUSED, label="not used"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
+    figure.legend(handles=handles, loc=loc, ncols=len(handles), frameon=False, fontsize=9)
 
 
 def _strip_words(masks: dict[str, np.ndarray], names: Sequence[str]) -> str:

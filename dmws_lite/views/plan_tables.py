@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,7 +116,7 @@ def plain_axes(a: Assignment) -> list[tuple[str, np.ndarray | None, int]]:
 
 
 def summary(plans: Plans) -> str:
-    """Coverage, overlap and consistency in one line.
+    """Coverage, overlap (of the two students that share most) and consistency in one line.
 
     >>> from dmws_lite.method.selection import complementary_plans
     >>> summary(complementary_plans("vit_small_patch16_224", "vit_tiny_patch16_224"))
@@ -124,7 +125,8 @@ def summary(plans: Plans) -> str:
     plans = several(plans)
     named = zip(student_names(len(plans)), plans, strict=True)
     covered = ", ".join(f"{name} {100 * plan.coverage().total:.2f} %" for name, plan in named)
-    overlap = f"; overlap {100 * plans[0].overlap(plans[1]).total:.2f} %" if len(plans) > 1 else ""
+    shared = [a.overlap(b).total for a, b in combinations(plans, 2)]
+    overlap = f"; {'largest ' if len(plans) > 2 else ''}overlap {100 * max(shared):.2f} %" if shared else ""
     agreed = plans[0].consistency().values()
     return f"coverage: {covered}{overlap}; {sum(agreed)} of {len(agreed)} axes consistent"
 

@@ -73,6 +73,11 @@ def paired_differences(
     found = found[(found["seeds"] > 0) & ((found["fraction"] == fraction) if fraction is not None else True)]
     if found.empty:
         raise ValueError(f"reference={reference!r} has no seed in common with another method: run it with their seeds")
+    return differences_found(table, found, reference, metric)
+
+
+def differences_found(table: pd.DataFrame, found: pd.DataFrame, reference: str, metric: str) -> Picture:
+    """The picture of `paired_differences`, of rows that `statistics.differences` found in the table before."""
     panels = []
     for title, rows in panels_of(found):
         wide = part_of(table, rows).pivot(index="seed", columns="method", values=metric).astype(float)

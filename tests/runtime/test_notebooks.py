@@ -32,6 +32,21 @@ def test_a_notebook_runs_with_parameters_and_shows_its_output(tmp_path, capfd):
     assert "widgets" not in saved.metadata
 
 
+@pytest.mark.parametrize("value", ["maybe", 2.5, True, None, [1]])
+def test_a_mistyped_parameter_is_refused_before_anything_runs(tmp_path, value):
+    path = write(tmp_path / "small.ipynb", "data = None\nseed = 0")
+    with pytest.raises(ValueError, match="parameter seed = .* is no whole number: its default is 0"):
+        notebooks.run_notebook(path, tmp_path / "out", {"seed": value})
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cell_that_takes_too_long_is_stopped_and_the_notebook_kept(tmp_path):
+    path = write(tmp_path / "small.ipynb", "seed = 0", "print('before')", "import time; time.sleep(60)")
+    with pytest.raises(RuntimeError, match="small.ipynb: a cell took longer than 2 s"):
+        notebooks.run_notebook(path, tmp_path / "out", cell_limit=2)
+    assert "before" in (tmp_path / "out" / "small.ipynb").read_text()
+
+
 def test_an_unknown_parameter_is_refused_before_anything_runs(tmp_path):
     path = write(tmp_path / "small.ipynb", "data = None\nseed = 0")
     with pytest.raises(

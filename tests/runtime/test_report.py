@@ -11,7 +11,7 @@ from dmws_lite.runtime import report
 
 @pytest.fixture
 def shell(monkeypatch):
-    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
+    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE", "VSCODE_PID", "VSCODE_CWD"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "google.colab", raising=False)
     monkeypatch.delitem(sys.modules, "IPython", raising=False)
@@ -27,6 +27,8 @@ def test_hosts(shell, monkeypatch):
     kernel = type("ZMQInteractiveShell", (), {})()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     assert report.host() == "jupyter"
+    monkeypatch.setenv("VSCODE_PID", "1")
+    assert report.host() == "vscode"
     monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
     assert report.host() == "kaggle"
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
@@ -65,7 +67,14 @@ def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("host", "menu"), [("colab", "Runtime > Change runtime type"), ("kaggle", "Settings > Accelerator"), ("shell", "")]
+    ("host", "menu"),
+    [
+        ("colab", "Runtime > Change runtime type"),
+        ("kaggle", "Settings > Accelerator"),
+        ("vscode", "Select Kernel"),
+        ("jupyter", "Kernel > Change Kernel"),
+        ("shell", ""),
+    ],
 )
 def test_without_a_gpu_the_hosts_menu_is_named(found, monkeypatch, capsys, host, menu):
     monkeypatch.setattr(report, "environment", lambda: found | {"host": host, "device": "cpu", "gpu": None})

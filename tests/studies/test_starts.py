@@ -135,7 +135,7 @@ def test_attention_without_weights_is_uniform(inputs):
 
 def test_attention_weights_give_the_output_that_the_network_computes(networks, inputs):
     network = networks["mimetic"]
-    (first, *_), seen = starts._attention_weights(network, inputs), []
+    (first, *_), seen = starts.attention_weights(network, inputs), []
     layer = network.blocks[0].attn
     hook = layer.register_forward_hook(lambda _, arguments, output: seen.extend([arguments[0], output]))
     network(inputs)

@@ -138,7 +138,7 @@ def test_many_pairs_are_tested_by_wilcoxon():
     assert paired_statistics(few)["p"] == pytest.approx(p_by_enumeration((few * 1e12).round().astype(int).tolist()))
 
 
-@pytest.mark.parametrize("pairs", [3, 5, 8])
+@pytest.mark.parametrize("pairs", [3, 5, 8, 73, 87])
 def test_the_detectable_difference_is_found_four_times_in_five(pairs):
     effect = detectable(pairs)
     limit, noncentral = stats.t.ppf(0.975, pairs - 1), stats.nct(pairs - 1, effect * math.sqrt(pairs))

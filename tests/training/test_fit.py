@@ -389,3 +389,36 @@ def test_settings_that_do_not_fit_the_data_are_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="cannot be written to"):
         dm.fit(student(), student(1), SPLITS, training=SHORT, checkpoint=tmp_path / "file" / "run", **CPU)
+
+
+def test_a_run_that_is_stopped_early_ends_as_a_whole_one_and_can_go_on(tmp_path):
+    whole = dm.fit(student(), student(1), SPLITS, training=SHORT, **CPU)
+    path = tmp_path / "run.safetensors"
+    early = dm.fit(
+        student(),
+        student(1),
+        SPLITS,
+        training=SHORT,
+        checkpoint=path,
+        on_evaluation=lambda row: row["step"] == 4,
+        **CPU,
+    )
+    assert [row["step"] for row in early.history] == [0, 2, 4]
+    best = max(early.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert early.best_step == best["step"]
+    assert early.images_per_second == pytest.approx(4 * SHORT.batch_size / early.seconds)
+    later = dm.fit(student(2), student(3), SPLITS, training=SHORT, checkpoint=path, **CPU)
+    assert equal(states(later.main), states(whole.main)) and equal(states(later.auxiliary), states(whole.auxiliary))
+
+
+def test_an_error_from_on_evaluation_leaves_random_numbers_and_students_as_they_should_be():
+    def fail(row):
+        raise RuntimeError("a bug")
+
+    main, auxiliary = student(), student(1)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="a bug"):
+        dm.fit(main, auxiliary, SPLITS, training=SHORT, on_evaluation=fail, **CPU)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(p.requires_grad for p in auxiliary.parameters())

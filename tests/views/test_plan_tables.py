@@ -83,3 +83,10 @@ def test_typical_axes_are_one_of_each_kind(plans):
 
 def test_summary_of_one_plan_has_no_overlap(plans):
     assert summary(plans[0]) == "coverage: main 18.05 %; 9 of 9 axes consistent"
+
+
+def test_the_summary_of_three_students_tells_the_largest_overlap():
+    plans = complementary_plans("embedded_vit_96", "embedded_vit_48", n=3)
+    shares = [plans[a].overlap(plans[b]).total for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert min(shares) == 0 < max(shares)
+    assert f"; largest overlap {100 * max(shares):.2f} %;" in summary(plans)

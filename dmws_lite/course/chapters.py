@@ -1,0 +1,97 @@
+"""The chapters: their questions, what they need, and how long they take, from notebooks/course.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+SITE = "https://colab.research.google.com"
+REPOSITORY = "dmws-lite/dmws-lite"
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Times(BaseModel):
+    """Measured seconds of a run; None where it was not measured."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    cpu: Seconds | None = None
+    smoke: Seconds | None = None
+    gpu: Seconds | None = None
+
+
+class Chapter(BaseModel):
+    """What course.yaml says of a chapter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    question: Annotated[str, Field(min_length=10, pattern=r"\?$")]
+    needs: list[str] = []
+    seconds: Times = Times()
+
+
+def read_chapters(folder: Path = FOLDER) -> dict[str, Chapter]:
+    """The chapters by name, in order.
+
+    Raises ValueError that names the chapter and the field that is wrong.
+    """
+    try:
+        found = yaml.safe_load((folder / "course.yaml").read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"course.yaml: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError("course.yaml: one mapping of chapter names is expected")
+    chapters = {}
+    for name, entry in found.items():
+        try:
+            chapters[name] = Chapter.model_validate(entry)
+        except ValidationError as error:
+            where = ".".join(map(str, (name, *error.errors()[0]["loc"])))
+            raise ValueError(f"course.yaml, {where}: {error.errors()[0]['msg']}") from error
+        unknown = [need for need in chapters[name].needs if need not in found]
+        if unknown:
+            raise ValueError(f"course.yaml, {name}.needs: no chapter {', '.join(map(repr, unknown))}")
+    return chapters
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words, rounded up to what one plans with.
+
+    >>> duration(24.2), duration(61), duration(None)
+    ('25 seconds', '2 minutes', 'not measured')
+    """
+    if seconds is None:
+        return "not measured"
+    if seconds <= 55:
+        return f"{-int(-seconds // 5) * 5} seconds"
+    minutes = -int(-seconds // 60)
+    return f"{minutes} minute{'s' if minutes > 1 else ''}"
+
+
+def time_line(times: Times) -> str:
+    """The line of a chapter that says how long it takes."""
+    where = {"on two CPU cores": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
+    measured = [f"{duration(seconds)} {place}" for place, seconds in where.items() if seconds]
+    return f"**Time:** {', '.join(measured) or 'not measured yet'}. No GPU and no download is needed."
+
+
+def badge(path: str) -> str:
+    """The "Open in Colab" picture of a notebook, whose path is relative to the repository."""
+    return f"[![Open in Colab]({SITE}/assets/colab-badge.svg)]({SITE}/github/{REPOSITORY}/blob/main/{path})"
+
+
+def map_table(chapters: dict[str, Chapter]) -> str:
+    """The map of the course as a Markdown table, with links relative to notebooks/."""
+    lines = [
+        "| chapter | question | two CPU cores | `smoke` | GPU | needs | open |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, chapter in chapters.items():
+        measured = (chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu)
+        times = (duration(seconds) if seconds else "–" for seconds in measured)
+        needs = ", ".join(need[:2] for need in chapter.needs) or "–"
+        cells = [f"[{name}]({name}.ipynb)", chapter.question, *times, needs, badge(f"notebooks/{name}.ipynb")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,65 @@
+"""What a class has solved, from executed notebooks: `python -m dmws_lite.course.verdicts FOLDER`."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from dmws_lite.course.checks import WORDS
+
+VERDICT = re.compile(rf"^Exercise (\d\d\.\d+): . ({'|'.join(sorted(WORDS.values(), key=len, reverse=True))})\.")
+
+
+def read_verdicts(path: str | Path) -> dict[str, str]:
+    """The state of each exercise in an executed notebook: "right", "not yet" or "not answered yet".
+
+    Where an exercise was checked more than once, the last verdict counts.
+    """
+    found = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            verdict = VERDICT.match(output.get("data", {}).get("text/plain", ""))
+            if verdict:
+                found[verdict[1]] = verdict[2]
+    return found
+
+
+def class_table(folder: str | Path) -> pd.DataFrame:
+    """One row a notebook below `folder` (its path), one column an exercise; empty where it was never checked.
+
+    Raises ValueError when no notebook there holds a verdict.
+    """
+    folder = Path(folder)
+    found = {path.relative_to(folder).as_posix(): read_verdicts(path) for path in sorted(folder.rglob("*.ipynb"))}
+    found = {name: verdicts for name, verdicts in found.items() if verdicts}
+    if not found:
+        raise ValueError(f"no verdicts below {folder}: run the notebooks first, and keep their outputs")
+    table = pd.DataFrame.from_dict(found, orient="index").fillna("")
+    return table[sorted(table)].rename_axis("notebook")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m dmws_lite.course.verdicts")
+    parser.add_argument("folder", type=Path, help="executed notebooks, also in subfolders")
+    parser.add_argument("--csv", type=Path, help="write the table here, too")
+    options = parser.parse_args(arguments)
+    try:
+        table = class_table(options.folder)
+    except ValueError as error:
+        parser.error(str(error))
+    print(table.to_string())
+    print((table == WORDS["right"]).sum().rename("right").to_frame().T.to_string())
+    if options.csv:
+        table.to_csv(options.csv)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

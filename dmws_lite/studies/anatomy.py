@@ -1,0 +1,91 @@
+"""Where a network's weights and its arithmetic sit, by kind of layer and by stage: from shapes, without weights."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from dmws_lite.method.components import components, family_of
+from dmws_lite.method.networks import build, describe
+from dmws_lite.studies.costs import plain_attention
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The first pattern that is found in a module's name decides; what none finds are normalisations, tokens and scales.
+KINDS = {
+    "classifier": r"^(head|head\.fc|classifier)$",
+    "patches, stem, downsampling": r"patch_embed|stem|downsample\.1",
+    "attention matrices": r"attn\.(qkv|proj)",
+    "attention products": r"attn$",
+    "depthwise convolutions": r"conv_dw$",
+    "MLPs, pointwise convolutions": r"mlp\.fc|conv_pw$",
+    "norms, tokens, scales": r"",
+}
+STAGES = {"vit": None, "convnext": r"stages\.(\d+)", "mobilenetv1": r"blocks\.(\d+)"}
+
+
+@cache
+def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
+    """Weights and arithmetic of a network's modules, for one image at the network's own size.
+
+    name: a timm name, or one of ours. Nothing is downloaded and no weight is made (torch's meta device).
+    Returns a row a module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (its own,
+    not those of modules inside it), flops (two for each multiplication and addition of matrix products, convolutions
+    and attention; normalisation and activations are not counted). Do not change it in place: it is kept.
+    Raises ValueError for an unknown name or a network of no known family.
+    Source: FLOPs by torch.utils.flop_counter; kinds and stages are our choice.
+
+    >>> table = anatomy("vit_tiny_patch16_224")
+    >>> int(table["parameters"].sum()), int(table["flops"].sum())
+    (5717416, 2507366400)
+    """
+    import pandas as pd
+
+    with torch.device("meta"):
+        model = build(name, num_classes).eval()
+        image = torch.zeros(1, *model.pretrained_cfg["input_size"])  # type: ignore[index]
+    family = family_of(describe(name).shapes, name)
+    with torch.inference_mode(), plain_attention(model), FlopCounterMode(display=False) as counter:
+        model(image)
+    found = {key: sum(counts.values()) for key, counts in counter.get_flop_counts().items()}
+    rows = []
+    for module, part in model.named_modules():
+        path = ".".join(filter(None, (type(model).__name__, module)))
+        inside = sum(found.get(f"{path}.{child}", 0) for child, _ in part.named_children())
+        parameters = sum(weight.numel() for weight in part.parameters(recurse=False))
+        if parameters or found.get(path, 0) > inside:
+            flops = found.get(path, 0) - inside
+            rows.append((module or "tokens", _stage(module, family), _kind(module), parameters, flops))
+    return pd.DataFrame(rows, columns=["module", "stage", "kind", "parameters", "flops"])
+
+
+def block_widths(name: str) -> list[list[int]]:
+    """Channels that each block of a network hands on, stage by stage.
+
+    >>> block_widths("convnext_femto")
+    [[48, 48], [96, 96], [192, 192, 192, 192, 192, 192], [384, 384]]
+    """
+    shapes = describe(name).shapes
+    widths: dict[int, dict[int, int]] = {}
+    for part in components(shapes, family_of(shapes, name), name):
+        if part.block is not None and re.search(r"(mlp\.fc2|conv_pw)\.weight$", part.name):
+            widths.setdefault(part.stage, {})[part.block] = part.shape[0]
+    return [list(stage.values()) for stage in widths.values()]
+
+
+def _kind(module: str) -> str:
+    return next(kind for kind, pattern in KINDS.items() if re.search(pattern, module))
+
+
+def _stage(module: str, family: str) -> str:
+    pattern = STAGES[family]
+    if pattern and (match := re.search(pattern, module)):
+        return f"stage {match[1]}"
+    if pattern is None and module.startswith("blocks"):
+        return "stage 0"
+    return "head" if re.match(r"(head|classifier|norm|fc_norm)", module) else "stem"

@@ -1,0 +1,213 @@
+"""What networks make of images, layer by layer, and how alike two of them are: linear CKA.
+
+Centred kernel alignment compares two networks by the similarities that each finds between the same images. It needs no
+correspondence of channels, so it can compare students whose channels were cut from different places, and networks of
+different widths.
+Source: Kornblith et al. 2019 (arXiv 1905.00414); debiased as in Nguyen et al. 2021 (arXiv 2010.15327).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dmws_lite.data.augmentation import normalise
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.initializers import initialize
+from dmws_lite.method.networks import Teacher, build
+from dmws_lite.studies.starts import blocks_of, summed_up
+from dmws_lite.training.state import Statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray
+Features = Mapping[str, Array]
+
+
+@torch.inference_mode()
+def features(
+    model: nn.Module,
+    images: ImageSet,
+    mean: Statistics,
+    std: Statistics,
+    places: bool = True,
+    batch_size: int = 100,
+) -> dict[str, Array]:
+    """The output of each block of a ViT, ConvNeXt or MobileNet, for each image.
+
+    mean, std: of the network's input, for values in [0, 1] (the teacher's).
+    places:    True keeps what stands at every place, (image, place x channel), and begins with "stem", the input of the
+               first block. False sums an image up as the classifier would, (image, channel): the class token if the
+               classifier reads it, else the mean over places.
+    Returns float32 arrays by the block's name. The model is left in evaluation mode.
+    Raises ValueError for a network without blocks.
+    """
+    blocks = blocks_of(model)
+    if not blocks:
+        raise ValueError(f"{type(model).__name__} has no blocks by the names of timm's ViT, ConvNeXt or MobileNet")
+    found: dict[str, list[Array]] = {name: [] for name in (("stem", *blocks) if places else blocks)}
+
+    def keep(name: str, output: Tensor) -> None:
+        kept = output.flatten(1) if places else summed_up(output, model)
+        found[name].append(kept.float().cpu().numpy())
+
+    hooks = [b.register_forward_hook(lambda *call, n=name: keep(n, call[-1])) for name, b in blocks.items()]
+    if places:
+        first = next(iter(blocks.values()))
+        hooks.append(first.register_forward_pre_hook(lambda _, arguments: keep("stem", arguments[0])))
+    try:
+        model.eval()
+        for inputs in batches(model, images, mean, std, batch_size):
+            model(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def batches(model: nn.Module, images: ImageSet, mean: Statistics, std: Statistics, batch_size: int) -> Iterator[Tensor]:
+    """Normalised images, a batch at a time, on the device where the model is."""
+    device = next(model.parameters()).device
+    for start in range(0, len(images), batch_size):
+        yield normalise(torch.from_numpy(images.images[start : start + batch_size]).to(device), mean, std)
+
+
+def cka(first: Array, second: Array, debiased: bool = True) -> float:
+    """Linear CKA of two representations of the same images: 1 for equal up to rotation and scale, 0 for unrelated.
+
+    first, second: float (image, feature), rows in the same order; the numbers of features may differ.
+    debiased:      True takes the unbiased estimator of HSIC (Song et al. 2012), which is 0 on average for unrelated
+                   representations, and can be negative; False the usual one, which is far above 0 where there are more
+                   features than images. (The ratio of unbiased estimates is not unbiased itself, but nearly.)
+    Raises ValueError for fewer than 4 images, or another number of rows.
+
+    >>> x = np.random.default_rng(0).standard_normal((20, 500))
+    >>> y = np.random.default_rng(1).standard_normal((20, 500))
+    >>> round(cka(x, 3 * x + 1), 3), cka(x, y, debiased=False) > 0.9, abs(cka(x, y)) < 0.2
+    (1.0, True, True)
+    """
+    if len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} images: pass the same images in the same order")
+    return _cosine(_similarities(first, debiased), _similarities(second, debiased))
+
+
+def cka_table(first: Features, second: Features, debiased: bool = True) -> pd.DataFrame:
+    """CKA of each layer of one network (rows) with each of another (columns); arguments as `features` returns them."""
+    import pandas as pd
+
+    rows, columns = ({n: _similarities(x, debiased) for n, x in side.items()} for side in (first, second))
+    values = [[_cosine(row, column) for column in columns.values()] for row in rows.values()]
+    return pd.DataFrame(values, list(rows), list(columns))
+
+
+def estimators(first: Array, second: Array, counts: Sequence[int], seed: int = 0, repeats: int = 10) -> pd.DataFrame:
+    """Both estimators of CKA on fewer and fewer images: on the same ones, and on pairs that have nothing in common.
+
+    counts: numbers of images, from 4 to those there are.
+    Returns images, pairs ("same" or "shuffled": the second network's images in another order), and the means of biased
+    and debiased over `repeats` draws.
+    """
+    import pandas as pd
+
+    rng, rows = np.random.default_rng(seed), []
+    for count in counts:
+        for _ in range(repeats):
+            drawn = rng.choice(len(first), count, replace=False)
+            for pairs, order in (("same", drawn), ("shuffled", np.roll(drawn, 1))):
+                biased, debiased = (cka(first[drawn], second[order], debiased=kind) for kind in (False, True))
+                rows.append({"images": count, "pairs": pairs, "biased": biased, "debiased": debiased})
+    return pd.DataFrame(rows).groupby(["images", "pairs"], as_index=False).mean()
+
+
+def over_training(
+    model: nn.Module,
+    snapshots: Mapping[int, Mapping[str, Mapping[str, Tensor]]],
+    teacher: Features,
+    images: ImageSet,
+    mean: Statistics,
+    std: Statistics,
+) -> pd.DataFrame:
+    """CKA of each block of both students with the teacher's block of the same number, and with each other's, by step.
+
+    model:     of the students' architecture; its weights are changed.
+    snapshots: by step, the state dicts of "main" and "auxiliary".
+    teacher:   its `features` of these images with places=False, as all here.
+    Returns step, pair ("main, teacher", "auxiliary, teacher" or "main, auxiliary"), block (1, 2, ...), cka.
+    """
+    import pandas as pd
+
+    rows, centred = [], {"teacher": _centred(teacher)}
+    for step, states in snapshots.items():
+        for student, state in states.items():
+            model.load_state_dict(state)
+            centred[student] = _centred(features(model, images, mean, std, places=False))
+        for first, second in combinations(("main", "auxiliary", "teacher"), 2):
+            if first in centred and second in centred:
+                for block, (x, y) in enumerate(zip(centred[first], centred[second], strict=False), start=1):
+                    rows.append((step, f"{first}, {second}", block, _cosine(x, y)))
+    return pd.DataFrame(rows, columns=["step", "pair", "block", "cka"])
+
+
+def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
+    """The teacher itself, frozen, with a linear classifier on top: what its features say of these classes.
+
+    train: images to fit the classifier on (scikit-learn's logistic regression, features standardised).
+    Returns a network in evaluation mode whose weights below the classifier are the teacher's, untouched.
+    Source: linear probes as in Alain & Bengio 2017 (arXiv 1610.01644).
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    model: Any = build(teacher.name, len(train.classes), train.images.shape[-1])
+    model = initialize("full_teacher", model, teacher_state=teacher.state).eval()
+    with torch.inference_mode():
+        parts = [
+            model.forward_head(model.forward_features(inputs), pre_logits=True).numpy()
+            for inputs in batches(model, train, teacher.mean, teacher.std, 100)
+        ]
+    scaler = StandardScaler().fit(x := np.concatenate(parts))
+    fitted = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)
+    weight, bias = fitted.coef_, fitted.intercept_
+    if len(weight) == 1:  # two classes: scikit-learn keeps the difference of their scores
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = weight / scaler.scale_
+    classifier = model.get_classifier()
+    with torch.no_grad():
+        classifier.weight.copy_(torch.from_numpy(weight))
+        classifier.bias.copy_(torch.from_numpy(bias - weight @ scaler.mean_))
+    return model
+
+
+def _centred(found: Features) -> list[Array]:
+    return [_similarities(x, debiased=True) for x in found.values()]
+
+
+def _similarities(x: Array, debiased: bool) -> Array:
+    """Inner products of all pairs of images, (image, image), centred; HSIC is the sum of products of two such tables.
+
+    The debiased one leaves out the products of an image with itself, and centres what is left ("U-centring", Székely &
+    Rizzo 2014, arXiv 1310.2926), which gives the estimator of Song et al.
+    """
+    x = np.asarray(x, np.float64)
+    n = len(x)
+    if n < 4:
+        raise ValueError(f"{n} images are too few: pass at least 4")
+    x = x - x.mean(0)
+    products = x @ x.T
+    if not debiased:
+        return products
+    np.fill_diagonal(products, 0)
+    sums = products.sum(1) / (n - 2)
+    products += sums.sum() / (n - 1) - sums[:, None] - sums
+    np.fill_diagonal(products, 0)
+    return products
+
+
+def _cosine(a: Array, b: Array) -> float:
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))

@@ -1,0 +1,93 @@
+"""Robustness: what noise, blur and loss of contrast do to networks, all on the same spoilt images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.transforms.v2 import functional as spoil
+
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.studies.paired import interval
+from dmws_lite.training.evaluation import predict
+from dmws_lite.training.state import Statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# By severity 1 to 5, each a step from just visible to hard for us, too. Our choice, after the design of Hendrycks &
+# Dietterich 2019 (arXiv 1903.12261), whose values are for other images.
+CORRUPTIONS: dict[str, tuple[float, ...]] = {
+    "noise": (0.03, 0.06, 0.1, 0.15, 0.22),  # standard deviation of white noise, as a share of the range
+    "blur": (0.01, 0.015, 0.02, 0.03, 0.045),  # standard deviation of a Gaussian, as a share of the side
+    "contrast": (0.7, 0.5, 0.35, 0.25, 0.15),  # what is left of the contrast
+}
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def corrupt(images: ImageSet, kind: str, severity: int, seed: int = 0) -> ImageSet:
+    """The same images, spoilt.
+
+    kind:     "noise", "blur" or "contrast" (see CORRUPTIONS).
+    severity: 1 to 5; 0 gives the images as they are.
+    seed:     of the noise. An image has the same draw at every severity, only louder.
+    Returns an ImageSet with the same labels. Raises ValueError for an unknown kind or severity.
+    """
+    if kind not in CORRUPTIONS or severity not in (0, *SEVERITIES):
+        raise ValueError(f"kind={kind!r}, severity={severity}: pass one of {', '.join(CORRUPTIONS)}, and 0 to 5")
+    if severity == 0:
+        return images
+    amount, pixels = CORRUPTIONS[kind][severity - 1], torch.from_numpy(np.array(images.images))
+    if kind == "noise":
+        draw = np.random.default_rng(seed).standard_normal(pixels.shape, dtype=np.float32)
+        pixels = (pixels + 255 * amount * torch.from_numpy(draw)).round().clamp(0, 255).to(torch.uint8)
+    elif kind == "blur":
+        sigma = amount * pixels.shape[-1]
+        pixels = spoil.gaussian_blur(pixels, [2 * round(4 * sigma) + 1] * 2, [sigma] * 2)
+    else:
+        pixels = spoil.adjust_contrast(pixels, amount)
+    return ImageSet(pixels.numpy(), images.labels, images.classes, images.names, images.patients)
+
+
+def robustness(
+    models: Mapping[str, nn.Module],
+    images: ImageSet,
+    mean: Statistics,
+    std: Statistics,
+    severities: Sequence[int] = SEVERITIES,
+    reference: str | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Accuracy of several networks by kind and severity of corruption, all on the same spoilt images.
+
+    models:     by name. severities: besides 0, which is always there.
+    reference:  the network that the others are compared with, image by image; None is the first.
+    Returns model, corruption, severity, accuracy, low, high (95 % over images), confidence (the mean of the largest
+    probability), difference, difference_low, difference_high (of the accuracy to the reference's, paired by image).
+    Intervals hold for these trained networks, not for another seed of training.
+    """
+    import pandas as pd
+
+    reference, rows = reference or next(iter(models)), []
+    clean = {name: _answers(model, images, mean, std) for name, model in models.items()}
+    for kind in CORRUPTIONS:
+        for severity in (0, *severities):
+            spoilt = corrupt(images, kind, severity, seed)
+            found = clean if not severity else {n: _answers(m, spoilt, mean, std) for n, m in models.items()}
+            for name, (right, confidence) in found.items():
+                own, gap = interval(right), interval(right - found[reference][0])
+                rows.append(
+                    {"model": name, "corruption": kind, "severity": severity, "accuracy": own["mean"]}
+                    | {"low": own["low"], "high": own["high"], "confidence": confidence}
+                    | {"difference": gap["mean"], "difference_low": gap["low"], "difference_high": gap["high"]}
+                )
+    return pd.DataFrame(rows)
+
+
+def _answers(model: nn.Module, images: ImageSet, mean: Statistics, std: Statistics) -> tuple[np.ndarray, float]:
+    """Which images are answered rightly, float (N,), and the mean confidence."""
+    probabilities = predict(model, images, mean, std)
+    return (probabilities.argmax(1) == images.labels).astype(float), float(probabilities.max(1).mean())

@@ -1,0 +1,238 @@
+"""Where a network looks: Grad-CAM and attention rollout, and how much of a map lies on the lesion.
+
+A map is float (image, y, x) of the images' size, at least 0, its largest value 1 (or all 0: it says nothing). Phantoms
+come with lesion masks, so maps can be scored; a good score on phantoms says nothing about patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dmws_lite.data.phantoms import phantom
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.studies.paired import interval
+from dmws_lite.studies.representations import batches
+from dmws_lite.studies.starts import attention_weights, blocks_of
+from dmws_lite.training.state import Statistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = np.ndarray
+SCORES = ("mass", "hit")
+
+
+def grad_cam(
+    model: nn.Module,
+    images: ImageSet,
+    mean: Statistics,
+    std: Statistics,
+    targets: Array | None = None,
+    layer: nn.Module | None = None,
+    batch_size: int = 100,
+) -> Array:
+    """Which places speak for a class: channels of a late layer, weighted by the class's gradient (Grad-CAM).
+
+    targets: int (N,), the class each map is about; None takes the predicted one.
+    layer:   whose output is looked at; None takes `last_layer`.
+    Returns float32 (N, H, W): the weighted sum of the channels where it is positive, else 0, enlarged from the layer's
+    grid (bilinear), divided by its largest value. The model is left in evaluation mode, its gradients as they were.
+    Source: Selvaraju et al. 2017 (arXiv 1610.02391); tokens are put back into their grid, and a class token left out.
+    """
+    layer, kept, maps = layer or last_layer(model), [], []
+    hook = layer.register_forward_hook(lambda *call: kept.append(call[-1]))
+    try:
+        for i, inputs in enumerate(batches(model.eval(), images, mean, std, batch_size)):
+            logits = model(inputs.requires_grad_())
+            rows = slice(i * batch_size, i * batch_size + len(inputs))
+            wanted = logits.argmax(1) if targets is None else torch.as_tensor(targets[rows]).to(logits.device)
+            score = logits.gather(1, wanted[:, None]).sum()
+            channels = kept.pop()
+            slopes = _grid(torch.autograd.grad(score, channels)[0], model)  # (image, channel, row, column)
+            weights = slopes.mean((2, 3), keepdim=True)
+            maps.append((weights * _grid(channels.detach(), model)).sum(1).relu())
+    finally:
+        hook.remove()
+    return _enlarged(torch.cat(maps), images)
+
+
+@torch.inference_mode()
+def attention_rollout(
+    model: nn.Module, images: ImageSet, mean: Statistics, std: Statistics, batch_size: int = 100
+) -> Array:
+    """Which patches the output is mixed from: the blocks' attention, averaged over heads and multiplied up (rollout).
+
+    Each block is taken as half attention, half residual. It is the same for all classes: attention knows of none.
+    Returns float32 (N, H, W), as `grad_cam` does; the class token's attention if the classifier reads it, else the mean
+    over all tokens. Raises ValueError for a network without attention.
+    Source: Abnar & Zuidema 2020 (arXiv 2005.00928).
+    """
+    maps = []
+    for inputs in batches(model.eval(), images, mean, std, batch_size):
+        mixed: Any = None
+        for weights in attention_weights(model, inputs):
+            own = weights.mean(1) / 2 + torch.eye(weights.shape[-1], device=weights.device) / 2
+            mixed = own if mixed is None else own @ mixed
+        if mixed is None:
+            raise ValueError(f"{type(model).__name__} has no attention to roll out: use grad_cam")
+        output = mixed[:, :1] if model.global_pool == "token" else mixed.mean(1, keepdim=True)
+        maps.append(_grid(output.transpose(1, 2), model)[:, 0])
+    return _enlarged(torch.cat(maps), images)
+
+
+def last_layer(model: nn.Module) -> nn.Module:
+    """The layer that `grad_cam` looks at: of a ViT the first norm of its last block, else the last block.
+
+    What comes after that norm no longer mixes patches into the class token, so it has no gradient at the patches.
+    """
+    *_, block = blocks_of(model).values()
+    return getattr(block, "norm1", block)
+
+
+def lesions(modality: str, split: str, count: int, size: int = 64, seed: int = 0) -> Array:
+    """The lesion masks of the first `count` images of a split of `phantoms`, bool (count, size, size).
+
+    Arguments as there; "phantom_brain_mri", the name of the card, will do too. Images without a lesion have no pixel.
+
+    >>> lesions("phantom_brain_mri", "test", 3).sum((1, 2))[0]
+    np.int64(0)
+    """
+    modality = modality.removeprefix("phantom_")
+    return np.stack([phantom(modality, split, i, size, seed)[1] for i in range(count)])
+
+
+def reference_maps(masks: Array, seen: Array, grid: int = 8, seed: int = 0) -> dict[str, Array]:
+    """Maps that know nothing of the image, to compare others with.
+
+    masks: bool (N, H, W), of the images that are scored: for the number and size only.
+    seen:  bool (M, H, W), lesion masks of training images.
+    grid:  places a side of the random map, as many as the network's.
+    Returns, each (N, H, W): "random" (uniform noise on the grid, enlarged), "centre" (a Gaussian whose standard
+    deviation is a fifth of the side) and "usual place" (the mean of the training masks). Our choice.
+    """
+    n, height, width = masks.shape
+    noise = torch.from_numpy(np.random.default_rng(seed).random((n, grid, grid), dtype=np.float32))
+    y, x = np.mgrid[:height, :width]
+    distance = ((y + 0.5) / height - 0.5) ** 2 + ((x + 0.5) / width - 0.5) ** 2
+    fixed = {"centre": np.exp(-distance / (2 * 0.2**2)), "usual place": seen.mean(0)}
+    still = {name: np.broadcast_to((one / one.max()).astype(np.float32), masks.shape) for name, one in fixed.items()}
+    return {"random": _scaled(_bilinear(noise, height, width)), **still}
+
+
+def scores(maps: Array, masks: Array) -> pd.DataFrame:
+    """How much of each map lies on the lesion; images without one are left out.
+
+    maps:  float (N, H, W), at least 0. masks: bool (N, H, W).
+    Returns a row an image with a lesion:
+      image: its number;
+      area:  the lesion's share of the pixels, which is what a map without a preference would score in the other two;
+      mass:  the share of the map's sum that lies in the lesion (Wang et al. 2020, arXiv 1910.01279);
+      hit:   1 where the map's largest value lies in the lesion, else 0: the pointing game of Zhang et al. 2018 (arXiv
+             1608.00507), without their tolerance; with several largest values, the share of them in the lesion.
+    A map that is 0 everywhere has no preference. Raises ValueError for other shapes, negative values, no lesion at all.
+
+    >>> scores(np.eye(4)[None], np.eye(4, dtype=bool)[None])[["area", "mass", "hit"]].to_numpy()
+    array([[0.25, 1.  , 1.  ]])
+    """
+    import pandas as pd
+
+    maps, masks = np.asarray(maps, np.float64), np.asarray(masks, bool)
+    if maps.shape != masks.shape or maps.ndim != 3:
+        raise ValueError(f"maps {maps.shape} and masks {masks.shape} must both be (N, H, W)")
+    if maps.min() < 0:
+        raise ValueError(f"maps go down to {maps.min():.3g}: a share of mass needs values of at least 0")
+    there = np.flatnonzero(masks.any((1, 2)))
+    if not len(there):
+        raise ValueError("no image has a lesion: there is nothing to score")
+    flat, lesion = maps[there].reshape(len(there), -1), masks[there].reshape(len(there), -1)
+    flat = np.where(flat.any(1, keepdims=True), flat, 1.0)
+    peaks = flat == flat.max(1, keepdims=True)
+    return pd.DataFrame(
+        {
+            "image": there,
+            "area": lesion.mean(1),
+            "mass": (flat * lesion).sum(1) / flat.sum(1),
+            "hit": (peaks & lesion).sum(1) / peaks.sum(1),
+        }
+    )
+
+
+def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "random") -> pd.DataFrame:
+    """Mean scores of several kinds of maps on the same images, and their differences to a reference, image by image.
+
+    maps: by name, in the order of the table; one of them is the reference.
+    Returns a row a kind of map and score: map, score ("mass" or "hit"), value, low, high, difference, difference_low,
+    difference_high, images. Intervals are 95 % (Student's t over images): they hold for these networks, not for another
+    seed of training.
+    """
+    import pandas as pd
+
+    found, rows = {name: scores(one, masks) for name, one in maps.items()}, []
+    for name, table in found.items():
+        for score in SCORES:
+            own = table[score].to_numpy()
+            value, gap = interval(own), interval(own - found[reference][score].to_numpy())
+            rows.append(
+                {"map": name, "score": score, "value": value["mean"], "low": value["low"], "high": value["high"]}
+                | {"difference": gap["mean"], "difference_low": gap["low"], "difference_high": gap["high"]}
+                | {"images": len(own)}
+            )
+    table = pd.DataFrame(rows)
+    table.attrs["chance"] = float(found[reference]["area"].mean())
+    return table
+
+
+def agreement(first: Array, second: Array) -> Array:
+    """Spearman's rank correlation of two maps of each image, (N,): 1 the same order of places, 0 nothing in common.
+
+    It is nan where a map is constant.
+    """
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+
+
+def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, float]:
+    """A network's hit rate beside those of networks with random weights, and how alike their maps are.
+
+    maps: float (N, H, W). unlearnt: one such array a network with random weights. masks: bool (N, H, W).
+    Returns hit, unlearnt_mean and unlearnt_best (their mean and largest hit rate), correlation (mean of `agreement`).
+    Source: the model randomisation test of Adebayo et al. 2018 (arXiv 1810.03292); scoring it is our choice.
+    """
+    hits = [float(scores(others, masks)["hit"].mean()) for others in unlearnt]
+    return {
+        "hit": float(scores(maps, masks)["hit"].mean()),
+        "unlearnt_mean": float(np.mean(hits)),
+        "unlearnt_best": max(hits),
+        "correlation": float(np.nanmean([agreement(maps, others) for others in unlearnt])),
+    }
+
+
+def _grid(found: Tensor, model: Any) -> Tensor:
+    """(image, channel, row, column), from a map of that shape or from tokens (image, token, channel)."""
+    if found.ndim == 4:
+        return found
+    return found[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, model.patch_embed.grid_size)
+
+
+def _enlarged(maps: Tensor, images: ImageSet) -> Array:
+    height, width = images.images.shape[2:]
+    return _scaled(_bilinear(maps.float().cpu(), height, width))
+
+
+def _bilinear(maps: Tensor, height: int, width: int) -> Array:
+    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0].numpy()
+
+
+def _scaled(maps: Array) -> Array:
+    largest = maps.max((1, 2), keepdims=True)
+    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)

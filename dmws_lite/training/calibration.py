@@ -1,0 +1,56 @@
+"""Calibration: one temperature that makes a network's confidence fit its accuracy, and what chance alone leaves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dmws_lite.training.evaluation import calibration_error
+
+SMALLEST = 1e-12  # a probability that was rounded to 0
+RANGE = (0.05, 20.0)  # of temperatures
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature that makes the labels most likely (smallest negative log-likelihood).
+
+    probabilities: float (N, classes), of *validation* images: those of the test images must not choose it.
+    labels:        int (N,).
+    Returns T in RANGE: above 1 where the network was too sure, below 1 where it was too modest.
+    Source: Guo et al. 2017 (arXiv 1706.04599).
+
+    >>> sure, hit = np.array([[0.99, 0.01]] * 10), np.array([0] * 7 + [1] * 3)
+    >>> at(sure, fit_temperature(sure, hit))[0].round(2)
+    array([0.7, 0.3])
+    """
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        return -float(np.log(at(probabilities, np.exp(log_temperature))[rows, labels].clip(SMALLEST)).mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(RANGE), method="bounded").x))
+
+
+def at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """The probabilities that softmax(logits / temperature) would give, float64 (N, classes).
+
+    The order within a row stays, so the accuracy does. Raises ValueError for a temperature that is not above 0.
+    """
+    from scipy.special import softmax
+
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the probabilities as they are")
+    return softmax(np.log(np.asarray(probabilities, np.float64).clip(SMALLEST)) / temperature, axis=1)
+
+
+def error_by_chance(probabilities: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """The calibration error (ece) that a perfectly calibrated network would show on so few images.
+
+    Labels are drawn from the probabilities themselves, so that they are right by construction.
+    Returns float (draws,). Source: consistency resampling, Bröcker & Smith 2007.
+    """
+    rng, probabilities = np.random.default_rng(seed), np.asarray(probabilities, np.float64)
+    edges = (probabilities / probabilities.sum(1, keepdims=True)).cumsum(1)
+    drawn = (rng.random((draws, len(probabilities), 1)) > edges[None, :, :-1]).sum(2)
+    return np.array([calibration_error(probabilities, labels) for labels in drawn])

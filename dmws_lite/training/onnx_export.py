@@ -1,0 +1,203 @@
+"""Taking a student elsewhere: an ONNX file that goes from pixels to probabilities, checked against torch, and int8."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.runtime.files import write_atomically
+from dmws_lite.training.evaluation import predict
+from dmws_lite.training.export import load_student
+
+Array = np.ndarray
+WHOLE, DYNAMIC, STATIC = "model.onnx", "model.int8-dynamic.onnx", "model.int8-static.onnx"
+OPSET = 17  # the newest that the exporter of every supported torch writes
+FACTS = ("name", "classes", "mean", "std", "image_size")  # of the student, as `save_student` keeps them
+
+
+class FromPixels(nn.Module):
+    """A network with its normalisation before it and a softmax behind it, so that nobody can forget either.
+
+    It takes uint8 pixels (N, 1 or 3, H, W), 0 to 255, and gives probabilities (N, classes).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.model((pixels.float() / 255 - self.mean) / self.std).softmax(dim=1)  # (N, classes)
+
+
+def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
+    """Write a saved student as `folder/model.onnx`.
+
+    folder:  that `save_student` wrote.
+    licence: of the weights, for the file's metadata. They come from the teacher's and from your images.
+    The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes);
+    normalisation and softmax are inside, and N is free. Its metadata hold classes, mean, std, image_size, name, licence
+    and the version of dmws-lite.
+    Raises ImportError without onnx, what `load_student` raises, and OSError when the file cannot be written.
+    Source: our choice. torch's TorchScript exporter writes the same graph from torch 2.4 on, needs no onnxscript, and
+    leaves no paths of this machine in the file.
+
+    >>> to_onnx("outputs/student", licence="Apache-2.0")  # doctest: +SKIP
+    PosixPath('outputs/student/model.onnx')
+    """
+    onnx = needed("onnx")
+    from dmws_lite import __version__
+
+    model, facts = load_student(folder)
+    size = facts["image_size"]
+    example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
+    with tempfile.TemporaryDirectory() as temporary, _quiet():
+        made = Path(temporary, WHOLE)
+        torch.onnx.export(
+            FromPixels(model, facts["mean"], facts["std"]).eval(),
+            (example,),
+            made,
+            input_names=["pixels"],
+            output_names=["probabilities"],
+            dynamic_axes={"pixels": {0: "N", 1: "C"}, "probabilities": {0: "N"}},
+            opset_version=OPSET,
+            dynamo=False,
+        )
+        graph = onnx.load(made)
+    told = {name: json.dumps(facts[name]) for name in FACTS} | {"licence": licence, "dmws_lite": __version__}
+    onnx.helper.set_model_props(graph, told)
+    onnx.checker.check_model(graph, full_check=True)
+    return write_atomically(Path(folder) / WHOLE, lambda part: part.write_bytes(graph.SerializeToString()))
+
+
+def open_onnx(path: str | Path) -> Any:
+    """An onnxruntime session of a file, on one CPU thread.
+
+    Raises ImportError without onnxruntime, FileNotFoundError for a file that is not there.
+    """
+    runtime = needed("onnxruntime")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} does not exist: write it with to_onnx or quantize")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
+    """Class probabilities of every image by an ONNX file, as `predict` gives them by torch.
+
+    images: an ImageSet, or uint8 (N, C, H, W), C = 1 or 3, of the student's size.
+    Returns float32 (N, classes).
+    """
+    pixels = images.images if isinstance(images, ImageSet) else images
+    session = open_onnx(path)
+    parts = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
+    return np.concatenate([session.run(None, {"pixels": np.ascontiguousarray(part)})[0] for part in parts])
+
+
+def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 1e-4) -> float:
+    """The largest difference between the probabilities of `folder/model.onnx` and of the student that torch loads.
+
+    images: as for `predict_onnx`.
+    Both compute in float32, in another order: expect about 1e-6.
+    Raises ValueError when a probability differs by more than `tolerance`.
+    """
+    model, facts = load_student(folder)
+    apart = np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(model, images, facts["mean"], facts["std"]))
+    worst = float(apart.max())
+    if not worst <= tolerance:
+        raise ValueError(
+            f"{WHOLE} differs from torch by {worst:.2g} (image {int(apart.max(1).argmax())}), more than "
+            f"tolerance={tolerance:g}: was the student saved again after to_onnx? Write it again"
+        )
+    return worst
+
+
+def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) -> Path:
+    """Write `folder/model.onnx` with 8-bit weights: `model.int8-dynamic.onnx`, or with images `model.int8-static.onnx`.
+
+    calibration: training images (64 are enough), uint8 (N, C, H, W). With them weights and inputs of matrix products
+                 and convolutions are int8, the inputs' ranges measured on these images ("static"). None: matrix
+                 products only, and the range of an input is found when it comes ("dynamic"): a network of convolutions
+                 stays as large as it was.
+    Whether int8 is faster depends on the processor and on the size of the network: measure.
+    Raises ImportError without onnx or onnxruntime, FileNotFoundError without model.onnx, OSError when the file cannot
+    be written.
+    Source: onnxruntime's quantization; matrix products and convolutions only, one scale a channel (our choice).
+    """
+    onnx = needed("onnx")
+    needed("onnxruntime")
+    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
+
+    source = Path(folder) / WHOLE
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} does not exist: write it with to_onnx first")
+    kinds: dict[str, Any] = {"per_channel": True, "weight_type": QuantType.QInt8}
+    with tempfile.TemporaryDirectory() as temporary, _quiet():
+        made = Path(temporary, "int8.onnx")
+        if calibration is None:
+            quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **kinds)
+        else:
+            kinds |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
+            quantize_static(source, made, _reader(calibration), **kinds)
+        graph = onnx.load(made)
+    name, how = (DYNAMIC, "dynamic") if calibration is None else (STATIC, f"static, {len(calibration)} images")
+    onnx.helper.set_model_props(graph, onnx_facts(source) | {"precision": f"int8, {how}"})
+    onnx.checker.check_model(graph)
+    return write_atomically(Path(folder) / name, lambda part: part.write_bytes(graph.SerializeToString()))
+
+
+def onnx_facts(path: str | Path) -> dict[str, str]:
+    """What an ONNX file says of itself: its metadata, as text (classes, mean, std, image_size and name as JSON)."""
+    return {entry.key: entry.value for entry in needed("onnx").load(path).metadata_props}
+
+
+def needed(package: str) -> Any:
+    """A package of the extra `course`. Raises ImportError saying how to get it."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        text = f'{package} is not installed, and ONNX files need it: pip install "dmws-lite[course]"'
+        raise ImportError(text) from error
+
+
+def _reader(images: ImageSet | Array) -> Any:
+    """Images one by one, as onnxruntime's calibration reads them."""
+    from onnxruntime.quantization import CalibrationDataReader
+
+    pixels = iter(images.images if isinstance(images, ImageSet) else images)
+
+    class Reader(CalibrationDataReader):
+        def get_next(self) -> dict[str, Array] | None:
+            image = next(pixels, None)
+            return None if image is None else {"pixels": image[None]}
+
+    return Reader()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's and the quantiser's remarks, which call for nothing from the user."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,152 @@
+"""A toy for self-distillation: points in a plane, and networks so small that everything they know can be drawn."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector
+
+from dmws_lite.method.distillation import Distillation, update_auxiliary
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WINDOW = (-1.6, 2.6, -1.2, 1.7)  # left, right, bottom, top of the part of the plane that is looked at
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points in a plane.
+
+    x:      float32 (points, 2).
+    labels: int64 (points,), 0 or 1; some may be wrong.
+    true:   int64 (points,), the right labels.
+    """
+
+    x: Tensor
+    labels: Tensor
+    true: Tensor
+
+    @property
+    def wrong(self) -> Tensor:
+        """bool (points,): where the label is not the right one."""
+        return self.labels != self.true
+
+    @property
+    def mates(self) -> Tensor:
+        """int64 (points,): for each point another one with the same label (itself, where there is no other)."""
+        mates = torch.arange(len(self.labels))
+        for label in self.labels.unique():
+            own = torch.nonzero(self.labels == label).flatten()
+            mates[own] = own.roll(1)
+        return mates
+
+
+def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int = 0) -> Points:
+    """Two interleaving half circles, one a class, with a share of wrong labels.
+
+    points: at least 2.   wrong: share of the labels that are flipped, 0 to 1.
+    spread: standard deviation of the points around their half circle, whose radius is 1.
+    Raises ValueError for a share outside its range.
+    Source: scikit-learn's make_moons; the wrong labels are our choice.
+
+    >>> int(moons(60, wrong=0.2).wrong.sum())
+    12
+    """
+    from sklearn.datasets import make_moons
+
+    if not 0 <= wrong <= 1:
+        raise ValueError(f"wrong={wrong} is a share of the labels: 0 <= wrong <= 1")
+    x, true = make_moons(points, noise=spread, random_state=seed)
+    flipped = np.random.default_rng(seed).choice(points, round(wrong * points), replace=False)
+    labels = true.copy()
+    labels[flipped] = 1 - labels[flipped]
+    return Points(torch.from_numpy(x).float(), torch.from_numpy(labels), torch.from_numpy(true))
+
+
+def small_network(seed: int, width: int = 32) -> nn.Sequential:
+    """2 inputs, two hidden layers of `width` units, 2 logits; the global random state is left as it was.
+
+    >>> sum(w.numel() for w in small_network(0).parameters())
+    1218
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        hidden = nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        return nn.Sequential(*hidden, nn.Linear(width, 2))
+
+
+@torch.inference_mode()
+def surface(model: nn.Module, resolution: int = 60) -> np.ndarray:
+    """The probability of class 1 all over WINDOW: float (resolution, resolution), rows from the bottom to the top."""
+    left, right, bottom, top = WINDOW
+    x, y = np.meshgrid(np.linspace(left, right, resolution), np.linspace(bottom, top, resolution))
+    plane = torch.from_numpy(np.stack([x.ravel(), y.ravel()], 1)).float()
+    return model(plane).softmax(1)[:, 1].reshape(resolution, resolution).numpy()
+
+
+@torch.inference_mode()
+def judge(model: nn.Module, points: Points) -> dict[str, float]:
+    """How well a network knows the right labels: accuracy, and loss (mean cross-entropy, in nats).
+
+    A loss above ln 2 is worse than equal probabilities everywhere.
+    """
+    logits = model(points.x)
+    right = logits.argmax(1) == points.true
+    return {"accuracy": float(right.float().mean()), "loss": float(F.cross_entropy(logits, points.true))}
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was seen of a run.
+
+    course:   rows of step, student ("main" or "auxiliary"), accuracy, loss on clean points.
+    surfaces: by moment ("step 0", ...) and student, from `surface`.
+    result:   of the main student at the end: accuracy, loss, "by heart" (share of the wrong labels that it reproduces;
+              nan where none is wrong), and gap: the distance of the auxiliary's weights from the average of the main
+              student's that it is said to be, relative to that average's length.
+    """
+
+    course: pd.DataFrame
+    surfaces: dict[str, dict[str, np.ndarray]]
+    result: dict[str, float]
+
+
+def watch(
+    run: Iterable[tuple[int, nn.Module, nn.Module]],
+    data: Points,
+    clean: Points,
+    distillation: Distillation,
+    steps: int,
+) -> Watched:
+    """Go through a run of at least 40 steps, and note what the networks know.
+
+    run:  gives (step, main, auxiliary) before each step and after the last, as a generator does that trains them.
+    data: the training points.   clean: points with right labels, to judge by.
+    """
+    import pandas as pd
+
+    moments, course, surfaces = (0, steps // 40, steps // 10, steps // 4, steps), [], {}
+    for step, main, auxiliary in run:
+        if step == 0:
+            average = copy.deepcopy(auxiliary)
+        else:
+            update_auxiliary(average, main, distillation.momentum_at(step - 1, steps))
+        networks = {"main": main, "auxiliary": auxiliary}
+        if step in moments:
+            surfaces[f"step {step}"] = {name: surface(network) for name, network in networks.items()}
+        if step % (steps // 20) == 0 or step == steps:
+            course += [{"step": step, "student": name, **judge(network, clean)} for name, network in networks.items()]
+    with torch.inference_mode():
+        by_heart = (main(data.x).argmax(1) == data.labels)[data.wrong].float().mean()
+        is_now, should_be = (parameters_to_vector(network.parameters()) for network in (auxiliary, average))
+        gap = (is_now - should_be).norm() / should_be.norm()
+    result = {**judge(main, clean), "by heart": float(by_heart), "gap": float(gap)}
+    return Watched(pd.DataFrame(course), surfaces, result)

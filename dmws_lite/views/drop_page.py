@@ -1,0 +1,146 @@
+"""One HTML file that classifies the image that is dropped on it: offline, and nothing leaves the machine.
+
+The student's forward pass is a page of plain JavaScript (vit.js) and not onnxruntime-web, whose 11 MB of
+WebAssembly would come from a server that knows who asks, or make the page twenty times as large.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.runtime.files import write_atomically
+from dmws_lite.training.evaluation import predict
+from dmws_lite.training.export import load_student
+
+NAME = "page.html"
+MOST_EXAMPLES = 6
+BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
+
+
+@dataclass(frozen=True)
+class DropPage:
+    """Where the page is; a notebook's cell that ends with it shows the page itself."""
+
+    path: Path
+
+    def __repr__(self) -> str:
+        return f"DropPage({self.path}, {self.path.stat().st_size / 1e6:.1f} MB): open it in a browser"
+
+    def _repr_html_(self) -> str:
+        page = escape(self.path.read_text(encoding="utf-8"))
+        style = "width: 100%; height: 46rem; border: 1px solid #999"
+        return f'<div><iframe title="Classify an image" style="{style}" srcdoc="{page}"></iframe></div>'
+
+
+def drop_page(folder: str | Path, examples: ImageSet, fit: str = "crop") -> DropPage:
+    """Write `folder/page.html`, which shows what a saved student says of any image.
+
+    folder:   that `save_student` wrote; the student is a plain vision transformer (such as embedded_vit_48).
+    examples: images of the student's size to try the page with, the first 6 at most. The page compares its own
+              probabilities for them with torch's whenever it is opened.
+    fit:      how an image becomes a square, as in `open_data`: "crop" or "letterbox".
+    A PNG file's probabilities are those of `decode` and `predict` to about 1e-6 (1e-3 where Pillow 13 resizes a tall
+    picture in another order than the page and older Pillows); a JPEG's may differ by more, since `decode` lets the
+    decoder shrink it.
+    Returns a DropPage. Raises ValueError for another kind of network, images of another size or an unknown fit, what
+    `load_student` raises, and OSError when the file cannot be written.
+
+    >>> drop_page("outputs/student", splits.test.take(np.arange(3)))  # doctest: +SKIP
+    DropPage(outputs/student/page.html, 0.6 MB): open it in a browser
+    """
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+    if fit not in ("crop", "letterbox"):
+        raise ValueError(f"fit={fit!r} is unknown: pass 'crop' or 'letterbox'")
+    model, facts = load_student(folder)
+    size = facts["image_size"]
+    if not len(examples) or examples.images.shape[2:] != (size, size):
+        raise ValueError(f"examples are {examples.images.shape}: pass at least one image of {size} x {size} pixels")
+    chosen = examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))
+    net = _settings(model, facts) | {"fit": fit, "gray": examples.images.shape[1] == 1}
+    state = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
+    data = {
+        "net": net,
+        "tensors": [(name, tensor.size) for name, tensor in state.items()],
+        "weights": _text(b"".join(tensor.astype("<f4").tobytes() for tensor in state.values())),
+        "examples": _examples(chosen, predict(model, chosen, facts["mean"], facts["std"])),
+    }
+    views = files("dmws_lite") / "views"
+    template, network = ((views / name).read_text(encoding="utf-8") for name in ("drop_page.html.j2", "vit.js"))
+    page = Environment(autoescape=True).from_string(template)
+    shown = page.render(
+        title=f"Which of these is it: {', '.join(facts['classes'])}?",
+        net=net,
+        data=Markup(json.dumps(data).replace("<", "\\u003c")),  # no class name ends the script
+        network=Markup(network),
+    )
+    return DropPage(write_atomically(Path(folder) / NAME, lambda part: part.write_text(shown, encoding="utf-8")))
+
+
+def _settings(model: Any, facts: dict[str, Any]) -> dict[str, Any]:
+    """What vit.js needs to know of the network. Raises ValueError when it is none that vit.js computes."""
+    plain = isinstance(model, VisionTransformer) and model.global_pool == "token" and model.num_prefix_tokens == 1
+    if not plain or set(model.state_dict()) != _names(len(model.blocks)) or not _usual(model):
+        raise ValueError(
+            f"the page computes plain vision transformers with a class token, and {facts['name']} is none: to_onnx "
+            "writes a file that runs everywhere else"
+        )
+    return {
+        "classes": facts["classes"],
+        "mean": facts["mean"],
+        "std": facts["std"],
+        "size": facts["image_size"],
+        "patch": model.patch_embed.patch_size[0],
+        "width": model.embed_dim,
+        "depth": len(model.blocks),
+        "heads": model.blocks[0].attn.num_heads,
+        "epsilon": model.norm.eps,
+        "parameters": f"{sum(weight.numel() for weight in model.parameters()):,}",
+    }
+
+
+def _names(depth: int) -> set[str]:
+    """The tensors that vit.js uses."""
+    modules = ["patch_embed.proj", "norm", "head", *(f"blocks.{k}.{part}" for k in range(depth) for part in BLOCK)]
+    return {"cls_token", "pos_embed"} | {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
+
+
+def _usual(model: Any) -> bool:
+    """Whether what has no weights is as vit.js has it: exact GELU, square patches, a place for the class token."""
+    gelu = all(isinstance(block.mlp.act, nn.GELU) and block.mlp.act.approximate == "none" for block in model.blocks)
+    height, width = model.patch_embed.patch_size
+    return gelu and height == width and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
+
+
+def _examples(images: ImageSet, probabilities: np.ndarray) -> list[dict[str, Any]]:
+    from PIL import Image
+
+    found = []
+    for image, label, row in zip(images.images, images.labels, probabilities, strict=True):
+        buffer = BytesIO()
+        Image.fromarray(image.transpose(1, 2, 0).squeeze()).save(buffer, "PNG")
+        found.append(
+            {
+                "png": _text(buffer.getvalue()),
+                "label": images.classes[label],
+                "probabilities": row.astype(float).tolist(),
+            }
+        )
+    return found
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

@@ -1,0 +1,159 @@
+"""The dashboard of a training run: start, pause, stop early, step back."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+from torch import nn
+
+from dmws_lite.data.sets import Splits
+from dmws_lite.method.distillation import Distillation
+from dmws_lite.training.fit import Run, fit
+from dmws_lite.training.settings import Training
+from dmws_lite.training.state import Statistics
+from dmws_lite.views.run_figures import history
+from dmws_lite.views.widgets.parts import alert, as_html, button, choice, own_keys, row
+
+
+def training_dashboard(
+    main: nn.Module,
+    auxiliary: nn.Module | None,
+    splits: Splits,
+    mean: Statistics,
+    std: Statistics,
+    training: Training = Training(),
+    distillation: Distillation = Distillation(),
+    device: str | None = None,
+) -> Dashboard:
+    """Train under your hands: Start, Pause and Continue, Stop early, and Step back to an earlier evaluation.
+
+    Arguments as in `fit`. Nothing is trained before Start is pressed. Pause and Stop act at the next evaluation, of
+    which there are `training.evaluations`; on a CPU a run that was paused or stepped back goes on bit for bit. Other
+    cells can run meanwhile, but those that draw random numbers with torch, as training does, would change the run.
+    Returns a Dashboard; its `run` is what `fit` returns once the run has ended or was stopped, and None before. The
+    static twin is `figures.history(run)`.
+    """
+    return Dashboard(main, auxiliary, splits, mean, std, training, distillation, device)
+
+
+class Dashboard(ipywidgets.VBox):
+    """A run that can be held, ended and taken back; see `training_dashboard`.
+
+    run:    what `fit` returned, once the run has ended or was stopped; else None.
+    rows:   the history so far.
+    phase:  "ready", "running", "paused", "stopped" or "ended".
+    thread: the one that trains while the phase is "running". Between two such spells the run lives in a checkpoint.
+    """
+
+    def __init__(
+        self,
+        main: nn.Module,
+        auxiliary: nn.Module | None,
+        splits: Splits,
+        mean: Statistics,
+        std: Statistics,
+        training: Training,
+        distillation: Distillation,
+        device: str | None,
+    ) -> None:
+        self.run: Run | None = None
+        self.rows: list[dict[str, float]] = []
+        self.thread: threading.Thread | None = None
+        self._arguments = (main, auxiliary, splits, mean, std, training, distillation)
+        self._steps, self._device, self._wish = training.steps, device, ""
+        self._held: Run | None = None
+        self._folder = tempfile.TemporaryDirectory(prefix="dmws-dashboard-")
+        self._go = button("Start", "train; pause at the next evaluation; go on", self._press_go, button_style="primary")
+        self._stop = button(
+            "Stop early", "end at the next evaluation and keep the best student so far", self._press_stop
+        )
+        self._place = choice("evaluation", [])
+        self._back = button("Step back", "forget all that came after the chosen evaluation", self._press_back)
+        self._status, self._view = ipywidgets.HTML(), ipywidgets.HTML()
+        super().__init__([row([self._go, self._stop, self._place, self._back]), self._status, self._view, own_keys()])
+        self._enter("ready")
+
+    def _press_go(self) -> None:
+        if self.phase == "running":
+            self._wish = "paused"
+            self._tell("pausing at the next evaluation")
+            return
+        self._wish, self._held = "", None
+        self.thread = threading.Thread(target=self._train, daemon=True)
+        self._enter("running")
+        self.thread.start()
+
+    def _press_stop(self) -> None:
+        if self.phase == "running":
+            self._wish = "stopped"
+            self._tell("stopping at the next evaluation")
+        else:
+            self.run = self._held
+            self._enter("stopped")
+
+    def _press_back(self) -> None:
+        step = self._place.value
+        shutil.copy(self._checkpoint(step), self._checkpoint())
+        self.rows = [row for row in self.rows if row["step"] <= step]
+        self.run = self._held = None
+        self._draw()
+        self._enter("paused")
+
+    def _train(self) -> None:
+        """Train from the checkpoint, or from the start, until the end or a wish; runs in the thread."""
+        options: dict[str, Any] = {"device": self._device, "progress": False, "on_evaluation": self._after_evaluation}
+        try:
+            self._held = fit(*self._arguments, checkpoint=self._checkpoint(), **options)
+        except Exception as error:
+            self._enter("paused" if self.rows else "ready")
+            self._status.value = alert(error)
+            if not isinstance(error, ValueError | FloatingPointError | OSError):
+                raise
+            return
+        phase = "ended" if self.rows[-1]["step"] == self._steps else self._wish
+        self.run = None if phase == "paused" else self._held
+        self._enter(phase)
+
+    def _after_evaluation(self, row: dict[str, float]) -> bool:
+        self.rows = [*self.rows, row]
+        shutil.copy(self._checkpoint(), self._checkpoint(row["step"]))
+        self._draw()
+        self._tell(self._wish or "running")
+        return bool(self._wish)
+
+    def _checkpoint(self, step: float | None = None) -> Path:
+        """The run's file, or the copy that was kept at an evaluation."""
+        return Path(self._folder.name, "run.safetensors" if step is None else f"step_{step}.safetensors")
+
+    def _enter(self, phase: str) -> None:
+        self.phase = phase
+        running, over = phase == "running", phase in ("stopped", "ended")
+        self._go.description = "Pause" if running else "Continue" if self.rows else "Start"
+        self._go.disabled = over
+        self._stop.disabled = not running and (over or self._held is None)
+        earlier = [row["step"] for row in self.rows[:-1]]
+        self._place.options = [(f"step {step}", step) for step in earlier]
+        self._place.disabled = self._back.disabled = running or not earlier
+        if earlier:
+            self._place.value = earlier[-1]
+        self._tell(phase)
+
+    def _tell(self, words: str) -> None:
+        if self.rows:
+            last = self.rows[-1]
+            words += f": step {last['step']} of {self._steps}, validation accuracy: main {last['val_accuracy']:.3f}"
+            words += f", auxiliary {last['auxiliary_accuracy']:.3f}" if self._arguments[1] is not None else ""
+        else:
+            words += ": nothing is trained yet" + (". Press Start" if words == "ready" else "")
+        self._status.value = f'<p role="status" aria-live="polite">{escape(words)}</p>'
+
+    def _draw(self) -> None:
+        main, auxiliary, *_ = self._arguments
+        best = max(self.rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+        self._view.value = as_html(history(Run(main, auxiliary, self.rows, int(best["step"]))))

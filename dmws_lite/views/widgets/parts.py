@@ -1,0 +1,105 @@
+"""What explorers are made of: controls with readable labels, a picture as HTML, and the wiring between them."""
+
+from __future__ import annotations
+
+import base64
+import gc
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+from dmws_lite.views.picture import Picture
+
+STYLE = {"description_width": "10em"}
+DPI = 90
+# JupyterLab takes the keys of its shortcuts from lists and sliders too: there an arrow would leave the explorer, and
+# "d d" would delete its cell. This gives whatever has the focus its keys; outside of JupyterLab it does nothing.
+KEYS = """<style onload="this.closest('.jp-OutputArea-output')?.addEventListener(
+'focusin', event => event.target.setAttribute('data-lm-suppress-shortcuts', ''))"></style>"""
+
+
+def choice(description: str, options: Any, **value: Any) -> ipywidgets.Dropdown:
+    """A list to choose one of; options: values, or pairs (text, value)."""
+    return ipywidgets.Dropdown(description=description, options=list(options), style=STYLE, layout=_width(), **value)
+
+
+def choices(description: str, options: Any, value: Any) -> ipywidgets.SelectMultiple:
+    """A list to choose several of."""
+    options = list(options)
+    rows = min(8, len(options))
+    return ipywidgets.SelectMultiple(
+        description=description, options=options, value=tuple(value), rows=rows, style=STYLE, layout=_width()
+    )
+
+
+def whole_number(description: str, low: int, high: int, value: int) -> ipywidgets.IntSlider:
+    return ipywidgets.IntSlider(value, low, high, description=description, style=STYLE, layout=_width())
+
+
+def number(description: str, low: float, high: float, step: float, value: float) -> ipywidgets.FloatSlider:
+    return ipywidgets.FloatSlider(
+        value=value, min=low, max=high, step=step, description=description, style=STYLE, layout=_width()
+    )
+
+
+def button(text: str, tooltip: str, press: Callable[[], None], **options: Any) -> ipywidgets.Button:
+    made = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"), **options)
+    made.on_click(lambda _: press())
+    return made
+
+
+def row(controls: Any) -> ipywidgets.HBox:
+    """Controls side by side, on as many lines as the window needs."""
+    return ipywidgets.HBox(list(controls), layout=ipywidgets.Layout(flex_flow="row wrap"))
+
+
+def own_keys() -> ipywidgets.HTML:
+    """An invisible part of an explorer that lets it have all keys."""
+    return ipywidgets.HTML(KEYS, layout=ipywidgets.Layout(display="none"))
+
+
+def as_html(figure: Picture, line: str = "") -> str:
+    """A picture, as wide as the window lets it be, with its alt text; above it a line of text."""
+    image = base64.b64encode(figure.png(DPI)).decode()
+    text = f"<p>{escape(line)}</p>" if line else ""
+    alt = escape(figure.alt_text)
+    return f'{text}<img alt="{alt}" src="data:image/png;base64,{image}" style="max-width: 100%; height: auto">'
+
+
+def alert(error: Exception) -> str:
+    """Why something is not possible, for eyes and for screen readers."""
+    return f'<p role="alert"><b>not possible:</b> {escape(str(error))}</p>'
+
+
+def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidgets.VBox:
+    """Controls, and below them the HTML that `draw` makes of their values, anew at each change.
+
+    A ValueError shows as text: the choice is not possible. Any other error is raised.
+    """
+    view = ipywidgets.HTML()
+    drawn: dict[str, Any] = {}
+
+    def show(_: Any = None) -> None:
+        values = {name: control.value for name, control in controls.items()}
+        if values == drawn:  # a control that changes another would have it drawn twice
+            return
+        drawn.clear()
+        gc.freeze()  # a collection of all that torch brings would hold a move up for 0.3 seconds, now and then
+        try:
+            view.value = draw(**values)
+        except ValueError as error:
+            view.value = alert(error)
+        finally:
+            gc.unfreeze()
+        drawn.update(values)
+
+    for control in controls.values():
+        control.observe(show, "value")
+    show()
+    return ipywidgets.VBox([row(controls.values()), view, own_keys()])
+
+
+def _width() -> ipywidgets.Layout:
+    return ipywidgets.Layout(width="30em", max_width="98%")

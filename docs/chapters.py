@@ -1,0 +1,92 @@
+"""Executed notebooks as pages: alt texts kept, widgets replaced by a note, badges without pictures from elsewhere."""
+
+import hashlib
+import re
+from base64 import b64decode
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from dmws_lite.course.build import METADATA
+
+REPOSITORY = "https://github.com/dmws-lite/dmws-lite"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)")
+NOTES = {
+    "unread": "This page shows the chapter without its results: they appear when you run it.",
+    "smoke": "This page shows a quick check (`smoke = True`): its results mean nothing; read the text with a full run.",
+    "widget": "*Run the notebook to move this; the picture shows the same without a kernel.*",
+    "selection_explorer": "*Run the notebook to move this, or use the [explorer in the browser](../explorer.md).*",
+}
+
+
+def page(notebook: NotebookNode, name: str) -> NotebookNode:
+    """A chapter as myst-nb is to read it.
+
+    notebook: a chapter, executed or not; it is left as it was.
+    name:     the notebook's path in the repository.
+    """
+    cells: list[NotebookNode] = []
+    for cell in nbformat.from_dict(notebook).cells:
+        if cell.cell_type == "code":
+            cells += _code(cell)
+        else:
+            cells.append(nbformat.v4.new_markdown_cell(plain_badges(cell.source)))
+    cells[0].source = _opening(cells[0].source, name, _state(notebook))
+    return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
+
+
+def alt_texts(notebook: NotebookNode) -> dict[str, str]:
+    """The alt text of each picture among the outputs, by the SHA-256 of its bytes (myst-nb's name for its file)."""
+    found = {}
+    for output in _outputs(notebook):
+        for mime, facts in output.get("metadata", {}).items():
+            if mime.startswith("image/") and isinstance(facts, dict) and "alt" in facts:
+                found[hashlib.sha256(b64decode(output.data[mime])).hexdigest()] = facts["alt"]
+    return found
+
+
+def plain_badges(text: str) -> str:
+    """Markdown whose badges are links of class `badge`: their pictures would be fetched from other servers.
+
+    >>> plain_badges("[![Open](https://x.org/b.svg)](https://y.org/n)")
+    '[Open](https://y.org/n){.badge}'
+    """
+    return BADGE.sub(r"[\1](\2){.badge}", text)
+
+
+def read(path: Path) -> NotebookNode:
+    """A notebook, in the current format."""
+    return nbformat.read(path, as_version=4)
+
+
+def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
+    return [o for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
+
+
+def _state(notebook: NotebookNode) -> str:
+    """Whether the chapter is "unread" (not executed), a "smoke" run, or "" (a full one)."""
+    if not any(cell.get("outputs") for cell in notebook.cells):
+        return "unread"
+    injected = (cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", []))
+    return "smoke" if any("smoke = True" in cell.source for cell in injected) else ""
+
+
+def _code(cell: NotebookNode) -> list[NotebookNode]:
+    """A code cell with its static outputs, and a note after it in place of an explorer; progress bars just go."""
+    kept = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    tags = ["hide-input"] if "setup" in cell.metadata.get("tags", []) else []
+    made = nbformat.v4.new_code_cell(cell.source, outputs=kept, metadata={"tags": tags} if tags else {})
+    if len(kept) == len(cell.outputs) or "widgets." not in cell.source:
+        return [made]
+    note = NOTES["selection_explorer" if "selection_explorer(" in cell.source else "widget"]
+    return [made, nbformat.v4.new_markdown_cell(note)]
+
+
+def _opening(text: str, name: str, state: str) -> str:
+    """The first cell with links to the files after its badges, and a note on how the page was made."""
+    here = f"{REPOSITORY}/blob/main/{name}"
+    links = f"[Notebook]({here}){{.badge}} [Solutions]({here.replace('notebooks/', 'notebooks/solutions/')}){{.badge}}"
+    note = f"\n\n:::{{note}}\n{NOTES[state]}\n:::" if state else ""
+    return re.sub(r"^(.*\{\.badge\})$", lambda found: f"{found[1]} {links}{note}", text, count=1, flags=re.MULTILINE)

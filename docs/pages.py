@@ -1,0 +1,123 @@
+"""The site's pages, gathered in one folder with the repository's layout: links between them stay as they are."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import chapters
+import nbformat
+import reference
+import selection_data
+
+from dmws_lite.course.chapters import duration, read_chapters
+from dmws_lite.runtime.notebooks import title
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+PUBLISHED = (
+    "README.md",
+    "CHANGELOG.md",
+    "notebooks/README.md",
+    "notebooks/instructor/README.md",
+    "data_cards/*.md",
+    "benchmarks/*.md",
+    "benchmarks/studies/*.md",
+)
+COLAB = "https://colab.research.google.com/github/dmws-lite/dmws-lite/blob/main/notebooks"
+NOTEBOOKS = "notebooks/[0-9]*.ipynb"
+LINK = re.compile(r"(?<=\]\()([^)\s:#]+)(?=[)#])")
+FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+
+
+def gather(source: Path, executed: Path) -> None:
+    """Fill the empty folder `source` with all that Sphinx reads.
+
+    executed: a folder of executed chapters; a chapter that is not there is shown without its results.
+    """
+    published = sorted({path.relative_to(ROOT) for pattern in (*PUBLISHED, NOTEBOOKS) for path in ROOT.glob(pattern)})
+    alts: dict[str, str] = {}
+    for path in published:
+        target = source / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".ipynb":
+            done = executed / path.name
+            notebook = chapters.read(done if done.is_file() else ROOT / path)
+            alts |= chapters.alt_texts(notebook)
+            page = chapters.page(notebook, path.as_posix())
+            for cell in page.cells:
+                if cell.cell_type == "markdown":
+                    cell.source = site_links(cell.source, path.parent, published)
+            nbformat.write(page, target)
+        else:
+            text = chapters.plain_badges(front_matter_last((ROOT / path).read_text(encoding="utf-8")))
+            target.write_text(site_links(text, path.parent, published), encoding="utf-8")
+    (source / "alt_texts.json").write_text(json.dumps(alts), encoding="utf-8")
+    _own_pages(source)
+    reference.write(source / "reference")
+
+
+def site_links(text: str, folder: Path, published: list[Path]) -> str:
+    """Markdown whose links to files that are not pages lead to GitHub instead.
+
+    folder: where the text lies, relative to the repository.
+    """
+
+    def rewritten(found: re.Match) -> str:
+        target = (ROOT / folder / found[1]).resolve()
+        if not target.is_relative_to(ROOT) or not target.exists():
+            return found[1]
+        path = target.relative_to(ROOT)
+        if path in published:
+            return found[1]
+        return f"{chapters.REPOSITORY}/{'tree' if target.is_dir() else 'blob'}/main/{path.as_posix()}"
+
+    return LINK.sub(rewritten, text)
+
+
+def front_matter_last(text: str) -> str:
+    """A data card with its front matter as a listing at its end: it is what the loader reads, not what a page is about.
+
+    >>> print(front_matter_last("---\\na: 1\\n---\\n# Card"))
+    # Card
+    <BLANKLINE>
+    ## What the loader reads
+    <BLANKLINE>
+    ```yaml
+    a: 1
+    ```
+    <BLANKLINE>
+    """
+    found = FRONT_MATTER.match(text)
+    if not found:
+        return text
+    return f"{text[found.end() :].strip()}\n\n## What the loader reads\n\n```yaml\n{found[1]}\n```\n"
+
+
+def course_map() -> tuple[str, str]:
+    """The chapters that there are: a list with question, time and Colab link, and the entries of a toctree."""
+    lines, entries = [], []
+    for name, chapter in read_chapters().items():
+        path = ROOT / "notebooks" / f"{name}.ipynb"
+        if path.is_file():
+            heading = f"{name[:2]} {title(path).split(':')[0]}"
+            time = f"{duration(chapter.seconds.cpu)} on two CPU cores, " if chapter.seconds.cpu else ""
+            links = f"[{heading}](notebooks/{name}.ipynb): {chapter.question}", f"[Colab]({COLAB}/{name}.ipynb)"
+            lines.append(f"- {links[0]} {time}{links[1]}")
+            entries.append(f"{heading} <notebooks/{name}>")
+    return "\n".join(lines), "\n".join(entries)
+
+
+def _own_pages(source: Path) -> None:
+    chapter_list, entries = course_map()
+    for path in DOCS.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        text = text.replace("<!-- list of chapters -->", chapter_list).replace("<!-- entries of chapters -->", entries)
+        (source / path.name).write_text(text, encoding="utf-8")
+    shutil.copy(DOCS / "method.svg", source)
+    shutil.copy(DOCS / "selection_explorer" / "fragment.html", source / "explorer_fragment.html")
+    static = source / "_static"
+    shutil.copytree(DOCS / "static", static)
+    for name in ("rules.js", "explorer.js", "explorer.css"):
+        shutil.copy(DOCS / "selection_explorer" / name, static)
+    selection_data.write(static / "pairs.js")

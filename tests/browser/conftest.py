@@ -1,0 +1,180 @@
+"""What browser tests share: Chromium, a page that fails on console errors, a static server, screenshots, JupyterLab."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SWITCHES = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
+SWITCHES += ("disable-component-update", "disable-sync")
+# What JupyterLab itself writes to the console without a network, as patterns with the reason.
+NOISE: dict[str, str] = {}
+SETTINGS = {
+    "apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
+    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are drawn, also those out of sight
+}
+RUN_ALL = """async () => {
+    const app = window.jupyterapp;
+    await app.restored;
+    const panel = app.shell.currentWidget;
+    await panel.context.ready;
+    await panel.sessionContext.ready;
+    await app.commands.execute('notebook:run-all-cells');
+    const outputs = panel.content.widgets.flatMap(cell => cell.model.toJSON().outputs || []);
+    return outputs.filter(output => output.output_type === 'error').map(output => output.ename + ': ' + output.evalue);
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Headless Chromium; of the module, because Playwright's event loop would stop tests that start their own."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    names = ("chromium", "google-chrome", "chromium-browser")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    with playwright.sync_playwright() as engine:
+        try:
+            browser = engine.chromium.launch(executable_path=path, args=[f"--{name}" for name in SWITCHES])
+        except playwright.Error as error:
+            pytest.skip(
+                f"no Chromium starts ({str(error).splitlines()[0]}): install chromium, set CHROMIUM to its path, or "
+                "run playwright install chromium"
+            )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser):
+    """An empty page, 1280 x 900; the test fails if `page.problems` holds a console or page error at its end."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page, problems = context.new_page(), []
+    page.problems = problems
+
+    def add(text):
+        if not any(re.search(pattern, text) for pattern in NOISE):
+            problems.append(text)
+
+    page.on("console", lambda message: message.type == "error" and add(f"{message.text} ({message.location['url']})"))
+    page.on("pageerror", lambda error: add(str(error)))
+    yield page
+    context.close()
+    assert not problems, "errors in the browser:\n" + "\n".join(problems)
+
+
+@pytest.fixture
+def screenshot(page):
+    """A function: write what `page` shows to outputs/screenshots/`name`.png."""
+    return lambda name, **options: page.screenshot(path=ROOT / "outputs" / "screenshots" / f"{name}.png", **options)
+
+
+@pytest.fixture
+def serve():
+    """A function: serve a folder until the test's end; returns its address, without a slash at the end."""
+    servers = []
+
+    def start(folder):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=str(folder)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/favicon.ico":  # Chromium asks for it unasked
+            self.send_response(204)
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """A JupyterLab whose kernels import this checkout: its address and its root folder."""
+    pytest.importorskip("jupyterlab", reason='needs JupyterLab: pip install -e ".[notebooks]"')
+    folder = tmp_path_factory.mktemp("lab")
+    own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}
+    for name, content in SETTINGS.items():
+        path = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    (folder / "root").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1", f"--port={port}"]
+    options += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder / 'root'}"]
+    options += ["--LabApp.extension_manager=readonly", "--LanguageServerManager.autodetect=False"]
+    log = folder / "lab.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options],
+            env={**os.environ, **own, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/api/status", server, log)
+        yield address, folder / "root"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _wait_for(address, server, log, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+@pytest.fixture
+def open_notebook(page, lab):
+    """A function: open a notebook (a path, or the code of its cells) in JupyterLab, run all cells, wait for their end.
+
+    Fails when a cell raises.
+    """
+
+    def open_it(notebook, name="notebook.ipynb"):
+        import nbformat
+
+        address, root = lab
+        if not isinstance(notebook, str | Path):
+            cells = [nbformat.v4.new_code_cell(source) for source in notebook]
+            kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / name)
+        else:
+            name = Path(notebook).name
+            shutil.copy(notebook, root / name)
+        page.goto(f"{address}/doc/tree/{name}")
+        page.wait_for_selector(".jp-Notebook-cell", timeout=60_000)
+        errors = page.evaluate(RUN_ALL)
+        assert not errors, f"cells raised: {errors}"
+
+    return open_it

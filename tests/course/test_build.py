@@ -1,0 +1,223 @@
+"""The build, on a small course of one chapter."""
+
+import json
+import re
+import shutil
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from dmws_lite.course import build as builder
+from dmws_lite.course.chapters import Times, badge, duration, map_table, read_chapters, time_line
+from dmws_lite.course.setup_cell import setup_cell
+
+TITLE = """# Small: is it?
+
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://elsewhere/x.ipynb)
+
+A reason.
+
+**Time:** a guess,
+on two lines.
+
+More."""
+README = "# Course\n\n<!-- map, made by make course -->\nold\n<!-- end of map -->\n\nBy hand.\n"
+COURSE = """
+00_small:
+  question: Is it small?
+  seconds: {cpu: 61, smoke: 12}
+01_next:
+  question: What comes next?
+  needs: [00_small]
+"""
+
+
+def code(source, *tags):
+    return new_code_cell(source, metadata={"tags": list(tags)} if tags else {})
+
+
+def text(source, *tags):
+    return new_markdown_cell(source, metadata={"tags": list(tags)} if tags else {})
+
+
+@pytest.fixture
+def course(tmp_path):
+    cells = [
+        text(TITLE),
+        text("## Setup\n\nThe same cell."),
+        code("import dmws_lite as dm\n\ndm.announce()"),
+        code("smoke = False", "parameters"),
+        text("[a card](../../data_cards/template.md), [map](../README.md), [next](01_next.ipynb)"),
+        text("Tell them.", "instructor"),
+        text("## Exercises\n\n**Exercise 1.** How many?"),
+        code('check("00.1", ...)', "exercise"),
+        code('check("00.1", 3)', "solution"),
+        text("Because.", "solution"),
+        text("## Takeaways"),
+    ]
+    (tmp_path / "instructor").mkdir()
+    nbformat.write(new_notebook(cells=cells), tmp_path / "instructor" / "00_small.ipynb")
+    (tmp_path / "course.yaml").write_text(COURSE)
+    (tmp_path / "README.md").write_text(README)
+    return tmp_path
+
+
+def cells(path):
+    return nbformat.read(path, as_version=4).cells
+
+
+def sources(path):
+    return [cell.source for cell in cells(path)]
+
+
+def test_a_built_course_is_in_step_and_a_change_is_found(course):
+    made = {path.relative_to(course).as_posix() for path in builder.build(course)}
+    forms = {f"{form}00_small.ipynb" for form in ("", "instructor/", "solutions/", "slides/")}
+    assert made == forms | {"README.md"}
+    assert builder.build(course, check=True) == builder.build(course) == []
+    path = course / "00_small.ipynb"
+    path.write_text(path.read_text().replace("How many?", "How few?"))
+    before = path.read_bytes()
+    assert builder.build(course, check=True) == [path] and path.read_bytes() == before
+    assert builder.build(course) == [path] and "How many?" in path.read_text()
+
+
+def test_the_student_gets_stubs_and_no_solutions(course):
+    builder.build(course)
+    found = sources(course / "00_small.ipynb")
+    assert 'check("00.1", ...)' in found and 'check("00.1", 3)' not in found
+    assert not {"Because.", "Tell them."} & set(found)
+    assert any("## Exercises\n\nTry first, then compare: [solutions](solutions/00_small.ipynb)." in s for s in found)
+    assert "[a card](../data_cards/template.md), [map](README.md), [next](01_next.ipynb)" in found
+
+
+def test_the_solutions_replace_the_stubs(course):
+    builder.build(course)
+    found = sources(course / "solutions" / "00_small.ipynb")
+    assert 'check("00.1", 3)' in found and "Because." in found and 'check("00.1", ...)' not in found
+    assert "Tell them." not in found and any("[without them](../00_small.ipynb)" in s for s in found)
+    assert "[a card](../../data_cards/template.md), [map](../README.md), [next](01_next.ipynb)" in found
+
+
+def test_every_form_has_the_setup_cell_its_own_badge_and_ids_in_order(course):
+    builder.build(course)
+    for form in ("", "instructor", "solutions", "slides"):
+        path = course / form / "00_small.ipynb"
+        setup = next(cell for cell in cells(path) if cell.cell_type == "code")
+        assert setup.source == setup_cell() and "setup" in setup.metadata.tags
+        assert [cell.id for cell in cells(path)] == [f"c{n:03}" for n in range(len(cells(path)))]
+        if form != "slides":
+            own = badge(f"notebooks/{form}/00_small.ipynb".replace("//", "/"))
+            assert sources(path)[0].count("[![Open in Colab]") == 1 and own in sources(path)[0]
+            assert "**Time:** 2 minutes on two CPU cores, 15 seconds with `smoke`." in sources(path)[0]
+            assert "guess" not in sources(path)[0] and sources(path)[0].endswith("\n\nMore.")
+
+
+def test_the_hand_written_source_keeps_all_else(course):
+    source = course / "instructor" / "00_small.ipynb"
+    before = cells(source)
+    builder.build(course)
+    assert [cell.source for cell in before[3:]] == sources(source)[3:]
+    assert [cell.metadata for cell in before[3:]] == [cell.metadata for cell in cells(source)][3:]
+
+
+def test_files_are_stable_text(course):
+    builder.build(course)
+    written = (course / "00_small.ipynb").read_text()
+    assert written == json.dumps(json.loads(written), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_a_source_that_changes_meanwhile_is_not_overwritten(course, monkeypatch):
+    source = course / "instructor" / "00_small.ipynb"
+    write, forms = builder._write, builder._forms
+
+    def changed_meanwhile(path, text, chapters):
+        found = forms(path, text, chapters)
+        path.write_text(text.replace("Tell them.", "Tell them more."))
+        return found
+
+    monkeypatch.setattr(builder, "_forms", changed_meanwhile)
+    builder.build(course)
+    assert "Tell them more." in source.read_text() and write is builder._write
+
+
+def test_notebooks_without_a_source_are_removed(course):
+    builder.build(course)
+    old = course / "solutions" / "00_older.ipynb"
+    shutil.copy(course / "solutions" / "00_small.ipynb", old)
+    assert builder.build(course, check=True) == [old] and old.exists()
+    assert builder.build(course) == [old] and not old.exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("# Small: is it?", "Small", "00_small.ipynb lacks a first cell with the title"),
+        ("[![Open in Colab]", "[Colab]", "00_small.ipynb lacks the badge's line"),
+        ("**Time:**", "Time:", "lacks a line"),
+        ("dm.announce()", "dm", "lacks a setup cell"),
+    ],
+)
+def test_an_incomplete_source_is_named(course, before, after, message):
+    source = course / "instructor" / "00_small.ipynb"
+    source.write_text(source.read_text().replace(before, after))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        builder.build(course)
+
+
+def test_the_map_is_written_between_its_marks(course):
+    builder.build(course)
+    readme = (course / "README.md").read_text()
+    assert readme.startswith("# Course") and readme.endswith("By hand.\n") and "old" not in readme
+    row = "| [00_small](00_small.ipynb) | Is it small? | 2 minutes | 15 seconds | – | – |"
+    assert row in readme and "| – | – | – | 00 | [![Open in Colab]" in readme
+    assert map_table(read_chapters(course)) in readme
+    (course / "README.md").write_text("# Course\n\n<!-- map, made by make course -->\n<!-- end of map -->\n")
+    builder.build(course)
+    assert map_table(read_chapters(course)) in (course / "README.md").read_text()
+    (course / "README.md").write_text("# Course\n")
+    with pytest.raises(ValueError, match="README.md lacks the two marks"):
+        builder.build(course)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("00_small: {question: 3}", "course.yaml, 00_small.question"),
+        ("00_small: {question: Is it small}", "course.yaml, 00_small.question"),
+        ("00_small: {needs: []}", "course.yaml, 00_small.question: Field required"),
+        ("00_small: {question: 'Is it small?', seconds: {cpu: fast}}", "course.yaml, 00_small.seconds.cpu"),
+        ("00_small: {question: 'Is it small?', seconds: {cpu: -1}}", "course.yaml, 00_small.seconds.cpu"),
+        ("00_small: {question: 'Is it small?', minutes: 3}", "course.yaml, 00_small.minutes: Extra inputs"),
+        ("00_small: {question: 'Is it small?', needs: [09]}", "course.yaml, 00_small.needs"),
+        ("00_small: {question: 'Is it small?', needs: [09_x]}", "course.yaml, 00_small.needs: no chapter '09_x'"),
+        ("00_small: {question: Is it?, [", "course.yaml: while parsing"),
+        ("- 3", "one mapping of chapter names"),
+    ],
+)
+def test_errors_in_the_map_name_the_field(course, line, message):
+    (course / "course.yaml").write_text(line)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_chapters(course)
+
+
+def test_a_chapter_outside_the_map_is_named(course):
+    (course / "course.yaml").write_text("{}")
+    with pytest.raises(ValueError, match="00_small.ipynb is not in course.yaml"):
+        builder.build(course)
+
+
+def test_durations_are_rounded_up():
+    assert [duration(s) for s in (1, 5, 55, 56, 60, 61, 119.9)] == [
+        *("5 seconds", "5 seconds", "55 seconds", "1 minute", "1 minute", "2 minutes", "2 minutes")
+    ]
+    assert time_line(Times()) == "**Time:** not measured yet. No GPU and no download is needed."
+
+
+def test_the_command_says_what_is_out_of_step(course, monkeypatch, capsys):
+    monkeypatch.setattr(builder, "FOLDER", course)
+    monkeypatch.setattr(builder.build, "__defaults__", (course, False))
+    assert builder.main(["--check"]) == 1
+    assert f"out of step: {course.name}/README.md" in capsys.readouterr().out
+    assert builder.main([]) == 0 and builder.main(["--check"]) == 0

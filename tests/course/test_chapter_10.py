@@ -1,0 +1,65 @@
+"""The exercises of chapter 10: right answers pass, wrong ones hear what is wrong."""
+
+import numpy as np
+import pytest
+
+from dmws_lite.course import check
+
+
+def apart(train, test):
+    if "" in train or "" in test:
+        return "unknown"
+    return "no" if set(train) & set(test) else "yes"
+
+
+RIGHT = {"10.1": [apart], "10.2": [246, 245.86, np.int64(250)], "10.3": [7], "10.4": ["B", " b "]}
+WRONG = [
+    ("10.1", lambda a, b: "no" if set(a) & set(b) else "yes", "no id"),
+    ("10.1", lambda a, b: "no" if a == b else "yes", "share a patient"),
+    ("10.1", lambda a, b: "yes" if set(a) & set(b) else "no", "share none"),
+    ("10.1", lambda a, b: "unknown", "all ids are known"),
+    ("10.1", lambda a, b: True, "none of the options"),
+    ("10.1", lambda a: "yes", "TypeError"),
+    ("10.2", 64, "one standard error"),
+    ("10.2", 61.5, "not the whole width"),
+    ("10.2", 984, "do not halve"),
+    ("10.2", 385, "accuracy of 0.5"),
+    ("10.2", 100, "too small"),
+    ("10.2", 2000, "too large"),
+    ("10.2", "many", "no number"),
+    ("10.3", 6, "right for one comparison"),
+    ("10.3", 3, "smallest p is 0.25"),
+    ("10.3", 8, "fewer are, too"),
+    ("10.3", 6.5, "whole number"),
+    ("10.4", "A", "one throw of four"),
+    ("10.4", "c", "not the same"),
+    ("10.4", 2, "none of the options"),
+]
+
+
+def given(exercise):
+    return {"comparisons": 2} if exercise == "10.3" else {}
+
+
+@pytest.mark.parametrize("exercise", RIGHT)
+def test_right_answers_and_the_stub(exercise):
+    for answer in RIGHT[exercise]:
+        verdict = check(exercise, answer, **given(exercise))
+        assert verdict.state == "right", verdict
+    for open_answer in (..., None, *((lambda *_: None,) if exercise == "10.1" else ())):
+        assert check(exercise, open_answer, **given(exercise)).state == "open"
+
+
+@pytest.mark.parametrize(("exercise", "answer", "said"), WRONG)
+def test_wrong_answers(exercise, answer, said):
+    verdict = check(exercise, answer, **given(exercise))
+    assert verdict.state == "wrong" and said in verdict.message, verdict
+    solution = {"10.2": "246", "10.3": " 7"}.get(exercise)
+    assert solution is None or solution not in verdict.message
+
+
+@pytest.mark.parametrize(("comparisons", "seeds"), [(1, 6), (2, 7), (3, 7), (6, 8)])
+def test_the_number_of_seeds_follows_the_rule(comparisons, seeds):
+    assert comparisons * 2.0 ** (1 - seeds) < 0.05 <= comparisons * 2.0 ** (2 - seeds)  # the rule itself, by hand
+    assert check("10.3", seeds, comparisons=comparisons).state == "right"
+    assert check("10.3", seeds - 1, comparisons=comparisons).state == "wrong"

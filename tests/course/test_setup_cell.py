@@ -1,0 +1,77 @@
+"""The setup cell, run with a package index and a pip that only say what they were asked."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+import dmws_lite
+from dmws_lite.course.setup_cell import setup_cell
+
+KEPT = {
+    *("torch", "torchvision", "numpy", "protobuf", "ipywidgets", "widgetsnbextension", "jupyterlab_widgets"),
+    *("ipykernel", "IPython"),
+}
+HOSTED = {"torch": "2.11.0+cu128", "numpy": "2.0.2", "protobuf": "5.29.5", "ipywidgets": "7.7.1", "IPython": "7.34.0"}
+
+
+@pytest.fixture
+def run_cell(monkeypatch):
+    """Run the cell with these modules installed; returns pip's commands, and how often the environment was told."""
+
+    def run(installed, returncode=0):
+        commands, told = [], []
+
+        def pip(command, **options):
+            commands.append(command)
+            return SimpleNamespace(returncode=returncode, stderr="ERROR: cannot install")
+
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed else None)
+        held = [SimpleNamespace(metadata={"Name": name}, version=HOSTED.get(name, "1.0")) for name in installed]
+        monkeypatch.setattr(importlib.metadata, "distributions", lambda: held)
+        monkeypatch.setattr(subprocess, "run", pip)
+        monkeypatch.setattr(dmws_lite, "announce", lambda: told.append(True))
+        exec(setup_cell(), {})
+        return commands, told
+
+    return run
+
+
+def test_nothing_is_installed_where_the_package_is(run_cell):
+    commands, told = run_cell(KEPT | {"dmws_lite"})
+    assert commands == [] and told == [True]
+
+
+def test_a_missing_extra_alone_installs_nothing(run_cell):
+    commands, _ = run_cell({"dmws_lite", "torch"})  # no onnx
+    assert commands == []
+
+
+def test_the_release_is_installed_and_what_is_there_is_pinned(run_cell):
+    (command,), told = run_cell({"torch", "numpy", "protobuf", "ipywidgets", "IPython", "pandas"})
+    source = f"dmws-lite[course] @ git+https://github.com/dmws-lite/dmws-lite@v{dmws_lite.__version__}"
+    pins = ["torch==2.11.0+cu128", "numpy==2.0.2", "protobuf==5.29.5", "ipywidgets==7.7.1", "ipython==7.34.0"]
+    assert command == [sys.executable, "-m", "pip", "install", "--quiet", source, *pins]
+    assert told == [True]
+
+
+def test_every_protected_package_is_pinned(run_cell):
+    (command,), _ = run_cell(KEPT)
+    assert {pin.partition("==")[0] for pin in command[6:]} == {name.lower().replace("_", "-") for name in KEPT}
+    assert not {"--upgrade", "-U", "--force-reinstall", "--ignore-installed"} & set(command)
+
+
+def test_a_refusal_of_pip_is_shown(run_cell):
+    with pytest.raises(RuntimeError, match="could not be installed, and nothing was changed: ERROR: cannot install"):
+        run_cell({"torch"}, returncode=1)
+
+
+def test_the_cell_is_short_and_needs_nothing_but_python():
+    assert len(setup_cell().splitlines()) <= 20
+    imported = [node for node in ast.walk(ast.parse(setup_cell())) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in imported for alias in node.names if isinstance(node, ast.Import)}
+    assert names == {"importlib.util", "subprocess", "sys", "dmws_lite"}

@@ -1,0 +1,168 @@
+"""Every notebook as it is committed: the hand-written sources, and what is made of them."""
+
+import ast
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dmws_lite.course.build import build
+from dmws_lite.course.chapters import badge, map_table, read_chapters, time_line
+from dmws_lite.course.setup_cell import setup_cell
+
+ROOT = Path(__file__).parents[2]
+CHAPTERS = read_chapters(ROOT / "notebooks")
+FORMS = ["instructor", "", "solutions", "slides"]
+TAGS = {"setup", "parameters", "exercise", "solution", "instructor", "remove-input"}
+
+
+def paths(*forms):
+    found = [path for form in forms for path in sorted((ROOT / "notebooks" / form).glob("*.ipynb"))]
+    return [pytest.param(path, id=path.relative_to(ROOT / "notebooks").with_suffix("").as_posix()) for path in found]
+
+
+every = pytest.mark.parametrize("path", paths(*FORMS))
+for_reading = pytest.mark.parametrize("path", paths("instructor", "", "solutions"))
+sources = pytest.mark.parametrize("path", paths("instructor"))
+
+
+def cells(path, *, kind=None, without=()):
+    found = nbformat.read(path, as_version=4).cells
+    return [c for c in found if kind in (None, c.cell_type) and not set(without) & set(c.metadata.get("tags", []))]
+
+
+def tagged(path, tag):
+    return [cell for cell in cells(path) if tag in cell.metadata.get("tags", [])]
+
+
+def text(path):
+    return "\n\n".join(cell.source for cell in cells(path, kind="markdown"))
+
+
+def test_every_chapter_of_the_map_has_its_source():
+    assert [path.stem for path in sorted((ROOT / "notebooks" / "instructor").glob("*.ipynb"))] == list(CHAPTERS)
+
+
+def test_what_is_made_is_in_step_with_the_sources():
+    out_of_step = [path.relative_to(ROOT).as_posix() for path in build(ROOT / "notebooks", check=True)]
+    assert out_of_step == [], "run: make course"
+
+
+def test_the_map_stands_in_the_readme():
+    assert map_table(CHAPTERS) in (ROOT / "notebooks" / "README.md").read_text()
+
+
+@every
+def test_no_outputs_and_no_widget_state(path):
+    notebook = nbformat.read(path, as_version=4)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert notebook.metadata.kernelspec.name == "python3" and notebook.metadata.language_info == {"name": "python"}
+    for cell in cells(path, kind="code"):
+        assert not cell.outputs and cell.execution_count is None
+
+
+@every
+def test_small(path):
+    assert path.stat().st_size < 150_000
+
+
+@every
+def test_ids_in_order_and_known_tags(path):
+    found = cells(path)
+    assert [cell.id for cell in found] == [f"c{number:03}" for number in range(len(found))]
+    allowed = {"tags", "slideshow"} if path.parent.name == "slides" else {"tags"}
+    for cell in found:
+        assert set(cell.metadata) <= allowed and set(cell.metadata.get("tags", [])) <= TAGS
+
+
+@every
+def test_one_parameters_cell_with_nothing_derived(path):
+    (cell,) = tagged(path, "parameters")
+    statements = ast.parse(cell.source).body
+    values = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
+    assert values["smoke"] is False and isinstance(values["output"], str)
+
+
+@every
+def test_the_setup_cell_comes_first_and_is_the_same_everywhere(path):
+    first = cells(path, kind="code")[0]
+    assert first.source == setup_cell() and first.metadata.tags == ["setup"]
+
+
+@for_reading
+def test_the_badge_leads_to_this_notebook(path):
+    lines = [line for line in cells(path)[0].source.splitlines() if "colab" in line]
+    assert lines == [badge(path.relative_to(ROOT).as_posix())]
+
+
+@for_reading
+def test_title_aims_and_time(path):
+    first = cells(path)[0].source
+    question = CHAPTERS[path.stem].question
+    assert re.match(rf"# .+: {re.escape(question)}$", first, re.MULTILINE | re.IGNORECASE), "the map's question"
+    assert re.search(r"After this chapter you will be able to\n\n- ", first)
+    assert time_line(CHAPTERS[path.stem].seconds) in first
+
+
+@every
+def test_every_picture_in_the_text_has_alt_text(path):
+    assert all(alt.strip() for alt in re.findall(r"!\[(.*?)\]\(", text(path)))
+    assert all(re.search(r'alt="[^"]+"', tag) for tag in re.findall(r"<img[^>]*>", text(path)))
+
+
+@every
+def test_links_lead_somewhere(path):
+    links = re.findall(r"\]\((?!https?:|#|mailto:|<)([^)#\s]+)", text(path))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@every
+def test_the_next_chapter_is_linked_and_the_licence_stated(path):
+    order = list(CHAPTERS)
+    following = order[order.index(path.stem) + 1 :][:1]
+    assert re.findall(r"\*\*Next:\*\* \[.+?\?\]\((\w+)\.ipynb\)", text(path)) == following
+    assert "Text: CC BY 4.0; code: Apache-2.0." in text(path) and "Sources: " in text(path)
+    assert "## Takeaways" in text(path)
+
+
+@sources
+def test_questions_to_think_about(path):
+    assert text(path).count("**Predict first:**") >= 3
+    questions = re.findall(r"<summary>Quick question: .+?</summary>\n\n.+?</details>", text(path), re.DOTALL)
+    assert len(questions) >= 2
+    assert 2 <= len(tagged(path, "instructor")) <= 5
+
+
+@sources
+def test_exercises_are_complete(path):
+    """Statement and hint, the stub, the solution with the same check, and the explanation: three to five times."""
+    found = cells(path)
+    stubs = [number for number, cell in enumerate(found) if "exercise" in cell.metadata.get("tags", [])]
+    assert 3 <= len(stubs) <= 5
+    for exercise, number in enumerate(stubs, 1):
+        statement, stub, solution, explanation = found[number - 1 : number + 3]
+        assert f"**Exercise {exercise}.**" in statement.source and "<summary>Hint</summary>" in statement.source
+        assert stub.cell_type == solution.cell_type == "code" and explanation.cell_type == "markdown"
+        assert "..." in stub.source and solution.metadata.tags == explanation.metadata.tags == ["solution"]
+        checks = [re.search(r"^check\(.*", cell.source, re.MULTILINE | re.DOTALL)[0] for cell in (stub, solution)]
+        assert checks[0] == checks[1] and f'"{path.stem[:2]}.{exercise}"' in checks[0]
+
+
+@sources
+def test_a_chapter_is_short(path):
+    code = cells(path, kind="code", without=("setup", "solution"))
+    assert sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code) <= 150
+
+
+@pytest.mark.parametrize("path", paths("slides"))
+def test_a_slide_holds_little_text(path):
+    """At most 12 lines of 75 characters between two slide breaks, exercises and tables (a row is a line) included."""
+    lines = [0]
+    for cell in cells(path):
+        kind = cell.metadata.slideshow.slide_type
+        if kind in ("slide", "subslide"):
+            lines.append(0)
+        if cell.cell_type == "markdown" and kind not in ("notes", "skip"):
+            lines[-1] += sum(1 if line[:1] == "|" else -(-len(line) // 75) for line in cell.source.splitlines())
+    assert len(lines) >= 15 and max(lines) <= 12

@@ -1,0 +1,75 @@
+import pytest
+
+from dmws_lite.runtime.parameters import typed
+
+KNOWN = {
+    "smoke": "False",
+    "seed": "0",
+    "share": "0.1",
+    "data": '"phantoms"',
+    "teacher": "None",
+    "fractions": "[0.1]",
+    "sizes": "(1, 2)",
+    "made": "f(3)",
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("smoke", "true", True),
+        ("smoke", True, True),
+        ("seed", "-7", -7),
+        ("seed", 7, 7),
+        ("share", "1", 1.0),
+        ("share", 1, 1.0),
+        ("share", "1e-3", 0.001),
+        ("data", "5", "5"),
+        ("data", "None", "None"),
+        ("data", "a=b", "a=b"),
+        ("teacher", "file.safetensors", "file.safetensors"),
+        ("teacher", "None", None),
+        ("teacher", 3, 3),
+        ("fractions", "[0.1, 1]", [0.1, 1]),
+        ("fractions", "(0.1, 1)", [0.1, 1]),
+        ("sizes", [3], (3,)),
+        ("made", "anything", "anything"),
+        ("made", 3, 3),
+    ],
+)
+def test_values_get_the_types_of_their_defaults(name, value, expected):
+    found = typed({name: value}, KNOWN, "x.ipynb")[name]
+    assert found == expected and type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("smoke", "maybe", "truth value"),
+        ("smoke", 1, "truth value"),
+        ("smoke", "1", "truth value"),
+        ("smoke", None, "truth value"),
+        ("seed", "1.0", "whole number"),
+        ("seed", True, "whole number"),
+        ("seed", "", "whole number"),
+        ("share", "a tenth", "number"),
+        ("share", "True", "number"),
+        ("data", 5, "text"),
+        ("data", None, "text"),
+        ("fractions", "0.1", "list"),
+        ("sizes", "x" * 9, "tuple"),
+    ],
+)
+def test_other_types_are_refused_with_name_value_type_and_default(name, value, word):
+    with pytest.raises(ValueError) as caught:
+        typed({name: value}, KNOWN, "x.ipynb")
+    message = str(caught.value)
+    assert message.startswith(f"parameter {name} = {value!r} is no {word}")
+    assert message.endswith(f"its default is {KNOWN[name]}")
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"x.ipynb has no parameter 'sed': its parameters are smoke = False, seed = 0"):
+        typed({"sed": 1}, KNOWN, "x.ipynb")
+    with pytest.raises(ValueError, match="its parameters are none"):
+        typed({"sed": 1}, {}, "x.ipynb")

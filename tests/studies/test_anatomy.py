@@ -1,0 +1,61 @@
+"""Counts against timm's networks and hand arithmetic."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import dmws_lite as dm
+from dmws_lite.studies.anatomy import KINDS, anatomy, block_widths
+from dmws_lite.studies.costs import plain_attention
+
+NAMES = ("vit_tiny_patch16_224", "convnext_femto", "mobilenetv1_050", "embedded_vit_48")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_and_flop_is_counted_once(name):
+    table, model = anatomy(name), dm.build(name, 1000).eval()
+    assert table["parameters"].sum() == sum(weight.numel() for weight in model.parameters())
+    image = torch.zeros(1, *model.pretrained_cfg["input_size"])
+    with torch.inference_mode(), plain_attention(model), FlopCounterMode(display=False) as counter:
+        model(image)
+    assert table["flops"].sum() == counter.get_total_flops()
+    assert table["module"].is_unique and set(table["kind"]) <= set(KINDS)
+
+
+def test_a_vit_by_hand():
+    width, blocks, tokens, classes = 192, 12, 197, 1000
+    table = anatomy("vit_tiny_patch16_224")
+    weights, flops = (table.groupby("kind")[column].sum() for column in ("parameters", "flops"))
+    assert weights["attention matrices"] == blocks * (4 * width**2 + 4 * width)
+    assert weights["MLPs, pointwise convolutions"] == blocks * (8 * width**2 + 5 * width)
+    assert weights["norms, tokens, scales"] == (2 * 2 * blocks + 2 + 1 + tokens) * width
+    assert weights["classifier"] == classes * (width + 1)
+    assert flops["attention products"] == blocks * 2 * (2 * tokens**2 * width)
+    assert flops["attention matrices"] == blocks * 2 * tokens * 4 * width**2
+    assert flops["patches, stem, downsampling"] == 2 * 196 * 3 * 16 * 16 * width
+    assert flops["norms, tokens, scales"] == 0
+
+
+def test_stages_of_a_convolutional_network():
+    table = anatomy("convnext_femto").set_index("module")
+    stages = {"stem.0": "stem", "stages.1.downsample.1": "stage 1", "stages.3.blocks.1.mlp.fc2": "stage 3"}
+    stages |= {"head.norm": "head", "head.fc": "head"}
+    assert {module: table.loc[module, "stage"] for module in stages} == stages
+    kinds = {
+        "stages.1.downsample.1": "patches, stem, downsampling",
+        "stages.0.blocks.0.conv_dw": "depthwise convolutions",
+    }
+    kinds |= {"head.fc": "classifier", "head.norm": "norms, tokens, scales"}
+    assert {module: table.loc[module, "kind"] for module in kinds} == kinds
+
+
+def test_fewer_classes_make_a_smaller_classifier_only():
+    few, many = (anatomy("embedded_vit_48", n) for n in (3, 1000))
+    assert many["parameters"].sum() - few["parameters"].sum() == 997 * 49
+
+
+def test_widths_of_the_blocks():
+    assert block_widths("embedded_vit_96") == [[96] * 6]
+    assert block_widths("mobilenetv1_050") == [[32], [64] * 2, [128] * 2, [256] * 6, [512] * 2]
+    with pytest.raises(ValueError, match="no known family"):
+        block_widths("resnet18")

@@ -1,0 +1,171 @@
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+import dmws_lite as dm
+from dmws_lite.studies.representations import batches, cka, cka_table, estimators, features, linear_probe, over_training
+
+HALF = (0.5, 0.5)
+NETWORKS = ("embedded_vit_48", "mobilenetv1_050", "convnext_atto")
+
+
+@pytest.fixture(scope="module")
+def images():
+    return dm.phantoms("brain_mri", train=30, val=3, test=12).test
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((9, 30)) + 5
+    return x, np.concatenate([x[:, :20], rng.standard_normal((9, 12))], axis=1)
+
+
+def hsic_by_traces(k, line):
+    """The biased estimator: tr(KHLH) / (n - 1)^2."""
+    n = len(k)
+    centre = np.eye(n) - 1 / n
+    return np.trace(k @ centre @ line @ centre) / (n - 1) ** 2
+
+
+def hsic_by_definition(k, line):
+    """The U-statistic of Song et al. 2012 itself: a mean over all ordered choices of four different images."""
+    values = [
+        k[i, j] * line[i, j] + k[i, j] * line[q, r] - 2 * k[i, j] * line[i, q]
+        for i, j, q, r in itertools.permutations(range(len(k)), 4)
+    ]
+    return np.mean(values)
+
+
+@pytest.mark.parametrize(("debiased", "hsic"), [(False, hsic_by_traces), (True, hsic_by_definition)])
+def test_cka_is_the_ratio_of_hsic_by_its_definition(pair, debiased, hsic):
+    k, line = (side @ side.T for side in pair)
+    expected = hsic(k, line) / np.sqrt(hsic(k, k) * hsic(line, line))
+    assert cka(*pair, debiased=debiased) == pytest.approx(expected, abs=1e-10)
+
+
+def test_the_plain_estimate_equals_the_formula_by_features(pair):
+    x, y = (side - side.mean(0) for side in pair)
+    expected = np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+    assert cka(*pair, debiased=False) == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("debiased", [True, False])
+def test_cka_does_not_see_rotation_scale_or_shift(pair, debiased):
+    x, y = pair
+    turn = np.linalg.qr(np.random.default_rng(1).standard_normal((30, 30)))[0]
+    assert cka(x, x, debiased) == pytest.approx(1)
+    assert cka(3 * x @ turn + 7, y, debiased) == pytest.approx(cka(x, y, debiased))
+    assert cka(y, x, debiased) == pytest.approx(cka(x, y, debiased))
+
+
+def test_only_the_debiased_estimate_is_0_for_unrelated_features():
+    rng = np.random.default_rng(0)
+    draws = [rng.standard_normal((2, 12, 400)) for _ in range(60)]
+    biased, debiased = (np.mean([cka(x, y, kind) for x, y in draws]) for kind in (False, True))
+    assert biased > 0.9 and abs(debiased) < 0.03
+
+
+def test_estimators_compare_the_same_and_shuffled_images():
+    x = np.random.default_rng(0).standard_normal((40, 200))
+    table = estimators(x, x, counts=(8, 40), repeats=5).set_index(["pairs", "images"])
+    assert table.loc["same"].to_numpy() == pytest.approx(1)
+    few, many = (table.loc[("shuffled", count), "biased"] for count in (8, 40))
+    assert 1 > few > many + 0.05 > 0.5
+    assert (table.loc["shuffled", "debiased"].abs() < 0.25).all() and len(table) == 4
+
+
+def test_what_cannot_be_compared_is_refused(pair):
+    with pytest.raises(ValueError, match="9 and 8 images"):
+        cka(pair[0], pair[1][:8])
+    with pytest.raises(ValueError, match="3 images are too few"):
+        cka(pair[0][:3], pair[1][:3])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("places", [True, False])
+def test_features_are_what_the_blocks_put_out(images, name, places):
+    model = dm.build(name, 3, 64)
+    got = features(model, images, *HALF, places, batch_size=5)
+    inputs = torch.from_numpy(images.images).repeat(1, 3, 1, 1) / 127.5 - 1
+    outside = {k: m for k, m in model.named_modules() if k in got and k != "stem"}
+    seen = {}
+    for key, block in outside.items():
+        block.register_forward_hook(lambda *call, key=key: seen.update({key: call[-1].detach()}))
+    with torch.no_grad():
+        model.eval()(inputs)
+    assert list(got) == (["stem"] if places else []) + list(outside) and len(outside) > 3
+    for key, output in seen.items():
+        if places:
+            expected = output.reshape(len(images), -1)
+        else:
+            expected = output[:, 0] if output.ndim == 3 else output.mean((2, 3))
+        assert got[key] == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_no_hooks_are_left_and_a_network_without_blocks_is_refused(images):
+    model = dm.build("embedded_vit_48", 3)
+    features(model, images, *HALF)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    with pytest.raises(ValueError, match="Linear has no blocks"):
+        features(torch.nn.Linear(2, 2), images, *HALF)
+
+
+def test_a_table_has_a_row_and_a_column_for_each_layer(images):
+    small, large = (features(dm.build(f"embedded_vit_{n}", 3), images, *HALF, False) for n in (48, 96))
+    table = cka_table(small, large)
+    assert table.shape == (4, 6) and list(table.index) == list(small) and list(table.columns) == list(large)
+    assert table.loc["blocks.1", "blocks.4"] == pytest.approx(cka(small["blocks.1"], large["blocks.4"]))
+    assert np.diag(cka_table(small, small)) == pytest.approx(1)
+
+
+def test_over_training_compares_both_students_at_each_step(images):
+    a, b, teacher = (
+        dm.build("embedded_vit_48", 3),
+        dm.build("embedded_vit_48", 3, seed=1),
+        dm.build("embedded_vit_96", 3),
+    )
+    snapshots = {
+        0: {"main": a.state_dict(), "auxiliary": b.state_dict()},
+        9: {"main": b.state_dict(), "auxiliary": b.state_dict()},
+    }
+    reference = features(teacher, images, *HALF, False)
+    table = over_training(dm.build("embedded_vit_48", 3, seed=2), snapshots, reference, images, *HALF)
+    got = table.set_index(["step", "pair", "block"])["cka"].sort_index()
+    assert len(table) == 2 * 3 * 4
+    assert got[9, "main, auxiliary"].to_numpy() == pytest.approx(1)
+    own = features(a, images, *HALF, False)
+    assert got[0, "main, teacher", 2] == pytest.approx(cka(own["blocks.1"], reference["blocks.1"]))
+    assert got[9, "main, teacher", 4] == pytest.approx(got[0, "auxiliary, teacher", 4])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_probe_answers_as_the_classifier_it_was_made_of(classes):
+    splits = dm.phantoms("brain_mri", train=30, val=3, test=12)
+    keep = np.flatnonzero(splits.train.labels < classes)
+    train = splits.train.take(keep)
+    train = dm.ImageSet(train.images, train.labels, splits.classes[:classes], train.names)
+    teacher = dm.load_teacher()
+    model = linear_probe(teacher, train)
+    own = model.state_dict()
+    assert all(torch.equal(own[name], t) for name, t in teacher.state.items() if not name.startswith("head"))
+    x, y = (features(model, part, teacher.mean, teacher.std, False) for part in (train, splits.test))
+    norm = model.norm.double()
+    with torch.no_grad():
+        read = [norm(torch.from_numpy(side["blocks.5"]).double()).numpy() for side in (x, y)]
+    model.float()
+    scaler = StandardScaler().fit(read[0])
+    expected = LogisticRegression(max_iter=3000).fit(scaler.transform(read[0]), train.labels)
+    got = dm.predict(model, splits.test, teacher.mean, teacher.std)
+    assert got == pytest.approx(expected.predict_proba(scaler.transform(read[1])), abs=2e-3)
+
+
+def test_batches_cover_all_images_in_order(images):
+    model = dm.build("embedded_vit_48", 3)
+    parts = list(batches(model, images, *HALF, 5))
+    assert [len(part) for part in parts] == [5, 5, 2]
+    assert torch.cat(parts)[:, 0].numpy() == pytest.approx(images.images[:, 0] / 127.5 - 1, abs=1e-6)

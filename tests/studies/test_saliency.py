@@ -1,0 +1,189 @@
+import captum.attr
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from timm.layers import set_fused_attn
+from torch import nn
+
+import dmws_lite as dm
+from dmws_lite.data.phantoms import phantom
+from dmws_lite.studies.saliency import (
+    agreement,
+    attention_rollout,
+    grad_cam,
+    last_layer,
+    lesions,
+    localisation,
+    reference_maps,
+    sanity,
+    scores,
+)
+
+HALF = (0.5, 0.5)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return dm.phantoms("brain_mri", train=3, val=3, test=6).test
+
+
+@pytest.fixture(scope="module")
+def inputs(images):
+    return torch.from_numpy(images.images).repeat(1, 3, 1, 1) / 127.5 - 1
+
+
+class Patches(nn.Module):
+    """A norm whose patches pass through `grid`, as (image, channel, row, column): a layer that captum can look at."""
+
+    def __init__(self, norm, side):
+        super().__init__()
+        self.norm, self.side, self.grid = norm, side, nn.Identity()
+
+    def forward(self, tokens):
+        tokens = self.norm(tokens)
+        patches = tokens[:, 1:].transpose(1, 2).unflatten(2, (self.side, self.side))
+        return torch.cat([tokens[:, :1], self.grid(patches).flatten(2).transpose(1, 2)], dim=1)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv1_050", "convnext_atto", "embedded_vit_48"])
+def test_grad_cam_equals_captums(images, inputs, name):
+    model = dm.build(name, 3, 64).eval()
+    targets = np.array([0, 1, 2, 2, 1, 0])
+    got = grad_cam(model, images, *HALF, targets=targets, batch_size=4)
+    layer = last_layer(model)
+    if name.startswith("embedded"):
+        model.blocks[-1].norm1 = wrapped = Patches(layer, 8)
+        layer = wrapped.grid
+    reference = captum.attr.LayerGradCam(model, layer)
+    small = reference.attribute(inputs, torch.from_numpy(targets), relu_attributions=True)
+    expected = captum.attr.LayerAttribution.interpolate(small.detach(), (64, 64), "bilinear")[:, 0].numpy()
+    largest = expected.max((1, 2), keepdims=True)
+    assert got == pytest.approx(np.divide(expected, largest, out=np.zeros_like(expected), where=largest > 0), abs=1e-4)
+    assert got.shape == (6, 64, 64) and got.any()
+
+
+def test_grad_cam_takes_the_predicted_class_and_leaves_no_trace(images, inputs):
+    model = dm.build("embedded_vit_48", 3)
+    with torch.no_grad():
+        predicted = model.eval()(inputs).argmax(1).numpy()
+    assert np.array_equal(grad_cam(model, images, *HALF), grad_cam(model, images, *HALF, targets=predicted))
+    assert all(weight.grad is None for weight in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    frozen = model.requires_grad_(False)
+    assert np.array_equal(grad_cam(frozen, images, *HALF), grad_cam(model, images, *HALF, targets=predicted))
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_rollout_multiplies_timms_own_attention(images, inputs, pool):
+    set_fused_attn(False)
+    try:
+        model = dm.build("embedded_vit_48", 3).eval()
+    finally:
+        set_fused_attn(True)
+    model.global_pool = pool
+    seen = []
+    for block in model.blocks:
+        block.attn.attn_drop.register_forward_hook(lambda *call: seen.append(call[-1].double().numpy()))
+    with torch.no_grad():
+        model(inputs)
+    mixed = np.eye(65)
+    for weights in seen:
+        mixed = (0.5 * weights.mean(1) + 0.5 * np.eye(65)) @ mixed
+    read = mixed[:, 0] if pool == "token" else mixed.mean(1)
+    grid = torch.from_numpy(read[:, 1:].reshape(6, 1, 8, 8))
+    large = nn.functional.interpolate(grid, (64, 64), mode="bilinear")[:, 0].numpy()
+    got = attention_rollout(model, images, *HALF, batch_size=4)
+    assert got == pytest.approx(large / large.max((1, 2), keepdims=True), abs=1e-5)
+
+
+def test_a_network_without_attention_has_no_rollout(images):
+    with pytest.raises(ValueError, match="no attention to roll out: use grad_cam"):
+        attention_rollout(dm.build("mobilenetv1_050", 3), images, *HALF)
+
+
+def test_lesions_are_those_of_the_images_that_open_data_gives():
+    test = dm.open_data("phantom_lung_ct", size=16, progress=False).test
+    masks = lesions("phantom_lung_ct", "test", 6, size=16)
+    assert masks.shape == (6, 16, 16) and masks.dtype == bool
+    assert masks.any((1, 2)).tolist() == (test.labels[:6] > 0).tolist()
+    for i, mask in enumerate(masks):
+        image, lesion = phantom("lung_ct", "test", i, size=16)
+        assert np.array_equal(image, test.images[i, 0]) and np.array_equal(lesion, mask)
+
+
+def test_scores_by_hand():
+    masks = np.zeros((4, 2, 4), bool)
+    masks[:3, 0, :2] = True  # a quarter of the pixels; the last image has no lesion
+    maps = np.zeros((4, 2, 4))
+    maps[0, 0, 0], maps[0, 1, 3] = 3, 1  # peak inside, three quarters of the mass
+    maps[1, 1] = 1  # four peaks outside
+    table = scores(maps, masks)  # the third map says nothing: it scores what chance would
+    assert table["image"].tolist() == [0, 1, 2]
+    assert table["area"].tolist() == [0.25] * 3
+    assert table["mass"].tolist() == [0.75, 0, 0.25]
+    assert table["hit"].tolist() == [1, 0, 0.25]
+
+
+def test_scores_of_random_maps_are_chance():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((400, 16, 16), bool)
+    for mask, (y, x) in zip(masks, rng.integers(0, 12, (400, 2)), strict=True):
+        mask[y : y + 4, x : x + 4] = True
+    table = localisation({"random": rng.random(masks.shape), "lesion": masks.astype(float)}, masks)
+    rows = table.set_index(["map", "score"])
+    assert table.attrs["chance"] == pytest.approx(1 / 16)
+    for score in ("mass", "hit"):
+        assert rows.loc[("random", score), "value"] == pytest.approx(1 / 16, abs=0.03)
+        assert rows.loc[("lesion", score), ["value", "low", "high"]].tolist() == [1, 1, 1]
+        assert (rows.loc[("random", score), ["difference", "difference_low"]] == 0).all()
+    gap = rows.loc[("lesion", "hit")]
+    assert gap["difference_low"] < gap["difference"] < gap["difference_high"]
+    assert gap["difference"] == pytest.approx(1 - rows.loc[("random", "hit"), "value"])
+
+
+@pytest.mark.parametrize(
+    ("maps", "masks", "message"),
+    [
+        (np.ones((2, 4, 4)), np.ones((2, 4, 5), bool), r"must both be \(N, H, W\)"),
+        (-np.ones((2, 4, 4)), np.ones((2, 4, 4), bool), "maps go down to -1"),
+        (np.ones((2, 4, 4)), np.zeros((2, 4, 4), bool), "no image has a lesion"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(maps, masks, message):
+    with pytest.raises(ValueError, match=message):
+        scores(maps, masks)
+
+
+def test_reference_maps_do_not_know_the_image():
+    masks, seen = lesions("brain_mri", "test", 6), lesions("brain_mri", "train", 9)
+    found = reference_maps(masks, seen)
+    assert list(found) == ["random", "centre", "usual place"]
+    for maps in found.values():
+        assert maps.shape == masks.shape and maps.min() >= 0 and maps.max() == pytest.approx(1)
+    assert (found["centre"] == found["centre"][0]).all()
+    middle = found["centre"][0]
+    assert middle[31:33, 31:33].min() == middle.max() and middle == pytest.approx(middle[::-1, ::-1])
+    assert found["usual place"][3] == pytest.approx(seen.mean(0) / seen.mean(0).max())
+    assert abs(np.nanmean(agreement(found["random"][:3], found["random"][3:]))) < 0.5
+
+
+def test_agreement_is_spearmans():
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 9, (2, 3, 5, 6)).astype(float)
+    expected = [spearmanr(x.ravel(), y.ravel()).statistic for x, y in zip(a, b, strict=True)]
+    assert agreement(a, b) == pytest.approx(expected)
+    assert agreement(a, a**3) == pytest.approx(1)
+    assert np.isnan(agreement(np.ones((1, 2, 2)), a[:1, :2, :2])).all()
+
+
+def test_sanity_tells_a_map_of_the_lesion_from_maps_of_anything():
+    masks = np.zeros((40, 8, 8), bool)
+    masks[:, 2:4, 5:7] = True
+    rng = np.random.default_rng(0)
+    unlearnt = [rng.random(masks.shape) for _ in range(3)]
+    found = sanity(masks.astype(float), unlearnt, masks)
+    hits = [scores(others, masks)["hit"].mean() for others in unlearnt]
+    assert found["hit"] == 1 and abs(found["correlation"]) < 0.1
+    assert (found["unlearnt_mean"], found["unlearnt_best"]) == pytest.approx((np.mean(hits), max(hits)))
+    assert sanity(unlearnt[0], unlearnt[:1], masks)["correlation"] == pytest.approx(1)

@@ -1,0 +1,116 @@
+"""The toy: wrong labels, the average's gap, and that its parts do what the chapter says."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
+from dmws_lite.training.toy import WINDOW, judge, moons, small_network, surface, watch
+
+STEPS = 40
+SETTINGS = Distillation(alpha=0.5)
+
+
+def test_the_share_of_wrong_labels_and_the_seed():
+    data, again, other = moons(50, 0.3, seed=1), moons(50, 0.3, seed=1), moons(50, 0.3, seed=2)
+    assert data.wrong.sum() == 15 and set(data.labels.tolist()) == {0, 1}
+    assert torch.equal(data.x, again.x) and torch.equal(data.labels, again.labels)
+    assert not torch.equal(data.x, other.x)
+    assert not moons(50, 0.0).wrong.any()
+    with pytest.raises(ValueError, match=r"wrong=20 .* 0 <= wrong <= 1"):
+        moons(50, 20)
+
+
+def test_mates_have_the_same_label_and_are_others():
+    data = moons(30, 0.2)
+    assert torch.equal(data.labels[data.mates], data.labels)
+    assert not (data.mates == torch.arange(30)).any()
+    assert sorted(data.mates.tolist()) == list(range(30))
+
+
+def test_networks_depend_on_the_seed_alone():
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    one, same, other = small_network(3), small_network(3), small_network(4)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(one[0].weight, same[0].weight) and not torch.equal(one[0].weight, other[0].weight)
+
+
+class Side(nn.Module):
+    """Class 1 where the first coordinate is above 0, with logits (0, x)."""
+
+    def forward(self, x):
+        return torch.stack([torch.zeros(len(x)), x[:, 0]], 1)
+
+
+def test_the_surface_is_the_probability_of_class_1_over_the_window():
+    grid = surface(Side(), 21)
+    x = np.linspace(WINDOW[0], WINDOW[1], 21)
+    np.testing.assert_allclose(grid, np.broadcast_to(1 / (1 + np.exp(-x)), (21, 21)), rtol=1e-5)
+
+
+def test_the_judge_asks_for_the_right_labels():
+    data = moons(40, 1.0, seed=0)  # every label is wrong
+    logits = Side()(data.x).double().numpy()
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    true = data.true.numpy()
+    found = judge(Side(), data)
+    assert found["accuracy"] == pytest.approx((logits.argmax(1) == true).mean())
+    assert found["loss"] == pytest.approx(-np.log(p[np.arange(40), true]).mean(), rel=1e-5)
+
+
+def run(data, trains_auxiliary=False):
+    """A run as the chapter's loop; without the stop-gradient the auxiliary is trained, too."""
+    main, auxiliary = small_network(0), small_network(1)
+    optimizer = torch.optim.Adam(itertools.chain(main.parameters(), auxiliary.parameters()), lr=0.01)
+    for step in range(STEPS):
+        yield step, main, auxiliary
+        targets = auxiliary(data.x)
+        batch = Step(main(data.x), data.labels, torch.arange(len(data.x)), 0.5, 2.0, targets=lambda t=targets: t)
+        loss = STRATEGIES["ema"](batch)
+        if trains_auxiliary:
+            loss = loss + (targets.log_softmax(1) - batch.logits.log_softmax(1)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        update_auxiliary(auxiliary, main, SETTINGS.momentum_at(step, STEPS))
+    yield STEPS, main, auxiliary
+
+
+def test_the_auxiliary_is_the_average_unless_it_is_trained():
+    data, clean = moons(20, 0.2), moons(100, 0.0, seed=9)
+    watched = watch(run(data), data, clean, SETTINGS, STEPS)
+    assert watched.result["gap"] == 0.0
+    assert watch(run(data, trains_auxiliary=True), data, clean, SETTINGS, STEPS).result["gap"] > 0.001
+
+
+def test_what_is_watched_of_a_run():
+    data, clean = moons(20, 0.2), moons(100, 0.0, seed=9)
+    watched = watch(run(data), data, clean, SETTINGS, STEPS)
+    assert list(watched.surfaces) == ["step 0", "step 1", "step 4", "step 10", "step 40"]
+    assert list(watched.course["step"].unique()) == list(range(0, STEPS + 1, 2))
+    start = watched.course.query("step == 0").set_index("student")
+    assert start.loc["main", "accuracy"] == judge(small_network(0), clean)["accuracy"]
+    assert start.loc["auxiliary", "loss"] == judge(small_network(1), clean)["loss"]
+    *_, (_, main, _) = run(data)
+    assert watched.result["accuracy"] == judge(main, clean)["accuracy"]
+    assert watched.result["by heart"] == pytest.approx(
+        np.mean(
+            [int(main(x[None]).argmax()) == y for x, y in zip(data.x[data.wrong], data.labels[data.wrong], strict=True)]
+        )
+    )
+
+
+def test_labels_learnt_long_enough_are_learnt_by_heart_and_cost_confidence():
+    data, clean = moons(40, 0.2), moons(400, 0.0, seed=9)
+    main = small_network(0, width=64)
+    optimizer = torch.optim.Adam(main.parameters(), lr=0.02)
+    for _ in range(600):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(main(data.x), data.labels).backward()
+        optimizer.step()
+    assert (main(data.x).argmax(1) == data.labels)[data.wrong].float().mean() > 0.8
+    assert judge(main, clean)["loss"] > np.log(2)

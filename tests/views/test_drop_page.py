@@ -1,0 +1,55 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+import dmws_lite as dm
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.views.drop_page import MOST_EXAMPLES, drop_page
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def save(folder, name="embedded_vit_48", size=64):
+    dm.save_student(folder, dm.build(name, 2, size), name, ("a", "b"), HALF, HALF, size, {})
+    return folder
+
+
+def images(n=2, size=64):
+    pixels = np.random.default_rng(0).integers(0, 256, (n, 1, size, size), dtype=np.uint8)
+    return ImageSet(pixels, np.arange(n) % 2, ("a", "b"), tuple(map(str, range(n))))
+
+
+def test_the_page_holds_everything_and_asks_nobody(tmp_path):
+    shown = drop_page(save(tmp_path), images(9))
+    page = shown.path.read_text()
+    data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+    assert len(data["examples"]) == MOST_EXAMPLES and data["net"]["depth"] == 4 and data["net"]["heads"] == 3
+    wanted = dm.predict(dm.load_student(tmp_path)[0], images(9).images[:6], HALF, HALF)
+    assert np.allclose([example["probabilities"] for example in data["examples"]], wanted)
+    assert not re.search(r"https?://", page) and "default-src 'none'" in page
+    assert "Not for diagnosis" in page and shown.path.stat().st_size < 1e6
+    assert "MB): open it in a browser" in repr(shown) and "<iframe" in shown._repr_html_()
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "mobilenetv1_050"])
+def test_other_families_are_sent_to_onnx(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"plain vision transformers .* {name} is none: to_onnx"):
+        drop_page(save(tmp_path, name), images())
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "test_vit2", "vit_relpos_small_patch16_224"])
+def test_vision_transformers_of_another_kind_are_refused(tmp_path, name):
+    with pytest.raises(ValueError, match="to_onnx writes a file"):
+        drop_page(save(tmp_path, name, 224 if "224" in name else 64), images(size=224 if "224" in name else 64))
+
+
+def test_what_does_not_fit_is_named(tmp_path):
+    save(tmp_path)
+    with pytest.raises(ValueError, match="at least one image of 64 x 64 pixels"):
+        drop_page(tmp_path, images(size=32))
+    with pytest.raises(ValueError, match="fit='squash' is unknown"):
+        drop_page(tmp_path, images(), fit="squash")
+    with pytest.raises(FileNotFoundError, match="save_student wrote"):
+        drop_page(tmp_path / "nowhere", images())

@@ -1,0 +1,186 @@
+"""The dashboard trains as `fit` does, and can be held, ended and taken back."""
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+import dmws_lite as dm
+from dmws_lite.data.sets import ImageSet, Splits
+from dmws_lite.views import figures
+from dmws_lite.views.widgets.parts import as_html
+
+TRAINING = dm.Training(steps=12, batch_size=6, evaluations=4)
+DISTILLATION = dm.Distillation(alpha_warmup=0.0, half_life=0.2)
+
+
+def image_set(count, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    images = rng.integers(0, 128, (count, 1, 16, 16)) + 100 * labels[:, None, None, None]
+    return ImageSet(images.astype(np.uint8), labels.astype(np.int64), ("dark", "light"), tuple(map(str, range(count))))
+
+
+SPLITS = Splits("shades", image_set(24, 0), image_set(20, 1), image_set(4, 2))
+
+
+def student(seed):
+    """With dropout, so that a run also depends on torch's random numbers."""
+    torch.manual_seed(seed)
+    size = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 2}
+    return VisionTransformer(**size, proj_drop_rate=0.1)
+
+
+@pytest.fixture
+def board(monkeypatch):
+    """A dashboard on which a test can act at an evaluation: `board.at[step] = action`."""
+    board = dm.widgets.training_dashboard(
+        student(0), student(1), SPLITS, 0.5, 0.5, TRAINING, DISTILLATION, device="cpu"
+    )
+    board.at = {}
+    tell = board._after_evaluation
+
+    def act_and_tell(row):
+        board.at.pop(row["step"], lambda: None)()
+        return tell(row)
+
+    monkeypatch.setattr(board, "_after_evaluation", act_and_tell)
+    return board
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """The same run without a dashboard."""
+    return dm.fit(student(0), student(1), SPLITS, 0.5, 0.5, TRAINING, DISTILLATION, device="cpu", progress=False)
+
+
+def go(board):
+    """Press Start or Continue, and wait until the run is held or over."""
+    board._go.click()
+    board.thread.join(60)
+    assert not board.thread.is_alive()
+
+
+def results(run):
+    """What two equal runs have in common bit for bit: history without times, and both students' weights."""
+    timed = ("seconds", "images_per_second")
+    history = [{name: value for name, value in row.items() if name not in timed} for row in run.history]
+    weights = [{name: t.clone() for name, t in net.state_dict().items()} for net in (run.main, run.auxiliary)]
+    return repr(history), run.best_step, weights
+
+
+def assert_equal(run, other):
+    (history, best, weights), (other_history, other_best, other_weights) = results(run), results(other)
+    assert history == other_history and best == other_best
+    for mine, theirs in zip(weights, other_weights, strict=True):
+        assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def steps(board):
+    return [row["step"] for row in board.rows]
+
+
+def test_nothing_starts_before_start(board):
+    before = threading.active_count()
+    assert board.phase == "ready" and board.thread is None and board.run is None and board.rows == []
+    assert "nothing is trained yet. Press Start" in board._status.value and not board._view.value
+    assert [b.disabled for b in (board._go, board._stop, board._place, board._back)] == [False, True, True, True]
+    assert threading.active_count() == before
+
+
+def test_a_whole_run_equals_fit_bit_for_bit(board, whole):
+    go(board)
+    assert board.phase == "ended" and board._go.disabled and board._stop.disabled
+    assert_equal(board.run, whole)
+    assert board._view.value == as_html(figures.history(board.run))
+    assert (
+        "ended: step 12 of 12, validation accuracy: main" in board._status.value
+        and 'role="status"' in board._status.value
+    )
+
+
+def test_pause_stops_progress_and_continue_goes_on_bit_for_bit(board, whole):
+    board.at[3] = board._go.click
+    go(board)
+    assert board.phase == "paused" and steps(board) == [0, 3] and board.run is None
+    assert board._go.description == "Continue" and "paused: step 3 of 12" in board._status.value
+    go(board)
+    assert board.phase == "ended"
+    assert_equal(board.run, whole)
+
+
+def test_stop_early_keeps_the_best_student_and_the_history(board, whole):
+    board.at[6] = board._stop.click
+    go(board)
+    assert board.phase == "stopped" and steps(board) == [0, 3, 6] and board._go.disabled
+    assert repr([row["loss"] for row in board.run.history]) == repr([row["loss"] for row in whole.history[:3]])
+    best = max(board.run.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    assert board.run.best_step == best["step"]
+    found = dm.predict(board.run.main, SPLITS.val, 0.5, 0.5).argmax(1)
+    assert (found == SPLITS.val.labels).mean() == best["val_accuracy"]
+
+
+def test_a_paused_run_can_be_stopped_where_it_is(board):
+    board.at[3] = board._go.click
+    go(board)
+    board._stop.click()
+    assert board.phase == "stopped" and [row["step"] for row in board.run.history] == [0, 3]
+
+
+def test_stepping_back_and_going_on_equals_the_uninterrupted_run(board, whole):
+    go(board)
+    assert [value for _, value in board._place.options] == [0, 3, 6, 9] and board._place.value == 9
+    board._place.value = 3
+    board._back.click()
+    assert board.phase == "paused" and steps(board) == [0, 3] and board.run is None and board._stop.disabled
+    assert "paused: step 3 of 12" in board._status.value
+    assert [value for _, value in board._place.options] == [0]
+    go(board)
+    assert board.phase == "ended" and steps(board) == [0, 3, 6, 9, 12]
+    assert_equal(board.run, whole)
+
+
+def test_stepping_back_to_the_start_is_a_start_anew(board, whole):
+    board.at[6] = board._stop.click
+    go(board)
+    board._place.value = 0
+    board._back.click()
+    go(board)
+    assert_equal(board.run, whole)
+
+
+def test_what_fit_refuses_is_told(board):
+    board._arguments = (*board._arguments[:5], replace(TRAINING, batch_size=100), DISTILLATION)
+    go(board)
+    assert board.phase == "ready" and not board._go.disabled
+    assert (
+        'role="alert"' in board._status.value
+        and "batch_size=100 is larger than the training set" in board._status.value
+    )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_other_errors_are_told_and_raised(board, monkeypatch):
+    raised = []
+    monkeypatch.setattr(threading, "excepthook", lambda hooked: raised.append(hooked.exc_value))
+
+    def fail():
+        raise RuntimeError("a bug")
+
+    board.at[3] = fail
+    go(board)
+    assert [str(error) for error in raised] == ["a bug"]
+    assert board.phase == "paused" and "a bug" in board._status.value and steps(board) == [0]
+    assert 'alt="Loss, validation accuracy' in board._view.value
+
+
+def test_a_run_without_auxiliary():
+    alone = dm.Distillation(strategy="none", auxiliary_update="frozen")
+    board = dm.widgets.training_dashboard(
+        student(0), None, SPLITS, 0.5, 0.5, replace(TRAINING, steps=2, evaluations=1), alone, device="cpu"
+    )
+    go(board)
+    assert board.phase == "ended" and "auxiliary" not in board._status.value
