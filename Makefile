@@ -47,7 +47,7 @@ course: $(READY)  ## make the student notebooks, solutions, slides and the map f
 slides: $(READY)  ## run the slide notebooks and write them as reveal.js pages into outputs/slides
 	@$(PY) -m dmws_lite.course.decks $(ARGS)
 
-times: $(READY)  ## run every chapter, full and smoke, and write the times into notebooks/course.yaml (about half an hour)
+times: $(READY)  ## run every chapter, full and smoke, and write the times into notebooks/course.yaml (about 40 minutes, on one core)
 	@$(PY) -m dmws_lite.course.times $(ARGS)
 
 site: $(READY)  ## build the site into outputs/site: executed chapters, reference, selection explorer; ARGS=--smoke for a quick one

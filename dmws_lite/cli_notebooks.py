@@ -26,12 +26,12 @@ class RunCommand(TyperCommand):
 
 @notebooks_app.command("list", epilog="Example: dmws notebooks list")
 def list_notebooks() -> None:
-    """List the chapters: question, time with two CPU cores and with smoke, parameters and their defaults."""
+    """List the chapters: question, time on one CPU core and with smoke, parameters and their defaults."""
     from dmws_lite.course.chapters import Chapter, duration, read_chapters
     from dmws_lite.runtime.notebooks import course_folder, defaults, notebooks, title
 
     chapters = read_chapters(course_folder())
-    table = Table("notebook", "question, parameters and their defaults", "two CPU cores", "smoke", show_lines=True)
+    table = Table("notebook", "question, parameters and their defaults", "one CPU core", "smoke", show_lines=True)
     for name, path in notebooks().items():
         chapter = chapters.get(name, Chapter(question=f"{title(path)}?"))
         known = ", ".join(f"{parameter} = {value}" for parameter, value in defaults(path).items())
@@ -62,7 +62,7 @@ def run(
     from dmws_lite.runtime.notebooks import defaults, find_notebook, run_notebook
 
     path = find_notebook(name)
-    values = dict(pair.split("=", 1) for pair in parameter or [])
+    values = dict(map(_pair, parameter or []))
     if batch is None:
         if "output" in defaults(path):
             values = {"output": str(out.resolve())} | values
@@ -76,6 +76,13 @@ def run(
     failed = sum(row["status"] == "failed" for row in summary)
     if failed:
         raise RuntimeError(f"{failed} of {len(summary)} runs failed: see the summary")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, given, value = text.partition("=")
+    if not given:
+        raise ValueError(f"--parameter {key}: a name and a value are needed, such as --parameter smoke True")
+    return key, value
 
 
 def _joined(args: list[str]) -> list[str]:

@@ -4,37 +4,65 @@
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+import chapters
+import nbformat
 import pages
 from sphinx.cmd.build import build_main
 
-from dmws_lite.runtime.notebooks import run_notebook
+from dmws_lite.course.executed import EXECUTED, execute
+from dmws_lite.runtime.notebooks import PACKAGE
 
 ROOT = Path(__file__).parents[1]
 OUT = ROOT / "outputs" / "site"
-EXECUTED = ROOT / "outputs" / "executed"
+MARKER = ".dmws-lite-site"
 
 
-def execute(folder: Path, smoke: bool) -> Path:
-    """Run every chapter into `folder`, except those whose executed copy is newer than the chapter."""
+def execute_chapters(folder: Path, smoke: bool) -> Path:
+    """Run every chapter into `folder`, except those whose executed copy is up to date."""
     for path in sorted(ROOT.glob(pages.NOTEBOOKS)):
-        done = folder / path.name
-        if not done.is_file() or done.stat().st_mtime < path.stat().st_mtime:
+        if not up_to_date(folder / path.name, path):
             print(f"==> running {path.name}", flush=True)
-            run_notebook(path, folder, {"smoke": True} if smoke else {})
+            execute(path, folder, smoke)
     return folder
+
+
+def up_to_date(executed: Path, chapter: Path) -> bool:
+    """Whether an executed copy is newer than the package and has the chapter's code; then it gets the text of today."""
+    changed = max(path.stat().st_mtime for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    if not executed.is_file() or executed.stat().st_mtime < changed:
+        return False
+    copy, present = chapters.read(executed), chapters.read(chapter)
+    injected = [cell for cell in copy.cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    ran = [cell for cell in copy.cells if cell.cell_type == "code" and cell not in injected]
+    if [cell.source for cell in ran] != [cell.source for cell in present.cells if cell.cell_type == "code"]:
+        return False
+    copy.cells = []
+    for cell in present.cells:
+        copy.cells += [ran.pop(0)] if cell.cell_type == "code" else [cell]
+        copy.cells += injected if "parameters" in cell.metadata.get("tags", []) else []
+    stamp = executed.stat().st_mtime
+    nbformat.write(copy, executed)
+    os.utime(executed, (stamp, stamp))
+    return True
 
 
 def build(out: Path, executed: Path) -> int:
     """Build the pages into `out`, which is emptied first; returns Sphinx's exit code, not 0 after a warning.
 
     executed: a folder of executed chapters; one that is not there is shown without its results.
+    Raises FileExistsError when `out` holds anything but an earlier site.
     """
+    refuse_others(out)
+    out = out.resolve()
     shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    (out / MARKER).touch()
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "source")
         source.mkdir()
@@ -45,14 +73,29 @@ def build(out: Path, executed: Path) -> int:
     return code
 
 
+def refuse_others(out: Path) -> None:
+    """Raise FileExistsError for a folder that must not be emptied: only an earlier site may be."""
+    folder = out.resolve()
+    around = Path.cwd().is_relative_to(folder) or ROOT.is_relative_to(folder)
+    filled = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
+    if around or (filled and not (folder / MARKER).is_file()):
+        raise FileExistsError(f"--out {out} is no earlier site, and would be emptied: pass a new or an empty folder")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python docs/build.py", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="run the chapters with smoke=True")
     parser.add_argument("--executed", type=Path, help="a folder of executed chapters: nothing is run")
-    parser.add_argument("--out", type=Path, default=OUT, help="the folder of the pages")
+    parser.add_argument(
+        "--out", type=Path, default=OUT, help="the folder of the pages: new, empty, or of an earlier site"
+    )
     options = parser.parse_args(arguments)
-    executed = options.executed or execute(EXECUTED / ("smoke" if options.smoke else "full"), options.smoke)
+    try:
+        refuse_others(options.out)
+    except FileExistsError as error:
+        parser.error(str(error))
+    executed = options.executed or execute_chapters(EXECUTED / ("smoke" if options.smoke else "full"), options.smoke)
     code = build(options.out, executed)
     if not code:
         print(f"open {options.out / 'index.html'}")

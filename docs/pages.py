@@ -101,7 +101,7 @@ def course_map() -> tuple[str, str]:
         path = ROOT / "notebooks" / f"{name}.ipynb"
         if path.is_file():
             heading = f"{name[:2]} {title(path).split(':')[0]}"
-            time = f"{duration(chapter.seconds.cpu)} on two CPU cores, " if chapter.seconds.cpu else ""
+            time = f"{duration(chapter.seconds.cpu)} on one CPU core, " if chapter.seconds.cpu else ""
             links = f"[{heading}](notebooks/{name}.ipynb): {chapter.question}", f"[Colab]({COLAB}/{name}.ipynb)"
             lines.append(f"- {links[0]} {time}{links[1]}")
             entries.append(f"{heading} <notebooks/{name}>")

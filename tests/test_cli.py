@@ -150,6 +150,8 @@ def test_a_notebook_runs_with_parameters(run, course, tmp_path):
         (["-p", "smoke", "maybe"], ["parameter smoke = 'maybe' is no truth value", "its default is False"]),
         (["-p", "seed", "1.5"], ["parameter seed = '1.5' is no whole number", "its default is 0"]),
         (["-p", "seed"], ["-p seed: a name and a value are needed, such as -p smoke True"]),
+        (["--parameter=smoke"], ["--parameter smoke: a name and a value are needed, such as --parameter smoke True"]),
+        (["-psmoke"], ["--parameter smoke: a name and a value are needed"]),
         (["-p", "seed=7", "--smoke"], ["-p seed=7: a name and a value are needed"]),
         (["--batch", "gone.csv"], ["batch file gone.csv does not exist"]),
     ],

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
+import numpy as np
+
 T = TypeVar("T")
+MOST = 100_000  # elements of a collection that are read, and the largest answer of `smallest`
+ELEMENTS = {float: "numbers", int: "whole numbers", bool: "truth values"}
 PLAIN = {bool: "the truth value {}", str: "the text {!r}", int: "the number {}", float: "the number {}"}
 
 
@@ -51,7 +56,7 @@ def close(answer: Any, expected: float, relative: float = 0.01, absolute: float 
 
     if near(expected):
         return value
-    if abs(expected) <= 1 and expected and near(100 * expected):
+    if abs(expected) <= 1 and expected and math.isclose(value / 100, expected, rel_tol=relative, abs_tol=absolute):
         raise Wrong(f"{value:g} looks like a percentage: give the share itself")
     if expected and near(-expected):
         raise Wrong(f"{value:g} has the wrong sign")
@@ -80,6 +85,82 @@ def compared(
         known = (text for value, text in mistakes.items() if _is_close(answer, value, relative, absolute))
         reason = next(known, str(error))
         raise Wrong(f"{name}: {reason}" if name else reason) from None
+
+
+def smallest(
+    answer: Any, enough: Callable[[int], bool], too_few: Callable[[int], str], low: int = 1, name: str = ""
+) -> int:
+    """The answer as an int, if it is the smallest whole number from `low` on that is enough.
+
+    enough:  whether a number is; if it is, all larger ones are.
+    too_few: what to say of a number that is not.
+    Raises Open and Wrong as `number` does; Wrong for a number with a fraction, one too small and one too large.
+
+    >>> smallest(4, lambda n: n * n > 10, lambda n: f"{n} squared is {n * n}")
+    4
+    """
+    value, lead = number(answer, low, MOST), f"{name}: " if name else ""
+    if value != int(value):
+        raise Wrong(f"{lead}{value:g} cannot be: a whole number is asked for")
+    if not enough(int(value)):
+        raise Wrong(lead + too_few(int(value)))
+    if value > low and enough(int(value) - 1):
+        raise Wrong(f"{lead}{value:g} are enough, but fewer would do")
+    return int(value)
+
+
+def array(
+    answer: Any, shape: tuple[int | None, ...] = (None,), of: type = float, name: str = "your answer"
+) -> np.ndarray:
+    """The answer as an array: from lists, tuples, sets (rising), ranges, numpy arrays, tensors, tables.
+
+    shape: what it must have; None is any length but 0.
+    of:    float, int (whole numbers, also such as 3.0) or bool (also 0 and 1).
+    name:  what it is called in a message.
+    Returns float64, int64 or bool. Raises Open and Wrong, also for values that are not finite.
+
+    >>> array({8.0, 2.0}, of=int), array([[1, 0]], (1, None), of=bool)
+    (array([2, 8]), array([[ True, False]]))
+    """
+    if not _given(answer) or unanswered(answer):
+        raise Open
+    try:
+        found = np.asarray(_plain(answer))
+        found = np.asarray(_plain(found.tolist())) if found.dtype.kind == "O" else found
+        wanted = tuple(found.shape[axis] if n is None else n for axis, n in enumerate(shape))
+        fits = found.dtype.kind in ("biuf" if of is bool else "iuf") and found.size and found.shape == wanted
+    except Exception:
+        fits = False
+    if not fits:
+        raise Wrong(f"{name}: {kind(answer)}, where {_asked(shape, of)} is asked for")
+    if not np.isfinite(found).all():
+        raise Wrong(f"{name} holds values that are no finite numbers")
+    with np.errstate(invalid="ignore"):
+        read: np.ndarray = found.astype(of)
+    if of is not float and not np.array_equal(read, found):
+        raise Wrong(f"{name}: {kind(answer)} with other values than {ELEMENTS[of]}")
+    return read
+
+
+def names(answer: Any, options: Sequence[str]) -> set[str]:
+    """The options that a collection of texts names; each is read as `choice` reads it.
+
+    Raises Open for None and `...`; Wrong for what is no collection, an empty one, and a name that is no option.
+
+    >>> names(["EMA"], ["ema", "kd"])
+    {'ema'}
+    """
+    if not _given(answer):
+        raise Open
+    if isinstance(answer, str | bytes | Mapping) or not isinstance(answer, Iterable):
+        raise Wrong(f"{kind(answer)} is no list of names: write them as ['...', '...']")
+    try:
+        given = list(islice(answer, MOST))
+    except Exception:
+        raise Wrong(f"{kind(answer)} is no list of names") from None
+    if not given:
+        raise Wrong("an empty list names nothing")
+    return {choice(name, options) for name in given}
 
 
 def called(function: Any, *arguments: Any) -> Any:
@@ -131,7 +212,7 @@ def kind(answer: Any) -> str:
     if words:
         return words.format(_short(answer))
     name = type(answer).__name__
-    article = "an" if name[0].lower() in "aeiou" else "a"
+    article = "an" if name[0].lower() in "aeiou" or name == "ndarray" else "a"
     shape = _shape(answer)
     if shape == () and hasattr(answer, "item"):
         return kind(answer.item())
@@ -165,6 +246,22 @@ def _float(answer: Any) -> float:
     if not math.isfinite(value):
         raise Wrong(f"{kind(answer)} is no number that one could compare: a finite number is asked for")
     return value
+
+
+def _plain(answer: Any) -> Any:
+    """Tensors without their gradient, and collections that numpy does not read, as lists; also inside of others."""
+    if hasattr(answer, "detach"):
+        return answer.detach().cpu().numpy()
+    if not isinstance(answer, Iterable) or isinstance(answer, str | bytes | Mapping) or hasattr(answer, "__array__"):
+        return answer
+    values = islice(sorted(answer) if isinstance(answer, set | frozenset) else answer, MOST)
+    return [_plain(value) for value in values]
+
+
+def _asked(shape: tuple[int | None, ...], of: type) -> str:
+    if len(shape) == 1:
+        return f"a list or an array of {'' if shape[0] is None else f'{shape[0]} '}{ELEMENTS[of]}"
+    return f"an array of {ELEMENTS[of]} of shape {shape}"
 
 
 def _shape(answer: Any) -> tuple[int, ...] | None:

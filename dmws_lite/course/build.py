@@ -34,18 +34,20 @@ def build(folder: Path = FOLDER, check: bool = False) -> list[Path]:
     """Write every notebook and the map anew where they differ from what the sources give.
 
     check: write nothing. Returns the files that were, or are, out of step.
-    Raises ValueError for a source that is no chapter, with its name and what is missing.
+    Raises ValueError when there are no sources, and for one that is no chapter, with its name and what is missing.
     """
     chapters = read_chapters(folder)
+    sources = sorted((folder / SOURCES).glob("*.ipynb"))
+    if not sources:
+        raise ValueError(f"{folder / SOURCES} holds no notebook: the course is made from those that belong there")
     changed = []
-    for source in sorted((folder / SOURCES).glob("*.ipynb")):
+    for source in sources:
         before = source.read_text(encoding="utf-8")
         for path, text in _forms(source, before, chapters).items():
             if not path.is_file() or path.read_text(encoding="utf-8") != text:
                 changed.append(path)
                 if not check and (path != source or source.read_text(encoding="utf-8") == before):
                     _write(path, text)
-    changed += _old_files(folder, check)
     readme = folder / "README.md"
     before = readme.read_text(encoding="utf-8")
     text, maps = MAP.subn(lambda found: f"{found[1]}{map_table(chapters)}\n{found[2]}", before)
@@ -56,6 +58,12 @@ def build(folder: Path = FOLDER, check: bool = False) -> list[Path]:
         if not check:
             _write(readme, text)
     return changed
+
+
+def without_source(folder: Path = FOLDER) -> list[Path]:
+    """Notebooks beside the made ones that have no source: made from an older one, or by hand; build() leaves them."""
+    names = {path.name for path in (folder / SOURCES).glob("*.ipynb")}
+    return [path for form in FORMS for path in sorted((folder / form).glob("*.ipynb")) if path.name not in names]
 
 
 def student(cells: list[NotebookNode], name: str) -> list[NotebookNode]:
@@ -116,9 +124,7 @@ def _mend(cells: list[NotebookNode], chapter: Chapter) -> None:
     """Write anew what all chapters share."""
     setup = next(cell for cell in cells if cell.cell_type == "code")
     setup.source, setup.metadata["tags"] = setup_cell(), ["setup"]
-    cells[0].source = re.sub(
-        r"\*\*Time:\*\*.*?(?=\n\n|\Z)", time_line(chapter.seconds), cells[0].source, flags=re.DOTALL
-    )
+    cells[0].source = TIME.sub(time_line(chapter.seconds), cells[0].source)
 
 
 def _notebook(cells: list[NotebookNode], path: Path) -> str:
@@ -141,15 +147,6 @@ def _after_exercises(cells: list[NotebookNode], line: str) -> None:
             cell.source = re.sub(r"^## Exercises$", f"## Exercises\n\n{line}", cell.source, flags=re.MULTILINE)
 
 
-def _old_files(folder: Path, check: bool) -> list[Path]:
-    """Notebooks without a source, which are removed."""
-    names = {path.name for path in (folder / SOURCES).glob("*.ipynb")}
-    old = [path for form in FORMS for path in sorted((folder / form).glob("*.ipynb")) if path.name not in names]
-    for path in old if not check else []:
-        path.unlink()
-    return old
-
-
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
@@ -167,6 +164,8 @@ def main(arguments: list[str] | None = None) -> int:
     changed = build(check=options.check)
     for path in changed:
         print(f"{'out of step' if options.check else 'made'}: {path.relative_to(FOLDER.parent)}")
+    for path in without_source():
+        print(f"no source for {path.relative_to(FOLDER.parent)}: delete it if it was made from one", file=sys.stderr)
     if options.check and changed:
         print("run: make course", file=sys.stderr)
     return int(options.check and bool(changed))

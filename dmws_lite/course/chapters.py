@@ -72,7 +72,7 @@ def duration(seconds: float | None) -> str:
 
 def time_line(times: Times) -> str:
     """The line of a chapter that says how long it takes."""
-    where = {"on two CPU cores": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
+    where = {"on one CPU core": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
     measured = [f"{duration(seconds)} {place}" for place, seconds in where.items() if seconds]
     return f"**Time:** {', '.join(measured) or 'not measured yet'}. No GPU and no download is needed."
 
@@ -85,7 +85,7 @@ def badge(path: str) -> str:
 def map_table(chapters: dict[str, Chapter]) -> str:
     """The map of the course as a Markdown table, with links relative to notebooks/."""
     lines = [
-        "| chapter | question | two CPU cores | `smoke` | GPU | needs | open |",
+        "| chapter | question | one CPU core | `smoke` | GPU | needs | open |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, chapter in chapters.items():

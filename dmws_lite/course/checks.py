@@ -88,4 +88,5 @@ def _exercise(name: str) -> Callable[..., str]:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """With a capital at its start, unless a name from the code stands there ("half_life: ...", "blocks.0 is ...")."""
+    return text[:1].upper() + text[1:] if re.match(r"[a-z]+(?![\w.:(=])", text) else text

@@ -12,7 +12,7 @@ from traitlets.config import Config
 
 from dmws_lite.course.chapters import FOLDER
 from dmws_lite.runtime.files import writable_folder, write_atomically
-from dmws_lite.runtime.notebooks import run_notebook
+from dmws_lite.runtime.notebooks import run_notebook, with_alt_texts
 
 STYLE = """<style>
 .reveal .slides section { text-align: left; }
@@ -58,6 +58,7 @@ def page(executed: Path, local: dict[str, str] | None = None) -> str:
     config.TagRemovePreprocessor.remove_input_tags = {"remove-input"}
     config.TagRemovePreprocessor.remove_cell_tags = {"injected-parameters"}
     exporter = SlidesExporter(config=config, reveal_scroll=True, reveal_number="c/t", **(local or {}))
+    exporter.raw_template = with_alt_texts("reveal")
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     text, _ = exporter.from_filename(str(executed))
     return text.replace("</head>", STYLE, 1)

@@ -3,16 +3,19 @@
 from dmws_lite import __version__
 
 TEXT = """\
+import contextlib
 import importlib.util
 import subprocess
 import sys
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, version
 
 if importlib.util.find_spec("dmws_lite") is None:  # on Colab and Kaggle (there, switch Internet on in the settings)
     source = "dmws-lite[course] @ git+https://github.com/dmws-lite/dmws-lite@v{version}"
     kept = "torch torchvision numpy protobuf ipywidgets widgetsnbextension jupyterlab-widgets ipykernel ipython"
-    found = {{each.metadata["Name"].lower().replace("_", "-"): each.version for each in distributions()}}
-    pins = [f"{{name}}=={{found[name]}}" for name in kept.split() if name in found]
+    pins = []
+    for name in kept.split():
+        with contextlib.suppress(PackageNotFoundError):
+            pins.append(f"{{name}}=={{version(name)}}")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", source, *pins]
     done = subprocess.run(pip, capture_output=True, text=True)
     if done.returncode:

@@ -1,33 +1,54 @@
-"""How long the chapters take, measured and written to course.yaml: `python -m dmws_lite.course.times`."""
+"""How long the students' chapters take, measured and written to course.yaml: `python -m dmws_lite.course.times`.
+
+Without a GPU everything runs on one CPU core with one thread. The executed chapters are kept for the site.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmws_lite.course.chapters import FOLDER, read_chapters
+from dmws_lite.course.executed import EXECUTED, execute
 from dmws_lite.runtime.device import pick_device
 from dmws_lite.runtime.files import write_atomically
-from dmws_lite.runtime.notebooks import run_notebook
 
 
-def measure(notebook: Path, smoke: bool) -> float:
-    """Seconds that a notebook takes from start to end, kernel and HTML page included."""
-    with tempfile.TemporaryDirectory() as out:
-        start = time.perf_counter()
-        run_notebook(notebook, out, {"smoke": smoke, "output": out})
-        return time.perf_counter() - start
+def one_core() -> None:
+    """Keep this process, and the kernels that it starts, to one thread and, where the system can (Linux), one core."""
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def measure(notebook: Path, runs: Mapping[str, bool]) -> list[str]:
+    """Run a chapter once for each of `runs` (a column of course.yaml: smoke or not), and write down its seconds.
+
+    Returns what failed, in words; a run that fails has its old time.
+    """
+    failed = []
+    for column, smoke in runs.items():
+        try:
+            seconds = execute(notebook, EXECUTED / ("smoke" if smoke else "full"), smoke)
+        except (RuntimeError, OSError) as error:
+            failed.append(f"{notebook.stem}, {column}: {error}")
+            print(f"failed: {failed[-1]}", file=sys.stderr, flush=True)
+            continue
+        write_times(notebook.stem, {column: seconds}, notebook.parent)
+        print(f"{notebook.stem}, {column}: {seconds:.0f} s", flush=True)
+    return failed
 
 
 def write_times(name: str, seconds: Mapping[str, float], folder: Path = FOLDER) -> None:
     """Replace some of a chapter's times in course.yaml; all else stays as it is."""
     path = folder / "course.yaml"
-    kept = read_chapters(folder)[name].seconds.model_dump() | {key: round(value) for key, value in seconds.items()}
+    kept = read_chapters(folder)[name].seconds.model_dump() | {
+        key: max(1, round(value)) for key, value in seconds.items()
+    }
     words = ", ".join(f"{key}: {'null' if value is None else f'{value:g}'}" for key, value in kept.items())
     entry = re.compile(rf"(^{re.escape(name)}:\n(?:  .*\n)*?  seconds: )\{{.*\}}$", re.MULTILINE)
     text, replaced = entry.subn(rf"\g<1>{{{words}}}", path.read_text(encoding="utf-8"))
@@ -43,15 +64,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="measure the smoke runs only")
     options = parser.parse_args(arguments)
     place = "cpu" if pick_device().type == "cpu" else "gpu"
-    for notebook in sorted(FOLDER.glob("*.ipynb")):
-        if not options.chapters or notebook.stem.startswith(tuple(options.chapters)):
-            runs = {"smoke": True} if place == "cpu" else {}
-            runs |= {} if options.smoke else {place: False}
-            seconds = {key: measure(notebook, smoke) for key, smoke in runs.items()}
-            write_times(notebook.stem, seconds)
-            print(notebook.stem, {key: round(value) for key, value in seconds.items()}, flush=True)
+    runs = {"smoke": True} if place == "cpu" else {}
+    runs |= {} if options.smoke else {place: False}
+    if place == "cpu":
+        one_core()
+    wanted = tuple(options.chapters) or ("",)
+    notebooks = [path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if path.stem.startswith(wanted)]
+    if not notebooks:
+        parser.error(f"no chapter of {FOLDER} begins with {' or '.join(wanted)}")
+    failed = [line for notebook in notebooks for line in measure(notebook, runs)]
     print("now run: make course")
-    return 0
+    for run in failed:
+        print(f"failed: {run}", file=sys.stderr)
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

@@ -30,18 +30,28 @@ def read_verdicts(path: str | Path) -> dict[str, str]:
     return found
 
 
-def class_table(folder: str | Path) -> pd.DataFrame:
-    """One row a notebook below `folder` (its path), one column an exercise; empty where it was never checked.
+def class_table(folder: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
+    """What the notebooks below `folder` hold, those in hidden folders (.ipynb_checkpoints) aside.
 
-    Raises ValueError when no notebook there holds a verdict.
+    Returns a table with one row a notebook (its path) and one column an exercise, empty where it was never checked;
+    and, by path, why a file could not be read. Raises ValueError when no notebook there holds a verdict.
     """
     folder = Path(folder)
-    found = {path.relative_to(folder).as_posix(): read_verdicts(path) for path in sorted(folder.rglob("*.ipynb"))}
+    found, unreadable = {}, {}
+    for path in sorted(folder.rglob("*.ipynb")):
+        name = path.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        try:
+            found[name.as_posix()] = read_verdicts(path)
+        except Exception as error:  # other people's files: anything may be wrong with one
+            unreadable[name.as_posix()] = f"{type(error).__name__}: {str(error)[:200]}"
     found = {name: verdicts for name, verdicts in found.items() if verdicts}
     if not found:
-        raise ValueError(f"no verdicts below {folder}: run the notebooks first, and keep their outputs")
+        also = f"; unreadable: {', '.join(unreadable)}" if unreadable else ""
+        raise ValueError(f"no verdicts below {folder}: run the notebooks first, and keep their outputs{also}")
     table = pd.DataFrame.from_dict(found, orient="index").fillna("")
-    return table[sorted(table)].rename_axis("notebook")
+    return table[sorted(table)].rename_axis("notebook"), unreadable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,9 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, help="write the table here, too")
     options = parser.parse_args(arguments)
     try:
-        table = class_table(options.folder)
+        table, unreadable = class_table(options.folder)
     except ValueError as error:
         parser.error(str(error))
+    for name, reason in unreadable.items():
+        print(f"unreadable: {name} ({reason})", file=sys.stderr)
     print(table.to_string())
     print((table == WORDS["right"]).sum().rename("right").to_frame().T.to_string())
     if options.csv:

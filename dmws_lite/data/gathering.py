@@ -36,6 +36,7 @@ class Gathered:
     pairs:      copies and look-alikes by row, see `duplicates.pairs`.
     rule:       how the split came about: "published", "patient", "near_duplicates" or "random".
     root:       the folder that the table's files are in; None for phantoms.
+    fit:        how the images became squares: "crop" or "letterbox" (phantoms are drawn as squares).
     """
 
     name: str
@@ -47,6 +48,7 @@ class Gathered:
     rule: str
     card: Card | None = None
     root: Path | None = None
+    fit: str = "crop"
 
     @property
     def flips(self) -> tuple[str, ...]:
@@ -202,7 +204,8 @@ def _gather_files(
     table, rule = _split(table, card, seed)
     order = np.argsort(table["split"].map({split: k for k, split in enumerate((*SPLITS, ""))}), kind="stable")
     return _reordered(
-        Gathered(name, table, done.images, done.thumbnails, done.pairs, classes, rule, card, root), np.asarray(order)
+        Gathered(name, table, done.images, done.thumbnails, done.pairs, classes, rule, card, root, how),
+        np.asarray(order),
     )
 
 

@@ -166,4 +166,4 @@ def _splits(found: Gathered, keep: Array) -> Splits:
             )
         return part
 
-    return Splits(found.name, *(subset(split) for split in SPLITS), flips=found.flips)
+    return Splits(found.name, *(subset(split) for split in SPLITS), flips=found.flips, fit=found.fit)

@@ -72,6 +72,7 @@ class Splits:
     """A data set: images to train on, to choose on, and to report on once.
 
     flips: the mirrorings that anatomy allows, for augmentation: "horizontal", "vertical", both or none.
+    fit:   how its images became squares, "crop" or "letterbox" (see `open_data`): later images must go the same way.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Splits:
     val: ImageSet
     test: ImageSet
     flips: tuple[str, ...] = field(default=("horizontal",), kw_only=True)
+    fit: str = field(default="crop", kw_only=True)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -19,14 +19,13 @@ from dmws_lite.runtime.parameters import typed
 def read_batch(path: str | Path) -> list[dict[str, Any]]:
     """Sets of parameters: a CSV file's rows under its header, where an empty cell leaves the default; or a YAML list.
 
-    Raises FileNotFoundError, or ValueError when the file holds something else.
+    A CSV row of empty cells is skipped. Raises FileNotFoundError, or ValueError when the file holds something else.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"batch file {path} does not exist")
     if path.suffix == ".csv":
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+        rows = _csv_rows(path)
     elif path.suffix in (".yaml", ".yml"):
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
     else:
@@ -43,8 +42,9 @@ def run_batch(path: str | Path, out: str | Path, rows: Sequence[Mapping[str, Any
 
     A notebook with a parameter `output` gets that subfolder, unless the set says otherwise.
     Returns, and writes to out/summary.csv, one row a run: run, its parameters, status ("done" or "failed"), seconds,
-    error, notebook, and the single numbers that the run published in a JSON file.
-    Raises ValueError for the first set with an unknown or mistyped parameter, before anything runs.
+    error, notebook, and, of a run that is done, the single numbers that it published in a JSON file.
+    Raises ValueError for the first set with an unknown or mistyped parameter, or with the `output` of another set,
+    before anything runs.
     """
     path, out = Path(path), writable_folder(out)
     known = defaults(path)
@@ -54,6 +54,8 @@ def run_batch(path: str | Path, out: str | Path, rows: Sequence[Mapping[str, Any
             sets.append(typed(row, known, path.name))
         except ValueError as error:
             raise ValueError(f"set {number} of {len(rows)}: {error}") from error
+    if "output" in known:
+        _refuse_shared([str(Path(values.get("output", out / f"{n:02}")).resolve()) for n, values in enumerate(sets, 1)])
     summary = []
     for number, values in enumerate(sets, 1):
         print(f"==> run {number} of {len(sets)}: {', '.join(f'{k} = {v!r}' for k, v in values.items())}", flush=True)
@@ -62,26 +64,55 @@ def run_batch(path: str | Path, out: str | Path, rows: Sequence[Mapping[str, Any
     return summary
 
 
+def _csv_rows(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        for row in reader:
+            if any(row.pop(None, [])):
+                raise ValueError(
+                    f"batch file {path.name}, line {reader.line_num}: more cells than the header has names"
+                )
+            rows.append({key: value for key, value in row.items() if value})
+    return [row for row in rows if row]
+
+
 def _run(path: Path, folder: Path, values: dict[str, Any], known: Mapping[str, str]) -> dict[str, Any]:
     given = ({"output": str(folder.resolve())} if "output" in known else {}) | values
-    start, error = time.perf_counter(), ""
+    start, error = time.time(), ""
     try:
         run_notebook(path, folder, given)
     except (RuntimeError, OSError) as failure:
         error = str(failure)
+    published = {} if error else _published(Path(given.get("output", folder)), start)
     return {
         "status": "failed" if error else "done",
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(time.time() - start, 1),
         "error": error,
         "notebook": str(folder / path.name),
-    } | _published(Path(given.get("output", folder)))
+    } | published
 
 
-def _published(folder: Path) -> dict[str, Any]:
-    """The numbers and truth values at the top of the JSON files that a run left."""
+def _refuse_shared(outputs: Sequence[str]) -> None:
+    """Raise ValueError when two sets would write into the same folder."""
+    for number, output in enumerate(outputs, 1):
+        first = outputs.index(output) + 1
+        if first < number:
+            raise ValueError(
+                f"sets {first} and {number} both have output = {output}, and one would overwrite the other: leave out "
+                "the parameter output, or give each set its own"
+            )
+
+
+def _published(folder: Path, start: float) -> dict[str, Any]:
+    """The numbers and truth values at the top of the JSON files that were written since `start`."""
     found: dict[str, Any] = {}
-    for file in sorted(folder.glob("*.json")):
-        content = json.loads(file.read_text(encoding="utf-8"))
+    for file in sorted(path for path in folder.glob("*.json") if path.stat().st_mtime >= start):
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            print(f"{file} is no JSON, and its numbers are left out: {error}", flush=True)
+            continue
         if isinstance(content, dict):
             found |= {f"{file.stem}.{key}": v for key, v in content.items() if isinstance(v, bool | int | float)}
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,11 @@ from dmws_lite.runtime.parameters import typed
 from dmws_lite.runtime.progress import TEXT_ONLY
 
 PACKAGE = Path(__file__).parents[1]
+ALT_TEXTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
+{%- block data_png scoped -%}
+{%- set alt = output | get_metadata('alt', 'image/png') -%}
+{{ super() | replace('<img ', '<img alt="%s" ' | format(alt | escape_html), 1) if alt else super() }}
+{%- endblock data_png -%}"""
 EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
 
 
@@ -69,11 +75,12 @@ def run_notebook(
 ) -> Path:
     """Execute a notebook with parameters, with its output on the screen, and make an HTML page of it.
 
-    out:        the folder that receives NAME.ipynb, also when a cell fails, and NAME.html.
+    out:        the folder that receives NAME.ipynb and NAME.html, also when a cell fails.
     parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`).
     cell_limit: seconds that a cell may take; None: any time.
     Returns the executed notebook's path.
     Raises ValueError for an unknown or mistyped parameter, PermissionError when `out` can't be written,
+    FileExistsError when it holds a NAME.ipynb that no run has made,
     RuntimeError when a cell failed or took too long, or a widget's callback failed (papermill alone would not notice).
     """
     path = Path(path)
@@ -81,8 +88,15 @@ def run_notebook(
     executed = writable_folder(out) / path.name
     if executed.resolve() == path.resolve():
         raise ValueError(f"out={str(out)!r} is the notebook's own folder, and would overwrite it: pass another folder")
-    _execute(path, executed, values, cell_limit)
-    write_html(executed)
+    if executed.exists() and not _made_by_a_run(executed):
+        raise FileExistsError(
+            f"{executed} was not made by a run, and would be overwritten: pass another folder, or move the file away"
+        )
+    try:
+        _execute(path, executed, values, cell_limit)
+    finally:
+        if executed.is_file():
+            write_html(executed)
     errors = widget_errors(executed)
     if errors:
         raise RuntimeError(f"{path.name}: a widget's callback failed ({'; '.join(errors)}): see {executed}")
@@ -103,8 +117,23 @@ def write_html(path: str | Path) -> Path:
     """Make an HTML page of a notebook, beside it."""
     from nbconvert import HTMLExporter
 
-    page, _ = HTMLExporter().from_filename(str(path))
+    exporter = HTMLExporter()
+    exporter.raw_template = with_alt_texts("lab")
+    page, _ = exporter.from_filename(str(path))
     return write_atomically(Path(path).with_suffix(".html"), lambda part: part.write_text(page, encoding="utf-8"))
+
+
+def with_alt_texts(template: str) -> str:
+    """A template of nbconvert ("lab", "reveal"), but with the alt texts that pictures bring along in their metadata."""
+    return ALT_TEXTS.replace("TEMPLATE", template)
+
+
+def _made_by_a_run(path: Path) -> bool:
+    """Whether papermill has written this notebook."""
+    try:
+        return "papermill" in json.loads(path.read_text(encoding="utf-8"))["metadata"]
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _execute(path: Path, executed: Path, parameters: dict[str, Any], cell_limit: int | None) -> None:

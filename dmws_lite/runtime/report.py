@@ -11,11 +11,12 @@ from importlib.resources import files
 from typing import Any
 
 HOSTS = {"colab": "Colab", "kaggle": "Kaggle", "vscode": "VS Code", "jupyter": "Jupyter", "shell": "a shell"}
-GPU_MENUS = {
-    "colab": "Runtime > Change runtime type > GPU",
-    "kaggle": "Settings > Accelerator > GPU",
-    "vscode": "Select Kernel > Existing Jupyter Server",
-    "jupyter": "Kernel > Change Kernel",
+ELSEWHERE = "Faster: a machine with a GPU, or the chapter's Colab badge"
+GPU_ADVICE = {
+    "colab": "Choose one in the menu Runtime > Change runtime type > GPU",
+    "kaggle": "Choose one in the menu Settings > Accelerator > GPU",
+    "vscode": ELSEWHERE,
+    "jupyter": ELSEWHERE,
 }
 GB = 1e9
 
@@ -88,8 +89,8 @@ def gpu_advice(found: dict[str, Any]) -> str:
     """What to do about a missing GPU; an empty string when there is one."""
     if found["device"] != "cpu":
         return ""
-    menu = GPU_MENUS.get(found["host"])
-    return "Warning: no GPU: everything runs, but slowly" + (f". Choose one in the menu {menu}" if menu else "")
+    advice = GPU_ADVICE.get(found["host"])
+    return "Warning: no GPU: everything runs, but slowly" + (f". {advice}" if advice else "")
 
 
 def _requirements() -> tuple[dict[str, str | None], list[str]]:

@@ -19,13 +19,14 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     (see `pooled`).
 
     A difference is "shown" only if Holm's corrected p is below 0.05 and the 95 % interval excludes 0. Otherwise the
-    sentence says what this number of seeds could have shown. Results that are equal with every seed are "identical".
+    sentence says what this number of seeds could have shown. Equal results are no sign of equal predictions, and the
+    sentence says so.
     Raises ValueError as `differences` does. Source: our choice.
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "seed": [0, 1, 0, 1]})
     >>> claims(runs.assign(accuracy=0.5), "a")
-    ['B and A are identical: the same accuracy with each of 2 seeds.']
+    ['B and A have the same accuracy with each of 2 seeds; their predictions may differ.']
     """
     found = differences(table, reference, metric)
     label, name = dict(zip(table["method"], table["label"], strict=True))[reference], metric.replace("_", " ")
@@ -57,7 +58,7 @@ def _sentences(rows: pd.DataFrame, places: Sequence[str | None], reference: str,
             text = f"{label} cannot be compared with {reference}{place}: they have no {unit} in common"
         elif row["equal"] == seeds:
             same = f"each of {units}" if seeds > 1 else units
-            text = f"{label} and {reference} are identical{place}: the same {metric} with {same}"
+            text = f"{label} and {reference} have the same {metric}{place} with {same}; their predictions may differ"
         else:
             limit = max(smallest_p(seeds), min(1.0, compared * smallest_p(most)))
             text = f"{label} is {_side(row)} {reference}{place}: {metric} {_numbers(row, units)}: "

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 from dmws_lite.training.evaluation import calibration_error
 
-SMALLEST = 1e-12  # a probability that was rounded to 0
+SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # 1.4e-45: below it a probability of `predict` is 0
 RANGE = (0.05, 20.0)  # of temperatures
 
 
@@ -16,6 +18,8 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     probabilities: float (N, classes), of *validation* images: those of the test images must not choose it.
     labels:        int (N,).
     Returns T in RANGE: above 1 where the network was too sure, below 1 where it was too modest.
+    Logits that lie further than 103 below the largest leave probabilities of 0, and count as if they lay there: that
+    matters for T above 15 only. Warns when T is at an end of RANGE, and thus may lie beyond.
     Source: Guo et al. 2017 (arXiv 1706.04599).
 
     >>> sure, hit = np.array([[0.99, 0.01]] * 10), np.array([0] * 7 + [1] * 3)
@@ -29,7 +33,13 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     def loss(log_temperature: float) -> float:
         return -float(np.log(at(probabilities, np.exp(log_temperature))[rows, labels].clip(SMALLEST)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(RANGE), method="bounded").x))
+    found = float(np.exp(minimize_scalar(loss, bounds=np.log(RANGE), method="bounded").x))
+    if not 1.01 * RANGE[0] < found < RANGE[1] / 1.01:
+        warnings.warn(
+            f"temperature {found:.3g} is at an end of {RANGE}: all answers right or all wrong, or very few images?",
+            stacklevel=2,
+        )
+    return found
 
 
 def at(probabilities: np.ndarray, temperature: float) -> np.ndarray:

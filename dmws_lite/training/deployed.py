@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Answer = Callable[[Array], Array]  # uint8 (N, C, H, W) to probabilities (N, classes)
 WARM_UP = 5
+BATCH = 256  # images that are answered at once
 
 
 def by_torch(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Answer:
-    """A network as a function from pixels to probabilities."""
-    whole = FromPixels(model, mean, std).cpu().eval()
+    """A copy of a network, on the CPU, as a function from pixels to probabilities."""
+    whole = FromPixels(deepcopy(model), mean, std).cpu().eval()
 
     def answer(pixels: Array) -> Array:
         with torch.inference_mode():
-            return whole(torch.from_numpy(pixels)).numpy()
+            return whole(torch.tensor(pixels)).numpy()  # a copy: the pixels may be read-only
 
     return answer
 
@@ -81,7 +83,7 @@ def measure(
 
     if reference not in ways:
         raise ValueError(f"reference={reference!r} is none of {', '.join(ways)}")
-    found = {name: answer(images.images) for name, (answer, _) in ways.items()}
+    found = {name: _in_batches(answer, images.images) for name, (answer, _) in ways.items()}
     times = latency({name: answer for name, (answer, _) in ways.items()}, images.images, repeats)
     rows = []
     for name, (_, path) in ways.items():
@@ -102,6 +104,10 @@ def measure(
     table = pd.DataFrame(rows)
     table.attrs["images"] = len(images)
     return table
+
+
+def _in_batches(answer: Answer, pixels: Array) -> Array:
+    return np.concatenate([answer(pixels[start : start + BATCH]) for start in range(0, len(pixels), BATCH)])
 
 
 def tell_card(folder: str | Path, table: pd.DataFrame, machine: str) -> Path:

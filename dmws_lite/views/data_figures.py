@@ -12,7 +12,7 @@ from PIL import Image
 
 from dmws_lite.data.probes import PROBES, VISIBLE
 from dmws_lite.runtime.text import plain
-from dmws_lite.views.picture import PALETTE, UNUSED, WIDTH, Picture, bare, picture
+from dmws_lite.views.picture import PALETTE, UNUSED, WIDTH, Picture, bare, literal, picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +43,9 @@ def data_page(report: Report) -> Picture:
     heights += [1.6] if pairs else []
     figure = Picture(figsize=(WIDTH, sum(heights) + 0.6), layout="constrained")
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
-    figure.suptitle(_literal(f"{plain(title)}: {report.verdict}\n{_numbers(gathered)}"), fontsize=11)
+    figure.suptitle(literal(f"{plain(title)}: {report.verdict}\n{_numbers(gathered)}"), fontsize=11)
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-    parts[0].text(0.01, 0.95, _literal("\n".join(lines)), fontsize=7.5, va="top")
+    parts[0].text(0.01, 0.95, literal("\n".join(lines)), fontsize=7.5, va="top")
     _draw_sheet(parts[1].subplots(), report, per_class)
     *columns, levels = parts[2].subplots(1, 4, width_ratios=[1, 1, 1, 2.4])
     _draw_balance(columns, counts)
@@ -196,7 +196,7 @@ def _draw_pairs(axes: Axes, gathered: Gathered, pairs: list[tuple[int, int, str]
             canvas[:, k * step + place : k * step + place + TILE] = _tile(gathered.images[image])
         rows = gathered.table.iloc[[first, second]]
         told = [f"{row.split}, {_tail(row.label, 22)}:\n{_tail(row.file, 30)}" for row in rows.itertuples()]
-        text = _literal("\n".join([KIND_WORDS[kind], *told]))
+        text = literal("\n".join([KIND_WORDS[kind], *told]))
         axes.text(k * step, TILE + GAP, text, fontsize=6.5, va="top", linespacing=1.2)
     axes.imshow(canvas, interpolation="antialiased")
     axes.set_ylim(TILE + 80, 0)
@@ -300,13 +300,8 @@ def _small(axes: Axes) -> None:
 def _wrapped(name: str) -> str:
     """A class name on at most two lines of at most 20 characters, broken at spaces and underscores."""
     lines = textwrap.wrap(plain(name).replace("_", "_ "), 20, max_lines=2, placeholder="…")
-    return _literal("\n".join(lines).replace("_ ", "_"))
+    return literal("\n".join(lines).replace("_ ", "_"))
 
 
 def _tail(text: str, length: int) -> str:
     return plain(text if len(text) <= length else f"…{text[1 - length :]}")
-
-
-def _literal(text: str) -> str:
-    """Text in which matplotlib finds no formula."""
-    return text.replace("$", r"\$")

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-from dmws_lite.views.picture import HATCHES, MARKERS, PALETTE, Picture, bare, picture
+from dmws_lite.views.picture import HATCHES, MARKERS, PALETTE, Picture, bare, literal, picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def deployed(table: pd.DataFrame) -> Picture:
         accuracies.plot([low, high], [k, k], color=PALETTE[roles[k]], linewidth=3, alpha=0.4)
         accuracies.plot(row["accuracy"], k, **style)
         _note(accuracies, high, k, f"{row['accuracy']:.3f}")
-    sizes.set_yticks(rows, table["way"])
+    sizes.set_yticks(rows, map(literal, table["way"]))
     sizes.set(xlabel="size (kB)", ylim=(len(table) - 0.5, -0.5))
     times.set(xlabel="ms an image, batch 1")
     accuracies.set(xlabel="test accuracy")
@@ -67,7 +67,7 @@ def answer(image: np.ndarray, probabilities: Sequence[float], classes: Sequence[
     values, best = np.asarray(probabilities, float), int(np.argmax(probabilities))
     figure, (left, right) = picture(1.2 + 0.4 * len(classes), 1, 2, width_ratios=(1, 2.4))
     left.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    left.set_title(name, fontsize=9)
+    left.set_title(literal(name), fontsize=9)
     left.axis("off")
     for k, value in enumerate(values):
         look = (
@@ -82,7 +82,7 @@ def answer(image: np.ndarray, probabilities: Sequence[float], classes: Sequence[
             va="center",
             fontweight="bold" if k == best else None,
         )
-    right.set_yticks(range(len(classes)), [f"▸ {c}" if k == best else c for k, c in enumerate(classes)])
+    right.set_yticks(range(len(classes)), [literal(f"▸ {c}" if k == best else c) for k, c in enumerate(classes)])
     right.set(xlim=(0, 1.12), ylim=(len(classes) - 0.5, -0.5), xlabel="probability")
     right.set_xticks(np.linspace(0, 1, 6))
     bare(right, left=True)
@@ -106,7 +106,7 @@ def at_full_size(files: Sequence[str | Path]) -> Picture:
             side = max(opened.size)
         image = decode(Path(file).read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image
         axes.imshow(image.transpose(1, 2, 0).squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{_wrapped(name)}\n{side} pixels", fontsize=8)
+        axes.set_title(literal(f"{_wrapped(name)}\n{side} pixels"), fontsize=8)
         axes.axis("off")
     figure.alt_text = f"Files at full size: {', '.join(names)}."
     return figure

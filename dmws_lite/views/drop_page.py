@@ -22,7 +22,7 @@ from torch import nn
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.runtime.files import write_atomically
 from dmws_lite.training.evaluation import predict
-from dmws_lite.training.export import load_student
+from dmws_lite.training.export import FITS, load_student
 
 NAME = "page.html"
 MOST_EXAMPLES = 6
@@ -41,16 +41,18 @@ class DropPage:
     def _repr_html_(self) -> str:
         page = escape(self.path.read_text(encoding="utf-8"))
         style = "width: 100%; height: 46rem; border: 1px solid #999"
-        return f'<div><iframe title="Classify an image" style="{style}" srcdoc="{page}"></iframe></div>'
+        attributes = f'title="Classify an image" sandbox="allow-scripts" style="{style}"'  # no access to the notebook
+        return f'<div><iframe {attributes} srcdoc="{page}"></iframe></div>'
 
 
-def drop_page(folder: str | Path, examples: ImageSet, fit: str = "crop") -> DropPage:
+def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) -> DropPage:
     """Write `folder/page.html`, which shows what a saved student says of any image.
 
     folder:   that `save_student` wrote; the student is a plain vision transformer (such as embedded_vit_48).
     examples: images of the student's size to try the page with, the first 6 at most. The page compares its own
               probabilities for them with torch's whenever it is opened.
-    fit:      how an image becomes a square, as in `open_data`: "crop" or "letterbox".
+    fit:      how an image becomes a square, as in `open_data`: "crop" or "letterbox"; None is as in the training, from
+              the student's file.
     A PNG file's probabilities are those of `decode` and `predict` to about 1e-6 (1e-3 where Pillow 13 resizes a tall
     picture in another order than the page and older Pillows); a JPEG's may differ by more, since `decode` lets the
     decoder shrink it.
@@ -63,14 +65,14 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str = "crop") -> Drop
     from jinja2 import Environment
     from markupsafe import Markup
 
-    if fit not in ("crop", "letterbox"):
-        raise ValueError(f"fit={fit!r} is unknown: pass 'crop' or 'letterbox'")
+    if fit not in (None, *FITS):
+        raise ValueError(f"fit={fit!r} is unknown: pass 'crop' or 'letterbox', or None for the training's")
     model, facts = load_student(folder)
     size = facts["image_size"]
     if not len(examples) or examples.images.shape[2:] != (size, size):
         raise ValueError(f"examples are {examples.images.shape}: pass at least one image of {size} x {size} pixels")
     chosen = examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))
-    net = _settings(model, facts) | {"fit": fit, "gray": examples.images.shape[1] == 1}
+    net = _settings(model, facts) | {"fit": fit or facts["fit"], "gray": examples.images.shape[1] == 1}
     state = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
     data = {
         "net": net,

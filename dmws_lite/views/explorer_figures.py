@@ -16,7 +16,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from dmws_lite.method.distillation import half_life_of, soft_loss
-from dmws_lite.views.picture import HATCHES, PALETTE, SHARED, Picture, bare, placed
+from dmws_lite.views.picture import HATCHES, PALETTE, SHARED, Picture, bare, literal, placed
 
 if TYPE_CHECKING:
     from dmws_lite.data.sets import ImageSet
@@ -44,13 +44,15 @@ def soft_targets(
     The gradient is with respect to the student's logits: training lowers a logit whose bar points up.
     Raises ValueError for logits and classes that do not fit together, and for label, temperature or alpha out of range.
     """
+    from scipy.special import softmax
+
     names = _names_of(student_logits, target_logits, label, classes)
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the softmax as it is")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} is out of range: 0 <= alpha <= 1")
     logits = {"main": np.asarray(student_logits, float), "auxiliary": np.asarray(target_logits, float)}
-    soft = {name: _softmax(values / temperature) for name, values in logits.items()}
+    soft = {name: softmax(values / temperature) for name, values in logits.items()}
     losses, gradients = _loss_parts(logits["main"], logits["auxiliary"], label, temperature, alpha)
     figure, (shares, loss, push) = placed(
         3.4, (0.07, 0.15, 0.36, 0.64), (0.5, 0.15, 0.11, 0.64), (0.685, 0.15, 0.31, 0.64)
@@ -58,13 +60,13 @@ def soft_targets(
     places = np.arange(len(names))
     for shift, (name, values) in zip((-0.2, 0.2), soft.items(), strict=True):
         _bars(shares, places + shift, values, 0.38, (PALETTE[name], HATCHES[name]), f"{name}, T = {temperature:g}")
-        shares.hlines(_softmax(logits[name]), places + shift - 0.19, places + shift + 0.19, SHARED, linewidth=2)
+        shares.hlines(softmax(logits[name]), places + shift - 0.19, places + shift + 0.19, SHARED, linewidth=2)
     shares.plot([], [], color=SHARED, linewidth=2, label="at T = 1")
     for at, (name, look) in enumerate(PARTS.items()):
         _bars(loss, [at], [losses[at]], 0.7, look)
         loss.text(at, losses[at], f"{losses[at]:.2f}", ha="center", va="bottom", fontsize=8)
         _bars(push, places + 0.28 * (at - 1), gradients[at], 0.26, look, name)
-    ticks = [f"{name}\n(right)" if k == label else name for k, name in enumerate(names)]
+    ticks = [literal(f"{name}\n(right)" if k == label else name) for k, name in enumerate(names)]
     for axes in (shares, push):
         axes.set_xticks(places, ticks)
     loss.set(xlim=(-0.6, 2.6), xticks=[], ylim=(0, 1.12 * max(*losses, 0.1)))
@@ -161,16 +163,16 @@ def inspected(
             panel.add_collection(LineCollection(outline, colors=colour, linewidths=width))
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
-    pictures[0].set_title(f"image {index}\n{label}", fontsize=10)
+    pictures[0].set_title(literal(f"image {index}\n{label}"), fontsize=10)
     words, places = [], np.arange(len(images.classes))
     for panel, bar, name in zip(pictures[1:], bars, names, strict=True):
         shares = probabilities[name][index]
         best = int(shares.argmax())
         verdict = "right" if best == images.labels[index] else "wrong"
-        panel.set_title(f"{name}: {verdict}\n{images.classes[best]}, {100 * shares[best]:.0f} %", fontsize=10)
+        panel.set_title(literal(f"{name}: {verdict}\n{images.classes[best]}, {100 * shares[best]:.0f} %"), fontsize=10)
         bar.barh(places, 100 * shares, color=PALETTE[name], hatch=HATCHES[name], edgecolor="white")
         bar.set(xlim=(0, 100), ylim=(len(places) - 0.5, -0.5), xticks=[0, 50, 100])
-        bar.set_yticks(places, images.classes if bar is bars[0] else [""] * len(places))
+        bar.set_yticks(places, map(literal, images.classes) if bar is bars[0] else [""] * len(places))
         bar.set_xlabel("probability (%)", fontsize=8)
         bar.tick_params(labelsize=8, length=2)
         bare(bar, left=True)
@@ -206,11 +208,6 @@ def _names_of(
     if label not in range(count):
         raise ValueError(f"label={label} is out of range: 0 to {count - 1}")
     return names
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    raised = np.exp(logits - logits.max())
-    return raised / raised.sum()
 
 
 def _loss_parts(

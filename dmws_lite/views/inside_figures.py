@@ -130,7 +130,7 @@ def saliency(
             axes.imshow(one[index], cmap="viridis", vmin=0, vmax=1, alpha=0.55)
         row[0].set_ylabel(named(images.classes[images.labels[index]], 14), fontsize=8)
     for axes, title in zip(grid[0], ("image", *maps), strict=True):
-        axes.set_title(named(title, 18), fontsize=8)
+        axes.set_title("\n".join(named(part, 18) for part in title.split(", ")), fontsize=8)
     shown = ", ".join(images.classes[images.labels[index]] for index in indices)
     outlined = "" if masks is None else "; outlines show the lesions"
     figure.alt_text = (

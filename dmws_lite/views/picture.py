@@ -79,6 +79,11 @@ def save(figure: Picture, folder: str | Path, name: str) -> Picture:
     return figure
 
 
+def literal(text: str) -> str:
+    """Text in which matplotlib finds no formula: names of classes may hold dollars."""
+    return text.replace("$", r"\$")
+
+
 def bare(axes: Axes, *, left: bool = False) -> None:
     """Take away the box around a plot; `left` keeps the left side."""
     for side in ("top", "right") + (() if left else ("left",)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None, zoom: int = 32)
     masks, names = axis_masks(plans), list(axes or typical_axes(plans))
     figure, (whole, near) = picture(0.95 + 0.45 * len(names), 1, 2, width_ratios=[3, 4])
     _draw_strips(whole, near, masks, names, zoom)
-    _legend(figure, len(several(plans)), roles=False)
+    _legend(figure, len(several(plans)))
     figure.alt_text = f"Strips of teacher indices, one lane a student. {_strip_words(masks, names)}"
     return figure
 
@@ -58,7 +58,7 @@ def tensor_maps(plans: Plans, tensors: Sequence[str], corner: int = 24) -> Pictu
     figure, grid = picture(3.0 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
     for axes, tensor in zip(grid[0], tensors, strict=True):
         _draw_map(axes, plans, tensor, corner)
-    _legend(figure, len(several(plans)))
+    _legend(figure, len(several(plans)), _shared(plans, tensors))
     figure.alt_text = "Maps of teacher tensors. " + " ".join(_map_words(plans, tensor) for tensor in tensors)
     return figure
 
@@ -146,7 +146,7 @@ def selection(plans: Plans, tensor: str, corner: int = 24) -> Picture:
     _draw_layers(layers, several(plans)[0])
     _draw_strips(whole, near, masks, names, 16)
     _draw_map(map_, plans, tensor, corner)
-    _legend(figure, len(several(plans)), loc="lower center")
+    _legend(figure, len(several(plans)), _shared(plans, [tensor]), loc="lower center")
     figure.alt_text = f"{summary(plans)}. {_map_words(plans, tensor)} {_strip_words(masks, names)}"
     return figure
 
@@ -253,12 +253,18 @@ def _nodes(axes: Axes, x: np.ndarray, y: float, role: str, filled: list[bool]) -
         )
 
 
-def _legend(figure: Picture, n: int, roles: bool = True, loc: Any = "outside lower center") -> None:
+def _legend(figure: Picture, n: int, shared: bool | None = None, loc: Any = "outside lower center") -> None:
+    """One patch a student, with the marks of the maps.
+
+    shared: whether the maps hold elements that several students receive; None where there are strips only.
+    """
     colours, names = student_colours(n), student_names(n)
-    handles = [Patch(color=c, label=name) for c, name in zip(colours, names, strict=True)]
-    if roles and n > 1:
-        handles.append(Patch(color=SHARED, label="both" if n == 2 else "several"))
-    handles.append(Patch(color=UNUSED, label="not used"))
+    hatches = ["///" if i == 1 and shared is not None else "" for i in range(n)]
+    parts = [*zip(colours, names, hatches, strict=True)]
+    if shared:
+        parts.append((SHARED, "both" if n == 2 else "several", "xxx"))
+    parts.append((UNUSED, "not used", ""))
+    handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=name) for c, name, hatch in parts]
     figure.legend(handles=handles, loc=loc, ncols=len(handles), frameon=False, fontsize=9)
 
 
@@ -267,8 +273,20 @@ def _strip_words(masks: dict[str, np.ndarray], names: Sequence[str]) -> str:
     for name in names:
         counts, times = masks[name].sum(1), masks[name].sum(0)
         taken, shared, unused = " and ".join(map(str, counts)), int((times > 1).sum()), int((times == 0).sum())
-        words.append(f"{name}: {taken} of {len(times)} indices, {shared} shared, {unused} unused.")
+        found = zip(student_names(len(counts)), masks[name], strict=True)
+        which = "; ".join(f"{student} {_ends(mask.nonzero()[0])}" for student, mask in found)
+        words.append(f"{name}: {taken} of {len(times)} indices, {shared} shared, {unused} unused; {which}.")
     return " ".join(words)
+
+
+def _ends(indices: np.ndarray) -> str:
+    """The first three indices and the last."""
+    return _numbers(indices) if len(indices) < 5 else f"{_numbers(indices[:3])}, …, {indices[-1]}"
+
+
+def _shared(plans: Plans, tensors: Sequence[str]) -> bool:
+    n = len(several(plans))
+    return n > 1 and any((tensor_roles(plans, tensor) == n + 1).any() for tensor in tensors)
 
 
 def _map_words(plans: Plans, tensor: str) -> str:
@@ -278,5 +296,5 @@ def _map_words(plans: Plans, tensor: str) -> str:
     return f"{tensor}: {', '.join(parts)}, nobody {np.mean(roles == 0):.0%}."
 
 
-def _numbers(stage: Sequence[int]) -> str:
-    return ", ".join(map(str, stage))
+def _numbers(found: Iterable[int]) -> str:
+    return ", ".join(map(str, found))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmws_lite.method.distillation import momentum_of
-from dmws_lite.views.picture import FURTHER, HATCHES, LINES, MARKERS, PALETTE, UNUSED, Picture, bare, picture
+from dmws_lite.views.picture import FURTHER, HATCHES, LINES, MARKERS, PALETTE, UNUSED, Picture, bare, literal, picture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ def images(image_set: ImageSet, per_class: int = 6) -> Picture:
         for axes in row:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-        row[0].set_ylabel(f"{classes[label]}\n({len(found)})", rotation=0, ha="right", va="center", fontsize=9)
+        row[0].set_ylabel(literal(f"{classes[label]}\n({len(found)})"), rotation=0, ha="right", va="center", fontsize=9)
     counts = ", ".join(f"{n} {name}" for n, name in zip(image_set.counts, classes, strict=True))
     figure.alt_text = f"The first images of each class of {len(image_set)} images: {counts}."
     return figure
@@ -102,13 +102,14 @@ def disagreement(run: Run) -> Picture:
 
 
 def comparison(
-    table: pd.DataFrame, metric: str = "accuracy", chance: float | None = None, paired: bool = False
+    table: pd.DataFrame, metric: str = "accuracy", chance: float | None = None, paired: bool = False, guess: str = "chance"
 ) -> Picture:
     """Every seed's result of every method, their mean, and the mean's 95 % interval (Student's t over seeds).
 
     table:  columns label, seed and the metric, as `compare(...).table` has them.
     chance: what guessing would reach, drawn as a line.
     paired: join the results of each seed by a line.
+    guess:  the line's label.
     The methods stay in the table's order; a method with a single seed has no interval.
     """
     from scipy.stats import t
@@ -131,17 +132,22 @@ def comparison(
         axes.plot(run[metric], rows, color=PALETTE["random"], linewidth=0.8)
     if chance is not None:
         axes.axvline(chance, color=PALETTE["teacher"], linestyle=":", linewidth=1)
-        axes.annotate("chance", (chance, -0.75), (3, 0), textcoords="offset points", fontsize=8, va="center")
-    axes.set_yticks(range(len(labels)), labels)
+        axes.annotate(guess, (chance, -0.75), (3, 0), textcoords="offset points", fontsize=8, va="center")
+        words.append(f"dotted line: {guess} {chance:.3f}")
+    axes.set_yticks(range(len(labels)), map(literal, labels))
     axes.set(ylim=(len(labels) - 0.5, -0.95), xlabel=f"{metric.replace('_', ' ')} on the test images")
     axes.grid(axis="x", alpha=0.3)
+    if "accuracy" in metric:  # an interval may reach beyond 0 or 1, an accuracy cannot
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -0.02), min(high, 1.02))
     bare(axes)
     seeds = table["seed"].nunique()
     note = (
         f"diamond: mean of {seeds} seed{'s' if seeds > 1 else ''}; dots: seeds{', joined by lines' if paired else ''}"
     )
     axes.set_title(note + ("; bar: 95 % interval of the mean" if seeds > 1 else ""), fontsize=9, loc="left")
-    figure.alt_text = f"{metric.replace('_', ' ')} by method, {seeds} seed(s): {'; '.join(words)}."
+    measured = metric.replace("_", " ").capitalize()
+    figure.alt_text = f"{measured} on the test images, {seeds} seed(s): {'; '.join(words)}."
     return figure
 
 
@@ -154,8 +160,8 @@ def confusion(counts: pd.DataFrame) -> Picture:
     for (row, column), share in np.ndenumerate(shares):
         colour = "white" if share > 0.6 else "black"
         axes.text(column, row, f"{numbers[row, column]}\n{share:.0%}", ha="center", va="center", color=colour)
-    axes.set_xticks(range(n), counts.columns)
-    axes.set_yticks(range(n), counts.index)
+    axes.set_xticks(range(n), map(literal, counts.columns))
+    axes.set_yticks(range(n), map(literal, counts.index))
     axes.set(xlabel="predicted", ylabel="true")
     axes.spines[:].set_visible(False)
     figure.colorbar(drawn, label="share of the true class")

@@ -283,8 +283,8 @@ def auxiliary_over_time(
     labels = {name: label for name, label in labels_of(table).items() if name in with_one}
     if not labels:
         raise ValueError("no method here has an auxiliary student: add one that has, such as dual_skd")
-    columns = min(4, len(labels))
-    blocks = -(-len(labels) // columns)
+    blocks = -(-len(labels) // 4)
+    columns = -(-len(labels) // blocks)
     figure, grid = picture(
         0.7 + 3.1 * blocks, 2 * blocks, columns, squeeze=False, sharex=True, sharey="row", height_ratios=[2, 1] * blocks
     )
@@ -314,6 +314,8 @@ def auxiliary_over_time(
         bare(axes, left=True)
         axes.tick_params(labelsize=8)
         axes.set_visible(bool(axes.lines))
+    for schedule in grid[1::2].flat:
+        schedule.tick_params(labelbottom=True)
     for accuracy, schedule in zip(grid[::2, 0], grid[1::2, 0], strict=True):
         accuracy.set_ylabel("validation accuracy", fontsize=8)
         schedule.set_ylabel("schedules", fontsize=8)

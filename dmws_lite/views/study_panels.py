@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from dmws_lite.runtime.text import plain
 from dmws_lite.studies.paired import LEVEL
 from dmws_lite.studies.statistics import GROUP, titles
-from dmws_lite.views.picture import MARKERS, PALETTE, Picture, bare, picture
+from dmws_lite.views.picture import MARKERS, PALETTE, Picture, bare, literal, picture
 from dmws_lite.views.run_figures import DISTINCT
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ def extremes(rows: pd.DataFrame, column: str, form: str) -> str:
 def named(text: str, width: int, lines: int = 2) -> str:
     """A name on few lines, broken at spaces and underscores, in which matplotlib finds no formula."""
     loose = plain(text).replace("_", "_ ").replace(" %", "\N{NO-BREAK SPACE}%")
-    return (
-        "\n".join(textwrap.wrap(loose, width, max_lines=lines, placeholder="…")).replace("_ ", "_").replace("$", r"\$")
-    )
+    return literal("\n".join(textwrap.wrap(loose, width, max_lines=lines, placeholder="…")).replace("_ ", "_"))
 
 
 def in_words(metric: str) -> str:

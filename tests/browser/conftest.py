@@ -37,17 +37,27 @@ RUN_ALL = """async () => {
 }"""
 
 
+def no_browser(reason):
+    """Skip the test; where CI is "true" fail, so that a browser that went missing is noticed."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Headless Chromium; of the module, because Playwright's event loop would stop tests that start their own."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    try:
+        import playwright.sync_api as playwright
+    except ImportError:
+        no_browser("Playwright is missing: pip install playwright")
     names = ("chromium", "google-chrome", "chromium-browser")
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     with playwright.sync_playwright() as engine:
         try:
             browser = engine.chromium.launch(executable_path=path, args=[f"--{name}" for name in SWITCHES])
         except playwright.Error as error:
-            pytest.skip(
+            no_browser(
                 f"no Chromium starts ({str(error).splitlines()[0]}): install chromium, set CHROMIUM to its path, or "
                 "run playwright install chromium"
             )

@@ -226,6 +226,14 @@ def test_it_works_inside_a_notebook_cell(page, student, tmp_path, serve):
     frame.locator("#examples button").nth(1).click()
     frame.locator("#bars li").first.wait_for()
     assert "Example 2" in frame.locator("#said").text_content()
+    data = encoded(picture(120, 90))
+    (tmp_path / "chosen.png").write_bytes(data)
+    frame.locator("#file").set_input_files(tmp_path / "chosen.png")
+    frame.locator("#said", has_text="chosen.png:").wait_for()
+    inside = page.frames[1]
+    dropped = answer(inside, data, "dropped.png")
+    assert np.allclose(dropped["probabilities"], expected(student[0], data), atol=1e-5)
+    assert inside.evaluate("() => { try { return parent.document.title } catch { return 'no access' } }") == "no access"
 
 
 def test_it_works_in_jupyterlab(page, open_notebook, student):

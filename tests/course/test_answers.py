@@ -1,10 +1,23 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from dmws_lite.course.answers import Open, Wrong, called, choice, close, kind, number, unanswered
+from dmws_lite.course.answers import (
+    Open,
+    Wrong,
+    array,
+    called,
+    choice,
+    close,
+    kind,
+    names,
+    number,
+    smallest,
+    unanswered,
+)
 
 
 def broken():
@@ -119,3 +132,115 @@ def test_kinds_are_short_and_never_run_the_answers_own_repr():
 def test_dots_are_found_inside_lists_and_dicts():
     assert unanswered(...) and unanswered([1, ...]) and unanswered({"a": (1, [...])})
     assert not unanswered(np.zeros(2)) and not unanswered({"a": 1}) and not unanswered("...")
+
+
+SIX = [0, 2, 3, 5, 6, 8]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        SIX,
+        tuple(SIX),
+        set(SIX),
+        np.array(SIX, np.uint8),
+        np.array(SIX, dtype=object),
+        np.linspace(0, 8, 6).round(),
+        torch.tensor(SIX),
+        torch.tensor(SIX, dtype=torch.float32, requires_grad=True),
+        [torch.tensor(float(n), requires_grad=True) for n in SIX],
+        pd.Series(SIX),
+        dict.fromkeys(SIX).keys(),
+        (n for n in SIX),
+    ],
+    ids=lambda answer: type(answer).__name__,
+)
+def test_whole_numbers_of_every_collection_are_read(answer):
+    found = array(answer, of=int)
+    assert found.dtype == np.int64 and found.tolist() == SIX
+
+
+def test_arrays_of_numbers_and_of_truth_values():
+    assert array([[1, 2], [3, 4]], (2, 2)).dtype == np.float64
+    assert array(pd.DataFrame([[1, 2], [3, 4]]), (None, 2)).shape == (2, 2)
+    for answer in ([True, False], [1, 0], np.array([1.0, 0.0]), pd.Series([True, False], dtype=object)):
+        assert array(answer, (2,), of=bool).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("answer", [None, ..., [1, ...], (..., ...)])
+def test_an_array_without_an_answer_is_open(answer):
+    with pytest.raises(Open):
+        array(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "shape", "of", "part"),
+    [
+        (3, (None,), int, "your answer: the number 3, where a list or an array of whole numbers is asked for"),
+        ("text", (None,), float, "the text 'text', where a list or an array of numbers is asked for"),
+        (["1", "2"], (None,), float, "a list of 2, where"),
+        ([True, False], (None,), int, "a list of 2, where"),
+        ([[1], [2, 3]], (None,), float, "a list of 2, where"),
+        ([1, None], (None,), float, "a list of 2, where"),
+        ([1j], (None,), float, "a list of 1, where"),
+        ([10**400], (None,), float, "a list of 1, where"),
+        ({1, "a"}, (None,), int, "a set of 2, where"),
+        ({0: 1}, (None,), int, "a dict of 1, where"),
+        ([], (None,), float, "a list of 0, where"),
+        (np.zeros((2, 3)), (2,), float, "an ndarray of shape (2, 3), where a list or an array of 2 numbers"),
+        (np.zeros(3), (2, None), float, "where an array of numbers of shape (2, None)"),
+        (torch.eye(2).to_sparse(), (2, 2), float, "a Tensor of shape (2, 2), where"),
+        (np.array([1, math.nan]), (2,), float, "your answer holds values that are no finite numbers"),
+        ([0.5, 1], (None,), int, "a list of 2 with other values than whole numbers"),
+        ([1e300], (None,), int, "a list of 1 with other values than whole numbers"),
+        ([0, 2], (None,), bool, "a list of 2 with other values than truth values"),
+        (iter(int, 1), (2,), float, "where a list or an array of 2 numbers"),
+    ],
+)
+def test_what_is_no_such_array_is_wrong_and_named(answer, shape, of, part):
+    with pytest.raises(Wrong) as caught:
+        array(answer, shape, of)
+    assert part in str(caught.value)
+
+
+def test_the_smallest_that_is_enough():
+    def read(answer, low=1):
+        return smallest(answer, lambda n: n * n > 10, lambda n: f"{n}² is {n * n}", low, "side")
+
+    assert read(4) == read(4.0) == read(torch.tensor(4)) == 4 and read(5, low=5) == 5
+    for answer, part in (
+        (3, "side: 3² is 9"),
+        (5, "side: 5 are enough, but fewer would do"),
+        (4.5, "side: 4.5 cannot be: a whole number"),
+        (0, "at least 1"),
+        (1e9, "at most 100000"),
+    ):
+        with pytest.raises(Wrong) as caught:
+            read(answer)
+        assert part in str(caught.value)
+
+
+def test_names_out_of_options():
+    for answer in (["EMA ", "kd"], {"ema", "kd"}, ("kd", "ema", "kd"), np.array(["ema", "kd"])):
+        assert names(answer, ["ema", "kd", "dlb"]) == {"ema", "kd"}
+    for answer, part in (
+        ("ema", "no list of names"),
+        ([], "names nothing"),
+        ([3], "the number 3 is none of the options"),
+        ({"ema": 1}, "a dict of 1 is no list"),
+        (2, "no list of names"),
+    ):
+        with pytest.raises(Wrong) as caught:
+            names(answer, ["ema", "kd", "dlb"])
+        assert part in str(caught.value)
+
+
+def test_a_percentage_is_recognised_within_the_answers_own_tolerance():
+    with pytest.raises(Wrong, match=r"99\.2 looks like a percentage"):
+        close(99.2, 0.9921875, relative=0, absolute=0.003)
+
+
+def test_articles():
+    assert (
+        kind(np.zeros(2)) == "an ndarray of shape (2,)" and kind([]) == "a list of 0" and kind(object()) == "an object"
+    )

@@ -110,7 +110,7 @@ def test_every_form_has_the_setup_cell_its_own_badge_and_ids_in_order(course):
         if form != "slides":
             own = badge(f"notebooks/{form}/00_small.ipynb".replace("//", "/"))
             assert sources(path)[0].count("[![Open in Colab]") == 1 and own in sources(path)[0]
-            assert "**Time:** 2 minutes on two CPU cores, 15 seconds with `smoke`." in sources(path)[0]
+            assert "**Time:** 2 minutes on one CPU core, 15 seconds with `smoke`." in sources(path)[0]
             assert "guess" not in sources(path)[0] and sources(path)[0].endswith("\n\nMore.")
 
 
@@ -142,12 +142,27 @@ def test_a_source_that_changes_meanwhile_is_not_overwritten(course, monkeypatch)
     assert "Tell them more." in source.read_text() and write is builder._write
 
 
-def test_notebooks_without_a_source_are_removed(course):
+def test_notebooks_without_a_source_are_named_and_left(course, monkeypatch, capsys):
     builder.build(course)
-    old = course / "solutions" / "00_older.ipynb"
-    shutil.copy(course / "solutions" / "00_small.ipynb", old)
-    assert builder.build(course, check=True) == [old] and old.exists()
-    assert builder.build(course) == [old] and not old.exists()
+    others = [course / "my_lab.ipynb", course / "solutions" / "00_older.ipynb", course / "slides" / "00_older.ipynb"]
+    for path in others:
+        shutil.copy(course / "00_small.ipynb", path)
+    assert builder.build(course) == [] and all(path.exists() for path in others)
+    assert builder.without_source(course) == others
+    monkeypatch.setattr(builder, "FOLDER", course)
+    monkeypatch.setattr(builder.build, "__defaults__", (course, False))
+    monkeypatch.setattr(builder.without_source, "__defaults__", (course,))
+    assert builder.main(["--check"]) == 0 and builder.main([]) == 0
+    assert capsys.readouterr().err.count("00_older.ipynb: delete it if it was made") == 4
+
+
+def test_a_course_without_sources_is_refused(course):
+    builder.build(course)
+    (course / "instructor" / "00_small.ipynb").unlink()
+    for check in (True, False):
+        with pytest.raises(ValueError, match="instructor holds no notebook"):
+            builder.build(course, check)
+    assert (course / "00_small.ipynb").exists()
 
 
 @pytest.mark.parametrize(
@@ -218,6 +233,7 @@ def test_durations_are_rounded_up():
 def test_the_command_says_what_is_out_of_step(course, monkeypatch, capsys):
     monkeypatch.setattr(builder, "FOLDER", course)
     monkeypatch.setattr(builder.build, "__defaults__", (course, False))
+    monkeypatch.setattr(builder.without_source, "__defaults__", (course,))
     assert builder.main(["--check"]) == 1
     assert f"out of step: {course.name}/README.md" in capsys.readouterr().out
     assert builder.main([]) == 0 and builder.main(["--check"]) == 0

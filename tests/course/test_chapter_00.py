@@ -1,7 +1,9 @@
 """Chapter 00: right answers are accepted, stubs are open, and each mistake is named without the answer."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import precision_score, recall_score
 
 from dmws_lite.course import check
@@ -10,6 +12,7 @@ from dmws_lite.method.selection import complementary_plans
 PLANS = complementary_plans("embedded_vit_96", "embedded_vit_48")
 SHARE = PLANS[0].coverage().total
 COUNTS = pd.DataFrame([[5, 5], [1, 9]], ["healthy", "ill"], ["healthy", "ill"])
+GIVEN = {"00.1": {"plans": PLANS}, "00.2": {"counts": COUNTS}, "00.3": {}}
 TRUTH, PREDICTED = ["healthy"] * 10 + ["ill"] * 10, ["healthy"] * 5 + ["ill"] * 5 + ["healthy"] + ["ill"] * 9
 
 
@@ -60,6 +63,11 @@ def test_the_measures_are_those_of_sklearn():
     assert check("00.2", lambda counts, name: (..., ...), counts=COUNTS).state == "open"
 
 
+@pytest.mark.parametrize("collection", [list, np.array, pd.Series, torch.tensor])
+def test_two_numbers_in_any_collection(collection):
+    assert check("00.2", lambda counts, name: collection(measures(counts, name)), counts=COUNTS).state == "right"
+
+
 def test_a_class_without_images_is_passed_over():
     empty = pd.DataFrame([[5, 5, 0], [1, 9, 0], [0, 0, 0]], ["a", "b", "none"], ["a", "b", "none"])
     assert check("00.2", measures, counts=empty).state == "right"
@@ -73,7 +81,7 @@ def test_a_class_without_images_is_passed_over():
         (lambda counts, name: [measures(counts, name)[0]] * 2, "specificity of 'a': this is the sensitivity once more"),
         (lambda counts, name: (measures(counts, name)[0], 1 - measures(counts, name)[1]), "rate of false alarms"),
         (lambda counts, name: [0.57 / 0.7] * 2, "accuracy over all classes"),
-        (lambda counts, name: measures(counts, name)[0], "return two numbers"),
+        (lambda counts, name: measures(counts, name)[0], "sensitivity and specificity: the number"),
         (lambda counts, name: [100 * value for value in measures(counts, name)], "percentage"),
         (lambda counts, name: measures(counts.T, name), "sensitivity of 'a'"),
     ],
@@ -98,7 +106,7 @@ def test_how_many_seeds():
         (3, "with 3 seeds all agree in 0.25"),
         (7, "fewer would do"),
         (20, "fewer would do"),
-        (5.3, "cannot be run"),
+        (5.3, "5.3 cannot be: a whole number"),
         (0, "at least 1"),
         ("six", "no number"),
     ],

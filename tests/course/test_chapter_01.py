@@ -3,12 +3,17 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import balanced_accuracy_score, precision_score
 
 from dmws_lite.course import check
 
 EVERYTHING = SimpleNamespace(patients=tuple(f"P{number:03d}" for number in np.repeat(np.arange(20), 3)))
+
+
+GIVEN = {"01.1": {}, "01.2": {"exposures": 8}, "01.3": {"image_set": EVERYTHING}, "01.4": {}}
 
 
 def recalls(truth, named):
@@ -61,6 +66,12 @@ def test_shares_of_twins_that_are_wrong(refused, share, part):
     refused("01.2", share, exposures=5, part=part, secrets=("0.9375", "93.75 %", "93.8"))
 
 
+def test_a_share_of_eight_exposures_is_read_to_two_digits_and_as_a_percentage(refused):
+    assert check("01.2", 0.992, exposures=8).state == check("01.2", 0.99, exposures=8).state == "right"
+    refused("01.2", 99.2, exposures=8, part="99.2 looks like a percentage")
+    refused("01.2", 0.996, exposures=8, part="how many others")
+
+
 def by_patient(patients, share):
     names = np.unique(patients)
     return np.isin(patients, np.random.default_rng(0).choice(names, round(share * len(names)), replace=False))
@@ -82,12 +93,21 @@ def test_a_split_by_patient():
         (lambda patients, share: np.arange(len(patients)) < share * len(patients), "15 images of 5 patients: 5 of"),
         (lambda patients, share: np.zeros(len(patients), bool), "one side of the split is empty"),
         (lambda patients, share: ~by_patient(patients, 0.1), "9 patients are in the test, 4 were asked for"),
-        (lambda patients, share: np.flatnonzero(by_patient(patients, share)), "True or False for each of the 20"),
-        (lambda patients, share: np.unique(patients)[:4], "True or False"),
+        (
+            lambda patients, share: np.flatnonzero(by_patient(patients, share)),
+            "where a list or an array of 20 truth values is asked for",
+        ),
+        (lambda patients, share: np.unique(patients)[:4], "20 truth values"),
     ],
 )
 def test_splits_that_are_wrong(refused, split, part):
     refused("01.3", split, image_set=EVERYTHING, part=part)
+
+
+@pytest.mark.parametrize("read", [torch.tensor, tuple, pd.Series, lambda mask: mask.astype(float)])
+def test_a_split_in_any_collection(read):
+    split = lambda patients, share: read(by_patient(patients, share))  # noqa: E731
+    assert check("01.3", split, image_set=EVERYTHING).state == "right"
 
 
 def test_the_standard_error_counts_patients():
@@ -101,9 +121,9 @@ def test_the_standard_error_counts_patients():
     ("error", "part"),
     [
         (0.0382, "an independent trial"),
-        (0.21 / 18, "square root"),
+        (0.21 / 18, "on the scale of the accuracy"),
         (0.1179, "accuracy of one half"),
-        (0.216, "twice the standard error"),
+        (0.216, "to one side"),
         (0.162, "of one patient"),
         (10.8, "percentage"),
         (0.01, "too small"),

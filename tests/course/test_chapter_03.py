@@ -1,6 +1,7 @@
 """Chapter 03: right answers are accepted, stubs are open, and each mistake is named without the answer."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -20,6 +21,9 @@ class Mlp(nn.Module):
     def forward(self, x):
         mlp = self.blocks[0]["mlp"]
         return mlp["fc2"](mlp["fc1"](x).relu())
+
+
+GIVEN = {"03.1": {}, "03.2": {}, "03.3": {}, "03.4": {"model": Mlp(), "images": torch.zeros(2, 4)}}
 
 
 def test_three_students_of_a_quarter_of_the_width():
@@ -51,6 +55,9 @@ def test_shares_that_are_wrong(refused, matrix, vector, part):
         lambda size, pick, phase: np.arange(size).reshape(pick, -1)[:, phase],
         lambda size, pick, phase: torch.arange(size)[phase :: size // pick],
         lambda size, pick, phase: [phase + k * size // pick for k in range(pick)],
+        lambda size, pick, phase: [phase + k * size / pick for k in range(pick)],
+        lambda size, pick, phase: np.linspace(phase, size + phase, pick, endpoint=False),
+        lambda size, pick, phase: set(range(phase, size, size // pick)),
     ],
 )
 def test_the_rule_of_the_uniform_strategy(subset):
@@ -66,8 +73,8 @@ def test_the_rule_of_the_uniform_strategy(subset):
         (lambda size, pick, phase: [phase + 2 * k for k in range(pick)], "subset(12, 3, 2) is not evenly spaced"),
         (lambda size, pick, phase: [*range(phase, size, size // pick)][::-1], "another order"),
         (lambda size, pick, phase: [phase + 3 * k for k in range(pick)], "outside 0 to 7"),
-        (lambda size, pick, phase: slice(phase, size, 2), "no list of whole numbers"),
-        (lambda size, pick, phase: [0.5] * pick, "no list of whole numbers"),
+        (lambda size, pick, phase: slice(phase, size, 2), "whole numbers"),
+        (lambda size, pick, phase: [0.5] * pick, "whole numbers"),
     ],
 )
 def test_rules_that_are_wrong(refused, subset, part):
@@ -76,6 +83,8 @@ def test_rules_that_are_wrong(refused, subset, part):
 
 def test_the_last_student_head():
     assert check("03.3", [8, 9, 10, 11]).state == check("03.3", {11, 10, 9, 8}).state == "right"
+    assert check("03.3", [8.0, 9.0, 10.0, 11.0]).state == check("03.3", (8, 9, 10, 11)).state == "right"
+    assert check("03.3", torch.arange(8.0, 12.0)).state == check("03.3", pd.Series([8, 9, 10, 11])).state == "right"
     assert check("03.3", np.arange(8, 12)).state == "right"
     assert check("03.3", ...).state == "open"
 
@@ -88,7 +97,7 @@ def test_the_last_student_head():
         ([9, 10, 11, 12], "12 heads, counted from 0"),
         ([-1, 8, 9, 10], "counted from 0"),
         (range(12), "these are 12 heads"),
-        (11, "no list of whole numbers"),
+        (11, "whole numbers"),
     ],
 )
 def test_heads_that_are_wrong(refused, heads, part):

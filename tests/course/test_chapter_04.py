@@ -9,6 +9,8 @@ from dmws_lite.course.exercises.chapter_04 import shuffled
 from dmws_lite.method.networks import build, load_teacher
 from dmws_lite.studies import starts
 
+GIVEN = {"04.1": {}, "04.2": {}, "04.4": {"ratio": 0.707}}
+
 
 @pytest.fixture(scope="module")
 def selected():
@@ -26,11 +28,11 @@ def test_widths_at_which_002_is_loud_enough():
 @pytest.mark.parametrize(
     ("xavier", "kaiming", "part"),
     [
-        (50, 5000, "xavier: the gain grows with the square root"),
-        (0.0004, 5000, "xavier: this is upside down"),
-        (2500, 2**0.5 / 0.02, "kaiming: the gain grows with the square root"),
-        (2500, 2**0.5 / 0.02**2, "kaiming: the gain belongs into the square"),
-        (2500, 0.0008, "kaiming: this is upside down"),
+        (50, 5000, "xavier: the gain does not grow with the inputs themselves"),
+        (0.0004, 5000, "xavier: this is less than one input"),
+        (2500, 2**0.5 / 0.02, "kaiming: the gain does not grow with the inputs themselves"),
+        (2500, 2**0.5 / 0.02**2, "kaiming: do gain and standard deviation enter"),
+        (2500, 0.0008, "kaiming: this is less than one input"),
         (768, 5000, "xavier: 768 is too small"),
         (2500, 10_000, "kaiming: 10000 is too large"),
     ],
@@ -108,10 +110,10 @@ def test_what_undoes_the_loss_of_gain():
     ("factor", "left", "part"),
     [
         (0.707, 0.5, "factor: this is the loss itself"),
-        (2, 0.5, "factor: this undoes it twice"),
+        (2, 0.5, "factor: this would undo it in a product"),
         (1.414, 0.707, "left: this is what is left of the queries alone"),
         (1.414, 2, "left: this is how much was lost"),
-        (1.414, 1.414, "left: the two losses multiply"),
+        (1.414, 1.414, "left: two factors do not add up"),
         (1.414, 1, "left: both sides"),
         (1.414, 50, "percentage"),
         (1.414, 0.1, "left: 0.1 is too small"),

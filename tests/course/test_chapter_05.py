@@ -8,12 +8,18 @@ from scipy.special import softmax
 from dmws_lite.course import check
 from dmws_lite.method.distillation import Distillation, momentum_of, soft_loss
 
+GIVEN = {"05.1": {}, "05.2": {}, "05.3": {}, "05.4": {"steps": 400}, "05.5": {}}
 ODD = ["a text", [], 7, float("nan"), {"a": 1}, np.zeros((2, 2)), object(), lambda *arguments: "text"]
 
 
 def kl(z, target, T):
     p, q = softmax(target / T, axis=1), softmax(z / T, axis=1)
     return (p * np.log(p / q)).sum(1)
+
+
+def by_torch(z, target, T):
+    """A gradient that itself requires one."""
+    return torch.tensor(T * (softmax(z / T) - softmax(target / T)), requires_grad=True)
 
 
 def heeding(**settings):
@@ -25,11 +31,15 @@ def test_right_answers():
         check("05.1", lambda z, target, T: T**2 * kl(z, target, T).mean()),
         check("05.1", lambda z, target, T: soft_loss(torch.tensor(z), torch.tensor(target), T)),
         check("05.2", lambda z, target, T: T * (softmax(z / T) - softmax(target / T))),
+        check("05.2", lambda z, target, T: list(T * (softmax(z / T) - softmax(target / T)))),
+        check("05.2", by_torch),
         check("05.3", lambda age, m: (1 - m) * m**age),
         check("05.4", heeding(momentum=momentum_of(6)), steps=400),
         check("05.4", heeding(half_life=0.015), steps=400),
         check("05.5", {"ema", "kd"}),
         check("05.5", ["kd", "ema"]),
+        check("05.5", np.array(["KD", "ema"])),
+        check("05.5", ("kd", "ema")),
     ]
     assert [verdict.state for verdict in right] == ["right"] * len(right)
 
@@ -76,8 +86,8 @@ def test_mistakes_about_the_soft_loss(refused, soft, part):
         (lambda z, target, T: T**2 * (softmax(z / T) - softmax(target / T)), "one factor too many"),
         (lambda z, target, T: T * (softmax(z) - softmax(target)), "does not divide"),
         (lambda z, target, T: z - target, "compare with what autograd finds"),
-        (lambda z, target, T: 1.0, "shape ()"),
-        (lambda z, target, T: z * np.nan, "not finite"),
+        (lambda z, target, T: 1.0, "the number 1, where a list or an array of 3 numbers"),
+        (lambda z, target, T: z * np.nan, "no finite numbers"),
     ],
 )
 def test_mistakes_about_the_gradient(refused, gradient, part):
@@ -118,9 +128,12 @@ def test_mistakes_about_settings(refused, settings, part):
     [
         ({"ema"}, "at least one more"),
         ({"ema", "kd", "cs_kd"}, "cs_kd: look at"),
-        ({"ema", "teacher"}, "choose from"),
-        ("ema", "no set of names"),
+        ("ema", "no list of names"),
     ],
 )
 def test_mistakes_about_strategies(refused, names, part):
     refused("05.5", names, part=part, secrets=["'kd'", "ema and kd"])
+
+
+def test_a_name_that_is_no_strategy_hears_all_that_are(refused):
+    refused("05.5", {"ema", "teacher"}, part="'teacher' is none of the options: choose from 'ema'")

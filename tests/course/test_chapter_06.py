@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.special import softmax
 
 from dmws_lite.course import check
 
@@ -13,6 +12,9 @@ HISTORY = [
     {"val_accuracy": 0.3, "auxiliary_accuracy": 0.3, "both_right": 0.3},
     {"val_accuracy": 0.60, "auxiliary_accuracy": 0.58, "both_right": 0.55},
 ]
+
+
+GIVEN = {"06.1": {}, "06.2": {}, "06.3": {}, "06.4": {"history": HISTORY}, "06.5": {}}
 
 
 def averaged(main_share):
@@ -84,40 +86,35 @@ def test_momenta_and_half_lives_that_are_wrong(refused, momentum, half_life, par
     refused("06.2", momentum, half_life, part=part, secrets=("0.952", "0.015"))
 
 
-def gradient(hard=lambda a, t: 1 - a, soft=lambda a, t: a * t, sharp=False, mean=True):
-    def by_hand(z, target, labels, alpha, temperature):
-        t = 1 if sharp else temperature
-        first = softmax(z, axis=1) - np.eye(z.shape[1])[labels]
-        second = softmax(z / t, axis=1) - softmax(target / t, axis=1)
-        whole = hard(alpha, temperature) * first + soft(alpha, temperature) * second
-        return whole / len(z) if mean else whole
-
-    return by_hand
+def weights(m):
+    """Of past main students in the average, the newest first."""
+    return (1 - m) * m ** np.arange(5000)
 
 
-def test_the_gradient_by_hand():
-    assert check("06.3", gradient()).state == "right"
-    assert check("06.3", lambda *arguments: torch.from_numpy(gradient()(*arguments))).state == "right"
-    assert check("06.3", lambda *arguments: None).state == "open"
+def test_as_many_values_as_a_moving_average_is_worth():
+    noise = np.random.default_rng(0).normal(size=(2000, 200))
+    assert (noise @ weights(0.9)[:200]).var() == pytest.approx(1 / 19, rel=0.1)  # as a plain mean of 19 values
+    assert check("06.3", lambda m: (1 + m) / (1 - m)).state == "right"
+    assert check("06.3", lambda m: 1 / (weights(m) ** 2).sum()).state == "right"
+    assert check("06.3", lambda m: torch.tensor(1 / (weights(m) ** 2).sum())).state == "right"
+    assert check("06.3", lambda m: None).state == "open"
 
 
 @pytest.mark.parametrize(
-    ("mistaken", "part"),
+    ("averaged", "part"),
     [
-        (gradient(mean=False), "mean over the batch"),
-        (lambda *arguments: -gradient()(*arguments), "sign is reversed"),
-        (gradient(soft=lambda a, t: a), "at alpha=0.3, T=2: a factor T is missing"),
-        (gradient(soft=lambda a, t: a * t**2), "one factor T too many"),
-        (gradient(soft=lambda a, t: a / t), "so that it keeps its size"),
-        (gradient(sharp=True), "belongs into both softmaxes"),
-        (gradient(hard=lambda a, t: a, soft=lambda a, t: (1 - a) * t), "alpha weighs the soft part"),
-        (gradient(hard=lambda a, t: 1), "the hard part is weighed"),
-        (gradient(soft=lambda a, t: 0), "differs from torch's gradient"),
-        (lambda z, *_: z.sum(), "shape of the logits, (6, 3)"),
+        (lambda m: (weights(m) ** 2).sum(), "at m = 0.9: less than one value"),
+        (lambda m: ((1 + m) / (1 - m)) ** 0.5, "falls with the root"),
+        (lambda m: 1 / (1 - m), "noisier than that"),
+        (lambda m: m / (1 - m), "mean age"),
+        (lambda m: math.log(2) / -math.log(m), "the half-life"),
+        (lambda m: weights(m).sum(), "takes their squares"),
+        (lambda m: 19, "at m = 0.99: 19 is too small"),
+        (lambda m: weights(m), "no number"),
     ],
 )
-def test_gradients_that_are_wrong(refused, mistaken, part):
-    refused("06.3", mistaken, part=part)
+def test_worths_that_are_wrong(refused, averaged, part):
+    refused("06.3", averaged, part=part, secrets=("1 + m", "squares of the weights is"))
 
 
 def test_what_the_auxiliary_could_add():
@@ -126,6 +123,7 @@ def test_what_the_auxiliary_could_add():
     assert (
         "63.0%" in verdict.message and "alone has 60.0%" in verdict.message and "3.0% of the images" in verdict.message
     )
+    assert check("06.4", 0.6301, history=HISTORY).state == "right"  # read off a table of percentages
     assert check("06.4", np.float64(0.63), history=HISTORY).state == "right"
     assert check("06.4", ..., history=HISTORY).state == "open"
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import nct
 from scipy.stats import t as student
 from statsmodels.stats.multitest import multipletests
@@ -26,6 +27,9 @@ TABLE = pd.DataFrame(
 )
 
 
+GIVEN = {"07.1": {"spread": 0.022, "comparisons": 6}, "07.2": {}, "07.3": {}, "07.4": {"table": TABLE}}
+
+
 def power(pairs, gap, spread):
     """Of a two-sided paired t test at 0.05, from the noncentral t distribution."""
     limit, shift = student.ppf(0.975, pairs - 1), gap / spread * pairs**0.5
@@ -43,10 +47,10 @@ def test_numbers_of_seeds():
     ("for_point", "for_holm", "part"),
     [
         (41, 6, "for_holm: with 6 seeds the smallest p after correction is still too large"),
-        (41, 9, "for_holm: 9 seeds are enough, but fewer would do"),
+        (41, 9, "for_holm: 9 are enough, but fewer would do"),
         (5, 8, "for_point: with 5 seeds the difference that could be detected is still too large"),
-        (400, 8, "for_point: 400 seeds are enough"),
-        (40.5, 8, "cannot be run"),
+        (400, 8, "for_point: 400 are enough"),
+        (40.5, 8, "for_point: 40.5 cannot be: a whole number"),
         (1, 8, "at least 2"),
     ],
 )
@@ -57,6 +61,7 @@ def test_numbers_of_seeds_that_are_wrong(refused, for_point, for_holm, part):
 def test_holms_correction():
     assert check("07.2", lambda p: multipletests(p, method="holm")[1]).state == "right"
     assert check("07.2", lambda p: list(multipletests(p, method="holm")[1])).state == "right"
+    assert check("07.2", lambda p: torch.tensor(multipletests(p, method="holm")[1])).state == "right"
     assert check("07.2", lambda p: None).state == "open"
 
 
@@ -87,8 +92,8 @@ def test_the_steps_above_are_holms():
         (lambda p: p, "as they were"),
         (lambda p: np.array(p) * np.arange(len(p), 0, -1), "not by its place in the list"),
         (lambda p: multipletests(p, method="fdr_bh")[1], "are wrong"),
-        (lambda p: max(p), "one corrected p for each"),
-        (lambda p: ["small"] * len(p), "holds no numbers"),
+        (lambda p: max(p), "where a list or an array of 3 numbers"),
+        (lambda p: ["small"] * len(p), "array of 3 numbers"),
     ],
 )
 def test_corrections_that_are_wrong(refused, holm, part):
@@ -121,6 +126,7 @@ def test_the_interaction():
     by_hand = np.mean([(0.56 - 0.50) - (0.41 - 0.40), (0.66 - 0.60) - (0.53 - 0.50)])
     verdict = check("07.4", by_hand, table=TABLE)
     assert verdict.state == "right" and verdict.message.startswith("+0.040, in an interval")
+    assert check("07.4", 0.0404, table=TABLE).state == "right"
     assert check("07.4", ..., table=TABLE).state == "open"
 
 

@@ -39,6 +39,15 @@ def spoilt():
     return table.assign(low=0.6, high=0.8)
 
 
+GIVEN = {
+    "08.1": {},
+    "08.2": {},
+    "08.3": {"images": 200, "chance": 0.055},
+    "08.4": {},
+    "08.5": {"table": spoilt(), "model": "b"},
+}
+
+
 def test_own_cka():
     assert check("08.1", cka).state == "right"
     assert check("08.1", lambda x, y: torch.tensor(cka(x, y))).state == "right"
@@ -68,6 +77,8 @@ def test_another_cka(refused, function, part):
 def test_own_grad_cam():
     assert check("08.2", cam).state == "right"
     assert check("08.2", lambda a, s: 7 * cam(a, s)).state == "right"
+    assert check("08.2", lambda a, s: torch.tensor(cam(a, s), requires_grad=True)).state == "right"
+    assert check("08.2", lambda a, s: cam(a, s).tolist()).state == "right"
     assert check("08.2", stub).state == check("08.2", ...).state == "open"
 
 
@@ -81,14 +92,14 @@ def test_own_grad_cam():
         (lambda a, s: (np.abs(s.mean((1, 2)))[:, None, None] * a).sum(0).clip(0), "without sign"),
         (lambda a, s: cam(a, s) ** 2, "another map"),
         (lambda a, s: np.zeros((4, 5)), "another map"),
-        (lambda a, s: a * s, "has shape (6, 4, 5)"),
+        (lambda a, s: a * s, "shape (6, 4, 5), where an array of numbers of shape (4, 5)"),
         (lambda a, s: cam(a, s) * np.nan, "no finite numbers"),
-        (lambda a, s: "map", "no map"),
+        (lambda a, s: "map", "your map: the text 'map'"),
         (lambda a, s: a @ s, "raised ValueError"),
     ],
 )
 def test_another_map(refused, function, part):
-    refused("08.2", function, part=part)
+    refused("08.2", function, part=part, secrets=("cut at 0", "average the slopes"))
 
 
 @pytest.mark.parametrize(("images", "chance"), [(200, 0.055), (60, 0.1)])
@@ -124,6 +135,7 @@ def test_a_temperature_for_odds(refused):
 def test_counting_intervals(refused):
     given = {"table": spoilt(), "model": "b"}
     assert check("08.5", 2, 0.2, **given).state == "right"
+    assert check("08.5", 2.0, 0.2004, **given).state == "right"
     assert check("08.5", ..., 0.2, **given).state == check("08.5", 2, ..., **given).state == "open"
     for left_out, expected, part in (
         (5, 0.2, "found: this counts all networks"),

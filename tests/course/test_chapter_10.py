@@ -12,11 +12,25 @@ def apart(train, test):
     return "no" if set(train) & set(test) else "yes"
 
 
-RIGHT = {"10.1": [apart], "10.2": [246, 245.86, np.int64(250)], "10.3": [7], "10.4": ["B", " b "]}
+GIVEN = {"10.1": {}, "10.2": {}, "10.3": {"comparisons": 2}, "10.4": {}}
+
+
+def shared(train, test):
+    return "no" if set(train) & set(test) else "yes"
+
+
+RIGHT = {"10.1": [apart], "10.2": [246, 246.0, np.int64(246)], "10.3": [7], "10.4": ["B", " b "]}
 WRONG = [
     ("10.1", lambda a, b: "no" if set(a) & set(b) else "yes", "no id"),
     ("10.1", lambda a, b: "no" if a == b else "yes", "share a patient"),
     ("10.1", lambda a, b: "yes" if set(a) & set(b) else "no", "share none"),
+    ("10.1", lambda a, b: "unknown" if "" in a else shared(a, b), "without an id in test"),
+    ("10.1", lambda a, b: "unknown" if "" in b else shared(a, b), "without an id in train"),
+    (
+        "10.1",
+        lambda a, b: "unknown" if "" in set(a) & set(b) else shared(a, b),
+        "both yes and no are guesses",
+    ),
     ("10.1", lambda a, b: "unknown", "all ids are known"),
     ("10.1", lambda a, b: True, "none of the options"),
     ("10.1", lambda a: "yes", "TypeError"),
@@ -24,12 +38,18 @@ WRONG = [
     ("10.2", 61.5, "not the whole width"),
     ("10.2", 984, "do not halve"),
     ("10.2", 385, "accuracy of 0.5"),
-    ("10.2", 100, "too small"),
-    ("10.2", 2000, "too large"),
+    ("10.2", 100, "the interval reaches 0.0784 far"),
+    ("10.2", 244, "reaches 0.0502 far"),
+    ("10.2", 245, "reaches 0.0501 far"),
+    ("10.2", 245.86, "a whole number is asked for"),
+    ("10.2", 256, "two standard errors"),
+    ("10.2", 2000, "fewer would do"),
+    ("10.2", 250, "fewer would do"),
+    ("10.2", 15.7, "solve for the number"),
     ("10.2", "many", "no number"),
     ("10.3", 6, "right for one comparison"),
-    ("10.3", 3, "smallest p is 0.25"),
-    ("10.3", 8, "fewer are, too"),
+    ("10.3", 3, "smallest p of 3 seeds is 0.25"),
+    ("10.3", 8, "fewer would do"),
     ("10.3", 6.5, "whole number"),
     ("10.4", "A", "one throw of four"),
     ("10.4", "c", "not the same"),
@@ -37,22 +57,18 @@ WRONG = [
 ]
 
 
-def given(exercise):
-    return {"comparisons": 2} if exercise == "10.3" else {}
-
-
 @pytest.mark.parametrize("exercise", RIGHT)
 def test_right_answers_and_the_stub(exercise):
     for answer in RIGHT[exercise]:
-        verdict = check(exercise, answer, **given(exercise))
+        verdict = check(exercise, answer, **GIVEN[exercise])
         assert verdict.state == "right", verdict
     for open_answer in (..., None, *((lambda *_: None,) if exercise == "10.1" else ())):
-        assert check(exercise, open_answer, **given(exercise)).state == "open"
+        assert check(exercise, open_answer, **GIVEN[exercise]).state == "open"
 
 
 @pytest.mark.parametrize(("exercise", "answer", "said"), WRONG)
 def test_wrong_answers(exercise, answer, said):
-    verdict = check(exercise, answer, **given(exercise))
+    verdict = check(exercise, answer, **GIVEN[exercise])
     assert verdict.state == "wrong" and said in verdict.message, verdict
     solution = {"10.2": "246", "10.3": " 7"}.get(exercise)
     assert solution is None or solution not in verdict.message

@@ -3,6 +3,7 @@
 import inspect
 import math
 import re
+import runpy
 from pathlib import Path
 
 import nbformat
@@ -41,6 +42,22 @@ def test_the_three_verdicts():
     assert repr(check("98.1", 3)) == "Exercise 98.1: ✗ not yet. Odd"
     assert check("98.1", ...).state == check("98.1", None).state == check("98.1", [...]).state == "open"
     assert "not answered yet. Replace the three dots" in repr(check("98.1", ...))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("a list is no number", "A list is no number"),
+        ("too small", "Too small"),
+        ("half_life: too small", "half_life: too small"),
+        ("dlb: look at it", "dlb: look at it"),
+        ("blocks.0.mlp.fc1.weight is as it was", "blocks.0.mlp.fc1.weight is as it was"),
+        ("subset(8, 4, 1) gives 3 indices", "subset(8, 4, 1) gives 3 indices"),
+        ("α still rises", "α still rises"),
+    ],
+)
+def test_a_message_begins_with_a_capital_but_names_stay_as_they_are(said, shown):
+    assert checks._sentence(said) == shown
 
 
 def test_what_the_notebook_gives_is_passed_on():
@@ -122,8 +139,36 @@ ODD = {
     "tensor without elements": torch.zeros(0),
     "table": pd.DataFrame({"a": [1, 2]}),
     "generator": (i for i in range(3)),
+    "a number with a gradient in a list": [torch.tensor(7.7, requires_grad=True)] * 2,
+    "sparse tensor": torch.eye(2).to_sparse(),
+    "table of texts": pd.DataFrame({"a": ["1", None]}),
+    "set of both": {1, "a"},
     "rude": Rude(),
 }
+
+
+def given_of(name: str) -> dict:
+    """What the notebook gives to an exercise, from the tests of its chapter."""
+    return runpy.run_path(str(Path(__file__).with_name(f"test_chapter_{name[:2]}.py")))["GIVEN"][name]
+
+
+def asked_of(name: str) -> int:
+    """How many answers an exercise asks for."""
+    parameters = inspect.signature(EXERCISES[name]).parameters.values()
+    return sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
+
+
+@pytest.mark.parametrize("name", [name for name in EXERCISES if name != "04.3"])  # its networks take time
+def test_with_what_the_notebook_gives_odd_answers_are_understood_as_such(name):
+    """Unlike below, no answer may end in an error that `check` has to catch, be it given or returned by a function."""
+    given, count = given_of(name), asked_of(name)
+    for odd, answer in ODD.items():
+        if odd == "rude":
+            continue
+        for case in (answer, lambda *_, answer=answer, **__: answer):
+            verdict = check(name, *[case] * count, **given)
+            assert verdict.state in ("wrong", "open"), f"{odd}: {verdict!r}"
+            assert "while checking" not in verdict.message, f"{odd}: {verdict!r}"
 
 
 @pytest.mark.parametrize("name", EXERCISES)

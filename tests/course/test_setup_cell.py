@@ -31,8 +31,14 @@ def run_cell(monkeypatch):
             return SimpleNamespace(returncode=returncode, stderr="ERROR: cannot install")
 
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed else None)
-        held = [SimpleNamespace(metadata={"Name": name}, version=HOSTED.get(name, "1.0")) for name in installed]
-        monkeypatch.setattr(importlib.metadata, "distributions", lambda: held)
+        held = {name.lower().replace("_", "-"): HOSTED.get(name, "1.0") for name in installed}
+
+        def version(name):
+            if name not in held:
+                raise importlib.metadata.PackageNotFoundError(name)
+            return held[name]
+
+        monkeypatch.setattr(importlib.metadata, "version", version)
         monkeypatch.setattr(subprocess, "run", pip)
         monkeypatch.setattr(dmws_lite, "announce", lambda: told.append(True))
         exec(setup_cell(), {})
@@ -71,7 +77,7 @@ def test_a_refusal_of_pip_is_shown(run_cell):
 
 
 def test_the_cell_is_short_and_needs_nothing_but_python():
-    assert len(setup_cell().splitlines()) <= 20
+    assert len(setup_cell().splitlines()) <= 25
     imported = [node for node in ast.walk(ast.parse(setup_cell())) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {alias.name for node in imported for alias in node.names if isinstance(node, ast.Import)}
-    assert names == {"importlib.util", "subprocess", "sys", "dmws_lite"}
+    assert names == {"contextlib", "importlib.util", "subprocess", "sys", "dmws_lite"}

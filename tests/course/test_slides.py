@@ -103,10 +103,13 @@ def test_no_cut_within_brackets_formulas_or_abbreviations(text):
 def test_a_deck_hides_what_is_marked_and_shows_the_rest(tmp_path):
     cells = slide_cells([text("## One"), code("print('kept'); figures.x"), text("**Predict first:** why?")])
     cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="the output")]
+    facts = {"image/png": {"alt": "Three bars."}}
+    cells[1].outputs.append(nbformat.v4.new_output("display_data", {"image/png": "aGVs"}, metadata=facts))
     cells.append(code("injected = 1", "injected-parameters"))
     path = tmp_path / "00.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
     page = decks.page(path, {"reveal_url_prefix": "scripts/reveal.js"})
+    assert 'alt="Three bars."' in page and "No description" not in page
     assert "the output" in page and "figures" not in page and "injected" not in page
     assert 'class="fragment"' in page and "scripts/reveal.js/dist/reveal.js" in page and "max-height" in page
 

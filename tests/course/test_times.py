@@ -1,5 +1,10 @@
+import os
+import subprocess
+import sys
+
 import nbformat
 import pytest
+import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from dmws_lite.course import times
@@ -38,9 +43,54 @@ def test_a_chapter_without_a_line_for_its_times_is_named(course):
         times.write_times("02_bare", {"cpu": 1}, course)
 
 
-def test_the_whole_notebook_is_measured(tmp_path):
-    cells = [new_code_cell('smoke = False\noutput = ""'), new_code_cell("import time\ntime.sleep(2 if smoke else 0)")]
+@pytest.fixture
+def chapter(course, monkeypatch):
+    """Chapter 00, which starts in an empty folder, and 01, whose full run fails."""
+    code = "import os, pathlib, time\ntime.sleep(2 if smoke else 0)\nassert not pathlib.Path('outputs').exists()\n"
+    code += "pathlib.Path('outputs').mkdir()\nprint('threads:', os.environ['OMP_NUM_THREADS'])"
+    cells = [new_code_cell('smoke = False\noutput = "outputs"'), new_code_cell(code)]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), tmp_path / "small.ipynb")
-    assert 2 < times.measure(tmp_path / "small.ipynb", smoke=True) < 60
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), course / "00_small.ipynb")
+    cells[1].source = "assert smoke"
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), course / "01_next.ipynb")
+    monkeypatch.setattr(times, "FOLDER", course)
+    monkeypatch.setattr(times, "EXECUTED", course / "executed")
+    monkeypatch.setattr(times, "pick_device", lambda: torch.device("cpu"))
+    return course / "00_small.ipynb"
+
+
+def test_chapters_are_measured_kept_and_a_failure_stops_no_other(course, chapter, monkeypatch, capsys):
+    monkeypatch.setattr(times, "one_core", lambda: monkeypatch.setenv("OMP_NUM_THREADS", "1"))
+    (course / "executed" / "full").mkdir(parents=True)
+    (course / "executed" / "full" / "01_next.ipynb").write_text("of an earlier run")
+    assert times.main([]) == 1
+    found = {name: entry.seconds for name, entry in read_chapters(course).items()}
+    assert 2 <= found["00_small"].smoke < 60 and 1 <= found["00_small"].cpu < 60
+    assert found["01_next"].cpu == 3, "the full run fails, and leaves the old time"
+    shown = capsys.readouterr()
+    assert "failed: 01_next, cpu: 01_next.ipynb, cell 2: AssertionError" in shown.err and "threads: 1" in shown.out
+    made = {path.relative_to(course).as_posix() for path in (course / "executed").rglob("*.ipynb")}
+    kept = {"executed/smoke/00_small.ipynb", "executed/smoke/01_next.ipynb", "executed/full/00_small.ipynb"}
+    assert made == kept | {"executed/full/01_next.ipynb", "executed/full/unfinished/01_next.ipynb"}
+    assert (course / "executed" / "full" / "01_next.ipynb").read_text() == "of an earlier run"
+    assert "outputs" not in {path.name for path in course.rglob("*")}
+
+
+def test_some_chapters_only(course, chapter, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(times, "one_core", lambda: None)
+    monkeypatch.setattr(times, "execute", lambda notebook, folder, smoke: asked.append((notebook.stem, smoke)) or 7)
+    assert times.main(["01"]) == 0 and times.main(["00", "--smoke"]) == 0
+    assert asked == [("01_next", True), ("01_next", False), ("00_small", True)]
+    with pytest.raises(SystemExit):
+        times.main(["11"])
+    assert "begins with 11" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps a process to one core")
+def test_one_core_means_one_core_and_one_thread():
+    code = "from dmws_lite.course.times import one_core\none_core()\nimport os, torch\n"
+    code += "print(len(os.sched_getaffinity(0)), torch.get_num_threads(), os.environ['OMP_NUM_THREADS'])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1", "1", "1"]

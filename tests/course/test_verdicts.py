@@ -26,7 +26,8 @@ def test_a_class_is_a_table_of_notebooks_and_exercises(tmp_path, capsys):
     executed(tmp_path / "ada" / "03.ipynb", Verdict("03.1", "right", ""), Verdict("03.2", "wrong", "Too small"))
     executed(tmp_path / "bo" / "03.ipynb", Verdict("03.2", "right", ""))
     executed(tmp_path / "bo" / "other.ipynb")
-    table = class_table(tmp_path)
+    table, unreadable = class_table(tmp_path)
+    assert unreadable == {}
     assert table.to_dict("index") == {
         "ada/03.ipynb": {"03.1": "right", "03.2": "not yet"},
         "bo/03.ipynb": {"03.1": "", "03.2": "right"},
@@ -34,6 +35,23 @@ def test_a_class_is_a_table_of_notebooks_and_exercises(tmp_path, capsys):
     assert main([str(tmp_path), "--csv", str(tmp_path / "class.csv")]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["right", "1", "1"]
     assert (tmp_path / "class.csv").read_text().startswith("notebook,03.1,03.2\n")
+
+
+def test_hidden_copies_do_not_count_and_unreadable_files_are_named(tmp_path, capsys):
+    executed(tmp_path / "ada.ipynb", Verdict("03.1", "right", ""))
+    executed(tmp_path / ".ipynb_checkpoints" / "ada-checkpoint.ipynb", Verdict("03.1", "wrong", ""))
+    broken = {"a.ipynb": "", "b.ipynb": "no notebook", "c.ipynb": "[]", "d.ipynb": "{}", "e.ipynb": '{"nbformat": 4}'}
+    for name, text in broken.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "f.ipynb").write_bytes(b"\xff\xfe\x00")
+    table, unreadable = class_table(tmp_path)
+    assert table.to_dict("index") == {"ada.ipynb": {"03.1": "right"}}
+    assert sorted(unreadable) == [*broken, "f.ipynb"]
+    assert main([str(tmp_path)]) == 0
+    assert capsys.readouterr().err.count("unreadable: ") == 6
+    (tmp_path / "ada.ipynb").unlink()
+    with pytest.raises(ValueError, match=r"no verdicts below .*; unreadable: a.ipynb, b.ipynb"):
+        class_table(tmp_path)
 
 
 def test_notebooks_that_were_not_run_are_said_to_be_so(tmp_path, capsys):

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from dmws_lite.runtime import notebooks
 
@@ -30,6 +31,16 @@ def test_a_notebook_runs_with_parameters_and_shows_its_output(tmp_path, capfd):
     assert "=6" in executed.with_suffix(".html").read_text()
     saved = nbformat.read(executed, as_version=4)
     assert "widgets" not in saved.metadata
+
+
+def test_pictures_of_the_page_have_their_alt_texts(tmp_path):
+    cell, facts = new_code_cell("x"), {"image/png": {"alt": 'chance < 50 % & "more"'}}
+    cell.outputs = [new_output("display_data", {"image/png": "aGVs"}, metadata=each) for each in (facts, {})]
+    path = tmp_path / "small.ipynb"
+    nbformat.write(new_notebook(cells=[cell]), path)
+    first, second = BeautifulSoup(notebooks.write_html(path).read_text(), "html.parser").select("img")
+    assert first["alt"] == 'chance < 50 % & "more"' and first["src"] == second["src"] == "data:image/png;base64,aGVs"
+    assert second["alt"] == "No description has been provided for this image"
 
 
 @pytest.mark.parametrize("value", ["maybe", 2.5, True, None, [1]])
@@ -62,6 +73,7 @@ def test_a_failing_cell_is_named_and_the_executed_notebook_is_kept(tmp_path):
         notebooks.run_notebook(path, tmp_path / "out")
     kept = nbformat.read(tmp_path / "out" / "small.ipynb", as_version=4)
     assert any("before" in str(cell.get("outputs")) for cell in kept.cells)
+    assert "seed is odd" in (tmp_path / "out" / "small.html").read_text()
 
 
 def test_an_error_in_a_widgets_callback_is_found(tmp_path):
@@ -88,6 +100,19 @@ def test_a_notebook_is_never_overwritten_by_its_own_run(tmp_path):
     with pytest.raises(ValueError, match="notebook's own folder"):
         notebooks.run_notebook(path, tmp_path)
     assert path.read_bytes() == before
+
+
+def test_a_notebook_that_no_run_has_made_is_not_overwritten(tmp_path):
+    path, out = write(tmp_path / "small.ipynb", "seed = 0"), tmp_path / "out"
+    out.mkdir()
+    for text in (path.read_text().replace("seed = 0", "by hand"), "no notebook", "[]", "{}"):
+        (out / "small.ipynb").write_text(text)
+        with pytest.raises(FileExistsError, match="was not made by a run.*: pass another folder, or move the file"):
+            notebooks.run_notebook(path, out)
+        assert (out / "small.ipynb").read_text() == text and not (out / "small.html").exists()
+    (out / "small.ipynb").unlink()
+    assert notebooks.run_notebook(path, out, {"seed": 1}) == notebooks.run_notebook(path, out, {"seed": 2})
+    assert "seed = 2" in (out / "small.ipynb").read_text()
 
 
 def test_notebooks_are_found_by_number_title_name_and_file(tmp_path, monkeypatch):

@@ -1,4 +1,6 @@
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -53,3 +55,32 @@ def test_it_says_what_was_done(text_and_splits):
         assert part in " ".join(text.split()), part
     assert all(sentence in text for sentence in claims(table, "weight_selection"))
     assert "not shown" in text and not np.any([brace in text for brace in "{}"])
+
+
+def drafted(text_and_splits, fit="crop", **distillation):
+    _, splits, table = text_and_splits
+    gathered = SimpleNamespace(table=range(len(splits)), rule="patient")
+    training = dm.Training(steps=100)
+    settings = dm.load_teacher(), "embedded_vit_48", training, 1.0, "weight_selection", dm.Distillation(**distillation)
+    shown = methods_text(
+        SimpleNamespace(gathered=gathered), replace(splits, fit=fit), Comparison(table, {}, {}), *settings
+    )
+    return " ".join(shown.split())
+
+
+def test_it_claims_nothing_that_it_cannot_know(text_and_splits):
+    text = drafted(text_and_splits)
+    assert "was tuned" not in text and "Hyper-parameters: [to be filled in" in text
+
+
+def test_the_half_life_is_that_of_the_momentum(text_and_splits):
+    assert "momentum 0.8706, a half-life of 5 of 100 steps" in drafted(text_and_splits)
+    assert "momentum 0.99, a half-life of 69 of 100 steps" in drafted(text_and_splits, momentum=0.99)
+    assert "the momentum rose to 1" in drafted(text_and_splits, momentum=0.9, momentum_schedule="cosine")
+    assert "stayed as it was selected" in drafted(text_and_splits, auxiliary_update="frozen")
+
+
+def test_it_says_how_images_became_squares(text_and_splits):
+    assert "cropped to its middle square and resized to 64 × 64" in drafted(text_and_splits)
+    letterboxed = drafted(text_and_splits, fit="letterbox")
+    assert "resized and padded with black to 64 × 64" in letterboxed and "cropped" not in letterboxed

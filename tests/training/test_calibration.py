@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from scipy.special import softmax
 
 import dmws_lite as dm
@@ -54,3 +55,20 @@ def test_chance_shrinks_with_images_and_covers_a_calibrated_network():
     assert np.mean(np.array(errors) < np.quantile(many, 0.95)) > 0.8
     assert np.mean(errors) == pytest.approx(many.mean(), rel=0.15)
     assert calibration_error(drawn(0.3, n=300)[0], labels) > many.max()
+
+
+@pytest.mark.parametrize("sharper", [5.0, 10.0, 15.0])
+def test_very_sure_networks_are_cooled_as_much_as_their_logits_say(sharper):
+    """From what `predict` gives: a softmax in float32."""
+    rng = np.random.default_rng(1)
+    logits = 2 * rng.standard_normal((5000, 3))
+    labels = (rng.random((5000, 1)) > softmax(logits, axis=1).cumsum(1)[:, :-1]).sum(1)
+    found = fit_temperature(torch.from_numpy(sharper * logits).float().softmax(1).numpy(), labels)
+    grid = np.linspace(0.9, 1.1, 401)  # the best temperature, from the logits in float64
+    losses = [-np.log(softmax(logits / t, axis=1)[np.arange(5000), labels]).mean() for t in grid]
+    assert found == pytest.approx(sharper * grid[np.argmin(losses)], rel=0.005)
+
+
+def test_a_temperature_at_the_end_of_the_range_is_said():
+    with pytest.warns(UserWarning, match="is at an end of"):
+        assert fit_temperature(np.array([[0.7, 0.3], [0.2, 0.8]]), np.array([0, 1])) < 0.06

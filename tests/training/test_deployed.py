@@ -1,11 +1,12 @@
 import time
+import warnings
 
 import numpy as np
 import pytest
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.training.deployed import WARM_UP, by_torch, latency, measure, tell_card
+from dmws_lite.training.deployed import BATCH, WARM_UP, by_torch, latency, measure, tell_card
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 1, 64, 64), dtype=np.uint8)
 LABELLED = ImageSet(IMAGES, np.array([0, 1, 2, 0, 1, 2]), ("a", "b", "c"), tuple("uvwxyz"))
@@ -20,6 +21,31 @@ def test_by_torch_answers_as_predict_does():
     model = dm.build("embedded_vit_48", 3, seed=1)
     found = by_torch(model, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))(IMAGES)
     assert np.allclose(found, dm.predict(model, IMAGES, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), atol=1e-6)
+
+
+def test_by_torch_leaves_the_network_and_the_pixels_alone():
+    model = dm.build("embedded_vit_48", 3).train()
+    frozen = IMAGES.view()
+    frozen.flags.writeable = False  # as a memory-mapped data set may be
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        by_torch(model, (0.5,) * 3, (0.2,) * 3)(frozen)
+    assert model.training and all(module.training for module in model.modules())
+
+
+def test_a_test_set_goes_through_in_batches():
+    seen = []
+
+    def answer(pixels):
+        seen.append(len(pixels))
+        return np.eye(3)[pixels[:, 0, 0, 0] % 3]
+
+    count = 2 * BATCH + 7
+    pixels = np.zeros((count, 1, 2, 2), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(count) % 3
+    many = ImageSet(pixels, np.arange(count) % 3, ("a", "b", "c"), tuple(map(str, range(count))))
+    table = measure({"one": (answer, None)}, many, "one", repeats=1)
+    assert max(seen) == BATCH and sum(n for n in seen if n > 1) == count and table["accuracy"].item() == 1
 
 
 def test_latency_is_of_one_image_after_warm_up():

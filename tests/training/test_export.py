@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 import dmws_lite as dm
 
@@ -16,6 +18,7 @@ def save(folder, **changes):
             "data": "phantoms",
             "teacher": "embedded_vit_96",
             "method": "dual selection + SKD",
+            "initializer": "weight_selection",
             "test_accuracy": 0.75,
         },
     }
@@ -46,6 +49,32 @@ def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
         assert text in card
 
 
+@pytest.mark.parametrize(
+    ("initializer", "said", "selected"),
+    [
+        ("weight_selection", "from weights that were selected from the teacher `big`. Method: labels.", True),
+        ("full_teacher", "from all weights of `big`, but for the classifier. Method: labels.", False),
+        ("native", "from pretrained weights of its own. Method: labels.", False),
+        ("default", "from random weights. Method: labels.", False),
+        ("mimetic", "from random weights. Method: labels.", False),
+    ],
+)
+def test_the_card_says_what_the_student_started_from(tmp_path, initializer, said, selected):
+    report = {"teacher": "big", "method": "labels", "initializer": initializer}
+    card = (save(tmp_path, report=report)[1] / "README.md").read_text()
+    assert f"made by dmws-lite. It started {said}\n" in card
+    assert ("selected" in card) == ("tags: [medical-imaging, weight-selection]" in card) == selected
+    assert ("big" in card) == (initializer in ("weight_selection", "full_teacher")) and "| initializer" not in card
+
+
+def test_a_start_that_is_not_known_is_not_told_and_an_odd_one_refused(tmp_path):
+    card = (save(tmp_path / "a", report={"method": "labels"})[1] / "README.md").read_text()
+    assert "made by dmws-lite. Method: labels.\n" in card and "tags: [medical-imaging]\n" in card
+    with pytest.raises(ValueError, match="initializer 'selection' is unknown: choose one of default, .*, native"):
+        save(tmp_path / "b", report={"initializer": "selection"})
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_folder_without_a_student_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="pass the folder that save_student wrote"):
         dm.load_student(tmp_path)
@@ -58,3 +87,20 @@ def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="output folder .*file.*pass another folder"):
         save(tmp_path / "file")
+
+
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_the_student_knows_how_images_become_squares(tmp_path, fit):
+    folder = save(tmp_path, fit=fit)[1]
+    assert dm.load_student(folder)[1]["fit"] == fit
+    assert ("the rest is black" in (folder / "README.md").read_text()) == (fit == "letterbox")
+
+
+def test_an_unknown_fit_is_refused_and_an_old_file_is_cropped(tmp_path):
+    with pytest.raises(ValueError, match="fit='squash' is unknown"):
+        save(tmp_path, fit="squash")
+    path = save(tmp_path)[1] / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        facts = {key: value for key, value in file.metadata().items() if key != "fit"}
+    save_file(load_file(path), path, metadata=facts)
+    assert dm.load_student(tmp_path)[1]["fit"] == "crop"

@@ -1,5 +1,7 @@
 import json
+import logging
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -111,3 +113,31 @@ def test_the_graph_takes_pixels_only(exported):
     (entry,) = session.get_inputs()
     assert entry.name == "pixels" and entry.type == "tensor(uint8)" and entry.shape[2:] == [64, 64]
     assert np.allclose(predict_onnx(exported[2], draw(3)).sum(1), 1, atol=1e-6)
+
+
+def test_other_warnings_are_heard(tmp_path, monkeypatch):
+    save(tmp_path)
+    real = torch.onnx.export
+
+    def export(*arguments, **options):
+        warnings.warn("the disk is nearly full", ResourceWarning, stacklevel=2)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.warns(ResourceWarning, match="nearly full"):
+        to_onnx(tmp_path)
+
+
+def test_other_loggers_are_heard_while_quantising(exported, caplog):
+    images = draw(2)
+
+    class Loud(np.ndarray):
+        def __getitem__(self, index):
+            logging.getLogger("disk").warning("the disk is nearly full")
+            return np.asarray(self)[index]
+
+        def __iter__(self):
+            return (self[index] for index in range(len(self)))
+
+    quantize(exported[1], images.view(Loud))
+    assert "nearly full" in caplog.text and "pre-processing" not in caplog.text

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from dmws_lite.data.sets import ImageSet
 from dmws_lite.views import figures
 
 
@@ -46,3 +47,26 @@ def test_files_are_shown_at_full_size(tmp_path):
     shown = figure.axes[0].images[0].get_array()
     assert shown.shape == (70, 70) and np.array_equal(shown[15:55], pixels)
     assert "one.png" in figure.alt_text
+
+
+def test_dollars_in_names_are_no_formulas(tmp_path):
+    names = ("costs $5", "$a_{$", "$\\frac$", "50 $ or _$_")
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 16, 16), dtype=np.uint8)
+    images = ImageSet(pixels, np.arange(4), names, tuple("abcd"))
+    said = np.full((4, 4), 0.25)
+    counts = pd.DataFrame(np.eye(4, dtype=int), names, names)
+    path = tmp_path / "$x_{$.png"
+    Image.fromarray(pixels[0, 0]).save(path)
+    drawn = (
+        figures.answer(pixels[0], said[0], names, names[1]),
+        figures.at_full_size([path]),
+        figures.images(images),
+        figures.confusion(counts),
+        figures.inspected(images, 1, {"main": said}, {"main": np.zeros((4, 16, 16))}),
+        figures.soft_targets([1, 0, 0, 0], [0, 1, 0, 0], 1, classes=names),
+        figures.deployed(costs().assign(way=list(names[:3]))),
+    )
+    for figure in drawn:
+        assert figure.png()  # a formula that cannot be read raises here
+    ticks = [label.get_text() for label in drawn[0].axes[1].get_yticklabels()]
+    assert ticks[1] == r"\$a_{\$"

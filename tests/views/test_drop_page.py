@@ -53,3 +53,15 @@ def test_what_does_not_fit_is_named(tmp_path):
         drop_page(tmp_path, images(), fit="squash")
     with pytest.raises(FileNotFoundError, match="save_student wrote"):
         drop_page(tmp_path / "nowhere", images())
+
+
+def test_the_page_fits_images_as_the_training_did(tmp_path):
+    settings = "embedded_vit_48", ("a", "b"), HALF, HALF, 64, {}
+    dm.save_student(tmp_path, dm.build("embedded_vit_48", 2, 64), *settings, fit="letterbox")
+    for asked, told in ((None, "the rest is black"), ("crop", "the middle is kept")):
+        page = " ".join(drop_page(tmp_path, images(), asked).path.read_text().split())
+        assert told in page and f'"fit": "{asked or "letterbox"}"' in page
+
+
+def test_a_cell_shows_the_page_without_access_to_the_notebook(tmp_path):
+    assert 'sandbox="allow-scripts"' in drop_page(save(tmp_path), images())._repr_html_()

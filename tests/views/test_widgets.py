@@ -148,7 +148,7 @@ def test_results_start_with_all_methods_of_the_first_group():
     assert view.value == as_html(figures.results(first))
     controls["metric"].value = "ece"
     assert view.value == as_html(figures.results(first, "ece"))
-    controls["data, fraction"].value = None
+    controls["data, fraction"].value = "all"
     assert view.value == as_html(figures.results(table, "ece"))
     controls["methods"].value = ("dual",)
     assert "Ece on the test images" in alt(view) and "Default" not in alt(view)
@@ -157,7 +157,7 @@ def test_results_start_with_all_methods_of_the_first_group():
 def test_differences_are_corrected_over_the_whole_table():
     table = study(seeds=6)
     controls, view = parts(widgets.results_explorer(table))
-    controls["data, fraction"].value = None
+    controls["data, fraction"].value = "all"
     controls["difference to"].value = "default"
     assert view.value == as_html(figures.paired_differences(table, "default"))
     assert "8 of 8 are shown" not in alt(view)  # p = 1/32 each, times 8
@@ -235,6 +235,21 @@ def test_every_explorer_fits_a_narrow_window_and_is_labelled(name):
     controls, view = parts(every_explorer()[name]())
     assert all(controls) and all(control.layout.max_width == "98%" for control in controls.values())
     assert "max-width: 100%" in view.value and len(alt(view)) > 40
+
+
+@pytest.mark.parametrize("name", every_explorer())
+def test_every_entry_of_a_list_can_be_chosen_and_stays_visible(name):
+    """None as an entry's value would blank the list: at the start with some hash seeds, and whenever it is chosen."""
+    controls, _ = parts(every_explorer()[name]())
+    for control in controls.values():
+        if isinstance(control, ipywidgets.Dropdown):
+            entries = [e if isinstance(e, tuple) else (e, e) for e in control.options]
+            assert control.index == 0 and None not in [value for _, value in entries]
+            last = len(entries) - 1
+            control.index = last
+            assert (control.index, control.label, control.value) == (last, *entries[last])
+            control.value = entries[0][1]
+            assert (control.index, control.label) == (0, entries[0][0])
 
 
 def test_other_errors_are_not_swallowed():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmws_lite.course.answers import Wrong, called, compared, kind, number
+from dmws_lite.course.answers import array, called, compared, smallest
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.studies.statistics import smallest_p
 
@@ -44,17 +44,14 @@ def exercise_2(measures: Any, *, counts: pd.DataFrame) -> str:
 
 def exercise_3(seeds: Any) -> str:
     """The smallest number of seeds with which agreement by chance alone has p below 0.05."""
-    found = number(seeds, low=1)
-    if found != int(found):
-        raise Wrong(f"{found:g} seeds cannot be run")
-    p = smallest_p(int(found))
-    if p >= LEVEL:
-        raise Wrong(
-            f"with {found:g} seeds all agree in {p:.3g} of the comparisons of equal methods: all better or all worse, "
-            "both look clear"
+
+    def too_few(n: int) -> str:
+        return (
+            f"with {n} seeds all agree in {smallest_p(n):.3g} of the comparisons of equal methods: all better or all "
+            "worse, both look clear"
         )
-    if smallest_p(int(found) - 1) < LEVEL:
-        raise Wrong(f"{found:g} seeds are enough, but fewer would do")
+
+    smallest(seeds, lambda n: smallest_p(n) < LEVEL, too_few)
     return (
         "And this holds for a single comparison with all seeds on one side. Whoever compares several methods needs "
         "more: chapter 07."
@@ -68,9 +65,7 @@ def _with_images(table: pd.DataFrame) -> list[Any]:
 
 
 def _check_measures(measures: Any, table: pd.DataFrame, name: Any) -> None:
-    answer = called(measures, table.copy(), name)
-    if not isinstance(answer, tuple | list) or len(answer) != 2:
-        raise Wrong(f"return two numbers, sensitivity and specificity, not {kind(answer)}")
+    answer = array(called(measures, table.copy(), name), (2,), name="sensitivity and specificity")
     whole, row, column = table.to_numpy().sum(), table.loc[name].sum(), table[name].sum()
     hit = table.loc[name, name]
     sensitivity, specificity = hit / row, (whole - row - column + hit) / (whole - row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dmws_lite.course.answers import Open, Wrong, called, compared, kind
+from dmws_lite.course.answers import Open, Wrong, array, called, compared, kind
 from dmws_lite.method.elements import phased, spread, subsets
 
 TEACHER, STUDENT, HEADS = 768, 192, 3  # ViT-B and ViT-T: channels, and the student's heads
@@ -39,7 +39,7 @@ def exercise_2(subset: Any) -> str:
     """The indices of a student along an axis, as a function of both lengths and the phase."""
     for size, pick, phase in ((8, 4, 0), (8, 4, 1), (12, 3, 2), (TEACHER, STUDENT, 3)):
         case = f"subset({size}, {pick}, {phase})"
-        found = _indices(called(subset, size, pick, phase), case)
+        found = array(called(subset, size, pick, phase), of=int, name=case)
         right = phased(size, pick, phase)
         if len(found) != pick:
             raise Wrong(f"{case} gives {len(found)} indices: the student's axis holds {pick}")
@@ -60,7 +60,7 @@ def exercise_2(subset: Any) -> str:
 
 def exercise_3(heads: Any) -> str:
     """The teacher heads that feed the last student head, ViT-B to ViT-T, under the published rule."""
-    found = set(_indices(heads, "your answer").tolist())
+    found = set(array(heads, of=int, name="the heads").tolist())
     channels = spread(TEACHER, STUDENT)
     right = set((channels[-HEAD:] // HEAD).tolist())
     if found == right:
@@ -116,12 +116,3 @@ def exercise_4(shuffled: Any, *, model: nn.Module, images: Tensor) -> str:
     raise Wrong(
         f"the outputs change by {change:.2g}: rows, bias and columns must follow the same order, and nothing else"
     )
-
-
-def _indices(answer: Any, what: str) -> np.ndarray:
-    """Whole numbers (n,), n > 0, from any collection of them."""
-    values = list(answer) if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping) else answer
-    array = np.asarray(values)
-    if array.ndim != 1 or not array.size or not np.issubdtype(array.dtype, np.integer):
-        raise Wrong(f"{what}: {kind(answer)} is no list of whole numbers")
-    return array

@@ -21,9 +21,9 @@ def exercise_1(xavier: Any, kaiming: Any) -> str:
     """The numbers of inputs at which weights of standard deviation 0.02 have a gain of 1 and of the root of 2."""
     for answer, gain, name in ((xavier, 1.0, "xavier"), (kaiming, 2**0.5, "kaiming")):
         mistakes = {
-            gain / STD: "the gain grows with the square root of the inputs: square once more",
-            (gain * STD) ** 2: "this is upside down",
-            gain / STD**2 if gain != 1 else 0.0: "the gain belongs into the square, too",
+            gain / STD: "the gain does not grow with the inputs themselves: solve its formula for them",
+            (gain * STD) ** 2: "this is less than one input: does the gain rise or fall with the inputs?",
+            gain / STD**2 if gain != 1 else 0.0: "do gain and standard deviation enter with the same power?",
         }
         compared(answer, (gain / STD) ** 2, mistakes, name)
     return "Far wider than any student of this course: the rule of 0.02 came with wide networks."
@@ -80,7 +80,7 @@ def exercise_4(factor: Any, left: Any, *, ratio: float) -> str:
     """The factor that undoes the loss of gain in one layer, and what is left of a product of queries and keys."""
     mistakes = {
         ratio: "this is the loss itself: what undoes it?",
-        1 / ratio**2: "this undoes it twice",
+        1 / ratio**2: "this would undo it in a product of two layers; one matrix is asked for",
         ratio**2: "this is the loss twice over",
     }
     compared(factor, 1 / ratio, mistakes, "factor", relative=0.03)
@@ -88,7 +88,7 @@ def exercise_4(factor: Any, left: Any, *, ratio: float) -> str:
         ratio: "this is what is left of the queries alone",
         1 / ratio**2: "this is how much was lost",
         1 - ratio**2: "this is how much was lost",
-        2 * ratio: "the two losses multiply",
+        2 * ratio: "two factors do not add up",
         1.0: "both sides have become smaller",
     }
     compared(left, ratio**2, mistakes, "left", relative=0.03)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import softmax
 
-from dmws_lite.course.answers import Open, Wrong, called, compared, kind
+from dmws_lite.course.answers import Open, Wrong, array, called, compared, kind, names
 from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, half_life_of, soft_loss
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.2, 0.1, 1.3], [-0.4, 2.2, 0.0], [0.9, -0.7, 0.3]])
@@ -44,7 +43,7 @@ def exercise_2(gradient: Any) -> str:
     """The gradient of one image's soft loss with respect to the student's logits, as a function of both and T."""
     for temperature, case in CASES:
         z, target = LOGITS[0], TARGETS[0]
-        found = _array(called(gradient, z.copy(), target.copy(), temperature), z.shape, case)
+        found = array(called(gradient, z.copy(), target.copy(), temperature), z.shape, name=f"{case}: your gradient")
         right = _autograd(z, target, temperature)
         for wrong, text in (
             (-right, "has the opposite sign: the step goes against the gradient"),
@@ -99,13 +98,13 @@ def exercise_4(settings: Any, *, steps: int) -> str:
     return f"After 20 of {steps} steps {left:.0%} of the start are left; its half-life is {half_life:.1f} steps."
 
 
-def exercise_5(names: Any) -> str:
+def exercise_5(needing: Any) -> str:
     """The strategies that need a second network."""
-    found = _names(names)
-    needing = {name for name, strategy in STRATEGIES.items() if _asks_another(strategy)}
-    for name in sorted(found - needing):
+    found = names(needing, list(STRATEGIES))
+    right = {name for name, strategy in STRATEGIES.items() if _asks_another(strategy)}
+    for name in sorted(found - right):
         raise Wrong(f"{name}: look at what it takes as its soft target; is there a second network in it?")
-    if found != needing:
+    if found != right:
         raise Wrong("all of these do, and at least one more")
     return "All others ask the main student itself, at another time or about another image, or a table made by hand."
 
@@ -120,29 +119,6 @@ def _autograd(z: np.ndarray, target: np.ndarray, temperature: float) -> np.ndarr
     soft_loss(logits, torch.tensor(target[None]), temperature).backward()
     assert logits.grad is not None
     return logits.grad[0].numpy()
-
-
-def _array(answer: Any, shape: tuple[int, ...], case: str) -> np.ndarray:
-    try:
-        found = np.asarray(answer.detach() if isinstance(answer, torch.Tensor) else answer, dtype=float)
-    except Exception:
-        raise Wrong(f"{case}: {kind(answer)} is no array of numbers") from None
-    if found.shape != shape:
-        raise Wrong(f"{case}: your gradient has shape {found.shape}, the logits have {shape}")
-    if not np.isfinite(found).all():
-        raise Wrong(f"{case}: your gradient is not finite")
-    return found
-
-
-def _names(answer: Any) -> set[str]:
-    if answer is None:
-        raise Open
-    if isinstance(answer, str | bytes | Mapping) or not isinstance(answer, Iterable):
-        raise Wrong(f"{kind(answer)} is no set of names: write them as {{'...', '...'}}")
-    found = set(map(str, answer))
-    if not found or not found <= set(STRATEGIES):
-        raise Wrong(f"choose from {', '.join(STRATEGIES)}")
-    return found
 
 
 def _asks_another(strategy: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dmws_lite.course.answers import Wrong, called, compared, kind, number
+from dmws_lite.course.answers import Wrong, array, called, compared, kind, number
 
 WEIGHTS = np.array([[0.31, -1.27, 0.02], [0.9, 0.445, -0.6]])
 PROBABILITIES = (
@@ -33,10 +33,8 @@ def exercise_1(kilobytes: Any, *, weights: int) -> str:
 def exercise_2(quantise: Any) -> str:
     """Symmetric 8-bit quantisation of an array: whole numbers from -127 to 127, and one scale."""
     for weights, case in ((WEIGHTS, "a matrix"), (-3 * WEIGHTS[0], "a vector")):
-        integers, scale = _pair(called(quantise, weights.copy()))
+        integers, scale = _pair(called(quantise, weights.copy()), weights.shape, case)
         step = float(np.abs(weights).max() / 127)
-        if integers.shape != weights.shape:
-            raise Wrong(f"{case}: your integers have shape {integers.shape}, the weights {weights.shape}")
         if not np.array_equal(integers, np.round(integers)):
             raise Wrong(f"{case}: your integers are not whole: round them")
         if np.abs(integers).max() > 127:
@@ -82,13 +80,7 @@ def exercise_4(speed_up: Any) -> str:
     return "Amdahl's law. Quantising and restoring numbers takes time, too, which in a small network can eat the rest."
 
 
-def _pair(answer: Any) -> tuple[np.ndarray, float]:
+def _pair(answer: Any, shape: tuple[int, ...], case: str) -> tuple[np.ndarray, float]:
     if not isinstance(answer, tuple | list) or len(answer) != 2:
         raise Wrong(f"your function returns {kind(answer)}: return two things, the integers and the scale")
-    try:
-        integers = np.asarray(answer[0], dtype=float)
-    except Exception:
-        raise Wrong(f"the integers are {kind(answer[0])}: return an array of numbers first") from None
-    if not np.isfinite(integers).all() or not integers.size:
-        raise Wrong("the integers are not all finite numbers")
-    return integers, number(answer[1])
+    return array(answer[0], shape, name=f"{case}: your integers"), number(answer[1])

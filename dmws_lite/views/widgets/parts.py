@@ -21,7 +21,11 @@ KEYS = """<style onload="this.closest('.jp-OutputArea-output')?.addEventListener
 
 
 def choice(description: str, options: Any, **value: Any) -> ipywidgets.Dropdown:
-    """A list to choose one of; options: values, or pairs (text, value)."""
+    """A list to choose one of.
+
+    options: values, or pairs (text, value). No value may be None, which ipywidgets takes for "nothing is chosen": the
+             list would go blank.
+    """
     return ipywidgets.Dropdown(description=description, options=list(options), style=STYLE, layout=_width(), **value)
 
 

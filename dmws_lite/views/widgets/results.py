@@ -15,6 +15,7 @@ from dmws_lite.views.widgets.parts import as_html, choice, choices, explorer
 if TYPE_CHECKING:
     import pandas as pd
 
+ALL = "all"
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "seconds", "flops_per_step", "step_memory_mb")
 
 
@@ -28,32 +29,30 @@ def results_explorer(table: pd.DataFrame) -> ipywidgets.VBox:
     """
     if table.empty:
         raise ValueError("the table has no runs: run a study first")
-    labels, groups = labels_of(table), dict(panels_of(table))
+    labels = labels_of(table)
+    groups = {title or ALL: rows for title, rows in panels_of(table)}
+    groups |= {ALL: table} if len(groups) > 1 else {}
     metrics = [name for name in METRICS if name in table and table[name].notna().any()]
+    named = [(label, name) for name, label in labels.items()]
     controls = {
-        "methods": choices("methods", [(label, name) for name, label in labels.items()], labels),
-        "group": choice(
-            "data, fraction", [*([(t or "all", t) for t in groups]), *([("all", None)] * (len(groups) > 1))]
-        ),
+        "methods": choices("methods", named, labels),
+        "group": choice("data, fraction", groups),
         "metric": choice("metric", [(in_words(name), name) for name in metrics]),
-        "reference": choice(
-            "difference to", [("– (results)", None), *((label, name) for name, label in labels.items())]
-        ),
+        "reference": choice("difference to", [("– (results)", ""), *named]),
     }
 
     @cache
     def found(reference: str, metric: str) -> pd.DataFrame:
         return differences(table, reference, metric)
 
-    def draw(methods: tuple[str, ...], group: str | None, metric: str, reference: str | None) -> str:
-        runs = table if group is None else groups[group]
-        if reference is None:
+    def draw(methods: tuple[str, ...], group: str, metric: str, reference: str) -> str:
+        runs = groups[group]
+        if not reference:
             if not methods:
                 raise ValueError("no method is chosen: choose one or more")
             return as_html(results(runs[runs["method"].isin(methods)], metric))
         rows = found(reference, metric)
-        rows = rows[rows["method"].isin(methods) & (rows["seeds"] > 0)]
-        rows = rows if group is None else part_of(rows, runs)
+        rows = part_of(rows[rows["method"].isin(methods) & (rows["seeds"] > 0)], runs)
         if rows.empty:
             raise ValueError(f"no chosen method has a seed in common with {labels[reference]}: choose others")
         return as_html(differences_found(runs, rows, reference, metric))

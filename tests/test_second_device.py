@@ -1,0 +1,149 @@
+"""What runs a network after `fit`, which leaves it on the GPU if there is one: on a second device, played on the CPU.
+
+Tensors "elsewhere" compute as usual, and refuse what a GPU's refuse.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.linear_model import RidgeClassifier
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+import dmws_lite as dm
+from dmws_lite.data.augmentation import normalise
+from dmws_lite.studies import representations, robustness, saliency
+from dmws_lite.training.deployed import by_torch
+
+HERE, THERE = torch.device("cpu"), torch.device("meta", 7)
+
+
+class Elsewhere(torch.Tensor):
+    """A tensor on THERE; what is computed from it is one, too."""
+
+
+def sent(tensor):
+    return tensor if isinstance(tensor, Elsewhere) else tensor.as_subclass(Elsewhere)
+
+
+def moved(model):
+    """The network, its weights and buffers elsewhere, as `fit` leaves it on a machine with a GPU."""
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = nn.Parameter(sent(weight.detach()), weight.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = sent(buffer)
+    return model
+
+
+class SecondDevice(TorchFunctionMode):
+    """Where tensors of both devices meet, or one elsewhere is to become an array: the errors that CUDA raises."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs, first = kwargs or {}, args[0] if args else None
+        if func == torch.Tensor.device.__get__:
+            return THERE if isinstance(first, Elsewhere) else HERE
+        if func is torch.Tensor.__deepcopy__ and isinstance(first, Elsewhere):
+            copy = sent(first.detach().as_subclass(torch.Tensor).clone())
+            return nn.Parameter(copy, first.requires_grad) if isinstance(first, nn.Parameter) else copy
+        if func is torch.Tensor.cpu:
+            return first.as_subclass(torch.Tensor)
+        if func is torch.Tensor.to and (wanted := self._wanted(args[1:], kwargs)):
+            return sent(first) if wanted == THERE else first.as_subclass(torch.Tensor)
+        if func in (torch.Tensor.numpy, torch.Tensor.__array__) and isinstance(first, Elsewhere):
+            raise TypeError("can't convert a tensor that is elsewhere to numpy: use Tensor.cpu() first")
+        if kwargs.get("device") == THERE:
+            return sent(func(*args, **kwargs | {"device": HERE}))
+        flat = [x for arg in (*args, *kwargs.values()) for x in (arg if isinstance(arg, list | tuple) else [arg])]
+        tensors = [x for x in flat if isinstance(x, torch.Tensor) and x.ndim]
+        copies = func is torch.Tensor.copy_ or "set" in getattr(func, "__name__", "")
+        if len({isinstance(x, Elsewhere) for x in tensors}) > 1 and not copies:
+            if func is torch._has_compatible_shallow_copy_type:  # Module.cpu asks whether it may keep the Parameter
+                return False
+            raise RuntimeError(f"Expected all tensors to be on the same device: {func}")
+        return func(*args, **kwargs)
+
+    @staticmethod
+    def _wanted(args, kwargs):
+        found = [*args, *kwargs.values()]
+        devices = [x.device if isinstance(x, torch.Tensor) else x for x in found]
+        return next((torch.device(x) for x in devices if isinstance(x, torch.device | str)), None)
+
+
+CHAPTER = Path(__file__).parents[1] / "notebooks" / "instructor" / "06_train_main_and_auxiliary.ipynb"
+STATISTICS = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return dm.phantoms("chest_xray", train=30, val=9, test=3).val
+
+
+@pytest.fixture
+def student():
+    return dm.build("embedded_vit_48", 3, seed=1).eval()
+
+
+def test_the_second_device_refuses_what_a_gpu_refuses(student):
+    with SecondDevice():
+        moved(student)
+        assert next(student.parameters()).device == THERE
+        with pytest.raises(RuntimeError, match="same device"):
+            student(torch.zeros(1, 3, 64, 64))
+        with pytest.raises(TypeError, match="elsewhere"):
+            student(torch.zeros(1, 3, 64, 64).to(THERE)).numpy()
+
+
+def test_chapter_06_asks_its_students_where_they_are(student):
+    """All functions of the chapter that run a network, with the names that they use."""
+    cells = [cell.source for cell in nbformat.read(CHAPTER, as_version=4).cells if cell.cell_type == "code"]
+    asked = next(s for s in cells if "def soft_targets" in s), next(s for s in cells if "def features" in s)
+    splits = dm.phantoms("chest_xray", train=30, val=9, test=3)
+    known = {"splits": splits, "classes": splits.classes, "teacher": dm.load_teacher(), "pd": pd, "np": np}
+    known |= {"torch": torch, "normalise": normalise, "softmax": softmax, "RidgeClassifier": RidgeClassifier}
+    known["students"] = type("Students", (), {"auxiliary": student})
+    exec(asked[0], known)
+    exec(asked[1].split("ends =")[0], known)
+    expected = known["soft_targets"](student), known["probe"](student)
+    with SecondDevice():
+        moved(student)
+        table, score = known["soft_targets"](student), known["probe"](student)
+    assert np.allclose(table, expected[0]) and score == expected[1]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda model, images: dm.predict(model, images, *STATISTICS),
+        lambda model, images: representations.features(model, images, *STATISTICS)["blocks.3"],
+        lambda model, images: representations.features(model, images, *STATISTICS, places=False)["blocks.3"],
+        lambda model, images: saliency.grad_cam(model, images, *STATISTICS, targets=images.labels),
+        lambda model, images: saliency.attention_rollout(model, images, *STATISTICS),
+        lambda model, images: robustness.robustness({"one": model}, images, *STATISTICS, (2,))["confidence"],
+        lambda model, images: by_torch(model, *STATISTICS)(images.images),
+    ],
+    ids=["predict", "places", "class token", "Grad-CAM", "rollout", "robustness", "by_torch"],
+)
+def test_the_package_finds_a_network_where_it_is(student, images, look):
+    expected = look(student, images)
+    with SecondDevice():
+        moved(student)
+        found = look(student, images)
+        assert next(student.parameters()).device == THERE  # and leaves it there
+    assert np.allclose(found, expected, atol=1e-6)
+
+
+def test_snapshots_of_a_run_are_compared_where_they_are(student, images):
+    teacher = representations.features(dm.build("embedded_vit_48", 3, seed=2), images, *STATISTICS, places=False)
+    with SecondDevice():
+        states = {0: {"main": deepcopy(moved(student).state_dict())}}
+        found = representations.over_training(deepcopy(student), states, teacher, images, *STATISTICS)
+    assert len(found) == 4 and found["cka"].notna().all()
