@@ -346,7 +346,7 @@ def _compared(
 def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
     """The table with p_holm filled in: Holm's correction over its rows that have a p (Holm 1979).
 
-    Ours, because multipletests of statsmodels calls gc.collect() each time: beside a loaded torch that takes 0.2 seconds
+    Ours, because multipletests of statsmodels calls gc.collect() each time: beside torch it takes 0.2 seconds
     and more, and the results explorer corrects anew at each click. A test states that both agree.
     """
     known = table["p"].notna()

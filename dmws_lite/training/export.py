@@ -88,7 +88,9 @@ def save_student(
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     write_atomically(folder / "model.safetensors", lambda part: save_file(tensors, part, metadata=facts))
     text = {key: report.get(key, "unknown") for key in ("data", "teacher", "method")}
-    rows = "\n".join(f"| {key.replace('_', ' ')} | {value} |" for key, value in report.items() if key not in (*text, "initializer"))
+    rows = "\n".join(
+        f"| {key.replace('_', ' ')} | {value} |" for key, value in report.items() if key not in (*text, "initializer")
+    )
     card = CARD.format(
         **text,
         tags="medical-imaging" + (", weight-selection" if begun == "weight_selection" else ""),

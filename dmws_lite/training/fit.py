@@ -101,7 +101,7 @@ def fit(
                 record["best_step"] = row["step"]
                 best = {name: tensor.detach().clone() for name, tensor in state.main.state_dict().items()}
             record["history"].append(row)
-            bar.set_postfix(_told(row, auxiliary is not None))
+            bar.set_postfix(_told(row))
             if checkpoint is not None and accelerator.is_main_process:
                 state.save(checkpoint, record, best)
             stop = bool(on_evaluation and accelerator.is_main_process and on_evaluation(row))
@@ -125,11 +125,11 @@ def _accelerator(device: str | None) -> Accelerator:
     return Accelerator(cpu=where.type == "cpu", mixed_precision=pick_precision(where)[0])
 
 
-def _told(row: dict[str, float], has_auxiliary: bool) -> dict[str, str]:
-    """What the progress bar says of an evaluation."""
-    auxiliary = {"aux": f"{row['auxiliary_accuracy']:.3f}"} if has_auxiliary else {}
-    accuracies = {"loss": f"{row['loss']:.3f}", "val": f"{row['val_accuracy']:.3f}"} | auxiliary
-    return accuracies | {"images_per_second": f"{row['images_per_second']:.0f}"}
+def _told(row: dict[str, float]) -> dict[str, str]:
+    """What the progress bar says of an evaluation: no loss before the first step, nothing of an absent auxiliary."""
+    columns = {"loss": "loss", "val": "val_accuracy", "aux": "auxiliary_accuracy"}
+    found = {name: f"{row[column]:.3f}" for name, column in columns.items() if not np.isnan(row[column])}
+    return found | {"images_per_second": f"{row['images_per_second']:.0f}"}
 
 
 def _row_of(record: dict[str, Any]) -> int:

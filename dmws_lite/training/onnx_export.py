@@ -144,8 +144,7 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
     be written.
     Source: onnxruntime's quantization; matrix products and convolutions only, one scale a channel (our choice). It was
     compared on the validation images of phantom_chest_xray, which chapter 09 does not report on: one scale a tensor,
-    unsigned integers, or ranges by entropy or percentiles changed about as few answers; all operations in int8 changed
-    more, in a larger file.
+    unsigned integers, ranges by entropy or percentiles, and all operations in int8 were not clearly better.
     """
     onnx = needed("onnx")
     needed("onnxruntime")

@@ -102,7 +102,11 @@ def disagreement(run: Run) -> Picture:
 
 
 def comparison(
-    table: pd.DataFrame, metric: str = "accuracy", chance: float | None = None, paired: bool = False, guess: str = "chance"
+    table: pd.DataFrame,
+    metric: str = "accuracy",
+    chance: float | None = None,
+    paired: bool = False,
+    guess: str = "chance",
 ) -> Picture:
     """Every seed's result of every method, their mean, and the mean's 95 % interval (Student's t over seeds).
 

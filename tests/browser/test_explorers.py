@@ -68,8 +68,10 @@ def control(output, label):
 
 
 def expect(locator):
+    """Playwright's `expect`, which waits long enough for a busy machine that trains and draws."""
     from playwright.sync_api import expect
 
+    expect.set_options(timeout=60_000)
     return expect(locator)
 
 

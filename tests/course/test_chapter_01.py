@@ -121,6 +121,7 @@ def test_the_standard_error_counts_patients():
     ("error", "part"),
     [
         (0.0382, "an independent trial"),
+        (0.04, "an independent trial"),
         (0.21 / 18, "on the scale of the accuracy"),
         (0.1179, "accuracy of one half"),
         (0.216, "to one side"),

@@ -90,6 +90,7 @@ def test_mistakes_about_shares(refused, share, part):
         (12 * 4 * 197**2 * 192, "one is asked for"),
         (3 * 4 * 197**2 * 192, "heads share"),
         (4 * 197 * 192**2, "quadratic in the tokens"),
+        (29.8, "millions"),
         (1000, "too small"),
         ("29805312", "no number"),
     ],

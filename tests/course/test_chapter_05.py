@@ -17,6 +17,10 @@ def kl(z, target, T):
     return (p * np.log(p / q)).sum(1)
 
 
+def cross_entropy(z, target):
+    return -(softmax(target, axis=1) * np.log(softmax(z, axis=1))).sum(1)
+
+
 def by_torch(z, target, T):
     """A gradient that itself requires one."""
     return torch.tensor(T * (softmax(z / T) - softmax(target / T)), requires_grad=True)
@@ -36,6 +40,8 @@ def test_right_answers():
         check("05.3", lambda age, m: (1 - m) * m**age),
         check("05.4", heeding(momentum=momentum_of(6)), steps=400),
         check("05.4", heeding(half_life=0.015), steps=400),
+        check("05.4", heeding(momentum=momentum_of(5)), steps=400),
+        check("05.4", heeding(half_life=5 / 400), steps=400),
         check("05.5", {"ema", "kd"}),
         check("05.5", ["kd", "ema"]),
         check("05.5", np.array(["KD", "ema"])),
@@ -71,6 +77,7 @@ def test_odd_answers_are_wrong_and_no_error(number, answer):
         (lambda z, target, T: kl(z, target, 1).mean(), "not divided by T"),
         (lambda z, target, T: T**2 * kl(z, target, 1).mean(), "not divided by T"),
         (lambda z, target, T: T**2 * kl(z, target, T), "is no number"),
+        (lambda z, target, T: T**2 * cross_entropy(z / T, target / T).mean(), "own entropy"),
         (lambda z: z, "TypeError"),
     ],
 )
@@ -114,6 +121,7 @@ def test_mistakes_about_the_average(refused, weight, part):
         (heeding(momentum=0.5), "an average this short"),
         (heeding(momentum=0.0), "an average this short"),
         (heeding(auxiliary_update="frozen"), "does not listen to a moving average"),
+        (heeding(alpha=0.5, momentum=momentum_of(6)), "α is 0.5 here"),
         (heeding(strategy="none"), "does not listen to a moving average"),
         (heeding(alpha_warmup=1.0, momentum=momentum_of(6)), "α still rises"),
         (0.89, "no settings"),

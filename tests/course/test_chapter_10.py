@@ -1,9 +1,14 @@
 """The exercises of chapter 10: right answers pass, wrong ones hear what is wrong."""
 
+from pathlib import Path
+
+import nbformat
 import numpy as np
 import pytest
 
 from dmws_lite.course import check
+from dmws_lite.data.messy import messy_folder
+from dmws_lite.data.opening import new_card
 
 
 def apart(train, test):
@@ -79,3 +84,15 @@ def test_the_number_of_seeds_follows_the_rule(comparisons, seeds):
     assert comparisons * 2.0 ** (1 - seeds) < 0.05 <= comparisons * 2.0 ** (2 - seeds)  # the rule itself, by hand
     assert check("10.3", seeds, comparisons=comparisons).state == "right"
     assert check("10.3", seeds - 1, comparisons=comparisons).state == "wrong"
+
+
+def test_a_second_run_leaves_a_completed_card_alone(tmp_path, capsys):
+    chapter = Path(__file__).parents[2] / "notebooks" / "instructor" / "10_your_own_data.ipynb"
+    cell = next(c.source for c in nbformat.read(chapter, as_version=4).cells if "new_card(data" in c.source)
+    data = messy_folder(tmp_path / "mine", patients=36)
+    known = {"data": data, "output": tmp_path / "out", "seed": 0, "Path": Path, "new_card": new_card}
+    for words in ("was written", "was there already"):
+        exec(cell.split("splits =")[0], known)
+        assert words in capsys.readouterr().out
+        known["source"].write_text(known["source"].read_text() + "My own words.", encoding="utf-8")
+    assert known["source"].read_text().endswith("My own words.My own words.")

@@ -455,3 +455,18 @@ def test_real_sets_open_by_folder_and_by_card(name, tmp_path):
     for a, b in zip(parts(by_folder), parts(by_card), strict=True):
         assert a.names == b.names and (a.images == b.images).all() and a.patients == b.patients
     assert (by_folder.train.patients is not None) == (name == "lung_ct")
+
+
+def test_the_splits_know_how_their_images_became_squares(tmp_path):
+    for name in ("a", "b"):
+        for k in range(8):
+            pixels = np.random.default_rng([k, ord(name)]).integers(0, 256, (12, 20), dtype=np.uint8)
+            (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{k}.png")
+    card = new_card(tmp_path / "set", tmp_path / "card")
+    assert open_data(card, 16, progress=False).fit == "crop"
+    assert open_data(tmp_path / "set", 16, fit="letterbox", progress=False).fit == "letterbox"
+    text = card.read_text()
+    assert "fit: letterbox" not in text
+    card.write_text(text.replace("\ndmws:\n", "\ndmws:\n  fit: letterbox\n", 1))
+    assert open_data(card, 16, progress=False).part(0.5).fit == "letterbox"

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from dmws_lite.studies.paired import EXACT, detectable, paired_statistics
 from dmws_lite.studies.statistics import (
     FACTORIAL,
+    _with_holm,
     check_comparable,
     differences,
     factorial,
@@ -130,6 +132,14 @@ def test_differences_agree_with_arithmetic_by_hand(seeds):
             assert row["effect"] == pytest.approx(hedges * mean / std)
         assert row["detectable"] == pytest.approx(std * detectable(seeds) if std else math.nan, nan_ok=True)
     assert found["p_holm"].tolist() == pytest.approx(holm_by_hand(found["p"].tolist()))
+
+
+@pytest.mark.parametrize("n", range(1, 11))
+def test_holms_correction_is_that_of_statsmodels(n):
+    p = np.random.default_rng(n).choice([0.001, 0.01, 0.0312, 0.2, 1.0, *np.random.default_rng(n).random(5)], n)
+    found = _with_holm(pd.DataFrame({"p": [*p, math.nan], "p_holm": math.nan}))["p_holm"]
+    assert found[:n].tolist() == pytest.approx(multipletests(p, method="holm")[1].tolist())
+    assert math.isnan(found[n])
 
 
 def test_many_pairs_are_tested_by_wilcoxon():

@@ -66,6 +66,14 @@ def test_the_main_student_learns_and_the_history_tells():
     assert run.history[-1]["alpha"] == 0.5 and 0 < run.history[-1]["momentum"] < 1
 
 
+def test_the_bar_tells_of_an_auxiliary_only_where_there_is_one(capfd):
+    for auxiliary, strategy in ((student(1), "ema"), (None, "none")):
+        distillation = dm.Distillation(strategy=strategy)
+        dm.fit(student(), auxiliary, SPLITS, training=SHORT, distillation=distillation, **CPU | {"progress": True})
+        shown = capfd.readouterr().err
+        assert "val=" in shown and ("aux=" in shown) == (auxiliary is not None) and "nan" not in shown
+
+
 def test_the_auxiliary_gets_no_gradient_and_follows_by_ema_only():
     main, auxiliary = student(), student(1)
     start = states(auxiliary)

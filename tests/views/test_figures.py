@@ -92,6 +92,26 @@ def test_alt_texts_are_made_from_the_data(plans):
     assert "tensors disagree" in figures.consistency({"broken": broken}).alt_text
 
 
+@pytest.mark.parametrize(
+    ("elements", "said"),
+    [
+        ("uniform", "main 0, 2, 4, …, 94; auxiliary 1, 3, 5, …, 95."),
+        ("consecutive", "main 0, 1, 2, …, 47; auxiliary 48, 49, 50, …, 95."),
+    ],
+)
+def test_alt_text_of_strips_tells_strategies_apart(elements, said):
+    assert said in figures.axis_strips(complementary_plans(*PAIR, elements=elements), axes=["embed"]).alt_text
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_legend_of_maps_has_their_marks_and_no_others(plans, shared):
+    drawn = figures.tensor_maps((plans[0], plans[0] if shared else plans[1]), ["blocks.0.mlp.fc1.weight"]).legends[0]
+    marks = {
+        text.get_text(): patch.get_hatch() or "" for text, patch in zip(drawn.texts, drawn.get_patches(), strict=True)
+    }
+    assert marks == {"main": "", "auxiliary": "///", **({"both": "xxx"} if shared else {}), "not used": ""}
+
+
 def test_layer_map_draws_one_line_a_student_block():
     axes = figures.layer_map(plan(*PAIR, layers="uniform")).axes[0]
     assert [line.get_xdata()[0] for line in axes.lines] == [0, 2, 3, 5]
@@ -120,6 +140,22 @@ def test_comparison_interval_is_students_t():
     low, high = stats.t.interval(0.95, 2, loc=values.mean(), scale=stats.sem(values))
     assert axes.lines[0].get_xdata() == pytest.approx([low, high])
     assert axes.lines[-1].get_xdata() == [0.5, 0.5]
+
+
+def test_an_axis_of_accuracies_ends_at_one():
+    wide = table().assign(accuracy=[0.7, 1.0, 0.9, 0.0, 0.3, 0.1])
+    assert figures.comparison(wide).axes[0].get_xlim() == (-0.02, 1.02)
+    assert figures.comparison(wide.rename(columns={"accuracy": "loss"}), "loss").axes[0].get_xlim()[1] > 1.02
+
+
+@pytest.mark.parametrize(
+    ("options", "label"), [({}, "chance"), ({"guess": "most frequent class"}, "most frequent class")]
+)
+def test_comparisons_dotted_line_says_what_it_is(options, label):
+    figure = figures.comparison(table(), chance=0.5, **options)
+    assert [text.get_text() for text in figure.axes[0].texts if not text.get_text().startswith("0.")] == [label]
+    assert figure.alt_text.endswith(f"; dotted line: {label} 0.500.")
+    assert "dotted" not in figures.comparison(table()).alt_text
 
 
 def test_half_life_is_half_at_its_half_life():

@@ -114,6 +114,8 @@ def test_lesions_are_outlined_where_there_are_any():
     outlined = [len(axes.collections) for axes in figure.axes]
     assert outlined == [0, 0, 0, 2, 2, 2]  # the first image has no lesion
     assert [axes.get_title() for axes in figure.axes[:3]] == ["image", "teacher", "main"]
+    titled = figures.saliency(images(), [1], {"auxiliary, Grad-CAM": maps()["main"]}, masks)
+    assert titled.axes[1].get_title() == "auxiliary\nGrad-CAM"
     assert not any(axes.collections for axes in figures.saliency(images(), [1], maps()).axes)
 
 

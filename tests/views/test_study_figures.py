@@ -216,6 +216,13 @@ def test_the_auxiliary_forgets_its_start_as_an_ema_does():
         figures.auxiliary_over_time(runs, history(runs[runs["method"] == "default"]))
 
 
+def test_five_auxiliaries_stand_in_two_even_rows_with_steps_below_each():
+    runs = table(("single_skd", "dual_skd", "dual", "dual_frozen", "default_skd_same"))
+    axes = figures.auxiliary_over_time(runs, history(runs)).axes
+    assert len(axes) == 4 * 3 and sum(panel.get_visible() for panel in axes) == 2 * 5
+    assert all(panel.xaxis.get_tick_params()["labelbottom"] for panel in (*axes[3:6], *axes[9:12]))
+
+
 def test_names_are_no_formulas_and_short():
     assert named("a$b$", 20) == r"a\$b\$"
     assert named("word_" * 40, 20).count("\n") == 1

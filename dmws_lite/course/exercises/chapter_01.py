@@ -72,6 +72,7 @@ def exercise_4(error: Any) -> str:
     images, spread = TESTED * EXPOSURES, ACCURACY * (1 - ACCURACY)
     mistakes = {
         sqrt(spread / images): "this takes every image as an independent trial",
+        0.04: "this takes every image as an independent trial",
         sqrt(0.25 / TESTED): "this is for an accuracy of one half",
         spread / TESTED: "this is a variance; the error is on the scale of the accuracy itself",
         2 * sqrt(spread / TESTED): "this is how far a 95 % interval reaches to one side",

@@ -37,7 +37,7 @@ def exercise_2(flops: Any) -> str:
     width = 192
     one = 2 * TOKENS**2 * width
     patches = 2 * 2 * (TOKENS - 1) ** 2 * width
-    mistakes = {
+    mistakes: dict[float, str] = {
         one: "either the additions beside the multiplications are missing, or one of the products",
         one / 2: "these are the multiplications of one product: what else is counted?",
         patches: "this counts patches only; one more token takes part",
@@ -45,6 +45,7 @@ def exercise_2(flops: Any) -> str:
         2 * one * 12: "this is for all blocks; one is asked for",
         2 * 2 * TOKENS * width**2: "this is quadratic in the width; the products are quadratic in the tokens",
     }
+    mistakes[2 * one / 1e6] = "these are millions: give the number itself"
     compared(flops, 2 * one, mistakes, relative=0.005)
     return "Four times tokens² times width. It needs no weights, and grows with the fourth power of the image's side."
 
@@ -79,7 +80,7 @@ def exercise_4(fitting: Any, *, teacher: str, candidates: Iterable[str]) -> str:
     missing = sum(not _refusal(teacher, name) for name in set(candidates) - found)
     if missing:
         raise Wrong(f"those that you name fit, but {missing} more would: what must be equal, and what may be smaller?")
-    return "Family, patch size and input channels must be equal; width, depth and the position grid may be smaller."
+    return "Family, patch size and channels must be equal; width and depth may shrink, the position grid is resampled."
 
 
 def exercise_5(weights: Any) -> str:

@@ -52,7 +52,7 @@ def exercise_3(share: Any) -> str:
         1
         - (1 - one)
         ** RIVALS: "this is for six independent comparisons; here all six share one reference, and its luck",
-        RIVALS * one: "probabilities of events that can happen together cannot be added",
+        RIVALS * one: "either chances were added that can come true together, or 'worse with all seeds' counts, too",
         2 * one: "this is for one certain method, better or worse with all seeds",
     }
     number(share, low=0, high=1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from dmws_lite.course.answers import Wrong, array, called, compared, kind, number
 
-WEIGHTS = np.array([[0.31, -1.27, 0.02], [0.9, 0.445, -0.6]])
+WEIGHTS = np.array([[0.317, -1.27, 0.02], [0.9, 0.448, -0.6]])
 PROBABILITIES = (
     np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.1, 0.8, 0.1], [0.5, 0.2, 0.3], [0.2, 0.2, 0.6]]),
     np.array([[0.6, 0.3, 0.1], [0.4, 0.3, 0.3], [0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.1, 0.6, 0.3]]),
@@ -21,9 +21,10 @@ def exercise_1(kilobytes: Any, *, weights: int) -> str:
         4.0 * weights / 1000: "this is the size with 32 bits each",
         2.0 * weights / 1000: "this is the size with 16 bits each",
         8.0 * weights / 1000: "this counts bits: a byte has eight of them",
+        weights / 1024: "a kB has a thousand bytes here, not 1024",
         float(weights): "these are bytes: a kB has a thousand",
     }
-    compared(kilobytes, weights / 1000, mistakes, relative=0.03)
+    compared(kilobytes, weights / 1000, mistakes, relative=0.005)
     return (
         "The real file is larger: norms, biases and the position embedding stay in 32 bits, each channel has a scale, "
         "and the graph itself takes its share of so small a file."
