@@ -29,7 +29,7 @@ demo: $(READY)  ## run the quickstart on embedded images, or on your own with DA
 	@$(PY) -m dmws_lite.cli demo $${DATA:+"$$DATA"}
 
 test: check  ## run every check: ruff, mypy, unit tests, doctests, notebooks
-	@echo "==> unit tests, doctests and notebooks: at most 15 minutes on 2 CPU cores"
+	@echo "==> unit tests, doctests, notebooks and pages in a browser: 15 to 25 minutes on 2 CPU cores"
 	@$(PY) -m pytest -q
 
 check: $(READY)  ## run the linter, the format check and the type checker
