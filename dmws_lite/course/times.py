@@ -19,7 +19,7 @@ from dmws_lite.runtime.files import write_atomically
 
 
 def one_core() -> None:
-    """Keep this process, and the kernels that it starts, to one thread and, where the system can (Linux), one core."""
+    """Keep the kernels that this process starts to one thread and, where the system can (Linux), one core."""
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
