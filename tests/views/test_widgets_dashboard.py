@@ -135,12 +135,26 @@ def test_stepping_back_and_going_on_equals_the_uninterrupted_run(board, whole):
     assert [value for _, value in board._place.options] == [0, 3, 6, 9] and board._place.value == 9
     board._place.value = 3
     board._back.click()
-    assert board.phase == "paused" and steps(board) == [0, 3] and board.run is None and board._stop.disabled
+    assert board.phase == "paused" and steps(board) == [0, 3] and board.run is None and not board._stop.disabled
     assert "paused: step 3 of 12" in board._status.value
     assert [value for _, value in board._place.options] == [0]
     go(board)
     assert board.phase == "ended" and steps(board) == [0, 3, 6, 9, 12]
     assert_equal(board.run, whole)
+
+
+def test_stepping_back_and_stopping_gives_the_students_of_that_evaluation(board):
+    def stop_at_3(row):
+        return row["step"] == 3
+
+    options = {"device": "cpu", "progress": False, "on_evaluation": stop_at_3}
+    stopped = dm.fit(student(0), student(1), SPLITS, 0.5, 0.5, TRAINING, DISTILLATION, **options)
+    go(board)
+    board._place.value = 3
+    board._back.click()
+    board._stop.click()
+    assert board.phase == "stopped"
+    assert_equal(board.run, stopped)
 
 
 def test_stepping_back_to_the_start_is_a_start_anew(board, whole):

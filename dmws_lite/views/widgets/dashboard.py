@@ -14,6 +14,7 @@ from torch import nn
 
 from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
+from dmws_lite.training.checkpoints import load_checkpoint
 from dmws_lite.training.fit import Run, fit
 from dmws_lite.training.settings import Training
 from dmws_lite.training.state import Statistics
@@ -74,7 +75,11 @@ class Dashboard(ipywidgets.VBox):
             "Stop early", "end at the next evaluation and keep the best student so far", self._press_stop
         )
         self._place = choice("evaluation", [])
-        self._back = button("Step back", "forget all that came after the chosen evaluation", self._press_back)
+        self._back = button(
+            "Step back",
+            "back to the students of the chosen evaluation; what came after it is forgotten",
+            self._press_back,
+        )
         self._status, self._view = ipywidgets.HTML(), ipywidgets.HTML()
         super().__init__([row([self._go, self._stop, self._place, self._back]), self._status, self._view, own_keys()])
         self._enter("ready")
@@ -101,9 +106,20 @@ class Dashboard(ipywidgets.VBox):
         step = self._place.value
         shutil.copy(self._checkpoint(step), self._checkpoint())
         self.rows = [row for row in self.rows if row["step"] <= step]
-        self.run = self._held = None
+        self.run, self._held = None, self._at(step)
         self._draw()
         self._enter("paused")
+
+    def _at(self, step: float) -> Run:
+        """What `fit` would have returned if it had been stopped at an evaluation; both students get its weights."""
+        main, auxiliary, *_, training, _ = self._arguments
+        groups, record = load_checkpoint(self._checkpoint(step))
+        main.load_state_dict(groups["best"])
+        if auxiliary is not None:
+            auxiliary.load_state_dict(groups["auxiliary"])
+        seconds = record["seconds"]
+        speed = step * training.batch_size / seconds if seconds else 0.0
+        return Run(main, auxiliary, record["history"], record["best_step"], seconds, speed)
 
     def _train(self) -> None:
         """Train from the checkpoint, or from the start, until the end or a wish; runs in the thread."""
