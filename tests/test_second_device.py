@@ -17,8 +17,8 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 import dmws_lite as dm
+from dmws_lite.analysis import representations, robustness, saliency
 from dmws_lite.data.augmentation import normalise
-from dmws_lite.studies import representations, robustness, saliency
 from dmws_lite.training.deployed import by_torch
 
 HERE, THERE = torch.device("cpu"), torch.device("meta", 7)

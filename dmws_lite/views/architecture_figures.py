@@ -1,6 +1,6 @@
 """Pictures of architectures: how wide and deep teacher and student are, and where their weights and FLOPs sit.
 
-The tables are those of `dmws_lite.studies.anatomy`.
+The tables are those of `dmws_lite.analysis.anatomy`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from dmws_lite.studies.anatomy import KINDS
+from dmws_lite.analysis.anatomy import KINDS
 from dmws_lite.views.picture import FURTHER, PALETTE, Picture, bare, picture
 
 if TYPE_CHECKING:

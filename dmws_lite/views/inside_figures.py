@@ -1,6 +1,6 @@
 """Pictures of what is inside trained networks: CKA, saliency maps and their scores, calibration, robustness.
 
-The tables are those of `studies.representations`, `studies.saliency` and `studies.robustness`.
+The tables are those of `analysis.representations`, `analysis.saliency` and `analysis.robustness`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
+from dmws_lite.analysis.robustness import CORRUPTIONS, SEVERITIES, corrupt
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.studies.robustness import CORRUPTIONS, SEVERITIES, corrupt
 from dmws_lite.training.evaluation import calibration_error
 from dmws_lite.views.picture import LINES, MARKERS, PALETTE, Picture, bare, picture
 from dmws_lite.views.run_figures import DISTINCT
@@ -142,7 +142,7 @@ def saliency(
 def localisation(table: pd.DataFrame) -> Picture:
     """Mean mass and hit rate of each kind of map, with 95 % intervals; the dotted line is chance.
 
-    table: from `localisation` in `studies.saliency`.
+    table: from `localisation` in `analysis.saliency`.
     """
     names = list(dict.fromkeys(table["map"]))
     panels = {"mass": "share of the map in the lesion", "hit": "peak in the lesion"}
@@ -206,7 +206,7 @@ def corruptions(images: ImageSet, index: int = 0, seed: int = 0) -> Picture:
 def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | None = None) -> Picture:
     """Accuracy (or another column, such as confidence) over severity, a line a network, a panel a kind of corruption.
 
-    table: from `robustness` in `studies.robustness`. Bars at the accuracy: 95 % intervals over images.
+    table: from `robustness` in `analysis.robustness`. Bars at the accuracy: 95 % intervals over images.
     """
     names, kinds = list(dict.fromkeys(table["model"])), list(dict.fromkeys(table["corruption"]))
     figure, grid = grid_of(len(kinds), 2.6, len(names), sharey=True)

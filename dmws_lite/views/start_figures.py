@@ -1,6 +1,6 @@
 """Pictures of initialisations: what is in the weights, what becomes of images and attention, and the first steps.
 
-The tables are those of `dmws_lite.studies.starts`. Each method has the same colour, mark and line in all pictures.
+The tables are those of `dmws_lite.analysis.starts`. Each method has the same colour, mark and line in all pictures.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from dmws_lite.studies.starts import STARTS, TEACHER
+from dmws_lite.analysis.starts import STARTS, TEACHER
 from dmws_lite.views.picture import LINES, MARKERS, PALETTE, Picture
 from dmws_lite.views.run_figures import DISTINCT
 from dmws_lite.views.study_panels import MARKS, Style, add_legend, finish, grid_of, labels_of
@@ -76,7 +76,7 @@ def through_depth(found: pd.DataFrame) -> Picture:
 def attention(found: pd.DataFrame) -> Picture:
     """Entropy and distance of the attention by block, relative to attention to everything alike (dotted line).
 
-    found: from `attention` in `dmws_lite.studies.starts`. Raises ValueError for a table without rows.
+    found: from `attention` in `dmws_lite.analysis.starts`. Raises ValueError for a table without rows.
     """
     if found.empty:
         raise ValueError("the table of attention has no rows: these networks have no attention to draw")
@@ -93,7 +93,7 @@ def attention(found: pd.DataFrame) -> Picture:
 def first_steps(losses: pd.DataFrame, chance: float | None = None) -> Picture:
     """Validation loss over the first steps: mean over seeds (thick) and every seed (thin).
 
-    losses: from `first_steps` in `dmws_lite.studies.starts`.
+    losses: from `first_steps` in `dmws_lite.analysis.starts`.
     chance: the loss of equal probabilities for all classes, drawn as a line.
     """
     looks, labels = _looks(losses), labels_of(losses)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from dmws_lite.analysis import starts
 from dmws_lite.course import check
 from dmws_lite.course.exercises.chapter_04 import shuffled
 from dmws_lite.method.networks import build, load_teacher
-from dmws_lite.studies import starts
 
 GIVEN = {"04.1": {}, "04.2": {}, "04.4": {"ratio": 0.707}}
 

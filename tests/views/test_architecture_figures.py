@@ -3,7 +3,7 @@
 import pytest
 
 import dmws_lite as dm
-from dmws_lite.studies.anatomy import anatomy, block_widths
+from dmws_lite.analysis.anatomy import anatomy, block_widths
 from dmws_lite.views import figures
 from dmws_lite.views.picture import PALETTE
 

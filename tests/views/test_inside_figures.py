@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import dmws_lite as dm
-from dmws_lite.studies.saliency import lesions, localisation
+from dmws_lite.analysis.saliency import lesions, localisation
 from dmws_lite.training.evaluation import calibration_error
 from dmws_lite.views import figures
 from dmws_lite.views.picture import PALETTE

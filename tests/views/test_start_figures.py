@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from dmws_lite.analysis.starts import STARTS, TEACHER
 from dmws_lite.studies.methods import METHODS
-from dmws_lite.studies.starts import STARTS, TEACHER
 from dmws_lite.views import start_figures
 from dmws_lite.views.picture import PALETTE
 

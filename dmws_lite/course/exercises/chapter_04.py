@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from dmws_lite.analysis import starts
 from dmws_lite.course.answers import Wrong, called, choice, compared
-from dmws_lite.studies import starts
 
 STD = 0.02
 MEASURES = {"gain": "gain", "rank_share": "rank share", "entropy": "entropy"}

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dmws_lite.analysis.representations import cka
 from dmws_lite.course.answers import Wrong, array, called, compared
-from dmws_lite.studies.representations import cka
 
 SURE, MEANT = 0.9, 0.75  # of exercise 4: what a network with two classes says, and what it should say
 LEVEL = 0.05

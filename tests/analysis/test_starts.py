@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 import dmws_lite as dm
+from dmws_lite.analysis import starts
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.method.networks import Teacher
-from dmws_lite.studies import starts
 
 MOBILE = ("mobilenetv1_100", "mobilenetv1_050")
 VIT = ("embedded_vit_96", "embedded_vit_48")

@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import dmws_lite as dm
-from dmws_lite.studies.anatomy import KINDS, anatomy, block_widths
+from dmws_lite.analysis.anatomy import KINDS, anatomy, block_widths
 from dmws_lite.studies.costs import plain_attention
 
 NAMES = ("vit_tiny_patch16_224", "convnext_femto", "mobilenetv1_050", "embedded_vit_48")

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dmws_lite.analysis.starts import blocks_of, summed_up
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
-from dmws_lite.studies.starts import blocks_of, summed_up
 from dmws_lite.training.state import Statistics
 
 if TYPE_CHECKING:

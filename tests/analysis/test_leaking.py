@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import dmws_lite as dm
-from dmws_lite.studies.leaking import divide, exposures, families, leak_study, pooled, twins
+from dmws_lite.analysis.leaking import divide, exposures, families, leak_study, pooled, twins
 from dmws_lite.views import figures
 
 TINY = dm.Training(steps=2, batch_size=8, evaluations=1)

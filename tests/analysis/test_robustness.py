@@ -3,7 +3,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import dmws_lite as dm
-from dmws_lite.studies.robustness import CORRUPTIONS, SEVERITIES, corrupt, robustness
+from dmws_lite.analysis.robustness import CORRUPTIONS, SEVERITIES, corrupt, robustness
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,7 @@ from timm.layers import set_fused_attn
 from torch import nn
 
 import dmws_lite as dm
-from dmws_lite.data.phantoms import phantom
-from dmws_lite.studies.saliency import (
+from dmws_lite.analysis.saliency import (
     agreement,
     attention_rollout,
     grad_cam,
@@ -19,6 +18,7 @@ from dmws_lite.studies.saliency import (
     sanity,
     scores,
 )
+from dmws_lite.data.phantoms import phantom
 
 HALF = (0.5, 0.5)
 

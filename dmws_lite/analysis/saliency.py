@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dmws_lite.analysis.representations import batches
+from dmws_lite.analysis.starts import attention_weights, blocks_of
 from dmws_lite.data.phantoms import phantom
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.paired import interval
-from dmws_lite.studies.representations import batches
-from dmws_lite.studies.starts import attention_weights, blocks_of
 from dmws_lite.training.state import Statistics
 
 if TYPE_CHECKING:

@@ -7,7 +7,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import dmws_lite as dm
-from dmws_lite.studies.representations import batches, cka, cka_table, estimators, features, linear_probe, over_training
+from dmws_lite.analysis.representations import (
+    batches,
+    cka,
+    cka_table,
+    estimators,
+    features,
+    linear_probe,
+    over_training,
+)
 
 HALF = (0.5, 0.5)
 NETWORKS = ("embedded_vit_48", "mobilenetv1_050", "convnext_atto")

@@ -1,0 +1,1 @@
+"""What teachers, starts and trained students are like: figures come from views, numbers from here."""
