@@ -16,7 +16,7 @@ from dmws_lite.data import duplicates
 from dmws_lite.data.augmentation import augment
 from dmws_lite.data.decoding import THUMBNAIL
 from dmws_lite.data.sets import ImageSet, Splits
-from dmws_lite.data.splitting import split_table
+from dmws_lite.data.splits import split_table
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, Teacher, load_teacher
 from dmws_lite.method.students import make_students
@@ -96,7 +96,7 @@ def divide(image_set: ImageSet, name: str, seed: int, by: str) -> Splits:
 
     seed: of what is left to chance. by: "patient" keeps families together; "image" does not, and leaks.
     Raises ValueError for another `by`, and for a class with fewer than three families.
-    Source: our choice; see `splitting.split_table`.
+    Source: our choice; see `splits.split_table`.
     """
     import pandas as pd
 

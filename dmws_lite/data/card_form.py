@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import re
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from pydantic import (
 )
 
 from dmws_lite.data.phantoms import MODALITIES
+from dmws_lite.runtime.text import did_you_mean, shorten
 
 LONGEST = 200  # characters of a pattern: our choice
 PATH, MOST_WAYS = 100, 2_000_000  # characters of a path, and ways to lay a pattern on it: our choice
@@ -31,22 +31,10 @@ SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<
 STANDARD = ("license_name", "license_link", "license_details", "configs", "dataset_info", "viewer", "thumbnail")
 
 
-def meant(name: object, known: Iterable[str]) -> str:
-    """The closest known name, as a question in brackets; nothing when none is close."""
-    close = difflib.get_close_matches(str(name), list(known), 1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-def short(value: object) -> str:
-    """A value as text, cut when it is long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:60]} ..."
-
-
 def _check_keys(data: Any, known: Iterable[str]) -> None:
     known = list(known)
     if isinstance(data, dict) and (odd := [key for key in data if key not in known]):
-        raise ValueError(f"has an unknown key {odd[0]!r}{meant(odd[0], known)}: its keys are {', '.join(known)}")
+        raise ValueError(f"has an unknown key {odd[0]!r}{did_you_mean(odd[0], known)}: its keys are {', '.join(known)}")
 
 
 def _inside(value: str) -> str:
@@ -71,13 +59,13 @@ def _regex(value: str) -> str:
         raise ValueError(f"is {value!r}, which is no regular expression ({error}): mend it") from error
     if groups != 1 or len(value) > LONGEST:
         raise ValueError(
-            f"is {short(value)}, with {groups} groups and {len(value)} characters: write at most {LONGEST} "
+            f"is {shorten(value)}, with {groups} groups and {len(value)} characters: write at most {LONGEST} "
             "characters with exactly one group (...), which holds the patient; (?:...) groups without holding"
         )
     if _ways(_parser.parse(value)) > MOST_WAYS:
         raise ValueError(
-            f"is {short(value)}, which may never end on some file names: write at most three open repeats (*, +), few "
-            "?, and no repeat and no | inside a repeat; what comes before and after the patient can be left out"
+            f"is {shorten(value)}, which may never end on some file names: write at most three open repeats (*, +), "
+            "few ?, and no repeat and no | inside a repeat; what comes before and after the patient can be left out"
         )
     return value
 
@@ -233,7 +221,7 @@ class Recipe(Strict):
             _check_folders({name: PurePosixPath(label.folder) for name, label in self.classes.items()})
         for split, classes in (self.counts or {}).items():
             if odd := [name for name in classes if name not in self.classes]:
-                raise ValueError(f"counts {split} of {odd[0]!r}{meant(odd[0], self.classes)}, which is no class")
+                raise ValueError(f"counts {split} of {odd[0]!r}{did_you_mean(odd[0], self.classes)}, which is no class")
         if self.counts and "all" in self.counts and len(self.counts) > 1:
             raise ValueError("counts 'all' beside splits: write one or the other")
         return self

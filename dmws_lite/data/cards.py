@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from dmws_lite.data.card_form import SIZES, Card, FrontMatter, meant, short
+from dmws_lite.data.card_form import SIZES, Card, FrontMatter
+from dmws_lite.runtime.text import did_you_mean, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +73,7 @@ def _find(name_or_path: str | Path) -> Path:
     if str(name_or_path) in known:
         return known[str(name_or_path)]
     if path.suffix.lower() != ".md":
-        hint = meant(name_or_path, known)
+        hint = did_you_mean(name_or_path, known)
         raise ValueError(f"unknown card {str(name_or_path)!r}{hint}: pass a .md file or one of {', '.join(known)}")
     if not path.is_file():
         raise FileNotFoundError(f"card {path} does not exist: pass another file, or one of {', '.join(known)}")
@@ -143,7 +144,7 @@ def _faults(error: ValidationError) -> Iterator[str]:
         else:
             hint = " (put it in quotes)" if fault["type"] == "string_type" else ""
             message = re.sub(r" or instance of \w+", "", fault["msg"]).removeprefix("Input ")
-            yield f"{where} is {short(fault['input'])}: it {message[0].lower()}{message[1:]}{hint}"
+            yield f"{where} is {shorten(fault['input'])}: it {message[0].lower()}{message[1:]}{hint}"
 
 
 PROSE = """# {title}

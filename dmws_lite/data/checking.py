@@ -30,7 +30,7 @@ class Report:
               patients or classes), detail (what it means and the way out), files (at most five; "a = b" for pairs, with
               the reason in brackets for what cannot be read).
     probes:   see `probes.shortcuts`.
-    shared:   pairs of images that two splits share, see `splitting.leaks`.
+    shared:   pairs of images that two splits share, see `splits.leaks`.
     flags:    a row an image of the table: "" or the first thing that is wrong with that image.
     gathered: the data set that was looked at.
     """
@@ -97,7 +97,7 @@ def inspect(gathered: Gathered, said: Iterable[str] = ()) -> Report:
     """The report on a data set that is already gathered, and on the warnings that were `said` then: see `check`."""
     import pandas as pd
 
-    from dmws_lite.data.splitting import leaks
+    from dmws_lite.data.splits import leaks
 
     table = gathered.table
     readable = (table["error"] == "").to_numpy()

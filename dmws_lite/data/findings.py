@@ -57,7 +57,7 @@ def everything(
 ) -> Iterator[Finding]:
     """All findings on a data set, in no order of severity.
 
-    shared: from `splitting.leaks`. faults: from `pixel_faults`. probes: from `probes.shortcuts`.
+    shared: from `splits.leaks`. faults: from `pixel_faults`. probes: from `probes.shortcuts`.
     said:   warnings from when the images were found.
     """
     table, pairs = gathered.table, gathered.pairs

@@ -221,7 +221,7 @@ def _reordered(found: Gathered, order: Array) -> Gathered:
 
 def _split(table: pd.DataFrame, card: Card | None, seed: int) -> tuple[pd.DataFrame, str]:
     """The table with a split in every row, from the card's manifest or made now, and the rule."""
-    from dmws_lite.data.splitting import read_manifest, split_table
+    from dmws_lite.data.splits import read_manifest, split_table
 
     if card and card.split.manifest:
         return read_manifest(card.path.parent / card.split.manifest, table), card.split.rule or "published"

@@ -73,7 +73,7 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
     the folder cannot be told by a card.
     """
     from dmws_lite.data.cards import card_text
-    from dmws_lite.data.splitting import write_manifest
+    from dmws_lite.data.splits import write_manifest
 
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
@@ -125,7 +125,7 @@ def _usable(found: Gathered, skip: bool) -> Array:
 
 def _apart(found: Gathered, leaks: str) -> Array:
     """Which rows to keep, bool (N,), so that splits share nothing (with "drop"); else warns or raises."""
-    from dmws_lite.data.splitting import leaks as find
+    from dmws_lite.data.splits import leaks as find
 
     shared = find(found.table, found.pairs)
     serious = shared[shared["kind"].isin(found.serious)]

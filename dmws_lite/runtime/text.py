@@ -1,6 +1,8 @@
 """Text from outside (names of files and classes, cards, errors), made safe to show and to name files by."""
 
+import difflib
 import unicodedata
+from collections.abc import Iterable
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, half characters, ends of lines and paragraphs
 LONGEST = 100  # characters of a file's name, and twice as many bytes: room for an ending and a temporary name
@@ -24,3 +26,19 @@ def file_name(text: str) -> str:
     'check_a_b'
     """
     return plain(text).replace("/", "_")[:LONGEST].encode()[: 2 * LONGEST].decode(errors="ignore")
+
+
+def did_you_mean(name: object, options: Iterable[str]) -> str:
+    """The closest option, as a question in brackets; nothing when none is close.
+
+    >>> did_you_mean("phantom_lung", ["phantom_lung_ct", "breastmnist"])
+    " (did you mean 'phantom_lung_ct'?)"
+    """
+    close = difflib.get_close_matches(str(name), list(options), 1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def shorten(value: object, longest: int = 60) -> str:
+    """A value as text, cut when it is long."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]} ..."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from dmws_lite.data.card_form import meant
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students, make_students
+from dmws_lite.runtime.text import did_you_mean
 
 CHANGEABLE = ("auxiliary", "swap", "elements", "layers", "align")  # of make_students, by a variant
 
@@ -144,7 +144,7 @@ METHODS: dict[str, Method] = {
 def find_method(name: str) -> Method:
     """The method called `name`. Raises ValueError for an unknown one, with the nearest and all there are."""
     if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}{meant(name, METHODS)}: choose from {', '.join(METHODS)}")
+        raise ValueError(f"unknown method {name!r}{did_you_mean(name, METHODS)}: choose from {', '.join(METHODS)}")
     return METHODS[name]
 
 
@@ -159,7 +159,8 @@ def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd
     base = find_method(of)
     if odd := [key for key in students if key not in CHANGEABLE]:
         raise ValueError(
-            f"variant {name!r}: students has {odd[0]!r}{meant(odd[0], CHANGEABLE)}, not one of {', '.join(CHANGEABLE)}"
+            f"variant {name!r}: students has {odd[0]!r}{did_you_mean(odd[0], CHANGEABLE)}, not one of "
+            f"{', '.join(CHANGEABLE)}"
         )
     changes = ", ".join(f"{key}={value}" for key, value in {**students, **skd}.items())
     return replace(

@@ -12,10 +12,10 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
-from dmws_lite.data.card_form import meant, short
 from dmws_lite.data.cards import check_yaml
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
+from dmws_lite.runtime.text import did_you_mean, shorten
 from dmws_lite.studies.methods import METHODS, Method, find_method, variant
 from dmws_lite.training.settings import Training
 
@@ -151,7 +151,7 @@ class Study(Strict):
     def _whole(self) -> Study:
         methods = self.resolved
         if self.reference not in methods:
-            hint = meant(self.reference, methods)
+            hint = did_you_mean(self.reference, methods)
             raise ValueError(f"reference={self.reference!r} is none of the methods{hint}: {', '.join(methods)}")
         for kind, entries in (("data", self.data), ("pairs", self.pairs)):
             titles = [entry.title for entry in entries]
@@ -208,12 +208,14 @@ def _known(what: str, kind: type, settings: dict[str, Any], but: str = "") -> di
     """The settings as the numbers and texts that a dataclass has them as; ValueError for others."""
     names = [f.name for f in fields(kind) if f.name != but]
     if odd := [key for key in settings if key not in names]:
-        raise ValueError(f"{what} has an unknown key {odd[0]!r}{meant(odd[0], names)}: its keys are {', '.join(names)}")
+        raise ValueError(
+            f"{what} has an unknown key {odd[0]!r}{did_you_mean(odd[0], names)}: its keys are {', '.join(names)}"
+        )
     try:
         return _form(kind)(**settings).model_dump(exclude_unset=True)
     except ValidationError as error:
         fault = error.errors()[0]
-        raise ValueError(f"{what}: {fault['loc'][0]} is {short(fault['input'])}: {fault['msg'].lower()}") from error
+        raise ValueError(f"{what}: {fault['loc'][0]} is {shorten(fault['input'])}: {fault['msg'].lower()}") from error
 
 
 @lru_cache(maxsize=4)
@@ -253,7 +255,7 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
     if str(name_or_path) in known:
         text = known[str(name_or_path)].read_text(encoding="utf-8")
     elif path.suffix not in (".yaml", ".yml"):
-        hint = meant(name_or_path, known)
+        hint = did_you_mean(name_or_path, known)
         raise ValueError(f"unknown study {str(name_or_path)!r}{hint}: pass a .yaml file or one of {', '.join(known)}")
     elif not path.is_file():
         raise FileNotFoundError(f"study {path} does not exist: pass another file, or one of {', '.join(known)}")
@@ -264,7 +266,7 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
     check_yaml(text, path, first=1)
     said = yaml.safe_load(text)
     if not isinstance(said, dict):
-        raise ValueError(f"study {path} holds {short(said)}: write keys and values, such as `name: mine`")
+        raise ValueError(f"study {path} holds {shorten(said)}: write keys and values, such as `name: mine`")
     return make_study(str(path), **{"name": path.stem, **said, **changes})
 
 
@@ -288,8 +290,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield f"{where} is missing: add it"
         elif fault["type"] == "extra_forbidden":
             known = Study.model_fields
-            yield f"{where} is no key of a study{meant(where, known)}: its keys are {', '.join(known)}"
+            yield f"{where} is no key of a study{did_you_mean(where, known)}: its keys are {', '.join(known)}"
         elif fault["type"] == "value_error":
             yield f"{where} {message}".strip()
         else:
-            yield f"{where} is {short(fault['input'])}: {message[0].lower()}{message[1:]}"
+            yield f"{where} is {shorten(fault['input'])}: {message[0].lower()}{message[1:]}"

@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from dmws_lite.data.duplicates import groups, pairs
 from dmws_lite.data.scanning import scan
-from dmws_lite.data.splitting import SHARES, leaks, read_manifest, split_table, write_manifest
+from dmws_lite.data.splits import SHARES, leaks, read_manifest, split_table, write_manifest
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 
