@@ -17,7 +17,7 @@ from rich.text import Text
 from dmws_lite.runtime.text import file_name, plain
 
 if TYPE_CHECKING:
-    from dmws_lite.data.card_form import Card
+    from dmws_lite.data.cards import Card
     from dmws_lite.data.checking import Report
 
 STYLES = {"invalid": "bold red", "warning": "yellow", "note": ""}

@@ -1,31 +1,248 @@
-"""Data cards: one Markdown file a data set, with a block in its front matter that says how to get and read it."""
+"""Data cards: one Markdown file per data set, with a block in its front matter that says how to get and read it."""
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Iterator
+from itertools import permutations
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import ValidationError
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from dmws_lite.data.card_form import SIZES, Card, FrontMatter
+from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import did_you_mean, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PACKAGE = Path(__file__).parents[1]
-LARGEST, DEEPEST = 200_000, 12  # bytes of a card, levels of its YAML: our choice
-UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # may rewrite a terminal
+LARGEST = 200_000  # bytes of a card: our choice
+FRONT_MATTER = re.compile(r"\s*---\n(.*?\n|)---\n?(.*)", re.S)
+KINDS = {"folder": (), "hub": ("revision",), "url": ("sha256", "size"), "kaggle": ("version",)}
+KINDS |= {"medmnist": ("image_size",), "phantom": ()}
+SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7}
+
+
+def _inside(value: str) -> str:
+    path = PurePosixPath(value)
+    if path.is_absolute() or PureWindowsPath(value).drive or ".." in path.parts or value[:1] in ("", "~"):
+        raise ValueError(f"is {value!r}: write a path that stays inside the data, such as 'images/train'")
+    if "\\" in value:
+        raise ValueError(f"is {value!r}: write a path with forward slashes")
+    return str(path)
+
+
+def _place(value: str) -> str:
+    if not re.fullmatch(r"(\$[A-Za-z_]\w*(/|$))?[^$]*", value) or not value:
+        raise ValueError(f"is {value!r}: write a folder, '~/folder', '$VARIABLE' or '$VARIABLE/folder'")
+    return value
+
+
+def _pattern(value: str) -> str:
+    try:
+        groups = re.compile(value).groups
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"is {value!r}, which is no regular expression ({error}): correct it") from error
+    if groups != 1:
+        raise ValueError(
+            f"is {shorten(value)}, with {groups} groups: write exactly one group (...), which holds the patient; "
+            "(?:...) groups without holding"
+        )
+    return value
+
+
+Text = Annotated[str, Field(min_length=1)]
+Inside = Annotated[str, AfterValidator(_inside)]
+Slug = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+
+
+class Strict(BaseModel):
+    """A part of a card: no unknown keys, no values of another type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_key(cls, data: Any) -> Any:
+        keys = cls.model_fields
+        if isinstance(data, dict) and (unknown := [key for key in data if key not in keys]):
+            hint = did_you_mean(unknown[0], keys)
+            raise ValueError(f"has an unknown key {unknown[0]!r}{hint}: its keys are {', '.join(keys)}")
+        return data
+
+
+class Source(Strict):
+    """Where the data can be got: one of folder, hub, url, kaggle, medmnist and phantom, with what belongs to it."""
+
+    folder: Annotated[str, AfterValidator(_place)] | None = None
+    hub: Slug | None = None
+    revision: Text | None = None
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    size: PositiveInt | None = None
+    kaggle: Slug | None = None
+    version: PositiveInt | None = None
+    medmnist: Annotated[str, Field(pattern=r"^[a-z]+$")] | None = None
+    image_size: Literal[28, 64, 128, 224] | None = None
+    phantom: Literal["chest_xray", "lung_ct", "brain_mri"] | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        kinds = [name for name in given if name in KINDS]
+        if len(kinds) != 1:
+            raise ValueError(f"has {' and '.join(kinds) or 'no source'}: give one of {', '.join(KINDS)}")
+        if others := [name for name in given if name not in (*kinds, *KINDS[kinds[0]])]:
+            raise ValueError(f"has {others[0]}, which does not belong to {kinds[0]}: remove it")
+        if self.medmnist and not self.image_size:
+            raise ValueError(f"has medmnist {self.medmnist!r} without image_size: add 28, 64, 128 or 224")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of KINDS this is."""
+        return next(name for name in KINDS if getattr(self, name) is not None)
+
+    def __str__(self) -> str:
+        detail = {"hub": f"@{self.revision or 'main'}", "medmnist": f" at {self.image_size} px"}.get(self.kind, "")
+        return f"{self.kind} {getattr(self, self.kind)}{detail}"
+
+
+class Label(Strict):
+    """A class: its folder below the root, or below each split (by default its name), and what it means."""
+
+    folder: Inside
+    meaning: Text
+
+
+class Picture(Strict):
+    """What the images are expected to be; `size` is width and height, `depth` is bits per channel."""
+
+    mode: Literal["gray", "colour"] | None = None
+    size: Annotated[list[PositiveInt], Field(min_length=2, max_length=2)] | None = None
+    depth: PositiveInt | None = None
+
+
+class Split(Strict):
+    """How train, val and test come about; without a rule the loader chooses."""
+
+    rule: Literal["published", "patient", "near_duplicates", "random"] | None = None
+    seed: NonNegativeInt = 0
+    manifest: Inside | None = None
+
+
+class Patient(Strict):
+    """How a file's path tells its patient: a regular expression with one group.
+
+    stands_for: what the group really holds, where it is no patient, such as "blocks of 100 neighbouring files".
+    """
+
+    pattern: Annotated[str, Field(max_length=200), AfterValidator(_pattern)]
+    stands_for: Text | None = None
+
+
+class Recipe(Strict):
+    """The `dmws` block, which the loader obeys; `data_cards/template.md` explains each key."""
+
+    sources: Annotated[list[Source], Field(min_length=1)]
+    root: Inside = "."
+    layout: Literal["classes", "splits", "manifest"] | None = None
+    manifest: Inside | None = None
+    columns: dict[Literal["file", "label", "split", "patient"], Text] | None = None
+    classes: Annotated[dict[Text, Label], Field(min_length=2)]
+    counts: dict[Literal["train", "val", "test", "all"], dict[str, NonNegativeInt]] | None = None
+    image: Picture | None = None
+    split: Split = Split()
+    patient: Patient | None = None
+    normalisation: Literal["teacher"] = "teacher"
+    window: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    fit: Literal["crop", "letterbox"] = "crop"
+    flips: list[Literal["horizontal", "vertical"]] = []
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _name_the_folders(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {k: {"folder": str(k), **label} if isinstance(label, dict) else label for k, label in value.items()}
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if self.window and not self.window[0] < self.window[1]:
+            raise ValueError(f"has window {self.window}: write the lower value first")
+        if any(source.phantom for source in self.sources) and len(self.sources) > 1:
+            raise ValueError("has a phantom beside other sources: phantoms are drawn, so remove the others")
+        for (name, one), (other, two) in permutations(self.classes.items(), 2):
+            outer, inner = PurePosixPath(one.folder), PurePosixPath(two.folder)
+            if self.layout != "manifest" and outer in (inner, *inner.parents):
+                raise ValueError(f"has classes {name!r} in {one.folder!r} and {other!r} in {two.folder!r}: move one")
+        for split, counts in (self.counts or {}).items():
+            if unknown := [name for name in counts if name not in self.classes]:
+                hint = did_you_mean(unknown[0], self.classes)
+                raise ValueError(f"counts {split} of {unknown[0]!r}{hint}, which is no class")
+        if self.counts and "all" in self.counts and len(self.counts) > 1:
+            raise ValueError("counts 'all' beside splits: write one or the other")
+        return self
+
+
+class Card(Recipe):
+    """A data set's card: the `dmws` block, and the parts of the front matter and the prose that people read."""
+
+    name: str
+    path: Path
+    pretty_name: str
+    license: str
+    prose: str
+
+    def __repr__(self) -> str:
+        sources = " or ".join(dict.fromkeys(source.kind for source in self.sources))
+        return f"Card({self.name}: {self.pretty_name}, {len(self.classes)} classes, from {sources})"
+
+    __str__ = __repr__
+
+
+class FrontMatter(BaseModel):
+    """The front matter of a Hugging Face dataset card, as far as it is needed here; its other keys are the Hub's."""
+
+    model_config = ConfigDict(strict=True)
+
+    pretty_name: Text
+    license: Text
+    dmws: Recipe
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that states values: without aliases, which can multiply them, and without a key that is written twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*) are refused, write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [key.value for key, _ in node.value]
+        for number, (key, _) in enumerate(node.value):
+            if key.value in keys[:number]:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is written twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def cards() -> dict[str, Path]:
     """The data sets' cards by name; from the installed package, or from the checkout."""
-    shipped = PACKAGE / "_data_cards"
-    folder = shipped if shipped.is_dir() else PACKAGE.parent / "data_cards"
-    return {path.stem: path for path in sorted(folder.glob("*.md")) if path.stem != "template"}
+    return {path.stem: path for path in sorted(_folder().glob("*.md")) if path.stem != "template"}
 
 
 def read_card(name_or_path: str | Path) -> Card:
@@ -33,104 +250,58 @@ def read_card(name_or_path: str | Path) -> Card:
 
     name_or_path: a name in `cards()`, or a Markdown file: a Hugging Face dataset card with a `dmws` block.
     Raises FileNotFoundError for a file that is not there, ValueError for an unknown name and for a card that cannot be
-    used; the text names the file, the key, its value and the way out. Nothing is executed or downloaded: YAML that
-    builds objects or repeats itself by aliases, and paths that lead out of the data, are refused.
+    used; the text names the file, the key, its value and the way out. Nothing is executed or downloaded, and paths that
+    lead out of the data are refused.
 
     >>> read_card("phantom_lung_ct")
     Card(phantom_lung_ct: Phantom lung CT, 3 classes, from phantom)
     >>> read_card("phantom_lung_ct").classes["ground_glass"].meaning
     'hazy patches that let vessels show through'
     """
-    from huggingface_hub import DatasetCard
-    from huggingface_hub.repocard import REGEX_YAML_BLOCK
-
     path = _find(name_or_path)
-    text = _text(path)
-    block = REGEX_YAML_BLOCK.search(text)
-    if not block:
-        raise ValueError(f"{path} has no front matter: begin it with a line ---, YAML and a line --- (see template.md)")
-    check_yaml(block.group(2), path)
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} has {path.stat().st_size:,} bytes: a card has at most {LARGEST:,}, shorten it")
     try:
-        parsed = DatasetCard(text)
-        data = {key: value for key, value in vars(parsed.data).items() if value is not None}
-        front = FrontMatter.model_validate(data)
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
+    parts = FRONT_MATTER.match(text)
+    if not parts:
+        raise ValueError(f"{path} has no front matter: begin it with a line ---, YAML and a line --- (see template.md)")
+    try:
+        front = FrontMatter.model_validate(parse_yaml("\n" + parts[1], path) or {})
     except ValidationError as error:
         raise ValueError(f"{path}: {'; '.join(_faults(error))}") from error
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: its front matter is no dataset card's ({error}): see template.md") from error
-    return Card.model_construct(
-        **dict(front.dmws),
-        name=path.stem,
-        path=path,
-        pretty_name=front.pretty_name,
-        license=front.license,
-        prose=parsed.text.strip(),
-    )
+    names = {"name": path.stem, "path": path, "pretty_name": front.pretty_name, "license": front.license}
+    return Card.model_construct(**dict(front.dmws), **names, prose=parts[2].strip())
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """What YAML states; ValueError names the file and the line for what is no YAML, or does more than state values."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ValueError(f"{path}{line}: this is no YAML that can be used ({problem}): correct it") from error
+
+
+def _folder() -> Path:
+    shipped = PACKAGE / "_data_cards"
+    return shipped if shipped.is_dir() else PACKAGE.parent / "data_cards"
 
 
 def _find(name_or_path: str | Path) -> Path:
-    known, path = cards(), Path(name_or_path).expanduser()
-    if str(name_or_path) in known:
-        return known[str(name_or_path)]
+    names, path = cards(), Path(name_or_path).expanduser()
+    if str(name_or_path) in names:
+        return names[str(name_or_path)]
     if path.suffix.lower() != ".md":
-        hint = did_you_mean(name_or_path, known)
-        raise ValueError(f"unknown card {str(name_or_path)!r}{hint}: pass a .md file or one of {', '.join(known)}")
+        hint = did_you_mean(name_or_path, names)
+        raise ValueError(f"unknown card {str(name_or_path)!r}{hint}: pass a .md file or one of {', '.join(names)}")
     if not path.is_file():
-        raise FileNotFoundError(f"card {path} does not exist: pass another file, or one of {', '.join(known)}")
+        raise FileNotFoundError(f"card {path} does not exist: pass another file, or one of {', '.join(names)}")
     return path.resolve()
-
-
-def _text(path: Path) -> str:
-    size = os.stat(path).st_size
-    if size > LARGEST:
-        raise ValueError(f"{path} has {size:,} bytes: a card has at most {LARGEST:,}, shorten it")
-    try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
-    if unseen := UNSEEN.search(text):
-        line = text.count("\n", 0, unseen.start()) + 1
-        raise ValueError(f"{path}, line {line}: the control character {unseen[0]!r} is refused: delete it")
-    return text
-
-
-def check_yaml(block: str, path: Path, first: int = 2) -> None:
-    """Refuse YAML that does more than state values, before anything is built from it.
-
-    first: the line of the file that the block begins with.
-    """
-    import yaml
-
-    depth = 0
-    try:
-        for event in yaml.parse(block, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + first
-            if getattr(event, "anchor", None):
-                raise ValueError(f"{path}, line {line}: anchors (&) and aliases (*) are refused: write the value out")
-            if unseen := UNSEEN.search(getattr(event, "value", None) or ""):
-                raise ValueError(f"{path}, line {line}: the control character {unseen[0]!r} is refused: write it out")
-            if tag := getattr(event, "tag", None):
-                raise ValueError(f"{path}, line {line}: the tag {tag!r} is refused: write a plain value")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise ValueError(f"{path}, line {line}: YAML is nested more than {DEEPEST} deep: flatten it")
-        _check_twice(yaml.compose(block, Loader=yaml.SafeLoader), path, first)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: this is no YAML ({' '.join(str(error).split())}): mend it") from error
-
-
-def _check_twice(node: Any, path: Path, first: int) -> None:
-    """Refuse a key that is written twice: YAML would keep the last without a word."""
-    pairs = getattr(node, "value", None)
-    if not isinstance(pairs, list):
-        return
-    seen: set[str] = set()
-    for item in pairs:
-        key, value = item if isinstance(item, tuple) else (None, item)
-        if key is not None and str(key.value) in seen:
-            raise ValueError(f"{path}, line {key.start_mark.line + first}: {key.value!r} is written twice: keep one")
-        seen |= {str(key.value)} if key is not None else set()
-        _check_twice(value, path, first)
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
@@ -143,40 +314,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
             yield f"{where} {fault['ctx']['error']}"
         else:
             hint = " (put it in quotes)" if fault["type"] == "string_type" else ""
-            message = re.sub(r" or instance of \w+", "", fault["msg"]).removeprefix("Input ")
+            message = fault["msg"].removeprefix("Input ").removeprefix("String ").partition(" or instance of")[0]
             yield f"{where} is {shorten(fault['input'])}: it {message[0].lower()}{message[1:]}{hint}"
-
-
-PROSE = """# {title}
-
-## What it shows
-
-To be filled in: which organ, which examination, which patients, who drew the line between the classes and how.
-
-## Where it comes from
-
-To be filled in: hospital or publisher, years, devices, how the images were exported, address of the original.
-
-## How to cite
-
-To be filled in.
-
-## Licence
-
-Not stated.
-
-## Splits and flips
-
-To be filled in: which images are of one patient, and which mirrorings (`flips`) leave an image that could be real.
-
-## Known problems
-
-To be filled in: copies, patients in two splits, classes from different devices, marks drawn into images.
-
-## Must not be used for
-
-Decisions about patients.
-"""
 
 
 def card_text(
@@ -191,60 +330,55 @@ def card_text(
     """The text of a data card for one's own images, with prose to be filled in.
 
     name:     the data set's name, for people.
-    table:    one row an image, with the columns label and split ("train", "val", "test" or "") and, where the images
-              were decoded, mode, width, height and depth.
+    table:    one row per image: label, split and, where they were decoded, mode, width, height and depth.
     classes:  the class names in the order of the labels.
-    layout:   "classes", "splits" or "manifest"; None leaves it to the loader.
+    layout, rule, manifest: see the template; None leaves them to the loader.
     folder:   where the images are.
-    rule:     how they were split: "published", "patient", "near_duplicates" or "random"; None leaves it to the loader.
-    manifest: the file beside the card that holds the split.
-
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"label": ["cyst", "none"], "split": ["train", "test"]})
-    >>> card_text("Kidneys", table, ("none", "cyst"), "splits", "~/kidneys").splitlines()[:4]
-    ['---', 'language:', '- en', 'license: unknown']
     """
-    from huggingface_hub import DatasetCardData
-
+    title = " ".join(name.split())
     split = {"rule": rule, "manifest": manifest}
     recipe = {
         "sources": [{"folder": str(folder)}],
         "layout": layout,
         "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
-        "counts": _counted(table),
-        "image": _pictured(table),
+        "counts": _counts(table),
+        "image": _picture(table),
         "split": {key: value for key, value in split.items() if value},
         "flips": [],
     }
-    title = " ".join(name.split())
-    data = DatasetCardData(
-        language=["en"],
-        license="unknown",
-        size_categories=[next(size for size, limit in SIZES.items() if len(table) < limit)],
-        task_categories=["image-classification"],
-        pretty_name=title,
-        tags=["medical"],
-        dmws={key: value for key, value in recipe.items() if value not in (None, {})},
-    )
-    return f"---\n{data.to_yaml()}\n---\n\n{PROSE.format(title=title)}"
-
-
-def _counted(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Images of each class in each split; of all where a split is not known."""
-    known = bool((table["split"] != "").all())
-    splits = [split for split in ("train", "val", "test") if (table["split"] == split).any()] if known else ["all"]
-    labels = {split: table["label"][table["split"] == split] if known else table["label"] for split in splits}
-    return {
-        split: {str(k): int(n) for k, n in found.value_counts(sort=False).items()} for split, found in labels.items()
+    front = {
+        "pretty_name": title,
+        "license": "unknown",
+        "task_categories": ["image-classification"],
+        "tags": ["medical"],
+        "size_categories": [next(size for size, limit in SIZES.items() if len(table) < limit)],
+        "language": ["en"],
+        "dmws": {key: value for key, value in recipe.items() if value not in (None, {})},
     }
+    block = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
+    template = (_folder() / "template.md").read_text("utf-8")
+    prose = FRONT_MATTER.fullmatch(template)[2].replace("# My images", f"# {title}", 1)  # type: ignore[index]
+    return f"---\n{block}---\n{re.sub(r'(?m)^(?=[A-Z])', 'To be filled in: ', prose)}"
 
 
-def _pictured(table: pd.DataFrame) -> dict[str, Any]:
+def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Images of each class in each split; of all where a split is not known."""
+    table = table if (table["split"] != "").all() else table.assign(split="all")
+    counts: dict[str, dict[str, int]] = {}
+    for (split, label), rows in table.groupby(["split", "label"]):
+        counts.setdefault(str(split), {})[str(label)] = len(rows)
+    return {split: counts[split] for split in (*SPLITS, "all") if split in counts}
+
+
+def _picture(table: pd.DataFrame) -> dict[str, Any]:
     """What all images have in common."""
     if "mode" not in table:
         return {}
-    one = {column: table[column].iloc[0] for column in ("width", "height", "depth") if table[column].nunique() == 1}
+    sides = ("width", "height", "depth")
+    common = {side: int(table[side].iloc[0]) for side in sides if table[side].nunique() == 1}
     picture: dict[str, Any] = {"mode": "gray" if (table["mode"] == "gray").all() else "colour"}
-    if {"width", "height"} <= one.keys():
-        picture["size"] = [int(one["width"]), int(one["height"])]
-    return picture | ({"depth": int(one["depth"])} if "depth" in one else {})
+    if "width" in common and "height" in common:
+        picture["size"] = [common["width"], common["height"]]
+    if "depth" in common:
+        picture["depth"] = common["depth"]
+    return picture

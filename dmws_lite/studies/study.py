@@ -12,7 +12,7 @@ from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
 
-from dmws_lite.data.cards import check_yaml
+from dmws_lite.data.cards import parse_yaml
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
 from dmws_lite.runtime.text import did_you_mean, shorten
@@ -249,8 +249,6 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
     >>> read_study("smoke", seeds=2).seeds
     [0, 1]
     """
-    import yaml
-
     known, path = studies(), Path(name_or_path)
     if str(name_or_path) in known:
         text = known[str(name_or_path)].read_text(encoding="utf-8")
@@ -263,8 +261,7 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
         raise ValueError(f"study {path} is larger than {LARGEST:,} bytes: that is no study")
     else:
         text = path.read_text(encoding="utf-8", errors="replace")
-    check_yaml(text, path, first=1)
-    said = yaml.safe_load(text)
+    said = parse_yaml(text, path)
     if not isinstance(said, dict):
         raise ValueError(f"study {path} holds {shorten(said)}: write keys and values, such as `name: mine`")
     return make_study(str(path), **{"name": path.stem, **said, **changes})

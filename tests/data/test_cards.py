@@ -1,6 +1,5 @@
 import re
 import string
-import time
 from importlib.util import find_spec
 from inspect import signature
 from itertools import pairwise
@@ -12,8 +11,18 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from dmws_lite.data import cards as module
-from dmws_lite.data.card_form import FrontMatter, Label, Patient, Picture, Recipe, Source, Split
-from dmws_lite.data.cards import card_text, cards, read_card
+from dmws_lite.data.cards import (
+    FrontMatter,
+    Label,
+    Patient,
+    Picture,
+    Recipe,
+    Source,
+    Split,
+    card_text,
+    cards,
+    read_card,
+)
 from dmws_lite.data.phantoms import CLASSES, phantoms
 
 TEMPLATE = next(iter(cards().values())).with_name("template.md")
@@ -205,28 +214,25 @@ def test_unknown_cards_are_named_with_the_closest(tmp_path):
     ("before", "after", "message"),
     [
         ("layout: classes", "layuot: classes", "dmws has an unknown key 'layuot' .did you mean 'layout'"),
-        ("license: mit", "licence: mit", "front matter has an unknown key 'licence' .did you mean 'license'"),
         ("folder: ~/toy", "foldr: ~/toy", "dmws.sources.0 has an unknown key 'foldr' .did you mean 'folder'"),
         ("meaning: first", "meening: first", "dmws.classes.a has an unknown key 'meening' .did you mean 'meaning'"),
         ("layout: classes", "1: classes", "dmws has an unknown key 1"),
         ("layout: classes", "layout: folders", "dmws.layout is 'folders': it should be 'classes', 'splits' or"),
         ("pretty_name: Toy", "pretty_name: 7", "pretty_name is 7: .*string.*quotes"),
-        ("language: [en]", "language: en", "language is 'en': it should be a valid list"),
-        ("[n<1K]", "[small]", "size_categories has 'small': write one of n<1K"),
         ("license: mit\n", "", "license is missing"),
         ("layout: classes", "image: {mode: grey}", "dmws.image.mode is 'grey': it should be 'gray' or 'colour'"),
         ("layout: classes", "image: {size: [9]}", r"dmws.image.size is \[9\]"),
         ("layout: classes", "split: {seed: '0'}", "dmws.split.seed is '0': it should be a valid integer"),
         ("layout: classes", "split: {seed: -1}", "dmws.split.seed is -1"),
-        ("layout: classes", "window: [400, -1000]", "dmws.window is .400.0, -1000.0.: write the lower value first"),
+        ("layout: classes", "window: [400, -1000]", "dmws has window .400.0, -1000.0.: write the lower value first"),
         ("layout: classes", "flips: [sideways]", "dmws.flips.0 is 'sideways'"),
         ("layout: classes", "normalisation: mine", "dmws.normalisation is 'mine'"),
         ("layout: classes", "image: gray", "dmws.image is 'gray'"),
-        ("a: {meaning", "no: {meaning", "dmws.classes.0 is False: it should be a valid string .put it in quotes.$"),
+        ("a: {meaning", "no: {meaning", "dmws.classes.0 is False: it .*string .put it in quotes.$"),
         ("a: {meaning: first}, ", "", "dmws.classes is .*at least 2"),
         ("a: {meaning: first}", "a: {folder: b, meaning: first}", "classes 'a' in 'b' and 'b' in 'b'"),
         ("a: {meaning: first}", "a: {folder: b/c, meaning: first}", "classes 'b' in 'b' and 'a' in 'b/c'"),
-        ("a: {meaning: first}", "b: {meaning: first}", "line 11: 'b' is written twice"),
+        ("a: {meaning: first}", "b: {meaning: first}", "line 11: .*'b' is written twice"),
         ("layout: classes", "counts: {train: {aa: 3}}", "counts train of 'aa' .did you mean 'a'"),
         ("layout: classes", "counts: {all: {a: 3}, test: {a: 1}}", "counts 'all' beside splits"),
         ("layout: classes", "counts: {all: {a: 3.5}}", "dmws.counts.all.a is 3.5"),
@@ -248,7 +254,7 @@ def test_what_is_wrong_is_named_with_its_value_and_the_way_out(tmp_path, before,
         ("{kaggle: justaname}", "dmws.sources.0.kaggle is 'justaname'"),
         ("{medmnist: breastmnist}", "medmnist 'breastmnist' without image_size: add 28, 64"),
         ("{medmnist: breastmnist, image_size: 32}", "dmws.sources.0.image_size is 32"),
-        ("{phantom: knee}", "phantom 'knee': write one of chest_xray"),
+        ("{phantom: knee}", "phantom is 'knee': it should be 'chest_xray'"),
         ("{phantom: lung_ct}, {folder: x}", "phantom beside other sources"),
         ("{folder: a/$HOME}", "folder is 'a/.HOME': write a folder"),
         ("", "dmws.sources is .*at least 1"),
@@ -292,7 +298,7 @@ def test_variables_are_read_in_source_folders_alone(tmp_path, monkeypatch):
         ("p[0-9]+", "0 groups"),
         ("(p)([0-9]+)", "2 groups"),
         ("(p", "no regular expression"),
-        ("(" + 300 * "p" + ")", "302 characters"),
+        ("(" + 300 * "p" + ")", "at most 200 characters"),
     ],
 )
 def test_a_patient_pattern_is_short_and_has_one_group(tmp_path, pattern, message):
@@ -310,35 +316,30 @@ def test_a_file_without_front_matter_or_without_the_block_says_so(tmp_path):
         read_card(path)
     assert "dmws is missing" in refused(tmp_path, FRONT)
     assert "pretty_name is missing" in refused(tmp_path, "\n")
-    assert "no dataset card" in refused(tmp_path, "- a\n- b\n")
+    assert "front matter is ['a', 'b']" in refused(tmp_path, "- a\n- b\n")
 
 
 def test_yaml_that_builds_objects_is_refused_and_not_run(tmp_path):
     target = tmp_path / "ran"
     for tag in (f"!!python/object/apply:os.mkdir ['{target}']", "!!python/name:os.system", "!custom {a: 1}"):
-        assert "the tag" in refused(tmp_path, FRONT.replace("mit", tag) + DMWS)
+        assert "constructor for the tag" in refused(tmp_path, FRONT.replace("mit", tag) + DMWS)
     assert not target.exists()
 
 
 def test_yaml_bombs_are_refused_at_once(tmp_path):
     letters = string.ascii_lowercase
     bomb = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(9 * ['*' + a])}]\n" for a, b in pairwise(letters))
-    assert "anchors" in refused(tmp_path, FRONT + DMWS + bomb)
-    assert "nested more than" in refused(tmp_path, FRONT + DMWS + "x: " + 9_000 * "[" + 9_000 * "]" + "\n")
+    assert "aliases (*) are refused" in refused(tmp_path, FRONT + DMWS + bomb)
+    assert "no YAML" in refused(tmp_path, FRONT + DMWS + "x: " + 9_000 * "[" + 9_000 * "]" + "\n")
 
 
 def test_huge_and_broken_files_are_refused(tmp_path):
     assert "at most 200,000" in refused(tmp_path, FRONT + DMWS + "#" * 300_000 + "\n")
-    assert "is no YAML" in refused(tmp_path, FRONT + "a: b: c\n")
+    assert "this is no YAML" in refused(tmp_path, FRONT + "a: b: c\n")
     path = written(tmp_path)
     path.write_bytes(path.read_bytes() + b"\xff\xfe")
     with pytest.raises(ValueError, match="is not UTF-8"):
         read_card(path)
-
-
-@pytest.mark.parametrize("key", ["self", "to_dict", "ignore_metadata_errors", "2024-01-01"])
-def test_keys_that_could_confuse_the_reader_are_refused(tmp_path, key):
-    assert refused(tmp_path, FRONT + DMWS + f"{key}: 1\n")
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -379,42 +380,3 @@ def test_a_card_from_undecoded_images_says_nothing_of_them(tmp_path):
     path = tmp_path / "k.md"
     path.write_text(card_text("k", decoded_table()[["label", "split"]], ("no", "yes"), "splits", "x"), encoding="utf-8")
     assert read_card(path).image is None
-
-
-@pytest.mark.parametrize("character", ["\x1b[2J", "\x9b31m", "\u202e", "\u2066", "\x07", "\r", "\x7f"])
-def test_characters_that_rewrite_a_terminal_are_refused(tmp_path, character):
-    path = tmp_path / "card.md"
-    for text in (f"---\npretty_name: a{character}b\n---\n", f"---\nlicense: mit\n---\n# A title\n{character}"):
-        path.write_text(text, encoding="utf-8")
-        with pytest.raises(ValueError, match=r"card.md, line [25]: the control character .* is refused"):
-            read_card(path)
-    for escaped in (r"\e[2J", r"\u202e", r"\r", r"\N"):
-        path.write_text(f'---\npretty_name: "a{escaped}b"\n---\n')
-        with pytest.raises(ValueError, match="line 2: the control character .* is refused"):
-            read_card(path)
-
-
-ENDLESS = ["^a/((?:a|a)*)b$", "(a+)+b", "((?:a+b?)*)", "(a*)a*a*a*a*b", "((?:ab|a.)+)", "((?=(?:a+)+b))"]
-ENDLESS += [f"({40 * 'a?'}{40 * 'a'}b)", f"({9 * 'a{0,9}'}b)", f"({22 * '(?:ab|a)'}c)", f"({20 * '(?:'}a*{20 * ')*'})"]
-
-
-@pytest.mark.parametrize("pattern", ENDLESS)
-def test_patterns_that_may_never_end_are_refused(pattern):
-    with pytest.raises(ValueError, match="may never end on some file names"):
-        Patient(pattern=pattern)
-
-
-@pytest.mark.parametrize(
-    "pattern", [r"^[^/]+/([^_/]+)_s\d+", r"(p\d+)_(?:left|right)?", r"(\d{2}(?:-\d\d){3})_", "([ab|c]+)"]
-)
-def test_ordinary_patterns_are_taken(pattern):
-    assert Patient(pattern=pattern).pattern == pattern
-
-
-def test_shipped_patterns_answer_at_once_on_the_longest_names():
-    for name in cards():
-        patient = read_card(name).patient
-        for text in ("a" * 255, "1" * 255, "Covid (" * 36, "person1_" * 31, "IM-" * 85):
-            start = time.perf_counter()
-            re.search(patient.pattern if patient else "(x)", text)
-            assert time.perf_counter() - start < 0.1

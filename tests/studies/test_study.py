@@ -119,8 +119,8 @@ def test_files_that_are_no_study(tmp_path):
     for text, message in (
         ("a: [1", "this is no YAML"),
         ("- 1", "holds"),
-        ("!!python/object/apply:os.system ['true']", "the tag .* is refused"),
-        ("seeds: 2\nseeds: 3", "line 2: 'seeds' is written twice"),
+        ("!!python/object/apply:os.system ['true']", "for the tag"),
+        ("seeds: 2\nseeds: 3", "line 2: .*'seeds' is written twice"),
     ):
         bad.write_text(text)
         with pytest.raises(ValueError, match=message):
