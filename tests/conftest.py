@@ -4,6 +4,7 @@ import copy
 import functools
 import importlib.util
 import os
+import re
 import sys
 import tempfile
 import time
@@ -96,6 +97,24 @@ def site(tmp_path_factory, executed):
     with warnings.catch_warnings():  # of Sphinx's extensions, about Sphinx's next version
         warnings.simplefilter("ignore")
         return Site(out, module.build(out, done), chapters)
+
+
+def pytest_collection_modifyitems(items):
+    """Chapters and the site, the slowest, come first."""
+    items.sort(key=lambda item: not {"executed", "site"} & set(getattr(item, "fixturenames", ())))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests of one chapter, or else of one file, share a worker: it runs the chapter once, and each fixture once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByChapterOrFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            chapter = re.search(r"\[(\d\d_\w+)", nodeid)
+            return chapter[1] if chapter else nodeid.split("::")[0]
+
+    return ByChapterOrFile(config, log)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -82,6 +82,7 @@ def test_requirements_are_floors_that_hosted_notebooks_meet():
             assert Version(floor.removeprefix(">=")) <= Version(HOSTED[name])
 
 
+@pytest.mark.package
 def test_the_wheel_carries_notebooks_assets_licences_and_the_type_marker(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     assert "dmws_lite/py.typed" in names
@@ -102,10 +103,12 @@ def planned_changes(wheel: Path, python: Path | str) -> set[str]:
     return set(re.findall(r"^ [+~-] ([\w-]+)", planned, flags=re.MULTILINE))
 
 
+@pytest.mark.package
 def test_installing_here_changes_no_torch_torchvision_or_numpy(wheel):
     assert planned_changes(wheel, sys.executable) == {"dmws-lite"}
 
 
+@pytest.mark.package
 def test_installing_beside_the_versions_of_a_hosted_notebook_changes_none_of_them(wheel, tmp_path):
     venv.create(tmp_path, with_pip=False)
     (site,) = tmp_path.glob("lib/python*/site-packages")
