@@ -14,7 +14,7 @@ from PIL import Image
 
 from dmws_lite.data import duplicates
 from dmws_lite.data.augmentation import augment
-from dmws_lite.data.decoding import THUMBNAIL
+from dmws_lite.data.images import THUMBNAIL
 from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.data.splits import split_table
 from dmws_lite.method.distillation import Distillation

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
-from dmws_lite.data.decoding import THUMBNAIL, Decoded, decode, suffix_of
 from dmws_lite.data.duplicates import pairs
+from dmws_lite.data.images import THUMBNAIL, Decoded, decode, suffix_of
 from dmws_lite.runtime.files import cache_folder, write_atomically
 from dmws_lite.runtime.progress import tqdm
 
@@ -62,7 +62,7 @@ def decoded(
     """Decode images, or open what was decoded before from the same bytes with the same settings.
 
     root, files, frames: the folder, each image's path in it, and its slice in that file.
-    size, fit, window:   see `decoding.decode`.
+    size, fit, window:   see `images.decode`.
     A file is read again when its size or a time stamp has changed. Two processes may ask for the same images: one
     decodes, the other waits. What a killed process left is not used. Files that cannot be read, or that change between
     hashing and decoding, get an error in the facts.

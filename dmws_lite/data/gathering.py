@@ -161,7 +161,7 @@ def _phantoms(card: Card, size: int, seed: int) -> Gathered:
     import pandas as pd
     from PIL import Image
 
-    from dmws_lite.data.decoding import THUMBNAIL
+    from dmws_lite.data.images import THUMBNAIL
 
     sets = phantoms(card.sources[0].phantom or "", size=size, seed=seed)
     parts = [getattr(sets, split) for split in SPLITS]

@@ -186,7 +186,7 @@ def _name(file: str) -> str:
 
 
 def _stem(file: str) -> str:
-    from dmws_lite.data.decoding import suffix_of
+    from dmws_lite.data.images import suffix_of
 
     return file[: len(file) - len(suffix_of(file))]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dmws_lite.data import decoding
+from dmws_lite.data import images
 from dmws_lite.data.listing import SPLIT_NAMES, joined, listed, no_labels, some
 from dmws_lite.data.placing import (
     MASKS,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dmws_lite.data.cards import Card
 
-SEVERAL = ("", ".tif", ".tiff", *decoding.DICOM, *decoding.NIFTI)  # files that can hold several images; "" is DICOM
+SEVERAL = ("", ".tif", ".tiff", *images.DICOM, *images.NIFTI)  # files that can hold several images; "" is DICOM
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")
 COLUMNS = ["file", "label", "split", "patient", "frame"]
 
@@ -266,14 +266,14 @@ def _with_frames(table: pd.DataFrame, root: Path, which: str) -> pd.DataFrame:
     """The table with the number of a frame in each row: a row a file, or a row a frame."""
     wanted = [_wanted(root, file, told, which) for file, told in zip(table["file"], table["frame"], strict=True)]
     table = table.assign(frame=wanted).explode("frame", ignore_index=True).astype({"frame": int})
-    alone = ~table.duplicated("file", keep=False) | table["file"].map(decoding.suffix_of).isin(("", *decoding.DICOM))
+    alone = ~table.duplicated("file", keep=False) | table["file"].map(images.suffix_of).isin(("", *images.DICOM))
     return table.assign(patient=table["patient"].where(alone | (table["patient"] != ""), table["file"]))
 
 
 def _wanted(root: Path, file: str, told: str, which: str) -> list[int]:
-    if decoding.suffix_of(file) not in SEVERAL:
+    if images.suffix_of(file) not in SEVERAL:
         return [0]
     if told.isdecimal():
         return [int(told)]
-    count = decoding.frames(root / file)
+    count = images.frames(root / file)
     return [*range(count)] if which == "all" else [count // 2]

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dmws_lite.data import decoding
+from dmws_lite.data import images
 
-IMAGES = (*decoding.SUFFIXES, *decoding.DICOM, *decoding.NIFTI)
+IMAGES = (*images.SUFFIXES, *images.DICOM, *images.NIFTI)
 JUNK = ("__MACOSX", "@eaDir")  # left behind by archives and file servers; hidden files are passed over too
 BYPRODUCTS = {  # what lies beside images without being one
     *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".parquet", ".xls", ".xlsx", ".ods"),
@@ -72,9 +72,9 @@ def is_file_inside(path: str | Path, home: str) -> bool:
 def is_image(path: str) -> bool:
     """Whether a file is an image: by its ending, or a DICOM file that has none."""
     name = os.path.basename(path).lower()
-    if decoding.suffix_of(name) or name in NAMED:
+    if images.suffix_of(name) or name in NAMED:
         return name.endswith(IMAGES)
-    return os.path.isfile(path) and decoding.is_dicom(path)  # reading from a pipe would not end
+    return os.path.isfile(path) and images.is_dicom(path)  # reading from a pipe would not end
 
 
 def visible(folder: Path) -> tuple[list[str], list[str]]:
@@ -98,5 +98,5 @@ def tally(things: Iterable[str], text: str) -> str:
 
 def _kind(name: str) -> str:
     """What a file that is no image is, by its name; "" for by-products."""
-    suffix = decoding.suffix_of(name)
+    suffix = images.suffix_of(name)
     return "" if suffix in BYPRODUCTS or name in NAMED else suffix or _NO_ENDING

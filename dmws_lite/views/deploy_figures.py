@@ -97,7 +97,7 @@ def at_full_size(files: Sequence[str | Path]) -> Picture:
     files: at most a handful, of kinds that Pillow reads.
     Raises ValueError for a file that cannot be read.
     """
-    from dmws_lite.data.decoding import decode, suffix_of
+    from dmws_lite.data.images import decode, suffix_of
 
     figure, grid = picture(3.3, 1, len(files), squeeze=False)
     names = [f"{Path(file).parent.name}/{Path(file).name}" for file in files]

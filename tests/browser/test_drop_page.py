@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 import dmws_lite as dm
-from dmws_lite.data.decoding import decode
+from dmws_lite.data.images import decode
 from dmws_lite.data.phantoms import CLASSES, draw
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.views.drop_page import drop_page

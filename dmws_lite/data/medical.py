@@ -1,0 +1,311 @@
+"""Pictures out of DICOM files and NIfTI volumes. Of all that identifies a patient, only the id leaves this module."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import threading
+import warnings
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+Window = tuple[float, float]
+MAX_PIXELS = 80_000_000  # of one picture: our choice, below the 89 million at which Pillow warns
+MAX_FRAMES = 20_000  # of one DICOM file: our choice
+MAX_INFLATED = 2**30  # bytes of a deflated DICOM file: our choice
+MAX_VOXELS = 512 * 512 * 2048  # of one volume: our choice
+MAX_HEADER = 2**26  # bytes of a NIfTI file before the voxels: our choice
+MAX_RATIO = 1100  # bytes that gzip can make of one: a little more than its format allows
+PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our choice
+COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
+GRAY_MODELS = ("MONOCHROME1", "MONOCHROME2")
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+DECODERS = '"pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+_pydicom_lock = threading.Lock()
+_volume_locks = [threading.Lock() for _ in range(8)]
+
+
+class Slice(NamedTuple):
+    """One picture of a file, with what is needed to show it.
+
+    values:   gray values (H, W) in the file's unit, or colours uint8 (H, W, 3).
+    window:   the gray values that are black and white; None for the smallest and the largest.
+    depth:    bits a channel of the file.
+    inverted: whether the lower end of the window is white.
+    patient:  the id in a DICOM file, else "".
+    """
+
+    values: Array
+    window: Window | None
+    depth: int
+    inverted: bool = False
+    patient: str = ""
+
+
+class Refused(ValueError):
+    """A refusal in our own words, which quotes nothing of the file."""
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse pictures that would fill the memory, by what their header says."""
+    if width * height > MAX_PIXELS:
+        raise Refused(f"{width} x {height} pixels are more than {MAX_PIXELS // 10**6} million: make it smaller")
+
+
+def read_dicom(data: bytes, frame: int, window: Window | None) -> Slice:
+    """One frame of a DICOM file's bytes.
+
+    Gray: rescale slope and intercept or the modality table, then `window`, else the file's own table or first window,
+    else the frame's minimum and maximum; MONOCHROME1 is inverted. Colour (RGB, YBR, palette) is taken as it is.
+    pydicom's texts may quote the file: none of its errors, warnings and log records gets out.
+    Raises ValueError (also for a compression whose decoder is not installed, naming it).
+    """
+    return _hushed(lambda: _dicom_slice(_parsed(BytesIO(data)), frame, window))
+
+
+def count_dicom(path: str | Path) -> int:
+    """The number of frames of a DICOM file, 1 when it does not say or is broken."""
+    try:
+        with open(path, "rb") as file:
+            frames = _hushed(lambda: _frames(_parsed(file, pixels=False)))
+    except (OSError, ValueError):
+        return 1
+    return frames if 1 <= frames <= MAX_FRAMES else 1
+
+
+def _hushed(function: Callable[[], Any]) -> Any:
+    """Call something that uses pydicom, and let out no text of its errors, warnings and log records."""
+    log = logging.getLogger("pydicom")
+    with _pydicom_lock, warnings.catch_warnings():  # filters and levels belong to the process, so threads take turns
+        warnings.simplefilter("ignore")
+        level = log.level
+        log.setLevel(logging.CRITICAL + 1)
+        try:
+            return function()
+        except (MemoryError, Refused):
+            raise
+        except Exception as error:
+            kind = type(error).__name__
+        finally:
+            log.setLevel(level)
+    hint = f"; pip install {DECODERS} may help" if kind == "RuntimeError" else ""  # no decoder here could decode it
+    raise ValueError(
+        f"not a DICOM file, or a damaged one ({kind}{hint})"
+    )  # here, so that no pydicom error is its cause
+
+
+def _parsed(file: IO[bytes], pixels: bool = True) -> Any:
+    from pydicom import dcmread
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    _check_inflated(file)
+    parsed = dcmread(file, force=True, stop_before_pixels=not pixels)
+    if "TransferSyntaxUID" not in parsed.file_meta:
+        implicit, little = parsed.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        parsed.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return parsed
+
+
+def _check_inflated(file: IO[bytes]) -> None:
+    """Refuse deflated files that would fill the memory: pydicom inflates them in one go."""
+    start = file.read(4096)
+    if DEFLATED in start:
+        file.seek(144 + int.from_bytes(start[140:144], "little"))
+        try:
+            size = len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_INFLATED))
+        except zlib.error as error:
+            raise Refused("the DICOM file's deflated part is damaged") from error
+        if size == MAX_INFLATED:
+            raise Refused(f"the DICOM file inflates to {MAX_INFLATED} bytes or more: export it uncompressed")
+    file.seek(0)
+
+
+def _dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+
+    _check_dicom(file, frame)
+    model, bits = str(file.PhotometricInterpretation), int(file.get("BitsStored") or file.BitsAllocated)
+    colour, depth, patient = model in COLOUR_MODELS, int(file.BitsAllocated), _patient(file)
+    values = pixel_array(file, index=frame)
+    if model == "PALETTE COLOR":
+        values = apply_color_lut(values, file)
+        bits = 8 * values.dtype.itemsize
+    if values.ndim != (3 if colour else 2):
+        raise ValueError("its shape does not fit its colour model")
+    if colour:
+        values = (values[..., :3] * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
+        return Slice(values, None, depth, patient=patient)
+    values = apply_modality_lut(values, _group(file, "PixelValueTransformationSequence", frame))
+    if window is None:
+        values, window = _toned(values, _group(file, "FrameVOILUTSequence", frame), file.original_encoding[1])
+    return Slice(values, window, depth, model == "MONOCHROME1", patient)
+
+
+def _check_dicom(file: Any, frame: int) -> None:
+    """Refuse what cannot be shown."""
+    if not any(name in file for name in PIXELS):
+        raise Refused("the DICOM file holds no picture (as reports and plans do), or is cut off before it")
+    frames = _frames(file)
+    if str(file.PhotometricInterpretation) not in COLOUR_MODELS + GRAY_MODELS:
+        raise Refused("the DICOM file's colour model is not read: export it as MONOCHROME2 or RGB")
+    if not 1 <= frames <= MAX_FRAMES:
+        raise Refused(f"the DICOM file says it holds {frames} frames: 1 to {MAX_FRAMES} are read")
+    if frame >= frames:
+        raise Refused(f"frame={frame}: the file holds {frames}")
+    check_pixels(int(file.Columns), int(file.Rows))
+    if not _can_decode(file.file_meta.TransferSyntaxUID):
+        raise Refused(f"no decoder is installed for the DICOM file's compression: pip install {DECODERS}")
+
+
+def _frames(file: Any) -> int:
+    return int(file.get("NumberOfFrames") or 1)
+
+
+def _can_decode(syntax: Any) -> bool:
+    from pydicom.pixels import get_decoder
+
+    try:
+        return get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _patient(file: Any) -> str:
+    """The patient's id; one that pydicom has not converted yet is not judged by it."""
+    value = getattr(file.get_item("PatientID"), "value", None) or b""
+    return (value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value).strip(" \0")
+
+
+def _group(file: Any, name: str, frame: int) -> Any:
+    """Where an enhanced multi-frame file keeps some facts of a frame; in others, the file itself."""
+    own = (file.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+    for groups in (*own, *(file.get("SharedFunctionalGroupsSequence") or [])):
+        if groups.get(name):
+            return groups[name][0]
+    return file
+
+
+def _toned(values: Array, group: Any, little_endian: bool) -> tuple[Array, Window | None]:
+    """Values and the window that show them as the file says (DICOM PS3.3 C.11.2), None for smallest to largest.
+
+    Not by `pydicom.pixels.apply_voi`, whose 8-bit tables end at 256 entries, nor by `apply_windowing`, which does not
+    know enhanced files.
+    """
+    if group.get("VOILUTSequence") and len(group.VOILUTSequence[0].LUTData):
+        entries, first, bits = group.VOILUTSequence[0].LUTDescriptor
+        table = group.VOILUTSequence[0].LUTData
+        if isinstance(table, bytes):
+            table = np.frombuffer(table, "<u2" if little_endian else ">u2")
+        table = np.asarray(table, np.float32).reshape(-1)[: entries or 2**16]
+        rows = np.clip(np.rint(values).astype(np.int64) - int(first), 0, len(table) - 1)
+        return table[rows], (0, 2 ** min(int(bits), 16) - 1)
+    centre, width = (_first(group.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    if not (np.isfinite(centre) and 0 < width < np.inf):
+        return values, None
+    function = str(group.get("VOILUTFunction") or "LINEAR")
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -50, 50))), (0, 1)
+    if function != "LINEAR_EXACT":
+        centre, width = centre - 0.5, max(width - 1, 1e-3)
+    return values, (centre - width / 2, centre + width / 2)
+
+
+def _first(value: Any) -> float:
+    """The first of one or several numbers, not-a-number for none."""
+    numbers = np.atleast_1d([] if value in (None, "") else value)
+    return float(numbers[0]) if numbers.size else np.nan
+
+
+def read_nifti(data: bytes, frame: int, window: Window | None) -> Slice:
+    """One axial slice of a NIfTI file's bytes (.nii or .nii.gz), counted from the feet.
+
+    The volume is turned to the nearest axes of the body: anterior is up, and the patient's left is on the right side of
+    the picture, as in DICOM files. Nothing is resampled, so an oblique volume keeps its own slices. Of 4D files the
+    first volume is used. Black and white are `window`, else the volume's PERCENTILES. Raises ValueError.
+    """
+    with _volume_locks[hash(data) % len(_volume_locks)]:
+        try:
+            volume, percentiles, depth = _volume(data)
+        except (MemoryError, ValueError):
+            raise
+        except Exception as error:  # nibabel raises many kinds
+            raise ValueError(f"not a NIfTI file, or a damaged or cut off one ({type(error).__name__})") from error
+    if frame >= volume.shape[2]:
+        raise ValueError(f"frame={frame}: the file holds {volume.shape[2]}")
+    return Slice(volume[::-1, ::-1, frame].T, window or percentiles, depth)
+
+
+def count_nifti(path: str | Path) -> int:
+    """The number of axial slices of a NIfTI file, 1 when it is broken."""
+    import nibabel
+
+    try:
+        with open(path, "rb") as file:
+            header = _header(_unpacked(file))
+        axes = nibabel.io_orientation(header.get_best_affine())[:, 0]
+        return int(_shape(header)[list(axes).index(2)])
+    except Exception:  # nibabel raises many kinds
+        return 1
+
+
+@lru_cache(maxsize=1)
+def _volume(data: bytes) -> tuple[Array, Window | None, int]:
+    """The first volume as float32 (right, anterior, superior), its window and depth. Slices are asked for in turn."""
+    import nibabel
+
+    header = _header(_unpacked(BytesIO(data)))
+    shape, kind = _shape(header), header.get_data_dtype()
+    if kind.fields or kind.kind == "c":
+        raise ValueError("the NIfTI file holds colours or complex numbers: save it with one real number a voxel")
+    voxels, size = np.prod(shape, dtype=float), " x ".join(map(str, shape))
+    if min(shape) < 1 or voxels > MAX_VOXELS:
+        raise ValueError(f"the NIfTI file says its volume is {size}: 1 to {MAX_VOXELS} voxels are read")
+    if voxels * kind.itemsize > MAX_RATIO * len(data):
+        raise ValueError(f"the NIfTI file cannot hold the {size} voxels it speaks of: it is damaged or cut off")
+    image_class = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    image = image_class.from_stream(_unpacked(BytesIO(data)))
+    first = (slice(None),) * min(3, image.ndim) + (0,) * (image.ndim - 3)
+    values = np.asarray(image.dataobj[first], np.float32).reshape(shape)
+    volume = nibabel.apply_orientation(values, nibabel.io_orientation(image.affine))
+    return volume, _percentiles(volume), 8 * kind.itemsize
+
+
+def _unpacked(file: IO[bytes]) -> Any:
+    """The file, or a stream that unpacks it no further than it is read."""
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if packed else file
+
+
+def _header(stream: Any) -> Any:
+    import nibabel
+
+    start = stream.read(540)
+    second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
+    kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    if header["magic"] not in (b"n+1", b"n+2") or not 0 <= float(header["vox_offset"]) <= MAX_HEADER:
+        raise ValueError("not a single-file NIfTI, or a damaged one")
+    return header
+
+
+def _shape(header: Any) -> tuple[int, ...]:
+    """The lengths of a volume's three axes."""
+    return (*header.get_data_shape()[:3], 1, 1)[:3]
+
+
+def _percentiles(volume: Array) -> Window | None:
+    finite = volume[np.isfinite(volume)]
+    low, high = np.percentile(finite, PERCENTILES) if finite.size else (0, 0)
+    if low == high and finite.size:
+        low, high = finite.min(), finite.max()
+    return (float(low), float(high)) if low < high else None
