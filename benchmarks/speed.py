@@ -113,7 +113,7 @@ def loop_row(device: torch.device, repeats: int) -> tuple[str, str, str]:
                 labels = read.table["label"].to_numpy(np.int64)
                 one = Splits("one", ImageSet(read.images, labels, read.classes, ("",) * 300), splits.val, splits.val)
                 model = dm.build("embedded_vit_48", 3)
-                dm.fit(model, None, one, 0.5, 0.5, training, Distillation("none"), progress=False)
+                dm.fit(dm.Students(model), one, training, Distillation("none"), progress=False)
 
         found = alternating(
             {"ours": ours, "plain": lambda: torchvision_loop(folder, device, batch, steps, size)}, repeats

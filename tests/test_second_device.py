@@ -79,7 +79,6 @@ class SecondDevice(TorchFunctionMode):
 
 
 CHAPTER = Path(__file__).parents[1] / "notebooks" / "instructor" / "06_train_main_and_auxiliary.ipynb"
-STATISTICS = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +121,13 @@ def test_chapter_06_asks_its_students_where_they_are(student):
 @pytest.mark.parametrize(
     "look",
     [
-        lambda model, images: dm.predict(model, images, *STATISTICS),
-        lambda model, images: representations.features(model, images, *STATISTICS)["blocks.3"],
-        lambda model, images: representations.features(model, images, *STATISTICS, places=False)["blocks.3"],
-        lambda model, images: saliency.grad_cam(model, images, *STATISTICS, targets=images.labels),
-        lambda model, images: saliency.attention_rollout(model, images, *STATISTICS),
-        lambda model, images: robustness.robustness({"one": model}, images, *STATISTICS, (2,))["confidence"],
-        lambda model, images: by_torch(model, *STATISTICS)(images.images),
+        lambda model, images: dm.predict(model, images),
+        lambda model, images: representations.features(model, images)["blocks.3"],
+        lambda model, images: representations.features(model, images, places=False)["blocks.3"],
+        lambda model, images: saliency.grad_cam(model, images, targets=images.labels),
+        lambda model, images: saliency.attention_rollout(model, images),
+        lambda model, images: robustness.robustness({"one": model}, images, (2,))["confidence"],
+        lambda model, images: by_torch(model)(images.images),
     ],
     ids=["predict", "places", "class token", "Grad-CAM", "rollout", "robustness", "by_torch"],
 )
@@ -142,8 +141,8 @@ def test_the_package_finds_a_network_where_it_is(student, images, look):
 
 
 def test_snapshots_of_a_run_are_compared_where_they_are(student, images):
-    teacher = representations.features(dm.build("embedded_vit_48", 3, seed=2), images, *STATISTICS, places=False)
+    teacher = representations.features(dm.build("embedded_vit_48", 3, seed=2), images, places=False)
     with SecondDevice():
         states = {0: {"main": deepcopy(moved(student).state_dict())}}
-        found = representations.over_training(deepcopy(student), states, teacher, images, *STATISTICS)
+        found = representations.over_training(deepcopy(student), states, teacher, images)
     assert len(found) == 4 and found["cka"].notna().all()

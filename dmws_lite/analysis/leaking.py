@@ -138,10 +138,10 @@ def leak_study(
     for seed, by in tqdm(runs, desc="leak study", disable=not progress, unit="run"):
         splits = replace(divide(image_set, f"by {by}", seed, by), flips=tuple(flips))
         size = image_set.images.shape[-1]
-        main = make_students(teacher, student, len(splits.classes), None, seed=seed, image_size=size).main
+        students = make_students(teacher, student, len(splits.classes), None, seed=seed, image_size=size)
         budget = replace(training, seed=seed)
-        run = fit(main, None, splits, teacher.mean, teacher.std, budget, Distillation("none"), progress=False)
-        right = predict(run.main, splits.test, teacher.mean, teacher.std).argmax(axis=1) == splits.test.labels
+        run = fit(students, splits, budget, Distillation("none"), progress=False)
+        right = predict(run.main, splits.test).argmax(axis=1) == splits.test.labels
         twin = np.isin(splits.test.patients, splits.train.patients)  # type: ignore[arg-type]
         rows.append((splits.name, seed, right.mean(), len(splits.train), len(splits.test), int(twin.sum())))
     columns = ["split", "seed", "accuracy", "train_images", "test_images", "test_images_with_a_twin"]

@@ -20,8 +20,7 @@ from dmws_lite.analysis.starts import blocks_of, summed_up
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.initializers import initialize
-from dmws_lite.method.networks import Teacher, build
-from dmws_lite.training.state import Statistics
+from dmws_lite.method.networks import Teacher, build, input_statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +33,11 @@ Features = Mapping[str, Array]
 def features(
     model: nn.Module,
     images: ImageSet,
-    mean: Statistics,
-    std: Statistics,
     places: bool = True,
     batch_size: int = 100,
 ) -> dict[str, Array]:
     """The output of each block of a ViT, ConvNeXt or MobileNet, for each image.
 
-    mean, std: of the network's input, for values in [0, 1] (the teacher's).
     places:    True keeps what stands at every place, (image, place x channel), and begins with "stem", the input of the
                first block. False sums an image up as the classifier would, (image, channel): the class token if the
                classifier reads it, else the mean over places.
@@ -63,7 +59,7 @@ def features(
         hooks.append(first.register_forward_pre_hook(lambda _, arguments: keep("stem", arguments[0])))
     try:
         model.eval()
-        for inputs in batches(model, images, mean, std, batch_size):
+        for inputs in batches(model, images, batch_size):
             model(inputs)
     finally:
         for hook in hooks:
@@ -71,11 +67,12 @@ def features(
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 
-def batches(model: nn.Module, images: ImageSet, mean: Statistics, std: Statistics, batch_size: int) -> Iterator[Tensor]:
+def batches(model: nn.Module, images: ImageSet, batch_size: int) -> Iterator[Tensor]:
     """Normalised images, a batch at a time, on the device where the model is."""
     device = next(model.parameters()).device
     for start in range(0, len(images), batch_size):
-        yield normalise(torch.from_numpy(images.images[start : start + batch_size]).to(device), mean, std)
+        pixels = torch.from_numpy(images.images[start : start + batch_size]).to(device)
+        yield normalise(pixels, *input_statistics(model))
 
 
 def cka(first: Array, second: Array, debiased: bool = True) -> float:
@@ -130,8 +127,6 @@ def over_training(
     snapshots: Mapping[int, Mapping[str, Mapping[str, Tensor]]],
     teacher: Features,
     images: ImageSet,
-    mean: Statistics,
-    std: Statistics,
 ) -> pd.DataFrame:
     """CKA of each block of both students with the teacher's block of the same number, and with each other's, by step.
 
@@ -146,7 +141,7 @@ def over_training(
     for step, states in snapshots.items():
         for student, state in states.items():
             model.load_state_dict(state)
-            centred[student] = _centred(features(model, images, mean, std, places=False))
+            centred[student] = _centred(features(model, images, places=False))
         for first, second in combinations(("main", "auxiliary", "teacher"), 2):
             if first in centred and second in centred:
                 for block, (x, y) in enumerate(zip(centred[first], centred[second], strict=False), start=1):
@@ -165,11 +160,11 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
     from sklearn.preprocessing import StandardScaler
 
     model: Any = build(teacher.name, len(train.classes), train.images.shape[-1])
-    model = initialize("full_teacher", model, teacher_state=teacher.state).eval()
+    model = initialize("full_teacher", model, teacher_state=teacher).eval()
     with torch.inference_mode():
         parts = [
             model.forward_head(model.forward_features(inputs), pre_logits=True).numpy()
-            for inputs in batches(model, train, teacher.mean, teacher.std, 100)
+            for inputs in batches(model, train, 100)
         ]
     scaler = StandardScaler().fit(x := np.concatenate(parts))
     fitted = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)

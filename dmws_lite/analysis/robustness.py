@@ -13,7 +13,6 @@ from torchvision.transforms.v2 import functional as spoil
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.paired import interval
 from dmws_lite.training.evaluation import predict
-from dmws_lite.training.state import Statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +54,6 @@ def corrupt(images: ImageSet, kind: str, severity: int, seed: int = 0) -> ImageS
 def robustness(
     models: Mapping[str, nn.Module],
     images: ImageSet,
-    mean: Statistics,
-    std: Statistics,
     severities: Sequence[int] = SEVERITIES,
     reference: str | None = None,
     seed: int = 0,
@@ -72,11 +69,11 @@ def robustness(
     import pandas as pd
 
     reference, rows = reference or next(iter(models)), []
-    clean = {name: _answers(model, images, mean, std) for name, model in models.items()}
+    clean = {name: _answers(model, images) for name, model in models.items()}
     for kind in CORRUPTIONS:
         for severity in (0, *severities):
             spoilt = corrupt(images, kind, severity, seed)
-            found = clean if not severity else {n: _answers(m, spoilt, mean, std) for n, m in models.items()}
+            found = clean if not severity else {n: _answers(m, spoilt) for n, m in models.items()}
             for name, (right, confidence) in found.items():
                 own, gap = interval(right), interval(right - found[reference][0])
                 rows.append(
@@ -87,7 +84,7 @@ def robustness(
     return pd.DataFrame(rows)
 
 
-def _answers(model: nn.Module, images: ImageSet, mean: Statistics, std: Statistics) -> tuple[np.ndarray, float]:
+def _answers(model: nn.Module, images: ImageSet) -> tuple[np.ndarray, float]:
     """Which images are answered rightly, float (N,), and the mean confidence."""
-    probabilities = predict(model, images, mean, std)
+    probabilities = predict(model, images)
     return (probabilities.argmax(1) == images.labels).astype(float), float(probabilities.max(1).mean())

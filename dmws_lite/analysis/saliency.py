@@ -19,7 +19,6 @@ from dmws_lite.analysis.starts import attention_weights, blocks_of
 from dmws_lite.data.phantoms import phantom
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.paired import interval
-from dmws_lite.training.state import Statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +30,6 @@ SCORES = ("mass", "hit")
 def grad_cam(
     model: nn.Module,
     images: ImageSet,
-    mean: Statistics,
-    std: Statistics,
     targets: Array | None = None,
     layer: nn.Module | None = None,
     batch_size: int = 100,
@@ -48,7 +45,7 @@ def grad_cam(
     layer, kept, maps = layer or last_layer(model), [], []
     hook = layer.register_forward_hook(lambda *call: kept.append(call[-1]))
     try:
-        for i, inputs in enumerate(batches(model.eval(), images, mean, std, batch_size)):
+        for i, inputs in enumerate(batches(model.eval(), images, batch_size)):
             logits = model(inputs.requires_grad_())
             rows = slice(i * batch_size, i * batch_size + len(inputs))
             wanted = logits.argmax(1) if targets is None else torch.as_tensor(targets[rows]).to(logits.device)
@@ -63,9 +60,7 @@ def grad_cam(
 
 
 @torch.inference_mode()
-def attention_rollout(
-    model: nn.Module, images: ImageSet, mean: Statistics, std: Statistics, batch_size: int = 100
-) -> Array:
+def attention_rollout(model: nn.Module, images: ImageSet, batch_size: int = 100) -> Array:
     """Which patches the output is mixed from: the blocks' attention, averaged over heads and multiplied up (rollout).
 
     Each block is taken as half attention, half residual. It is the same for all classes: attention knows of none.
@@ -74,7 +69,7 @@ def attention_rollout(
     Source: Abnar & Zuidema 2020 (arXiv 2005.00928).
     """
     maps = []
-    for inputs in batches(model.eval(), images, mean, std, batch_size):
+    for inputs in batches(model.eval(), images, batch_size):
         mixed: Any = None
         for weights in attention_weights(model, inputs):
             own = weights.mean(1) / 2 + torch.eye(weights.shape[-1], device=weights.device) / 2

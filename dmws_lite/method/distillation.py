@@ -78,24 +78,6 @@ class Distillation:
             return base
         return 1 - (1 - base) * (math.cos(math.pi * step / steps) + 1) / 2
 
-    def start_heard(self, steps: int) -> float:
-        """Share of the soft targets' weight that falls on the auxiliary's own start, in an EMA over a run of `steps`.
-
-        At a step alpha says how much the auxiliary is listened to, and the product of the momenta so far how much of
-        its start is left in it: sum(alpha * left) / sum(alpha); nan where alpha is 0 throughout. Source: our choice.
-
-        >>> round(Distillation().start_heard(300), 3)
-        0.01
-        >>> round(Distillation(alpha_warmup=0.0, half_life=0.5).start_heard(300), 3)
-        0.542
-        """
-        left, heard, whole = 1.0, 0.0, 0.0
-        for step in range(steps):
-            alpha = self.alpha_at(step, steps)
-            heard, whole = heard + alpha * left, whole + alpha
-            left *= 1.0 if self.auxiliary_update == "frozen" else self.momentum_at(step, steps)
-        return heard / whole if whole else math.nan
-
 
 def momentum_of(half_life: float) -> float:
     """The momentum m with which an EMA forgets half of its start in `half_life` steps: m ** half_life = 1 / 2.

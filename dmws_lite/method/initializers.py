@@ -23,6 +23,7 @@ from timm.models.efficientnet import EfficientNet, efficientnet_init_weights
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dmws_lite.method.networks import Teacher, set_input_statistics
 from dmws_lite.method.plan import SelectionPlan, position_grids
 from dmws_lite.runtime.seeds import generator
 
@@ -34,11 +35,15 @@ _BODY, _CLASSIFIER, _ATTENTION = 0, 1, 2  # independent random streams of one se
 def initialize(name: str, model: nn.Module, **options) -> nn.Module:
     """Initialise `model` in place with the initialiser called `name`.
 
-    options: seed, plan, teacher_state, as that initialiser needs them.
+    options: seed, plan, teacher_state, as that initialiser needs them. teacher_state may be the Teacher itself: then
+             the model carries the teacher's input statistics, as its weights need them.
     Raises ValueError for an unknown name, with the names there are.
     """
     if name not in INITIALIZERS:
         raise ValueError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
+    if isinstance(teacher := options.get("teacher_state"), Teacher):
+        set_input_statistics(model, teacher.mean, teacher.std)
+        options["teacher_state"] = teacher.state
     return INITIALIZERS[name](model, **options)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
@@ -84,7 +83,9 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
         options["img_size"] = image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return timm.create_model(name, num_classes=num_classes, **options)
+        model = timm.create_model(name, num_classes=num_classes, **options)
+    model.pretrained_cfg = {**(model.pretrained_cfg or {}), "architecture": name}
+    return set_input_statistics(model, *input_statistics(name))
 
 
 def _check_name(name: str) -> None:
@@ -119,7 +120,7 @@ def describe(source: Any, role: str = "network") -> Network:
         return Network(source.name, _shapes(source.state), _describe_name(source.name).heads, source.state)
     if isinstance(source, nn.Module):
         state = source.state_dict()
-        return Network(_module_name(source), _shapes(state), _heads(source), state)
+        return Network(name_of(source), _shapes(state), _heads(source), state)
     if isinstance(source, Mapping):
         if not source or not all(hasattr(tensor, "shape") for tensor in source.values()):
             raise ValueError(f"the {role}'s state dict must map names to tensors, and hold at least one")
@@ -145,8 +146,13 @@ def _heads(model: nn.Module) -> int | None:
     return getattr(attention, "num_heads", None)
 
 
-def _module_name(model: nn.Module) -> str:
-    return (getattr(model, "pretrained_cfg", None) or {}).get("architecture") or type(model).__name__
+def name_of(model: nn.Module) -> str:
+    """The name a module was built by, else that of its class."""
+    return _carried(model).get("architecture") or type(model).__name__
+
+
+def _carried(model: Any) -> dict[str, Any]:
+    return dict(getattr(model, "pretrained_cfg", None) or {})
 
 
 @dataclass(frozen=True)
@@ -183,14 +189,31 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
     return Teacher(name, _download(name), mean, std, "timm's pretrained weights")
 
 
-def input_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def input_statistics(source: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation that a network expects of its input, per RGB channel, of values in [0, 1].
+
+    source: a name, a Teacher, or a module, which carries them as timm's models do: in
+            `model.pretrained_cfg["mean"]` and `["std"]`. A selected student carries its teacher's.
+    Raises ValueError for a module that carries none.
 
     >>> input_statistics("embedded_vit_96")
     ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     """
-    cfg = _cfg(name)
+    if isinstance(source, Teacher):
+        return source.mean, source.std
+    cfg = _cfg(source) if isinstance(source, str) else _carried(source)
+    if not {"mean", "std"} <= cfg.keys():
+        raise ValueError(
+            f"{type(source).__name__} does not say how its input is normalised: set model.pretrained_cfg = "
+            '{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)} with the values it was trained with, or use dm.build'
+        )
     return tuple(cfg["mean"]), tuple(cfg["std"])
+
+
+def set_input_statistics(model: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """Note on a module which mean and standard deviation its input has (see `input_statistics`); returns the module."""
+    model.pretrained_cfg = {**_carried(model), "mean": tuple(mean), "std": tuple(std)}
+    return model
 
 
 def _cfg(name: str) -> dict[str, Any]:
@@ -256,8 +279,3 @@ def _download(name: str) -> State:
             f"no pretrained weights for {name!r} could be had ({type(error).__name__}: {str(error)[:200]}): pass "
             f"weights='file.safetensors', or use the embedded teacher {EMBEDDED_TEACHER!r}, which needs no network"
         ) from error
-
-
-def embedded_report() -> dict[str, Any]:
-    """How the embedded teacher was made: budget, accuracy on its own task, versions."""
-    return json.loads((files("dmws_lite") / "assets" / f"{EMBEDDED_TEACHER}.json").read_text())

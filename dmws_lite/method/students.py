@@ -7,10 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from dmws_lite.method import alignment
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.layers import Layers
-from dmws_lite.method.networks import Teacher, build, describe
+from dmws_lite.method.networks import Teacher, build, input_statistics, name_of
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans
 from dmws_lite.runtime.seeds import generator
@@ -21,11 +20,35 @@ AUXILIARIES = ("complementary", "same", "random", None)
 
 @dataclass(frozen=True)
 class Students:
-    """Two students of one architecture, and the plans they were made by (main first; none for random weights)."""
+    """Two students of one architecture, and how they were made.
+
+    auxiliary:   None where there is none; for classic distillation ("kd") the fine-tuned teacher.
+    plans:       the plans they were made by, main first; none for random weights.
+    name:        the main student's, as `build` takes it; by default the one that it was built by.
+    teacher:     the teacher's name, "" where there was none.
+    initializer: how the main student was filled (see INITIALIZERS), "" where nobody said.
+    """
 
     main: nn.Module
-    auxiliary: nn.Module | None
-    plans: tuple[SelectionPlan, ...]
+    auxiliary: nn.Module | None = None
+    plans: tuple[SelectionPlan, ...] = ()
+    name: str = ""
+    teacher: str = ""
+    initializer: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", name_of(self.main))
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """The mean of the main student's input, per RGB channel, of values in [0, 1]."""
+        return input_statistics(self.main)[0]
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """The standard deviation of the main student's input, per RGB channel, of values in [0, 1]."""
+        return input_statistics(self.main)[1]
 
 
 def make_students(
@@ -38,7 +61,6 @@ def make_students(
     elements: str = "uniform",
     layers: Layers = "first",
     initializer: str = "weight_selection",
-    align: bool = False,
     seed: int = 0,
     image_size: int | None = None,
 ) -> Students:
@@ -48,9 +70,8 @@ def make_students(
                  start), "random" (fresh weights; where the main's are random, another draw), or None for no auxiliary.
     swap:        exchange the roles of main and auxiliary.
     initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection".
-    align:       put the auxiliary's channels into the order that brings them nearest to the main's; the classifier,
-                 which both share, stays (see alignment.align). Our choice.
     seed:        of the classifier, of random weights and of the random element strategies.
+    Both students carry the teacher's mean and standard deviation of the input (see `input_statistics`).
     Raises ValueError for an unknown kind of auxiliary and for all that `complementary_plans` and `initialize` refuse.
     Source: the dual-model idea is that of Tsutsumi et al. 2026 (arXiv 2508.20461).
 
@@ -61,38 +82,25 @@ def make_students(
     selected = initializer == "weight_selection"
     if auxiliary == "complementary" and not selected:
         raise ValueError(f"auxiliary='complementary' needs initializer='weight_selection', not {initializer!r}")
-    if align and auxiliary is None:
-        raise ValueError(
-            "align=True orders an auxiliary's channels, and auxiliary=None has none: leave one of them out"
-        )
     plans: tuple[SelectionPlan, ...] = ()
     if selected:
         fresh = build(student, num_classes, image_size)
         n = 2 if auxiliary == "complementary" else 1
         plans = complementary_plans(teacher, fresh, n, elements, layers, seed=seed)
 
-    def make(kind: str, plan: SelectionPlan | None) -> nn.Module:
+    def make(kind: str, seed: int, plan: SelectionPlan | None = None) -> nn.Module:
         model = build(student, num_classes, image_size)
-        return initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher.state)
+        return initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher)
 
-    main = make(initializer, plans[0] if plans else None)
-    if auxiliary is None:
-        return Students(main, None, plans)
+    main, other = make(initializer, seed, plans[0] if plans else None), None
     if auxiliary == "random":
-        other = build(student, num_classes, image_size)
-        initialize("default", other, seed=seed if selected else generator(seed, _OTHER).initial_seed())
+        other = make("default", seed if selected else generator(seed, _OTHER).initial_seed())
         _classifier(other).load_state_dict(_classifier(main).state_dict())
-    else:
-        other = make(initializer, plans[-1] if plans else None)
-    if swap:
+    elif auxiliary is not None:
+        other = make(initializer, seed, plans[-1] if plans else None)
+    if swap and other is not None:
         main, other, plans = other, main, plans[::-1]
-    if align:
-        axes = alignment.axes_of(main, classifier=False)
-        state, order = alignment.align(main.state_dict(), other.state_dict(), axes, describe(main).heads)
-        other.load_state_dict(state)
-        if len(plans) == 2:
-            plans = (plans[0], alignment.permuted_plan(plans[1], order))
-    return Students(main, other, plans)
+    return Students(main, other, plans, student, teacher.name, initializer)
 
 
 def _classifier(model: Any) -> nn.ModuleList:

@@ -67,10 +67,10 @@ def compare(
     for seed, name in bar:
         method = chosen[name]
         bar.set_postfix_str(f"{method.label}, seed {seed}")
-        part, source = splits.part(share, seed), native if name == "native" and native else teacher
+        part = splits.part(share, seed)
         settings = (replace(training, seed=seed), replace(distillation, **method.skd))
         run = train(method, part, teacher, student, *settings, native, device)
-        found = predict(run.main, splits.test, source.mean, source.std)
+        found = predict(run.main, splits.test)
         values = evaluate(found, splits.test.labels, splits.test.classes, resamples=0).set_index("metric")["value"]
         best = next(row for row in run.history if row["step"] == run.best_step)
         rows.append(

@@ -11,7 +11,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from statistics import median
 from typing import Any
@@ -30,7 +30,7 @@ from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device
 from dmws_lite.training.fit import _accelerator
 from dmws_lite.training.settings import Training
-from dmws_lite.training.state import Statistics, TrainingState
+from dmws_lite.training.state import TrainingState
 
 MEGABYTE = 1e6
 FORWARDS = (5, 100)  # fewest and most timed forwards of `latency`
@@ -41,29 +41,25 @@ INTERVAL = 0.02  # seconds between two looks at the process's memory
 def measure(
     students: Students,
     splits: Splits,
-    mean: Statistics,
-    std: Statistics,
     training: Training,
     distillation: Distillation,
     device: str | None = None,
-    teacher: nn.Module | None = None,
 ) -> dict[str, Any]:
     """What training these students so will cost, from two steps of copies of them, at the middle of the run.
 
     Arguments as for `training.fit`. Of the training images only two batches are used.
     Returns flops_per_step and step_memory_mb (see `costs`), parameters (of the main student), latency_ms.
 
-    >>> measure(students, splits, 0.5, 0.5, dm.Training(), dm.Distillation())["parameters"]  # doctest: +SKIP
+    >>> measure(students, splits, dm.Training(), dm.Distillation())["parameters"]  # doctest: +SKIP
     125763
     """
     where = pick_device(device)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if where.type == "cuda" else []):
         torch.manual_seed(training.seed)
-        main, auxiliary, guide = copy.deepcopy((students.main, students.auxiliary, teacher))
+        main, auxiliary = copy.deepcopy((students.main, students.auxiliary))
         some = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
-        state = TrainingState(
-            main, auxiliary, some, splits.flips, mean, std, training, distillation, _accelerator(device), guide
-        )
+        copies, few = replace(students, main=main, auxiliary=auxiliary), replace(splits, train=some)
+        state = TrainingState(copies, few, training, distillation, _accelerator(device))
         state.step = training.steps // 2
         found: dict[str, Any] = costs(state)
         state.close()

@@ -10,7 +10,7 @@ from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students, make_students
 from dmws_lite.runtime.text import did_you_mean
 
-CHANGEABLE = ("auxiliary", "swap", "elements", "layers", "align")  # of make_students, by a variant
+CHANGEABLE = ("auxiliary", "swap", "elements", "layers")  # of make_students, by a variant
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd
 def start(method: Method, source: Teacher, student: str, classes: int, size: int, seed: int) -> Students:
     """The students of a method, untrained."""
     if method.initializer in ("native", "full_teacher"):
-        model = build(source.name, classes, size)
-        return Students(initialize("full_teacher", model, seed=seed, teacher_state=source.state), None, ())
+        model = initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source)
+        return Students(model, name=source.name, teacher=source.name, initializer=method.initializer)
     options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
     return make_students(source, student, classes, **options)

@@ -30,7 +30,6 @@ from dmws_lite.studies.methods import Method, start
 from dmws_lite.training.evaluation import evaluate, predict
 from dmws_lite.training.fit import Run, fit
 from dmws_lite.training.settings import Training
-from dmws_lite.training.state import Statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,12 +109,12 @@ def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
     part = splits.part(job.fraction, job.seed)
     guide, guide_seconds = _guide(part, teacher, job.training, job.distillation, job.device)
     what = (job.spec, part, teacher, job.pair.student, job.training, job.distillation, native)
-    students, settings = _ready(*what)
-    cost = {} if job.trial else costs.measure(students, *settings, device=job.device, teacher=guide)
+    students, settings = _ready(*what, guide)
+    cost = {} if job.trial else costs.measure(students, *settings, device=job.device)
     with costs.peak_memory(job.device) as peak:
         run = train(*what, job.device)
-    on, (_, mean, std, training, _) = part.val if job.trial else part.test, settings
-    found = probabilities(run, on, mean, std)
+    on, (_, training, _) = part.val if job.trial else part.test, settings
+    found = probabilities(run, on)
     best = next(row for row in run.history if row["step"] == run.best_step)
     values = {
         "classes": list(part.classes),
@@ -147,8 +146,8 @@ def train(
 ) -> Run:
     """Start the students as the method says, and train them."""
     guide, _ = _guide(part, teacher, training, distillation, device)
-    students, settings = _ready(method, part, teacher, student, training, distillation, native)
-    return fit(students.main, students.auxiliary, *settings, device=device, progress=False, teacher=guide)
+    students, settings = _ready(method, part, teacher, student, training, distillation, native, guide)
+    return fit(students, *settings, device=device, progress=False)
 
 
 def _ready(
@@ -159,11 +158,13 @@ def _ready(
     training: Training,
     distillation: Distillation,
     native: Teacher | None,
-) -> tuple[Students, tuple[Splits, Statistics, Statistics, Training, Distillation]]:
+    guide: nn.Module | None,
+) -> tuple[Students, tuple[Splits, Training, Distillation]]:
     """Fresh students, and what fit takes after them; a batch is never larger than the training set, and even."""
     source = native if method.initializer == "native" and native else teacher
     students = start(method, source, student, len(part.classes), part.train.images.shape[-1], training.seed)
-    return students, (part, source.mean, source.std, _fitting(training, part), distillation)
+    students = replace(students, auxiliary=guide) if guide is not None else students
+    return students, (part, _fitting(training, part), distillation)
 
 
 def _fitting(training: Training, part: Splits) -> Training:
@@ -180,9 +181,9 @@ def _guide(
     if what not in _LAST_GUIDE:
         _LAST_GUIDE.clear()
         model = build(teacher.name, len(part.classes), part.train.images.shape[-1])
-        initialize("full_teacher", model, seed=training.seed, teacher_state=teacher.state)
-        settings = (part, teacher.mean, teacher.std, _fitting(training, part), Distillation(strategy="none"))
-        run = fit(model, None, *settings, device=device, progress=False)
+        initialize("full_teacher", model, seed=training.seed, teacher_state=teacher)
+        settings = (part, _fitting(training, part), Distillation(strategy="none"))
+        run = fit(Students(model), *settings, device=device, progress=False)
         _LAST_GUIDE[what] = (run.main.eval(), run.seconds)
     return _LAST_GUIDE[what]
 
@@ -190,11 +191,11 @@ def _guide(
 _LAST_GUIDE: dict[tuple, tuple[nn.Module, float]] = {}  # the last one only: several methods of a seed share it
 
 
-def probabilities(run: Run, images: ImageSet, mean: Statistics, std: Statistics) -> dict[str, np.ndarray]:
+def probabilities(run: Run, images: ImageSet) -> dict[str, np.ndarray]:
     """Class probabilities (image, class) of the main student and, where there is one, the auxiliary and their mean."""
-    found = {"main": predict(run.main, images, mean, std)}
+    found = {"main": predict(run.main, images)}
     if run.auxiliary is not None:
-        found["auxiliary"] = predict(run.auxiliary, images, mean, std)
+        found["auxiliary"] = predict(run.auxiliary, images)
         found["ensemble"] = (found["main"] + found["auxiliary"]) / 2
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +25,9 @@ WARM_UP = 5
 BATCH = 256  # images that are answered at once
 
 
-def by_torch(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> Answer:
+def by_torch(model: nn.Module) -> Answer:
     """A copy of a network, on the CPU, as a function from pixels to probabilities."""
-    whole = FromPixels(deepcopy(model), mean, std).cpu().eval()
+    whole = FromPixels(deepcopy(model)).cpu().eval()
 
     def answer(pixels: Array) -> Array:
         with torch.inference_mode():

@@ -11,6 +11,7 @@ from torch import nn
 
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.networks import input_statistics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,24 +23,24 @@ CHUNK = 100  # resamples at a time, so that memory stays small for large test se
 def predict(
     model: nn.Module,
     images: ImageSet | np.ndarray,
-    mean: float | Sequence[float],
-    std: float | Sequence[float],
     batch_size: int = 256,
     device: torch.device | str | None = None,
 ) -> np.ndarray:
     """Class probabilities (softmax) of every image.
 
-    images:    an ImageSet, or uint8 (N, C, H, W) with C = 1 or 3.
-    mean, std: of the network's input, for values in [0, 1] (the teacher's).
-    device:    where to compute; the model is moved there. None: where the model is.
+    model:  carries the mean and standard deviation of its input, as those of `make_students` and `build` do.
+    images: an ImageSet, or uint8 (N, C, H, W) with C = 1 or 3.
+    device: where to compute; the model is moved there. None: where the model is.
     Returns float32 (N, classes), rows in the images' order. The model's train/eval modes are as before afterwards.
-    Raises ValueError for images that are not uint8 (N, C, H, W), and for batch_size < 1.
+    Raises ValueError for images that are not uint8 (N, C, H, W), for batch_size < 1, and for a model that does not say
+    how its input is normalised (see `input_statistics`).
     """
     pixels = images.images if isinstance(images, ImageSet) else images
     if pixels.dtype != np.uint8 or pixels.ndim != 4:
         raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), or an ImageSet")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
+    mean, std = input_statistics(model)
     device = next(model.parameters()).device if device is None else torch.device(device)
     modes = {module: module.training for module in model.modules()}
     model.to(device).eval()
@@ -66,7 +67,8 @@ def evaluate(
     classes, "ece" the expected calibration error (Guo et al. 2017) with 15 bins of equal width; sensitivity and
     specificity have one row a class ("sensitivity/name"). A metric that needs a class without images is nan.
     Intervals are 2.5 and 97.5 % percentiles over images drawn with replacement: they hold for this trained network, not
-    for another seed. Resamples without a class that the labels have are left out, and counted in `.attrs["dropped"]`.
+    for another seed. Resamples without a class that the labels have are left out, and counted in `.attrs["dropped"]`;
+    `.attrs["images"]` is the number of images.
     Raises ValueError where shapes, classes and labels disagree, and for rows that are no probabilities.
     """
     import pandas as pd
@@ -76,7 +78,7 @@ def evaluate(
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
     low, high, dropped = _intervals(probabilities, labels, resamples, seed)
     table = pd.DataFrame({"metric": _names(classes), "value": _values(probabilities, labels), "low": low, "high": high})
-    table.attrs["dropped"] = dropped
+    table.attrs |= {"dropped": dropped, "images": len(labels)}
     return table
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from dmws_lite.method.initializers import INITIALIZERS
-from dmws_lite.method.networks import build
+from dmws_lite.method.networks import build, input_statistics, set_input_statistics
 from dmws_lite.runtime.files import writable_folder, write_atomically
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dmws_lite.training.fit import Run
 
 CARD = """---
 library_name: timm
@@ -50,63 +53,61 @@ FITS = {
 }
 
 
-def save_student(
-    folder: str | Path,
-    model: nn.Module,
-    name: str,
-    classes: Sequence[str],
-    mean: Sequence[float],
-    std: Sequence[float],
-    image_size: int,
-    report: dict[str, Any],
-    fit: str = "crop",
-) -> Path:
-    """Write model.safetensors and README.md (a model card) into a folder.
-
-    name:   the student's name as `build` takes it.
-    report: what the card shows; "data", "teacher", "method" and "initializer" go into its text, the rest into its
-            table. initializer: as `Method.initializer` has it; without it the card does not say what the student
-            started from.
-    fit:    how images of other shapes became squares in training, "crop" or "letterbox" (`splits.fit` knows).
-    Returns the folder. Raises ValueError for an unknown fit or initializer, PermissionError or OSError when it can't be
-    written.
-    """
-    if fit not in FITS:
-        raise ValueError(f"fit={fit!r} is unknown: pass 'crop' or 'letterbox'")
-    begun = report.get("initializer")
-    if begun not in (None, *STARTS, *INITIALIZERS):
-        raise ValueError(f"report's initializer {begun!r} is unknown: choose one of {', '.join(INITIALIZERS)}, native")
-    folder = writable_folder(folder)
+def save_run(folder: str | Path, run: Run, evaluation: pd.DataFrame | None = None) -> Path:
+    """What `Run.save` does: write model.safetensors and README.md (a model card) into a folder, which is returned."""
+    folder, model = writable_folder(folder), run.main
+    mean, std = input_statistics(model)
     facts = {
-        "name": name,
-        "classes": json.dumps(list(classes)),
+        "name": run.name,
+        "classes": json.dumps(list(run.classes)),
         "mean": json.dumps(list(mean)),
         "std": json.dumps(list(std)),
-        "image_size": str(image_size),
-        "fit": json.dumps(fit),
+        "image_size": str(run.image_size),
+        "fit": json.dumps(run.fit),
     }
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     write_atomically(folder / "model.safetensors", lambda part: save_file(tensors, part, metadata=facts))
-    text = {key: report.get(key, "unknown") for key in ("data", "teacher", "method")}
-    rows = "\n".join(
-        f"| {key.replace('_', ' ')} | {value} |" for key, value in report.items() if key not in (*text, "initializer")
-    )
+    selected = run.initializer == "weight_selection"
     card = CARD.format(
-        **text,
-        tags="medical-imaging" + (", weight-selection" if begun == "weight_selection" else ""),
-        start=STARTS.get(begun, RANDOM).format(**text) if begun else "",
-        name=name,
+        tags="medical-imaging" + (", weight-selection" if selected else ""),
+        start=STARTS.get(run.initializer, RANDOM).format(teacher=run.teacher) if run.initializer else "",
+        method=_method(run),
+        name=run.name,
+        data=run.data,
         parameters=sum(p.numel() for p in model.parameters()),
-        classes=", ".join(classes),
-        image_size=image_size,
+        classes=", ".join(run.classes),
+        image_size=run.image_size,
         mean=list(mean),
         std=list(std),
-        fit=FITS[fit],
-        rows=rows,
+        fit=FITS[run.fit],
+        rows="\n".join(f"| {name} | {value} |" for name, value in _rows(run, evaluation).items()),
         folder=folder.name,
     )
     write_atomically(folder / "README.md", lambda part: part.write_text(card, encoding="utf-8"))
     return folder
+
+
+def _method(run: Run) -> str:
+    d = run.distillation
+    if d.strategy == "none" or d.alpha == 0:
+        return "training on the labels"
+    if d.strategy == "ema":
+        dual = "dual" if len(run.plans) > 1 else "single" if run.plans else ""
+        return f"{dual} selection and self-knowledge distillation" if dual else "self-knowledge distillation"
+    if d.strategy == "kd":
+        return "classic distillation from a fine-tuned teacher"
+    return f"self-distillation ({d.strategy})"
+
+
+def _rows(run: Run, evaluation: pd.DataFrame | None) -> dict[str, Any]:
+    """What the card's table shows of training and test."""
+    t = run.training
+    rows: dict[str, Any] = {"training images": run.training_images, "training steps": t.steps, "seed": t.seed}
+    if evaluation is not None:
+        rows |= {"test images": evaluation.attrs["images"]} if "images" in evaluation.attrs else {}
+        for row in evaluation.itertuples():
+            rows[f"test {row.metric.replace('_', ' ')}"] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+    return rows
 
 
 def add_to_card(folder: str | Path, heading: str, text: str) -> Path:
@@ -117,7 +118,7 @@ def add_to_card(folder: str | Path, heading: str, text: str) -> Path:
     """
     path = Path(folder) / "README.md"
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: pass the folder that save_student wrote")
+        raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
     parts = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     kept = "".join(part for part in parts if not part.startswith(f"## {heading}\n")).rstrip()
     card = f"{kept}\n\n## {heading}\n\n{text.strip()}\n"
@@ -125,20 +126,20 @@ def add_to_card(folder: str | Path, heading: str, text: str) -> Path:
 
 
 def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The student that `save_student` wrote, in eval mode, and its facts (name, classes, mean, std, image_size, fit).
+    """The student that `Run.save` wrote, in eval mode, and its facts (name, classes, mean, std, image_size, fit).
 
     Raises FileNotFoundError or ValueError when the folder holds no such student.
     """
     path = Path(folder) / "model.safetensors"
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: pass the folder that save_student wrote")
+        raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
     try:
         with safe_open(path, framework="pt") as file:
             facts: dict[str, Any] = dict(file.metadata() or {})
         facts.setdefault("fit", '"crop"')  # files of before it was noted
         facts.update({key: json.loads(facts[key]) for key in ("classes", "mean", "std", "image_size", "fit")})
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} was not written by save_student ({error})") from error
+        raise ValueError(f"{path} was not written by Run.save ({error})") from error
     model = build(facts["name"], len(facts["classes"]), facts["image_size"])
     model.load_state_dict(load_file(path))
-    return model.eval(), facts
+    return set_input_statistics(model, facts["mean"], facts["std"]).eval(), facts

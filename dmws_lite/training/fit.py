@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,16 +16,27 @@ from torch import Tensor, nn
 
 from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
+from dmws_lite.method.networks import input_statistics
+from dmws_lite.method.plan import SelectionPlan
+from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device, pick_precision
 from dmws_lite.runtime.files import writable_folder
 from dmws_lite.runtime.progress import tqdm
+from dmws_lite.training.checkpoints import load_checkpoint
 from dmws_lite.training.settings import Training
-from dmws_lite.training.state import Statistics, TrainingState
+from dmws_lite.training.state import TrainingState
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
 class Run:
-    """What a run leaves: the main student of the best evaluation (by validation), the auxiliary, and the history."""
+    """What a run leaves: the main student of the best evaluation (by validation), the auxiliary, and the history.
+
+    auxiliary: None where there was none, and for classic distillation, whose teacher stays as it was.
+    The fields from `name` on say what was trained on what; `save` writes them into the student's card.
+    """
 
     main: nn.Module
     auxiliary: nn.Module | None
@@ -33,41 +44,59 @@ class Run:
     best_step: int = 0
     seconds: float = 0.0
     images_per_second: float = 0.0
+    name: str = ""
+    teacher: str = ""
+    initializer: str = ""
+    plans: tuple[SelectionPlan, ...] = ()
+    data: str = ""
+    classes: tuple[str, ...] = ()
+    image_size: int = 0
+    fit: str = "crop"
+    training_images: int = 0
+    training: Training = Training()
+    distillation: Distillation = Distillation()
+
+    def save(self, folder: str | Path, evaluation: pd.DataFrame | None = None) -> Path:
+        """Write the main student and its model card into a folder; `load_student` reads it again.
+
+        evaluation: the table of `evaluate` on the test images, for the card.
+        Returns the folder. Raises PermissionError or OSError when it can't be written.
+        """
+        from dmws_lite.training.export import save_run
+
+        return save_run(folder, self, evaluation)
 
 
 def fit(
-    main: nn.Module,
-    auxiliary: nn.Module | None,
+    students: Students,
     splits: Splits,
-    mean: Statistics,
-    std: Statistics,
     training: Training = Training(),
     distillation: Distillation = Distillation(),
+    *,
     checkpoint: str | Path | None = None,
     device: str | None = None,
     progress: bool = True,
     on_evaluation: Callable[[dict[str, float]], bool | None] | None = None,
-    teacher: nn.Module | None = None,
 ) -> Run:
     """Train the main student on the labels and on the auxiliary's soft targets; the auxiliary gets no gradient.
 
-    main, auxiliary: students of one architecture; trained in place. auxiliary may be None where the strategy has none.
-    mean, std:       of the teacher's input, per RGB channel, of values in [0, 1].
-    checkpoint:      a file; written at each evaluation, and a run that finds it goes on from it. On a CPU the resumed
-                     run ends with the same weights, bit for bit.
-    device:          "cpu", "cuda", "mps", or None for the best there is.
-    on_evaluation:   is given each new row of the history, after the checkpoint was written; True stops the run early:
-                     it ends as a whole one does, and goes on from its checkpoint when fit is called again.
-    teacher:         for strategy "kd": any network with these classes and the same mean and std, fine-tuned before; it
-                     is put into evaluation mode and gets no gradient.
+    students:      as `make_students` makes them; both are trained in place. The auxiliary may be None where the
+                   strategy needs none. For strategy "kd" it is the teacher: any network with these classes and the
+                   main's input statistics, fine-tuned before; it is put into evaluation mode and stays as it is.
+    checkpoint:    a file; written at each evaluation, and a run that finds it goes on from it. On a CPU the resumed
+                   run ends with the same weights, bit for bit.
+    device:        "cpu", "cuda", "mps", or None for the best there is.
+    on_evaluation: is given each new row of the history, after the checkpoint was written; True stops the run early:
+                   it ends as a whole one does, and goes on from its checkpoint when fit is called again.
     Networks with BatchNorm, selected or not, have its statistics measured on the training images first.
-    Returns a Run. Its history has one row an evaluation, the first before training: step, loss, hard_loss, alpha,
+    Returns a Run. Its history has one row for each evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
     Raises ValueError for settings that don't fit the data, FloatingPointError when the loss is no longer finite.
     Source: the method of Tsutsumi et al. 2026 (arXiv 2508.20461); optimiser and schedule are our choice.
+
+    >>> run = fit(make_students(load_teacher(), "embedded_vit_48", 3), splits)  # doctest: +SKIP
     """
-    _check(main, auxiliary, splits, training, distillation)
-    _check_teacher(teacher, splits, distillation)
+    _check(students, splits, training, distillation)
     accelerator = _accelerator(device)
     if training.batch_size % accelerator.num_processes:
         raise ValueError(f"batch_size={training.batch_size} cannot be shared by {accelerator.num_processes} processes")
@@ -75,9 +104,7 @@ def fit(
         raise ValueError(f"strategy={distillation.strategy!r} keeps its memory in one process: run it in one")
     if checkpoint is not None:
         writable_folder(Path(checkpoint).parent)
-    state = TrainingState(
-        main, auxiliary, splits.train, splits.flips, mean, std, training, distillation, accelerator, teacher
-    )
+    state = TrainingState(students, splits, training, distillation, accelerator)
     record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0}
     best: dict[str, Tensor] = {}
     if checkpoint is not None and Path(checkpoint).exists():
@@ -112,9 +139,51 @@ def fit(
         torch.set_rng_state(before)
         state.close()
     state.main.load_state_dict(best)
+    return _ended(students, splits, training, distillation, record)
+
+
+def load_run(
+    checkpoint: str | Path,
+    students: Students,
+    splits: Splits,
+    training: Training = Training(),
+    distillation: Distillation = Distillation(),
+) -> Run:
+    """What `fit` would have returned if it had been stopped when it wrote this checkpoint.
+
+    The other arguments are those of `fit`; both students get the checkpoint's weights.
+    Raises ValueError for a file that is no checkpoint.
+    """
+    groups, record = load_checkpoint(checkpoint)
+    students.main.load_state_dict(groups["best"])
+    if students.auxiliary is not None and "auxiliary" in groups:
+        students.auxiliary.load_state_dict(groups["auxiliary"])
+    return _ended(students, splits, training, distillation, record)
+
+
+def _ended(
+    students: Students, splits: Splits, training: Training, distillation: Distillation, record: dict[str, Any]
+) -> Run:
     seconds = record["seconds"]
-    speed = record["history"][-1]["step"] * training.batch_size / seconds if seconds else 0.0
-    return Run(state.main, auxiliary, record["history"], record["best_step"], seconds, speed)
+    return Run(
+        students.main,
+        None if distillation.strategy == "kd" else students.auxiliary,
+        record["history"],
+        record["best_step"],
+        seconds,
+        record["history"][-1]["step"] * training.batch_size / seconds if seconds else 0.0,
+        name=students.name,
+        teacher=students.teacher,
+        initializer=students.initializer,
+        plans=students.plans,
+        data=splits.name,
+        classes=splits.classes,
+        image_size=splits.train.images.shape[-1],
+        fit=splits.fit,
+        training_images=len(splits.train),
+        training=training,
+        distillation=distillation,
+    )
 
 
 def _accelerator(device: str | None) -> Accelerator:
@@ -141,10 +210,9 @@ def _better(row: dict[str, float], best: dict[str, float]) -> bool:
     return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
 
 
-def _check(
-    main: nn.Module, auxiliary: nn.Module | None, splits: Splits, training: Training, distillation: Distillation
-) -> None:
-    size = len(splits.train)
+def _check(students: Students, splits: Splits, training: Training, distillation: Distillation) -> None:
+    main, auxiliary, kd = students.main, students.auxiliary, distillation.strategy == "kd"
+    size, classes = len(splits.train), len(splits.classes)
     if training.batch_size > size:
         raise ValueError(
             f"batch_size={training.batch_size} is larger than the training set ({size} images): "
@@ -156,26 +224,30 @@ def _check(
         )
     if not len(splits.val):
         raise ValueError("the validation set is empty: the best weights are chosen on it")
-    outputs = getattr(main, "num_classes", len(splits.train.classes))
-    if outputs != len(splits.train.classes):
-        raise ValueError(
-            f"the main student has {outputs} outputs, the data {len(splits.train.classes)} classes: build it with those"
-        )
-    if distillation.strategy == "ema" and distillation.alpha > 0 and auxiliary is None:
-        raise ValueError("strategy='ema' needs an auxiliary student: pass one, or Distillation(strategy='none')")
-    if auxiliary is not None:
-        mine, theirs = ({n: tuple(t.shape) for n, t in m.state_dict().items()} for m in (main, auxiliary))
-        if mine != theirs:
-            raise ValueError("main and auxiliary must be of one architecture: make both with make_students")
-
-
-def _check_teacher(teacher: nn.Module | None, splits: Splits, distillation: Distillation) -> None:
-    if distillation.strategy == "kd" and teacher is None:
-        raise ValueError("strategy='kd' needs a fine-tuned teacher: pass teacher=, or Distillation(strategy='ema')")
-    if distillation.strategy != "kd" and teacher is not None:
-        raise ValueError(
-            f"strategy={distillation.strategy!r} takes no teacher: pass Distillation(strategy='kd'), or teacher=None"
-        )
-    outputs, classes = getattr(teacher, "num_classes", None), len(splits.train.classes)
-    if outputs not in (None, classes):
+    if (outputs := getattr(main, "num_classes", classes)) != classes:
+        raise ValueError(f"the main student has {outputs} outputs, the data {classes} classes: build it with those")
+    if auxiliary is None:
+        if kd:
+            raise ValueError(
+                "strategy='kd' needs a fine-tuned teacher: pass Students(main, auxiliary=teacher), "
+                "or Distillation(strategy='ema')"
+            )
+        if distillation.strategy == "ema" and distillation.alpha > 0:
+            raise ValueError("strategy='ema' needs an auxiliary student: pass one, or Distillation(strategy='none')")
+        return
+    if kd and (outputs := getattr(auxiliary, "num_classes", classes)) != classes:
         raise ValueError(f"the teacher has {outputs} outputs, the data {classes} classes: fine-tune it on them first")
+    if not kd and _shapes(main) != _shapes(auxiliary):
+        raise ValueError(
+            "main and auxiliary must be of one architecture: make both with make_students (a teacher as auxiliary "
+            "needs Distillation(strategy='kd'))"
+        )
+    if (theirs := input_statistics(auxiliary)) != (mine := input_statistics(main)):
+        raise ValueError(
+            f"main and auxiliary see the same images, but expect them with mean and std {mine} and {theirs}: "
+            "make both with make_students, or choose a teacher with the same"
+        )
+
+
+def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

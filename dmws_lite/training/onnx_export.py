@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.networks import input_statistics
 from dmws_lite.runtime.files import write_atomically
 from dmws_lite.training.evaluation import predict
 from dmws_lite.training.export import load_student
@@ -24,7 +25,7 @@ from dmws_lite.training.export import load_student
 Array = np.ndarray
 WHOLE, DYNAMIC, STATIC = "model.onnx", "model.int8-dynamic.onnx", "model.int8-static.onnx"
 OPSET = 17  # the newest that the exporter of every supported torch writes
-FACTS = ("name", "classes", "mean", "std", "image_size", "fit")  # of the student, as `save_student` keeps them
+FACTS = ("name", "classes", "mean", "std", "image_size", "fit")  # of the student, as `Run.save` keeps them
 ADVICE = ("Please consider", "Expected bias")  # how remarks of the quantiser begin that call for nothing here
 
 
@@ -37,9 +38,10 @@ class FromPixels(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        mean, std = input_statistics(model)
         self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
 
@@ -50,7 +52,7 @@ class FromPixels(nn.Module):
 def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
     """Write a saved student as `folder/model.onnx`.
 
-    folder:  that `save_student` wrote.
+    folder:  that `Run.save` wrote.
     licence: of the weights, for the file's metadata. They come from the teacher's and from your images.
     The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes);
     normalisation and softmax are inside, and N is free. Its metadata hold classes, mean, std, image_size, fit, name,
@@ -73,7 +75,7 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
             warnings.simplefilter("ignore", remark)
         made = Path(temporary, WHOLE)
         torch.onnx.export(
-            FromPixels(model, facts["mean"], facts["std"]).eval(),
+            FromPixels(model).eval(),
             (example,),
             made,
             input_names=["pixels"],
@@ -121,8 +123,8 @@ def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 
     Both compute in float32, in another order: expect about 1e-6.
     Raises ValueError when a probability differs by more than `tolerance`.
     """
-    model, facts = load_student(folder)
-    apart = np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(model, images, facts["mean"], facts["std"]))
+    model, _ = load_student(folder)
+    apart = np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(model, images))
     worst = float(apart.max())
     if not worst <= tolerance:
         raise ValueError(

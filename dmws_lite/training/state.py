@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -19,16 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dmws_lite.data.augmentation import augment, normalise, to_device
-from dmws_lite.data.sets import ImageSet
+from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
 from dmws_lite.method.initializers import recalibrate_batchnorm
+from dmws_lite.method.students import Students
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.seeds import generator
 from dmws_lite.training.checkpoints import load_checkpoint, load_optimizer, optimizer_tensors, save_checkpoint
 from dmws_lite.training.evaluation import predict
 from dmws_lite.training.settings import Training
-
-Statistics = float | Sequence[float]
 
 
 class TrainingState:
@@ -36,19 +35,17 @@ class TrainingState:
 
     def __init__(
         self,
-        main: nn.Module,
-        auxiliary: nn.Module | None,
-        train: ImageSet,
-        flips: tuple[str, ...],
-        mean: Statistics,
-        std: Statistics,
+        students: Students,
+        splits: Splits,
         training: Training,
         distillation: Distillation,
         accelerator: Accelerator,
-        teacher: nn.Module | None = None,
     ):
+        train, main, auxiliary, teacher = splits.train, students.main, students.auxiliary, None
+        if distillation.strategy == "kd":
+            auxiliary, teacher = None, auxiliary
         self.training, self.distillation, self.accelerator = training, distillation, accelerator
-        self.mean, self.std, self.flips, self.step = mean, std, flips, 0
+        self.mean, self.std, self.flips, self.step = students.mean, students.std, splits.flips, 0
         self.images, self.labels = to_device(train, accelerator.device)
         self.by_class = [np.flatnonzero(train.labels == c) for c in range(len(train.classes))]
         self.main, self.auxiliary = main, auxiliary
@@ -191,12 +188,12 @@ class TrainingState:
             for buffer in (*self.main.buffers(), *(self.auxiliary.buffers() if self.auxiliary is not None else ())):
                 torch.distributed.broadcast(buffer, src=0)
         row = {"auxiliary_accuracy": float("nan"), "both_right": float("nan")}
-        probabilities = predict(self.main, val, self.mean, self.std)
+        probabilities = predict(self.main, val)
         self._check_finite(torch.from_numpy(probabilities))
         chosen = probabilities[np.arange(len(val)), val.labels]
         row |= {"val_accuracy": _accuracy(probabilities, val), "val_loss": float(-np.log(chosen.clip(1e-12)).mean())}
         if self.auxiliary is not None:
-            other = predict(self.auxiliary, val, self.mean, self.std)
+            other = predict(self.auxiliary, val)
             row |= {
                 "auxiliary_accuracy": _accuracy(other, val),
                 "both_right": float(((probabilities.argmax(1) == val.labels) & (other.argmax(1) == val.labels)).mean()),

@@ -48,7 +48,7 @@ class DropPage:
 def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) -> DropPage:
     """Write `folder/page.html`, which shows what a saved student says of any image.
 
-    folder:   that `save_student` wrote; the student is a plain vision transformer (such as embedded_vit_48).
+    folder:   that `Run.save` wrote; the student is a plain vision transformer (such as embedded_vit_48).
     examples: images of the student's size to try the page with, the first 6 at most. The page compares its own
               probabilities for them with torch's whenever it is opened.
     fit:      how an image becomes a square, as in `open_data`: "crop" or "letterbox"; None is as in the training, from
@@ -78,7 +78,7 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
         "net": net,
         "tensors": [(name, tensor.size) for name, tensor in state.items()],
         "weights": _text(b"".join(tensor.astype("<f4").tobytes() for tensor in state.values())),
-        "examples": _examples(chosen, predict(model, chosen, facts["mean"], facts["std"])),
+        "examples": _examples(chosen, predict(model, chosen)),
     }
     views = files("dmws_lite") / "views"
     template, network = ((views / name).read_text(encoding="utf-8") for name in ("drop_page.html.j2", "vit.js"))

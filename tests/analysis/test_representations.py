@@ -17,7 +17,6 @@ from dmws_lite.analysis.representations import (
     over_training,
 )
 
-HALF = (0.5, 0.5)
 NETWORKS = ("embedded_vit_48", "mobilenetv1_050", "convnext_atto")
 
 
@@ -98,7 +97,7 @@ def test_what_cannot_be_compared_is_refused(pair):
 @pytest.mark.parametrize("places", [True, False])
 def test_features_are_what_the_blocks_put_out(images, name, places):
     model = dm.build(name, 3, 64)
-    got = features(model, images, *HALF, places, batch_size=5)
+    got = features(model, images, places, batch_size=5)
     inputs = torch.from_numpy(images.images).repeat(1, 3, 1, 1) / 127.5 - 1
     outside = {k: m for k, m in model.named_modules() if k in got and k != "stem"}
     seen = {}
@@ -117,14 +116,14 @@ def test_features_are_what_the_blocks_put_out(images, name, places):
 
 def test_no_hooks_are_left_and_a_network_without_blocks_is_refused(images):
     model = dm.build("embedded_vit_48", 3)
-    features(model, images, *HALF)
+    features(model, images)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     with pytest.raises(ValueError, match="Linear has no blocks"):
-        features(torch.nn.Linear(2, 2), images, *HALF)
+        features(torch.nn.Linear(2, 2), images)
 
 
 def test_a_table_has_a_row_and_a_column_for_each_layer(images):
-    small, large = (features(dm.build(f"embedded_vit_{n}", 3), images, *HALF, False) for n in (48, 96))
+    small, large = (features(dm.build(f"embedded_vit_{n}", 3), images, False) for n in (48, 96))
     table = cka_table(small, large)
     assert table.shape == (4, 6) and list(table.index) == list(small) and list(table.columns) == list(large)
     assert table.loc["blocks.1", "blocks.4"] == pytest.approx(cka(small["blocks.1"], large["blocks.4"]))
@@ -141,12 +140,12 @@ def test_over_training_compares_both_students_at_each_step(images):
         0: {"main": a.state_dict(), "auxiliary": b.state_dict()},
         9: {"main": b.state_dict(), "auxiliary": b.state_dict()},
     }
-    reference = features(teacher, images, *HALF, False)
-    table = over_training(dm.build("embedded_vit_48", 3, seed=2), snapshots, reference, images, *HALF)
+    reference = features(teacher, images, False)
+    table = over_training(dm.build("embedded_vit_48", 3, seed=2), snapshots, reference, images)
     got = table.set_index(["step", "pair", "block"])["cka"].sort_index()
     assert len(table) == 2 * 3 * 4
     assert got[9, "main, auxiliary"].to_numpy() == pytest.approx(1)
-    own = features(a, images, *HALF, False)
+    own = features(a, images, False)
     assert got[0, "main, teacher", 2] == pytest.approx(cka(own["blocks.1"], reference["blocks.1"]))
     assert got[9, "main, teacher", 4] == pytest.approx(got[0, "auxiliary, teacher", 4])
 
@@ -174,6 +173,6 @@ def test_a_probe_answers_as_the_classifier_it_was_made_of(classes):
 
 def test_batches_cover_all_images_in_order(images):
     model = dm.build("embedded_vit_48", 3)
-    parts = list(batches(model, images, *HALF, 5))
+    parts = list(batches(model, images, 5))
     assert [len(part) for part in parts] == [5, 5, 2]
     assert torch.cat(parts)[:, 0].numpy() == pytest.approx(images.images[:, 0] / 127.5 - 1, abs=1e-6)

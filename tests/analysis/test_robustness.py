@@ -54,14 +54,14 @@ def test_unknown_corruptions_are_refused(images, kind, severity):
 
 def test_all_networks_see_the_same_spoilt_images(images):
     models = {name: dm.build("embedded_vit_48", 3, seed=seed) for name, seed in (("a", 0), ("b", 1), ("copy of a", 0))}
-    table = robustness(models, images, 0.5, 0.5, severities=(2, 4), reference="a")
+    table = robustness(models, images, severities=(2, 4), reference="a")
     assert len(table) == 3 * 3 * 3
     rows = table.set_index(["model", "corruption", "severity"]).sort_index()
     for column in ("accuracy", "confidence"):
         assert rows.loc["copy of a", column].equals(rows.loc["a", column])
     assert (rows.loc["copy of a", ["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
     spoilt = corrupt(images, "contrast", 4)
-    right = {n: dm.predict(m, spoilt, 0.5, 0.5).argmax(1) == images.labels for n, m in models.items()}
+    right = {n: dm.predict(m, spoilt).argmax(1) == images.labels for n, m in models.items()}
     cell = rows.loc[("b", "contrast", 4)]
     assert cell["accuracy"] == pytest.approx(right["b"].mean())
     gaps = right["b"].astype(float) - right["a"]

@@ -20,8 +20,6 @@ from dmws_lite.analysis.saliency import (
 )
 from dmws_lite.data.phantoms import phantom
 
-HALF = (0.5, 0.5)
-
 
 @pytest.fixture(scope="module")
 def images():
@@ -50,7 +48,7 @@ class Patches(nn.Module):
 def test_grad_cam_equals_captums(images, inputs, name):
     model = dm.build(name, 3, 64).eval()
     targets = np.array([0, 1, 2, 2, 1, 0])
-    got = grad_cam(model, images, *HALF, targets=targets, batch_size=4)
+    got = grad_cam(model, images, targets=targets, batch_size=4)
     layer = last_layer(model)
     if name.startswith("embedded"):
         model.blocks[-1].norm1 = wrapped = Patches(layer, 8)
@@ -67,11 +65,11 @@ def test_grad_cam_takes_the_predicted_class_and_leaves_no_trace(images, inputs):
     model = dm.build("embedded_vit_48", 3)
     with torch.no_grad():
         predicted = model.eval()(inputs).argmax(1).numpy()
-    assert np.array_equal(grad_cam(model, images, *HALF), grad_cam(model, images, *HALF, targets=predicted))
+    assert np.array_equal(grad_cam(model, images), grad_cam(model, images, targets=predicted))
     assert all(weight.grad is None for weight in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
     frozen = model.requires_grad_(False)
-    assert np.array_equal(grad_cam(frozen, images, *HALF), grad_cam(model, images, *HALF, targets=predicted))
+    assert np.array_equal(grad_cam(frozen, images), grad_cam(model, images, targets=predicted))
 
 
 @pytest.mark.parametrize("pool", ["token", "avg"])
@@ -93,13 +91,13 @@ def test_rollout_multiplies_timms_own_attention(images, inputs, pool):
     read = mixed[:, 0] if pool == "token" else mixed.mean(1)
     grid = torch.from_numpy(read[:, 1:].reshape(6, 1, 8, 8))
     large = nn.functional.interpolate(grid, (64, 64), mode="bilinear")[:, 0].numpy()
-    got = attention_rollout(model, images, *HALF, batch_size=4)
+    got = attention_rollout(model, images, batch_size=4)
     assert got == pytest.approx(large / large.max((1, 2), keepdims=True), abs=1e-5)
 
 
 def test_a_network_without_attention_has_no_rollout(images):
     with pytest.raises(ValueError, match="no attention to roll out: use grad_cam"):
-        attention_rollout(dm.build("mobilenetv1_050", 3), images, *HALF)
+        attention_rollout(dm.build("mobilenetv1_050", 3), images)
 
 
 def test_lesions_are_those_of_the_images_that_open_data_gives():

@@ -12,9 +12,18 @@ import dmws_lite as dm
 from dmws_lite.data.images import decode
 from dmws_lite.data.phantoms import CLASSES, draw
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.networks import set_input_statistics
+from dmws_lite.training.fit import Run
 from dmws_lite.views.drop_page import drop_page
 
 HALF = (0.5, 0.5, 0.5)
+
+
+def save(folder, model, classes, std):
+    set_input_statistics(model, HALF, std)
+    Run(model, None, name="embedded_vit_48", classes=tuple(classes), image_size=64).save(folder)
+
+
 DROP = """async ([name, type, text]) => {
     const bytes = Uint8Array.from(atob(text), c => c.charCodeAt(0));
     const transfer = new DataTransfer();
@@ -44,7 +53,7 @@ def examples(size=64, channels=1):
 def student(tmp_path_factory):
     """A saved student, and its folder with a page."""
     folder, model = tmp_path_factory.mktemp("student"), shaken()
-    dm.save_student(folder, model, "embedded_vit_48", CLASSES["chest_xray"], HALF, (0.3, 0.25, 0.2), 64, {})
+    save(folder, model, CLASSES["chest_xray"], (0.3, 0.25, 0.2))
     drop_page(folder, examples())
     return model, folder
 
@@ -71,7 +80,7 @@ def encoded(image, kind="PNG", **options):
 
 def expected(model, data, suffix=".png", **options):
     pixels = decode(data, suffix, 64, **options).image.copy()
-    return dm.predict(model, pixels[None], HALF, (0.3, 0.25, 0.2))[0]
+    return dm.predict(model, pixels[None])[0]
 
 
 def picture(width, height, mode="L", seed=1):
@@ -140,7 +149,7 @@ def test_a_jpeg_is_close(opened, student):
 
 def test_letterbox(page, student, tmp_path):
     model, _ = student
-    dm.save_student(tmp_path, model, "embedded_vit_48", ("a", "b", "c"), HALF, (0.3, 0.25, 0.2), 64, {})
+    save(tmp_path, model, ("a", "b", "c"), (0.3, 0.25, 0.2))
     drop_page(tmp_path, examples(channels=3), fit="letterbox")
     page.goto(f"file://{tmp_path}/page.html")
     for size in ((173, 91), (90, 301), (128, 5)):
@@ -198,7 +207,7 @@ def test_nothing_is_fetched(browser, student):
 
 def test_a_class_name_cannot_become_code(page, tmp_path):
     names = ("</script><script>window.hacked = 1</script>", "<img src=x onerror=window.hacked=1>", "{{ 7 * 7 }}")
-    dm.save_student(tmp_path, shaken(), "embedded_vit_48", names, HALF, HALF, 64, {})
+    save(tmp_path, shaken(), names, HALF)
     shown = examples()
     drop_page(tmp_path, ImageSet(shown.images, shown.labels, names, shown.names))
     page.goto(f"file://{tmp_path}/page.html")

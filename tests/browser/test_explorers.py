@@ -35,8 +35,7 @@ CELLS = {
     "results": "dm.widgets.results_explorer(pd.DataFrame(rows))",
     "images": "dm.widgets.image_inspector(splits.test, probabilities, maps, masks)",
     "dashboard": """dm.widgets.training_dashboard(
-    students.main, students.auxiliary, splits, teacher.mean, teacher.std,
-    dm.Training(steps=6, batch_size=6, evaluations=3), device="cpu"
+    students, splits, dm.Training(steps=6, batch_size=6, evaluations=3), device="cpu"
 )""",
 }
 MOVES = {  # the control that is moved, and the key that moves it

@@ -332,23 +332,3 @@ def test_settings_outside_their_range_are_refused(settings, message):
 def test_settings_at_the_edge_of_their_range_are_taken(edge):
     ((name, value),) = edge.items()
     assert getattr(Distillation(**edge), name) == value
-
-
-@pytest.mark.parametrize("settings", [{}, {"alpha_warmup": 0.0, "half_life": 0.5}, {"momentum_schedule": "cosine"}])
-def test_how_much_of_the_start_is_heard_is_that_of_a_real_average(settings):
-    """The auxiliary starts at 1 and the main stays at 0, so that the average is what is left of the start."""
-    settings, steps = Distillation(**settings), 40
-    auxiliary, main = nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double()
-    auxiliary.weight.data.fill_(1.0)
-    main.weight.data.zero_()
-    heard, whole = 0.0, 0.0
-    for step in range(steps):
-        alpha = settings.alpha_at(step, steps)
-        heard, whole = heard + alpha * auxiliary.weight.item(), whole + alpha
-        update_auxiliary(auxiliary, main, settings.momentum_at(step, steps))
-    assert settings.start_heard(steps) == pytest.approx(heard / whole, rel=1e-9)
-
-
-def test_a_frozen_auxiliary_is_all_start_and_without_alpha_nothing_is_heard():
-    assert Distillation(auxiliary_update="frozen").start_heard(30) == 1
-    assert np.isnan(Distillation(alpha=0.0).start_heard(30))

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import timm
 import torch
@@ -5,7 +7,7 @@ from safetensors.torch import save_file
 from timm.models.efficientnet import _gen_mobilenet_v1
 
 import dmws_lite as dm
-from dmws_lite.method.networks import describe
+from dmws_lite.method.networks import describe, set_input_statistics
 
 
 def test_build_is_seeded_and_leaves_the_global_random_state_alone():
@@ -126,3 +128,14 @@ def test_a_pickle_by_another_name_is_refused(tmp_path):
     torch.save({"a": torch.ones(1)}, path)
     with pytest.raises(ValueError, match="truncated or no safetensors file"):
         dm.load_teacher("embedded_vit_96", path)
+
+
+def test_a_network_carries_its_input_statistics_or_the_error_says_how_to_give_them():
+    deit = dm.build("deit_tiny_patch16_224", 2)
+    assert dm.input_statistics(deit) == dm.input_statistics("deit_tiny_patch16_224")
+    assert dm.input_statistics(deit) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    changed = copy.deepcopy(set_input_statistics(deit, [0.1] * 3, [0.2] * 3))
+    assert dm.input_statistics(changed) == ((0.1,) * 3, (0.2,) * 3)
+    assert dm.input_statistics("deit_tiny_patch16_224")[0] == (0.485, 0.456, 0.406), "the name's own stay"
+    with pytest.raises(ValueError, match=r"Linear does not say .*set model.pretrained_cfg = .*or use dm.build"):
+        dm.input_statistics(torch.nn.Linear(2, 2))

@@ -4,6 +4,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import dmws_lite as dm
 from dmws_lite.method.networks import Teacher
+from dmws_lite.method.students import Students
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,15 @@ def test_complementary_students_hold_the_two_subsets_and_one_classifier(teacher)
     assert torch.equal(students.auxiliary.blocks[1].mlp.fc1.weight, weight[1::2, 1::2])
     assert torch.equal(students.main.head.weight, students.auxiliary.head.weight)
     assert students.plans[0].overlap(students.plans[1]).used == 0
+
+
+def test_both_students_carry_the_teachers_input_statistics_and_say_what_they_are():
+    state, statistics = dm.build("embedded_vit_96", 5).state_dict(), ((0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
+    students = make(Teacher("embedded_vit_96", state, *statistics, "a test"))
+    assert (students.mean, students.std) == statistics == dm.input_statistics(students.auxiliary)
+    assert (students.name, students.teacher) == ("embedded_vit_48", "embedded_vit_96")
+    assert students.initializer == "weight_selection"
+    assert Students(dm.build("mobilenetv1_050", 2)).name == "mobilenetv1_050"
 
 
 def test_swap_exchanges_the_roles(teacher):
@@ -81,30 +91,7 @@ def test_other_initialisers_elements_and_image_sizes(teacher):
     assert make(teacher, elements="magnitude").plans[0].elements == "magnitude"
 
 
-def test_an_aligned_auxiliary_is_nearer_to_the_main_and_the_same_but_for_the_order_of_its_channels(teacher):
-    for swap in (False, True):
-        plain, aligned = make(teacher, swap=swap), make(teacher, swap=swap, align=True)
-        assert all(map(torch.equal, plain.main.state_dict().values(), aligned.main.state_dict().values()))
-        old, new = plain.auxiliary.state_dict(), aligned.auxiliary.state_dict()
-        main = plain.main.state_dict()
-        distance = [sum((s[name] - main[name]).square().sum() for name in main if s[name].ndim > 1) for s in (old, new)]
-        assert distance[1] < 0.95 * distance[0]
-        assert torch.equal(new["head.weight"], main["head.weight"])
-        assert all(torch.equal(old[name].flatten().sort()[0], new[name].flatten().sort()[0]) for name in old)
-        applied = aligned.plans[1].apply(teacher.state)
-        assert all(torch.equal(new[name], tensor) for name, tensor in applied.items())
-        assert repr(aligned.plans[0]) == repr(plain.plans[0])
-        assert aligned.plans[0].overlap(aligned.plans[1]).used == 0
-
-
-def test_an_auxiliary_from_the_same_subset_is_aligned_already(teacher):
-    aligned = make(teacher, "same", align=True)
-    assert all(map(torch.equal, aligned.main.state_dict().values(), aligned.auxiliary.state_dict().values()))
-
-
 def test_unknown_kinds_are_refused(teacher):
-    with pytest.raises(ValueError, match="align=True orders an auxiliary's channels, and auxiliary=None has none"):
-        make(teacher, None, align=True)
     with pytest.raises(ValueError, match="unknown auxiliary='twin': choose one of 'complementary'"):
         make(teacher, "twin")
     with pytest.raises(ValueError, match="'complementary' needs initializer='weight_selection', not 'xavier'"):

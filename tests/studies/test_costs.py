@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import dmws_lite as dm
-from dmws_lite.method.networks import Teacher
+from dmws_lite.method.networks import Teacher, set_input_statistics
 from dmws_lite.method.students import Students
 from dmws_lite.studies import costs
 from dmws_lite.training.fit import _accelerator
@@ -26,31 +26,34 @@ def splits():
     return dm.phantoms("lung_ct", train=30, val=12, test=15, size=16)
 
 
+def half(model: nn.Module) -> nn.Module:
+    return set_input_statistics(model, (0.5,) * 3, (0.5,) * 3)
+
+
 def vit(seed: int = 0) -> nn.Module:
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(seed)
-    return VisionTransformer(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2, num_classes=3)
+    return half(
+        VisionTransformer(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2, num_classes=3)
+    )
 
 
 def linear() -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10), nn.ReLU(), nn.Linear(10, 3))
+    return half(nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 10), nn.ReLU(), nn.Linear(10, 3)))
 
 
 def convolutional() -> nn.Module:
     layers = (nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return nn.Sequential(*layers, nn.Linear(8, 3))
+    return half(nn.Sequential(*layers, nn.Linear(8, 3)))
 
 
 def measured(main, auxiliary, splits, distillation=NONE, teacher=None):
-    students = Students(main, auxiliary, ())
-    return costs.measure(students, splits, 0.5, 0.5, TRAINING, distillation, "cpu", teacher)
+    return costs.measure(Students(main, teacher or auxiliary), splits, TRAINING, distillation, "cpu")
 
 
 def state_of(main, auxiliary, splits, distillation=NONE):
-    state = TrainingState(
-        main, auxiliary, splits.train, splits.flips, 0.5, 0.5, TRAINING, distillation, _accelerator("cpu")
-    )
+    state = TrainingState(Students(main, auxiliary), splits, TRAINING, distillation, _accelerator("cpu"))
     state.step = STEPS // 2
     return state
 
@@ -151,7 +154,7 @@ def test_measuring_does_not_change_the_run(splits, strategy):
             assert draws == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
             assert all(weight.grad is None and weight.requires_grad for weight in main.parameters())
         options = {"training": TRAINING, "distillation": distillation, "device": "cpu", "progress": False}
-        found = dm.fit(main, auxiliary, splits, 0.5, 0.5, **options)
+        found = dm.fit(Students(main, auxiliary), splits, **options)
         rows = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in found.history]
         return found.main.state_dict(), repr(rows)
 

@@ -6,7 +6,9 @@ import pytest
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.networks import set_input_statistics
 from dmws_lite.training.deployed import BATCH, WARM_UP, by_torch, latency, measure, tell_card
+from dmws_lite.training.fit import Run
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 1, 64, 64), dtype=np.uint8)
 LABELLED = ImageSet(IMAGES, np.array([0, 1, 2, 0, 1, 2]), ("a", "b", "c"), tuple("uvwxyz"))
@@ -18,9 +20,8 @@ def saying(*labels):
 
 
 def test_by_torch_answers_as_predict_does():
-    model = dm.build("embedded_vit_48", 3, seed=1)
-    found = by_torch(model, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))(IMAGES)
-    assert np.allclose(found, dm.predict(model, IMAGES, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)), atol=1e-6)
+    model = set_input_statistics(dm.build("embedded_vit_48", 3, seed=1), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    assert np.allclose(by_torch(model)(IMAGES), dm.predict(model, IMAGES), atol=1e-6)
 
 
 def test_by_torch_leaves_the_network_and_the_pixels_alone():
@@ -29,7 +30,7 @@ def test_by_torch_leaves_the_network_and_the_pixels_alone():
     frozen.flags.writeable = False  # as a memory-mapped data set may be
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        by_torch(model, (0.5,) * 3, (0.2,) * 3)(frozen)
+        by_torch(model)(frozen)
     assert model.training and all(module.training for module in model.modules())
 
 
@@ -77,7 +78,9 @@ def test_measure_counts_by_hand(tmp_path):
 
 
 def test_the_card_gets_one_section(tmp_path):
-    dm.save_student(tmp_path, dm.build("embedded_vit_48", 3), "embedded_vit_48", "abc", (0.5,) * 3, (0.5,) * 3, 64, {})
+    Run(dm.build("embedded_vit_48", 3), None, name="embedded_vit_48", classes=tuple("abc"), image_size=64).save(
+        tmp_path
+    )
     before = (tmp_path / "README.md").read_text()
     ways = {"student, torch": (saying(0, 1, 2), tmp_path / "model.safetensors")}
     table = measure(ways, LABELLED, "student, torch", 2)
@@ -85,5 +88,5 @@ def test_the_card_gets_one_section(tmp_path):
         card = tell_card(tmp_path, table, machine).read_text()
     assert card.startswith(before.rstrip()) and card.count("## Files and speed") == 1
     assert "on a fast machine" in card and "slow" not in card and "| student, torch | " in card and "| 1.000 |" in card
-    with pytest.raises(FileNotFoundError, match="pass the folder that save_student wrote"):
+    with pytest.raises(FileNotFoundError, match="pass the folder that Run.save wrote"):
         tell_card(tmp_path / "nowhere", table, "x")

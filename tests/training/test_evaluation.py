@@ -8,6 +8,7 @@ from sklearn import metrics
 from torch import nn
 
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.networks import set_input_statistics
 from dmws_lite.training.evaluation import confusion, evaluate, predict
 
 CLASSES = ("normal", "nodule", "mass", "effusion")
@@ -193,7 +194,8 @@ def test_negative_resamples():
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 4 * 4, 3), nn.BatchNorm1d(3))
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 4 * 4, 3), nn.BatchNorm1d(3))
+    return set_input_statistics(model, (0.5,) * 3, (0.5,) * 3)
 
 
 def pixels(n=10, channels=1):
@@ -205,7 +207,7 @@ def pixels(n=10, channels=1):
 def test_predict_is_the_softmax_of_the_network_in_float64(channels, batch_size):
     model, images = network(), pixels(channels=channels)
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-    ours = predict(model, images, mean, std, batch_size)
+    ours = predict(set_input_statistics(model, mean, std), images, batch_size)
     scaled = (np.repeat(images, 3 // channels, axis=1) / 255 - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
     weight, bias = (t.detach().double().numpy() for t in model[2].parameters())
     logits = (scaled.reshape(10, -1) @ weight.T + bias) / np.sqrt(1 + model[3].eps)
@@ -216,14 +218,14 @@ def test_predict_is_the_softmax_of_the_network_in_float64(channels, batch_size):
 def test_predict_takes_an_image_set():
     images = pixels()
     image_set = ImageSet(images, np.zeros(10, dtype=np.int64), ("a", "b", "c"), tuple("abcdefghij"))
-    assert np.array_equal(predict(network(), image_set, 0.5, 0.5), predict(network(), images, 0.5, 0.5))
+    assert np.array_equal(predict(network(), image_set), predict(network(), images))
 
 
 def test_predict_restores_modes_and_leaves_statistics_and_random_state():
     model = network().train()
     model[3].eval()
     state, mean = torch.get_rng_state(), model[3].running_mean.clone()
-    predict(model, pixels(), 0.5, 0.5)
+    predict(model, pixels())
     assert [module.training for module in model] == [True, True, True, False] and model.training
     assert torch.equal(state, torch.get_rng_state()) and torch.equal(mean, model[3].running_mean)
 
@@ -231,7 +233,7 @@ def test_predict_restores_modes_and_leaves_statistics_and_random_state():
 def test_predict_restores_modes_after_an_error():
     model = network().train()
     with pytest.raises(RuntimeError):
-        predict(model, pixels()[:, :, :2], 0.5, 0.5)
+        predict(model, pixels()[:, :, :2])
     assert model.training and model[1].training
 
 
@@ -245,4 +247,4 @@ def test_predict_restores_modes_after_an_error():
 )
 def test_predict_errors(images, options, message):
     with pytest.raises(ValueError, match=message):
-        predict(network(), images, 0.5, 0.5, **options)
+        predict(network(), images, **options)

@@ -1,105 +1,110 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import dmws_lite as dm
+from dmws_lite.method.networks import set_input_statistics
+from dmws_lite.training.fit import Run
+
+PLANS = dm.complementary_plans("embedded_vit_96", "embedded_vit_48")
 
 
-def save(folder, **changes):
-    model = dm.build("embedded_vit_48", 3, seed=4)
-    settings = {
-        "name": "embedded_vit_48",
-        "classes": ("normal", "nodule", "opacity"),
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.25, 0.25, 0.25),
-        "image_size": 64,
-        "report": {
-            "data": "phantoms",
-            "teacher": "embedded_vit_96",
-            "method": "dual selection + SKD",
-            "initializer": "weight_selection",
-            "test_accuracy": 0.75,
-        },
-    }
-    return model, dm.save_student(folder, model, **{**settings, **changes})
+def made(**changes):
+    model = set_input_statistics(dm.build("embedded_vit_48", 3, seed=4), (0.5,) * 3, (0.25,) * 3)
+    facts = {"name": "embedded_vit_48", "teacher": "big", "initializer": "weight_selection", "plans": PLANS}
+    facts |= {"data": "phantoms", "classes": ("normal", "nodule", "opacity"), "image_size": 64, "training_images": 40}
+    return replace(Run(model, None, **facts), **changes)
+
+
+def card_of(folder, evaluation=None, **changes):
+    return (made(**changes).save(folder, evaluation) / "README.md").read_text()
 
 
 def test_a_saved_student_answers_as_before(tmp_path):
-    model, folder = save(tmp_path / "student")
-    again, facts = dm.load_student(folder)
-    assert (
-        facts["classes"] == ["normal", "nodule", "opacity"]
-        and facts["std"] == [0.25, 0.25, 0.25]
-        and not again.training
-    )
+    run = made()
+    again, facts = dm.load_student(run.save(tmp_path / "student"))
+    assert facts["classes"] == ["normal", "nodule", "opacity"] and facts["std"] == [0.25, 0.25, 0.25]
+    assert not again.training and dm.input_statistics(again) == ((0.5,) * 3, (0.25,) * 3)
     images = np.random.default_rng(0).integers(0, 256, (4, 1, 64, 64), dtype=np.uint8)
-    assert np.array_equal(dm.predict(model, images, 0.5, 0.25), dm.predict(again, images, 0.5, 0.25))
+    assert np.array_equal(dm.predict(run.main, images), dm.predict(again, images))
 
 
 def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
-    card = (save(tmp_path)[1] / "README.md").read_text()
+    probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
+    evaluation = dm.evaluate(probabilities, np.array([0, 1, 2, 2]), made().classes)
+    value, low, high = evaluation.set_index("metric").loc["accuracy", ["value", "low", "high"]]
+    card = card_of(tmp_path, evaluation)
     for text in (
-        "embedded_vit_96",
-        "| test accuracy | 0.75 |",
+        "# embedded_vit_48, trained on phantoms",
+        f"| test accuracy | {value:.3f} ({low:.3f} to {high:.3f}) |",
+        "| test images | 4 |",
+        "| training images | 40 |",
+        "| training steps | 300 |",
         "normal, nodule, opacity",
         "Not a medical device",
         "std [0.25",
     ):
         assert text in card
+    assert value == 0.75
 
 
 @pytest.mark.parametrize(
-    ("initializer", "said", "selected"),
+    ("initializer", "start", "selected"),
     [
-        ("weight_selection", "from weights that were selected from the teacher `big`. Method: labels.", True),
-        ("full_teacher", "from all weights of `big`, but for the classifier. Method: labels.", False),
-        ("native", "from pretrained weights of its own. Method: labels.", False),
-        ("default", "from random weights. Method: labels.", False),
-        ("mimetic", "from random weights. Method: labels.", False),
+        ("weight_selection", "It started from weights that were selected from the teacher `big`. ", True),
+        ("full_teacher", "It started from all weights of `big`, but for the classifier. ", False),
+        ("native", "It started from pretrained weights of its own. ", False),
+        ("mimetic", "It started from random weights. ", False),
+        ("", "", False),
     ],
 )
-def test_the_card_says_what_the_student_started_from(tmp_path, initializer, said, selected):
-    report = {"teacher": "big", "method": "labels", "initializer": initializer}
-    card = (save(tmp_path, report=report)[1] / "README.md").read_text()
-    assert f"made by dmws-lite. It started {said}\n" in card
-    assert ("selected" in card) == ("tags: [medical-imaging, weight-selection]" in card) == selected
+def test_the_card_says_what_the_student_started_from(tmp_path, initializer, start, selected):
+    card = card_of(tmp_path, initializer=initializer, plans=(), distillation=dm.Distillation("none"))
+    assert f"made by dmws-lite. {start}Method: training on the labels.\n" in card
+    assert ("selected" in card) == ("weight-selection" in card) == selected
     assert ("big" in card) == (initializer in ("weight_selection", "full_teacher")) and "| initializer" not in card
 
 
-def test_a_start_that_is_not_known_is_not_told_and_an_odd_one_refused(tmp_path):
-    card = (save(tmp_path / "a", report={"method": "labels"})[1] / "README.md").read_text()
-    assert "made by dmws-lite. Method: labels.\n" in card and "tags: [medical-imaging]\n" in card
-    with pytest.raises(ValueError, match="initializer 'selection' is unknown: choose one of default, .*, native"):
-        save(tmp_path / "b", report={"initializer": "selection"})
-    assert not (tmp_path / "b").exists()
+@pytest.mark.parametrize(
+    ("changes", "method"),
+    [
+        ({}, "dual selection and self-knowledge distillation"),
+        ({"plans": PLANS[:1]}, "single selection and self-knowledge distillation"),
+        ({"plans": ()}, "self-knowledge distillation"),
+        ({"distillation": dm.Distillation(alpha=0.0)}, "training on the labels"),
+        ({"distillation": dm.Distillation("kd")}, "classic distillation from a fine-tuned teacher"),
+        ({"distillation": dm.Distillation("ps_kd")}, r"self-distillation (ps_kd)"),
+    ],
+)
+def test_the_card_says_how_the_student_was_trained(tmp_path, changes, method):
+    assert f"Method: {method}.\n" in card_of(tmp_path, **changes)
 
 
 def test_a_folder_without_a_student_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="pass the folder that save_student wrote"):
+    with pytest.raises(FileNotFoundError, match="pass the folder that Run.save wrote"):
         dm.load_student(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="was not written by save_student"):
+    with pytest.raises(ValueError, match="was not written by Run.save"):
         dm.load_student(tmp_path)
 
 
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="output folder .*file.*pass another folder"):
-        save(tmp_path / "file")
+        made().save(tmp_path / "file")
 
 
 @pytest.mark.parametrize("fit", ["crop", "letterbox"])
 def test_the_student_knows_how_images_become_squares(tmp_path, fit):
-    folder = save(tmp_path, fit=fit)[1]
-    assert dm.load_student(folder)[1]["fit"] == fit
-    assert ("the rest is black" in (folder / "README.md").read_text()) == (fit == "letterbox")
+    assert ("the rest is black" in card_of(tmp_path, fit=fit)) == (fit == "letterbox")
+    assert dm.load_student(tmp_path)[1]["fit"] == fit
 
 
-def test_an_unknown_fit_is_refused_and_an_old_file_is_cropped(tmp_path):
-    with pytest.raises(ValueError, match="fit='squash' is unknown"):
-        save(tmp_path, fit="squash")
-    path = save(tmp_path)[1] / "model.safetensors"
+def test_an_old_file_is_cropped(tmp_path):
+    path = made().save(tmp_path) / "model.safetensors"
     with safe_open(path, framework="pt") as file:
         facts = {key: value for key, value in file.metadata().items() if key != "fit"}
     save_file(load_file(path), path, metadata=facts)

@@ -13,13 +13,14 @@ import torch
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.distillation import STRATEGIES
-from dmws_lite.method.networks import Teacher
+from dmws_lite.method.networks import Teacher, set_input_statistics
+from dmws_lite.method.students import Students
 from dmws_lite.training import state as training_state
 from dmws_lite.training.checkpoints import load_checkpoint
 from dmws_lite.training.state import TrainingState, batch_indices
 
 SHORT = dm.Training(steps=8, batch_size=6, evaluations=4, lr=1e-3)
-CPU = {"mean": 0.5, "std": 0.5, "device": "cpu", "progress": False}
+CPU = {"device": "cpu", "progress": False}
 
 
 def stripes(count: int, seed: int) -> ImageSet:
@@ -35,6 +36,7 @@ def stripes(count: int, seed: int) -> ImageSet:
     )
 
 
+HALF = (0.5,) * 3, (0.5,) * 3
 SPLITS = Splits("stripes", stripes(24, 0), stripes(20, 1), stripes(20, 2))
 
 
@@ -42,7 +44,8 @@ def student(seed: int = 0) -> torch.nn.Module:
     from timm.models.vision_transformer import VisionTransformer
 
     torch.manual_seed(seed)
-    return VisionTransformer(img_size=16, patch_size=4, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2, num_classes=2)
+    shape = {"embed_dim": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2}
+    return set_input_statistics(VisionTransformer(16, 4, num_classes=2, **shape), *HALF)
 
 
 def states(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -56,12 +59,12 @@ def equal(a: dict, b: dict) -> bool:
 def test_the_main_student_learns_and_the_history_tells():
     seen: list[dict] = []
     training = replace(SHORT, steps=150, evaluations=5, batch_size=12, lr=3e-3, label_smoothing=0.0)
-    run = dm.fit(student(), student(1), SPLITS, training=training, on_evaluation=seen.append, **CPU)
+    run = dm.fit(Students(student(), student(1)), SPLITS, training=training, on_evaluation=seen.append, **CPU)
     assert [row["step"] for row in run.history] == [0, 30, 60, 90, 120, 150]
     assert seen == run.history
     best = max(run.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert run.best_step == best["step"] and best["val_accuracy"] > 0.9
-    found = dm.predict(run.main, SPLITS.val, 0.5, 0.5).argmax(1)
+    found = dm.predict(run.main, SPLITS.val).argmax(1)
     assert (found == SPLITS.val.labels).mean() == best["val_accuracy"]
     assert run.history[-1]["alpha"] == 0.5 and 0 < run.history[-1]["momentum"] < 1
 
@@ -69,7 +72,13 @@ def test_the_main_student_learns_and_the_history_tells():
 def test_the_bar_tells_of_an_auxiliary_only_where_there_is_one(capfd):
     for auxiliary, strategy in ((student(1), "ema"), (None, "none")):
         distillation = dm.Distillation(strategy=strategy)
-        dm.fit(student(), auxiliary, SPLITS, training=SHORT, distillation=distillation, **CPU | {"progress": True})
+        dm.fit(
+            Students(student(), auxiliary),
+            SPLITS,
+            training=SHORT,
+            distillation=distillation,
+            **CPU | {"progress": True},
+        )
         shown = capfd.readouterr().err
         assert "val=" in shown and ("aux=" in shown) == (auxiliary is not None) and "nan" not in shown
 
@@ -78,8 +87,7 @@ def test_the_auxiliary_gets_no_gradient_and_follows_by_ema_only():
     main, auxiliary = student(), student(1)
     start = states(auxiliary)
     dm.fit(
-        main,
-        auxiliary,
+        Students(main, auxiliary),
         SPLITS,
         training=replace(SHORT, steps=1, evaluations=1),
         distillation=dm.Distillation(momentum=0.9),
@@ -95,20 +103,27 @@ def test_the_auxiliary_gets_no_gradient_and_follows_by_ema_only():
 def test_the_auxiliarys_update_can_be_chosen(update, moves):
     auxiliary = student(1)
     start = states(auxiliary)
-    dm.fit(student(), auxiliary, SPLITS, training=SHORT, distillation=dm.Distillation(auxiliary_update=update), **CPU)
+    dm.fit(
+        Students(student(), auxiliary),
+        SPLITS,
+        training=SHORT,
+        distillation=dm.Distillation(auxiliary_update=update),
+        **CPU,
+    )
     assert equal(start, states(auxiliary)) is not moves
 
 
 def conv_teacher(seed: int = 3) -> torch.nn.Module:
     """Another architecture than the student's, with BatchNorm and dropout, which tell evaluation from training mode."""
     torch.manual_seed(seed)
-    return torch.nn.Sequential(
+    teacher = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3),
         torch.nn.BatchNorm2d(8),
         torch.nn.Flatten(),
         torch.nn.Dropout(),
         torch.nn.LazyLinear(2),
     )
+    return set_input_statistics(teacher, *HALF)
 
 
 def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
@@ -123,7 +138,7 @@ def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
     monkeypatch.setitem(training_state.STRATEGIES, "kd", noted)
     draws, original = [], TrainingState._draw
     monkeypatch.setattr(TrainingState, "_draw", lambda *args: draws.append(original(*args)) or draws[-1])
-    dm.fit(student(), None, SPLITS, training=SHORT, distillation=dm.Distillation("kd"), teacher=teacher, **CPU)
+    dm.fit(Students(student(), teacher), SPLITS, training=SHORT, distillation=dm.Distillation("kd"), **CPU)
     assert equal(start, states(teacher)) and all(p.grad is None for p in teacher.parameters())
     assert len(seen) == len(draws) == SHORT.steps
     for step, (indices, targets) in enumerate(seen):
@@ -139,7 +154,7 @@ def test_a_teacher_changes_the_main_student_only_with_alpha_and_by_what_it_says(
         if teacher is not None:
             teacher(torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
         return states(
-            dm.fit(student(), None, SPLITS, training=SHORT, distillation=distillation, teacher=teacher, **CPU).main
+            dm.fit(Students(student(), teacher), SPLITS, training=SHORT, distillation=distillation, **CPU).main
         )
 
     assert equal(final(0.0), final(0.0, strategy="none"))
@@ -148,12 +163,21 @@ def test_a_teacher_changes_the_main_student_only_with_alpha_and_by_what_it_says(
 
 def test_a_teacher_is_asked_for_by_kd_alone_and_must_know_the_classes():
     kd = {"training": SHORT, "distillation": dm.Distillation("kd"), **CPU}
-    with pytest.raises(ValueError, match="strategy='kd' needs a fine-tuned teacher: pass teacher="):
-        dm.fit(student(), None, SPLITS, **kd)
-    with pytest.raises(ValueError, match="strategy='ema' takes no teacher"):
-        dm.fit(student(), student(1), SPLITS, training=SHORT, teacher=student(2), **CPU)
+    with pytest.raises(ValueError, match=r"'kd' needs a fine-tuned teacher: pass Students\(main, auxiliary=teacher\)"):
+        dm.fit(Students(student()), SPLITS, **kd)
+    with pytest.raises(ValueError, match="must be of one architecture.*a teacher as auxiliary needs"):
+        dm.fit(Students(student(), dm.build("embedded_vit_96", 2)), SPLITS, training=SHORT, **CPU)
     with pytest.raises(ValueError, match="the teacher has 5 outputs, the data 2 classes: fine-tune it"):
-        dm.fit(student(), None, SPLITS, teacher=dm.build("embedded_vit_96", 5), **kd)
+        dm.fit(Students(student(), dm.build("embedded_vit_96", 5)), SPLITS, **kd)
+
+
+def test_students_that_expect_other_input_or_do_not_say_are_refused():
+    other = set_input_statistics(student(1), (0.4,) * 3, (0.5,) * 3)
+    with pytest.raises(ValueError, match=r"the same images, but expect them with mean and std .*0.5.* and .*0.4"):
+        dm.fit(Students(student(), other), SPLITS, training=SHORT, **CPU)
+    other.pretrained_cfg = {}
+    with pytest.raises(ValueError, match=r"VisionTransformer does not say .*set model.pretrained_cfg = .*dm.build"):
+        dm.fit(Students(other), SPLITS, SHORT, dm.Distillation("none"), **CPU)
 
 
 def test_alpha_zero_trains_the_main_student_exactly_as_no_distillation_does():
@@ -164,7 +188,7 @@ def test_alpha_zero_trains_the_main_student_exactly_as_no_distillation_does():
         "some": dm.Distillation(alpha=0.5, alpha_warmup=0.0),
     }.items():
         runs[name] = states(
-            dm.fit(student(), student(1), SPLITS, training=SHORT, distillation=distillation, **CPU).main
+            dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, distillation=distillation, **CPU).main
         )
     assert equal(runs["zero"], runs["none"])
     assert not equal(runs["zero"], runs["some"])
@@ -176,7 +200,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(strategy):
 
     def final(seed):
         run = dm.fit(
-            student(), student(1), SPLITS, training=replace(SHORT, seed=seed), distillation=distillation, **CPU
+            Students(student(), student(1)),
+            SPLITS,
+            training=replace(SHORT, seed=seed),
+            distillation=distillation,
+            **CPU,
         )
         return states(run.main) | {"loss": torch.tensor([row["loss"] for row in run.history[1:]])}
 
@@ -194,7 +222,7 @@ def test_batches_run_through_the_training_set_and_dlb_repeats_halves():
 @pytest.mark.parametrize(
     "options",
     [
-        *({"strategy": name, "auxiliary_update": "trained"} for name in ("ema", "dlb", "ps_kd", "kd")),
+        *({"strategy": name, "auxiliary_update": "trained"} for name in ("ema", "dlb", "ps_kd")),
         {},
     ],
 )
@@ -202,10 +230,9 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, options
     settings = {
         "training": SHORT,
         "distillation": dm.Distillation(**options),
-        "teacher": student(2) if options.get("strategy") == "kd" else None,
         **CPU,
     }
-    whole = dm.fit(student(), student(1), SPLITS, **settings)
+    whole = dm.fit(Students(student(), student(1)), SPLITS, **settings)
 
     class Stop(Exception):
         pass
@@ -215,8 +242,14 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, options
             raise Stop
 
     with pytest.raises(Stop):
-        dm.fit(student(), student(1), SPLITS, checkpoint=tmp_path / "run.safetensors", on_evaluation=stop, **settings)
-    resumed = dm.fit(student(5), student(6), SPLITS, checkpoint=tmp_path / "run.safetensors", **settings)
+        dm.fit(
+            Students(student(), student(1)),
+            SPLITS,
+            checkpoint=tmp_path / "run.safetensors",
+            on_evaluation=stop,
+            **settings,
+        )
+    resumed = dm.fit(Students(student(5), student(6)), SPLITS, checkpoint=tmp_path / "run.safetensors", **settings)
     assert equal(states(whole.main), states(resumed.main)) and equal(states(whole.auxiliary), states(resumed.auxiliary))
     assert [row["val_loss"] for row in whole.history] == [row["val_loss"] for row in resumed.history]
     assert load_checkpoint(tmp_path / "run.safetensors")[1]["history"][-1]["step"] == 8
@@ -234,7 +267,7 @@ def start(name):
         return child
     path = {folder!r} + "/" + name
     long = replace(SHORT, steps=200, evaluations=50)
-    run = dm.fit(student(), student(1), SPLITS, training=long, checkpoint=path, **CPU)
+    run = dm.fit(Students(student(), student(1)), SPLITS, training=long, checkpoint=path, **CPU)
     torch.save(run.auxiliary.state_dict(), path + ".done")
     os._exit(0)
 
@@ -268,19 +301,20 @@ def test_images_are_mirrored_only_as_the_data_set_allows(monkeypatch, flips):
         return original(images, generator, flips)
 
     monkeypatch.setattr(training_state, "augment", noted)
-    dm.fit(student(), student(1), replace(SPLITS, flips=flips), training=SHORT, **CPU)
+    dm.fit(Students(student(), student(1)), replace(SPLITS, flips=flips), training=SHORT, **CPU)
     assert seen == {flips}
 
 
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
     path = tmp_path / "run.safetensors"
-    dm.fit(student(), student(1), SPLITS, training=SHORT, checkpoint=path, **CPU)
+    dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, checkpoint=path, **CPU)
+    other = set_input_statistics(student(), (0.4,) * 3, (0.5,) * 3)
     others = {
         "lr": {"training": replace(SHORT, lr=0.1)},
         "images": {"splits": Splits("other", stripes(24, 9), SPLITS.val, SPLITS.test)},
-        "normalisation": {"mean": 0.4},
+        "normalisation": {"main": other, "auxiliary": None, "distillation": dm.Distillation(alpha=0.0)},
         "flips": {"splits": replace(SPLITS, flips=())},
-        "teacher": {"distillation": dm.Distillation("kd"), "teacher": student(2)},
+        "teacher": {"distillation": dm.Distillation("kd"), "auxiliary": student(2)},
         "auxiliary": {"auxiliary": None, "distillation": dm.Distillation(strategy="ema", alpha=0.0)},
     }
     for what, change in others.items():
@@ -288,7 +322,7 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         with pytest.raises(
             ValueError, match=rf"made with other settings \(.*{what}.*\): delete it, or pass another path"
         ):
-            dm.fit(checkpoint=path, **call)
+            dm.fit(Students(call.pop("main"), call.pop("auxiliary")), checkpoint=path, **call)
 
 
 @pytest.mark.parametrize("step", [3, 4])
@@ -304,7 +338,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
 
     monkeypatch.setattr(TrainingState, "_one_step", broken)
     with pytest.raises(FloatingPointError, match=r"no longer finite at step 4 .*lower lr"):
-        dm.fit(student(), student(1), SPLITS, training=SHORT, checkpoint=path, **CPU)
+        dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, checkpoint=path, **CPU)
     groups, record = load_checkpoint(path)
     assert record["history"][-1]["step"] == 2
     assert all(torch.isfinite(tensor).all() for name in ("main", "best") for tensor in groups[name].values())
@@ -316,18 +350,19 @@ def test_batchnorm_statistics_are_measured_on_the_training_images_first():
         Teacher("mobilenetv1_100", state, (0.5,) * 3, (0.5,) * 3, "a test"), "mobilenetv1_050", 2
     )
     before = copy.deepcopy(students.main.bn1.running_mean)
-    run = dm.fit(students.main, students.auxiliary, SPLITS, training=replace(SHORT, steps=1, evaluations=1), **CPU)
+    run = dm.fit(
+        Students(students.main, students.auxiliary), SPLITS, training=replace(SHORT, steps=1, evaluations=1), **CPU
+    )
     assert not torch.equal(run.main.bn1.running_mean, before)
     assert np.isfinite(run.history[0]["val_loss"])
 
 
 def test_batchnorm_is_measured_whatever_the_number_of_images():
     many = stripes(257, 3)
-    students = dm.build("mobilenetv1_050", 2)
+    students = Students(dm.build("mobilenetv1_050", 2))
     one = replace(SHORT, steps=1, evaluations=1)
     run = dm.fit(
         students,
-        None,
         Splits("s", many, SPLITS.val, SPLITS.test),
         training=one,
         distillation=dm.Distillation("none"),
@@ -339,7 +374,7 @@ def test_batchnorm_is_measured_whatever_the_number_of_images():
 def test_fit_leaves_the_students_trainable_and_the_random_state_alone():
     main, auxiliary = student(), student(1)
     before = torch.get_rng_state()
-    dm.fit(main, auxiliary, SPLITS, training=SHORT, **CPU)
+    dm.fit(Students(main, auxiliary), SPLITS, training=SHORT, **CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.requires_grad for p in (*main.parameters(), *auxiliary.parameters()))
 
@@ -353,7 +388,7 @@ import torch; torch.set_num_threads(1)
 from accelerate import PartialState
 from test_fit import *
 state = PartialState(cpu=True)
-run = dm.fit(student(), student(1), SPLITS, training=SHORT, **CPU)
+run = dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, **CPU)
 torch.save(run.main.state_dict(), {str(tmp_path)!r} + f"/rank{{state.process_index}}of{{state.num_processes}}.pt")
 """
     )
@@ -378,33 +413,36 @@ def test_settings_that_do_not_fit_the_data_are_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"batch_size=32 is larger than the training set \(24 images\): pass batch_size <= 24"
     ):
-        dm.fit(student(), student(1), SPLITS, **CPU)
+        dm.fit(Students(student(), student(1)), SPLITS, **CPU)
     with pytest.raises(ValueError, match="strategy='ema' needs an auxiliary student"):
-        dm.fit(student(), None, SPLITS, training=SHORT, **CPU)
+        dm.fit(Students(student(), None), SPLITS, training=SHORT, **CPU)
     with pytest.raises(ValueError, match="the main student has 5 outputs, the data 2 classes"):
-        dm.fit(dm.build("embedded_vit_48", 5), None, SPLITS, training=SHORT, **CPU)
+        dm.fit(Students(dm.build("embedded_vit_48", 5), None), SPLITS, training=SHORT, **CPU)
     with pytest.raises(ValueError, match="must be of one architecture"):
-        dm.fit(student(), dm.build("embedded_vit_48", 2), SPLITS, training=SHORT, **CPU)
+        dm.fit(Students(student(), dm.build("embedded_vit_48", 2)), SPLITS, training=SHORT, **CPU)
     with pytest.raises(ValueError, match="device='tpu' is not available"):
-        dm.fit(student(), student(1), SPLITS, training=SHORT, **{**CPU, "device": "tpu"})
+        dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, **{**CPU, "device": "tpu"})
     with pytest.raises(ValueError, match="batch_size=5 must be even for strategy='dlb'"):
         dm.fit(
-            student(), None, SPLITS, training=replace(SHORT, batch_size=5), distillation=dm.Distillation("dlb"), **CPU
+            Students(student(), None),
+            SPLITS,
+            training=replace(SHORT, batch_size=5),
+            distillation=dm.Distillation("dlb"),
+            **CPU,
         )
     empty = SPLITS.val.take(np.arange(0))
     with pytest.raises(ValueError, match="the validation set is empty"):
-        dm.fit(student(), student(1), Splits("s", SPLITS.train, empty, SPLITS.test), training=SHORT, **CPU)
+        dm.fit(Students(student(), student(1)), Splits("s", SPLITS.train, empty, SPLITS.test), training=SHORT, **CPU)
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="cannot be written to"):
-        dm.fit(student(), student(1), SPLITS, training=SHORT, checkpoint=tmp_path / "file" / "run", **CPU)
+        dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, checkpoint=tmp_path / "file" / "run", **CPU)
 
 
 def test_a_run_that_is_stopped_early_ends_as_a_whole_one_and_can_go_on(tmp_path):
-    whole = dm.fit(student(), student(1), SPLITS, training=SHORT, **CPU)
+    whole = dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, **CPU)
     path = tmp_path / "run.safetensors"
     early = dm.fit(
-        student(),
-        student(1),
+        Students(student(), student(1)),
         SPLITS,
         training=SHORT,
         checkpoint=path,
@@ -415,7 +453,7 @@ def test_a_run_that_is_stopped_early_ends_as_a_whole_one_and_can_go_on(tmp_path)
     best = max(early.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert early.best_step == best["step"]
     assert early.images_per_second == pytest.approx(4 * SHORT.batch_size / early.seconds)
-    later = dm.fit(student(2), student(3), SPLITS, training=SHORT, checkpoint=path, **CPU)
+    later = dm.fit(Students(student(2), student(3)), SPLITS, training=SHORT, checkpoint=path, **CPU)
     assert equal(states(later.main), states(whole.main)) and equal(states(later.auxiliary), states(whole.auxiliary))
 
 
@@ -427,6 +465,6 @@ def test_an_error_from_on_evaluation_leaves_random_numbers_and_students_as_they_
     torch.manual_seed(7)
     before = torch.get_rng_state()
     with pytest.raises(RuntimeError, match="a bug"):
-        dm.fit(main, auxiliary, SPLITS, training=SHORT, on_evaluation=fail, **CPU)
+        dm.fit(Students(main, auxiliary), SPLITS, training=SHORT, on_evaluation=fail, **CPU)
     assert torch.equal(torch.get_rng_state(), before)
     assert all(p.requires_grad for p in auxiliary.parameters())

@@ -9,7 +9,9 @@ import torch
 
 import dmws_lite as dm
 from dmws_lite import __version__
+from dmws_lite.method.networks import set_input_statistics
 from dmws_lite.training import onnx_export
+from dmws_lite.training.fit import Run
 from dmws_lite.training.onnx_export import check_onnx, onnx_facts, predict_onnx, quantize, to_onnx
 
 pytest.importorskip("onnx", reason='needs onnx: pip install "dmws-lite[course]"')
@@ -23,7 +25,8 @@ def save(folder, name="embedded_vit_48", seed=0):
     model = dm.build(name, 3, FAMILIES[name], seed=seed)
     with torch.no_grad():
         model.get_classifier().weight.mul_(30)
-    dm.save_student(folder, model, name, ("normal", "nodule", "opacity"), MEAN, STD, FAMILIES[name], {})
+    set_input_statistics(model, MEAN, STD)
+    Run(model, None, name=name, classes=("normal", "nodule", "opacity"), image_size=FAMILIES[name]).save(folder)
     return model.eval()
 
 
@@ -90,7 +93,7 @@ def test_convolutions_shrink_with_calibration_only(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="pass the folder that save_student wrote"):
+    with pytest.raises(FileNotFoundError, match="pass the folder that Run.save wrote"):
         to_onnx(tmp_path)
     with pytest.raises(FileNotFoundError, match="write it with to_onnx first"):
         quantize(tmp_path)

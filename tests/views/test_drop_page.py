@@ -6,13 +6,12 @@ import pytest
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.training.fit import Run
 from dmws_lite.views.drop_page import MOST_EXAMPLES, drop_page
 
-HALF = (0.5, 0.5, 0.5)
 
-
-def save(folder, name="embedded_vit_48", size=64):
-    dm.save_student(folder, dm.build(name, 2, size), name, ("a", "b"), HALF, HALF, size, {})
+def save(folder, name="embedded_vit_48", size=64, fit="crop"):
+    Run(dm.build(name, 2, size), None, name=name, classes=("a", "b"), image_size=size, fit=fit).save(folder)
     return folder
 
 
@@ -26,7 +25,7 @@ def test_the_page_holds_everything_and_asks_nobody(tmp_path):
     page = shown.path.read_text()
     data = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
     assert len(data["examples"]) == MOST_EXAMPLES and data["net"]["depth"] == 4 and data["net"]["heads"] == 3
-    wanted = dm.predict(dm.load_student(tmp_path)[0], images(9).images[:6], HALF, HALF)
+    wanted = dm.predict(dm.load_student(tmp_path)[0], images(9).images[:6])
     assert np.allclose([example["probabilities"] for example in data["examples"]], wanted)
     assert not re.search(r"https?://", page) and "default-src 'none'" in page
     assert "Not for diagnosis" in page and shown.path.stat().st_size < 1e6
@@ -51,13 +50,12 @@ def test_what_does_not_fit_is_named(tmp_path):
         drop_page(tmp_path, images(size=32))
     with pytest.raises(ValueError, match="fit='squash' is unknown"):
         drop_page(tmp_path, images(), fit="squash")
-    with pytest.raises(FileNotFoundError, match="save_student wrote"):
+    with pytest.raises(FileNotFoundError, match="Run.save wrote"):
         drop_page(tmp_path / "nowhere", images())
 
 
 def test_the_page_fits_images_as_the_training_did(tmp_path):
-    settings = "embedded_vit_48", ("a", "b"), HALF, HALF, 64, {}
-    dm.save_student(tmp_path, dm.build("embedded_vit_48", 2, 64), *settings, fit="letterbox")
+    save(tmp_path, fit="letterbox")
     for asked, told in ((None, "the rest is black"), ("crop", "the middle is kept")):
         page = " ".join(drop_page(tmp_path, images(), asked).path.read_text().split())
         assert told in page and f'"fit": "{asked or "letterbox"}"' in page

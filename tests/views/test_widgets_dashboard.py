@@ -10,6 +10,8 @@ from timm.models.vision_transformer import VisionTransformer
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet, Splits
+from dmws_lite.method.networks import set_input_statistics
+from dmws_lite.method.students import Students
 from dmws_lite.views import figures
 from dmws_lite.views.widgets.parts import as_html
 
@@ -31,15 +33,17 @@ def student(seed):
     """With dropout, so that a run also depends on torch's random numbers."""
     torch.manual_seed(seed)
     size = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 2}
-    return VisionTransformer(**size, proj_drop_rate=0.1)
+    return set_input_statistics(VisionTransformer(**size, proj_drop_rate=0.1), (0.5,) * 3, (0.5,) * 3)
+
+
+def students():
+    return Students(student(0), student(1))
 
 
 @pytest.fixture
 def board(monkeypatch):
     """A dashboard on which a test can act at an evaluation: `board.at[step] = action`."""
-    board = dm.widgets.training_dashboard(
-        student(0), student(1), SPLITS, 0.5, 0.5, TRAINING, DISTILLATION, device="cpu"
-    )
+    board = dm.widgets.training_dashboard(students(), SPLITS, TRAINING, DISTILLATION, device="cpu")
     board.at = {}
     tell = board._after_evaluation
 
@@ -54,7 +58,7 @@ def board(monkeypatch):
 @pytest.fixture(scope="module")
 def whole():
     """The same run without a dashboard."""
-    return dm.fit(student(0), student(1), SPLITS, 0.5, 0.5, TRAINING, DISTILLATION, device="cpu", progress=False)
+    return dm.fit(students(), SPLITS, TRAINING, DISTILLATION, device="cpu", progress=False)
 
 
 def go(board):
@@ -119,7 +123,7 @@ def test_stop_early_keeps_the_best_student_and_the_history(board, whole):
     assert repr([row["loss"] for row in board.run.history]) == repr([row["loss"] for row in whole.history[:3]])
     best = max(board.run.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert board.run.best_step == best["step"]
-    found = dm.predict(board.run.main, SPLITS.val, 0.5, 0.5).argmax(1)
+    found = dm.predict(board.run.main, SPLITS.val).argmax(1)
     assert (found == SPLITS.val.labels).mean() == best["val_accuracy"]
 
 
@@ -148,7 +152,7 @@ def test_stepping_back_and_stopping_gives_the_students_of_that_evaluation(board)
         return row["step"] == 3
 
     options = {"device": "cpu", "progress": False, "on_evaluation": stop_at_3}
-    stopped = dm.fit(student(0), student(1), SPLITS, 0.5, 0.5, TRAINING, DISTILLATION, **options)
+    stopped = dm.fit(students(), SPLITS, TRAINING, DISTILLATION, **options)
     go(board)
     board._place.value = 3
     board._back.click()
@@ -194,7 +198,7 @@ def test_other_errors_are_told_and_raised(board, monkeypatch):
 def test_a_run_without_auxiliary():
     alone = dm.Distillation(strategy="none", auxiliary_update="frozen")
     board = dm.widgets.training_dashboard(
-        student(0), None, SPLITS, 0.5, 0.5, replace(TRAINING, steps=2, evaluations=1), alone, device="cpu"
+        Students(student(0)), SPLITS, replace(TRAINING, steps=2, evaluations=1), alone, device="cpu"
     )
     go(board)
     assert board.phase == "ended" and "auxiliary" not in board._status.value

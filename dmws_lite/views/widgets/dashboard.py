@@ -10,24 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import ipywidgets
-from torch import nn
 
 from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
-from dmws_lite.training.checkpoints import load_checkpoint
-from dmws_lite.training.fit import Run, fit
+from dmws_lite.method.students import Students
+from dmws_lite.training.fit import Run, fit, load_run
 from dmws_lite.training.settings import Training
-from dmws_lite.training.state import Statistics
 from dmws_lite.views.run_figures import history
 from dmws_lite.views.widgets.parts import alert, as_html, button, choice, own_keys, row
 
 
 def training_dashboard(
-    main: nn.Module,
-    auxiliary: nn.Module | None,
+    students: Students,
     splits: Splits,
-    mean: Statistics,
-    std: Statistics,
     training: Training = Training(),
     distillation: Distillation = Distillation(),
     device: str | None = None,
@@ -40,7 +35,7 @@ def training_dashboard(
     Returns a Dashboard; its `run` is what `fit` returns once the run has ended or was stopped, and None before. The
     static twin is `figures.history(run)`.
     """
-    return Dashboard(main, auxiliary, splits, mean, std, training, distillation, device)
+    return Dashboard(students, splits, training, distillation, device)
 
 
 class Dashboard(ipywidgets.VBox):
@@ -54,11 +49,8 @@ class Dashboard(ipywidgets.VBox):
 
     def __init__(
         self,
-        main: nn.Module,
-        auxiliary: nn.Module | None,
+        students: Students,
         splits: Splits,
-        mean: Statistics,
-        std: Statistics,
         training: Training,
         distillation: Distillation,
         device: str | None,
@@ -66,7 +58,7 @@ class Dashboard(ipywidgets.VBox):
         self.run: Run | None = None
         self.rows: list[dict[str, float]] = []
         self.thread: threading.Thread | None = None
-        self._arguments = (main, auxiliary, splits, mean, std, training, distillation)
+        self._arguments = (students, splits, training, distillation)
         self._steps, self._device, self._wish = training.steps, device, ""
         self._held: Run | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="dmws-dashboard-")
@@ -112,14 +104,7 @@ class Dashboard(ipywidgets.VBox):
 
     def _at(self, step: float) -> Run:
         """What `fit` would have returned if it had been stopped at an evaluation; both students get its weights."""
-        main, auxiliary, *_, training, _ = self._arguments
-        groups, record = load_checkpoint(self._checkpoint(step))
-        main.load_state_dict(groups["best"])
-        if auxiliary is not None:
-            auxiliary.load_state_dict(groups["auxiliary"])
-        seconds = record["seconds"]
-        speed = step * training.batch_size / seconds if seconds else 0.0
-        return Run(main, auxiliary, record["history"], record["best_step"], seconds, speed)
+        return load_run(self._checkpoint(step), *self._arguments)
 
     def _train(self) -> None:
         """Train from the checkpoint, or from the start, until the end or a wish; runs in the thread."""
@@ -164,12 +149,12 @@ class Dashboard(ipywidgets.VBox):
         if self.rows:
             last = self.rows[-1]
             words += f": step {last['step']} of {self._steps}, validation accuracy: main {last['val_accuracy']:.3f}"
-            words += f", auxiliary {last['auxiliary_accuracy']:.3f}" if self._arguments[1] is not None else ""
+            words += f", auxiliary {last['auxiliary_accuracy']:.3f}" if self._arguments[0].auxiliary is not None else ""
         else:
             words += ": nothing is trained yet" + (". Press Start" if words == "ready" else "")
         self._status.value = f'<p role="status" aria-live="polite">{escape(words)}</p>'
 
     def _draw(self) -> None:
-        main, auxiliary, *_ = self._arguments
+        students = self._arguments[0]
         best = max(self.rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
-        self._view.value = as_html(history(Run(main, auxiliary, self.rows, int(best["step"]))))
+        self._view.value = as_html(history(Run(students.main, students.auxiliary, self.rows, int(best["step"]))))
