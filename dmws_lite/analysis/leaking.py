@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -104,9 +103,8 @@ def divide(image_set: ImageSet, name: str, seed: int, by: str) -> Splits:
         raise ValueError(f"by={by!r} is unknown: pass 'image' or 'patient'")
     labels = np.array(image_set.classes)[image_set.labels]
     table = pd.DataFrame({"file": image_set.names, "label": labels, "split": "", "patient": families(image_set)})
-    with warnings.catch_warnings():  # that images are split at random, which is meant
-        warnings.simplefilter("ignore", UserWarning)
-        split, _ = split_table(table.assign(frame=0, group=range(len(table))), seed, WAYS[by], SHARES)
+    table = table.assign(frame=0, error="", group=range(len(table)))
+    split, _ = split_table(table, seed, WAYS[by], SHARES)
     train, val, test = (image_set.take(np.flatnonzero(split == part)) for part in SHARES)
     return Splits(name, train, val, test)
 

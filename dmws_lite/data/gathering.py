@@ -49,6 +49,8 @@ class Gathered:
     card: Card | None = None
     root: Path | None = None
     fit: str = "crop"
+    left_out: pd.DataFrame | None = None
+    one_patient: bool = False
 
     @property
     def flips(self) -> tuple[str, ...]:

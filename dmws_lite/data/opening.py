@@ -12,6 +12,7 @@ import numpy as np
 
 from dmws_lite.data.gathering import Gathered, gather
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
+from dmws_lite.data.splits import caution
 from dmws_lite.runtime.files import writable_folder, write_atomically
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def open_data(
         if value not in known:
             raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, known))}")
     found = gather(source, size, seed, fit, frames, progress)
+    if text := caution(found.table, found.rule):
+        warnings.warn(text, stacklevel=2)
     keep = _usable(found, unusable == "skip") & _apart(found, leaks)
     return _splits(found, keep)
 
@@ -78,6 +81,8 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
     found = gather(Path(folder), seed=seed)
+    if text := caution(found.table, found.rule):
+        warnings.warn(text, stacklevel=2)
     name = re.sub(r"[^a-z0-9]+", "_", found.name.lower()).strip("_")[:60] or "my_images"
     card, manifest = (writable_folder(out) / f"{name}{suffix}" for suffix in (".md", ".csv"))
     for path in (card, manifest):

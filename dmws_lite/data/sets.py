@@ -10,18 +10,6 @@ Array = np.ndarray
 SPLITS = ("train", "val", "test")  # in the order in which they are used
 
 
-class DataWarning(UserWarning):
-    """A warning about a data set that says what it is about, for `check` to list.
-
-    kind:  "left out" for files that are not used, "split" for how the split came about, or "source".
-    count: how many images or files it concerns.
-    """
-
-    def __init__(self, kind: str, text: str, count: int = 1) -> None:
-        super().__init__(text)
-        self.kind, self.count = kind, count
-
-
 @dataclass(frozen=True, repr=False, eq=False)
 class ImageSet:
     """Labelled images of one size, in memory or memory-mapped.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,13 +33,13 @@ def split_table(
 ) -> tuple[pd.Series, str]:
     """A split for each image, stratified by class.
 
-    table: a row an image, with file, frame, label, split, patient, group, and error where some cannot be read; see
-           `scanning.scan` and `duplicates.groups`. patient and split are "" where not known.
+    table: one row per image, with file, frame, label, split, patient, group, error (see `Gathered`); patient and split
+           are "" where not known.
     seed:  of what is left to chance. The order of the rows plays no part.
     rule:  "published": what `split` says is kept; without val, val's share of train and val is carved out of train.
            "patient": every image needs one.
-           "near_duplicates": for when patients are not all known, and warns of that.
-           "random": image by image, and warns that it may leak.
+           "near_duplicates": for when patients are not all known; "random": image by image, which may leak.
+           `caution` says what to be wary of.
            "auto": "published" if there is a split, else "patient" if all are known, else "near_duplicates".
            With all but "random", no patient (where known), group or file is on two sides of a split that is made here.
     Returns the splits ("" for images with an error), with the table's index, and the rule that was used.
@@ -52,7 +51,7 @@ def split_table(
 
     if rule not in RULES:
         raise ValueError(f"rule={rule!r} is unknown: pass one of {', '.join(RULES)}")
-    usable = (table["error"] == "").to_numpy() if "error" in table else np.ones(len(table), bool)
+    usable = (table["error"] == "").to_numpy()
     known = (table["patient"] != "").to_numpy()
     published = bool((table["split"] != "").any())
     if rule == "auto":
@@ -65,18 +64,6 @@ def split_table(
             f"rule='patient', but {count} images have no patient: give them one in a manifest's column 'patient', "
             "or leave `rule` out of the card's `split`"
         )
-    if rule == "random":
-        warnings.warn(
-            "split at random, image by image: copies and patients may be on two sides, and results look too good. "
-            "Leave `rule` out of the card's `split` to keep together what belongs together",
-            stacklevel=2,
-        )
-    if rule == "near_duplicates" and not known[usable].all():
-        warnings.warn(
-            "patients are not known, so the split is by groups of copies and look-alikes: a patient may be on two "
-            "sides, and results look too good. Name patients in a manifest's column 'patient'",
-            stacklevel=2,
-        )
     if not usable.any():
         raise ValueError(f"none of {len(table)} images can be read, such as {table['file'].iloc[0]}: pass other files")
     splits = np.full(len(table), "", object)
@@ -84,14 +71,29 @@ def split_table(
     return pd.Series(splits, table.index, name="split"), rule
 
 
+def caution(table: pd.DataFrame, rule: str) -> str:
+    """What to be wary of in a split of a table by a rule; "" when there is nothing."""
+    if rule == "random":
+        return (
+            "split at random, image by image: copies and patients may be on two sides, and results look too good. "
+            "Leave `rule` out of the card's `split` to keep together what belongs together"
+        )
+    if rule == "near_duplicates" and ((table["error"] == "") & (table["patient"] == "")).any():
+        return (
+            "patients are not known, so the split is by groups of copies and look-alikes: a patient may be on two "
+            "sides, and results look too good. Name patients in a manifest's column 'patient'"
+        )
+    return ""
+
+
 def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """What two splits share.
 
-    table: with file, frame, split, patient and sha256, and error where some cannot be read.
+    table: with file, frame, split, patient, sha256 and error.
     pairs: look-alikes, see `duplicates.pairs`; of an image with very many there are the closest ones only.
     Returns a table with kind ("exact", "near", "similar" or "patient"), first and second (rows; the first is in the
-    earlier split, in the order train, val, test), split_a, split_b, file_a, file_b. A row a pair of look-alikes; for
-    patients and for exact copies, which are told by their hash, a row for each image in the earlier split and each
+    earlier split, in the order train, val, test), split_a, split_b, file_a, file_b. One row per pair of look-alikes;
+    for patients and for exact copies, which are told by their hash, a row for each image in the earlier split and each
     later split that has the same one, with its first image there.
     """
     import pandas as pd
@@ -104,7 +106,7 @@ def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     swap = rank[first] > rank[second]
     first, second = np.where(swap, second, first), np.where(swap, first, second)
     alike = pd.DataFrame({"kind": kind, "first": first, "second": second})
-    hashes = table["sha256"].where(table["error"] == "", "") if "error" in table else table["sha256"]
+    hashes = table["sha256"].where(table["error"] == "", "")
     copies = hashes.where(hashes == "", hashes + "#" + table["frame"].astype(str))
     found = pd.concat(
         [_same(copies, rank, "exact"), alike, _same(table["patient"], rank, "patient")], ignore_index=True
@@ -143,23 +145,22 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        kept = pd.read_csv(path, dtype=str, keep_default_na=False)
+        manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError) as error:
         raise ValueError(f"split manifest {path} cannot be read ({error}): make it anew") from error
-    if not {"file", "split"} <= {*kept}:
-        raise ValueError(f"split manifest {path} has the columns {', '.join(kept)}: 'file' and 'split' are needed")
-    unknown = kept["split"][~kept["split"].isin((*SPLITS, ""))]
-    if len(unknown):
-        raise ValueError(f"split manifest {path}: split {unknown.iloc[0]!r} is none of {', '.join(SPLITS)}")
-    kept, ours = kept.set_axis(_keys(kept)), table.set_axis(_keys(table))
-    if not kept.index.is_unique:
-        raise ValueError(f"split manifest {path} lists {kept.index[kept.index.duplicated()][0]} twice: keep one row")
-    both = ours.index.intersection(kept.index)
-    hashes = kept["sha256"].reindex(both, fill_value="") if "sha256" in kept else pd.Series("", index=both)
-    changed = both[(hashes != "") & (hashes != ours["sha256"].reindex(both))]
+    if not {"file", "split"} <= {*manifest}:
+        raise ValueError(f"split manifest {path} has the columns {', '.join(manifest)}: 'file' and 'split' are needed")
+    if unknown := {*manifest["split"]} - {*SPLITS, ""}:
+        raise ValueError(f"split manifest {path}: split {unknown.pop()!r} is none of {', '.join(SPLITS)}")
+    manifest, ours = manifest.set_axis(_keys(manifest)), table.set_axis(_keys(table))
+    if not manifest.index.is_unique:
+        twice = manifest.index[manifest.index.duplicated()][0]
+        raise ValueError(f"split manifest {path} lists {twice} twice: keep one row")
+    both = ours.index.intersection(manifest.index)
+    hashes = manifest["sha256"][both] if "sha256" in manifest else pd.Series("", both)
     faults = {
-        "have changed": changed,
-        "are missing": kept.index.difference(both),
+        "have changed": both[(hashes != "") & (hashes != ours["sha256"][both])],
+        "are missing": manifest.index.difference(both),
         "are not in it": ours.index.difference(both),
     }
     texts = [f"{len(files)} {what} ({', '.join(files[:3])})" for what, files in faults.items() if len(files)]
@@ -168,7 +169,7 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
             f"images differ from those that split manifest {path} is for: {'; '.join(texts)}. Get that version of "
             "them, or make a new manifest"
         )
-    return table.assign(split=kept["split"].reindex(ours.index).to_numpy())
+    return table.assign(split=manifest["split"][ours.index].to_numpy())
 
 
 def _keys(table: pd.DataFrame) -> list[str]:

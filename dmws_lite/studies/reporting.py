@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dmws_lite.data.findings import RULES
+from dmws_lite.data.checking import RULES
 from dmws_lite.method.distillation import Distillation, half_life_of
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.studies.claims import claims

@@ -8,11 +8,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmws_lite.data import gathering
 from dmws_lite.data.checking import Report, check, inspect
 from dmws_lite.data.duplicates import groups, pairs
 from dmws_lite.data.gathering import Gathered
-from dmws_lite.data.opening import new_card
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 SPLIT = np.array(["train", "train", "train", "val", "test", "test"])
@@ -167,6 +165,11 @@ FAULTS = {
         ),
         ("warning", "counts differ from the card", 2, ()),
     ),
+    "files that are not read": (
+        lambda f: replace(f, left_out=pd.DataFrame({"file": ["a.txt", "b.txt"], "reason": "no image"})),
+        ("warning", "left out", 2, ("a.txt", "b.txt")),
+    ),
+    "one DICOM id in all files": (lambda f: replace(f, one_patient=True), ("warning", "one patient id", N, ())),
     "a mark of the source": (
         lambda f: f.thumbnails.__setitem__((f.table["label"] == "b", 0), 255) or f,
         ("warning", "source shortcut", N, ()),
@@ -227,14 +230,6 @@ def test_the_split_is_only_said_to_keep_patients_apart_where_it_does():
     assert stand_in.startswith("split here, kept together by 100 neighbouring file numbers, a stand-in for patients (")
 
 
-def test_every_file_that_cannot_be_read_has_its_own_reason():
-    files = inspect(finished(put(clean(), "error", {1: "OSError: cut off", 2: "ValueError: no image"}))).findings
-    assert files.set_index("kind")["files"]["unreadable"] == (
-        "train/a/001.png (OSError: cut off)",
-        "train/a/002.png (ValueError: no image)",
-    )
-
-
 def test_copies_with_two_labels_are_not_called_harmless_too():
     kinds = set(inspect(finished(copy(copy(clean(), 0, 6), 1, 7, near=True))).findings["kind"])
     assert "two labels" in kinds and not kinds & {"copies within a split", "near copies within a split"}
@@ -246,15 +241,6 @@ def test_very_many_copies_are_all_counted():
         copy(found, 0, row)
     counts = inspect(finished(found)).findings.set_index(["kind", "severity"])["count"]
     assert counts["two labels", "invalid"] == counts["copies across splits", "invalid"] == N // 2
-
-
-def test_a_class_whose_only_images_have_two_labels_is_empty():
-    found = clean()
-    rows = np.flatnonzero((found.table["split"] == "val") & (found.table["label"] == "b"))
-    for row in rows:
-        copy(found, 0, row)
-    details = inspect(finished(found)).findings.set_index("kind")["detail"]
-    assert "no usable image in val b" in details["empty class in a split"]
 
 
 def test_flags_name_the_worst_fault_of_each_image():
@@ -328,51 +314,6 @@ def test_a_folder_with_planted_faults_is_checked(tmp_path, monkeypatch):
         "unreadable",
         "blank",
     }
-
-
-def noise(root, count):
-    """Two class folders of noise."""
-    rng = np.random.default_rng(0)
-    for label in ("sick", "well"):
-        (root / label).mkdir(parents=True)
-        for k in range(count):
-            Image.fromarray(rng.integers(0, 256, (40, 48), dtype=np.uint8)).save(root / label / f"{k}.png")
-    return root
-
-
-def test_warnings_are_findings_but_not_those_that_a_finding_tells(tmp_path, monkeypatch):
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
-    root = noise(tmp_path / "set", 20)
-    (root / "well" / "masks").mkdir()
-    for k in range(3):
-        Image.new("L", (40, 40), 255).save(root / "well" / "masks" / f"{k}.png")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        findings = check(root, size=16, progress=False).findings
-    row = findings.set_index("kind").loc["left out"]
-    assert row["severity"] == "warning" and row["count"] == 3 and "mask" in row["detail"]
-    assert set(findings["severity"][findings["kind"] != "left out"]) == {"note"}
-    assert {"split", "patients unknown"} <= set(findings["kind"])
-
-
-def test_a_random_split_is_one_finding_not_two(tmp_path, monkeypatch):
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
-    with pytest.warns(UserWarning, match="patients are not known"):
-        path = new_card(noise(tmp_path / "set", 20), tmp_path / "cards")
-    text = path.read_text().replace("rule: near_duplicates", "rule: random").replace("    manifest: set.csv\n", "")
-    path.write_text(text)
-    findings = check(path, size=16, progress=False).findings
-    assert findings["kind"][findings["severity"] == "warning"].tolist() == ["split"]
-
-
-def test_what_was_said_before_an_error_is_not_lost(tmp_path, monkeypatch):
-    def warn_and_fail(*_):
-        warnings.warn("one thing", stacklevel=1)
-        raise ValueError("another")
-
-    monkeypatch.setattr(gathering, "gather", warn_and_fail)
-    with pytest.warns(UserWarning, match="one thing"), pytest.raises(ValueError, match="another"):
-        check(tmp_path)
 
 
 def test_frames_and_fit_are_passed_on_and_checked(tmp_path, monkeypatch):
