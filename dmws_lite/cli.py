@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from dmws_lite.cli_data import data_app, shown
-from dmws_lite.cli_notebooks import notebooks_app
+from dmws_lite.cli_data import data_app
 from dmws_lite.cli_study import study_app
-from dmws_lite.runtime.text import plain
+from dmws_lite.runtime.console import print_files, print_line, print_table, shown
 
 if TYPE_CHECKING:
     from dmws_lite.method.plan import Assignment, SelectionPlan
 
 USER_ERRORS = (ValueError, OSError, RuntimeError, ImportError)
-
-console = Console()
+PARAMETER = ("-p", "--parameter")
 
 
 class Commands(TyperGroup):
@@ -38,9 +35,24 @@ class Commands(TyperGroup):
         except USER_ERRORS as error:
             if os.environ.get("DMWS_DEBUG") == "1":
                 raise
-            text = Text.assemble(("error:", "bold red"), " ", plain(str(error), keep="\n"))
+            text = Text.assemble(("error:", "bold red"), " ", shown(error))
             Console(stderr=True).print(text, soft_wrap=True)
             raise typer.Exit(2) from error
+
+
+class RunCommand(TyperCommand):
+    """Reads -p NAME VALUE, as papermill does, as -p NAME=VALUE: typer has no option of two words that is repeated."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words, joined = iter(args), []
+        for word in words:
+            joined.append(word)
+            if word in PARAMETER:
+                name, value = next(words, ""), next(words, "--")
+                if value.startswith("--"):
+                    raise ValueError(f"{word} {name}: a name and a value are needed, such as {word} smoke True")
+                joined.append(f"{name}={value}")
+        return super().parse_args(ctx, joined)
 
 
 app = typer.Typer(
@@ -52,6 +64,7 @@ app = typer.Typer(
     help="Dual-model weight selection and self-knowledge distillation, on images.",
     epilog="DMWS_DEBUG=1 shows the traceback of an error.",
 )
+notebooks_app = typer.Typer(no_args_is_help=True, help="List the course's notebooks, and run them with parameters.")
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 app.add_typer(notebooks_app, name="notebooks")
@@ -60,23 +73,25 @@ app.add_typer(notebooks_app, name="notebooks")
 @app.command(epilog="Example: dmws doctor --json > environment.json")
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for a bug report.")] = False) -> None:
     """Report versions, host, device and precision, free memory, and what is missing."""
+    import json
+
     from dmws_lite.runtime import report
 
-    found = report.environment()
+    here = report.environment()
     if as_json:
-        typer.echo(_json(found))
+        typer.echo(json.dumps(here, indent=2))
         return
-    table = Table("", "", title=f"dmws-lite {found['dmws_lite']}", show_header=False)
-    table.add_row("Python", f"{found['python']} in {report.HOSTS[found['host']]}, {found['platform']}")
-    table.add_row("device", found["gpu"] or found["device"])
-    table.add_row("precision", f"{found['precision']} ({found['reason']})")
-    table.add_row("free", report.free_space(found).removeprefix("free: "))
-    table.add_row("versions", ", ".join(f"{name} {version or '-'}" for name, version in found["versions"].items()))
-    for number, sentence in enumerate(found["missing"] or ["nothing"]):
-        table.add_row("missing" if number == 0 else "", shown(sentence))
-    console.print(table)
-    if advice := report.gpu_advice(found):
-        console.print(advice, style="yellow")
+    rows = [
+        ("Python", f"{here['python']} in {report.HOSTS[here['host']]}, {here['platform']}"),
+        ("device", here["gpu"] or here["device"]),
+        ("precision", f"{here['precision']} ({here['reason']})"),
+        ("free", report.free_space(here)),
+        ("versions", ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())),
+        ("missing", "\n".join(here["missing"]) or "nothing"),
+    ]
+    print_table(("", f"dmws-lite {here['dmws_lite']}"), rows)
+    if advice := report.gpu_advice(here):
+        print_line(advice, style="yellow")
 
 
 @app.command(epilog="Example: dmws demo my_images --out results")
@@ -92,20 +107,15 @@ def demo(
     from dmws_lite.runtime.files import writable_folder
     from dmws_lite.runtime.notebooks import find_notebook, run_notebook
 
-    parameters = {
-        "data": _data_source(data),
-        "output": str(writable_folder(out).resolve()),
-        "seed": seed,
-        "smoke": smoke,
-    }
+    output = str(writable_folder(out).resolve())
+    parameters = {"data": _data_source(data), "output": output, "seed": seed, "smoke": smoke}
     start = time.time()
     executed = run_notebook(find_notebook("quickstart"), out, parameters)
-    made = sorted(p for p in out.rglob("*") if p.is_file() and p.stat().st_mtime >= start - 1)
-    console.rule(f"done in {time.time() - start:.0f} s")
-    results = out / "results.csv"
-    if results in made:
-        console.print(_results_table(results))
-    _print_files([executed, *(p for p in made if p != executed)])
+    made = sorted(path for path in out.rglob("*") if path.is_file() and path.stat().st_mtime >= start - 1)
+    print_line(f"done in {time.time() - start:.0f} s")
+    if out / "results.csv" in made:
+        _print_results(out / "results.csv")
+    print_files([executed, *(path for path in made if path != executed)])
 
 
 @app.command(epilog="Example: dmws select vit_small_patch16_224 vit_tiny_patch16_224 --layers uniform --save plan.json")
@@ -125,16 +135,70 @@ def select(
 ) -> None:
     """Show which teacher elements each student receives: no weights are needed, nothing is downloaded."""
     from dmws_lite.method.selection import complementary_plans, plan
+    from dmws_lite.runtime.files import writable_folder
 
-    chosen: Any = [int(n) for n in layers.split(",")] if layers.replace(",", "").isdigit() else layers
+    blocks: Any = [int(n) for n in layers.split(",")] if layers.replace(",", "").isdigit() else layers
     if phase is not None:
-        plans: tuple[SelectionPlan, ...] = (plan(teacher, student, elements, phase, chosen, seed=seed),)
+        plans: tuple[SelectionPlan, ...] = (plan(teacher, student, elements, phase, blocks, seed=seed),)
     else:
-        plans = complementary_plans(teacher, student, students, elements, chosen, seed=seed)
-    console.print(_plan_table(plans))
-    _print_totals(plans)
+        plans = complementary_plans(teacher, student, students, elements, blocks, seed=seed)
+    _print_plans(plans)
     if save:
-        _save(plans, save)
+        writable_folder(save.parent)
+        targets = [save, *(save.with_stem(f"{save.stem}_{number}") for number in range(1, len(plans)))]
+        print_files([one.save(target) for one, target in zip(plans, targets, strict=True)])
+
+
+@notebooks_app.command("list", epilog="Example: dmws notebooks list")
+def list_notebooks() -> None:
+    """List the chapters: question, time on one CPU core and with smoke, parameters and their defaults."""
+    from dmws_lite.course.chapters import duration, read_chapters
+    from dmws_lite.runtime.notebooks import course_folder, defaults, notebooks
+
+    rows = []
+    for name, chapter in read_chapters(course_folder()).items():
+        parameters = ", ".join(f"{parameter} = {value}" for parameter, value in defaults(notebooks()[name]).items())
+        times = (duration(seconds) for seconds in (chapter.seconds.cpu, chapter.seconds.smoke))
+        rows.append((name, f"{chapter.question}\n{parameters}", *times))
+    columns = ("notebook", "question, parameters and their defaults", "one CPU core", "smoke")
+    print_table(columns, rows, lines=True)
+
+
+@notebooks_app.command(
+    "run", cls=RunCommand, epilog="Example: dmws notebooks run quickstart -p smoke True -p seed 1 --out results"
+)
+def run(
+    name: Annotated[str, typer.Argument(help='A chapter\'s number ("00"), its title ("quickstart"), or a file.')],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(*PARAMETER, metavar="KEY VALUE", help="Set a parameter; may be repeated."),
+    ] = None,
+    batch: Annotated[
+        Path | None,
+        typer.Option(help="A .csv file (a header row of parameters) or .yaml file (a list of mappings): one run each."),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for the executed notebook, its HTML page and results; one subfolder per run.")
+    ] = Path("outputs"),
+) -> None:
+    """Run one notebook with parameters, and make an HTML page of it."""
+    from dmws_lite.runtime.batch import read_batch, run_batch
+    from dmws_lite.runtime.notebooks import defaults, find_notebook, run_notebook
+
+    path = find_notebook(name)
+    values = {name: value for name, _, value in (text.partition("=") for text in parameter or [])}
+    if batch is None:
+        output = {"output": str(out.resolve())} if "output" in defaults(path) else {}
+        executed = run_notebook(path, out, output | values)
+        print_files([executed, executed.with_suffix(".html")])
+        return
+    summary = run_batch(path, out, [values | row for row in read_batch(batch)])
+    columns = list(dict.fromkeys(key for row in summary for key in row if key != "output"))
+    print_table(columns, ([row.get(column, "") for column in columns] for row in summary))
+    print_files([out / "summary.csv"])
+    failures = sum(row["status"] == "failed" for row in summary)
+    if failures:
+        raise RuntimeError(f"{failures} of {len(summary)} runs failed: see the summary")
 
 
 def _data_source(data: str | None) -> str | None:
@@ -149,47 +213,42 @@ def _data_source(data: str | None) -> str | None:
     return str(Path(data).resolve())
 
 
-def _json(found: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(found, indent=2)
-
-
-def _results_table(path: Path) -> Table:
+def _print_results(path: Path) -> None:
     """Mean and standard deviation over seeds of each method in a comparison's CSV file."""
     import pandas as pd
 
-    found = pd.read_csv(path)
+    runs = pd.read_csv(path)
     metrics = ["accuracy", "balanced_accuracy", "auroc"]
-    groups = found.groupby("label", sort=False)[metrics]
-    means, deviations = groups.mean(), groups.std()
-    seeds = found["seed"].nunique()
-    table = Table(
-        "method", *(m.replace("_", " ") for m in metrics), title=f"test images, mean ± deviation of {seeds} seeds"
-    )
-    for label in means.index:
-        table.add_row(shown(label), *(f"{means.at[label, m]:.3f} ± {deviations.at[label, m]:.3f}" for m in metrics))
-    return table
+    table = runs.groupby("label", sort=False)[metrics].agg(lambda values: f"{values.mean():.3f} ± {values.std():.3f}")
+    title = f"test images, mean ± deviation of {runs['seed'].nunique()} seeds"
+    print_table(("method", *(metric.replace("_", " ") for metric in metrics)), table.itertuples(), title=title)
 
 
-def _print_files(paths: list[Path]) -> None:
-    for path in paths:
-        console.print(shown(f"{path.stat().st_size / 1000:10,.0f} kB  {path}"), soft_wrap=True)
-
-
-def _plan_table(plans: tuple[SelectionPlan, ...]) -> Table:
-    """One row a student tensor: where it comes from, its axes, and the share of the teacher's tensor that is used."""
-    main, others = plans[0], plans[1:]
+def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
+    """One row per student tensor: where it comes from, its axes, the share of the teacher's tensor; and the totals."""
+    main, *others = plans
     shares = [main.coverage().tensors, *(main.overlap(other).tensors for other in others)]
-    table = Table(title=shown(f"{main.teacher} → {main.student}"), box=box.SIMPLE_HEAD)
-    table.add_column("student tensor (← teacher's)", no_wrap=True)
-    table.add_column("axes: teacher → student", overflow="fold")
-    for name in ("used", *(f"shared with {number}" for number in range(1, len(plans)))):
-        table.add_column(name, justify="right", width=7)
-    for a in main.assignments:
-        source = "" if a.teacher == a.student else f"\n  ← {a.teacher}"
-        table.add_row(a.student + source, _axes(a), *(f"{share.get(a.teacher, 0):.1%}" for share in shares))
-    return table
+    columns = ["student tensor (← teacher's)", "axes: teacher → student", ">used"]
+    columns += [f">shared with {number}" for number in range(1, len(plans))]
+    rows = ((_tensor(a), _axes(a), *(f"{share.get(a.teacher, 0):.1%}" for share in shares)) for a in main.assignments)
+    print_table(columns, rows, title=f"{main.teacher} → {main.student}")
+    print_line("\n".join(_totals(plans)))
+
+
+def _totals(plans: tuple[SelectionPlan, ...]) -> Iterator[str]:
+    main = plans[0]
+    yield f"elements {main.elements}, layers {main.layers}"
+    for number, one in enumerate(plans):
+        role = f"auxiliary {number}, shares {one.overlap(main)} with the main" if number else "main"
+        yield f"phase {one.phase}: uses {one.coverage()} of the teacher ({role})"
+    broken = ", ".join(axis for axis, consistent in main.consistency().items() if not consistent)
+    yield f"not consistent on {broken}" if broken else "consistent on every axis"
+    for name, reason in main.skipped.items():
+        yield f"not selected: {name} ({reason})"
+
+
+def _tensor(a: Assignment) -> str:
+    return a.student if a.teacher == a.student else f"{a.student}\n  ← {a.teacher}"
 
 
 def _axes(a: Assignment) -> str:
@@ -198,26 +257,6 @@ def _axes(a: Assignment) -> str:
     sizes = zip(a.axes, *(squeezed(shape, len(a.axes)) for shape in (a.teacher_shape, a.student_shape)), strict=True)
     text = ", ".join(f"{axis} {t}" if t == s else f"{axis} {t} → {s}" for axis, t, s in sizes)
     return f"{text} ({a.note})" if a.note else text
-
-
-def _print_totals(plans: tuple[SelectionPlan, ...]) -> None:
-    main = plans[0]
-    lines = [f"elements {main.elements}, layers {main.layers}"]
-    for number, made in enumerate(plans):
-        role = f"auxiliary {number}, shares {made.overlap(main)} with the main" if number else "main"
-        lines.append(f"phase {made.phase}: uses {made.coverage()} of the teacher ({role})")
-    broken = [axis for axis, consistent in main.consistency().items() if not consistent]
-    lines.append(f"not consistent on {', '.join(broken)}" if broken else "consistent on every axis")
-    lines.extend(f"not selected: {name} ({reason})" for name, reason in main.skipped.items())
-    console.print(shown("\n".join(lines)), soft_wrap=True)
-
-
-def _save(plans: tuple[SelectionPlan, ...], path: Path) -> None:
-    from dmws_lite.runtime.files import writable_folder
-
-    writable_folder(path.parent)
-    targets = [path, *(path.with_stem(f"{path.stem}_{number}") for number in range(1, len(plans)))]
-    _print_files([made.save(target) for made, target in zip(plans, targets, strict=True)])
 
 
 if __name__ == "__main__":

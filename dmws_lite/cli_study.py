@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from dmws_lite.cli_data import shown, warnings_printed
+from dmws_lite.runtime.console import print_files, print_line, print_table, warnings_printed
 
-console = Console()
 study_app = typer.Typer(no_args_is_help=True, help="Compare methods: a grid of runs, its store and its report.")
 
 Reference = Annotated[str | None, typer.Option(help="The method that the others are compared with.")]
@@ -22,14 +19,13 @@ def list_studies() -> None:
     """List the studies that come with dmws-lite."""
     from dmws_lite.studies.study import read_study, studies
 
-    table = Table("study", "runs", "data", "methods", "fractions", "seeds", "question")
-    for name in studies():
-        study = read_study(name)
+    rows = []
+    for study in map(read_study, studies()):
         fractions = ", ".join(f"{fraction:.0%}" for fraction in study.fractions)
         data = "\n".join(entry.title for entry in study.data)
-        counts = str(len(study)), data, str(len(study.methods)), fractions, str(len(study.seeds))
-        table.add_row(name, *counts, study.question)
-    console.print(table)
+        counts = len(study), data, len(study.methods), fractions, len(study.seeds)
+        rows.append((study.name, *counts, study.question))
+    print_table(("study", ">runs", "data", ">methods", "fractions", ">seeds", "question"), rows)
 
 
 @study_app.command(epilog="Example: dmws study show lecture > mine.yaml")
@@ -67,37 +63,27 @@ def run(
     from dmws_lite.studies.running import plan_trials, run_study
     from dmws_lite.studies.study import read_study
 
-    said = {
-        "data": data,
-        "methods": method,
-        "fractions": fraction,
-        "seeds": seeds,
-        "size": size,
-        "reference": reference,
-    }
-    changes: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
-    wanted = read_study(study, **changes)
+    changes = _given(data=data, methods=method, fractions=fraction, seeds=seeds, size=size, reference=reference)
+    settings = read_study(study, **changes)
     if steps is not None:
-        wanted = read_study(study, **changes, training={**wanted.training, "steps": steps})
-    folder = store or Path("outputs") / "studies" / wanted.name
+        settings = read_study(study, **changes, training={**settings.training, "steps": steps})
     with warnings_printed():
         if plan:
-            jobs = plan_jobs(wanted)
-            _say(estimate([*plan_trials(wanted, jobs), *jobs]))
+            jobs = plan_jobs(settings)
+            print_line(estimate([*plan_trials(settings, jobs), *jobs]))
             return
-        given = {"cpus": cpus, "gpus": gpus, "address": address}
-        options: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+        folder = store or Path("outputs") / "studies" / settings.name
         try:
-            made = run_study(wanted, folder, engine, say=_say, **options)
+            runs = run_study(settings, folder, engine, say=print_line, **_given(cpus=cpus, gpus=gpus, address=address))
         except KeyboardInterrupt as stop:
             raise typer.Exit(130) from stop
-    failures, missing = made.failures(wanted.name), made.missing(wanted.name)
+    failures, missing = runs.failures(settings.name), runs.missing(settings.name)
     if missing:
-        _say(f"{len(missing)} runs are being made by another process; `dmws study report {folder}` when it has ended")
-    if len(made.table(wanted.name)):
-        _report(made, folder, wanted.name, wanted.reference, "accuracy")
+        print_line(f"{len(missing)} runs are made by another process; `dmws study report {folder}` when it has ended")
+    if len(runs.table(settings.name)):
+        report(folder, settings.name, settings.reference)
     if len(failures):
-        _say(f"{len(failures)} runs failed; run the same command to try them again")
+        print_line(f"{len(failures)} runs failed; run the same command to try them again")
         raise typer.Exit(1)
 
 
@@ -111,16 +97,11 @@ def report(
 ) -> None:
     """Make a self-contained HTML page, and Markdown tables, from a store."""
     from dmws_lite.studies.store import Store
-
-    _report(Store(store), out or store, study, reference, metric)
-
-
-def _report(store: Any, out: Path, study: str | None, reference: str | None, metric: str) -> None:
     from dmws_lite.views.study_report import write_report
 
-    for path in write_report(store, out, study, reference, metric):
-        console.print(shown(f"{path.stat().st_size / 1000:10,.0f} kB  {path}"), soft_wrap=True)
+    print_files(write_report(Store(store), out or store, study, reference, metric))
 
 
-def _say(text: str) -> None:
-    console.print(shown(text), soft_wrap=True, highlight=False)
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in options.items() if value is not None}

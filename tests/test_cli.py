@@ -55,10 +55,10 @@ def test_every_command_has_help_with_an_example(run, command):
 
 
 def test_doctor_reports_and_prints_json(run):
-    found = json.loads(run("doctor", "--json").output)
-    assert found["device"] in ("cpu", "cuda", "mps") and found["memory_gb"] > 0
+    here = json.loads(run("doctor", "--json").output)
+    assert here["device"] in ("cpu", "cuda", "mps") and here["memory_gb"] > 0
     shown = run("doctor").output
-    assert found["precision"] in shown and "missing" in shown
+    assert here["precision"] in shown and "missing" in shown
 
 
 def test_select_prints_and_saves_the_plans(run, tmp_path):
@@ -91,7 +91,7 @@ def test_select_makes_one_plan_of_a_phase_and_explicit_layers(run, tmp_path):
         (["select", "embedded_vit_96", "embedded_vit_48", "--phase", "9"], ["phase"]),
         (["demo", "nowhere"], ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"]),
         (["demo", "brain_mri"], ["did you mean", "phantom_brain_mri"]),
-        (["notebooks", "run", "99"], ["unknown notebook '99'"]),
+        (["notebooks", "run", "quikstart"], ["unknown notebook 'quikstart' (did you mean 'quickstart'?)"]),
         (["notebooks", "run", "gone.ipynb"], ["gone.ipynb does not exist"]),
     ],
 )
@@ -117,9 +117,7 @@ def test_demo_runs_the_quickstart_and_shows_what_came_out(run, course, tmp_path)
 
 def test_demo_checks_its_output_folder_before_any_work(run, course, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    assert failed(
-        run("demo", "--out", tmp_path / "file"), "output folder", "cannot be written to", "pass another folder"
-    )
+    assert failed(run("demo", "--out", tmp_path / "file"), "file cannot be written to", "pass another folder")
 
 
 def test_notebooks_are_listed_with_question_times_and_parameters(run, course, monkeypatch):
@@ -150,9 +148,7 @@ def test_a_notebook_runs_with_parameters(run, course, tmp_path):
         (["-p", "smoke", "maybe"], ["parameter smoke = 'maybe' is no truth value", "its default is False"]),
         (["-p", "seed", "1.5"], ["parameter seed = '1.5' is no whole number", "its default is 0"]),
         (["-p", "seed"], ["-p seed: a name and a value are needed, such as -p smoke True"]),
-        (["--parameter=smoke"], ["--parameter smoke: a name and a value are needed, such as --parameter smoke True"]),
-        (["-psmoke"], ["--parameter smoke: a name and a value are needed"]),
-        (["-p", "seed=7", "--smoke"], ["-p seed=7: a name and a value are needed"]),
+        (["--parameter=smoke"], ["parameter smoke = '' is no truth value"]),
         (["--batch", "gone.csv"], ["batch file gone.csv does not exist"]),
     ],
 )

@@ -71,9 +71,8 @@ def is_plain(output):
 def test_no_card_acts_on_the_terminal(run, tmp_path):
     text = Path(read_card("sars_cov_2_ct").path).read_text()
     path = tmp_path / "odd.md"
-    path.write_text(text + "\n\nEnd &#x202e; &#x9b; [link](file:///secret)\n")
-    output = run("show", path).output
-    assert is_plain(output) and "file:///secret" in output
+    path.write_text(text + f"\n\nEnd {ODD}\n")
+    assert is_plain(run("show", path).output)
 
 
 def test_no_name_acts_on_the_terminal(run, images, tmp_path):

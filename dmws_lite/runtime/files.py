@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 
-def writable_folder(folder: str | Path) -> Path:
+def writable_folder(folder: str | Path, way_out: str = "pass another folder") -> Path:
     """Make sure that a folder exists and can be written to, before any work is done.
 
     Raises PermissionError naming the folder and the way out.
@@ -22,24 +22,14 @@ def writable_folder(folder: str | Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise PermissionError(
-            f"output folder {folder} cannot be written to ({error.strerror}): pass another folder"
-        ) from error
+        raise PermissionError(f"folder {folder} cannot be written to ({error.strerror}): {way_out}") from error
     return folder
 
 
 def cache_folder(*parts: str) -> Path:
-    """A folder for what can be made or fetched again: below $DMWS_CACHE, or ~/.cache/dmws-lite.
-
-    Raises PermissionError when it cannot be written to, naming DMWS_CACHE.
-    """
+    """A folder for what can be made or fetched again: below $DMWS_CACHE, or ~/.cache/dmws-lite."""
     home = os.environ.get("DMWS_CACHE") or Path.home() / ".cache" / "dmws-lite"
-    try:
-        return writable_folder(Path(home, *parts))
-    except PermissionError as error:
-        raise PermissionError(
-            f"cache folder {Path(home, *parts)} cannot be written to: set DMWS_CACHE to a folder that can"
-        ) from error
+    return writable_folder(Path(home, *parts), "set DMWS_CACHE to a folder that can")
 
 
 def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:

