@@ -28,9 +28,8 @@ from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device
-from dmws_lite.training.fit import _accelerator
+from dmws_lite.training.fit import Trainer
 from dmws_lite.training.settings import Training
-from dmws_lite.training.state import TrainingState
 
 MEGABYTE = 1e6
 FORWARDS = (5, 100)  # fewest and most timed forwards of `latency`
@@ -59,7 +58,7 @@ def measure(
         main, auxiliary = copy.deepcopy((students.main, students.auxiliary))
         some = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
         copies, few = replace(students, main=main, auxiliary=auxiliary), replace(splits, train=some)
-        state = TrainingState(copies, few, training, distillation, _accelerator(device))
+        state = Trainer(copies, few, training, distillation, device)
         state.step = training.steps // 2
         found: dict[str, Any] = costs(state)
         state.close()
@@ -67,7 +66,7 @@ def measure(
         return {**found, "parameters": parameters(main), "latency_ms": latency(main, size)}
 
 
-def costs(state: TrainingState) -> dict[str, float]:
+def costs(state: Trainer) -> dict[str, float]:
     """Arithmetic and memory of one step of `state`, which goes on by two steps: give it a state of its own.
 
     Returns flops_per_step (int): two for each multiplication and addition of matrix products, convolutions and
@@ -78,10 +77,8 @@ def costs(state: TrainingState) -> dict[str, float]:
     the training images, and on a CPU not the workspaces of convolutions.
     """
     with plain_attention(state.main, state.auxiliary, state.teacher), FlopCounterMode(display=False) as counter:
-        state._one_step()  # makes the optimiser's states too, and what "dlb" remembers
-    state.step += 1
+        state.train_step()  # makes the optimiser's states too, and what "dlb" remembers
     megabytes = _step_memory(state) / MEGABYTE
-    state.step += 1
     return {"flops_per_step": counter.get_total_flops(), "step_memory_mb": round(megabytes, 3)}
 
 
@@ -156,7 +153,7 @@ def peak_memory(device: str | None = None) -> Iterator[Peak]:
         peak.megabytes = max(peak.megabytes, process.memory_info().rss / MEGABYTE)
 
 
-def _step_memory(state: TrainingState) -> int:
+def _step_memory(state: Trainer) -> int:
     """Bytes of networks and optimiser states, and of what a step allocates on top."""
     held: list[Tensor] = [
         *chain.from_iterable(
@@ -164,9 +161,9 @@ def _step_memory(state: TrainingState) -> int:
         ),
         *(
             value
-            for optimizer in (state.optimizer, state.pupil and state.pupil[1])
-            if optimizer is not None
-            for values in optimizer.state.values()
+            for learner in (state.learner, state.auxiliary_learner)
+            if learner is not None
+            for values in learner.optimizer.state.values()
             for value in values.values()
             if isinstance(value, Tensor)
         ),
@@ -175,10 +172,10 @@ def _step_memory(state: TrainingState) -> int:
     if state.images.device.type == "cuda":
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-        state._one_step()
+        state.train_step()
         return own + torch.cuda.max_memory_allocated() - before
     with _Allocations() as allocations:
-        state._one_step()
+        state.train_step()
     return own + allocations.peak
 
 

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from dmws_lite.runtime.files import write_atomically
 
+Groups = dict[str, dict[str, Tensor]]
 
-def save_checkpoint(path: str | Path, groups: dict[str, dict[str, Tensor]], record: dict[str, Any]) -> None:
+
+def save_checkpoint(path: str | Path, groups: Groups, record: dict[str, Any]) -> None:
     """Write groups of tensors (for example {"main": state dict, ...}) and a JSON record, atomically.
 
     Raises OSError when the file cannot be written; the checkpoint that was there before is kept.
@@ -25,12 +27,12 @@ def save_checkpoint(path: str | Path, groups: dict[str, dict[str, Tensor]], reco
     write_atomically(path, lambda part: save_file(tensors, part, metadata={"record": json.dumps(record)}))
 
 
-def load_checkpoint(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def load_checkpoint(path: str | Path) -> tuple[Groups, dict[str, Any]]:
     """Read what `save_checkpoint` wrote.
 
     Raises ValueError for a file that is no such checkpoint.
     """
-    groups: dict[str, dict[str, Tensor]] = {}
+    groups: Groups = {}
     try:
         with safe_open(path, framework="pt") as file:
             record = json.loads(file.metadata()["record"])
@@ -47,9 +49,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, dict[str, Tensor]], dic
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """An optimizer's state as named tensors: "<parameter number>.<name>"."""
     state = optimizer.state_dict()["state"]
-    return {
-        f"{number}.{name}": torch.as_tensor(value) for number, values in state.items() for name, value in values.items()
-    }
+    return {f"{number}.{name}": torch.as_tensor(value) for number, own in state.items() for name, value in own.items()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

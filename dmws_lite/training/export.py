@@ -1,9 +1,10 @@
-"""Taking a student away: its weights and a model card, and loading them again."""
+"""What a run leaves, and taking its student away: the weights and a model card, and loading them again."""
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,37 +12,35 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dmws_lite.data.sets import Splits
+from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import build, input_statistics, set_input_statistics
+from dmws_lite.method.plan import SelectionPlan
+from dmws_lite.method.students import Students
 from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.training.settings import Training
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmws_lite.training.fit import Run
-
 CARD = """---
-library_name: timm
-pipeline_tag: image-classification
-tags: [{tags}]
+{{ card_data }}
 ---
 
-# {name}, trained on {data}
+# {{ name }}, trained on {{ data }}
 
-A small image classifier made by dmws-lite. {start}Method: {method}.
+A small image classifier made by dmws-lite. {{ start }}Method: {{ method }}.
 
 | | |
 |---|---|
-| architecture | `{name}`, {parameters:,} parameters |
-| classes | {classes} |
-| input | {image_size} x {image_size} pixels, values in [0, 1], normalised with mean {mean} and std {std} |
-| other shapes | {fit} |
-{rows}
-
-Load it with `dmws_lite.load_student("{folder}")`.
+{% for name, value in rows.items() %}| {{ name }} | {{ value }} |
+{% endfor %}
+Load it with `dmws_lite.load_student("{{ folder }}")`.
 
 **Not a medical device.** For teaching and experiments only: trained on few images, not validated for any clinical use.
 """
 STARTS = {  # by the initialiser; all others draw random weights
+    "": "",
     "weight_selection": "It started from weights that were selected from the teacher `{teacher}`. ",
     "full_teacher": "It started from all weights of `{teacher}`, but for the classifier. ",
     "native": "It started from pretrained weights of its own. ",
@@ -53,61 +52,117 @@ FITS = {
 }
 
 
-def save_run(folder: str | Path, run: Run, evaluation: pd.DataFrame | None = None) -> Path:
-    """What `Run.save` does: write model.safetensors and README.md (a model card) into a folder, which is returned."""
-    folder, model = writable_folder(folder), run.main
-    mean, std = input_statistics(model)
-    facts = {
-        "name": run.name,
-        "classes": json.dumps(list(run.classes)),
-        "mean": json.dumps(list(mean)),
-        "std": json.dumps(list(std)),
-        "image_size": str(run.image_size),
-        "fit": json.dumps(run.fit),
+@dataclass
+class Run:
+    """What a run leaves: the main student of the best evaluation (by validation), the auxiliary, and the history.
+
+    auxiliary: None where there was none, and for classic distillation, whose teacher stays as it was.
+    The fields from `name` on say what was trained on what; `save` writes them into the student's card.
+    """
+
+    main: nn.Module
+    auxiliary: nn.Module | None
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = 0
+    seconds: float = 0.0
+    images_per_second: float = 0.0
+    name: str = ""
+    teacher: str = ""
+    initializer: str = ""
+    plans: tuple[SelectionPlan, ...] = ()
+    data: str = ""
+    classes: tuple[str, ...] = ()
+    image_size: int = 0
+    fit: str = "crop"
+    training_images: int = 0
+    training: Training = Training()
+    distillation: Distillation = Distillation()
+
+    def save(self, folder: str | Path, evaluation: pd.DataFrame | None = None) -> Path:
+        """Write the main student (model.safetensors) and its model card (README.md); `load_student` reads it again.
+
+        evaluation: the table of `evaluate` on the test images, for the card.
+        Returns the folder. Raises PermissionError or OSError when it can't be written.
+        """
+        folder = writable_folder(folder)
+        mean, std = input_statistics(self.main)
+        facts = {"classes": self.classes, "mean": mean, "std": std, "image_size": self.image_size, "fit": self.fit}
+        metadata = {"name": self.name, **{key: json.dumps(value) for key, value in facts.items()}}
+        tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self.main.state_dict().items()}
+        write_atomically(folder / "model.safetensors", lambda part: save_file(tensors, part, metadata=metadata))
+        card = _card(self, evaluation, folder.name)
+        write_atomically(folder / "README.md", lambda part: part.write_text(card, encoding="utf-8"))
+        return folder
+
+
+def run_of(
+    students: Students, splits: Splits, training: Training, distillation: Distillation, record: dict[str, Any]
+) -> Run:
+    """The Run of these students after training; record: "history", "best_step" and "seconds"."""
+    seconds, steps = record["seconds"], record["history"][-1]["step"]
+    return Run(
+        students.main,
+        None if distillation.strategy == "kd" else students.auxiliary,
+        record["history"],
+        record["best_step"],
+        seconds,
+        steps * training.batch_size / seconds if seconds else 0.0,
+        students.name,
+        students.teacher,
+        students.initializer,
+        students.plans,
+        splits.name,
+        splits.classes,
+        splits.train.images.shape[-1],
+        splits.fit,
+        len(splits.train),
+        training,
+        distillation,
+    )
+
+
+def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
+    from huggingface_hub import ModelCard, ModelCardData
+
+    tags = ["medical-imaging", *(["weight-selection"] if run.initializer == "weight_selection" else [])]
+    mean, std = map(list, input_statistics(run.main))
+    size = f"{run.image_size} x {run.image_size} pixels"
+    rows: dict[str, Any] = {
+        "architecture": f"`{run.name}`, {sum(p.numel() for p in run.main.parameters()):,} parameters",
+        "classes": ", ".join(run.classes),
+        "input": f"{size}, values in [0, 1], normalised with mean {mean} and std {std}",
+        "other shapes": FITS[run.fit],
+        "training images": run.training_images,
+        "training steps": run.training.steps,
+        "seed": run.training.seed,
     }
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    write_atomically(folder / "model.safetensors", lambda part: save_file(tensors, part, metadata=facts))
-    selected = run.initializer == "weight_selection"
-    card = CARD.format(
-        tags="medical-imaging" + (", weight-selection" if selected else ""),
-        start=STARTS.get(run.initializer, RANDOM).format(teacher=run.teacher) if run.initializer else "",
+    if evaluation is not None:
+        rows["test images"] = evaluation.attrs.get("images", "unknown")
+        for row in evaluation.itertuples():
+            rows[f"test {row.metric.replace('_', ' ')}"] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+    card = ModelCard.from_template(
+        ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags),
+        template_str=CARD,
+        start=STARTS.get(run.initializer, RANDOM).format(teacher=run.teacher),
         method=_method(run),
         name=run.name,
         data=run.data,
-        parameters=sum(p.numel() for p in model.parameters()),
-        classes=", ".join(run.classes),
-        image_size=run.image_size,
-        mean=list(mean),
-        std=list(std),
-        fit=FITS[run.fit],
-        rows="\n".join(f"| {name} | {value} |" for name, value in _rows(run, evaluation).items()),
-        folder=folder.name,
+        rows=rows,
+        folder=folder,
     )
-    write_atomically(folder / "README.md", lambda part: part.write_text(card, encoding="utf-8"))
-    return folder
+    return card.content
 
 
 def _method(run: Run) -> str:
     d = run.distillation
     if d.strategy == "none" or d.alpha == 0:
         return "training on the labels"
-    if d.strategy == "ema":
-        dual = "dual" if len(run.plans) > 1 else "single" if run.plans else ""
-        return f"{dual} selection and self-knowledge distillation" if dual else "self-knowledge distillation"
     if d.strategy == "kd":
         return "classic distillation from a fine-tuned teacher"
-    return f"self-distillation ({d.strategy})"
-
-
-def _rows(run: Run, evaluation: pd.DataFrame | None) -> dict[str, Any]:
-    """What the card's table shows of training and test."""
-    t = run.training
-    rows: dict[str, Any] = {"training images": run.training_images, "training steps": t.steps, "seed": t.seed}
-    if evaluation is not None:
-        rows |= {"test images": evaluation.attrs["images"]} if "images" in evaluation.attrs else {}
-        for row in evaluation.itertuples():
-            rows[f"test {row.metric.replace('_', ' ')}"] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
-    return rows
+    if d.strategy != "ema":
+        return f"self-distillation ({d.strategy})"
+    selection = ("", "single selection and ", "dual selection and ")[len(run.plans)]
+    return f"{selection}self-knowledge distillation"
 
 
 def add_to_card(folder: str | Path, heading: str, text: str) -> Path:
@@ -119,9 +174,9 @@ def add_to_card(folder: str | Path, heading: str, text: str) -> Path:
     path = Path(folder) / "README.md"
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
-    parts = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    kept = "".join(part for part in parts if not part.startswith(f"## {heading}\n")).rstrip()
-    card = f"{kept}\n\n## {heading}\n\n{text.strip()}\n"
+    sections = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    others = "".join(section for section in sections if not section.startswith(f"## {heading}\n")).rstrip()
+    card = f"{others}\n\n## {heading}\n\n{text.strip()}\n"
     return write_atomically(path, lambda part: part.write_text(card, encoding="utf-8"))
 
 
@@ -135,9 +190,8 @@ def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
     try:
         with safe_open(path, framework="pt") as file:
-            facts: dict[str, Any] = dict(file.metadata() or {})
-        facts.setdefault("fit", '"crop"')  # files of before it was noted
-        facts.update({key: json.loads(facts[key]) for key in ("classes", "mean", "std", "image_size", "fit")})
+            facts: dict[str, Any] = {"fit": '"crop"', **(file.metadata() or {})}  # old files do not say how they fit
+        facts |= {key: json.loads(facts[key]) for key in ("classes", "mean", "std", "image_size", "fit")}
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} was not written by Run.save ({error})") from error
     model = build(facts["name"], len(facts["classes"]), facts["image_size"])

@@ -1,70 +1,43 @@
-"""The training of a main student with its auxiliary: self-knowledge distillation from start to end."""
+"""The training loop: a main student learns from the labels and from its auxiliary, the auxiliary follows it.
+
+Read `fit` first, then `Trainer.train_step`. All that is random is drawn from the seed and the number of the step, so a
+run that goes on from a checkpoint ends as if it had never stopped.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from dmws_lite.data.augmentation import augment, normalise, to_device
 from dmws_lite.data.sets import Splits
-from dmws_lite.method.distillation import Distillation
+from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
+from dmws_lite.method.initializers import recalibrate_batchnorm
 from dmws_lite.method.networks import input_statistics
-from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device, pick_precision
 from dmws_lite.runtime.files import writable_folder
 from dmws_lite.runtime.progress import tqdm
-from dmws_lite.training.checkpoints import load_checkpoint
+from dmws_lite.runtime.seeds import generator
+from dmws_lite.training.checkpoints import load_checkpoint, load_optimizer, optimizer_tensors, save_checkpoint
+from dmws_lite.training.evaluation import predict
+from dmws_lite.training.export import Run, run_of
 from dmws_lite.training.settings import Training
-from dmws_lite.training.state import TrainingState
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass
-class Run:
-    """What a run leaves: the main student of the best evaluation (by validation), the auxiliary, and the history.
-
-    auxiliary: None where there was none, and for classic distillation, whose teacher stays as it was.
-    The fields from `name` on say what was trained on what; `save` writes them into the student's card.
-    """
-
-    main: nn.Module
-    auxiliary: nn.Module | None
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
-    seconds: float = 0.0
-    images_per_second: float = 0.0
-    name: str = ""
-    teacher: str = ""
-    initializer: str = ""
-    plans: tuple[SelectionPlan, ...] = ()
-    data: str = ""
-    classes: tuple[str, ...] = ()
-    image_size: int = 0
-    fit: str = "crop"
-    training_images: int = 0
-    training: Training = Training()
-    distillation: Distillation = Distillation()
-
-    def save(self, folder: str | Path, evaluation: pd.DataFrame | None = None) -> Path:
-        """Write the main student and its model card into a folder; `load_student` reads it again.
-
-        evaluation: the table of `evaluate` on the test images, for the card.
-        Returns the folder. Raises PermissionError or OSError when it can't be written.
-        """
-        from dmws_lite.training.export import save_run
-
-        return save_run(folder, self, evaluation)
 
 
 def fit(
@@ -97,49 +70,31 @@ def fit(
     >>> run = fit(make_students(load_teacher(), "embedded_vit_48", 3), splits)  # doctest: +SKIP
     """
     _check(students, splits, training, distillation)
-    accelerator = _accelerator(device)
-    if training.batch_size % accelerator.num_processes:
-        raise ValueError(f"batch_size={training.batch_size} cannot be shared by {accelerator.num_processes} processes")
-    if accelerator.num_processes > 1 and distillation.strategy in ("dlb", "ps_kd"):
-        raise ValueError(f"strategy={distillation.strategy!r} keeps its memory in one process: run it in one")
+    trainer = Trainer(students, splits, training, distillation, device)
     if checkpoint is not None:
         writable_folder(Path(checkpoint).parent)
-    state = TrainingState(students, splits, training, distillation, accelerator)
-    record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0}
-    best: dict[str, Tensor] = {}
-    if checkpoint is not None and Path(checkpoint).exists():
-        record, best = state.resume(checkpoint)
-    marks = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int))
-    bar = tqdm(
-        total=training.steps,
-        initial=state.step,
-        desc="training",
-        unit="step",
-        disable=not (progress and accelerator.is_main_process),
-    )
-    before = torch.get_rng_state()
+        if Path(checkpoint).exists():
+            trainer.resume(checkpoint)
+    first_process = trainer.accelerator.is_main_process
+    hidden = not (progress and first_process)
+    bar = tqdm(total=training.steps, initial=trainer.step, desc="training", unit="step", disable=hidden)
+    random_state = torch.get_rng_state()
     try:
-        for mark in marks:
-            if record["history"] and mark <= record["history"][-1]["step"]:
-                continue
-            row = state.advance(int(mark), bar) | state.measure(splits.val)
-            record["seconds"] += row["seconds"]
-            if not record["history"] or _better(row, record["history"][_row_of(record)]):
-                record["best_step"] = row["step"]
-                best = {name: tensor.detach().clone() for name, tensor in state.main.state_dict().items()}
-            record["history"].append(row)
-            bar.set_postfix(_told(row))
-            if checkpoint is not None and accelerator.is_main_process:
-                state.save(checkpoint, record, best)
-            stop = bool(on_evaluation and accelerator.is_main_process and on_evaluation(row))
-            if accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)):
+        for step in trainer.evaluation_steps():
+            row = trainer.train_until(step, bar) | trainer.evaluate()
+            trainer.note(row)
+            bar.set_postfix(_postfix(row))
+            if checkpoint is not None and first_process:
+                trainer.save(checkpoint)
+            stop = float(bool(first_process and on_evaluation and on_evaluation(row)))
+            if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # every process learns of it
                 break
     finally:
         bar.close()
-        torch.set_rng_state(before)
-        state.close()
-    state.main.load_state_dict(best)
-    return _ended(students, splits, training, distillation, record)
+        torch.set_rng_state(random_state)
+        trainer.close()
+    students.main.load_state_dict(trainer.best)
+    return run_of(students, splits, training, distillation, trainer.record)
 
 
 def load_run(
@@ -158,56 +113,305 @@ def load_run(
     students.main.load_state_dict(groups["best"])
     if students.auxiliary is not None and "auxiliary" in groups:
         students.auxiliary.load_state_dict(groups["auxiliary"])
-    return _ended(students, splits, training, distillation, record)
+    return run_of(students, splits, training, distillation, record)
 
 
-def _ended(
-    students: Students, splits: Splits, training: Training, distillation: Distillation, record: dict[str, Any]
-) -> Run:
-    seconds = record["seconds"]
-    return Run(
-        students.main,
-        None if distillation.strategy == "kd" else students.auxiliary,
-        record["history"],
-        record["best_step"],
-        seconds,
-        record["history"][-1]["step"] * training.batch_size / seconds if seconds else 0.0,
-        name=students.name,
-        teacher=students.teacher,
-        initializer=students.initializer,
-        plans=students.plans,
-        data=splits.name,
-        classes=splits.classes,
-        image_size=splits.train.images.shape[-1],
-        fit=splits.fit,
-        training_images=len(splits.train),
-        training=training,
-        distillation=distillation,
-    )
+@dataclass
+class Learner:
+    """A network that is trained, as accelerate prepared it, with its optimiser and its learning rate's schedule."""
+
+    network: nn.Module
+    optimizer: Any
+    schedule: CosineLRScheduler
 
 
-def _accelerator(device: str | None) -> Accelerator:
+class Trainer:
+    """A run under way. `step` is the number of steps done, `record` the history, `best` the best weights so far."""
+
+    def __init__(
+        self,
+        students: Students,
+        splits: Splits,
+        training: Training = Training(),
+        distillation: Distillation = Distillation(),
+        device: str | None = None,
+    ) -> None:
+        kd, trained = distillation.strategy == "kd", distillation.auxiliary_update == "trained"
+        self.training, self.distillation, self.splits = training, distillation, splits
+        self.accelerator = _accelerator(device, training, distillation)
+        self.device = self.accelerator.device
+        self.main, self.mean, self.std = students.main, students.mean, students.std
+        self.auxiliary = None if kd else students.auxiliary
+        self.teacher = students.auxiliary.eval().to(self.device) if kd and students.auxiliary is not None else None
+        self.images, self.labels = to_device(splits.train, self.device)  # uint8 (N, C, H, W), int64 (N,)
+        self.by_class = [np.flatnonzero(splits.train.labels == k) for k in range(len(splits.classes))]
+        for student in filter(None, (self.main, self.auxiliary)):
+            student.to(self.device)
+            recalibrate_batchnorm(student, self._plain_batches())
+        self.learner, self.auxiliary_learner = self._learner(self.main), None
+        if self.auxiliary is not None:
+            self.auxiliary.eval().requires_grad_(trained)
+            self.auxiliary_learner = self._learner(self.auxiliary) if trained else None
+        self.memory: dict[str, Tensor] = {}  # what a strategy keeps from step to step
+        if distillation.strategy == "ps_kd":
+            unseen = torch.full((len(splits.train), len(splits.classes)), float("nan"), device=self.device)
+            self.memory["probabilities"] = unseen
+        self.step = 0
+        self.record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0}
+        self.best: dict[str, Tensor] = {}
+
+    def _learner(self, network: nn.Module) -> Learner:
+        t = self.training
+        optimizer = create_optimizer_v2(network, opt="adamw", lr=t.lr, weight_decay=t.weight_decay)
+        warmup = int(t.warmup * t.steps)
+        schedule = CosineLRScheduler(optimizer, t.steps, warmup_t=warmup, t_in_epochs=False, warmup_prefix=False)
+        prepared, optimizer = self.accelerator.prepare(network, optimizer)
+        return Learner(prepared, optimizer, schedule)
+
+    def _plain_batches(self) -> Iterator[Tensor]:
+        """All training images, normalised but not augmented, to measure BatchNorm's statistics on."""
+        for part in self.images.chunk(-(-len(self.images) // 256)):
+            yield normalise(part, self.mean, self.std)
+
+    def train_step(self) -> Tensor:
+        """One step of both students. Returns its loss and its cross-entropy with the labels, (2,)."""
+        t, d = self.training, self.distillation
+        indices = self._batch()  # int64 (batch,)
+        images, labels = (
+            self._augmented(indices),
+            self.labels[indices],
+        )  # float (batch, 3, height, width), int64 (batch,)
+        logits = self._forward(self.learner, images)  # (batch, classes)
+        step = Step(
+            logits,
+            labels,
+            indices,
+            alpha=d.alpha_at(self.step, t.steps),
+            temperature=d.temperature,
+            smoothing=t.label_smoothing,
+            targets=lambda: self._targets(images),
+            partner=lambda: self._partner_logits(indices),
+            memory=self.memory,
+        )
+        loss = STRATEGIES[d.strategy](step)
+        self._descend(self.learner, loss)
+        if self.auxiliary_learner is not None and self.auxiliary is not None:
+            logits = self._forward(self.auxiliary_learner, images).float()
+            self._descend(self.auxiliary_learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
+            self.auxiliary.eval()
+        elif self.auxiliary is not None and d.auxiliary_update == "ema":
+            update_auxiliary(self.auxiliary, self.main, d.momentum_at(self.step, t.steps))
+        self.step += 1
+        with torch.no_grad():
+            return torch.stack([loss.detach(), step.hard_loss()])
+
+    def _batch(self) -> Tensor:
+        """Which training images this process sees in this step."""
+        t, rank = self.training, self.accelerator.process_index
+        overlap = 2 if self.distillation.strategy == "dlb" else 1
+        indices = batch_indices(self.step, len(self.images), t.batch_size, t.seed, overlap)
+        return torch.from_numpy(indices[rank :: self.accelerator.num_processes]).to(self.device)
+
+    def _augmented(self, indices: Tensor, stream: int = 0) -> Tensor:
+        """The images at `indices`, augmented and normalised; `stream` tells apart several draws in one step."""
+        own = generator(self.training.seed, self.step, self.accelerator.process_index, stream)
+        return normalise(augment(self.images[indices], own, self.splits.flips), self.mean, self.std)
+
+    def _forward(self, learner: Learner, images: Tensor) -> Tensor:
+        learner.schedule.step_update(self.step)
+        learner.network.train()
+        with self.accelerator.autocast():
+            return learner.network(images)
+
+    def _descend(self, learner: Learner, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(learner.network.parameters(), self.training.clip)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad()
+
+    @torch.no_grad()
+    def _targets(self, images: Tensor) -> Tensor:
+        """The logits that the main student is to learn from: the auxiliary's, or the fixed teacher's."""
+        source = self.auxiliary if self.teacher is None else self.teacher
+        assert source is not None
+        with self.accelerator.autocast():
+            return source(images)
+
+    @torch.no_grad()
+    def _partner_logits(self, indices: Tensor) -> Tensor:
+        """The main student's logits on other images of the same classes; on the same one where a class has no other."""
+        rng = np.random.default_rng([self.training.seed, self.step, self.accelerator.process_index])
+        partners = []
+        for index in indices.tolist():
+            mates = self.by_class[self.splits.train.labels[index]]
+            partners.append(int(rng.choice(mates[mates != index])) if len(mates) > 1 else index)
+        with self.accelerator.autocast():
+            return self.main(self._augmented(torch.tensor(partners, device=self.device), stream=1))
+
+    def train_until(self, until: int, bar: tqdm) -> dict[str, float]:
+        """Train up to step `until`. Returns the first columns of a row of the history: means over these steps."""
+        t, d, start, first = self.training, self.distillation, time.perf_counter(), self.step
+        torch.manual_seed(t.seed * 1_000_003 + first)
+        sums = torch.zeros(2, device=self.device)
+        while self.step < until:
+            sums += self.train_step()
+            bar.update()
+            if self.step % 20 == 0 or self.step == until:
+                self._check_finite(self.accelerator.reduce(sums, "mean"))
+        steps, seconds = self.step - first, time.perf_counter() - start
+        means = self.accelerator.reduce(sums, "mean") / steps if steps else sums * float("nan")
+        return {
+            "step": self.step,
+            "loss": means[0].item(),
+            "hard_loss": means[1].item(),
+            "alpha": d.alpha_at(self.step, t.steps),
+            "momentum": d.momentum_at(self.step, t.steps),
+            "lr": self.learner.optimizer.param_groups[0]["lr"],
+            "images_per_second": steps * t.batch_size / seconds,
+            "seconds": seconds,
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        """Both students on the validation images: the other columns of a row of the history."""
+        val, students = self.splits.val, list(filter(None, (self.main, self.auxiliary)))
+        if self.accelerator.num_processes > 1:  # BatchNorm's statistics are those of the first process
+            for buffer in (buffer for student in students for buffer in student.buffers()):
+                torch.distributed.broadcast(buffer, src=0)
+        probabilities = [predict(student, val) for student in students]  # (validation images, classes) each
+        self._check_finite(torch.from_numpy(probabilities[0]))
+        right = [p.argmax(1) == val.labels for p in probabilities]
+        likelihood = probabilities[0][np.arange(len(val)), val.labels]
+        return {
+            "auxiliary_accuracy": float(right[1].mean()) if len(right) > 1 else float("nan"),
+            "both_right": float((right[0] & right[1]).mean()) if len(right) > 1 else float("nan"),
+            "val_accuracy": float(right[0].mean()),
+            "val_loss": float(-np.log(likelihood.clip(1e-12)).mean()),
+        }
+
+    def evaluation_steps(self) -> list[int]:
+        """The steps after which validation is still to be measured; 0 is before training."""
+        steps = np.unique(np.linspace(0, self.training.steps, self.training.evaluations + 1).round().astype(int))
+        return [int(step) for step in steps if not self.record["history"] or step > self.step]
+
+    def note(self, row: dict[str, float]) -> None:
+        """Put a row into the history, and keep the weights if they are the best so far on validation."""
+        history = self.record["history"]
+        best = [earlier for earlier in history if earlier["step"] == self.record["best_step"]]
+        if not best or _quality(row) > _quality(best[0]):
+            self.record["best_step"] = row["step"]
+            self.best = {name: tensor.detach().clone() for name, tensor in self.main.state_dict().items()}
+        history.append(row)
+        self.record["seconds"] += row["seconds"]
+
+    def close(self) -> None:
+        """Give both students back as they came: no mixed precision in their forward, gradients allowed."""
+        for learner in filter(None, (self.learner, self.auxiliary_learner)):
+            self.accelerator.unwrap_model(learner.network, keep_fp32_wrapper=False)
+        if self.auxiliary is not None:
+            self.auxiliary.requires_grad_(True)
+
+    def save(self, path: str | Path) -> None:
+        """Write all that `resume` needs."""
+        groups = {"main": self.main.state_dict(), "best": self.best, "memory": self.memory}
+        groups["optimizer"] = optimizer_tensors(self.learner.optimizer)
+        if self.auxiliary is not None:
+            groups["auxiliary"] = self.auxiliary.state_dict()
+        if self.auxiliary_learner is not None:
+            groups["auxiliary_optimizer"] = optimizer_tensors(self.auxiliary_learner.optimizer)
+        scaler = self.accelerator.scaler and self.accelerator.scaler.state_dict()
+        save_checkpoint(path, groups, {**self.record, "settings": self._settings(), "scaler": scaler})
+
+    def resume(self, path: str | Path) -> None:
+        """Go on from a checkpoint. Raises ValueError naming the settings that it was not made with."""
+        groups, record = load_checkpoint(path)
+        settings, scaler = record.pop("settings"), record.pop("scaler")
+        if other := [key for key, value in self._settings().items() if settings.get(key) != value]:
+            raise ValueError(
+                f"checkpoint {path} was made with other settings ({', '.join(other)}): delete it, or pass another path"
+            )
+        self.main.load_state_dict(groups["main"])
+        load_optimizer(self.learner.optimizer, groups.get("optimizer", {}))
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(groups["auxiliary"])
+        if self.auxiliary_learner is not None:
+            load_optimizer(self.auxiliary_learner.optimizer, groups.get("auxiliary_optimizer", {}))
+        if scaler and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(scaler)
+        self.memory = {name: tensor.to(self.device) for name, tensor in groups.get("memory", {}).items()}
+        self.best = {name: tensor.to(self.device) for name, tensor in groups["best"].items()}
+        self.record, self.step = record, record["history"][-1]["step"]
+
+    def _settings(self) -> dict[str, Any]:
+        """What a checkpoint and the run that goes on from it must have in common."""
+        return {
+            **asdict(self.training),
+            **asdict(self.distillation),
+            "images": _checksum([self.images]),
+            "labels": _checksum([self.labels]),
+            "network": [[name, *tensor.shape] for name, tensor in self.main.state_dict().items()],
+            "teacher": _checksum(self.teacher.state_dict().values() if self.teacher is not None else ()),
+            "auxiliary": self.auxiliary is not None,
+            "normalisation": [list(self.mean), list(self.std)],
+            "flips": sorted(self.splits.flips),
+            "processes": self.accelerator.num_processes,
+        }
+
+    def _check_finite(self, values: Tensor) -> None:
+        if not torch.isfinite(values).all():
+            raise FloatingPointError(
+                f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip}): "
+                "train with a lower lr; the last checkpoint, from before that, is kept"
+            )
+
+
+def batch_indices(step: int, size: int, batch_size: int, seed: int, overlap: int = 1) -> np.ndarray:
+    """Which images are in batch number `step`: a window that moves over endless reshufflings of the training set.
+
+    overlap: 2 lets half of each batch come again in the next (for "dlb").
+    Returns int64 (batch_size,).
+
+    >>> sorted(np.concatenate([batch_indices(step, 6, 3, seed=0) for step in (0, 1)]).tolist())
+    [0, 1, 2, 3, 4, 5]
+    """
+    positions = step * (batch_size // overlap) + np.arange(batch_size)
+    return np.array([_shuffled(size, seed, int(p // size))[p % size] for p in positions], dtype=np.int64)
+
+
+@lru_cache(maxsize=4)
+def _shuffled(size: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(size)
+
+
+def _accelerator(device: str | None, training: Training, distillation: Distillation) -> Accelerator:
     """Accelerate on the chosen device; one process may change it from run to run."""
     where = pick_device("cpu" if os.environ.get("ACCELERATE_USE_CPU") == "true" else device)
     if PartialState._shared_state and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=where.type == "cpu", mixed_precision=pick_precision(where)[0])
+    accelerator = Accelerator(cpu=where.type == "cpu", mixed_precision=pick_precision(where)[0])
+    if training.batch_size % accelerator.num_processes:
+        raise ValueError(f"batch_size={training.batch_size} cannot be shared by {accelerator.num_processes} processes")
+    if accelerator.num_processes > 1 and distillation.strategy in ("dlb", "ps_kd"):
+        raise ValueError(f"strategy={distillation.strategy!r} keeps its memory in one process: run it in one")
+    return accelerator
 
 
-def _told(row: dict[str, float]) -> dict[str, str]:
-    """What the progress bar says of an evaluation: no loss before the first step, nothing of an absent auxiliary."""
+def _checksum(tensors: Iterable[Tensor]) -> int:
+    checksum = 0
+    for tensor in tensors:
+        checksum = zlib.crc32(tensor.cpu().numpy().tobytes(), checksum)
+    return checksum
+
+
+def _quality(row: dict[str, float]) -> tuple[float, float]:
+    """What the best weights are chosen by: validation accuracy, and the loss where accuracies are equal."""
+    return row["val_accuracy"], -row["val_loss"]
+
+
+def _postfix(row: dict[str, float]) -> dict[str, str]:
+    """What the progress bar shows: no loss before the first step, and nothing of an absent auxiliary."""
     columns = {"loss": "loss", "val": "val_accuracy", "aux": "auxiliary_accuracy"}
-    found = {name: f"{row[column]:.3f}" for name, column in columns.items() if not np.isnan(row[column])}
-    return found | {"images_per_second": f"{row['images_per_second']:.0f}"}
-
-
-def _row_of(record: dict[str, Any]) -> int:
-    return next(i for i, row in enumerate(record["history"]) if row["step"] == record["best_step"])
-
-
-def _better(row: dict[str, float], best: dict[str, float]) -> bool:
-    """By validation accuracy; equal accuracies are told apart by the validation loss."""
-    return (row["val_accuracy"], -row["val_loss"]) > (best["val_accuracy"], -best["val_loss"])
+    values = {name: f"{row[column]:.3f}" for name, column in columns.items() if not np.isnan(row[column])}
+    return values | {"images_per_second": f"{row['images_per_second']:.0f}"}
 
 
 def _check(students: Students, splits: Splits, training: Training, distillation: Distillation) -> None:

@@ -13,8 +13,7 @@ import dmws_lite as dm
 from dmws_lite.method.networks import Teacher, set_input_statistics
 from dmws_lite.method.students import Students
 from dmws_lite.studies import costs
-from dmws_lite.training.fit import _accelerator
-from dmws_lite.training.state import TrainingState
+from dmws_lite.training.fit import Trainer
 
 BATCH, STEPS = 6, 8
 TRAINING = dm.Training(steps=STEPS, batch_size=BATCH, evaluations=2)
@@ -53,7 +52,7 @@ def measured(main, auxiliary, splits, distillation=NONE, teacher=None):
 
 
 def state_of(main, auxiliary, splits, distillation=NONE):
-    state = TrainingState(Students(main, auxiliary), splits, TRAINING, distillation, _accelerator("cpu"))
+    state = Trainer(Students(main, auxiliary), splits, TRAINING, distillation, "cpu")
     state.step = STEPS // 2
     return state
 
@@ -91,7 +90,7 @@ def test_torch_counts_fused_attention_otherwise_so_it_is_switched_off_and_on_aga
     patches, _, forward = vit_macs()
     state = state_of(model, None, splits)
     with FlopCounterMode(display=False) as counter:  # nothing in older versions, recomputation too in newer ones
-        state._one_step()
+        state.train_step()
     assert counter.get_total_flops() != 2 * BATCH * (3 * forward - patches) == costs.costs(state)["flops_per_step"]
     assert all(block.attn.fused_attn for block in model.blocks)
     with pytest.raises(KeyError), costs.plain_attention(model):
@@ -105,7 +104,7 @@ def test_the_memory_of_a_step_is_the_profilers_but_for_workspaces(splits, networ
     state = state_of(main, auxiliary, splits, dm.Distillation())
     found = costs.costs(state)["step_memory_mb"]
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
-        state._one_step()
+        state.train_step()
     events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
     rise = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]).max()
     both = sum(tensor.nbytes for model in (main, auxiliary) for tensor in (*model.parameters(), *model.buffers()))

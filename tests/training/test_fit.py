@@ -1,6 +1,5 @@
 """The loop's wiring, its resumption after a kill, and what it refuses."""
 
-import copy
 import os
 import subprocess
 import sys
@@ -9,18 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from timm.models.vision_transformer import VisionTransformer
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.distillation import STRATEGIES
 from dmws_lite.method.networks import Teacher, set_input_statistics
 from dmws_lite.method.students import Students
-from dmws_lite.training import state as training_state
 from dmws_lite.training.checkpoints import load_checkpoint
-from dmws_lite.training.state import TrainingState, batch_indices
+from dmws_lite.training.export import Run
+from dmws_lite.training.fit import Trainer, batch_indices, load_run
 
 SHORT = dm.Training(steps=8, batch_size=6, evaluations=4, lr=1e-3)
-CPU = {"device": "cpu", "progress": False}
+ONE = replace(SHORT, steps=1, evaluations=1)
+HALF = (0.5,) * 3, (0.5,) * 3
 
 
 def stripes(count: int, seed: int) -> ImageSet:
@@ -28,24 +29,28 @@ def stripes(count: int, seed: int) -> ImageSet:
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
     wave = 127 + 100 * np.sin(np.arange(16)[None] * 1.5 + rng.uniform(0, 6, (count, 1)))
-    images = np.stack(
-        [np.tile(w, (16, 1)) if y else np.tile(w[:, None], (1, 16)) for w, y in zip(wave, labels, strict=True)]
-    )
-    return ImageSet(
-        images[:, None].astype(np.uint8), labels.astype(np.int64), ("across", "along"), tuple(map(str, range(count)))
-    )
+    images = [np.tile(w, (16, 1)) if y else np.tile(w[:, None], (1, 16)) for w, y in zip(wave, labels, strict=True)]
+    names = tuple(map(str, range(count)))
+    return ImageSet(np.stack(images)[:, None].astype(np.uint8), labels.astype(np.int64), ("across", "along"), names)
 
 
-HALF = (0.5,) * 3, (0.5,) * 3
 SPLITS = Splits("stripes", stripes(24, 0), stripes(20, 1), stripes(20, 2))
 
 
 def student(seed: int = 0) -> torch.nn.Module:
-    from timm.models.vision_transformer import VisionTransformer
-
     torch.manual_seed(seed)
-    shape = {"embed_dim": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2}
-    return set_input_statistics(VisionTransformer(16, 4, num_classes=2, **shape), *HALF)
+    shape = {"embed_dim": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2, "num_classes": 2}
+    return set_input_statistics(VisionTransformer(16, 4, **shape), *HALF)
+
+
+def pair(main: int = 0, auxiliary: int = 1) -> Students:
+    return Students(student(main), student(auxiliary))
+
+
+def fit(students: Students | None = None, *, splits: Splits = SPLITS, training=SHORT, device="cpu", **options) -> Run:
+    """A short run on a CPU. Other options: skd (settings of Distillation), and what dm.fit takes."""
+    skd = dm.Distillation(**options.pop("skd", {}))
+    return dm.fit(students or pair(), splits, training, skd, **{"device": device, "progress": False, **options})
 
 
 def states(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -56,90 +61,73 @@ def equal(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_the_main_student_learns_and_the_history_tells():
+def best_of(history: list[dict]) -> dict:
+    return max(history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+
+
+def test_the_main_student_learns_and_the_run_tells():
     seen: list[dict] = []
     training = replace(SHORT, steps=150, evaluations=5, batch_size=12, lr=3e-3, label_smoothing=0.0)
-    run = dm.fit(Students(student(), student(1)), SPLITS, training=training, on_evaluation=seen.append, **CPU)
-    assert [row["step"] for row in run.history] == [0, 30, 60, 90, 120, 150]
-    assert seen == run.history
-    best = max(run.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
+    students = replace(pair(), name="a name", teacher="a teacher", initializer="mimetic")
+    run = fit(students, training=training, on_evaluation=seen.append)
+    assert [row["step"] for row in run.history] == [0, 30, 60, 90, 120, 150] and seen == run.history
+    best = best_of(run.history)
     assert run.best_step == best["step"] and best["val_accuracy"] > 0.9
-    found = dm.predict(run.main, SPLITS.val).argmax(1)
-    assert (found == SPLITS.val.labels).mean() == best["val_accuracy"]
+    answers = dm.predict(run.main, SPLITS.val).argmax(1)
+    assert (answers == SPLITS.val.labels).mean() == best["val_accuracy"]
     assert run.history[-1]["alpha"] == 0.5 and 0 < run.history[-1]["momentum"] < 1
+    assert (run.name, run.teacher, run.initializer, run.data) == ("a name", "a teacher", "mimetic", "stripes")
+    assert (run.classes, run.image_size, run.training_images, run.fit) == (("across", "along"), 16, 24, "crop")
+    assert run.training == training and run.main is students.main and run.auxiliary is students.auxiliary
 
 
 def test_the_bar_tells_of_an_auxiliary_only_where_there_is_one(capfd):
-    for auxiliary, strategy in ((student(1), "ema"), (None, "none")):
-        distillation = dm.Distillation(strategy=strategy)
-        dm.fit(
-            Students(student(), auxiliary),
-            SPLITS,
-            training=SHORT,
-            distillation=distillation,
-            **CPU | {"progress": True},
-        )
+    for students, strategy in ((pair(), "ema"), (Students(student()), "none")):
+        fit(students, skd={"strategy": strategy}, progress=True)
         shown = capfd.readouterr().err
-        assert "val=" in shown and ("aux=" in shown) == (auxiliary is not None) and "nan" not in shown
+        assert "val=" in shown and ("aux=" in shown) == (strategy == "ema") and "nan" not in shown
 
 
 def test_the_auxiliary_gets_no_gradient_and_follows_by_ema_only():
-    main, auxiliary = student(), student(1)
-    start = states(auxiliary)
-    dm.fit(
-        Students(main, auxiliary),
-        SPLITS,
-        training=replace(SHORT, steps=1, evaluations=1),
-        distillation=dm.Distillation(momentum=0.9),
-        **CPU,
-    )
-    assert all(p.grad is None for p in auxiliary.parameters())
-    for name, tensor in states(auxiliary).items():
-        expected = 0.9 * start[name].double() + 0.1 * states(main)[name].double()
+    students = pair()
+    start = states(students.auxiliary)
+    fit(students, training=ONE, skd={"momentum": 0.9})
+    assert all(p.grad is None for p in students.auxiliary.parameters())
+    for name, tensor in states(students.auxiliary).items():
+        expected = 0.9 * start[name].double() + 0.1 * states(students.main)[name].double()
         assert torch.allclose(tensor.double(), expected, atol=1e-6), name
 
 
 @pytest.mark.parametrize(("update", "moves"), [("frozen", False), ("trained", True), ("ema", True)])
 def test_the_auxiliarys_update_can_be_chosen(update, moves):
-    auxiliary = student(1)
-    start = states(auxiliary)
-    dm.fit(
-        Students(student(), auxiliary),
-        SPLITS,
-        training=SHORT,
-        distillation=dm.Distillation(auxiliary_update=update),
-        **CPU,
-    )
-    assert equal(start, states(auxiliary)) is not moves
+    students = pair()
+    start = states(students.auxiliary)
+    fit(students, skd={"auxiliary_update": update})
+    assert equal(start, states(students.auxiliary)) is not moves
 
 
 def conv_teacher(seed: int = 3) -> torch.nn.Module:
     """Another architecture than the student's, with BatchNorm and dropout, which tell evaluation from training mode."""
     torch.manual_seed(seed)
-    teacher = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 8, 3),
-        torch.nn.BatchNorm2d(8),
-        torch.nn.Flatten(),
-        torch.nn.Dropout(),
-        torch.nn.LazyLinear(2),
-    )
-    return set_input_statistics(teacher, *HALF)
+    layers = torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.Flatten(), torch.nn.Dropout()
+    teacher = set_input_statistics(torch.nn.Sequential(*layers, torch.nn.Linear(8 * 14 * 14, 2)), *HALF)
+    teacher(torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)))  # gives BatchNorm its statistics
+    return teacher
 
 
 def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
-    teacher, seen, soft = conv_teacher(), [], STRATEGIES["kd"]
-    teacher(torch.randn(4, 3, 16, 16))
-    start = states(teacher)
+    teacher, seen, draws = conv_teacher(), [], []
+    start, loss, augmented = states(teacher), STRATEGIES["kd"], Trainer._augmented
 
-    def noted(step):
+    def watched(step):
         seen.append((step.indices.clone(), step.targets()))
-        return soft(step)
+        return loss(step)
 
-    monkeypatch.setitem(training_state.STRATEGIES, "kd", noted)
-    draws, original = [], TrainingState._draw
-    monkeypatch.setattr(TrainingState, "_draw", lambda *args: draws.append(original(*args)) or draws[-1])
-    dm.fit(Students(student(), teacher), SPLITS, training=SHORT, distillation=dm.Distillation("kd"), **CPU)
+    monkeypatch.setitem(STRATEGIES, "kd", watched)
+    monkeypatch.setattr(Trainer, "_augmented", lambda *args: draws.append(augmented(*args)) or draws[-1])
+    run = fit(Students(student(), teacher), skd={"strategy": "kd"})
     assert equal(start, states(teacher)) and all(p.grad is None for p in teacher.parameters())
+    assert run.auxiliary is None and np.isnan(run.history[-1]["auxiliary_accuracy"])
     assert len(seen) == len(draws) == SHORT.steps
     for step, (indices, targets) in enumerate(seen):
         assert indices.tolist() == batch_indices(step, 24, 6, SHORT.seed).tolist()
@@ -148,68 +136,28 @@ def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
 
 
 def test_a_teacher_changes_the_main_student_only_with_alpha_and_by_what_it_says():
-    def final(alpha, seed=3, strategy="kd"):
-        teacher = conv_teacher(seed) if strategy == "kd" else None
-        distillation = dm.Distillation(strategy, alpha=alpha, alpha_warmup=0.0)
-        if teacher is not None:
-            teacher(torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
-        return states(
-            dm.fit(Students(student(), teacher), SPLITS, training=SHORT, distillation=distillation, **CPU).main
-        )
+    def final(alpha, seed=3):
+        students = Students(student(), conv_teacher(seed))
+        return states(fit(students, skd={"strategy": "kd", "alpha": alpha, "alpha_warmup": 0.0}).main)
 
-    assert equal(final(0.0), final(0.0, strategy="none"))
+    assert equal(final(0.0), states(fit(Students(student()), skd={"strategy": "none"}).main))
     assert not equal(final(0.5), final(0.0)) and not equal(final(0.5), final(0.5, seed=4))
 
 
-def test_a_teacher_is_asked_for_by_kd_alone_and_must_know_the_classes():
-    kd = {"training": SHORT, "distillation": dm.Distillation("kd"), **CPU}
-    with pytest.raises(ValueError, match=r"'kd' needs a fine-tuned teacher: pass Students\(main, auxiliary=teacher\)"):
-        dm.fit(Students(student()), SPLITS, **kd)
-    with pytest.raises(ValueError, match="must be of one architecture.*a teacher as auxiliary needs"):
-        dm.fit(Students(student(), dm.build("embedded_vit_96", 2)), SPLITS, training=SHORT, **CPU)
-    with pytest.raises(ValueError, match="the teacher has 5 outputs, the data 2 classes: fine-tune it"):
-        dm.fit(Students(student(), dm.build("embedded_vit_96", 5)), SPLITS, **kd)
-
-
-def test_students_that_expect_other_input_or_do_not_say_are_refused():
-    other = set_input_statistics(student(1), (0.4,) * 3, (0.5,) * 3)
-    with pytest.raises(ValueError, match=r"the same images, but expect them with mean and std .*0.5.* and .*0.4"):
-        dm.fit(Students(student(), other), SPLITS, training=SHORT, **CPU)
-    other.pretrained_cfg = {}
-    with pytest.raises(ValueError, match=r"VisionTransformer does not say .*set model.pretrained_cfg = .*dm.build"):
-        dm.fit(Students(other), SPLITS, SHORT, dm.Distillation("none"), **CPU)
-
-
 def test_alpha_zero_trains_the_main_student_exactly_as_no_distillation_does():
-    runs = {}
-    for name, distillation in {
-        "zero": dm.Distillation(alpha=0.0),
-        "none": dm.Distillation(strategy="none"),
-        "some": dm.Distillation(alpha=0.5, alpha_warmup=0.0),
-    }.items():
-        runs[name] = states(
-            dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, distillation=distillation, **CPU).main
-        )
-    assert equal(runs["zero"], runs["none"])
-    assert not equal(runs["zero"], runs["some"])
+    zero, none, some = (
+        states(fit(skd=skd).main) for skd in ({"alpha": 0.0}, {"strategy": "none"}, {"alpha": 0.5, "alpha_warmup": 0.0})
+    )
+    assert equal(zero, none) and not equal(zero, some)
 
 
 @pytest.mark.parametrize("strategy", ["ema", "dlb", "ps_kd", "cs_kd", "tf_kd", "none"])
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(strategy):
-    distillation = dm.Distillation(strategy=strategy, alpha_warmup=0.0)
-
     def final(seed):
-        run = dm.fit(
-            Students(student(), student(1)),
-            SPLITS,
-            training=replace(SHORT, seed=seed),
-            distillation=distillation,
-            **CPU,
-        )
+        run = fit(training=replace(SHORT, seed=seed), skd={"strategy": strategy, "alpha_warmup": 0.0})
         return states(run.main) | {"loss": torch.tensor([row["loss"] for row in run.history[1:]])}
 
-    assert equal(final(0), final(0))
-    assert not equal(final(0), final(1))
+    assert equal(final(0), final(0)) and not equal(final(0), final(1))
 
 
 def test_batches_run_through_the_training_set_and_dlb_repeats_halves():
@@ -220,39 +168,23 @@ def test_batches_run_through_the_training_set_and_dlb_repeats_halves():
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        *({"strategy": name, "auxiliary_update": "trained"} for name in ("ema", "dlb", "ps_kd")),
-        {},
-    ],
+    "skd", [{}, *({"strategy": name, "auxiliary_update": "trained"} for name in ("ema", "dlb", "ps_kd"))]
 )
-def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, options):
-    settings = {
-        "training": SHORT,
-        "distillation": dm.Distillation(**options),
-        **CPU,
-    }
-    whole = dm.fit(Students(student(), student(1)), SPLITS, **settings)
+def test_a_run_that_breaks_resumes_to_the_same_weights_bit_for_bit(tmp_path, skd):
+    path = tmp_path / "run.safetensors"
+    whole = fit(skd=skd)
 
-    class Stop(Exception):
-        pass
-
-    def stop(row):
+    def fail(row):
         if row["step"] == 6:
-            raise Stop
+            raise RuntimeError("a bug")
 
-    with pytest.raises(Stop):
-        dm.fit(
-            Students(student(), student(1)),
-            SPLITS,
-            checkpoint=tmp_path / "run.safetensors",
-            on_evaluation=stop,
-            **settings,
-        )
-    resumed = dm.fit(Students(student(5), student(6)), SPLITS, checkpoint=tmp_path / "run.safetensors", **settings)
+    students, before = pair(), torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="a bug"):
+        fit(students, skd=skd, checkpoint=path, on_evaluation=fail)
+    assert torch.equal(torch.get_rng_state(), before) and all(p.requires_grad for p in students.auxiliary.parameters())
+    resumed = fit(pair(5, 6), skd=skd, checkpoint=path)
     assert equal(states(whole.main), states(resumed.main)) and equal(states(whole.auxiliary), states(resumed.auxiliary))
     assert [row["val_loss"] for row in whole.history] == [row["val_loss"] for row in resumed.history]
-    assert load_checkpoint(tmp_path / "run.safetensors")[1]["history"][-1]["step"] == 8
 
 
 KILLED = """
@@ -266,8 +198,7 @@ def start(name):
     if child := os.fork():
         return child
     path = {folder!r} + "/" + name
-    long = replace(SHORT, steps=200, evaluations=50)
-    run = dm.fit(Students(student(), student(1)), SPLITS, training=long, checkpoint=path, **CPU)
+    run = fit(training=replace(SHORT, steps=120, evaluations=30), checkpoint=path)
     torch.save(run.auxiliary.state_dict(), path + ".done")
     os._exit(0)
 
@@ -294,89 +225,65 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize("flips", [(), ("horizontal", "vertical")])
 def test_images_are_mirrored_only_as_the_data_set_allows(monkeypatch, flips):
-    seen, original = set(), training_state.augment
-
-    def noted(images, generator, flips):
-        seen.add(flips)
-        return original(images, generator, flips)
-
-    monkeypatch.setattr(training_state, "augment", noted)
-    dm.fit(Students(student(), student(1)), replace(SPLITS, flips=flips), training=SHORT, **CPU)
+    seen, module = set(), sys.modules[Trainer.__module__]  # `dm.fit` is the function of this name
+    augment = module.augment
+    monkeypatch.setattr(module, "augment", lambda *args: seen.add(args[2]) or augment(*args))
+    fit(splits=replace(SPLITS, flips=flips), training=ONE)
     assert seen == {flips}
 
 
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+def test_a_checkpoint_of_other_settings_is_refused_and_they_are_named(tmp_path):
     path = tmp_path / "run.safetensors"
-    dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, checkpoint=path, **CPU)
-    other = set_input_statistics(student(), (0.4,) * 3, (0.5,) * 3)
+    fit(training=ONE, checkpoint=path)
+    moved = set_input_statistics(student(), (0.4,) * 3, (0.5,) * 3)
     others = {
-        "lr": {"training": replace(SHORT, lr=0.1)},
+        "lr": {"training": replace(ONE, lr=0.1)},
         "images": {"splits": Splits("other", stripes(24, 9), SPLITS.val, SPLITS.test)},
-        "normalisation": {"main": other, "auxiliary": None, "distillation": dm.Distillation(alpha=0.0)},
+        "normalisation": {"students": Students(moved), "skd": {"alpha": 0.0}},
         "flips": {"splits": replace(SPLITS, flips=())},
-        "teacher": {"distillation": dm.Distillation("kd"), "auxiliary": student(2)},
-        "auxiliary": {"auxiliary": None, "distillation": dm.Distillation(strategy="ema", alpha=0.0)},
+        "teacher": {"students": pair(0, 2), "skd": {"strategy": "kd"}},
+        "auxiliary": {"students": Students(student()), "skd": {"alpha": 0.0}},
     }
-    for what, change in others.items():
-        call = {"main": student(), "auxiliary": student(1), "splits": SPLITS, "training": SHORT, **CPU, **change}
-        with pytest.raises(
-            ValueError, match=rf"made with other settings \(.*{what}.*\): delete it, or pass another path"
-        ):
-            dm.fit(Students(call.pop("main"), call.pop("auxiliary")), checkpoint=path, **call)
+    for key, change in others.items():
+        with pytest.raises(ValueError, match=rf"made with other settings \(.*{key}.*\): delete it, or pass another"):
+            fit(checkpoint=path, **{"training": ONE, **change})
 
 
 @pytest.mark.parametrize("step", [3, 4])
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, step):
     """Weights that break in the middle of a stretch (3), or in its very last step (4), before the checkpoint."""
-    path, advance = tmp_path / "run.safetensors", TrainingState._one_step
+    path, train_step = tmp_path / "run.safetensors", Trainer.train_step
 
     def broken(self):
-        losses = advance(self)
-        if self.step == step - 1:
+        losses = train_step(self)
+        if self.step == step:
             self.main.head.weight.data.fill_(float("nan"))
         return losses
 
-    monkeypatch.setattr(TrainingState, "_one_step", broken)
+    monkeypatch.setattr(Trainer, "train_step", broken)
     with pytest.raises(FloatingPointError, match=r"no longer finite at step 4 .*lower lr"):
-        dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, checkpoint=path, **CPU)
+        fit(checkpoint=path)
     groups, record = load_checkpoint(path)
     assert record["history"][-1]["step"] == 2
     assert all(torch.isfinite(tensor).all() for name in ("main", "best") for tensor in groups[name].values())
 
 
 def test_batchnorm_statistics_are_measured_on_the_training_images_first():
-    state = dm.build("mobilenetv1_100", 3).state_dict()
-    students = dm.make_students(
-        Teacher("mobilenetv1_100", state, (0.5,) * 3, (0.5,) * 3, "a test"), "mobilenetv1_050", 2
-    )
-    before = copy.deepcopy(students.main.bn1.running_mean)
-    run = dm.fit(
-        Students(students.main, students.auxiliary), SPLITS, training=replace(SHORT, steps=1, evaluations=1), **CPU
-    )
-    assert not torch.equal(run.main.bn1.running_mean, before)
-    assert np.isfinite(run.history[0]["val_loss"])
-
-
-def test_batchnorm_is_measured_whatever_the_number_of_images():
-    many = stripes(257, 3)
-    students = Students(dm.build("mobilenetv1_050", 2))
-    one = replace(SHORT, steps=1, evaluations=1)
-    run = dm.fit(
-        students,
-        Splits("s", many, SPLITS.val, SPLITS.test),
-        training=one,
-        distillation=dm.Distillation("none"),
-        **CPU,
-    )
-    assert np.isfinite(run.history[0]["val_loss"])
+    teacher = Teacher("mobilenetv1_100", dm.build("mobilenetv1_100", 3).state_dict(), *HALF, "a test")
+    students = dm.make_students(teacher, "mobilenetv1_050", 2)
+    before = students.main.bn1.running_mean.clone()
+    many = replace(SPLITS, train=stripes(257, 3))  # one more than a batch of the measurement
+    for splits in (SPLITS, many):
+        run = fit(students, splits=splits, training=ONE)
+        assert not torch.equal(run.main.bn1.running_mean, before) and np.isfinite(run.history[0]["val_loss"])
 
 
 def test_fit_leaves_the_students_trainable_and_the_random_state_alone():
-    main, auxiliary = student(), student(1)
+    students = pair()
     before = torch.get_rng_state()
-    dm.fit(Students(main, auxiliary), SPLITS, training=SHORT, **CPU)
+    fit(students, training=ONE)
     assert torch.equal(torch.get_rng_state(), before)
-    assert all(p.requires_grad for p in (*main.parameters(), *auxiliary.parameters()))
+    assert all(p.requires_grad for p in (*students.main.parameters(), *students.auxiliary.parameters()))
 
 
 def test_two_processes_share_the_batches_and_end_with_one_network(tmp_path):
@@ -388,7 +295,7 @@ import torch; torch.set_num_threads(1)
 from accelerate import PartialState
 from test_fit import *
 state = PartialState(cpu=True)
-run = dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, **CPU)
+run = fit()
 torch.save(run.main.state_dict(), {str(tmp_path)!r} + f"/rank{{state.process_index}}of{{state.num_processes}}.pt")
 """
     )
@@ -409,62 +316,48 @@ def test_settings_outside_their_range_are_refused(field, value):
         dm.Training(**{field: value})
 
 
-def test_settings_that_do_not_fit_the_data_are_refused(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"batch_size=32 is larger than the training set \(24 images\): pass batch_size <= 24"
-    ):
-        dm.fit(Students(student(), student(1)), SPLITS, **CPU)
-    with pytest.raises(ValueError, match="strategy='ema' needs an auxiliary student"):
-        dm.fit(Students(student(), None), SPLITS, training=SHORT, **CPU)
-    with pytest.raises(ValueError, match="the main student has 5 outputs, the data 2 classes"):
-        dm.fit(Students(dm.build("embedded_vit_48", 5), None), SPLITS, training=SHORT, **CPU)
-    with pytest.raises(ValueError, match="must be of one architecture"):
-        dm.fit(Students(student(), dm.build("embedded_vit_48", 2)), SPLITS, training=SHORT, **CPU)
-    with pytest.raises(ValueError, match="device='tpu' is not available"):
-        dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, **{**CPU, "device": "tpu"})
-    with pytest.raises(ValueError, match="batch_size=5 must be even for strategy='dlb'"):
-        dm.fit(
-            Students(student(), None),
-            SPLITS,
-            training=replace(SHORT, batch_size=5),
-            distillation=dm.Distillation("dlb"),
-            **CPU,
-        )
-    empty = SPLITS.val.take(np.arange(0))
-    with pytest.raises(ValueError, match="the validation set is empty"):
-        dm.fit(Students(student(), student(1)), Splits("s", SPLITS.train, empty, SPLITS.test), training=SHORT, **CPU)
+KD, DLB = {"strategy": "kd"}, {"strategy": "dlb"}
+ALONE = Students(student())
+MOVED = Students(student(), set_input_statistics(student(1), (0.4,) * 3, (0.5,) * 3))
+SILENT = Students(set_input_statistics(student(), (), ()))
+SILENT.main.pretrained_cfg = {}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"training": dm.Training()}, r"batch_size=32 is larger than .* \(24 images\): pass batch_size <= 24"),
+        ({"students": ALONE}, "strategy='ema' needs an auxiliary student"),
+        ({"students": Students(dm.build("embedded_vit_48", 5))}, "main student has 5 outputs, the data 2 classes"),
+        ({"students": Students(student(), dm.build("embedded_vit_96", 2))}, "one architecture.*as auxiliary needs"),
+        ({"students": MOVED}, r"the same images, but expect them with mean and std .*0.5.* and .*0.4"),
+        ({"students": SILENT, "skd": {"strategy": "none"}}, r"does not say .*set model.pretrained_cfg = .*dm.build"),
+        ({"students": ALONE, "skd": KD}, r"needs a fine-tuned teacher: pass Students\(main, auxiliary=teacher\)"),
+        ({"students": Students(student(), dm.build("embedded_vit_96", 5)), "skd": KD}, "the teacher has 5 outputs"),
+        ({"device": "tpu"}, "device='tpu' is not available"),
+        ({"training": replace(SHORT, batch_size=5), "skd": DLB}, "batch_size=5 must be even for"),
+        ({"splits": replace(SPLITS, val=SPLITS.val.take(np.arange(0)))}, "the validation set is empty"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(**options)
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="cannot be written to"):
-        dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, checkpoint=tmp_path / "file" / "run", **CPU)
+        fit(checkpoint=tmp_path / "file" / "run")
 
 
-def test_a_run_that_is_stopped_early_ends_as_a_whole_one_and_can_go_on(tmp_path):
-    whole = dm.fit(Students(student(), student(1)), SPLITS, training=SHORT, **CPU)
-    path = tmp_path / "run.safetensors"
-    early = dm.fit(
-        Students(student(), student(1)),
-        SPLITS,
-        training=SHORT,
-        checkpoint=path,
-        on_evaluation=lambda row: row["step"] == 4,
-        **CPU,
-    )
+def test_a_run_that_is_stopped_early_ends_as_a_whole_one_can_be_loaded_and_can_go_on(tmp_path):
+    whole, path = fit(), tmp_path / "run.safetensors"
+    early = fit(checkpoint=path, on_evaluation=lambda row: row["step"] == 4)
     assert [row["step"] for row in early.history] == [0, 2, 4]
-    best = max(early.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
-    assert early.best_step == best["step"]
+    assert early.best_step == best_of(early.history)["step"]
     assert early.images_per_second == pytest.approx(4 * SHORT.batch_size / early.seconds)
-    later = dm.fit(Students(student(2), student(3)), SPLITS, training=SHORT, checkpoint=path, **CPU)
+    loaded = load_run(path, pair(7, 8), SPLITS, SHORT)
+    assert equal(states(loaded.main), states(early.main)) and equal(states(loaded.auxiliary), states(early.auxiliary))
+    assert repr(loaded.history) == repr(early.history) and loaded.data == "stripes"
+    later = fit(pair(2, 3), checkpoint=path)
     assert equal(states(later.main), states(whole.main)) and equal(states(later.auxiliary), states(whole.auxiliary))
-
-
-def test_an_error_from_on_evaluation_leaves_random_numbers_and_students_as_they_should_be():
-    def fail(row):
-        raise RuntimeError("a bug")
-
-    main, auxiliary = student(), student(1)
-    torch.manual_seed(7)
-    before = torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="a bug"):
-        dm.fit(Students(main, auxiliary), SPLITS, training=SHORT, on_evaluation=fail, **CPU)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(p.requires_grad for p in auxiliary.parameters())
