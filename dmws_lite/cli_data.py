@@ -48,7 +48,7 @@ def show(card: Annotated[str, typer.Argument(help="A card's name, or its .md fil
 def get(card: Annotated[str, typer.Argument(help="A card's name, or its .md file.")]) -> None:
     """Download a card's images, or find them where they are; an interrupted download is continued."""
     from dmws_lite.data.cards import read_card
-    from dmws_lite.data.sources import fetch
+    from dmws_lite.data.fetch import fetch
 
     facts = read_card(card)
     if facts.sources[0].phantom:

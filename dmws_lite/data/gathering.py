@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmws_lite.data.archives import SUFFIXES
+from dmws_lite.data.archives import ARCHIVES
 from dmws_lite.data.phantoms import phantoms
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.files import cache_folder
@@ -85,7 +85,7 @@ def gather(
     card = _card(source)
     if card and card.sources[0].phantom:
         return _phantoms(card, size, _seed(seed, card))
-    root, name = _locate(source, card and _fitting(card, size), progress)
+    root, name = _locate(source, card, size, progress)
     return _gather_files(root, name, card, size, _seed(seed, card), fit, frames, progress)
 
 
@@ -102,36 +102,29 @@ def _card(source: Any) -> Card | None:
     return read_card(source) if str(source) in cards() or Path(source).suffix == ".md" else None
 
 
-def _fitting(card: Card, size: int) -> Card:
-    """The card with the smallest MedMNIST images that need no enlarging first, where it offers several sizes."""
-    sides = [(source.image_size or size, source) for source in card.sources]
-    ordered = sorted(sides, key=lambda pair: (pair[0] < size, abs(pair[0] - size)))
-    return card.model_copy(update={"sources": [source for _, source in ordered]})
-
-
-def _locate(source: Any, card: Card | None, progress: bool) -> tuple[Path, str]:
+def _locate(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
     """The local folder or manifest of a source, and the data set's name."""
     if card or not isinstance(source, str | Path) or str(source).startswith(HUB):
-        return _fetched(source, card, progress)
+        return _fetched(source, card, size, progress)
     if not str(source):
         raise ValueError("source='' is empty: pass a folder, a card or an archive")
     path = Path(source).expanduser()
     if path.is_dir() or (path.is_file() and path.suffix.lower() in MANIFESTS):
         return path.resolve(), path.resolve().stem if path.is_file() else path.resolve().name
-    if path.is_file() and path.name.lower().endswith(SUFFIXES):
+    if path.is_file() and path.name.lower().endswith(ARCHIVES):
         return _unpacked(path.resolve()), path.name.split(".")[0]
     raise FileNotFoundError(unknown_source(path))
 
 
-def _fetched(source: Any, card: Card | None, progress: bool) -> tuple[Path, str]:
-    from dmws_lite.data import sources
+def _fetched(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
+    from dmws_lite.data import fetch
 
     if card:
-        return sources.fetch(card, progress), card.name
+        return fetch.fetch(card, progress, size), card.name
     if not isinstance(source, str | Path):
-        return sources.from_datasets(source, progress), "dataset"
+        return fetch.fetch_datasets(source, progress), "dataset"
     repository, _, revision = str(source).removeprefix(HUB).partition("@")
-    return sources.fetch_hub(repository, revision or None, progress), repository.split("/")[-1]
+    return fetch.fetch_hub(repository, revision or None, progress), repository.split("/")[-1]
 
 
 def unknown_source(path: Path) -> str:

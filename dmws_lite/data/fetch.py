@@ -1,0 +1,329 @@
+"""Getting a data set to a folder here: from an address, the Hugging Face Hub, Kaggle, MedMNIST or `datasets`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import warnings
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dmws_lite.data.archives import build_folder, extract, unpack_inside
+from dmws_lite.data.images import SUFFIXES
+from dmws_lite.data.listing import COLUMNS, SPLIT_NAMES
+from dmws_lite.data.sets import SPLITS
+from dmws_lite.runtime.files import cache_folder
+from dmws_lite.runtime.progress import tqdm
+from dmws_lite.runtime.text import did_you_mean
+
+if TYPE_CHECKING:
+    from dmws_lite.data.cards import Card, Source
+
+CHUNK = 2**16  # bytes received at once; of a broken connection the last are lost
+FROM_TABLES = "from_parquet"  # the folder of images that were in Parquet files
+
+
+def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
+    """The folder (or manifest) of a card's first source that is there or can be got.
+
+    size: of MedMNIST sources, the smallest that needs no enlarging to so many pixels comes first.
+    What was downloaded and unpacked is kept below cache_folder("downloads", card.name) and taken from there the next
+    time, without a network.
+    Raises ValueError for a phantom, which is drawn, not fetched; FileNotFoundError listing each source, why it failed
+    and the way out (ImportError when a package is missing). Warns when a download failed and a later source was taken.
+    """
+    failures: list[tuple[Source, Exception]] = []
+    for source in sorted(card.sources, key=lambda source: _misfit(source, size)):
+        try:
+            path = _get(source, card, progress)
+        except (OSError, ValueError, RuntimeError, ImportError) as error:
+            failures.append((source, error))
+            continue
+        if reasons := [f"{other}: {error}" for other, error in failures if not other.folder]:
+            warnings.warn(f"{card.name} comes from {source}, because {'; '.join(reasons)}", stacklevel=2)
+        return path
+    missing = any(isinstance(error, ImportError) for _, error in failures)
+    lines = "\n".join(f"- {source}: {' '.join(str(error).split())}" for source, error in failures)
+    raise (ImportError if missing else FileNotFoundError)(
+        f"{card.name} cannot be got from any of its sources:\n{lines}\n"
+        "Mend one of these, or get the data by hand and pass its folder as the source"
+    )
+
+
+def fetch_hub(repository: str, revision: str | None = None, progress: bool = True, name: str = "hub") -> Path:
+    """The folder of a data set on the Hugging Face Hub, downloaded when it is not there.
+
+    repository: "OWNER/NAME".
+    revision:   a commit, branch or tag; None is the newest, with a warning that says which commit it was.
+    name:       the folder in cache_folder("downloads") to keep it in.
+    Archives in it are unpacked; Parquet files with images become class folders. Python files are not downloaded.
+    Raises ConnectionError when it cannot be got, ValueError when its archives or tables cannot be used.
+    """
+    target = cache_folder("downloads", name) / _slug(f"{repository}@{revision or 'newest'}")
+
+    def fill(part: Path) -> None:
+        _download_snapshot(repository, revision, part)
+        unpack_inside(part)
+        tables = list(part.rglob("*.parquet"))
+        if tables:
+            loaded = _load("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
+            write = partial(_write_datasets, _splits_of(loaded), progress=progress, local_files=False)
+            build_folder(part / FROM_TABLES, write)
+            shutil.rmtree(part / ".cache")
+            for table in tables:
+                table.unlink()
+
+    build_folder(target, fill, resume=True)
+    return target / FROM_TABLES if (target / FROM_TABLES).is_dir() else target
+
+
+def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
+    """The images of a `datasets` Dataset or DatasetDict as a folder of class folders, or of splits with these inside.
+
+    The image column is the one of type Image, the label column the one of type ClassLabel or one called label, class or
+    the like; a column such as patient or patient_id goes to metadata.csv. Kept in the cache by the set's fingerprint.
+    Raises ValueError naming the column, row or class that is missing.
+    """
+    splits = _splits_of(dataset)
+    prints = " ".join(f"{split}:{part._fingerprint}" for split, part in sorted(splits.items()))
+    target = cache_folder("downloads", "datasets") / hashlib.sha256(prints.encode()).hexdigest()[:24]
+    return build_folder(target, partial(_write_datasets, splits, progress=progress))
+
+
+def _misfit(source: Source, size: int) -> tuple[bool, int]:
+    """How badly the images of a source fit a size: too small is worse than too large; 0 where all sizes are there."""
+    side = source.image_size or size
+    return side < size, abs(side - size)
+
+
+def _get(source: Source, card: Card, progress: bool) -> Path:
+    if source.folder:
+        return _local(source.folder, card)
+    if source.hub:
+        return fetch_hub(source.hub, source.revision, progress, card.name)
+    if source.kaggle:
+        return _fetch_kaggle(source, card.name)
+    if source.phantom:
+        raise ValueError(f"{card.name} is a phantom: it is drawn, not fetched; call open_data({card.name!r})")
+    target = cache_folder("downloads", card.name) / _slug(f"{source} {source.sha256 or ''}")
+    fill = _fill_from_url if source.url else _fill_from_medmnist
+    return build_folder(target, lambda part: fill(source, part, target, progress))
+
+
+def _local(place: str, card: Card) -> Path:
+    """A folder or manifest on this machine: "~/x", "$VARIABLE/x", or relative to the card."""
+    if place.startswith("$"):
+        variable, _, rest = place[1:].partition("/")
+        if not os.environ.get(variable):
+            raise FileNotFoundError(f"the environment variable {variable} is not set")
+        place = os.path.join(os.environ[variable], rest)
+    path = (card.path.parent / Path(place).expanduser()).resolve()
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        raise FileNotFoundError(f"{path} is {'empty' if path.exists() else 'not there'}")
+    return path
+
+
+def _slug(text: str) -> str:
+    """A file name that says what it is and is like no other's."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", text.split("://")[-1]).strip("-.")[-60:]
+    return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _load(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ImportError(f'{package} is not installed: pip install "dmws-lite[hub]"') from error
+
+
+# --- an address -------------------------------------------------------------------------------------------------------
+
+
+def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> None:
+    pooch = _load("pooch")
+    name, known = f"{target.name}.download", source.sha256 and f"sha256:{source.sha256}"
+    begun = target.with_name(f".{name}.part")
+
+    def go_on(url: str, file: str, _: Any) -> None:
+        start = begun.stat().st_size if begun.exists() else 0
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        receive = pooch.HTTPDownloader(progressbar=progress, chunk_size=CHUNK, timeout=60, headers=headers)
+        try:
+            with open(begun, "ab") as opened:
+                receive(url, opened, _)
+        except _load("requests").HTTPError:  # such as that there is nothing more to send
+            begun.unlink()
+            raise
+        begun.replace(file)
+
+    archive = Path(pooch.retrieve(source.url, known, name, target.parent, downloader=go_on))
+    try:
+        size, sha256 = archive.stat().st_size, pooch.file_hash(str(archive))
+        if source.size not in (None, size):
+            raise ValueError(f"{source.url} has {size:,} bytes instead of {source.size:,}: find out why")
+        extract(archive, part)
+        unpack_inside(part)
+    finally:
+        archive.unlink()
+    if not source.sha256:
+        warnings.warn(
+            f"{source.url}: its checksum is not in the card, so nothing says that this is the right file. "
+            f"Add to it: sha256: {sha256}, size: {size}",
+            stacklevel=2,
+        )
+
+
+# --- Kaggle, MedMNIST, the Hub ----------------------------------------------------------------------------------------
+
+
+def _fetch_kaggle(source: Source, name: str) -> Path:
+    """A data set in kagglehub's own cache, remembered so that it is found again without a network."""
+    handle = f"{source.kaggle}/versions/{source.version}" if source.version else str(source.kaggle)
+    record = cache_folder("downloads", name) / f"{_slug(handle)}.path"
+    if record.is_file() and (folder := Path(record.read_text("utf-8"))).is_dir():
+        return folder
+    kagglehub = _load("kagglehub")
+    try:
+        folder = Path(kagglehub.dataset_download(handle))
+    except Exception as error:  # of many libraries' kinds
+        raise ConnectionError(
+            f"it could not be downloaded ({' '.join(str(error).split())}). A set with terms: accept them on its page, "
+            "and put your token (kaggle.com, Settings, API) into ~/.kaggle/kaggle.json"
+        ) from error
+    record.write_text(str(folder), "utf-8")
+    return folder
+
+
+def _fill_from_medmnist(source: Source, part: Path, target: Path, progress: bool) -> None:
+    """A MedMNIST set as split/class/row.png; its address, checksum and classes are the package's."""
+    from PIL import Image
+
+    medmnist, flag = _load("medmnist"), str(source.medmnist)
+    if flag not in medmnist.INFO:
+        hint = did_you_mean(flag, medmnist.INFO) or f": write one of {', '.join(medmnist.INFO)}"
+        raise ValueError(f"medmnist {flag!r} is unknown{hint}")
+    info = medmnist.INFO[flag]
+    if info["task"].startswith("multi-label") or flag.endswith("3d"):
+        raise ValueError(f"medmnist {flag!r} has several labels per image, or volumes: write another")
+    folders = {int(label): _safe(name) for label, name in info["label"].items()}
+    for split in SPLITS:
+        data = getattr(medmnist, info["python_class"])(split, download=True, root=str(part), size=source.image_size)
+        for name in folders.values():
+            (part / split / name).mkdir(parents=True)
+        for row, label in enumerate(tqdm(data.labels[:, 0], split, disable=not progress, leave=False)):
+            file = part / split / folders[int(label)] / f"{row:06d}.png"
+            Image.fromarray(data.imgs[row]).save(file, compress_level=1)
+    for file in part.glob("*.npz"):
+        file.unlink()
+
+
+def _download_snapshot(repository: str, revision: str | None, folder: Path) -> None:
+    import huggingface_hub
+
+    where = f"hub data set {repository}@{revision or 'newest'}"
+    try:
+        commit = revision or huggingface_hub.HfApi().dataset_info(repository).sha
+        without = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
+        huggingface_hub.snapshot_download(
+            repository, repo_type="dataset", revision=commit, local_dir=folder, ignore_patterns=without
+        )
+    except Exception as error:  # of many libraries' kinds
+        reason = str(error).strip().split("\n")[0]
+        raise ConnectionError(
+            f"{where} could not be downloaded ({type(error).__name__}: {reason}): check its name, the revision and the "
+            "network; for one that is not public, `hf auth login`"
+        ) from error
+    if revision is None:
+        warnings.warn(
+            f"{where}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` into the card, or "
+            f"pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
+            stacklevel=2,
+        )
+
+
+# --- `datasets` -------------------------------------------------------------------------------------------------------
+
+
+def _splits_of(dataset: Any) -> dict[str, Any]:
+    """The parts of a `datasets` Dataset or DatasetDict by split ("train", "val", "test"; "" when it is not split)."""
+    datasets = _load("datasets")
+    if isinstance(dataset, datasets.Dataset):
+        return {"": dataset}
+    if not isinstance(dataset, datasets.DatasetDict):
+        raise ValueError(
+            f"source is a {type(dataset).__name__}: pass a folder, a card, or a datasets.Dataset or DatasetDict "
+            "(streaming=False)"
+        )
+    if len(dataset) == 1:
+        return {"": next(iter(dataset.values()))}
+    splits = {SPLIT_NAMES.get(str(name).lower(), ""): part for name, part in dataset.items()}
+    if "" in splits or len(splits) < len(dataset):
+        raise ValueError(f"splits {', '.join(map(str, dataset))} are not train, validation, test: pick or rename them")
+    return splits
+
+
+def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_files: bool = True) -> None:
+    """Write images as split/class/row_name.ending, with metadata.csv where patients are known.
+
+    local_files: take images from files on this machine that the data set names; else their bytes must be in it.
+    """
+    import pandas as pd
+    from datasets import Image
+
+    rows: list[tuple[str, Any]] = []
+    for split, part in splits.items():
+        image, label, patient = _columns(part)
+        raw = part.cast_column(image, Image(decode=False))
+        folders = _class_folders(part.features[label], part[label])
+        for row, item in enumerate(tqdm(raw, f"writing {split}", disable=not progress, leave=False)):
+            data, name = (item[image] or {}).get("bytes"), (item[image] or {}).get("path") or ""
+            if data is None and not (name and local_files):
+                raise ValueError(f"row {row} holds no image (path {name!r}): its bytes must be in the data set")
+            stem, suffix = _safe(Path(name).stem), Path(name).suffix.lower()
+            ending = f"{'_' * bool(stem)}{stem}{suffix if suffix in SUFFIXES else '.png'}"
+            file = folder / split / folders[row] / f"{row:06d}{ending}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(Path(name).read_bytes() if data is None else data)
+            rows.append((file.relative_to(folder).as_posix(), item[patient] if patient else None))
+    table = pd.DataFrame(rows, columns=["file", "patient"])
+    if table["patient"].notna().any():
+        table.to_csv(folder / "metadata.csv", index=False)
+
+
+def _columns(part: Any) -> tuple[str, str, str]:
+    """The names of the columns that hold the image, the label and the patient ("" for none)."""
+    from datasets import ClassLabel, Image
+
+    def typed(kind: Any) -> list[str]:
+        return [name for name, feature in part.features.items() if isinstance(feature, kind)]
+
+    def named(*names: str) -> list[str]:
+        return [name for name in part.features if name.lower() in names]
+
+    images, labels = typed(Image), [*typed(ClassLabel), *named(*COLUMNS["label"], "labels")]
+    images = images if len(images) == 1 else [name for name in named("image", "img") if name in images]
+    for found, what, kind in ((images, "image", "type Image"), (labels, "label", "type ClassLabel, or called label")):
+        if not found:
+            raise ValueError(f"columns {', '.join(part.features)}: none is the {what}; rename it ({kind})")
+    return images[0], labels[0], next(iter(named(*COLUMNS["patient"])), "")
+
+
+def _class_folders(feature: Any, labels: Any) -> list[str]:
+    """The folder of each label; feature is the column's type."""
+    is_class = hasattr(feature, "int2str")
+    missing = [row for row, label in enumerate(labels) if label is None or (is_class and label < 0)]
+    if missing:
+        raise ValueError(f"{len(missing)} rows have no label, such as row {missing[0]}: filter them out")
+    names = [feature.int2str(label) if is_class else str(label) for label in labels]
+    if len({_safe(name) for name in {*names}}) < len({*names}):
+        raise ValueError(f"classes {', '.join(sorted({*names}))} do not give different folder names: rename them")
+    return [_safe(name) for name in names]
+
+
+def _safe(name: str) -> str:
+    """A name as that of one visible file or folder."""
+    return re.sub(r"[/\\\0]|^\.|^ | $", "_", name)[:120]
