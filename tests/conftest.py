@@ -1,6 +1,5 @@
 """Every test run has a cache of its own, and runs each chapter once for all tests that look at it."""
 
-import copy
 import functools
 import importlib.util
 import os
@@ -15,12 +14,11 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dmws_lite.course.build import student
+from dmws_lite.course.build import LEFT_OUT, without_tags
 from dmws_lite.runtime.notebooks import run_notebook
 
 ROOT = Path(__file__).parents[1]
 CELL_LIMIT = 90  # seconds that a cell may take in a smoke run; the aim is 60
-SECONDS: dict[str, float] = {}  # of the chapters that were run
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,11 +51,11 @@ def executed(tmp_path_factory, own_cache):
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PYTHONPATH", str(ROOT))
-                path = run_notebook(source, out, parameters, CELL_LIMIT)
+                path = run_notebook(source, out, parameters, CELL_LIMIT, html=False)
         except RuntimeError as error:
             return error
-        SECONDS[name] = time.perf_counter() - start
-        return Executed(nbformat.read(path, as_version=4), path, out / "published", SECONDS[name])
+        seconds = time.perf_counter() - start
+        return Executed(nbformat.read(path, as_version=4), path, out / "published", seconds)
 
     def run(name):
         result = attempt(name)
@@ -85,8 +83,7 @@ def site(tmp_path_factory, executed):
     docs, done = ROOT / "docs", tmp_path_factory.mktemp("site-chapters")
     chapters = {}
     for name in ("03_weight_selection",):
-        notebook = copy.deepcopy(executed(name).notebook)
-        notebook.cells = student(notebook.cells, name)
+        notebook = without_tags(executed(name).notebook, LEFT_OUT[""])
         nbformat.write(notebook, done / f"{name}.ipynb")
         chapters[name] = notebook
     sys.path.append(str(docs))
@@ -115,11 +112,3 @@ def pytest_xdist_make_scheduler(config, log):
             return chapter[1] if chapter else nodeid.split("::")[0]
 
     return ByChapterOrFile(config, log)
-
-
-def pytest_terminal_summary(terminalreporter):
-    if SECONDS:
-        terminalreporter.section("smoke runs of the chapters")
-        for name, seconds in sorted(SECONDS.items()):
-            terminalreporter.write_line(f"{seconds:6.1f} s  {name}")
-        terminalreporter.write_line(f"{sum(SECONDS.values()):6.1f} s  all")

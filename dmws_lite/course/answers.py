@@ -1,4 +1,4 @@
-"""Reading what a learner gave as an answer: whatever comes in, it is understood, or said to be no answer."""
+"""Reading what a learner gave as an answer, and comparing it with what is right and with what known mistakes give."""
 
 from __future__ import annotations
 
@@ -16,14 +16,28 @@ PLAIN = {bool: "the truth value {}", str: "the text {!r}", int: "the number {}",
 
 
 class Wrong(Exception):
-    """An answer is wrong, and in which way; raised by an exercise's check."""
+    """An answer is wrong, and in which way; raised by an exercise's check.
+
+    reason: a sentence, or the name of one of the exercise's texts, which `fields` complete.
+    case:   which of several answers it is about.
+    """
+
+    def __init__(self, reason: str, case: str = "", **fields: Any) -> None:
+        super().__init__(f"{case}: {reason}" if case else reason)
+        self.reason, self.case, self.fields = reason, case, fields
 
 
 class Open(Exception):
     """There is no answer yet: the stub was left as it is."""
 
 
-def number(answer: Any, low: float | None = None, high: float | None = None) -> float:
+def reject(wrong: bool, reason: str, case: str = "", **fields: Any) -> None:
+    """Raise Wrong where an answer has this fault."""
+    if wrong:
+        raise Wrong(reason, case, **fields)
+
+
+def number(answer: Any, low: float = -math.inf, high: float = math.inf, case: str = "") -> float:
     """The answer as a float: Python's and numpy's numbers, and arrays or tensors of one element.
 
     low, high: what the question itself says about the range; both ends belong to it.
@@ -32,114 +46,120 @@ def number(answer: Any, low: float | None = None, high: float | None = None) -> 
     >>> number(0.25, low=0, high=1)
     0.25
     """
-    value = _float(answer)
-    if low == 0 and high == 1 and 1 < value <= 100:
-        raise Wrong(f"{value:g} looks like a percentage: a share lies between 0 and 1")
-    if (low is not None and value < low) or (high is not None and value > high):
-        limits = [f"at least {low:g}" if low is not None else "", f"at most {high:g}" if high is not None else ""]
-        raise Wrong(f"{value:g} cannot be: the answer is {' and '.join(filter(None, limits))}")
+    _require(answer)
+    reject(isinstance(answer, str), f"{kind(answer)} is no number: write it without quotation marks", case)
+    function = callable(answer) and not hasattr(answer, "__float__")
+    reject(function, f"{kind(answer)} is no number: call it, and give what it returns", case)
+    try:
+        value = answer.item() if hasattr(answer, "item") else answer
+        value = math.nan if isinstance(value, bool | complex | str) else float(value)
+    except OverflowError:
+        raise Wrong("this number is far too large", case) from None
+    except Exception:
+        raise Wrong(f"{kind(answer)} is no number", case) from None
+    reject(not math.isfinite(value), f"{kind(answer)} is no number that one could compare: give a finite number", case)
+    share = (low, high) == (0, 1) and 1 < value <= 100
+    reject(share, f"{value:g} looks like a percentage: a share lies between 0 and 1", case)
+    limits = {"at least": low, "at most": high}
+    asked = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
+    reject(not low <= value <= high, f"{value:g} cannot be: the answer is {asked}", case)
     return value
 
 
-def close(answer: Any, expected: float, relative: float = 0.01, absolute: float = 0.0) -> float:
-    """The answer as a float, if it differs from `expected` by at most max(relative · |expected|, absolute).
-
-    Raises Open and Wrong as `number` does; Wrong says "too small", "too large", or that it looks like a percentage.
-
-    >>> close(0.3333, 1 / 3)
-    0.3333
-    """
-    value = number(answer)
-
-    def near(target: float) -> bool:
-        return math.isclose(value, target, rel_tol=relative, abs_tol=absolute)
-
-    if near(expected):
-        return value
-    if abs(expected) <= 1 and expected and math.isclose(value / 100, expected, rel_tol=relative, abs_tol=absolute):
-        raise Wrong(f"{value:g} looks like a percentage: give the share itself")
-    if expected and near(-expected):
-        raise Wrong(f"{value:g} has the wrong sign")
-    raise Wrong(f"{value:g} is too {'small' if value < expected else 'large'}")
-
-
-def compared(
+def compare(
     answer: Any,
-    expected: float,
-    mistakes: Mapping[float, str],
-    name: str = "",
+    right: Any,
+    case: str = "",
     relative: float = 0.01,
     absolute: float = 0.0,
-) -> float:
-    """As `close`, with what a known wrong value comes from, and the answer's name where there are several.
+    otherwise: str = "",
+    fields: Mapping[str, Any] | None = None,
+    **mistakes: Any,
+) -> Any:
+    """The answer, read as a number or an array, if it differs from `right` by at most the tolerance.
 
-    mistakes: by value, what to say of it; one that is as near as `expected` is no mistake.
-    Raises Open and Wrong as `close` does.
+    otherwise: the name of what to say where no known mistake fits; "": whether it is too small or too large.
+    mistakes:  what known mistakes give, by the names of the exercise's texts, which `fields` complete.
+    Raises Open and Wrong as `number` and `array` do; Wrong with the first mistake that gives this answer.
 
-    >>> compared(0.5, 0.5, {2: "this is its inverse"}, "share")
-    0.5
+    >>> compare(0.3333, 1 / 3, upside_down=3)
+    0.3333
     """
-    try:
-        return close(answer, expected, relative, absolute)
-    except Wrong as error:
-        known = (text for value, text in mistakes.items() if _is_close(answer, value, relative, absolute))
-        reason = next(known, str(error))
-        raise Wrong(f"{name}: {reason}" if name else reason) from None
+    shape = np.shape(right)
+    value = array(answer, shape, case=case or "your answer") if shape else number(answer, case=case)
+
+    def near(target: Any, scale: float = 1) -> bool:
+        return bool(np.allclose(np.divide(value, scale), target, rtol=relative, atol=absolute))
+
+    if near(right):
+        return value
+    reason = next((name for name, target in mistakes.items() if near(target)), otherwise)
+    if reason:
+        raise Wrong(reason, case, **(fields or {}))
+    if shape:
+        close = np.isclose(value, right, rtol=relative, atol=absolute)
+        raise Wrong(f"{np.sum(~close)} of {close.size} are wrong", case)
+    share = bool(0 < abs(right) <= 1)
+    reject(share and near(right, 100), f"{value:g} looks like a percentage: give the share itself", case)
+    reject(right != 0 and near(-right), f"{value:g} has the wrong sign", case)
+    raise Wrong(f"{value:g} is too {'small' if value < right else 'large'}", case)
 
 
 def smallest(
-    answer: Any, enough: Callable[[int], bool], too_few: Callable[[int], str], low: int = 1, name: str = ""
+    answer: Any,
+    measure: Callable[[int], float],
+    limit: float,
+    low: int = 1,
+    case: str = "",
+    too_few: str = "too_few",
+    **fields: Any,
 ) -> int:
-    """The answer as an int, if it is the smallest whole number from `low` on that is enough.
+    """The answer as an int, if it is the smallest whole number from `low` on whose measure is at most `limit`.
 
-    enough:  whether a number is; if it is, all larger ones are.
-    too_few: what to say of a number that is not.
-    Raises Open and Wrong as `number` does; Wrong for a number with a fraction, one too small and one too large.
+    measure: falls, or stays, as its argument rises.
+    too_few: the name of what to say of a number that is too small; `fields`, n and measure complete it.
+    Raises Open and Wrong as `number` does; Wrong for a number with a fraction, for one too small and one too large.
 
-    >>> smallest(4, lambda n: n * n > 10, lambda n: f"{n} squared is {n * n}")
+    >>> smallest(4, lambda n: 1 / n, 0.3)
     4
     """
-    value, lead = number(answer, low, MOST), f"{name}: " if name else ""
-    if value != int(value):
-        raise Wrong(f"{lead}{value:g} cannot be: a whole number is asked for")
-    if not enough(int(value)):
-        raise Wrong(lead + too_few(int(value)))
-    if value > low and enough(int(value) - 1):
-        raise Wrong(f"{lead}{value:g} are enough, but fewer would do")
-    return int(value)
+    value = number(answer, low, MOST, case)
+    n = int(value)
+    reject(value != n, f"{value:g} cannot be: a whole number is asked for", case)
+    reject(measure(n) > limit, too_few, case, n=n, measure=measure(n), **fields)
+    reject(n > low and measure(n - 1) <= limit, f"{n} are enough, but fewer would do", case)
+    return n
 
 
 def array(
-    answer: Any, shape: tuple[int | None, ...] = (None,), of: type = float, name: str = "your answer"
+    answer: Any, shape: tuple[int | None, ...] = (None,), of: type = float, case: str = "your answer"
 ) -> np.ndarray:
     """The answer as an array: from lists, tuples, sets (rising), ranges, numpy arrays, tensors, tables.
 
     shape: what it must have; None is any length but 0.
     of:    float, int (whole numbers, also such as 3.0) or bool (also 0 and 1).
-    name:  what it is called in a message.
+    case:  what the answer is called in a message.
     Returns float64, int64 or bool. Raises Open and Wrong, also for values that are not finite.
 
     >>> array({8.0, 2.0}, of=int), array([[1, 0]], (1, None), of=bool)
     (array([2, 8]), array([[ True, False]]))
     """
-    if not _given(answer) or unanswered(answer):
+    if answer is None or unanswered(answer):
         raise Open
     try:
-        found = np.asarray(_plain(answer))
-        found = np.asarray(_plain(found.tolist())) if found.dtype.kind == "O" else found
-        wanted = tuple(found.shape[axis] if n is None else n for axis, n in enumerate(shape))
-        fits = found.dtype.kind in ("biuf" if of is bool else "iuf") and found.size and found.shape == wanted
+        values = np.asarray(_plain(answer))
+        values = np.asarray(_plain(values.tolist())) if values.dtype.kind == "O" else values
+        expected = tuple(values.shape[axis] if n is None else n for axis, n in enumerate(shape))
+        fits = bool(values.dtype.kind in ("biuf" if of is bool else "iuf") and values.size and values.shape == expected)
     except Exception:
         fits = False
-    if not fits:
-        raise Wrong(f"{name}: {kind(answer)}, where {_asked(shape, of)} is asked for")
-    if not np.isfinite(found).all():
-        raise Wrong(f"{name} holds values that are no finite numbers")
+    reject(not fits, f"{kind(answer)}, where {_description(shape, of)} is asked for", case)
+    reject(not np.isfinite(values).all(), f"{kind(answer)} with values that are no finite numbers", case)
     with np.errstate(invalid="ignore"):
-        read: np.ndarray = found.astype(of)
-    if of is not float and not np.array_equal(read, found):
-        raise Wrong(f"{name}: {kind(answer)} with other values than {ELEMENTS[of]}")
-    return read
+        converted: np.ndarray = values.astype(of)
+    lost = of is not float and not np.array_equal(converted, values)
+    reject(lost, f"{kind(answer)} with other values than {ELEMENTS[of]}", case)
+    return converted
 
 
 def names(answer: Any, options: Sequence[str]) -> set[str]:
@@ -150,16 +170,12 @@ def names(answer: Any, options: Sequence[str]) -> set[str]:
     >>> names(["EMA"], ["ema", "kd"])
     {'ema'}
     """
-    if not _given(answer):
-        raise Open
-    if isinstance(answer, str | bytes | Mapping) or not isinstance(answer, Iterable):
-        raise Wrong(f"{kind(answer)} is no list of names: write them as ['...', '...']")
+    _require(answer)
     try:
-        given = list(islice(answer, MOST))
+        given = [] if isinstance(answer, str | bytes | Mapping) else list(islice(answer, MOST))
     except Exception:
-        raise Wrong(f"{kind(answer)} is no list of names") from None
-    if not given:
-        raise Wrong("an empty list names nothing")
+        given = []
+    reject(not given, f"{kind(answer)} is no list of names: write them as ['...', '...']")
     return {choice(name, options) for name in given}
 
 
@@ -171,20 +187,17 @@ def called(function: Any, *arguments: Any) -> Any:
     >>> called(max, 2, 3)
     3
     """
-    if not _given(function):
-        raise Open
-    if not callable(function):
-        raise Wrong(f"{kind(function)} is no function: give the function's name, without brackets")
+    _require(function)
+    reject(not callable(function), f"{kind(function)} is no function: give the function's name, without brackets")
     try:
         result = function(*arguments)
     except Exception as error:
         raise Wrong(f"your function raised {type(error).__name__}: {str(error)[:200]}") from error
-    if not _given(result):
-        raise Open("Your function returns nothing yet.")
+    _require(result, "Your function returns nothing yet.")
     return result
 
 
-def choice(answer: Any, options: Sequence[T]) -> T:
+def choice(answer: Any, options: Sequence[T], case: str = "") -> T:
     """The option that the answer names; texts are compared without regard to case and spaces around them.
 
     Raises Open for None and `...`; Wrong for anything else that is no option.
@@ -192,12 +205,12 @@ def choice(answer: Any, options: Sequence[T]) -> T:
     >>> choice(" Main", ["main", "auxiliary"])
     'main'
     """
-    if not _given(answer):
-        raise Open
+    _require(answer)
+    plain = _comparable(answer)
     for option in options:
-        if _same(answer, option):
+        if type(plain) is type(option) and plain == _comparable(option):
             return option
-    raise Wrong(f"{kind(answer)} is none of the options: choose from {', '.join(map(repr, options))}")
+    raise Wrong(f"{kind(answer)} is none of the options: choose from {', '.join(map(repr, options))}", case)
 
 
 def kind(answer: Any) -> str:
@@ -208,18 +221,16 @@ def kind(answer: Any) -> str:
     """
     if answer is None:
         return "nothing"
-    words = PLAIN.get(type(answer))
-    if words:
-        return words.format(_short(answer))
+    if type(answer) in PLAIN:
+        return PLAIN[type(answer)].format(_short(answer))
     name = type(answer).__name__
     article = "an" if name[0].lower() in "aeiou" or name == "ndarray" else "a"
-    shape = _shape(answer)
-    if shape == () and hasattr(answer, "item"):
-        return kind(answer.item())
-    if shape is not None:
-        return f"{article} {name} of shape {shape}"
-    sized = isinstance(answer, list | tuple | set | dict)
-    return f"{article} {name} of {len(answer)}" if sized else f"{article} {name}"
+    try:
+        shape = tuple(answer.shape)
+        return kind(answer.item()) if shape == () else f"{article} {name} of shape {shape}"
+    except Exception:
+        sized = isinstance(answer, list | tuple | set | dict)
+        return f"{article} {name} of {len(answer)}" if sized else f"{article} {name}"
 
 
 def unanswered(answer: Any) -> bool:
@@ -229,23 +240,9 @@ def unanswered(answer: Any) -> bool:
     return any(map(unanswered, answer)) if isinstance(answer, list | tuple) else answer is ...
 
 
-def _float(answer: Any) -> float:
-    if not _given(answer):
-        raise Open
-    if isinstance(answer, str):
-        raise Wrong(f"{kind(answer)} is no number: write it without quotation marks")
-    if callable(answer) and not hasattr(answer, "__float__"):
-        raise Wrong(f"{kind(answer)} is no number: call it, and give what it returns")
-    try:
-        value = answer.item() if hasattr(answer, "item") else answer
-        value = math.nan if isinstance(value, bool | complex | str) else float(value)
-    except OverflowError:
-        raise Wrong("this number is far too large") from None
-    except Exception:
-        raise Wrong(f"{kind(answer)} is no number") from None
-    if not math.isfinite(value):
-        raise Wrong(f"{kind(answer)} is no number that one could compare: a finite number is asked for")
-    return value
+def _require(answer: Any, message: str = "") -> None:
+    if answer is None or answer is ...:
+        raise Open(message)
 
 
 def _plain(answer: Any) -> Any:
@@ -258,35 +255,15 @@ def _plain(answer: Any) -> Any:
     return [_plain(value) for value in values]
 
 
-def _asked(shape: tuple[int | None, ...], of: type) -> str:
+def _comparable(answer: Any) -> Any:
+    value = answer.item() if hasattr(answer, "dtype") and getattr(answer, "shape", None) == () else answer
+    return str(value).strip().lower() if isinstance(value, str) else value
+
+
+def _description(shape: tuple[int | None, ...], of: type) -> str:
     if len(shape) == 1:
         return f"a list or an array of {'' if shape[0] is None else f'{shape[0]} '}{ELEMENTS[of]}"
     return f"an array of {ELEMENTS[of]} of shape {shape}"
-
-
-def _shape(answer: Any) -> tuple[int, ...] | None:
-    try:
-        return tuple(answer.shape)
-    except Exception:
-        return None
-
-
-def _is_close(answer: Any, value: float, relative: float, absolute: float) -> bool:
-    try:
-        return close(answer, value, relative, absolute) is not None
-    except Wrong:
-        return False
-
-
-def _given(answer: Any) -> bool:
-    return answer is not None and answer is not ...
-
-
-def _same(answer: Any, option: Any) -> bool:
-    if isinstance(answer, str) and isinstance(option, str):
-        return answer.strip().lower() == option.strip().lower()
-    value = answer.item() if hasattr(answer, "dtype") and getattr(answer, "shape", None) == () else answer
-    return type(value) is type(option) and value == option
 
 
 def _short(answer: Any) -> Any:

@@ -1,19 +1,27 @@
-"""Checking an answer to an exercise: what is wrong with it is said, what is right is not given away."""
+"""Checking an answer to an exercise: what is wrong with it is said, what is right is not given away.
+
+Exercise "03.2" is the function `exercise_2` of exercises/chapter_03.py, and its texts are the entry "03.2" of
+exercises/chapter_03.yaml: `right`, and one by each name with which the function raises Wrong.
+"""
 
 from __future__ import annotations
 
 import inspect
-import pkgutil
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from dmws_lite.course import exercises
 from dmws_lite.course.answers import Open, Wrong, kind, unanswered
 
+MIME = "application/vnd.dmws-lite.verdict+json"  # a verdict's fields in a saved notebook
 MARKS = {"right": "✓", "wrong": "✗", "open": "○"}
 WORDS = {"right": "right", "wrong": "not yet", "open": "not answered yet"}
 BORDERS = {"right": "solid #0072B2", "wrong": "double #D55E00", "open": "dotted #767676"}
@@ -35,6 +43,9 @@ class Verdict:
         words = f"<b>Exercise {self.exercise}: {mark} {WORDS[self.state]}.</b> {escape(self.message)}"
         return f'<p role="status" style="border-left: 4px {BORDERS[self.state]}; padding-left: 0.6em">{words}</p>'
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {MIME: {"exercise": self.exercise, "state": self.state}}
+
 
 def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
     """Check the answers to an exercise.
@@ -45,7 +56,9 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
     Returns a Verdict: "right", "wrong" with what is wrong, or "open". An answer of an odd type is wrong, not an error.
     Raises ValueError for an exercise that does not exist, with those that do, and for too many or too few answers.
     """
-    function = _exercise(exercise)
+    if exercise not in texts():
+        raise ValueError(f"unknown exercise {exercise!r}: there are {', '.join(texts())}")
+    function, said = exercise_function(exercise), texts()[exercise]
     try:
         inspect.signature(function).bind(*answers, **given)
     except TypeError as error:
@@ -53,38 +66,31 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
     if any(map(unanswered, answers)):
         return Verdict(exercise, "open", "Replace the three dots with your answer and run the cell again.")
     try:
-        return Verdict(exercise, "right", function(*answers, **given))
+        fields = function(*answers, **given) or {}
+        return Verdict(exercise, "right", said["right"].format(**fields))
     except Open as error:
         return Verdict(exercise, "open", str(error) or "Write your answer and run the cell again.")
     except Wrong as error:
-        return Verdict(exercise, "wrong", _sentence(str(error)))
+        reason = said[error.reason].format(**error.fields) if error.reason in said else error.reason
+        return Verdict(exercise, "wrong", _sentence(f"{error.case}: {reason}" if error.case else reason))
     except Exception as error:
         came = _sentence(f"{', '.join(map(kind, answers))}: such an answer cannot be checked")
         return Verdict(exercise, "wrong", f"{came} ({type(error).__name__} while checking)")
 
 
-def all_exercises() -> dict[str, Callable[..., str]]:
-    """The check of every exercise, by its name ("03.2"), in the course's order."""
-    return {name: function for chapter in _chapters() for name, function in _of_chapter(chapter).items()}
+def exercise_function(name: str) -> Callable[..., dict[str, Any] | None]:
+    """The function that checks an exercise; it returns the fields of the text for a right answer."""
+    chapter, number = name.split(".")
+    function: Callable[..., dict[str, Any] | None]
+    function = getattr(import_module(f"{exercises.__name__}.chapter_{chapter}"), f"exercise_{number}")
+    return function
 
 
-def _chapters() -> list[str]:
-    names = (module.name for module in pkgutil.iter_modules(exercises.__path__))
-    return sorted(name.removeprefix("chapter_") for name in names if name.startswith("chapter_"))
-
-
-def _of_chapter(chapter: str) -> dict[str, Callable[..., str]]:
-    module = import_module(f"{exercises.__name__}.chapter_{chapter}")
-    numbers = sorted(int(n) for n in re.findall(r"\bexercise_(\d+)\b", " ".join(vars(module))))
-    return {f"{chapter}.{n}": getattr(module, f"exercise_{n}") for n in numbers}
-
-
-def _exercise(name: str) -> Callable[..., str]:
-    chapter = str(name).partition(".")[0]
-    known = _of_chapter(chapter) if chapter in _chapters() else {}
-    if name not in known:
-        raise ValueError(f"unknown exercise {name!r}: there are {', '.join(all_exercises()) or 'none'}")
-    return known[name]
+@cache
+def texts() -> dict[str, dict[str, str]]:
+    """What is said to answers, by exercise ("03.2") in the course's order, and by the name of the case."""
+    files = sorted(Path(path) for folder in exercises.__path__ for path in Path(folder).glob("chapter_*.yaml"))
+    return {name: said for path in files for name, said in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
 
 
 def _sentence(text: str) -> str:

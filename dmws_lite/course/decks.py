@@ -1,77 +1,124 @@
-"""The chapters' slides, run and written as reveal.js pages: `python -m dmws_lite.course.decks`, or `make slides`."""
+"""The chapters' slides, run and written as reveal.js pages: `python -m dmws_lite.course.decks`, or `make slides`.
+
+Headings, pictures, tables, lists, formulas and questions are shown; prose, answers and hints are speaker notes.
+"""
 
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import nbformat
+from nbconvert import SlidesExporter
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
 from traitlets.config import Config
 
+from dmws_lite.course.build import SOURCES, without_tags
 from dmws_lite.course.chapters import FOLDER
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.notebooks import run_notebook, with_alt_texts
 
+NOT_SHOWN = {"setup", "parameters", "injected-parameters", "exercise", "solution"}
+SHOWN_CODE_LINES = 8
+OPENING = 150  # characters of a paragraph that is shown
+# How a paragraph begins, and the slide that it makes (nbconvert's words: "-" goes on, "notes" is for the speaker)
+SLIDES = {
+    r"\[!\[|\*\*Time:": "skip",
+    r"##? ": "slide",
+    r"###|\*\*Exercise": "subslide",
+    r"\*\*Predict first:": "fragment",
+    r"<details|Sources:": "notes",
+    r"\$\$|\||```|!\[|[-*] |\d+\. |\*\*Next:": "-",
+    rf".{{1,{OPENING}}}\Z": "-",
+}
+WHOLE = re.compile(r"(<details.*?</details>|^```.*?^```|^\$\$.*?\$\$)", re.DOTALL | re.MULTILINE)
+QUESTION = re.compile(r"<summary>(Quick question.*?)</summary>", re.DOTALL)
 STYLE = """<style>
 .reveal .slides section { text-align: left; }
 .reveal .slides img { max-height: 460px; width: auto; margin: 0 auto; display: block; }
 .reveal h1 { font-size: 1.7em; text-transform: none; }
 .reveal h2 { font-size: 1.3em; text-transform: none; }
 .reveal h3 { font-size: 1.1em; text-transform: none; }
-.reveal small { font-size: 0.65em; }
 .reveal [data-mime-type="application/vnd.jupyter.stderr"] { display: none; }
 :root { --jp-content-font-size1: 23px; --jp-code-font-size: 13px; }
 </style>
 </head>"""
 # Where nbconvert's page finds its scripts in a folder made by: npm install reveal.js@4 requirejs jquery mathjax@2
 LOCAL = {
-    "reveal_url_prefix": "reveal.js",
-    "require_js_url": "requirejs/require.js",
-    "jquery_url": "jquery/dist/jquery.min.js",
-    "mathjax_url": "mathjax/MathJax.js",
+    "reveal_url_prefix": "scripts/reveal.js",
+    "require_js_url": "scripts/requirejs/require.js",
+    "jquery_url": "scripts/jquery/dist/jquery.min.js",
+    "mathjax_url": "scripts/mathjax/MathJax.js",
 }
 
 
 def write_deck(notebook: Path, out: Path, smoke: bool = False, scripts: Path | None = None) -> Path:
-    """Run a chapter's slides and write them as NAME.slides.html.
+    """Run a chapter and write it as slides, NAME.slides.html.
 
     scripts: a node_modules folder with reveal.js, requirejs, jquery and mathjax, which is copied beside the deck, so
     that it needs no network; None: the page loads them from public servers whenever it is shown.
-    Returns the page's path. Raises RuntimeError when a cell fails, FileNotFoundError when a script is missing.
+    Returns the page's path. Raises RuntimeError when a cell fails.
     """
     out = writable_folder(out)
-    local = _copied(scripts, out) if scripts else {}
-    executed = run_notebook(notebook, out, {"smoke": smoke, "output": str(out / "results" / notebook.stem)})
-    return write_atomically(
-        executed.with_suffix(".slides.html"), lambda part: part.write_text(page(executed, local), encoding="utf-8")
-    )
+    executed = run_notebook(notebook, out, {"smoke": smoke, "output": str(out / "results" / notebook.stem)}, html=False)
+    if scripts:
+        shutil.copytree(scripts, out / "scripts", dirs_exist_ok=True)
+    text = page(nbformat.read(executed, as_version=4), LOCAL if scripts else {})
+    path = executed.with_suffix(".slides.html")
+    return write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def page(executed: Path, local: dict[str, str] | None = None) -> str:
-    """The reveal.js page of executed slides; `local` holds the addresses of its scripts, by nbconvert's names."""
-    from nbconvert import SlidesExporter
-
-    config = Config()
-    config.TagRemovePreprocessor.enabled = True
-    config.TagRemovePreprocessor.remove_input_tags = {"remove-input"}
-    config.TagRemovePreprocessor.remove_cell_tags = {"injected-parameters"}
-    exporter = SlidesExporter(config=config, reveal_scroll=True, reveal_number="c/t", **(local or {}))
+def page(executed: NotebookNode, local: dict[str, str]) -> str:
+    """The reveal.js page of an executed chapter; `local` holds the addresses of its scripts, by nbconvert's names."""
+    config = Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": {"remove-input"}})
+    exporter = SlidesExporter(config=config, reveal_scroll=True, reveal_number="c/t", **local)
     exporter.raw_template = with_alt_texts("reveal")
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
-    text, _ = exporter.from_filename(str(executed))
-    return text.replace("</head>", STYLE, 1)
+    return exporter.from_notebook_node(slides(executed))[0].replace("</head>", STYLE, 1)
 
 
-def _copied(scripts: Path, out: Path) -> dict[str, str]:
-    """Copy the scripts' packages beside the deck; returns their addresses."""
-    for target in LOCAL.values():
-        package = target.partition("/")[0]
-        if not (scripts / package).is_dir():
-            raise FileNotFoundError(f"{scripts} lacks {package}: npm install reveal.js@4 requirejs jquery mathjax@2")
-        shutil.copytree(scripts / package, out / "scripts" / package, dirs_exist_ok=True)
-    return {name: f"scripts/{target}" for name, target in LOCAL.items()}
+def slides(executed: NotebookNode) -> NotebookNode:
+    """An executed chapter as a notebook whose cells say on which slide they are."""
+    cells: list[NotebookNode] = []
+    for cell in without_tags(executed, NOT_SHOWN).cells:
+        if cell.cell_type == "code":
+            if len(cell.source.splitlines()) > SHOWN_CODE_LINES or "figures." in cell.source:
+                cell.metadata["tags"] = ["remove-input"]
+            cells.append(_on(cell, "subslide" if _has_result(cell) else "skip"))
+        elif "instructor" in cell.metadata.get("tags", []):
+            cells.append(_on(cell, "notes"))
+        elif not cell.source.startswith(("## Setup", "## Parameters")):
+            cells += _paragraphs(cell.source)
+    return new_notebook(cells=cells, metadata=executed.metadata)
+
+
+def _paragraphs(source: str) -> Iterator[NotebookNode]:
+    """A text's paragraphs, each on its slide; details, fenced code and formulas stay whole."""
+    for part in WHOLE.split(source):
+        for block in [part] if WHOLE.match(part) else re.split(r"\n\s*\n", part):
+            question = QUESTION.search(block)
+            if question:
+                yield _on(new_markdown_cell(f"**{question[1]}**"), "subslide")
+            if block.strip():
+                kind = next((kind for start, kind in SLIDES.items() if re.match(start, block.strip())), "notes")
+                yield _on(new_markdown_cell(block.strip()), kind)
+
+
+def _has_result(cell: NotebookNode) -> bool:
+    """Whether a cell shows something that needs no kernel."""
+    results = [output for output in cell.outputs if output.output_type != "stream" or output.name == "stdout"]
+    widgets = any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in results)
+    return bool(results) and not widgets
+
+
+def _on(cell: NotebookNode, slide: str) -> NotebookNode:
+    cell.metadata["slideshow"] = {"slide_type": slide}
+    return cell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,8 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="run quickly, with results that mean nothing")
     parser.add_argument("--scripts", type=Path, help="a node_modules folder, for decks that need no network")
     options = parser.parse_args(arguments)
-    for notebook in sorted((FOLDER / "slides").glob("*.ipynb")):
-        if not options.chapters or notebook.stem.startswith(tuple(options.chapters)):
+    for notebook in sorted((FOLDER / SOURCES).glob("[0-9]*.ipynb")):
+        if notebook.stem.startswith(tuple(options.chapters) or ""):
             print(write_deck(notebook, options.out, options.smoke, options.scripts))
     return 0
 

@@ -6,16 +6,51 @@ Without a GPU everything runs on one CPU core with one thread. The executed chap
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 import sys
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmws_lite.course.chapters import FOLDER, read_chapters
-from dmws_lite.course.executed import EXECUTED, execute
 from dmws_lite.runtime.device import pick_device
-from dmws_lite.runtime.files import write_atomically
+from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.runtime.notebooks import run_notebook
+
+EXECUTED = FOLDER.parent / "outputs" / "executed"
+
+
+def execute(notebook: Path, folder: Path, smoke: bool = False) -> float:
+    """Run a chapter from an empty folder, in which its own outputs vanish; `folder` gets the notebook and its page.
+
+    The notebook of a run that fails is left in folder/unfinished; what `folder` held of the chapter stays.
+    Returns the seconds from start to end, kernel and HTML page included. Raises RuntimeError when a cell failed.
+    """
+    notebook, folder = notebook.resolve(), writable_folder(folder).resolve()
+    start = time.time()
+    with tempfile.TemporaryDirectory(dir=folder) as empty, contextlib.chdir(empty):
+        executed = run_notebook(notebook, folder / "unfinished", {"smoke": True} if smoke else {})
+    seconds = time.time() - start
+    os.utime(executed, (start, start))  # older than all that changed meanwhile
+    for made in (executed.with_suffix(".html"), executed):
+        os.replace(made, folder / made.name)
+    return seconds
+
+
+def write_times(name: str, seconds: Mapping[str, float], folder: Path = FOLDER) -> None:
+    """Replace some of a chapter's times in course.yaml; all else stays as it is."""
+    path = folder / "course.yaml"
+    measured = {column: max(1, round(value)) for column, value in seconds.items()}
+    times = read_chapters(folder)[name].seconds.model_dump() | measured
+    words = ", ".join(f"{column}: {'null' if value is None else f'{value:g}'}" for column, value in times.items())
+    entry = re.compile(rf"(^{re.escape(name)}:\n(?:  .*\n)*?  seconds: )\{{.*\}}$", re.MULTILINE)
+    text, replaced = entry.subn(rf"\g<1>{{{words}}}", path.read_text(encoding="utf-8"))
+    if not replaced:
+        raise ValueError(f"course.yaml, {name}: write a line `  seconds: {{cpu: null, smoke: null, gpu: null}}`")
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def one_core() -> None:
@@ -25,38 +60,6 @@ def one_core() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def measure(notebook: Path, runs: Mapping[str, bool]) -> list[str]:
-    """Run a chapter once for each of `runs` (a column of course.yaml: smoke or not), and write down its seconds.
-
-    Returns what failed, in words; a run that fails has its old time.
-    """
-    failed = []
-    for column, smoke in runs.items():
-        try:
-            seconds = execute(notebook, EXECUTED / ("smoke" if smoke else "full"), smoke)
-        except (RuntimeError, OSError) as error:
-            failed.append(f"{notebook.stem}, {column}: {error}")
-            print(f"failed: {failed[-1]}", file=sys.stderr, flush=True)
-            continue
-        write_times(notebook.stem, {column: seconds}, notebook.parent)
-        print(f"{notebook.stem}, {column}: {seconds:.0f} s", flush=True)
-    return failed
-
-
-def write_times(name: str, seconds: Mapping[str, float], folder: Path = FOLDER) -> None:
-    """Replace some of a chapter's times in course.yaml; all else stays as it is."""
-    path = folder / "course.yaml"
-    kept = read_chapters(folder)[name].seconds.model_dump() | {
-        key: max(1, round(value)) for key, value in seconds.items()
-    }
-    words = ", ".join(f"{key}: {'null' if value is None else f'{value:g}'}" for key, value in kept.items())
-    entry = re.compile(rf"(^{re.escape(name)}:\n(?:  .*\n)*?  seconds: )\{{.*\}}$", re.MULTILINE)
-    text, replaced = entry.subn(rf"\g<1>{{{words}}}", path.read_text(encoding="utf-8"))
-    if not replaced:
-        raise ValueError(f"course.yaml, {name}: write a line `  seconds: {{cpu: null, smoke: null, gpu: null}}`")
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m dmws_lite.course.times")
@@ -64,19 +67,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="measure the smoke runs only")
     options = parser.parse_args(arguments)
     place = "cpu" if pick_device().type == "cpu" else "gpu"
-    runs = {"smoke": True} if place == "cpu" else {}
-    runs |= {} if options.smoke else {place: False}
+    columns = [*(["smoke"] if place == "cpu" else []), *([] if options.smoke else [place])]
     if place == "cpu":
         one_core()
-    wanted = tuple(options.chapters) or ("",)
-    notebooks = [path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if path.stem.startswith(wanted)]
+    beginnings = tuple(options.chapters) or ("",)
+    notebooks = [path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if path.stem.startswith(beginnings)]
     if not notebooks:
-        parser.error(f"no chapter of {FOLDER} begins with {' or '.join(wanted)}")
-    failed = [line for notebook in notebooks for line in measure(notebook, runs)]
+        parser.error(f"no chapter of {FOLDER} begins with {' or '.join(beginnings)}")
+    failures = []
+    for notebook in notebooks:
+        for column in columns:
+            smoke = column == "smoke"
+            try:
+                seconds = execute(notebook, EXECUTED / ("smoke" if smoke else "full"), smoke)
+            except (RuntimeError, OSError) as error:  # keeps its old time
+                failures.append(f"failed: {notebook.stem}, {column}: {error}")
+                continue
+            write_times(notebook.stem, {column: seconds}, notebook.parent)
+            print(f"{notebook.stem}, {column}: {seconds:.0f} s", flush=True)
     print("now run: make course")
-    for run in failed:
-        print(f"failed: {run}", file=sys.stderr)
-    return int(bool(failed))
+    print(*failures, sep="\n", file=sys.stderr)
+    return int(bool(failures))
 
 
 if __name__ == "__main__":

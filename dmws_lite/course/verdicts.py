@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from dmws_lite.course.checks import WORDS
-
-VERDICT = re.compile(rf"^Exercise (\d\d\.\d+): . ({'|'.join(sorted(WORDS.values(), key=len, reverse=True))})\.")
+from dmws_lite.course.checks import MIME, WORDS
 
 
 def read_verdicts(path: str | Path) -> dict[str, str]:
@@ -21,36 +18,30 @@ def read_verdicts(path: str | Path) -> dict[str, str]:
 
     Where an exercise was checked more than once, the last verdict counts.
     """
-    found = {}
-    for cell in nbformat.read(path, as_version=4).cells:
-        for output in cell.get("outputs", []):
-            verdict = VERDICT.match(output.get("data", {}).get("text/plain", ""))
-            if verdict:
-                found[verdict[1]] = verdict[2]
-    return found
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+    verdicts = [output.data[MIME] for output in outputs if MIME in output.get("data", {})]
+    return {verdict["exercise"]: WORDS[verdict["state"]] for verdict in verdicts}
 
 
 def class_table(folder: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
     """What the notebooks below `folder` hold, those in hidden folders (.ipynb_checkpoints) aside.
 
-    Returns a table with one row a notebook (its path) and one column an exercise, empty where it was never checked;
+    Returns a table with one row per notebook (its path) and one column per exercise, empty where it was never checked;
     and, by path, why a file could not be read. Raises ValueError when no notebook there holds a verdict.
     """
-    folder = Path(folder)
-    found, unreadable = {}, {}
-    for path in sorted(folder.rglob("*.ipynb")):
+    verdicts, unreadable = {}, {}
+    for path in sorted(Path(folder).rglob("*.ipynb")):
         name = path.relative_to(folder)
         if any(part.startswith(".") for part in name.parts):
             continue
         try:
-            found[name.as_posix()] = read_verdicts(path)
+            verdicts[name.as_posix()] = read_verdicts(path)
         except Exception as error:  # other people's files: anything may be wrong with one
             unreadable[name.as_posix()] = f"{type(error).__name__}: {str(error)[:200]}"
-    found = {name: verdicts for name, verdicts in found.items() if verdicts}
-    if not found:
+    table = pd.DataFrame.from_dict({name: row for name, row in verdicts.items() if row}, orient="index").fillna("")
+    if table.empty:
         also = f"; unreadable: {', '.join(unreadable)}" if unreadable else ""
         raise ValueError(f"no verdicts below {folder}: run the notebooks first, and keep their outputs{also}")
-    table = pd.DataFrame.from_dict(found, orient="index").fillna("")
     return table[sorted(table)].rename_axis("notebook"), unreadable
 
 

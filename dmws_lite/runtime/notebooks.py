@@ -70,13 +70,18 @@ def defaults(path: str | Path) -> dict[str, str]:
 
 
 def run_notebook(
-    path: str | Path, out: str | Path, parameters: Mapping[str, Any] | None = None, cell_limit: int | None = None
+    path: str | Path,
+    out: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    cell_limit: int | None = None,
+    html: bool = True,
 ) -> Path:
     """Execute a notebook with parameters, with its output on the screen, and make an HTML page of it.
 
     out:        the folder that receives NAME.ipynb and NAME.html, also when a cell fails.
     parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`).
     cell_limit: seconds that a cell may take; None: any time.
+    html:       whether to make the page.
     Returns the executed notebook's path.
     Raises ValueError for an unknown or mistyped parameter, PermissionError when `out` can't be written,
     FileExistsError when it holds a NAME.ipynb that no run has made,
@@ -92,7 +97,7 @@ def run_notebook(
     try:
         _execute(path, executed, values, cell_limit)
     finally:
-        if executed.is_file():
+        if html and executed.is_file():
             write_html(executed)
     errors = widget_errors(executed)
     if errors:

@@ -73,7 +73,7 @@ def sources(path):
 
 def test_a_built_course_is_in_step_and_a_change_is_found(course):
     made = {path.relative_to(course).as_posix() for path in builder.build(course)}
-    forms = {f"{form}00_small.ipynb" for form in ("", "instructor/", "solutions/", "slides/")}
+    forms = {f"{form}00_small.ipynb" for form in ("", "instructor/", "solutions/")}
     assert made == forms | {"README.md"}
     assert builder.build(course, check=True) == builder.build(course) == []
     path = course / "00_small.ipynb"
@@ -85,33 +85,33 @@ def test_a_built_course_is_in_step_and_a_change_is_found(course):
 
 def test_the_student_gets_stubs_and_no_solutions(course):
     builder.build(course)
-    found = sources(course / "00_small.ipynb")
-    assert 'check("00.1", ...)' in found and 'check("00.1", 3)' not in found
-    assert not {"Because.", "Tell them."} & set(found)
-    assert any("## Exercises\n\nTry first, then compare: [solutions](solutions/00_small.ipynb)." in s for s in found)
-    assert "[a card](../data_cards/template.md), [map](README.md), [next](01_next.ipynb)" in found
+    shown = sources(course / "00_small.ipynb")
+    assert 'check("00.1", ...)' in shown and 'check("00.1", 3)' not in shown
+    assert not {"Because.", "Tell them."} & set(shown)
+    assert any("## Exercises\n\nTry first, then compare: [solutions](solutions/00_small.ipynb)." in s for s in shown)
+    assert "[a card](../data_cards/template.md), [map](README.md), [next](01_next.ipynb)" in shown
 
 
 def test_the_solutions_replace_the_stubs(course):
     builder.build(course)
-    found = sources(course / "solutions" / "00_small.ipynb")
-    assert 'check("00.1", 3)' in found and "Because." in found and 'check("00.1", ...)' not in found
-    assert "Tell them." not in found and any("[without them](../00_small.ipynb)" in s for s in found)
-    assert "[a card](../../data_cards/template.md), [map](../README.md), [next](01_next.ipynb)" in found
+    shown = sources(course / "solutions" / "00_small.ipynb")
+    assert 'check("00.1", 3)' in shown and "Because." in shown and 'check("00.1", ...)' not in shown
+    assert "Tell them." not in shown and any("[without them](../00_small.ipynb)" in s for s in shown)
+    assert "[a card](../../data_cards/template.md), [map](../README.md), [next](01_next.ipynb)" in shown
 
 
 def test_every_form_has_the_setup_cell_its_own_badge_and_ids_in_order(course):
     builder.build(course)
-    for form in ("", "instructor", "solutions", "slides"):
+    for form in ("", "instructor", "solutions"):
         path = course / form / "00_small.ipynb"
         setup = next(cell for cell in cells(path) if cell.cell_type == "code")
         assert setup.source == setup_cell() and "setup" in setup.metadata.tags
         assert [cell.id for cell in cells(path)] == [f"c{n:03}" for n in range(len(cells(path)))]
-        if form != "slides":
-            own = badge(f"notebooks/{form}/00_small.ipynb".replace("//", "/"))
-            assert sources(path)[0].count("[![Open in Colab]") == 1 and own in sources(path)[0]
-            assert "**Time:** 2 minutes on one CPU core, 15 seconds with `smoke`." in sources(path)[0]
-            assert "guess" not in sources(path)[0] and sources(path)[0].endswith("\n\nMore.")
+        first = sources(path)[0]
+        assert first.count("[![Open in Colab]") == 1
+        assert badge(f"notebooks/{form}/00_small.ipynb".replace("//", "/")) in first
+        assert "**Time:** 2 minutes on one CPU core, 15 seconds with `smoke`." in first
+        assert "guess" not in first and first.endswith("\n\nMore.")
 
 
 def test_the_hand_written_source_keeps_all_else(course):
@@ -128,23 +128,9 @@ def test_files_are_stable_text(course):
     assert written == json.dumps(json.loads(written), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def test_a_source_that_changes_meanwhile_is_not_overwritten(course, monkeypatch):
-    source = course / "instructor" / "00_small.ipynb"
-    write, forms = builder._write, builder._forms
-
-    def changed_meanwhile(path, text, chapters):
-        found = forms(path, text, chapters)
-        path.write_text(text.replace("Tell them.", "Tell them more."))
-        return found
-
-    monkeypatch.setattr(builder, "_forms", changed_meanwhile)
-    builder.build(course)
-    assert "Tell them more." in source.read_text() and write is builder._write
-
-
 def test_notebooks_without_a_source_are_named_and_left(course, monkeypatch, capsys):
     builder.build(course)
-    others = [course / "my_lab.ipynb", course / "solutions" / "00_older.ipynb", course / "slides" / "00_older.ipynb"]
+    others = [course / "01_my_lab.ipynb", course / "solutions" / "00_older.ipynb"]
     for path in others:
         shutil.copy(course / "00_small.ipynb", path)
     assert builder.build(course) == [] and all(path.exists() for path in others)
@@ -153,7 +139,7 @@ def test_notebooks_without_a_source_are_named_and_left(course, monkeypatch, caps
     monkeypatch.setattr(builder.build, "__defaults__", (course, False))
     monkeypatch.setattr(builder.without_source, "__defaults__", (course,))
     assert builder.main(["--check"]) == 0 and builder.main([]) == 0
-    assert capsys.readouterr().err.count("00_older.ipynb: delete it if it was made") == 4
+    assert capsys.readouterr().err.count("00_older.ipynb: delete it if it was made") == 2
 
 
 def test_a_course_without_sources_is_refused(course):

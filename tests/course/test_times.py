@@ -77,12 +77,12 @@ def test_chapters_are_measured_kept_and_a_failure_stops_no_other(course, chapter
     assert "outputs" not in {path.name for path in course.rglob("*")}
 
 
-def test_some_chapters_only(course, chapter, monkeypatch, capsys):
-    asked = []
+def test_only_the_chapters_that_are_named_are_measured(course, chapter, monkeypatch, capsys):
+    measured = []
     monkeypatch.setattr(times, "one_core", lambda: None)
-    monkeypatch.setattr(times, "execute", lambda notebook, folder, smoke: asked.append((notebook.stem, smoke)) or 7)
+    monkeypatch.setattr(times, "execute", lambda notebook, folder, smoke: measured.append((notebook.stem, smoke)) or 7)
     assert times.main(["01"]) == 0 and times.main(["00", "--smoke"]) == 0
-    assert asked == [("01_next", True), ("01_next", False), ("00_small", True)]
+    assert measured == [("01_next", True), ("01_next", False), ("00_small", True)]
     with pytest.raises(SystemExit):
         times.main(["11"])
     assert "begins with 11" in capsys.readouterr().err

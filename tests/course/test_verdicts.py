@@ -1,5 +1,6 @@
 import nbformat
 import pytest
+from IPython.core.formatters import DisplayFormatter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from dmws_lite.course import Verdict
@@ -9,7 +10,8 @@ from dmws_lite.course.verdicts import class_table, main, read_verdicts
 def executed(path, *verdicts):
     cells = []
     for verdict in verdicts:
-        output = new_output("execute_result", data={"text/plain": repr(verdict)}, execution_count=1)
+        data = DisplayFormatter().format(verdict)[0]
+        output = new_output("execute_result", data=data, execution_count=1)
         cells.append(new_code_cell("check()", outputs=[output, new_output("stream", text="Exercise 99.9: ✓ right.")]))
     path.parent.mkdir(exist_ok=True)
     nbformat.write(new_notebook(cells=cells), path)

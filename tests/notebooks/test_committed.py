@@ -13,17 +13,16 @@ from dmws_lite.course.setup_cell import setup_cell
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = read_chapters(ROOT / "notebooks")
-FORMS = ["instructor", "", "solutions", "slides"]
-TAGS = {"setup", "parameters", "exercise", "solution", "instructor", "remove-input"}
+FORMS = ["instructor", "", "solutions"]
+TAGS = {"setup", "parameters", "exercise", "solution", "instructor"}
 
 
 def paths(*forms):
-    found = [path for form in forms for path in sorted((ROOT / "notebooks" / form).glob("*.ipynb"))]
+    found = [path for form in forms for path in sorted((ROOT / "notebooks" / form).glob("[0-9]*.ipynb"))]
     return [pytest.param(path, id=path.relative_to(ROOT / "notebooks").with_suffix("").as_posix()) for path in found]
 
 
 every = pytest.mark.parametrize("path", paths(*FORMS))
-for_reading = pytest.mark.parametrize("path", paths("instructor", "", "solutions"))
 sources = pytest.mark.parametrize("path", paths("instructor"))
 
 
@@ -41,7 +40,7 @@ def text(path):
 
 
 def test_every_chapter_of_the_map_has_its_source():
-    assert [path.stem for path in sorted((ROOT / "notebooks" / "instructor").glob("*.ipynb"))] == list(CHAPTERS)
+    assert [path.stem for path in sorted((ROOT / "notebooks" / "instructor").glob("[0-9]*.ipynb"))] == list(CHAPTERS)
 
 
 def test_what_is_made_is_in_step_with_the_sources():
@@ -71,9 +70,8 @@ def test_small(path):
 def test_ids_in_order_and_known_tags(path):
     found = cells(path)
     assert [cell.id for cell in found] == [f"c{number:03}" for number in range(len(found))]
-    allowed = {"tags", "slideshow"} if path.parent.name == "slides" else {"tags"}
     for cell in found:
-        assert set(cell.metadata) <= allowed and set(cell.metadata.get("tags", [])) <= TAGS
+        assert set(cell.metadata) <= {"tags"} and set(cell.metadata.get("tags", [])) <= TAGS
 
 
 @every
@@ -90,13 +88,13 @@ def test_the_setup_cell_comes_first_and_is_the_same_everywhere(path):
     assert first.source == setup_cell() and first.metadata.tags == ["setup"]
 
 
-@for_reading
+@every
 def test_the_badge_leads_to_this_notebook(path):
     lines = [line for line in cells(path)[0].source.splitlines() if "colab" in line]
     assert lines == [badge(path.relative_to(ROOT).as_posix())]
 
 
-@for_reading
+@every
 def test_title_aims_and_time(path):
     first = cells(path)[0].source
     question = CHAPTERS[path.stem].question
@@ -153,16 +151,3 @@ def test_exercises_are_complete(path):
 def test_a_chapter_is_short(path):
     code = cells(path, kind="code", without=("setup", "solution"))
     assert sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code) <= 150
-
-
-@pytest.mark.parametrize("path", paths("slides"))
-def test_a_slide_holds_little_text(path):
-    """At most 12 lines of 75 characters between two slide breaks, exercises and tables (a row is a line) included."""
-    lines = [0]
-    for cell in cells(path):
-        kind = cell.metadata.slideshow.slide_type
-        if kind in ("slide", "subslide"):
-            lines.append(0)
-        if cell.cell_type == "markdown" and kind not in ("notes", "skip"):
-            lines[-1] += sum(1 if line[:1] == "|" else -(-len(line) // 75) for line in cell.source.splitlines())
-    assert len(lines) >= 15 and max(lines) <= 12

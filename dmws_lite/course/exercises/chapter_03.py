@@ -10,109 +10,72 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dmws_lite.course.answers import Open, Wrong, array, called, compared, kind
+from dmws_lite.course.answers import Open, Wrong, array, called, compare, kind, reject
 from dmws_lite.method.elements import phased, spread, subsets
 
 TEACHER, STUDENT, HEADS = 768, 192, 3  # ViT-B and ViT-T: channels, and the student's heads
 HEAD = STUDENT // HEADS  # channels of a head, the same in both
 
 
-def exercise_1(matrix: Any, vector: Any) -> str:
+def exercise_1(matrix: Any, vector: Any) -> None:
     """The shares of a matrix and of a vector that three students a quarter as wide hold together."""
-    held = [set(indices.tolist()) for indices in subsets(TEACHER, STUDENT, 3)]
-    one, of_vector = STUDENT / TEACHER, len(set.union(*held)) / TEACHER
-    alone = "this is the share of one student; how many are there?"
-    compared(vector, of_vector, {one: alone, one**2: "a vector has one axis, so it is divided once"}, "vector")
-    rows = {
-        one**2: alone,
-        of_vector: "this is the share of the rows; the columns are divided too",
-        of_vector**2: "among these are connections from one student's channels to another's, which nobody can carry",
-    }
-    compared(matrix, sum(len(channels) ** 2 for channels in held) / TEACHER**2, rows, "matrix")
-    return (
-        "All of the channels but a quarter, and few of the connections: those between the students' subsets are lost. "
-        "A fourth student would complete every vector, and three quarters of each matrix would still go to nobody."
-    )
+    channels = [set(indices.tolist()) for indices in subsets(TEACHER, STUDENT, 3)]
+    one, rows = STUDENT / TEACHER, len(set.union(*channels)) / TEACHER
+    elements = sum(len(indices) ** 2 for indices in channels) / TEACHER**2
+    compare(vector, rows, "vector", one_student=one, one_axis=one**2)
+    compare(matrix, elements, "matrix", one_student=one**2, rows=rows, connections=rows**2)
 
 
-def exercise_2(subset: Any) -> str:
+def exercise_2(subset: Any) -> None:
     """The indices of a student along an axis, as a function of both lengths and the phase."""
     for size, pick, phase in ((8, 4, 0), (8, 4, 1), (12, 3, 2), (TEACHER, STUDENT, 3)):
-        case = f"subset({size}, {pick}, {phase})"
-        found = array(called(subset, size, pick, phase), of=int, name=case)
-        right = phased(size, pick, phase)
-        if len(found) != pick:
-            raise Wrong(f"{case} gives {len(found)} indices: the student's axis holds {pick}")
-        if found.min() < 0 or found.max() >= size:
-            raise Wrong(f"{case} gives an index outside 0 to {size - 1}")
-        if np.array_equal(np.sort(found), right) and not np.array_equal(found, right):
-            raise Wrong(f"{case} has the right indices in another order: they must rise")
-        if phase and np.array_equal(found, phased(size, pick, 0)):
-            raise Wrong(f"{case} gives what phase 0 gets: the sets of two phases share no index")
-        if np.array_equal(found, np.arange(pick) + phase * pick):
-            raise Wrong(f"{case} is a block of neighbours, the rule 'consecutive'; here every k-th index is asked for")
-        if not np.array_equal(found, right):
-            raise Wrong(
-                f"{case} is not evenly spaced from the phase on: how far apart are neighbours if {pick} fill {size}?"
-            )
-    return "The phases 0 to k - 1 share out the axis: no index twice, none left over. On 384 → 192 there is no phase 2."
+        call, right = f"subset({size}, {pick}, {phase})", phased(size, pick, phase)
+        indices = array(called(subset, size, pick, phase), of=int, case=call)
+        fields = {"call": call, "n": len(indices), "pick": pick, "size": size, "last": size - 1}
+        reject(len(indices) != pick, "count", **fields)
+        reject(indices.min() < 0 or indices.max() >= size, "range", **fields)
+        falling = np.array_equal(np.sort(indices), right) and not np.array_equal(indices, right)
+        reject(falling, "order", **fields)
+        reject(phase > 0 and np.array_equal(indices, phased(size, pick, 0)), "phase", **fields)
+        reject(np.array_equal(indices, np.arange(pick) + phase * pick), "block", **fields)
+        reject(not np.array_equal(indices, right), "uneven", **fields)
 
 
-def exercise_3(heads: Any) -> str:
+def exercise_3(heads: Any) -> None:
     """The teacher heads that feed the last student head, ViT-B to ViT-T, under the published rule."""
-    found = set(array(heads, of=int, name="the heads").tolist())
-    channels = spread(TEACHER, STUDENT)
-    right = set((channels[-HEAD:] // HEAD).tolist())
-    if found == right:
-        return (
-            "One student head is cut from four teacher heads, a quarter of each, and all four meet under one softmax."
-        )
-    if min(found) < 0 or max(found) >= TEACHER // HEAD:
-        raise Wrong(f"the teacher has {TEACHER // HEAD} heads, counted from 0")
-    if len(found) == 1:
-        raise Wrong("a single head would be fed with elements='heads'; the published rule knows nothing of heads")
-    if found == {4, 5}:
-        raise Wrong("this holds for a teacher twice as wide as the student; ViT-B is wider")
-    raise Wrong(
-        f"these are {len(found)} heads: which channels does the last student head have, and where do they come from?"
-    )
+    chosen = set(array(heads, of=int, case="the heads").tolist())
+    count = TEACHER // HEAD
+    reject(min(chosen) < 0 or max(chosen) >= count, "range", n=count)
+    reject(len(chosen) == 1, "single")
+    reject(chosen == {4, 5}, "twice")
+    reject(chosen != set((spread(TEACHER, STUDENT)[-HEAD:] // HEAD).tolist()), "others", n=len(chosen))
 
 
-def exercise_4(shuffled: Any, *, model: nn.Module, images: Tensor) -> str:
+def exercise_4(shuffled: Any, *, model: nn.Module, images: Tensor) -> dict[str, Any]:
     """A network whose hidden units stand in another order: its state, as a function of the state and the order."""
-    state, copy = model.state_dict(), deepcopy(model)
+    before, network = model.state_dict(), deepcopy(model)
     rows, bias, columns = (f"blocks.0.mlp.{part}" for part in ("fc1.weight", "fc1.bias", "fc2.weight"))
-    order = torch.randperm(len(state[bias]), generator=torch.Generator().manual_seed(0))
-    given = {name: tensor.clone() for name, tensor in state.items()}
-    found = called(shuffled, given, order)
-    if not isinstance(found, Mapping):
-        raise Wrong(f"{kind(found)} is no state: return a dict of tensors with the same names")
-    if any(not torch.equal(given[name], tensor) for name, tensor in state.items() if name in given):
-        raise Wrong("the state that was passed in has changed: work on a copy, `dict(state)`, and give it new tensors")
+    order = torch.randperm(len(before[bias]), generator=torch.Generator().manual_seed(0))
+    given = {name: tensor.clone() for name, tensor in before.items()}
+    state = called(shuffled, given, order)
+    reject(not isinstance(state, Mapping), "no_state", kind=kind(state))
+    reject(any(not torch.equal(tensor, before[name]) for name, tensor in given.items()), "in_place")
     try:
-        copy.load_state_dict(found)
+        network.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
-        raise Wrong(f"the network does not take this state: {str(error).splitlines()[-1].strip()}") from error
-    moved = {name for name, tensor in copy.state_dict().items() if not torch.equal(tensor, state[name])}
+        raise Wrong("not_loaded", why=str(error).splitlines()[-1].strip()) from error
+    after = network.state_dict()
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     if not moved:
         raise Open("Nothing has moved yet.")
-    if rows not in moved:
-        raise Wrong(f"{rows} is as it was: its rows are the hidden units")
+    reject(rows not in moved, "rows", name=rows)
     with torch.inference_mode():
-        change = float((copy.eval()(images) - model.eval()(images)).abs().max())
-    if change < 1e-3:
-        return (
-            f"The outputs changed by {change:.0e} at most, which is rounding. Hidden units have no order, and so it is "
-            "with the channels of the residual stream, if every tensor moves along. So it matters little which half is "
-            "taken, and a lot that all tensors take the same one."
-        )
-    for name, what in ((bias, "each hidden unit's bias"), (columns, "what the next layer reads from each hidden unit")):
-        if name not in moved:
-            raise Wrong(f"the outputs change by {change:.2g}: {what} has stayed where it was")
-    if not torch.equal(copy.state_dict()[columns].sum(1), state[columns].sum(1)) and torch.allclose(
-        copy.state_dict()[columns].sum(0), state[columns].sum(0), atol=1e-5
-    ):
-        raise Wrong(f"the outputs change by {change:.2g}: in {columns} the hidden units are not the rows")
-    raise Wrong(
-        f"the outputs change by {change:.2g}: rows, bias and columns must follow the same order, and nothing else"
-    )
+        change = float((network.eval()(images) - model.eval()(images)).abs().max())
+    if change >= 1e-3:
+        new, old = after[columns], before[columns]
+        along_rows = not torch.equal(new.sum(1), old.sum(1)) and torch.allclose(new.sum(0), old.sum(0), atol=1e-5)
+        reject(bias not in moved, "bias", change=change)
+        reject(columns not in moved, "columns", change=change)
+        reject(along_rows, "along_rows", change=change, name=columns)
+        raise Wrong("other", change=change)
+    return {"change": change}

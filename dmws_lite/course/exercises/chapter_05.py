@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.special import softmax
 
-from dmws_lite.course.answers import Open, Wrong, array, called, compared, kind, names
+from dmws_lite.course.answers import Open, called, compare, kind, names, reject
 from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, half_life_of, soft_loss
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.2, 0.1, 1.3], [-0.4, 2.2, 0.0], [0.9, -0.7, 0.3]])
@@ -17,99 +17,69 @@ TARGETS = np.array([[1.0, 1.5, -0.5], [0.0, -0.3, 2.1], [0.6, 1.1, 0.4], [-0.2, 
 CASES = ((1.0, "T = 1"), (3.0, "T = 3"))
 
 
-def exercise_1(soft: Any) -> str:
+def exercise_1(soft: Any) -> None:
     """The soft part of the loss: a function of the student's logits, the target's logits and the temperature."""
     for temperature, case in CASES:
-        found = called(soft, LOGITS.copy(), TARGETS.copy(), temperature)
-        right = _soft(LOGITS, TARGETS, temperature)
+        right, hard = _soft(LOGITS, TARGETS, temperature), _soft(LOGITS, TARGETS, 1.0)
         mistakes = {
-            _soft(TARGETS, LOGITS, temperature): "the two sides are exchanged: the target's distribution comes first",
-            right * len(LOGITS): "this is the sum over the images; the mean is asked for",
-            right / LOGITS.shape[1]: "this is the mean over images and classes; sum over the classes",
-            _soft(LOGITS, TARGETS, 1.0): "the logits are not divided by T",
-            _soft(LOGITS, TARGETS, temperature, entropy=True): "the target's own entropy is still in it",
-            -right: "the sign is wrong: a divergence is never negative",
+            "exchanged": _soft(TARGETS, LOGITS, temperature),
+            "total": right * len(LOGITS),
+            "undivided": hard,
+            "undivided_with_factor": temperature**2 * hard,
+            "entropy": _soft(LOGITS, TARGETS, temperature, entropy=True),
+            "sign": -right,
+            "no_factor": right / temperature**2,
+            "one_factor": right / temperature,
+            "mean_of_classes": right / LOGITS.shape[1],
         }
-        if temperature != 1:
-            mistakes |= {
-                right / temperature**2: "the factor T² is missing",
-                right / temperature: "this has the factor T, not its square",
-                temperature**2 * _soft(LOGITS, TARGETS, 1.0): "the logits are not divided by T",
-            }
-        compared(found, right, mistakes, case, relative=1e-4)
-    return "It is zero only where both agree, and the package's `soft_loss` gives the same."
+        compare(called(soft, LOGITS.copy(), TARGETS.copy(), temperature), right, case, 1e-4, **mistakes)
 
 
-def exercise_2(gradient: Any) -> str:
+def exercise_2(gradient: Any) -> None:
     """The gradient of one image's soft loss with respect to the student's logits, as a function of both and T."""
     for temperature, case in CASES:
         z, target = LOGITS[0], TARGETS[0]
-        found = array(called(gradient, z.copy(), target.copy(), temperature), z.shape, name=f"{case}: your gradient")
-        right = _autograd(z, target, temperature)
-        for wrong, text in (
-            (-right, "has the opposite sign: the step goes against the gradient"),
-            (right / temperature, "lacks a factor: which one does the chain rule leave of T²?"),
-            (right * temperature, "has one factor too many: the chain rule takes one away from T²"),
-            (temperature * (softmax(z) - softmax(target)), "does not divide the logits by T"),
-            (softmax(z) - softmax(target), "does not divide the logits by T"),
-        ):
-            if not np.allclose(wrong, right) and np.allclose(found, wrong):
-                raise Wrong(f"{case}: your gradient {text}")
-        if not np.allclose(found, right, rtol=1e-4, atol=1e-6):
-            raise Wrong(f"{case}: compare with what autograd finds for `soft_loss`")
-    return (
-        "For a large T the difference of the two softmaxes shrinks as 1/T, so the product hardly depends on T: that is "
-        "what T² is for."
-    )
+        right, undivided = _autograd(z, target, temperature), softmax(z) - softmax(target)
+        mistakes = {
+            "sign": -right,
+            "no_factor": right / temperature,
+            "two_factors": right * temperature,
+            "undivided": undivided,
+            "undivided_with_factor": temperature * undivided,
+        }
+        answer = called(gradient, z.copy(), target.copy(), temperature)
+        compare(answer, right, case, 1e-4, 1e-6, otherwise="autograd", **mistakes)
 
 
-def exercise_3(weight: Any) -> str:
+def exercise_3(weight: Any) -> None:
     """The weight in the moving average of the main student as it was some updates ago."""
     for age, m in ((0, 0.9), (1, 0.9), (10, 0.99)):
-        case = f"weight({age}, {m})"
-        right = (1 - m) * m**age
-        mistakes = {
-            m**age: "these are not weights of an average yet: with the start's they must add up to 1",
-            (1 - m) * m ** (age + 1): "one update too many: age 0 is the newest",
-            m * (1 - m) ** age: "m and (1 - m) are exchanged: which of them belongs to the main student?",
-        }
-        compared(called(weight, age, m), right, {k: v for k, v in mistakes.items() if k != right}, case, 1e-6)
-    return "Over n updates these add up to 1 - mⁿ; the rest, mⁿ, is the weight of the auxiliary's own start."
+        mistakes = {"no_average": m**age, "too_old": (1 - m) * m ** (age + 1), "exchanged": m * (1 - m) ** age}
+        compare(called(weight, age, m), (1 - m) * m**age, f"weight({age}, {m})", 1e-6, **mistakes)
 
 
-def exercise_4(settings: Any, *, steps: int) -> str:
+def exercise_4(settings: Any, *, steps: int) -> dict[str, Any]:
     """Settings that need no warm-up of alpha: the start is forgotten early, and an average is kept all the same."""
     if settings is None:
         raise Open
-    if not isinstance(settings, Distillation):
-        raise Wrong(f"{kind(settings)} are no settings: give a dm.Distillation(...)")
-    if settings.strategy != "ema" or settings.auxiliary_update != "ema" or settings.alpha == 0:
-        raise Wrong("this does not listen to a moving average at all")
-    if not math.isclose(settings.alpha, 0.9):
-        raise Wrong(f"α is {settings.alpha:g} here; the colleague wants another one")
-    if settings.alpha_warmup:
-        raise Wrong("α still rises: it is to be constant from the first step")
+    reject(not isinstance(settings, Distillation), "no_settings", kind=kind(settings))
+    reject(settings.strategy != "ema" or settings.auxiliary_update != "ema" or settings.alpha == 0, "no_average")
+    reject(not math.isclose(settings.alpha, 0.9), "alpha", alpha=settings.alpha)
+    reject(bool(settings.alpha_warmup), "warmup")
     left = math.prod(settings.momentum_at(step, steps) for step in range(20))
-    if left > 0.1 + 1e-6:
-        raise Wrong(f"after 20 steps {left:.0%} of the start are left; at most a tenth is asked for")
+    reject(left > 0.1 + 1e-6, "slow", left=left)
     half_life = half_life_of(settings.momentum_at(0, steps))
-    if half_life < 5 - 1e-6:
-        raise Wrong(
-            f"half of it is forgotten in {half_life:.1f} steps: an average this short is the main student itself, and "
-            "has nothing of its own to teach"
-        )
-    return f"After 20 of {steps} steps {left:.0%} of the start are left; its half-life is {half_life:.1f} steps."
+    reject(half_life < 5 - 1e-6, "short", half_life=half_life)
+    return {"steps": steps, "left": left, "half_life": half_life}
 
 
-def exercise_5(needing: Any) -> str:
+def exercise_5(needing: Any) -> None:
     """The strategies that need a second network."""
-    found = names(needing, list(STRATEGIES))
-    right = {name for name, strategy in STRATEGIES.items() if _asks_another(strategy)}
-    for name in sorted(found - right):
-        raise Wrong(f"{name}: look at what it takes as its soft target; is there a second network in it?")
-    if found != right:
-        raise Wrong("all of these do, and at least one more")
-    return "All others ask the main student itself, at another time or about another image, or a table made by hand."
+    named = names(needing, list(STRATEGIES))
+    right = {name for name, strategy in STRATEGIES.items() if _needs_second_network(strategy)}
+    for name in sorted(named - right):
+        reject(True, "alone", name)
+    reject(named != right, "missing")
 
 
 def _soft(z: np.ndarray, target: np.ndarray, temperature: float, entropy: bool = False) -> float:
@@ -124,7 +94,7 @@ def _autograd(z: np.ndarray, target: np.ndarray, temperature: float) -> np.ndarr
     return logits.grad[0].numpy()
 
 
-def _asks_another(strategy: Any) -> bool:
+def _needs_second_network(strategy: Any) -> bool:
     """Whether a strategy asks for the targets that come from another network."""
     asked: list[bool] = []
 

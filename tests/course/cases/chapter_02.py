@@ -1,0 +1,85 @@
+import numpy as np
+import torch
+
+import dmws_lite as dm
+from dmws_lite.method.components import FIXED
+
+CANDIDATES = ["vit_tiny_patch16_224", "deit_tiny_patch16_224", "vit_base_patch16_224", "mobilenetv1_050"]
+BLOCKS = [0, 2, 3, 5, 6, 8]
+
+
+def share(axes):
+    return 0.5 ** sum(axis not in FIXED for axis in axes)
+
+
+GIVEN = {
+    "02.1": {"plan": dm.plan("vit_small_patch16_224", "vit_tiny_patch16_224")},
+    "02.1 with other names of axes": {"plan": dm.plan("convnext_tiny", "convnext_femto")},
+    "02.2": {},
+    "02.3": {},
+    "02.4": {"teacher": "vit_small_patch16_224", "candidates": CANDIDATES},
+    "02.5": {},
+}
+RIGHT = {
+    "02.1": [share],
+    "02.1 with other names of axes": [share],
+    "02.2": [4 * 197**2 * 192, 29.8e6],
+    "02.3": [BLOCKS, np.linspace(0, 8, 6).round(), torch.linspace(0, 8, 6).round(), [float(n) for n in BLOCKS]],
+    "02.4": [CANDIDATES[:2], set(CANDIDATES[:2]), np.array(CANDIDATES[:2])],
+    "02.5": [12 * 12 * 96**2, 1.33e6],
+}
+WRONG = {
+    "02.1": [
+        (lambda axes: 0.5 ** len(axes), "not every axis is halved"),
+        (lambda axes: 0.5, "how many of these axes are halved?"),
+        (lambda axes: 1, "at least one axis is halved"),
+        (lambda axes: 50, "percentage"),
+        (lambda axes: 0.3, "too"),
+        (lambda axes: axes[9], "IndexError"),
+    ],
+    "02.2": [
+        (2 * 197**2 * 192, "or one of the products"),
+        (197**2 * 192, "what else is counted"),
+        (4 * 196**2 * 192, "one more token"),
+        (12 * 4 * 197**2 * 192, "one is asked for"),
+        (3 * 4 * 197**2 * 192, "heads share"),
+        (4 * 197 * 192**2, "quadratic in the tokens"),
+        (29.8, "millions"),
+        (1000, "too small"),
+        ("many", "no number"),
+    ],
+    "02.3": [
+        ([0, 2, 4, 6, 8], "5 block(s)"),
+        ([1, 2, 4, 6, 7, 9], "from 0 to 8"),
+        ([0, 2, 3, 5, 8, 6], "must rise"),
+        ([0, 1, 2, 3, 4, 5], "that is 'first'"),
+        ([3, 4, 5, 6, 7, 8], "or 'last'"),
+        ([1, 2, 3, 5, 6, 8], "keeps the first and the last"),
+        ([0, 1, 3, 5, 6, 8], "but 1 of the others"),
+        ([0, 1.6, 3.2, 4.8, 6.4, 8], "with other values than whole numbers"),
+        (6, "the number 6, where a list"),
+    ],
+    "02.4": [
+        (CANDIDATES[:1], "1 more would"),
+        (CANDIDATES[:3], "wider than its teacher"),
+        (["mobilenetv1_050"], "is a vit"),
+        ("vit_tiny_patch16_224", "no list of names"),
+        (["resnet18"], "'resnet18' is none of the options: choose from 'vit_tiny"),
+    ],
+    "02.5": [
+        (12 * 96**2, "there are twelve"),
+        (12 * 12 * 192**2, "halve it first"),
+        (12 * 8 * 96**2, "attention has matrices"),
+        (12 * 4 * 96**2, "MLPs have matrices"),
+        (12 * 10 * 96**2, "three matrices in one"),
+        (2 * 12 * 12 * 96**2, "both sides of a matrix shrink"),
+        (12 * (12 * 96**2 + 9 * 96), "vectors are counted"),
+        (12 * (12 * 96**2 + 13 * 96), "vectors are counted"),
+        (1, "too small"),
+    ],
+}
+SECRETS = {
+    "02.2": ("29805312", "2.98053e+07", "half", "quarter"),
+    "02.3": ("0, 2, 3, 5, 6, 8", "8/5", "8 / 5", "1.6"),
+    "02.5": ("1327104", "1.3271e+06"),
+}

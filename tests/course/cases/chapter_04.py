@@ -1,0 +1,71 @@
+import numpy as np
+import torch
+
+from dmws_lite.analysis import starts
+from dmws_lite.method.networks import build, load_teacher
+
+IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+SELECTED = starts.untrained(load_teacher(), "embedded_vit_48", 3, IMAGES, ["weight_selection"])["weight_selection"]
+GIVEN = {
+    "04.1": {},
+    "04.2": {},
+    "04.3": {"network": SELECTED, "inputs": IMAGES},
+    "04.3 without attention": {"network": build("mobilenetv1_050", 3).eval(), "inputs": IMAGES[:, :, :32, :32]},
+    "04.4": {"ratio": 0.707},
+    "04.4 a larger loss": {"ratio": 0.6},
+}
+
+
+def of_singular_values(rule):
+    return lambda matrix: rule(np.linalg.svd(matrix, compute_uv=False))
+
+
+RIGHT = {
+    "04.1": [(2500, 5000), (2500.0, np.float64(5000.0000001))],
+    "04.2": [lambda matrix: np.linalg.norm(matrix) ** 2 / np.linalg.norm(matrix, 2) ** 2],
+    "04.3": [("stays", "rises", " Rises")],
+    "04.4": [(2**0.5, 0.5)],
+    "04.4 a larger loss": [(1 / 0.6, 0.36)],
+}
+MESSAGE = {"04.3": "rank share 0.169 → 0.3"}
+WRONG = {
+    "04.1": [
+        (50, 5000, "xavier: the gain does not grow with the inputs themselves"),
+        (0.0004, 5000, "xavier: this is less than one input"),
+        (2500, 2**0.5 / 0.02, "kaiming: the gain does not grow with the inputs themselves"),
+        (2500, 2**0.5 / 0.02**2, "kaiming: do gain and standard deviation enter"),
+        (2500, 0.0008, "kaiming: this is less than one input"),
+        (768, 5000, "xavier: 768 is too small"),
+        (2500, 10_000, "kaiming: 10000 is too large"),
+    ],
+    "04.2": [
+        (of_singular_values(lambda s: (s**2).sum() / s[0] ** 2 / len(s)), "share of the full rank"),
+        (np.linalg.matrix_rank, "counts a tiny singular value"),
+        (of_singular_values(lambda s: (s**2).sum() ** 0.5 / s[0]), "a square is missing"),
+        (of_singular_values(lambda s: (s**2).sum() / s[0]), "scale would matter"),
+        (of_singular_values(lambda s: s.sum() / s[0]), "not their squares"),
+        (of_singular_values(lambda s: (s**2).sum() / s[-1] ** 2), "divides by the smallest"),
+        (np.linalg.norm, "a drawn matrix"),
+        (of_singular_values(lambda s: s**2), "no number"),
+    ],
+    "04.3": [
+        ("falls", "rises", "rises", "Frobenius norm"),
+        ("stays", "falls", "rises", "independent entries"),
+        ("stays", "stays", "rises", "rank share: it does something else"),
+        ("stays", "rises", "stays", "Queries meet keys"),
+        ("stays", "rises", "grows", "none of the options"),
+    ],
+    "04.3 without attention": [("falls", "rises", "stays", "gain: it does something else")],
+    "04.4": [
+        (0.707, 0.5, "factor: this is the loss itself"),
+        (0.5, 0.5, "factor: this is the loss twice over"),
+        (2, 0.5, "factor: this would undo it in a product"),
+        (1.414, 0.707, "left: this is what is left of the queries alone"),
+        (1.414, 2, "left: this is how much was lost"),
+        (1.414, 1.414, "left: two factors do not add up"),
+        (1.414, 1, "left: both sides"),
+        (1.414, 50, "percentage"),
+        (1.414, 0.1, "left: 0.1 is too small"),
+    ],
+}
+SECRETS = {"04.1": ("2500", "5000"), "04.4": ("1.41", "0.5 ")}

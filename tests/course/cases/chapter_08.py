@@ -1,0 +1,114 @@
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import binom
+
+from dmws_lite.analysis import representations
+
+
+def cka(x, y):
+    x, y = x - x.mean(0), y - y.mean(0)
+    return np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+
+
+def uncentred(x, y):
+    return np.linalg.norm(y.T @ x) ** 2 / (np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
+
+
+def in_place(x, y):
+    x -= x.mean(0)
+    y -= y.mean(0)
+    return cka(x, y)
+
+
+def cam(channels, slopes):
+    return np.maximum(0, (slopes.mean((1, 2))[:, None, None] * channels).sum(0))
+
+
+def spoilt():
+    """Two of five intervals of "b" leave out 0."""
+    gaps = [(0.1, 0.3), (-0.3, -0.1), (-0.1, 0.2), (-0.2, 0.0), (-0.2, 0.1)]
+    rows = [("b", severity, low, high) for severity, (low, high) in enumerate(gaps, start=1)]
+    rows += [("b", 0, 0.1, 0.2), ("a", 1, 0.0, 0.0), ("c", 1, 0.2, 0.4), ("c", 2, 0.2, 0.4), ("c", 3, 0.2, 0.4)]
+    table = pd.DataFrame(rows, columns=["model", "severity", "difference_low", "difference_high"])
+    return table.assign(low=0.6, high=0.8)
+
+
+def needed(images, chance, level=0.05):
+    return next(k for k in range(images) if binom.sf(k - 1, images, chance) < level)
+
+
+GIVEN = {
+    "08.1": {},
+    "08.2": {},
+    "08.3": {"images": 200, "chance": 0.055},
+    "08.3 fewer images": {"images": 60, "chance": 0.1},
+    "08.4": {},
+    "08.5": {"table": spoilt(), "model": "b"},
+    "08.5 another network": {"table": spoilt(), "model": "z"},
+}
+RIGHT = {
+    "08.1": [cka, lambda x, y: torch.tensor(cka(x, y))],
+    "08.2": [
+        *(cam, lambda a, s: 7 * cam(a, s), lambda a, s: cam(a, s).tolist()),
+        lambda a, s: torch.tensor(cam(a, s), requires_grad=True),
+    ],
+    "08.3": [needed(200, 0.055)],
+    "08.3 fewer images": [needed(60, 0.1)],
+    "08.4": [2, np.float64(2.0)],
+    "08.5": [(2, 0.25), (2.0, 0.2504)],
+}
+WRONG = {
+    "08.1": [
+        (lambda x, y: cka(x, y) ** 0.5, "this is the square root"),
+        (representations.cka, "this is the debiased estimate"),
+        (uncentred, "the columns are not centred"),
+        (lambda x, y: uncentred(x - x.mean(1)[:, None], y - y.mean(1)[:, None]), "over the features of an image"),
+        (lambda x, y: x @ y, "raised ValueError"),
+        (in_place, "your function changes the arrays"),
+        (lambda x, y: 9.0, "too large"),
+        (lambda x, y: cka(x, y) + (x.std() > 1.5), "cka of twice the first array"),
+        (lambda x, y: "1", "no number"),
+        (lambda x: x, "raised TypeError"),
+    ],
+    "08.2": [
+        (lambda a, s: (s.mean((1, 2))[:, None, None] * a).sum(0), "goes below 0"),
+        (lambda a, s: (a * s).sum(0).clip(0), "one weight for all places"),
+        (lambda a, s: a.sum(0).clip(0), "not weighted"),
+        (lambda a, s: s.sum(0).clip(0), "the slopes alone"),
+        (lambda a, s: (np.abs(s.mean((1, 2)))[:, None, None] * a).sum(0).clip(0), "without sign"),
+        (lambda a, s: cam(a, s) ** 2, "another map"),
+        (lambda a, s: np.zeros((4, 5)), "another map"),
+        (lambda a, s: a * s, "shape (6, 4, 5), where an array of numbers of shape (4, 5)"),
+        (lambda a, s: cam(a, s) * np.nan, "no finite numbers"),
+        (lambda a, s: "map", "your map: the text 'map'"),
+        (lambda a, s: a @ s, "raised ValueError"),
+    ],
+    "08.3": [
+        (needed(200, 0.055) - 1, "at least* so many"),
+        (needed(200, 0.055) / 200, "this is a share"),
+        (round(200 * 0.055), "on average"),
+        (needed(200, 0.055, 0.025), "2.5 %"),
+        (600, "too large"),
+        (2, "too small"),
+    ],
+    "08.4": [
+        (0.5, "surer"),
+        (1.2, "probabilities are not divided"),
+        (0.366, "sum to 1 again"),
+        (3, "too large"),
+        (1, "too small"),
+    ],
+    "08.5": [
+        (6, 0.25, "found: this counts all networks"),
+        (5, 0.25, "found: these are the intervals of the accuracy"),
+        (3, 0.25, "found: this counts the intervals that contain 0"),
+        (0, 0.25, "found: 0 is too small"),
+        (2, 0.05, "expected: this is the share"),
+        (2, 0.5, "expected: this is for all rows"),
+        (2, 1, "expected: 1 is too large"),
+    ],
+    "08.5 another network": [(2, 0.2, "no corrupted images of 'z'")],
+}
+SECRETS = {"08.2": ("cut at 0", "average the slopes"), "08.4": ("is 2", "2.0")}
+SECRETS |= {"08.3": (f" {needed(200, 0.055)} ", f" {needed(200, 0.055)}.")}

@@ -1,0 +1,174 @@
+"""Every exercise: right answers pass, stubs are open, each mistake is named without the answer."""
+
+import importlib
+import inspect
+import math
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dmws_lite.course import check
+from dmws_lite.course.checks import exercise_function, texts
+from dmws_lite.data.messy import messy_folder
+from dmws_lite.data.opening import new_card
+
+SOURCES = sorted((Path(__file__).parents[2] / "notebooks" / "instructor").glob("[0-9]*.ipynb"))
+sys.path.append(str(Path(__file__).parent))
+CHAPTERS = {path.stem[:2]: importlib.import_module(f"cases.chapter_{path.stem[:2]}") for path in SOURCES}
+
+
+def table(name):
+    """A table of all chapters, by exercise."""
+    return {key: entry for chapter in CHAPTERS.values() for key, entry in getattr(chapter, name, {}).items()}
+
+
+GIVEN, RIGHT, WRONG, SECRETS, MESSAGE, OPEN = map(table, ("GIVEN", "RIGHT", "WRONG", "SECRETS", "MESSAGE", "OPEN"))
+
+
+def verdict_of(name, *answers):
+    return check(name.split()[0], *answers, **GIVEN[name])
+
+
+def rows(table):
+    return [pytest.param(name, entry, id=f"{name}-{n}") for name in table for n, entry in enumerate(table[name])]
+
+
+def test_every_exercise_has_right_and_wrong_answers():
+    assert list(texts()) == [name for name in RIGHT if " " not in name] == [name for name in WRONG if " " not in name]
+
+
+@pytest.mark.parametrize(("name", "answers"), rows(RIGHT))
+def test_right_answers(name, answers):
+    verdict = verdict_of(name, *(answers if count(name) > 1 else [answers]))
+    assert verdict.state == "right", verdict
+    if answers is RIGHT[name][0]:
+        assert MESSAGE.get(name, "") in verdict.message
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_stubs_are_open(name):
+    right = RIGHT[name][0] if count(name) > 1 else (RIGHT[name][0],)
+    assert verdict_of(name, ..., *right[1:]).state == verdict_of(name, *right[:-1], ...).state == "open"
+    if callable(right[0]):
+        for stub in (lambda *_: None, lambda *_: ..., *OPEN.get(name, [])):
+            assert verdict_of(name, stub).state == "open"
+
+
+@pytest.mark.parametrize(("name", "row"), rows(WRONG))
+def test_wrong_answers(name, row):
+    *answers, part = row
+    verdict = verdict_of(name, *answers)
+    assert verdict.state == "wrong" and part.lower() in verdict.message.lower(), verdict
+    given_away = [secret for secret in SECRETS.get(name, ()) if secret in verdict.message]
+    assert all(secret in map(str, answers) for secret in given_away)
+
+
+@pytest.mark.parametrize("exercise", texts())
+def test_every_text_is_said_to_a_wrong_answer_above(exercise):
+    names = [name for name in WRONG if name.split()[0] == exercise]
+    messages = "\n".join(verdict_of(name, *answers).message for name in names for *answers, _ in WRONG[name]).lower()
+    longest = {case: max(re.split(r"\{.*?\}", text), key=len).lower() for case, text in texts()[exercise].items()}
+    assert [case for case, part in longest.items() if part not in messages] == ["right"]
+
+
+# --- answers of every kind --------------------------------------------------------------------------------------------
+
+
+class Rude:
+    """An object with which nothing works."""
+
+    def fail(self, *_):
+        raise RuntimeError
+
+    __repr__ = __eq__ = __len__ = __iter__ = __float__ = __getitem__ = __bool__ = __call__ = __getattr__ = fail
+    __hash__ = object.__hash__
+
+
+def raises(*_, **__):
+    raise ZeroDivisionError("an answer's own mistake")
+
+
+ODD = {
+    "None": None,
+    "dots": ...,
+    "text": "text",
+    "empty text": "",
+    "nan": math.nan,
+    "infinity": math.inf,
+    "truth value": True,
+    "empty list": [],
+    "nested list": [[1], [2, 3]],
+    "dict": {"a": 1},
+    "set": {1, 2},
+    "object": object(),
+    "type": int,
+    "function that raises": raises,
+    "stub": lambda *_, **__: None,
+    "function of nothing": lambda: 1,
+    "function that returns text": lambda *_, **__: "text",
+    "huge": 10**400,
+    "complex": 1j,
+    "bytes": b"0.5",
+    "empty array": np.array([]),
+    "array of texts": np.array(["a", "b"]),
+    "array of objects": np.array([None, {}], dtype=object),
+    "array of nan": np.full((2, 3), np.nan),
+    "tensor": torch.zeros(2, 3, requires_grad=True),
+    "tensor without elements": torch.zeros(0),
+    "table": pd.DataFrame({"a": [1, 2]}),
+    "generator": (i for i in range(3)),
+    "a number with a gradient in a list": [torch.tensor(7.7, requires_grad=True)] * 2,
+    "sparse tensor": torch.eye(2).to_sparse(),
+    "table of texts": pd.DataFrame({"a": ["1", None]}),
+    "set of both": {1, "a"},
+}
+
+
+def count(name):
+    """How many answers an exercise asks for."""
+    parameters = inspect.signature(exercise_function(name.split()[0])).parameters.values()
+    return sum(p.kind is not p.KEYWORD_ONLY for p in parameters)
+
+
+@pytest.mark.parametrize("name", texts())
+def test_odd_answers_are_understood_as_such(name):
+    """Given or returned by a function, no odd answer ends in an error that `check` has to catch."""
+    for odd, answer in ODD.items():
+        for case in (answer, lambda *_, answer=answer, **__: answer):
+            verdict = verdict_of(name, *[case] * count(name))
+            assert verdict.state in ("wrong", "open"), f"{odd}: {verdict!r}"
+            assert verdict.message and "while checking" not in verdict.message, f"{odd}: {verdict!r}"
+
+
+@pytest.mark.parametrize("name", texts())
+def test_an_object_with_which_nothing_works_is_no_error(name):
+    assert verdict_of(name, *[Rude()] * count(name)).state in ("wrong", "open")
+
+
+# --- the notebooks ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("notebook", SOURCES, ids=lambda path: path.stem)
+def test_every_chapter_checks_its_exercises_in_order_each_in_stub_and_solution(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    expected = [name for name in texts() if name.startswith(notebook.stem[:2])]
+    assert re.findall(r"""\bcheck\(\s*["']([\w.]+)["']""", source) == [name for name in expected for _ in range(2)]
+
+
+def test_a_second_run_of_chapter_10_leaves_a_completed_card_alone(tmp_path, capsys):
+    cells = nbformat.read(SOURCES[10], as_version=4).cells
+    cell = next(cell.source for cell in cells if "new_card(data" in cell.source)
+    data = messy_folder(tmp_path / "mine", patients=36)
+    names = {"data": data, "output": tmp_path / "out", "seed": 0, "Path": Path, "new_card": new_card}
+    for words in ("was written", "was there already"):
+        exec(cell.split("splits =")[0], names)
+        assert words in capsys.readouterr().out
+        names["source"].write_text(names["source"].read_text() + "My own words.", encoding="utf-8")
+    assert names["source"].read_text().endswith("My own words.My own words.")
