@@ -23,7 +23,7 @@ from PIL import Image
 
 import dmws_lite as dm
 from dmws_lite.data.augmentation import augment, normalise, to_device
-from dmws_lite.data.gathering import gather
+from dmws_lite.data.opening import gather
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.runtime.device import pick_device
 from dmws_lite.runtime.seeds import generator

@@ -26,7 +26,7 @@ from PIL import Image
 
 import dmws_lite as dm
 from dmws_lite.data.augmentation import augment, normalise
-from dmws_lite.data.gathering import gather
+from dmws_lite.data.opening import gather
 from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.distillation import Distillation, Step, ema, update_auxiliary
 from dmws_lite.runtime.device import pick_device, pick_precision

@@ -204,7 +204,7 @@ def run(
 def _data_source(data: str | None) -> str | None:
     """What the quickstart can open from its own folder: a path made absolute, or a name; checked before it starts."""
     from dmws_lite.data.cards import cards
-    from dmws_lite.data.gathering import HUB, unknown_source
+    from dmws_lite.data.opening import HUB, unknown_source
 
     if data is None or data in cards() or data.startswith(HUB):
         return data

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dmws_lite.data.folders import explained
 from dmws_lite.data.probes import shortcuts, visible
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.data.splits import leaks
@@ -16,7 +17,7 @@ from dmws_lite.data.splits import leaks
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dmws_lite.data.gathering import Gathered
+    from dmws_lite.data.opening import Gathered
 
 Array = np.ndarray
 SEVERITIES = ("invalid", "warning", "note")
@@ -104,7 +105,7 @@ def check(
     >>> check("phantom_lung_ct", size=32, progress=False).valid
     True
     """
-    from dmws_lite.data.gathering import gather
+    from dmws_lite.data.opening import gather
 
     return inspect(gather(source, size, seed, fit, frames, progress))
 
@@ -252,9 +253,9 @@ def _pixel_faults(gathered: Gathered) -> dict[str, tuple[Array, str]]:
 
 
 def _left_out(gathered: Gathered) -> Iterator[Finding]:
-    left_out = gathered.left_out
-    for reason, rows in () if left_out is None else left_out.groupby("reason", sort=False):
-        yield Finding("warning", "left out", len(rows), str(reason), tuple(rows["file"].head(EXAMPLES)))
+    for reason, text in explained(gathered.left_out).items():
+        files = gathered.left_out["file"][gathered.left_out["reason"] == reason]
+        yield Finding("warning", "left out", len(files), text, tuple(files.head(EXAMPLES)))
     if gathered.one_patient:
         text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
         yield Finding("warning", "one patient id", len(gathered.table), text)

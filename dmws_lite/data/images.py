@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -133,8 +134,8 @@ def suffix_of(path: str | Path) -> str:
     >>> suffix_of("study 1.5/Brain.NII.gz"), suffix_of("scan.v2.PNG"), suffix_of("1.2.840.10008")
     ('.nii.gz', '.png', '')
     """
-    name = Path(path).name.lower()
-    suffix = ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+    name = os.path.basename(path).lower()
+    suffix = ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]
     return "" if suffix[1:].isdigit() else suffix
 
 

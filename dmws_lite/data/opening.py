@@ -2,23 +2,79 @@
 
 from __future__ import annotations
 
+import difflib
+import hashlib
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmws_lite.data.gathering import Gathered, gather
+from dmws_lite.data.phantoms import phantoms
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
-from dmws_lite.data.splits import caution
-from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.runtime.files import cache_folder, writable_folder, write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dmws_lite.data.cards import Card
+
 Array = np.ndarray
+HUB = "hf://datasets/"
+MANIFESTS = (".csv", ".parquet")
+ONE_PATIENT = (
+    "all files have one DICOM patient id, as anonymised exports do: patients count as unknown. "
+    "A manifest with a column 'patient' can name them"
+)
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Everything known of a data set before anything is left out.
+
+    table:       one row per image: file, label, split, patient, frame, sha256, width, height, mode, depth, blank,
+                 error, group.
+    images:      uint8 (N, C, size, size), in the rows' order; zeros where error is not "".
+    thumbnails:  uint8 (N, 32, 32).
+    pairs:       copies and look-alikes by row, see `duplicates.pairs`.
+    rule:        how the split came about: "published", "patient", "near_duplicates" or "random".
+    left_out:    one row per file that was passed over: see `folders.Listing`.
+    root:        the folder that the table's files are in; None for phantoms.
+    fit:         how the images became squares: "crop" or "letterbox" (phantoms are drawn as squares).
+    one_patient: whether all DICOM files have one patient's id, which tells nobody apart.
+    """
+
+    name: str
+    table: pd.DataFrame
+    images: Array
+    thumbnails: Array
+    pairs: pd.DataFrame
+    classes: tuple[str, ...]
+    rule: str
+    left_out: pd.DataFrame
+    card: Card | None = None
+    root: Path | None = None
+    fit: str = "crop"
+    one_patient: bool = False
+
+    @property
+    def flips(self) -> tuple[str, ...]:
+        """The mirrorings that the card allows; without a card, left to right."""
+        return tuple(self.card.flips) if self.card else ("horizontal",)
+
+    @property
+    def stand_in(self) -> str | None:
+        """What the ids of patients really are, where the card says that they are none."""
+        return self.card.patient.stands_for if self.card and self.card.patient else None
+
+    @property
+    def serious(self) -> tuple[str, ...]:
+        """The kinds of leaks that make results invalid: shared patients only where their ids are real."""
+        return ("exact", "near") if self.stand_in else ("exact", "near", "patient")
 
 
 def open_data(
@@ -33,9 +89,9 @@ def open_data(
 ) -> Splits:
     """Open a data set: decoded once, split so that nothing leaks, ready to train on.
 
-    source:   a card's name ("phantom_brain_mri"; `dmws data list` shows them) or file, a folder (one subfolder a class,
-              or train, val and test with those inside, or with a manifest), a manifest (.csv, .parquet), a .zip or .tar
-              of these, "hf://datasets/OWNER/NAME@REVISION", or a `datasets` Dataset or DatasetDict.
+    source:   a card's name ("phantom_brain_mri"; `dmws data list` shows them) or file, a folder (one subfolder per
+              class, or train, val and test with those inside, or with a manifest), a manifest (.csv, .parquet), a .zip
+              or .tar of these, "hf://datasets/OWNER/NAME@REVISION", or a `datasets` Dataset or DatasetDict.
     size:     pixels per side.
     seed:     of the split, where none is published, and of phantoms; None is the card's, or 0.
     fit:      "crop" (the short side fills the square, the middle is kept), "letterbox" (the long side does, the rest is
@@ -52,17 +108,13 @@ def open_data(
     >>> open_data("phantom_lung_ct", size=16, progress=False).test
     ImageSet(300 images, 1 x 16 x 16: 100 normal, 100 ground_glass, 100 honeycombing)
     """
-    for name, value, known in (
-        ("leaks", leaks, ("warn", "drop", "error")),
-        ("unusable", unusable, ("error", "skip")),
-    ):
-        if value not in known:
-            raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, known))}")
-    found = gather(source, size, seed, fit, frames, progress)
-    if text := caution(found.table, found.rule):
+    _check_option("leaks", leaks, ("warn", "drop", "error"))
+    _check_option("unusable", unusable, ("error", "skip"))
+    gathered = gather(source, size, seed, fit, frames, progress)
+    for text in _cautions(gathered):
         warnings.warn(text, stacklevel=2)
-    keep = _usable(found, unusable == "skip") & _apart(found, leaks)
-    return _splits(found, keep)
+    usable = _usable(gathered, unusable == "skip") & _apart(gathered, leaks)
+    return _splits(gathered, usable)
 
 
 def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
@@ -80,18 +132,19 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
 
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
-    found = gather(Path(folder), seed=seed)
-    if text := caution(found.table, found.rule):
+    gathered = gather(Path(folder), seed=seed)
+    for text in _cautions(gathered):
         warnings.warn(text, stacklevel=2)
-    name = re.sub(r"[^a-z0-9]+", "_", found.name.lower()).strip("_")[:60] or "my_images"
+    table = gathered.table
+    name = re.sub(r"[^a-z0-9]+", "_", gathered.name.lower()).strip("_")[:60] or "my_images"
     card, manifest = (writable_folder(out) / f"{name}{suffix}" for suffix in (".md", ".csv"))
     for path in (card, manifest):
         if path.exists():
             raise FileExistsError(f"{path} exists already: move it, or pass another folder for the card")
-    place = os.path.relpath(found.root or folder, Path(out).resolve())
-    text = card_text(found.name, found.table, found.classes, _layout(found.table), place, found.rule, manifest.name)
+    place = os.path.relpath(gathered.root or folder, Path(out).resolve())
+    text = card_text(gathered.name, table, gathered.classes, _layout(table), place, gathered.rule, manifest.name)
     try:
-        write_manifest(found.table, manifest)
+        write_manifest(table, manifest)
         write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
         gather(card)
     except (ValueError, OSError) as error:
@@ -101,52 +154,214 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
     return card
 
 
+def gather(
+    source: Any,
+    size: int = 64,
+    seed: int | None = None,
+    fit: str | None = None,
+    frames: str = "middle",
+    progress: bool = True,
+) -> Gathered:
+    """Everything known of a data set, with nothing left out: see `open_data` for the arguments."""
+    from dmws_lite.data import cache, duplicates, folders
+
+    _check_option("frames", frames, ("middle", "all"))
+    _check_option("fit", fit, (None, "crop", "letterbox"))
+    if size < 1:
+        raise ValueError(f"size={size}: pass the number of pixels per side, such as 64")
+    card = _card(source)
+    seed = seed if seed is not None else card.split.seed if card else 0
+    if card and card.sources[0].phantom:
+        return _phantoms(card, size, seed)
+    place, name = _located(source, card, size, progress)
+    read = folders.read_folder if place.is_dir() else folders.read_manifest
+    table, classes, root, left_out = read(place, card, frames)
+    fit = fit or (card.fit if card else "crop")
+    window = (card.window[0], card.window[1]) if card and card.window else None
+    decoded = cache.decoded(root, list(table["file"]), list(table["frame"]), size, fit, window, progress)
+    facts = decoded.facts.drop(columns="patient")
+    table = table.assign(
+        **facts,
+        patient=_patients(table["patient"], decoded.facts["patient"]),
+        group=duplicates.groups(len(table), decoded.pairs),
+    )
+    table, rule = _with_split(table, card, seed)
+    gathered = Gathered(name, table, decoded.images, decoded.thumbnails, decoded.pairs, classes, rule, left_out)
+    return _in_order(replace(gathered, card=card, root=root, fit=fit))
+
+
+def unknown_source(path: Path) -> str:
+    """Why a path is nothing that `open_data` can open, and what may have been meant."""
+    from dmws_lite.data.cards import cards
+
+    source = f"source={str(path)!r}"
+    if path.is_file():
+        return f"{source} is a file of another kind: pass a folder, a card (.md), .csv, .parquet, .zip or .tar"
+    if ":/" in str(path):
+        return f"{source} is an address: write a card with it as `url` (see the template), or download it"
+    close = difflib.get_close_matches(str(path), cards(), 3, 0.6) or [card for card in cards() if str(path) in card]
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
+    return f"{source} is neither a folder, a file, nor a card{hint}: `dmws data list` shows the cards{hub}"
+
+
+def _check_option(name: str, value: object, options: tuple[object, ...]) -> None:
+    if value not in options:
+        raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, options))}")
+
+
+def _cautions(gathered: Gathered) -> Iterator[str]:
+    """What to be wary of in what was gathered, a sentence each."""
+    from dmws_lite.data.folders import explained
+    from dmws_lite.data.splits import caution
+
+    yield from explained(gathered.left_out).values()
+    if gathered.one_patient:
+        yield ONE_PATIENT
+    if text := caution(gathered.table, gathered.rule):
+        yield text
+
+
+def _card(source: Any) -> Card | None:
+    """The card that `source` names, if it names one."""
+    from dmws_lite.data.cards import cards, read_card
+
+    if not isinstance(source, str | Path):
+        return None
+    return read_card(source) if str(source) in cards() or Path(source).suffix == ".md" else None
+
+
+def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
+    """The local folder or manifest of a source, and the data set's name."""
+    from dmws_lite.data import archives, fetch
+
+    if card:
+        return fetch.fetch(card, progress, size), card.name
+    if not isinstance(source, str | Path):
+        return fetch.fetch_datasets(source, progress), "dataset"
+    if str(source).startswith(HUB):
+        repository, _, revision = str(source).removeprefix(HUB).partition("@")
+        return fetch.fetch_hub(repository, revision or None, progress), repository.split("/")[-1]
+    if not str(source):
+        raise ValueError("source='' is empty: pass a folder, a card or an archive")
+    path = Path(source).expanduser()
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in MANIFESTS):
+        return path.resolve(), path.resolve().stem if path.is_file() else path.resolve().name
+    if path.is_file() and path.name.lower().endswith(archives.ARCHIVES):
+        stat = path.stat()
+        key = hashlib.sha256(f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()).hexdigest()[:24]
+        return archives.unpack(path.resolve(), cache_folder("archives") / key), path.name.split(".")[0]
+    raise FileNotFoundError(unknown_source(path))
+
+
+def _phantoms(card: Card, size: int, seed: int) -> Gathered:
+    """Phantoms as if they were files: each is a patient of its own, and the split is a published one."""
+    import pandas as pd
+    from PIL import Image
+
+    from dmws_lite.data.images import THUMBNAIL
+
+    sets = phantoms(card.sources[0].phantom or "", size=size, seed=seed)
+    parts = [getattr(sets, split) for split in SPLITS]
+    images = np.concatenate([part.images for part in parts])
+    shape = (THUMBNAIL, THUMBNAIL)
+    small = [np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC)) for image in images[:, 0]]
+    names = [name for part in parts for name in part.names]
+    columns = {
+        "file": names,
+        "label": [sets.classes[k] for part in parts for k in part.labels],
+        "split": np.repeat(SPLITS, [len(part) for part in parts]),
+        "patient": names,
+        "frame": 0,
+        "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in images],
+    }
+    facts = {"width": size, "height": size, "mode": "gray", "depth": 8, "blank": False, "error": ""}
+    table = pd.DataFrame(columns).assign(**facts, group=range(len(names)))
+    pairs = pd.DataFrame(columns=["first", "second", "kind", "correlation"])
+    left_out = pd.DataFrame(columns=["file", "reason", "group"])
+    return Gathered(card.name, table, images, np.stack(small), pairs, sets.classes, "published", left_out, card)
+
+
+def _patients(listed: pd.Series, decoded: pd.Series) -> pd.Series:
+    """One id per person: the manifest's, else the pseudonym that files give, "" where neither knows.
+
+    Where some images of a pseudonym have an id in the manifest, all of them get it.
+    """
+    both = (listed != "") & (decoded != "")
+    same = dict(zip(decoded[both], listed[both], strict=True))
+    return listed.where(listed != "", decoded.map(lambda pseudonym: same.get(pseudonym, pseudonym)))
+
+
+def _with_split(table: pd.DataFrame, card: Card | None, seed: int) -> tuple[pd.DataFrame, str]:
+    """The table with a split in every row, from the card's manifest or made now, and the rule."""
+    from dmws_lite.data.splits import read_manifest, split_table
+
+    rule = card.split.rule if card else None
+    if card and card.split.manifest:
+        return read_manifest(card.path.parent / card.split.manifest, table), rule or "published"
+    splits, rule = split_table(table, seed, rule or "auto")
+    return table.assign(split=splits), rule
+
+
+def _in_order(gathered: Gathered) -> Gathered:
+    """The rows in the order of the splits; where they are in it already, the images stay memory-mapped."""
+    rank = gathered.table["split"].map((*SPLITS, "").index)
+    order = np.argsort(rank.to_numpy(), kind="stable")
+    if (order == np.arange(len(order))).all():
+        return gathered
+    place, pairs = np.argsort(order), gathered.pairs
+    return replace(
+        gathered,
+        table=gathered.table.iloc[order].reset_index(drop=True),
+        images=gathered.images[order],
+        thumbnails=gathered.thumbnails[order],
+        pairs=pairs.assign(first=place[pairs["first"]], second=place[pairs["second"]]),
+    )
+
+
 def _layout(table: pd.DataFrame) -> str | None:
     """Where in the files' paths the label is; None where a manifest tells it."""
     parts = table["file"].str.split("/")
-    named = {"classes": parts.str[0], "splits": parts.str[1]}
-    return next((layout for layout, part in named.items() if (part == table["label"]).all()), None)
+    places = {"classes": parts.str[0], "splits": parts.str[1]}
+    return next((layout for layout, part in places.items() if (part == table["label"]).all()), None)
 
 
-def _usable(found: Gathered, skip: bool) -> Array:
+def _usable(gathered: Gathered, skip: bool) -> Array:
     """Which rows can be used, bool (N,): readable, and with one label."""
-    table = found.table
-    broken = (table["error"] != "").to_numpy()
-    labels = (
-        table[~broken].groupby(["sha256", "frame"])["label"].transform("nunique").reindex(table.index, fill_value=1)
-    )
-    torn = (labels > 1).to_numpy()
+    table = gathered.table
+    broken = table["error"] != ""
+    labels = table[~broken].groupby(["sha256", "frame"])["label"].transform("nunique")
+    torn = labels.reindex(table.index, fill_value=1) > 1
     faults = [f"{row.file} ({row.error})" for row in table[broken].itertuples()]
     faults += [
         f"{row.file} (the same bytes have another label elsewhere: {row.label})" for row in table[torn].itertuples()
     ]
     if faults:
-        text = f"{found.name}: {len(faults)} of {len(table)} images cannot be used: {'; '.join(faults[:5])}"
+        text = f"{gathered.name}: {len(faults)} of {len(table)} images cannot be used: {'; '.join(faults[:5])}"
         if not skip:
             raise ValueError(f"{text}. Mend or delete them, or open_data(..., unusable='skip') leaves them out")
         warnings.warn(f"{text}; they are left out", stacklevel=3)
-    return ~(broken | torn)
+    return ~(broken | torn).to_numpy()
 
 
-def _apart(found: Gathered, leaks: str) -> Array:
+def _apart(gathered: Gathered, leaks: str) -> Array:
     """Which rows to keep, bool (N,), so that splits share nothing (with "drop"); else warns or raises."""
-    from dmws_lite.data.splits import leaks as find
+    from dmws_lite.data import splits
 
-    shared = find(found.table, found.pairs)
-    serious = shared[shared["kind"].isin(found.serious)]
-    keep = np.ones(len(found.table), bool)
+    shared = splits.leaks(gathered.table, gathered.pairs)
+    serious = shared[shared["kind"].isin(gathered.serious)]
+    apart = np.ones(len(gathered.table), bool)
     if leaks == "drop" and len(shared):
-        keep[shared["first"]] = False
-        warnings.warn(
-            f"{found.name}: dropped {(~keep).sum()} images that a later split shares{_examples(shared)}", stacklevel=3
-        )
+        apart[shared["first"]] = False
+        text = f"{gathered.name}: dropped {(~apart).sum()} images that a later split shares{_examples(shared)}"
+        warnings.warn(text, stacklevel=3)
     elif len(serious):
-        text = f"{found.name}: its splits share {len(serious)} pairs of images or patients{_examples(serious)}. "
+        text = f"{gathered.name}: its splits share {len(serious)} pairs of images or patients{_examples(serious)}. "
         text += "Results on them look too good: open_data(..., leaks='drop') leaves out the earlier one of each"
         if leaks == "error":
             raise ValueError(text)
         warnings.warn(text, stacklevel=3)
-    return keep
+    return apart
 
 
 def _examples(shared: pd.DataFrame) -> str:
@@ -155,20 +370,19 @@ def _examples(shared: pd.DataFrame) -> str:
     return f" ({kinds}: {rows})"
 
 
-def _splits(found: Gathered, keep: Array) -> Splits:
-    labels = found.table["label"].map({name: k for k, name in enumerate(found.classes)}).to_numpy(np.int64)
-    table = found.table
+def _splits(gathered: Gathered, usable: Array) -> Splits:
+    table, classes = gathered.table, gathered.classes
+    labels = table["label"].map(classes.index).to_numpy(np.int64)
     names = tuple(f"{row.file}#{row.frame}" if row.frame else row.file for row in table.itertuples())
     patients = tuple(table["patient"]) if (table["patient"] != "").any() else None
-    everything = ImageSet(found.images, labels, found.classes, names, patients)
-
-    def subset(split: str) -> ImageSet:
-        part = everything.take(np.flatnonzero((table["split"] == split).to_numpy() & keep))
+    everything = ImageSet(gathered.images, labels, classes, names, patients)
+    parts = []
+    for split in SPLITS:
+        part = everything.take(np.flatnonzero((table["split"] == split).to_numpy() & usable))
         if 0 in part.counts:
-            gone = found.classes[part.counts.index(0)]
             raise ValueError(
-                f"{found.name}: {split} has no usable image of class {gone!r}: add some, or remove the class"
+                f"{gathered.name}: {split} has no usable image of class {classes[part.counts.index(0)]!r}: "
+                "add some, or remove the class"
             )
-        return part
-
-    return Splits(found.name, *(subset(split) for split in SPLITS), flips=found.flips, fit=found.fit)
+        parts.append(part)
+    return Splits(gathered.name, *parts, flips=gathered.flips, fit=gathered.fit)

@@ -2,6 +2,7 @@
 
 import difflib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, half characters, ends of lines and paragraphs
@@ -42,3 +43,25 @@ def shorten(value: object, longest: int = 60) -> str:
     """A value as text, cut when it is long."""
     text = repr(value)
     return text if len(text) <= longest else f"{text[:longest]} ..."
+
+
+def examples(names: Iterable[str]) -> str:
+    """The first five of some names.
+
+    >>> examples("abcdef")
+    'a, b, c, d, e ...'
+    """
+    names = [*names]
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def tally(names: Iterable[str]) -> str:
+    """How often each name is there, the most frequent first; the first five of more than six.
+
+    >>> tally(["b", "a", "b"])
+    '2 b, 1 a'
+    """
+    counts = Counter(sorted(names)).most_common()
+    if len(counts) > 6:
+        counts = [*counts[:5], ("others", sum(count for _, count in counts[5:]))]
+    return ", ".join(f"{count} {name}" for name, count in counts)

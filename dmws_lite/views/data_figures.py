@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dmws_lite.data.checking import Report
-    from dmws_lite.data.gathering import Gathered
+    from dmws_lite.data.opening import Gathered
     from dmws_lite.data.sets import Splits
 
 Array = np.ndarray

@@ -10,7 +10,7 @@ from PIL import Image
 
 from dmws_lite.data.checking import Report, check, inspect
 from dmws_lite.data.duplicates import groups, pairs
-from dmws_lite.data.gathering import Gathered
+from dmws_lite.data.opening import Gathered
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 SPLIT = np.array(["train", "train", "train", "val", "test", "test"])
@@ -30,7 +30,8 @@ def clean(count=N, classes=("a", "b")):
     table["patient"] = [f"SECRET-{k}" for k in rows]
     table["sha256"] = [f"{k:064x}" for k in rows]
     table = table.assign(frame=0, width=224, height=200, mode="gray", depth=8, blank=False, error="", group=rows)
-    return finished(Gathered("noise", table, thumbnails[:, None], thumbnails, pd.DataFrame(), classes, "published"))
+    pairs, left_out = pd.DataFrame(), pd.DataFrame(columns=["file", "reason", "group"])
+    return finished(Gathered("noise", table, thumbnails[:, None], thumbnails, pairs, classes, "published", left_out))
 
 
 def finished(found):
@@ -166,8 +167,8 @@ FAULTS = {
         ("warning", "counts differ from the card", 2, ()),
     ),
     "files that are not read": (
-        lambda f: replace(f, left_out=pd.DataFrame({"file": ["a.txt", "b.txt"], "reason": "no image"})),
-        ("warning", "left out", 2, ("a.txt", "b.txt")),
+        lambda f: replace(f, left_out=pd.DataFrame({"file": ["a.gif", "b.gif"], "reason": "kind", "group": ".gif"})),
+        ("warning", "left out", 2, ("a.gif", "b.gif")),
     ),
     "one DICOM id in all files": (lambda f: replace(f, one_patient=True), ("warning", "one patient id", N, ())),
     "a mark of the source": (

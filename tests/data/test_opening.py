@@ -11,9 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmws_lite.data.cards import read_card
-from dmws_lite.data.gathering import _fitting, gather
-from dmws_lite.data.opening import new_card, open_data
+from dmws_lite.data.opening import gather, new_card, open_data
 from dmws_lite.data.phantoms import phantoms
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -278,12 +276,6 @@ def test_phantoms_by_card_are_the_drawn_ones():
     for part, expected in zip(parts(splits), parts(drawn), strict=True):
         assert (part.images == expected.images).all() and (part.labels == expected.labels).all()
         assert part.names == expected.names == part.patients
-
-
-@pytest.mark.parametrize(("size", "taken"), [(28, 28), (32, 64), (64, 64), (96, 128), (224, 224), (300, 224)])
-def test_medmnist_images_are_the_smallest_that_need_no_enlarging(size, taken):
-    first, second = _fitting(read_card("pneumoniamnist"), size).sources[:2]
-    assert first.folder and second.image_size == taken
 
 
 @pytest.mark.parametrize("flips", [[], ["horizontal"], ["vertical", "horizontal"]])

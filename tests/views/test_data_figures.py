@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dmws_lite.data.duplicates import groups, pairs
-from dmws_lite.data.gathering import Gathered
+from dmws_lite.data.opening import Gathered
 from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.views import data_figures
 
@@ -33,7 +33,7 @@ def gathered(classes=("a", "b"), count=120, channels=1, copies=()):
     linked = pairs(list(table["sha256"]), thumbnails)
     images = np.repeat(thumbnails[:, None], channels, 1)
     return Gathered(
-        "noise", table.assign(group=groups(count, linked)), images, thumbnails, linked, classes, "published"
+        "noise", table.assign(group=groups(count, linked)), images, thumbnails, linked, classes, "published", table[:0]
     )
 
 

@@ -5,7 +5,7 @@ from unicodedata import normalize
 import pandas as pd
 import pytest
 
-from dmws_lite.data.listing import listed
+from dmws_lite.data.manifests import read_entries
 
 FILES = ["a/1.png", "a/2.png", "b/3.png", "b/brain.v2.nii.gz"]
 
@@ -31,7 +31,7 @@ def rows(table, *columns):
 )
 def test_columns_are_found_by_their_usual_names(tmp_path, header):
     path = csv(tmp_path / "list.csv", f"{header}\na/1.png,sick,Training,007\nb/3.png,well,valid,\n")
-    table = listed(path, FILES)
+    table = read_entries(path, FILES)
     assert rows(table, "file", "label", "split", "patient", "frame") == [
         ("a/1.png", "sick", "train", "007", ""),
         ("b/3.png", "well", "val", "", ""),
@@ -39,62 +39,67 @@ def test_columns_are_found_by_their_usual_names(tmp_path, header):
 
 
 def test_columns_that_are_not_there_say_nothing(tmp_path):
-    table = listed(csv(tmp_path / "list.csv", "file,age\na/1.png,40\n"), FILES)
+    table = read_entries(csv(tmp_path / "list.csv", "file,age\na/1.png,40\n"), FILES)
     assert rows(table, "file", "label", "split", "patient", "frame") == [("a/1.png", "", "", "", "")]
 
 
 def test_columns_can_be_told(tmp_path):
     path = csv(tmp_path / "list.csv", "key,file,what,label\na/1.png,x,sick,1\n")
-    assert rows(listed(path, FILES, {"file": "key", "label": "what"}), "file", "label") == [("a/1.png", "sick")]
+    assert rows(read_entries(path, FILES, {"file": "key", "label": "what"}), "file", "label") == [("a/1.png", "sick")]
     with pytest.raises(ValueError, match=r"list.csv has no column 'clinic': its columns are key, file, what, label"):
-        listed(path, FILES, {"patient": "clinic"})
+        read_entries(path, FILES, {"patient": "clinic"})
 
 
 @pytest.mark.parametrize("name", ["a/1.png", "./a/1.png", "a\\1.png", "a//1.png", "a/1", "1.png", "1", " a/1.png "])
 def test_a_file_is_found_by_path_or_by_a_unique_name(tmp_path, name):
-    table = listed(csv(tmp_path / "list.csv", f"file,label\n{name},x\nbrain.v2,y\n"), FILES)
+    table = read_entries(csv(tmp_path / "list.csv", f"file,label\n{name},x\nbrain.v2,y\n"), FILES)
     assert list(table["file"]) == ["a/1.png", "b/brain.v2.nii.gz"]
 
 
 def test_a_name_that_several_files_have_is_refused(tmp_path):
     path = csv(tmp_path / "list.csv", "file,label\n1,x\n")
     with pytest.raises(ValueError, match="'1' may be a/1.png, c/1.png: write the path"):
-        listed(path, ["a/1.png", "c/1.png"])
-    assert list(listed(path, ["1.png", "c/1.png"])["file"]) == ["1.png"]
+        read_entries(path, ["a/1.png", "c/1.png"])
+    assert list(read_entries(path, ["1.png", "c/1.png"])["file"]) == ["1.png"]
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_accents_may_be_stored_in_either_form(tmp_path, form):
     file = normalize("NFD" if form == "NFC" else "NFC", "Köpfe/Ö é.png")
     path = csv(tmp_path / "list.csv", f"file,label\n{normalize(form, file)},x\n")
-    assert list(listed(path, [file])["file"]) == [file]
+    assert list(read_entries(path, [file])["file"]) == [file]
+
+
+def test_a_full_path_inside_the_folder_is_a_path_of_it(tmp_path):
+    table = read_entries(csv(tmp_path / "list.csv", f"file,label\n{tmp_path}/a/1.png,x\n"), FILES)
+    assert list(table["file"]) == ["a/1.png"]
 
 
 @pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "C:\\x.png", "..\\x.png", "C:x.png"])
 def test_a_path_that_leaves_the_folder_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="list.csv: .* leads out of its folder: write paths relative"):
-        listed(csv(tmp_path / "list.csv", f"file,label\n{name},x\n"), FILES)
+        read_entries(csv(tmp_path / "list.csv", f"file,label\n{name},x\n"), FILES)
 
 
 def test_files_that_are_not_there_are_named(tmp_path):
     text = "file,label\na/1.png,x\n" + "".join(f"a/gone{i}.png,x\n" for i in range(7))
     with pytest.raises(ValueError, match=r"lists 7 of 8 images that are not .*a/gone0.png, .*a/gone4.png \.\.\."):
-        listed(csv(tmp_path / "list.csv", text), FILES)
+        read_entries(csv(tmp_path / "list.csv", text), FILES)
 
 
 def test_a_file_is_listed_once(tmp_path):
     with pytest.raises(ValueError, match="lists 1 images twice: a/1.png"):
-        listed(csv(tmp_path / "list.csv", "file,label\na/1.png,x\na/2.png,x\na/1,y\n"), FILES)
+        read_entries(csv(tmp_path / "list.csv", "file,label\na/1.png,x\na/2.png,x\na/1,y\n"), FILES)
 
 
 def test_an_unknown_split_is_refused(tmp_path):
     with pytest.raises(ValueError, match="split 'fold 3' is unknown: write one of train, training, val"):
-        listed(csv(tmp_path / "list.csv", "file,label,split\na/1.png,x,fold 3\n"), FILES)
+        read_entries(csv(tmp_path / "list.csv", "file,label,split\na/1.png,x,fold 3\n"), FILES)
 
 
 @pytest.mark.parametrize("word", ["", "NA", "nan", "None", "N/A", "unknown", " "])
 def test_words_for_not_known(tmp_path, word):
-    table = listed(csv(tmp_path / "list.csv", f"file,label,split,patient\na/1.png,none,{word},{word}\n"), FILES)
+    table = read_entries(csv(tmp_path / "list.csv", f"file,label,split,patient\na/1.png,none,{word},{word}\n"), FILES)
     assert rows(table, "label", "split", "patient") == [("none", "", "")]
 
 
@@ -102,7 +107,7 @@ def test_words_for_not_known(tmp_path, word):
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_what_spreadsheets_write(tmp_path, separator, encoding):
     text = "file,label\r\na/1.png,Müdigkeit\r\n".replace(",", separator)
-    assert rows(listed(csv(tmp_path / "list.csv", text, encoding), FILES), "file", "label") == [
+    assert rows(read_entries(csv(tmp_path / "list.csv", text, encoding), FILES), "file", "label") == [
         ("a/1.png", "Müdigkeit")
     ]
 
@@ -113,7 +118,7 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path, content, suffix):
     path = tmp_path / f"list{suffix}"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"list{suffix} (cannot be read|has no column)"):
-        listed(path, FILES)
+        read_entries(path, FILES)
 
 
 def test_parquet_is_read_like_csv(tmp_path):
@@ -121,7 +126,7 @@ def test_parquet_is_read_like_csv(tmp_path):
     path = tmp_path / "list.parquet"
     table = pd.DataFrame({"file": FILES[:3], "label": [0, 1, 1], "patient": [7.0, None, 8.0], "split": [None] * 3})
     table.to_parquet(path)
-    assert rows(listed(path, FILES), "file", "label", "patient", "split") == [
+    assert rows(read_entries(path, FILES), "file", "label", "patient", "split") == [
         ("a/1.png", "0", "7", ""),
         ("a/2.png", "1", "", ""),
         ("b/3.png", "1", "8", ""),
@@ -133,9 +138,9 @@ def test_images_inside_a_parquet_file_are_not_file_names(tmp_path):
     path = tmp_path / "train.parquet"
     pd.DataFrame({"image": [{"bytes": b"x", "path": None}], "label": [1]}).to_parquet(path)
     with pytest.raises(ValueError, match="'image' holds no file names.*load_dataset"):
-        listed(path, FILES)
+        read_entries(path, FILES)
 
 
 def test_no_column_with_files(tmp_path):
     with pytest.raises(ValueError, match="no column with the images' files: its columns are sex, age"):
-        listed(csv(tmp_path / "list.csv", "sex,age\nf,40\n"), FILES)
+        read_entries(csv(tmp_path / "list.csv", "sex,age\nf,40\n"), FILES)
