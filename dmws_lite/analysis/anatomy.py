@@ -16,7 +16,7 @@ from dmws_lite.studies.costs import plain_attention
 if TYPE_CHECKING:
     import pandas as pd
 
-# The first pattern that is found in a module's name decides; what none finds are normalisations, tokens and scales.
+# The first pattern that matches a module's name decides; what none matches are normalisations, tokens and scales.
 KINDS = {
     "classifier": r"^(head|head\.fc|classifier)$",
     "patches, stem, downsampling": r"patch_embed|stem|downsample\.1",
@@ -34,7 +34,7 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     """Weights and arithmetic of a network's modules, for one image at the network's own size.
 
     name: a timm name, or one of ours. Nothing is downloaded and no weight is made (torch's meta device).
-    Returns a row a module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (its own,
+    Returns one row per module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (its own,
     not those of modules inside it), flops (two for each multiplication and addition of matrix products, convolutions
     and attention; normalisation and activations are not counted). Do not change it in place: it is kept.
     Raises ValueError for an unknown name or a network of no known family.
@@ -52,14 +52,14 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     family = family_of(describe(name).shapes, name)
     with torch.inference_mode(), plain_attention(model), FlopCounterMode(display=False) as counter:
         model(image)
-    found = {key: sum(counts.values()) for key, counts in counter.get_flop_counts().items()}
+    counts = {key: sum(parts.values()) for key, parts in counter.get_flop_counts().items()}
     rows = []
     for module, part in model.named_modules():
         path = ".".join(filter(None, (type(model).__name__, module)))
-        inside = sum(found.get(f"{path}.{child}", 0) for child, _ in part.named_children())
+        inside = sum(counts.get(f"{path}.{child}", 0) for child, _ in part.named_children())
         parameters = sum(weight.numel() for weight in part.parameters(recurse=False))
-        if parameters or found.get(path, 0) > inside:
-            flops = found.get(path, 0) - inside
+        if parameters or counts.get(path, 0) > inside:
+            flops = counts.get(path, 0) - inside
             rows.append((module or "tokens", _stage(module, family), _kind(module), parameters, flops))
     return pd.DataFrame(rows, columns=["module", "stage", "kind", "parameters", "flops"])
 

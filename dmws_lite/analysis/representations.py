@@ -8,7 +8,7 @@ Source: Kornblith et al. 2019 (arXiv 1905.00414); debiased as in Nguyen et al. 2
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dmws_lite.analysis.starts import blocks_of, summed_up
-from dmws_lite.data.augmentation import normalise
+from dmws_lite.analysis.blocks import batches, block_outputs, summed_up
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.method.initializers import initialize
-from dmws_lite.method.networks import Teacher, build, input_statistics
+from dmws_lite.method.networks import Teacher
+from dmws_lite.studies.methods import METHODS, start
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,50 +28,22 @@ Array = np.ndarray
 Features = Mapping[str, Array]
 
 
-@torch.inference_mode()
-def features(
-    model: nn.Module,
-    images: ImageSet,
-    places: bool = True,
-    batch_size: int = 100,
-) -> dict[str, Array]:
+def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size: int = 100) -> dict[str, Array]:
     """The output of each block of a ViT, ConvNeXt or MobileNet, for each image.
 
-    places:    True keeps what stands at every place, (image, place x channel), and begins with "stem", the input of the
-               first block. False sums an image up as the classifier would, (image, channel): the class token if the
-               classifier reads it, else the mean over places.
+    places: True keeps what stands at every place, (image, place x channel), and begins with "stem", the input of the
+            first block. False sums an image up as the classifier would, (image, channel): the class token if the
+            classifier reads it, else the mean over places.
     Returns float32 arrays by the block's name. The model is left in evaluation mode.
     Raises ValueError for a network without blocks.
     """
-    blocks = blocks_of(model)
-    if not blocks:
-        raise ValueError(f"{type(model).__name__} has no blocks by the names of timm's ViT, ConvNeXt or MobileNet")
-    found: dict[str, list[Array]] = {name: [] for name in (("stem", *blocks) if places else blocks)}
-
-    def keep(name: str, output: Tensor) -> None:
-        kept = output.flatten(1) if places else summed_up(output, model)
-        found[name].append(kept.float().cpu().numpy())
-
-    hooks = [b.register_forward_hook(lambda *call, n=name: keep(n, call[-1])) for name, b in blocks.items()]
-    if places:
-        first = next(iter(blocks.values()))
-        hooks.append(first.register_forward_pre_hook(lambda _, arguments: keep("stem", arguments[0])))
-    try:
-        model.eval()
-        for inputs in batches(model, images, batch_size):
-            model(inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {name: np.concatenate(parts) for name, parts in found.items()}
-
-
-def batches(model: nn.Module, images: ImageSet, batch_size: int) -> Iterator[Tensor]:
-    """Normalised images, a batch at a time, on the device where the model is."""
-    device = next(model.parameters()).device
-    for start in range(0, len(images), batch_size):
-        pixels = torch.from_numpy(images.images[start : start + batch_size]).to(device)
-        yield normalise(pixels, *input_statistics(model))
+    parts: dict[str, list[Array]] = {}
+    for inputs in batches(model, images, batch_size):
+        for name, output in block_outputs(model, inputs).items():
+            if places or name != "stem":
+                flat = output.flatten(1) if places else summed_up(output, model)
+                parts.setdefault(name, []).append(flat.float().cpu().numpy())
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
 def cka(first: Array, second: Array, debiased: bool = True) -> float:
@@ -113,20 +84,16 @@ def estimators(first: Array, second: Array, counts: Sequence[int], seed: int = 0
     import pandas as pd
 
     rng, rows = np.random.default_rng(seed), []
-    for count in counts:
-        for _ in range(repeats):
-            drawn = rng.choice(len(first), count, replace=False)
-            for pairs, order in (("same", drawn), ("shuffled", np.roll(drawn, 1))):
-                biased, debiased = (cka(first[drawn], second[order], debiased=kind) for kind in (False, True))
-                rows.append({"images": count, "pairs": pairs, "biased": biased, "debiased": debiased})
+    for count in np.repeat(counts, repeats):
+        drawn = rng.choice(len(first), count, replace=False)
+        for pairs, order in (("same", drawn), ("shuffled", np.roll(drawn, 1))):
+            biased, debiased = (cka(first[drawn], second[order], debiased=kind) for kind in (False, True))
+            rows.append({"images": count, "pairs": pairs, "biased": biased, "debiased": debiased})
     return pd.DataFrame(rows).groupby(["images", "pairs"], as_index=False).mean()
 
 
 def over_training(
-    model: nn.Module,
-    snapshots: Mapping[int, Mapping[str, Mapping[str, Tensor]]],
-    teacher: Features,
-    images: ImageSet,
+    model: nn.Module, snapshots: Mapping[int, Mapping[str, Mapping[str, Tensor]]], teacher: Features, images: ImageSet
 ) -> pd.DataFrame:
     """CKA of each block of both students with the teacher's block of the same number, and with each other's, by step.
 
@@ -137,14 +104,14 @@ def over_training(
     """
     import pandas as pd
 
-    rows, centred = [], {"teacher": _centred(teacher)}
+    rows, tables = [], {"teacher": [_similarities(x) for x in teacher.values()]}
     for step, states in snapshots.items():
         for student, state in states.items():
             model.load_state_dict(state)
-            centred[student] = _centred(features(model, images, places=False))
+            tables[student] = [_similarities(x) for x in features(model, images, places=False).values()]
         for first, second in combinations(("main", "auxiliary", "teacher"), 2):
-            if first in centred and second in centred:
-                for block, (x, y) in enumerate(zip(centred[first], centred[second], strict=False), start=1):
+            if first in tables and second in tables:
+                for block, (x, y) in enumerate(zip(tables[first], tables[second], strict=False), start=1):
                     rows.append((step, f"{first}, {second}", block, _cosine(x, y)))
     return pd.DataFrame(rows, columns=["step", "pair", "block", "cka"])
 
@@ -159,13 +126,10 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    model: Any = build(teacher.name, len(train.classes), train.images.shape[-1])
-    model = initialize("full_teacher", model, teacher_state=teacher).eval()
+    size = train.images.shape[-1]
+    model: Any = start(METHODS["full_teacher"], teacher, "", len(train.classes), size, seed=0).main.eval()
     with torch.inference_mode():
-        parts = [
-            model.forward_head(model.forward_features(inputs), pre_logits=True).numpy()
-            for inputs in batches(model, train, 100)
-        ]
+        parts = [model.forward_head(model.forward_features(x), pre_logits=True).numpy() for x in batches(model, train)]
     scaler = StandardScaler().fit(x := np.concatenate(parts))
     fitted = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)
     weight, bias = fitted.coef_, fitted.intercept_
@@ -179,11 +143,7 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
     return model
 
 
-def _centred(found: Features) -> list[Array]:
-    return [_similarities(x, debiased=True) for x in found.values()]
-
-
-def _similarities(x: Array, debiased: bool) -> Array:
+def _similarities(x: Array, debiased: bool = True) -> Array:
     """Inner products of all pairs of images, (image, image), centred; HSIC is the sum of products of two such tables.
 
     The debiased one leaves out the products of an image with itself, and centres what is left ("U-centring", Székely &

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from torchvision.transforms.v2 import functional as spoil
 
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.studies.paired import interval
+from dmws_lite.studies.statistics import interval
 from dmws_lite.training.evaluation import predict
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def corrupt(images: ImageSet, kind: str, severity: int, seed: int = 0) -> ImageS
         pixels = spoil.gaussian_blur(pixels, [2 * round(4 * sigma) + 1] * 2, [sigma] * 2)
     else:
         pixels = spoil.adjust_contrast(pixels, amount)
-    return ImageSet(pixels.numpy(), images.labels, images.classes, images.names, images.patients)
+    return replace(images, images=pixels.numpy())
 
 
 def robustness(
@@ -68,23 +69,17 @@ def robustness(
     """
     import pandas as pd
 
-    reference, rows = reference or next(iter(models)), []
-    clean = {name: _answers(model, images) for name, model in models.items()}
+    rows, clean = [], {name: predict(model, images) for name, model in models.items()}
     for kind in CORRUPTIONS:
         for severity in (0, *severities):
             spoilt = corrupt(images, kind, severity, seed)
-            found = clean if not severity else {n: _answers(m, spoilt) for n, m in models.items()}
-            for name, (right, confidence) in found.items():
-                own, gap = interval(right), interval(right - found[reference][0])
+            answers = {name: predict(model, spoilt) for name, model in models.items()} if severity else clean
+            right = {name: (p.argmax(1) == images.labels).astype(float) for name, p in answers.items()}
+            for name, probabilities in answers.items():
+                own, gap = interval(right[name]), interval(right[name] - right[reference or next(iter(models))])
                 rows.append(
                     {"model": name, "corruption": kind, "severity": severity, "accuracy": own["mean"]}
-                    | {"low": own["low"], "high": own["high"], "confidence": confidence}
+                    | {"low": own["low"], "high": own["high"], "confidence": float(probabilities.max(1).mean())}
                     | {"difference": gap["mean"], "difference_low": gap["low"], "difference_high": gap["high"]}
                 )
     return pd.DataFrame(rows)
-
-
-def _answers(model: nn.Module, images: ImageSet) -> tuple[np.ndarray, float]:
-    """Which images are answered rightly, float (N,), and the mean confidence."""
-    probabilities = predict(model, images)
-    return (probabilities.argmax(1) == images.labels).astype(float), float(probabilities.max(1).mean())

@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmws_lite.analysis.representations import batches
-from dmws_lite.analysis.starts import attention_weights, blocks_of
+from dmws_lite.analysis.blocks import attention_weights, batches, blocks_of
 from dmws_lite.data.phantoms import phantom
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.studies.paired import interval
+from dmws_lite.studies.statistics import interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,15 +41,15 @@ def grad_cam(
     grid (bilinear), divided by its largest value. The model is left in evaluation mode, its gradients as they were.
     Source: Selvaraju et al. 2017 (arXiv 1610.02391); tokens are put back into their grid, and a class token left out.
     """
-    layer, kept, maps = layer or last_layer(model), [], []
-    hook = layer.register_forward_hook(lambda *call: kept.append(call[-1]))
+    layer, outputs, maps = layer or last_layer(model), [], []
+    hook = layer.register_forward_hook(lambda *call: outputs.append(call[-1]))
     try:
         for i, inputs in enumerate(batches(model.eval(), images, batch_size)):
             logits = model(inputs.requires_grad_())
             rows = slice(i * batch_size, i * batch_size + len(inputs))
-            wanted = logits.argmax(1) if targets is None else torch.as_tensor(targets[rows]).to(logits.device)
-            score = logits.gather(1, wanted[:, None]).sum()
-            channels = kept.pop()
+            classes = logits.argmax(1) if targets is None else torch.as_tensor(targets[rows]).to(logits.device)
+            score = logits.gather(1, classes[:, None]).sum()
+            channels = outputs.pop()
             slopes = _grid(torch.autograd.grad(score, channels)[0], model)  # (image, channel, row, column)
             weights = slopes.mean((2, 3), keepdim=True)
             maps.append((weights * _grid(channels.detach(), model)).sum(1).relu())
@@ -124,7 +123,7 @@ def scores(maps: Array, masks: Array) -> pd.DataFrame:
     """How much of each map lies on the lesion; images without one are left out.
 
     maps:  float (N, H, W), at least 0. masks: bool (N, H, W).
-    Returns a row an image with a lesion:
+    Returns one row per image with a lesion:
       image: its number;
       area:  the lesion's share of the pixels, which is what a map without a preference would score in the other two;
       mass:  the share of the map's sum that lies in the lesion (Wang et al. 2020, arXiv 1910.01279);
@@ -162,44 +161,38 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
     """Mean scores of several kinds of maps on the same images, and their differences to a reference, image by image.
 
     maps: by name, in the order of the table; one of them is the reference.
-    Returns a row a kind of map and score: map, score ("mass" or "hit"), value, low, high, difference, difference_low,
+    Returns one row per kind of map and score: map, score ("mass" or "hit"), value, low, high, difference, difference_low,
     difference_high, images. Intervals are 95 % (Student's t over images): they hold for these networks, not for another
     seed of training.
     """
     import pandas as pd
 
-    found, rows = {name: scores(one, masks) for name, one in maps.items()}, []
-    for name, table in found.items():
+    tables, rows = {name: scores(each, masks) for name, each in maps.items()}, []
+    for name, table in tables.items():
         for score in SCORES:
             own = table[score].to_numpy()
-            value, gap = interval(own), interval(own - found[reference][score].to_numpy())
+            value, gap = interval(own), interval(own - tables[reference][score].to_numpy())
             rows.append(
                 {"map": name, "score": score, "value": value["mean"], "low": value["low"], "high": value["high"]}
                 | {"difference": gap["mean"], "difference_low": gap["low"], "difference_high": gap["high"]}
                 | {"images": len(own)}
             )
     table = pd.DataFrame(rows)
-    table.attrs["chance"] = float(found[reference]["area"].mean())
+    table.attrs["chance"] = float(tables[reference]["area"].mean())
     return table
 
 
 def agreement(first: Array, second: Array) -> Array:
-    """Spearman's rank correlation of two maps of each image, (N,): 1 the same order of places, 0 nothing in common.
+    """Spearman's rank correlation of two maps of each image, (N,): 1 the same order of places, nan for a constant map."""
+    from scipy.stats import spearmanr
 
-    It is nan where a map is constant.
-    """
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
-    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    return np.array([spearmanr(a, b, axis=None).statistic for a, b in zip(first, second, strict=True)])
 
 
 def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, float]:
     """A network's hit rate beside those of networks with random weights, and how alike their maps are.
 
-    maps: float (N, H, W). unlearnt: one such array a network with random weights. masks: bool (N, H, W).
+    maps: float (N, H, W). unlearnt: one such array per network with random weights. masks: bool (N, H, W).
     Returns hit, unlearnt_mean and unlearnt_best (their mean and largest hit rate), correlation (mean of `agreement`).
     Source: the model randomisation test of Adebayo et al. 2018 (arXiv 1810.03292); scoring it is our choice.
     """
@@ -212,11 +205,11 @@ def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, fl
     }
 
 
-def _grid(found: Tensor, model: Any) -> Tensor:
+def _grid(output: Tensor, model: Any) -> Tensor:
     """(image, channel, row, column), from a map of that shape or from tokens (image, token, channel)."""
-    if found.ndim == 4:
-        return found
-    return found[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, model.patch_embed.grid_size)
+    if output.ndim == 4:
+        return output
+    return output[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, model.patch_embed.grid_size)
 
 
 def _enlarged(maps: Tensor, images: ImageSet) -> Array:

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dmws_lite.studies.paired import EXACT, LEVEL
-from dmws_lite.studies.statistics import differences, pooled, smallest_p, titles
+from dmws_lite.studies.statistics import EXACT, LEVEL, differences, pooled, smallest_p, titles
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> list[str]:
-    """Sentences on how methods compare with a reference: one a method in each group, then one a method over its groups.
+    """Sentences on how methods compare with a reference: one per method in each group, then one per method over groups.
 
     Those over several groups are of pairs of runs of one data set and seed, averaged over fractions and network pairs
     (see `pooled`).
 
-    A difference is "shown" only if Holm's corrected p is below 0.05 and the 95 % interval excludes 0. Otherwise the
-    sentence says what this number of seeds could have shown. Equal results are no sign of equal predictions, and the
-    sentence says so.
+    A difference is "shown" as `differences` has it. Otherwise the sentence says what this number of seeds could have
+    shown. Equal results are no sign of equal predictions, and the sentence says so.
     Raises ValueError as `differences` does. Source: our choice.
 
     >>> import pandas as pd
@@ -28,12 +26,14 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     >>> claims(runs.assign(accuracy=0.5), "a")
     ['B and A have the same accuracy with each of 2 seeds; their predictions may differ.']
     """
-    found = differences(table, reference, metric)
+    rows, whole = differences(table, reference, metric), pooled(table, reference, metric)
     label, name = dict(zip(table["method"], table["label"], strict=True))[reference], metric.replace("_", " ")
-    sentences = _sentences(found, [f" on {title}" if title else "" for title in titles(found)], label, name, "seed")
-    whole = pooled(table, reference, metric).rename(columns={"pairs": "seeds"})
-    places = [_together(found[found["method"].eq(method) & found["seeds"].gt(0)]) for method in whole["method"]]
-    return sentences + _sentences(whole, places, label, name, "pair")
+    places = [f" on {title}" if title else "" for title in titles(rows)]
+    together = [_together(rows[rows["method"].eq(method) & rows["seeds"].gt(0)]) for method in whole["method"]]
+    return [
+        *_sentences(rows, places, label, name, "seed"),
+        *_sentences(whole.rename(columns={"pairs": "seeds"}), together, label, name, "pair"),
+    ]
 
 
 def _together(rows: pd.DataFrame) -> str | None:
@@ -46,53 +46,44 @@ def _together(rows: pd.DataFrame) -> str | None:
 
 
 def _sentences(rows: pd.DataFrame, places: Sequence[str | None], reference: str, metric: str, unit: str) -> list[str]:
-    """A sentence a row; one whose place is None counts as a comparison, but is not said."""
-    most, compared = rows["seeds"].max(), int(rows["p"].notna().sum())
-    sentences = []
-    for place, row in zip(places, rows.to_dict("records"), strict=True):
-        if place is None:
-            continue
-        seeds, label = row["seeds"], row["label"]
-        units = f"{seeds} {unit}{'' if seeds == 1 else 's'}"
-        if seeds == 0:
-            text = f"{label} cannot be compared with {reference}{place}: they have no {unit} in common"
-        elif row["equal"] == seeds:
-            same = f"each of {units}" if seeds > 1 else units
-            text = f"{label} and {reference} have the same {metric}{place} with {same}; their predictions may differ"
-        else:
-            limit = max(smallest_p(seeds), min(1.0, compared * smallest_p(most)))
-            text = f"{label} is {_side(row)} {reference}{place}: {metric} {_numbers(row, units)}: "
-            text += _grade(row, units, limit, compared)
-        sentences.append(f"{text}.")
-    return sentences
+    """One sentence per row; a row whose place is None counts as a comparison, but has no sentence."""
+    compared, most = int(rows["p"].notna().sum()), rows["seeds"].max()
+    records = zip(places, rows.to_dict("records"), strict=True)
+    return [
+        f"{_sentence(row, place, reference, metric, unit, compared, most)}."
+        for place, row in records
+        if place is not None
+    ]
 
 
-def _side(row: dict[str, Any]) -> str:
-    return "above" if row["difference"] > 0 else "below" if row["difference"] < 0 else "level with"
-
-
-def _numbers(row: dict[str, Any], units: str) -> str:
-    if row["seeds"] == 1:
-        return f"{row['difference']:+.3f} with {units}"
+def _sentence(row: dict[str, Any], place: str, reference: str, metric: str, unit: str, compared: int, most: int) -> str:
+    seeds, label = row["seeds"], row["label"]
+    units = f"{seeds} {unit}{'' if seeds == 1 else 's'}"
+    if seeds == 0:
+        return f"{label} cannot be compared with {reference}{place}: they have no {unit} in common"
+    if row["equal"] == seeds:
+        each = f"each of {units}" if seeds > 1 else units
+        return f"{label} and {reference} have the same {metric}{place} with {each}; their predictions may differ"
+    side = "above" if row["difference"] > 0 else "below" if row["difference"] < 0 else "level with"
+    text = f"{label} is {side} {reference}{place}: {metric} {row['difference']:+.3f}"
+    if seeds == 1:
+        return f"{text} with {units}: not shown; 1 seed gives no interval and no p below 1"
     equal = f", equal with {row['equal']}" if row["equal"] else ""
-    interval = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-    return f"{interval}, better with {row['better']} of {units}{equal}, p = {row['p']:.3g} (Holm {row['p_holm']:.3g})"
+    text += f" [{row['low']:+.3f}, {row['high']:+.3f}], better with {row['better']} of {units}{equal}, "
+    text += f"p = {row['p']:.3g} (Holm {row['p_holm']:.3g}): "
+    return text + ("shown" if row["shown"] else f"not shown; {_why_not(row, units, compared, most)}")
 
 
-def _grade(row: dict[str, Any], units: str, limit: float, compared: int) -> str:
-    """The verdict and, where nothing is shown, why; `limit` is the smallest p that the correction could have left."""
-    if row["p_holm"] < LEVEL and (row["low"] > 0 or row["high"] < 0):
-        return "shown"
-    if row["seeds"] == 1:
-        return "not shown; 1 seed gives no interval and no p below 1"
-    least = f"{smallest_p(row['seeds']):.3g}"
-    holm = f" ({limit:.3g} after Holm's correction over {compared} comparisons)" if compared > 1 else ""
+def _why_not(row: dict[str, Any], units: str, compared: int, most: int) -> str:
+    """Why nothing is shown: what these seeds and Holm's correction could have shown at best."""
     if row["seeds"] > EXACT:
-        reason = "not shown; any true difference in the interval agrees with these runs"
-    elif limit < LEVEL:
-        reason = f"not shown; with {units} p could have been as small as {least}{holm}"
-    else:
-        reason = f"not shown; with {units} no p is below {least}{holm}, so none could be"
+        return "any true difference in the interval agrees with these runs"
+    p = smallest_p(row["seeds"])
+    limit = max(p, min(1.0, compared * smallest_p(most)))
+    least = f"{p:.3g}" + (f" ({limit:.3g} after Holm's correction over {compared} comparisons)" if compared > 1 else "")
+    text = f"with {units} p could have been as small as {least}"
+    if limit >= LEVEL:
+        text = f"with {units} no p is below {least}, so none could be"
     if row.get("detectable", 0) > 0:
-        reason += f"; a t test finds a true difference only from about {row['detectable']:.2g} on (4 times in 5)"
-    return reason
+        text += f"; a t test finds a true difference only from about {row['detectable']:.2g} on (4 times in 5)"
+    return text

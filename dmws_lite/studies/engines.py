@@ -1,21 +1,137 @@
-"""Engines: where the runs of a study are executed. Both take jobs one by one and give outcomes as they are ready."""
+"""Running a study: what its store lacks is made, by this process ("local") or on GPUs and machines through Ray ("ray").
+
+An engine takes jobs one by one and gives outcomes as they are ready.
+"""
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from dmws_lite.studies.jobs import Job
-    from dmws_lite.studies.run import Outcome
+from filelock import FileLock
+
+from dmws_lite.runtime.progress import tqdm
+from dmws_lite.runtime.text import plain
+from dmws_lite.studies import run
+from dmws_lite.studies.run import Job, Outcome
+from dmws_lite.studies.store import Store
+from dmws_lite.studies.study import Study, read_study
 
 RETRIES = 3  # of a run whose worker or node died
-PATIENCE = 60.0  # seconds without a node that could take a run, after which we give up
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "1"}  # Ray's own: no word home; not for ever
+PROBE = 8  # steps of a probe, the second half of which is timed
+
+
+def run_study(
+    study: Study | str | Path,
+    folder: str | Path,
+    engine: str = "local",
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    **options: Any,
+) -> Store:
+    """Make the runs of a study that the store in `folder` does not have; run again, and only what is missing is made.
+
+    study:    a Study, or what read_study takes.
+    folder:   of the run store; made when it is not there. Several processes may work on one store at once.
+    engine:   "local" (this process), or "ray" with the options cpus, gpus (per run, may be fractions) and address.
+    progress: show a bar; what there is to do, and runs that fail, are told through `say`.
+    Returns the Store. A run that fails is recorded with its error, and the rest goes on: see `store.failures()`.
+    Raises ValueError for an unknown engine and for a study that cannot be run, before anything is trained;
+    KeyboardInterrupt is let through after what was finished has been kept.
+
+    >>> run_study("smoke", "outputs/studies/smoke").table()  # doctest: +SKIP
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine={engine!r}: choose one of {', '.join(ENGINES)}")
+    if engine == "local" and options:
+        raise ValueError(f"{', '.join(options)} is for engine='ray': leave it out, or pass engine='ray'")
+    study = study if isinstance(study, Study) else read_study(study)
+    if engine == "ray" and study.device == "cuda" and not options.get("gpus"):
+        raise ValueError(f"study {study.name!r} is for a GPU: pass gpus=1, or a fraction to let runs share one")
+    jobs = run.plan_jobs(study, "cuda" if options.get("gpus") else None)
+    store = Store(folder, create=True)
+    store.begin(study, jobs)
+    if progress:
+        say(f"{study.name}: {len(jobs)} runs, {sum(job.key in store for job in jobs)} of them stored in {store.folder}")
+    try:
+        _make(jobs, store, lambda waiting: ENGINES[engine](waiting, **options), progress, say)
+    except KeyboardInterrupt:
+        done = sum(job.key in store for job in jobs)
+        say(f"stopped: {done} of {len(jobs)} runs are stored in {store.folder}; run again to make the rest")
+        raise
+    return store
+
+
+def _make(
+    jobs: Sequence[Job],
+    store: Store,
+    engine: Callable[[Iterable[Job]], Iterator[Outcome]],
+    progress: bool,
+    say: Callable[[str], None],
+) -> None:
+    """Let the engine make the jobs that are missing in the store and that no other process is making."""
+    titles, locks = {job.key: job.title for job in jobs}, dict[str, FileLock]()
+    done = sum(job.key in store for job in jobs)
+    with tqdm(total=len(jobs), initial=done, desc="runs", unit="run", disable=not progress) as bar:
+        try:
+            with closing(engine(_claimed(jobs, store, locks, bar))) as outcomes:  # type: ignore[type-var]
+                for outcome in outcomes:
+                    store.add(outcome)
+                    locks.pop(outcome.key).release()
+                    bar.update()
+                    if not outcome.done:
+                        error = outcome.record["error"]
+                        bar.clear()
+                        say(plain(f"failed  {titles[outcome.key]}: {error['type']}: {error['message']}"))
+        finally:
+            for lock in locks.values():
+                lock.release()
+
+
+def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar: tqdm) -> Iterator[Job]:
+    """The jobs that are missing, each claimed when it is asked for; the bar shows the last one."""
+    for job in jobs:
+        if job.key in store or (lock := store.claim(job.key)) is None:
+            continue
+        if job.key in store:  # another process has just finished it
+            lock.release()
+            continue
+        locks[job.key] = lock
+        bar.set_postfix_str(f"{len(locks)} running: {job.title}")
+        yield job
+
+
+def estimate(jobs: Sequence[Job]) -> str:
+    """A sentence: how long these runs take one after the other on this machine, from a probe of each method and pair.
+
+    A probe is a run of a few steps, of which the later ones are scaled to the whole run. Runs on further data sets of
+    other sizes are taken to be alike.
+    """
+    probes: dict[tuple[str, str], float] = {}
+    for job in tqdm(jobs, desc="probes", unit="run", leave=False):
+        if (job.pair.title, job.name) not in probes:
+            probes[job.pair.title, job.name] = _probe(job)
+    hours = sum(probes[job.pair.title, job.name] for job in jobs) / 3600
+    duration = f"{hours:.1f} h" if hours >= 2 else f"{60 * hours:.0f} min"
+    return f"{len(jobs)} runs, from probes of {PROBE} steps: about {duration} on this machine, one after the other"
+
+
+def _probe(job: Job) -> float:
+    """Seconds of a run, from one of a few steps. Raises RuntimeError where that fails."""
+    began = time.perf_counter()
+    outcome = run.execute(replace(job, training=replace(job.training, steps=PROBE, evaluations=2)))
+    seconds = time.perf_counter() - began
+    if not outcome.done:
+        raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
+    steps, teacher = outcome.history["seconds"], outcome.record["teacher_seconds"]
+    around = seconds - steps.sum() - teacher  # data, weights, costs, and evaluations, of which a run has some more
+    return around + (2 * steps.iloc[-1] + teacher) / PROBE * job.training.steps
 
 
 def local(jobs: Iterable[Job], execute: Callable[[Job], Outcome] | None = None) -> Iterator[Outcome]:
@@ -23,9 +139,8 @@ def local(jobs: Iterable[Job], execute: Callable[[Job], Outcome] | None = None) 
 
     execute: what makes an Outcome of a Job; None is run.execute.
     """
-    execute = execute or _execute()
     for job in jobs:
-        yield execute(job)
+        yield (execute or run.execute)(job)
 
 
 def ray_cluster(
@@ -37,7 +152,7 @@ def ray_cluster(
 ) -> Iterator[Outcome]:
     """Runs as tasks of Ray on the GPUs and machines of a cluster; outcomes come as they end, each job's once.
 
-    jobs:    taken from the iterator when there is room for them, at most two more than can run at once.
+    jobs:    taken from the iterator when there is room for them, one more than can run at once.
     cpus:    CPUs that Ray reserves for a run. How many threads it uses is the job's own affair.
     gpus:    GPUs for a run: 0.25 lets four runs share one, 0 hides them. Above 1 it must be a whole number.
     address: of a running cluster; None is the environment's RAY_ADDRESS, or else a cluster on this machine, which ends
@@ -46,92 +161,59 @@ def ray_cluster(
     A run whose worker or node died is tried again, up to 3 times; what Ray gives up, and what raises in spite of
     execute, is a failed Outcome. Closing the generator, or Ctrl-C, cancels the runs under way.
     Outcomes travel through Ray: no shared disk is needed, but each machine needs this package and the data.
-    Raises ImportError without Ray, ValueError for a share of GPUs that Ray does not know and when no machine of the
-    cluster can take a run, RuntimeError when there is none any more for a minute.
+    Raises ImportError without Ray, ValueError when no machine of the cluster can take a run.
 
     >>> list(ray_cluster(jobs, gpus=0.25))  # doctest: +SKIP
     """
-    ray = _ray()
-    if not cpus > 0:
-        raise ValueError(f"cpus={cpus} must be above 0: the number of CPUs that Ray reserves for a run")
-    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
-        raise ValueError(f"gpus={gpus} must be 0 to 1 (0.25 lets four runs share a GPU), or a whole number")
-    with _connected(ray, address):
-        if not _slots(ray.nodes(), cpus, gpus):
-            raise ValueError(
-                f"a run needs {_text(cpus, gpus)}, and no machine of the cluster has that "
-                f"({_found(ray.nodes())}): ask for less, or join another cluster"
-            )
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(execute or _execute())
-        yield from _tasks(ray, task, iter(jobs), cpus, gpus)
-
-
-def _tasks(ray: Any, task: Any, jobs: Iterator[Job], cpus: float, gpus: float) -> Iterator[Outcome]:
-    pending: dict[Any, Job] = {}
-    seen, job = time.monotonic(), next(jobs, None)
     try:
-        while job is not None or pending:
-            slots = _slots(ray.nodes(), cpus, gpus)
-            if slots:
-                seen = time.monotonic()
-            elif time.monotonic() - seen > PATIENCE:
-                raise RuntimeError(
-                    f"a run needs {_text(cpus, gpus)}, and for {PATIENCE:.0f} s no machine of the cluster had that "
-                    f"({_found(ray.nodes())}): {len(pending)} runs were given up; start again to make what is missing"
-                )
-            while job is not None and slots and len(pending) <= slots:
-                pending[task.remote(job)] = job
-                job = next(jobs, None)
-            if not pending:
-                time.sleep(1)
-                continue
-            for reference in ray.wait(list(pending), timeout=2.0)[0]:
-                outcome = _outcome(ray, reference, pending[reference])
-                del pending[reference]
-                yield outcome
-    finally:
-        for reference in pending if ray.is_initialized() else ():
-            ray.cancel(reference, force=True)
+        import ray
+    except ImportError:
+        raise ImportError("engine 'ray' needs Ray: pip install 'dmws-lite[ray]', or use engine 'local'") from None
+    if not cpus > 0 or gpus < 0:
+        raise ValueError(f"cpus={cpus}, gpus={gpus}: pass cpus above 0, and gpus of 0 or above")
+    waiting, pending = iter(jobs), dict[Any, Job]()
+    with _connected(ray, address):
+        if not _room(ray, cpus, gpus):
+            machines = [
+                f"{n['Resources'].get('CPU', 0):g} CPU, {n['Resources'].get('GPU', 0):g} GPU" for n in ray.nodes()
+            ]
+            raise ValueError(
+                f"a run needs {cpus:g} CPU and {gpus:g} GPU, and no machine of the cluster has that "
+                f"({'; '.join(machines) or 'there is none'}): ask for less, or join another cluster"
+            )
+        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(execute or run.execute)
+        try:
+            while True:
+                room = _room(ray, cpus, gpus) + 1 - len(pending)
+                for _, job in zip(range(room), waiting, strict=False):
+                    pending[task.remote(job)] = job
+                if not pending:
+                    return
+                for reference in ray.wait(list(pending), timeout=2.0)[0]:
+                    yield _outcome(ray, reference, pending.pop(reference))
+        finally:
+            for reference in pending if ray.is_initialized() else ():
+                ray.cancel(reference, force=True)
+
+
+def _room(ray: Any, cpus: float, gpus: float) -> int:
+    """How many runs fit into the cluster at once."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(
+        int(min(machine.get("CPU", 0) / cpus, machine.get("GPU", 0) / gpus if gpus else float("inf")) + 1e-9)
+        for machine in machines
+    )
 
 
 def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        why = error.cause
-        why.__cause__ = error  # which has the worker's traceback
+        error.cause.__cause__ = error  # which has the worker's traceback
+        return run.failed(job, error.cause)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().split("\n")[0]
-        why = RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}")
-        why.__cause__ = error
-    from dmws_lite.studies.run import failed
-
-    return failed(job, why)
-
-
-def _slots(nodes: list[dict[str, Any]], cpus: float, gpus: float) -> int:
-    """How many runs fit into the cluster at once; a share of a GPU must fit into one GPU."""
-    return sum(
-        min(
-            math.floor(node["Resources"].get("CPU", 0) / cpus),
-            _shares(node["Resources"].get("GPU", 0), gpus) if gpus else math.inf,
-        )
-        for node in nodes
-        if node["Alive"]
-    )
-
-
-def _shares(there: float, gpus: float) -> int:
-    return int(there) * math.floor(1 / gpus + 1e-9) if gpus < 1 else math.floor(there / gpus)
-
-
-def _text(cpus: float, gpus: float) -> str:
-    return f"{cpus:g} CPU" + (f" and {gpus:g} GPU" if gpus else "")
-
-
-def _found(nodes: list[dict[str, Any]]) -> str:
-    has = [_text(node["Resources"].get("CPU", 0), node["Resources"].get("GPU", 0)) for node in nodes if node["Alive"]]
-    return "; ".join(has) or "no machine at all"
+        return run.failed(job, RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}"))
 
 
 @contextmanager
@@ -145,35 +227,10 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"include_dashboard": False} if address == "local" else {}
     try:
-        _start(ray, address, options)
+        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
         yield
     finally:
         ray.shutdown()
-
-
-def _start(ray: Any, address: str, options: dict[str, Any]) -> None:
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
-    except Exception as error:  # Ray raises a bare one when its own processes are too slow to start
-        text = "; ".join(str(error).split("\n")[:2])
-        raise RuntimeError(
-            f"Ray could not be started or joined at {address!r} ({text}): try again when the machine is less busy, "
-            "check the address, or use engine 'local'"
-        ) from error
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError:
-        raise ImportError("engine 'ray' needs Ray: pip install 'dmws-lite[ray]', or use engine 'local'") from None
-    return ray
-
-
-def _execute() -> Callable[[Job], Outcome]:
-    from dmws_lite.studies.run import execute
-
-    return execute
 
 
 ENGINES: dict[str, Callable[..., Iterator[Outcome]]] = {"local": local, "ray": ray_cluster}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students, make_students
 from dmws_lite.runtime.text import did_you_mean
+from dmws_lite.runtime.validation import check_keys
 
 CHANGEABLE = ("auxiliary", "swap", "elements", "layers")  # of make_students, by a variant
 
@@ -29,45 +31,49 @@ class Method:
     students: dict[str, Any] = field(default_factory=dict)
     skd: dict[str, Any] = field(default_factory=dict)
 
+    def distillation(self, base: Distillation = Distillation()) -> Distillation:
+        """A study's settings of SKD with this method's changes."""
+        return replace(base, **self.skd)
+
 
 def _labels_only(label: str, definition: str, initializer: str = "weight_selection", **students: Any) -> Method:
-    return Method(label, definition, initializer, {"auxiliary": None, **students}, {"strategy": "none"})
+    return Method(
+        label, f"{definition}; labels only", initializer, {"auxiliary": None, **students}, {"strategy": "none"}
+    )
 
 
-def _self_taught(label: str, definition: str, strategy: str) -> Method:
-    return Method(label, definition, students={"auxiliary": None}, skd={"strategy": strategy})
+def _alone(label: str, definition: str, strategy: str, initializer: str = "weight_selection") -> Method:
+    return Method(label, definition, initializer, {"auxiliary": None}, {"strategy": strategy})
+
+
+def _dual(label: str, definition: str, **skd: Any) -> Method:
+    return Method(label, definition, skd=skd)
 
 
 METHODS: dict[str, Method] = {
     # initialisations, each trained on the labels only
-    "default": _labels_only("random initialisation", "timm's own random weights; labels only", "default"),
-    "xavier": _labels_only("Xavier", "Xavier uniform weights; labels only", "xavier"),
-    "kaiming": _labels_only("Kaiming", "Kaiming normal weights; labels only", "kaiming"),
-    "truncated_normal": _labels_only(
-        "truncated normal", "truncated normal weights, std 0.02; labels only", "truncated_normal"
-    ),
-    "mimetic": _labels_only("mimetic", "mimetic attention weights (ViT); labels only", "mimetic"),
-    "weight_selection": _labels_only("single selection", "the main subset (uniform, first layers); labels only"),
+    "default": _labels_only("random initialisation", "timm's own random weights", "default"),
+    "xavier": _labels_only("Xavier", "Xavier uniform weights", "xavier"),
+    "kaiming": _labels_only("Kaiming", "Kaiming normal weights", "kaiming"),
+    "truncated_normal": _labels_only("truncated normal", "truncated normal weights, std 0.02", "truncated_normal"),
+    "mimetic": _labels_only("mimetic", "mimetic attention weights (ViT)", "mimetic"),
+    "weight_selection": _labels_only("single selection", "the main subset (uniform, first layers)"),
     "selection_consecutive": _labels_only(
-        "consecutive selection", "neighbouring elements on each axis; labels only", elements="consecutive"
+        "consecutive selection", "neighbouring elements on each axis", elements="consecutive"
     ),
     "selection_random": _labels_only(
-        "random selection", "random elements, the same on each named axis; labels only", elements="random"
+        "random selection", "random elements, the same on each named axis", elements="random"
     ),
     "selection_random_inconsistent": _labels_only(
-        "inconsistent selection", "random elements, others in each tensor; labels only", elements="random_inconsistent"
+        "inconsistent selection", "random elements, others in each tensor", elements="random_inconsistent"
     ),
     "selection_magnitude": _labels_only(
-        "magnitude selection", "the elements of the largest weights; labels only", elements="magnitude"
+        "magnitude selection", "the elements of the largest weights", elements="magnitude"
     ),
-    "selection_heads": _labels_only(
-        "whole-heads selection", "whole attention heads are kept (ViT); labels only", elements="heads"
-    ),
-    "layers_last": _labels_only(
-        "last layers", "uniform elements of the teacher's last layers; labels only", layers="last"
-    ),
+    "selection_heads": _labels_only("whole-heads selection", "whole attention heads are kept (ViT)", elements="heads"),
+    "layers_last": _labels_only("last layers", "uniform elements of the teacher's last layers", layers="last"),
     "layers_uniform": _labels_only(
-        "spread layers", "uniform elements of layers spread over the teacher; labels only", layers="uniform"
+        "spread layers", "uniform elements of layers spread over the teacher", layers="uniform"
     ),
     # selection and self-knowledge distillation
     "single_skd": Method(
@@ -75,37 +81,33 @@ METHODS: dict[str, Method] = {
         "the auxiliary starts from the main's own subset; EMA, soft targets",
         students={"auxiliary": "same"},
     ),
-    "dual": Method(
-        "dual selection, no SKD", "complementary auxiliary that follows as EMA; labels only", skd={"alpha": 0.0}
-    ),
-    "dual_skd": Method("dual selection + SKD", "the method: complementary auxiliary, EMA, soft targets"),
+    "dual": _dual("dual selection, no SKD", "complementary auxiliary that follows as EMA; labels only", alpha=0.0),
+    "dual_skd": _dual("dual selection + SKD", "the method: complementary auxiliary, EMA, soft targets"),
     "dual_swapped": Method("dual + SKD, roles swapped", "main and auxiliary exchanged", students={"swap": True}),
     "random_skd": Method(
         "random auxiliary + SKD", "the auxiliary starts from random weights", students={"auxiliary": "random"}
     ),
-    "dual_frozen": Method(
-        "dual, frozen auxiliary", "the auxiliary is never updated", skd={"auxiliary_update": "frozen"}
+    "dual_frozen": _dual("dual, frozen auxiliary", "the auxiliary is never updated", auxiliary_update="frozen"),
+    "dual_trained": _dual(
+        "dual, trained auxiliary", "the auxiliary learns from the labels", auxiliary_update="trained"
     ),
-    "dual_trained": Method(
-        "dual, trained auxiliary", "the auxiliary learns from the labels", skd={"auxiliary_update": "trained"}
-    ),
-    "selection_dlb": _self_taught(
+    "selection_dlb": _alone(
         "single selection + DLB", "soft targets from the last mini-batch, half of which comes again", "dlb"
     ),
-    "selection_ps_kd": _self_taught(
+    "selection_ps_kd": _alone(
         "single selection + PS-KD", "soft targets from the main's own last visit to the image", "ps_kd"
     ),
-    "selection_cs_kd": _self_taught(
+    "selection_cs_kd": _alone(
         "single selection + CS-KD", "soft targets from another image of the class, a second forward pass", "cs_kd"
     ),
-    "selection_tf_kd": _self_taught("single selection + TF-KD", "soft targets from a virtual teacher", "tf_kd"),
-    "alpha_0.1": Method("dual + SKD, α 0.1", "the method with a final α of 0.1", skd={"alpha": 0.1}),
-    "alpha_0.9": Method("dual + SKD, α 0.9", "the method with a final α of 0.9", skd={"alpha": 0.9}),
-    "half_life_0.01": Method(
-        "dual + SKD, half-life 1 %", "the method with an EMA that forgets in 1 % of the run", skd={"half_life": 0.01}
+    "selection_tf_kd": _alone("single selection + TF-KD", "soft targets from a virtual teacher", "tf_kd"),
+    "alpha_0.1": _dual("dual + SKD, α 0.1", "the method with a final α of 0.1", alpha=0.1),
+    "alpha_0.9": _dual("dual + SKD, α 0.9", "the method with a final α of 0.9", alpha=0.9),
+    "half_life_0.01": _dual(
+        "dual + SKD, half-life 1 %", "the method with an EMA that forgets in 1 % of the run", half_life=0.01
     ),
-    "half_life_0.25": Method(
-        "dual + SKD, half-life 25 %", "the method with an EMA that forgets in 25 % of the run", skd={"half_life": 0.25}
+    "half_life_0.25": _dual(
+        "dual + SKD, half-life 25 %", "the method with an EMA that forgets in 25 % of the run", half_life=0.25
     ),
     # random initialisation with an auxiliary: cells of the factorial
     "default_skd_same": Method(
@@ -121,22 +123,13 @@ METHODS: dict[str, Method] = {
         {"auxiliary": "random"},
     ),
     # the teacher's knowledge by other ways
-    "kd": Method(
-        "random + classic KD",
-        "random weights; soft targets from the fine-tuned teacher",
-        "default",
-        {"auxiliary": None},
-        {"strategy": "kd"},
+    "kd": _alone("random + classic KD", "random weights; soft targets from the fine-tuned teacher", "kd", "default"),
+    "selection_kd": _alone(
+        "single selection + classic KD", "the main subset; soft targets from the fine-tuned teacher", "kd"
     ),
-    "selection_kd": Method(
-        "single selection + classic KD",
-        "the main subset; soft targets from the fine-tuned teacher",
-        students={"auxiliary": None},
-        skd={"strategy": "kd"},
-    ),
-    "native": _labels_only("native pretrained student", "the student's own pretrained weights; labels only", "native"),
-    "full_teacher": _labels_only(
-        "full teacher", "the teacher itself, fine-tuned on the labels: an upper bound", "full_teacher"
+    "native": _labels_only("native pretrained student", "the student's own pretrained weights", "native"),
+    "full_teacher": _alone(
+        "full teacher", "the teacher itself, fine-tuned on the labels: an upper bound", "none", "full_teacher"
     ),
 }
 
@@ -151,18 +144,19 @@ def find_method(name: str) -> Method:
 def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd: dict[str, Any]) -> Method:
     """A method like `of` but for some arguments of make_students or settings of Distillation.
 
-    Raises ValueError for an unknown method, and for an argument that a variant may not change.
+    Raises ValueError for an unknown method, and for an argument or a value that a variant may not have.
 
     >>> variant("slow", "dual_skd", None, {}, {"half_life": 0.5}).definition
     'dual_skd with half_life=0.5'
     """
     base = find_method(of)
-    if odd := [key for key in students if key not in CHANGEABLE]:
-        raise ValueError(
-            f"variant {name!r}: students has {odd[0]!r}{did_you_mean(odd[0], CHANGEABLE)}, not one of "
-            f"{', '.join(CHANGEABLE)}"
-        )
     changes = ", ".join(f"{key}={value}" for key, value in {**students, **skd}.items())
+    try:
+        check_keys(students, CHANGEABLE)
+        check_keys(skd, [f.name for f in fields(Distillation)])
+        Distillation(**skd)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"variant {name!r} with {changes} {error}") from error
     return replace(
         base,
         label=label or name,
@@ -172,10 +166,18 @@ def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd
     )
 
 
-def start(method: Method, source: Teacher, student: str, classes: int, size: int, seed: int) -> Students:
-    """The students of a method, untrained."""
+def start(
+    method: Method, teacher: Teacher, student: str, classes: int, size: int, seed: int, native: Teacher | None = None
+) -> Students:
+    """The students of a method, untrained.
+
+    native: the student's own pretrained weights, for the method "native".
+    """
     if method.initializer in ("native", "full_teacher"):
-        model = initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source)
-        return Students(model, name=source.name, teacher=source.name, initializer=method.initializer)
+        source = teacher if method.initializer == "full_teacher" else native
+        if source is None:
+            raise ValueError("method 'native' needs native=load_teacher(student, weights='file.safetensors')")
+        model = initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source.state)
+        return Students(model, None, ())
     options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
-    return make_students(source, student, classes, **options)
+    return make_students(teacher, student, classes, **options)

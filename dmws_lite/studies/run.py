@@ -1,32 +1,35 @@
-"""One run of a study: made, measured, and recorded with what made it."""
+"""One run of a study: planned as a job, made, measured, and recorded with what made it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
+from dmws_lite.data.cards import cards
+from dmws_lite.data.opening import open_data
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.method.distillation import Distillation
-from dmws_lite.method.initializers import initialize
-from dmws_lite.method.networks import Teacher, build
+from dmws_lite.method.networks import Teacher, load_teacher
 from dmws_lite.method.students import Students
+from dmws_lite.runtime.device import pick_device
 from dmws_lite.studies import costs
-from dmws_lite.studies.jobs import Job, fingerprint, forget, opened, state_id, teachers, weights_id
-from dmws_lite.studies.methods import Method, start
+from dmws_lite.studies.methods import Method, find_method, start
+from dmws_lite.studies.study import Data, Pair, Study
 from dmws_lite.training.evaluation import evaluate, predict
 from dmws_lite.training.fit import Run, fit
 from dmws_lite.training.settings import Training
@@ -35,13 +38,82 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = 1  # of a record and of the store
+RECIPE = 1  # part of every key: raised when a change of the code, or of a default setting, changes results
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece")
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn")
+PACKAGES = ("dmws-lite", "torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of a study to be made, with fingerprints of its images and weights: a worker that finds others refuses."""
+
+    study: Study
+    data: Data
+    pair: Pair
+    fraction: float
+    seed: int
+    name: str
+    data_id: str
+    weights_id: str
+    device: str
+
+    @property
+    def method(self) -> Method:
+        return self.study.resolved[self.name]
+
+    @property
+    def training(self) -> Training:
+        return replace(self.study.training, seed=self.seed)
+
+    @property
+    def distillation(self) -> Distillation:
+        return self.method.distillation(self.study.distillation)
+
+    @property
+    def title(self) -> str:
+        return f"{self.data.title} · {self.fraction:.0%} · {self.pair.student} · {self.name} · seed {self.seed}"
+
+    def config(self, defaults: bool = True) -> dict[str, Any]:
+        """What determines the result, as plain data; with or without settings that are as by default."""
+        settings = [asdict(self.training), asdict(self.distillation)]
+        if self.distillation.strategy == "none":  # then the rest of it changes nothing
+            settings[1] = {"strategy": "none"}
+        if not defaults:
+            for values, kind in zip(settings, (Training, Distillation), strict=True):
+                for key, default in asdict(kind()).items():
+                    if key in values and values[key] == default:
+                        del values[key]
+        return {
+            "recipe": RECIPE,
+            "data": self.data_id,
+            "size": self.study.size,
+            "fraction": self.fraction,
+            "teacher": self.pair.teacher,
+            "student": self.pair.student,
+            "weights": self.weights_id,
+            "initializer": self.method.initializer,
+            "students": self.method.students,
+            "training": settings[0],
+            "distillation": settings[1],
+            "device": self.device,
+            **({"threads": self.study.threads} if self.device == "cpu" else {}),
+        }
+
+    @property
+    def key(self) -> str:
+        """A hash of the config without defaults, so that a new setting leaves the keys of old runs (see RECIPE)."""
+        return _hash([json.dumps(self.config(defaults=False), sort_keys=True).encode()])
+
+    def names(self) -> dict[str, Any]:
+        """What tables call the run."""
+        label, definition = self.method.label, self.method.definition
+        run = {"method": self.name, "label": label, "definition": definition}
+        return {"data": self.data.title, "pair": self.pair.title, **run, "fraction": self.fraction, "seed": self.seed}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves: a record (plain data), its history (a row an evaluation), its predictions (a row an image)."""
+    """What a run leaves: a record (plain data), its history (one row per evaluation), its predictions (per image)."""
 
     record: dict[str, Any]
     history: pd.DataFrame
@@ -56,15 +128,56 @@ class Outcome:
         return self.record["status"] == "done"
 
 
+def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
+    """The runs of a study, data opened and weights read once for their fingerprints.
+
+    device: of the workers, where they are other machines; None is the study's, or the best there is here.
+    Raises ValueError, FileNotFoundError and all that opening and loading raise, before anything is trained.
+    """
+    device = device or pick_device(study.device).type
+    opened.cache_clear(), teachers.cache_clear()  # files may have changed
+    sets = {data.title: _with_whole_path(data) for data in study.data}
+    data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
+    for pair in study.pairs:
+        _check_pair(study, pair)
+    jobs: dict[str, Job] = {}
+    for data, pair, *run, name in study.grid():
+        weights = weights_id(teachers(pair), study.resolved[name])
+        job = Job(study, sets[data.title], pair, *run, name, data_ids[data.title], weights, device)
+        if job.key in jobs:
+            raise ValueError(f"{jobs[job.key].title} and {job.title} are one and the same run: leave one of them out")
+        jobs[job.key] = job
+    return list(jobs.values())
+
+
+def _with_whole_path(data: Data) -> Data:
+    """The same, by its whole path where it is a file or folder: workers may stand elsewhere."""
+    path = Path(data.source).expanduser()
+    if data.source in cards() or not path.exists():
+        return data
+    return data.model_copy(update={"source": str(path.resolve()), "name": data.title})
+
+
+def _check_pair(study: Study, pair: Pair) -> None:
+    """Make the students of every method once, so that a pair that does not fit is refused before a run is."""
+    teacher, native = teachers(pair)
+    for name, method in study.resolved.items():
+        try:
+            start(method, teacher, pair.student, 2, study.size, 0, native)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
+
+
 def execute(job: Job) -> Outcome:
     """Make one run. An error becomes part of the record; only an interrupt is let through."""
-    began = datetime.now(UTC)
+    began, threads = datetime.now(UTC), torch.get_num_threads()
+    torch.set_num_threads(job.study.threads)
     try:
-        with _threads(job.threads):
-            values, history, predictions = _made(job)
+        return _executed(job, began)
     except Exception as error:
         return failed(job, error, began)
-    return Outcome(_record(job, began, {"status": "done", "error": None, **values}), history, predictions)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def failed(job: Job, error: BaseException, began: datetime | None = None) -> Outcome:
@@ -77,178 +190,176 @@ def failed(job: Job, error: BaseException, began: datetime | None = None) -> Out
     return Outcome(record, pd.DataFrame(), pd.DataFrame())
 
 
-def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "key": job.key,
-        "names": job.names,
-        "fraction": job.fraction,
-        "seed": job.seed,
-        "size": job.size,
-        **values,
-        "config": job.config(),
-        "versions": _versions(),
-        "git": _revision(),
-        "machine": _machine(job),
-        "started": began.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def train(
+    method: str | Method,
+    splits: Splits,
+    teacher: Teacher,
+    student: str,
+    training: Training = Training(),
+    distillation: Distillation = Distillation(),
+    native: Teacher | None = None,
+    device: str | None = None,
+) -> Run:
+    """The run of one method outside of a study, with its trained networks: the same numbers as in a study.
+
+    method:       a name in METHODS, or a Method, which changes `distillation`.
+    splits:       with the training images that are to be used: see Splits.part.
+    training:     its seed is that of the start, too; a batch is never larger than the training set, and even.
+    native:       the student's own pretrained weights, for the method "native".
+
+    >>> train("dual_skd", dm.open_data("brain").part(0.1, 0), dm.load_teacher(), "embedded_vit_48")  # doctest: +SKIP
+    """
+    method = find_method(method) if isinstance(method, str) else method
+    training, distillation = _fitting(training, splits), method.distillation(distillation)
+    students, _ = _students(method, splits, teacher, native, student, training, distillation, device)
+    return fit(students, splits, training, distillation, device=device, progress=False)
 
 
-def _made(job: Job) -> tuple[dict[str, Any], pd.DataFrame, pd.DataFrame]:
+def _executed(job: Job, began: datetime) -> Outcome:
     import pandas as pd
 
-    own = job.spec.initializer == "native"
-    if fingerprint(opened(job.data, job.size)) != job.data_id or weights_id(job.pair, own) != job.pair_id:
-        forget()  # a worker that lives long may have read them before they changed
-    splits, (teacher, native) = opened(job.data, job.size), teachers(job.pair)
-    if fingerprint(splits) != job.data_id:
-        raise ValueError(f"{job.data.source} holds other images here than where the study was planned: copy those")
-    if weights_id(job.pair, own) != job.pair_id:
-        raise ValueError(f"{job.pair.title} has other weights here than where the study was planned: copy those")
-    part = splits.part(job.fraction, job.seed)
-    guide, guide_seconds = _guide(part, teacher, job.training, job.distillation, job.device)
-    what = (job.spec, part, teacher, job.pair.student, job.training, job.distillation, native)
-    students, settings = _ready(*what, guide)
-    cost = {} if job.trial else costs.measure(students, *settings, device=job.device)
-    with costs.peak_memory(job.device) as peak:
-        run = train(*what, job.device)
-    on, (_, training, _) = part.val if job.trial else part.test, settings
-    found = probabilities(run, on)
+    splits, weights = opened(job.data, job.study.size), teachers(job.pair)
+    if (fingerprint(splits), weights_id(weights, job.method)) != (job.data_id, job.weights_id):
+        raise ValueError(f"{job.title}: here are other images or weights than where the study was planned: copy those")
+    part, device = splits.part(job.fraction, job.seed), job.device
+    training, skd = _fitting(job.training, part), job.distillation
+    students, teacher_seconds = _students(job.method, part, *weights, job.pair.student, training, skd, device)
+    cost = costs.measure(students, part, training, skd, device)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    run = fit(students, part, training, skd, device=device, progress=False)
+    probabilities = _probabilities(run, part.test)
     best = next(row for row in run.history if row["step"] == run.best_step)
     values = {
+        "status": "done",
+        "error": None,
         "classes": list(part.classes),
         "images": {name: len(getattr(part, name)) for name in SPLITS},
         "batch_size": training.batch_size,
-        "metrics": None if job.trial else {name: _metrics(p, on) for name, p in found.items()},
+        "metrics": {name: _metrics(p, part.test) for name, p in probabilities.items()},
         "val_accuracy": best["val_accuracy"],
         "val_loss": best["val_loss"],
         "best_step": run.best_step,
         "seconds": run.seconds,
         "images_per_second": run.images_per_second,
         "cost": cost,
-        "peak_memory_mb": peak.megabytes,
-        "teacher_seconds": guide_seconds,
+        "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None,
+        "teacher_seconds": teacher_seconds,
     }
-    frames = [] if job.trial else [_predicted(name, p, on) for name, p in found.items() if name != "ensemble"]
-    return values, pd.DataFrame(run.history), pd.concat(frames) if frames else pd.DataFrame()
+    frames = [_predicted(name, p, part.test) for name, p in probabilities.items() if name != "ensemble"]
+    return Outcome(_record(job, began, values), pd.DataFrame(run.history), pd.concat(frames))
 
 
-def train(
+def _students(
     method: Method,
     part: Splits,
     teacher: Teacher,
-    student: str,
-    training: Training,
-    distillation: Distillation,
-    native: Teacher | None = None,
-    device: str | None = None,
-) -> Run:
-    """Start the students as the method says, and train them."""
-    guide, _ = _guide(part, teacher, training, distillation, device)
-    students, settings = _ready(method, part, teacher, student, training, distillation, native, guide)
-    return fit(students, *settings, device=device, progress=False)
-
-
-def _ready(
-    method: Method,
-    part: Splits,
-    teacher: Teacher,
-    student: str,
-    training: Training,
-    distillation: Distillation,
     native: Teacher | None,
-    guide: nn.Module | None,
-) -> tuple[Students, tuple[Splits, Training, Distillation]]:
-    """Fresh students, and what fit takes after them; a batch is never larger than the training set, and even."""
-    source = native if method.initializer == "native" and native else teacher
-    students = start(method, source, student, len(part.classes), part.train.images.shape[-1], training.seed)
-    students = replace(students, auxiliary=guide) if guide is not None else students
-    return students, (part, _fitting(training, part), distillation)
+    student: str,
+    training: Training,
+    distillation: Distillation,
+    device: str | None,
+) -> tuple[Students, float]:
+    """Fresh students, for classic distillation with their fine-tuned teacher, and the seconds that its tuning took."""
+    students = start(method, teacher, student, len(part.classes), part.train.images.shape[-1], training.seed, native)
+    if distillation.strategy != "kd":
+        return students, 0.0
+    tuned = train("full_teacher", part, teacher, student, training, device=device)
+    return replace(students, auxiliary=tuned.main), tuned.seconds
 
 
 def _fitting(training: Training, part: Splits) -> Training:
+    """The same with a batch that the training set can fill, of an even number of images."""
     return replace(training, batch_size=min(training.batch_size, max(2, len(part.train) // 2 * 2)))
 
 
-def _guide(
-    part: Splits, teacher: Teacher, training: Training, distillation: Distillation, device: str | None
-) -> tuple[nn.Module | None, float]:
-    """For classic distillation: the teacher, fine-tuned on the same images with the same budget, and its seconds."""
-    if distillation.strategy != "kd":
-        return None, 0.0
-    what = (fingerprint(part), teacher.name, state_id(teacher.state), training, device)
-    if what not in _LAST_GUIDE:
-        _LAST_GUIDE.clear()
-        model = build(teacher.name, len(part.classes), part.train.images.shape[-1])
-        initialize("full_teacher", model, seed=training.seed, teacher_state=teacher)
-        settings = (part, _fitting(training, part), Distillation(strategy="none"))
-        run = fit(Students(model), *settings, device=device, progress=False)
-        _LAST_GUIDE[what] = (run.main.eval(), run.seconds)
-    return _LAST_GUIDE[what]
-
-
-_LAST_GUIDE: dict[tuple, tuple[nn.Module, float]] = {}  # the last one only: several methods of a seed share it
-
-
-def probabilities(run: Run, images: ImageSet) -> dict[str, np.ndarray]:
+def _probabilities(run: Run, images: ImageSet) -> dict[str, np.ndarray]:
     """Class probabilities (image, class) of the main student and, where there is one, the auxiliary and their mean."""
-    found = {"main": predict(run.main, images)}
-    if run.auxiliary is not None:
-        found["auxiliary"] = predict(run.auxiliary, images)
-        found["ensemble"] = (found["main"] + found["auxiliary"]) / 2
-    return found
+    main = predict(run.main, images)
+    if run.auxiliary is None:
+        return {"main": main}
+    auxiliary = predict(run.auxiliary, images)
+    return {"main": main, "auxiliary": auxiliary, "ensemble": (main + auxiliary) / 2}
 
 
-def _metrics(found: np.ndarray, images: ImageSet) -> dict[str, float]:
-    values = evaluate(found, images.labels, images.classes, resamples=0).set_index("metric")["value"]
+def _metrics(probabilities: np.ndarray, images: ImageSet) -> dict[str, float]:
+    values = evaluate(probabilities, images.labels, images.classes, resamples=0).set_index("metric")["value"]
     return {name: float(values[name]) for name in METRICS}
 
 
-def _predicted(student: str, found: np.ndarray, images: ImageSet) -> pd.DataFrame:
+def _predicted(student: str, probabilities: np.ndarray, images: ImageSet) -> pd.DataFrame:
     import pandas as pd
 
-    columns = {"student": student, "image": images.names, "label": images.labels, "predicted": found.argmax(1)}
-    return pd.DataFrame(columns).assign(probabilities=list(found.astype(np.float32)))
+    columns = {"student": student, "image": images.names, "label": images.labels, "predicted": probabilities.argmax(1)}
+    return pd.DataFrame(columns).assign(probabilities=list(probabilities.astype(np.float32)))
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]:
+    gpu = torch.cuda.get_device_name() if job.device == "cuda" and torch.cuda.is_available() else None
+    computer = {"processor": f"{platform.machine()}, {os.cpu_count()} cores", "platform": platform.platform()}
+    return {
+        "format": FORMAT,
+        "key": job.key,
+        "names": job.names(),
+        "fraction": job.fraction,
+        "seed": job.seed,
+        "size": job.study.size,
+        **values,
+        "config": job.config(),
+        "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "git": _revision(),
+        "machine": {"device": job.device, "gpu": gpu, **computer, "threads": job.study.threads},
+        "started": began.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
-@lru_cache(maxsize=1)
-def _versions() -> dict[str, str]:
-    from dmws_lite import __version__
-
-    found = {"dmws-lite": __version__, "python": platform.python_version()}
-    return found | {name: metadata.version(name) for name in PACKAGES}
-
-
-@lru_cache(maxsize=1)
+@cache
 def _revision() -> str | None:
     """The checkout's commit ("-dirty" where files differ from it); None for an installed package."""
     root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+        return subprocess.check_output(command, text=True, timeout=20).strip() if (root / ".git").exists() else None
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _machine(job: Job) -> dict[str, Any]:
-    cuda = job.device == "cuda" and torch.cuda.is_available()
-    return {
-        "device": job.device,
-        "gpu": torch.cuda.get_device_name() if cuda else None,
-        "processor": f"{platform.machine()}, {os.cpu_count()} cores",
-        "platform": platform.platform(),
-        "threads": job.threads,
-    }
+@lru_cache(maxsize=4)
+def opened(data: Data, size: int) -> Splits:
+    return open_data(data.source, size, data.seed, data.fit, data.leaks, data.unusable, progress=False)
+
+
+@lru_cache(maxsize=4)
+def teachers(pair: Pair) -> tuple[Teacher, Teacher | None]:
+    """The teacher and, where the pair has them, the student's own pretrained weights."""
+    native = load_teacher(pair.student, pair.native_weights) if pair.native_weights else None
+    return load_teacher(pair.teacher, pair.weights), native
+
+
+def weights_id(weights: tuple[Teacher, Teacher | None], method: Method) -> str:
+    """A hash of the weights that a method knows: the teacher's, and for "native" the student's own too."""
+    known = weights if method.initializer == "native" else weights[:1]
+    return "-".join(_hash(_pieces(source.state)) for source in known if source)
+
+
+def _pieces(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    for name, tensor in sorted(state.items()):
+        yield f"{name} {tuple(tensor.shape)}".encode()
+        yield tensor.contiguous().cpu().numpy().data
+
+
+def fingerprint(splits: Splits) -> str:
+    """A hash of the images, labels, classes and allowed mirrorings of all splits."""
+    pieces: list[bytes | memoryview] = [repr((splits.classes, sorted(splits.flips))).encode()]
+    for part in (getattr(splits, name) for name in SPLITS):
+        pieces += [repr(part.images.shape).encode(), np.ascontiguousarray(part.images).data, part.labels.data]
+    return _hash(pieces)
+
+
+def _hash(pieces: Iterable[bytes | memoryview]) -> str:
+    """16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()[:16]

@@ -1,21 +1,22 @@
-"""What a table of runs shows, and what so few seeds cannot show: intervals, paired differences, effects, ranks.
+"""What a table of runs shows, and what so few seeds cannot show: intervals, paired differences, effects.
 
-Every table has a row a run: method, label, seed, the metrics and, where there are several, the columns of GROUP and
+Every table has one row per run: method, label, seed, the metrics and, where there are several, the columns of GROUP and
 those of SAME. Methods are compared within a group, their runs paired by seed. A run whose metric is nan is left out.
 Intervals are 95 % t intervals over seeds unless said otherwise.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dmws_lite.studies.paired import LEVEL, interval, paired_statistics, sign_flip_p
-
 if TYPE_CHECKING:
     import pandas as pd
 
+LEVEL, POWER = 0.05, 0.8
+EXACT = 15  # pairs up to which all 2 ** pairs flips of signs are made (half a second)
 GROUP = ("data", "pair", "fraction")
 SAME = {  # columns that must hold one value: what differs otherwise, and how methods are compared
     "data_id": ("images under one name", "on the same images"),
@@ -23,10 +24,8 @@ SAME = {  # columns that must hold one value: what differs otherwise, and how me
     "settings": ("training settings", "with the same settings"),
     "weights": ("weights", "from the same weights"),
 }
-SMALLER_IS_BETTER = {
-    "ece", "seconds", "flops_per_step", "step_memory_mb", "parameters", "latency_ms", "peak_memory_mb"
-}  # fmt: skip
-FACTORIAL = {  # a row an initialisation, a column an auxiliary: none, from the same weights, from other weights
+SMALLER_IS_BETTER = ("ece", "seconds", "flops_per_step", "parameters", "latency_ms", "peak_memory_mb")
+FACTORIAL = {  # one row per initialisation, one column per auxiliary: none, from the same weights, from other weights
     "random": ("default", "default_skd_same", "default_skd_other"),
     "selected": ("weight_selection", "single_skd", "dual_skd"),
 }
@@ -55,10 +54,10 @@ def check_comparable(table: pd.DataFrame) -> None:
         for group, part in _groups(runs, by):
             if part[column].nunique(dropna=False) > 1:
                 methods = part.groupby(column, sort=False, dropna=False)["method"].unique()
-                found = "; ".join(f"{value} ({', '.join(names)})" for value, names in methods.items())
+                values = "; ".join(f"{value} ({', '.join(names)})" for value, names in methods.items())
                 raise ValueError(
-                    f"different {what}{_on(group, by)}: {found}. Methods are compared {how} only: pass the runs of one "
-                    "study (--study), or run the others again"
+                    f"different {what}{_on(group, by)}: {values}. Methods are compared {how} only: pass the runs of "
+                    "one study (--study), or run the others again"
                 )
     twice = table[table.duplicated([*keys, "method", "seed"])]
     if len(twice):
@@ -70,7 +69,7 @@ def check_comparable(table: pd.DataFrame) -> None:
 
 
 def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Mean of a metric over seeds, a row a method in each group.
+    """Mean of a metric over seeds, one row per method in each group.
 
     Returns the columns of GROUP that the table has, method, label, mean, std (over n - 1), low, high, seeds. With one
     seed std, low and high are nan.
@@ -90,7 +89,7 @@ def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
 
 def differences(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> pd.DataFrame:
-    """Paired differences of every method to a reference, seed by seed, a row a method in each group.
+    """Paired differences of every method to a reference, seed by seed, one row per method in each group.
 
     reference: a name in the column method.
     Returns the columns of GROUP that the table has, method, label and
@@ -99,6 +98,7 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
       better, equal, worse:  numbers of seeds; a smaller value is the better one for the metrics SMALLER_IS_BETTER;
       p:          two-sided exact sign-flip permutation test of the mean; Wilcoxon's test above 15 pairs;
       p_holm:     Holm's correction over all rows of this table;
+      shown:      whether p_holm is below 0.05 and the interval excludes 0;
       effect:     Cohen's d_z (mean over standard deviation of the differences) with Hedges' correction; 0 where all
                   differences are 0, else nan below 3 seeds and where all differences are the same;
       detectable: the true difference that a t test at 0.05 finds with power 0.8, if the differences vary as these do;
@@ -109,22 +109,19 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "seed": [0, 1, 0, 1]})
-    >>> found = differences(runs.assign(accuracy=[0.5, 0.6, 0.7, 0.6]), "a")
-    >>> found[["label", "difference", "better", "equal", "p", "seeds"]].round(3).to_dict("records")
+    >>> gaps = differences(runs.assign(accuracy=[0.5, 0.6, 0.7, 0.6]), "a")
+    >>> gaps[["label", "difference", "better", "equal", "p", "seeds"]].round(3).to_dict("records")
     [{'label': 'B', 'difference': 0.1, 'better': 1, 'equal': 1, 'p': 1.0, 'seeds': 2}]
     """
-    columns = ["difference", "low", "high", "smallest", "largest", "better", "equal", "worse", "p", "p_holm", "effect"]
-    keys = _keys(table)
-    return _compared(table, reference, metric, keys, keys, [*columns, "detectable", "seeds"])
+    return _compared(table, reference, metric, _keys(table), _keys(table))
 
 
 def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> pd.DataFrame:
-    """Paired differences to a reference over all groups together, a row a method.
+    """Paired differences to a reference over all groups together, one row per method.
 
     The units are a data set and seed: differences are first averaged over the fractions and network pairs of each,
     since the fractions of one seed are nested and share their classifier and test images, and so are no independent
-    trials. Returns method, label, difference, low, high, better, equal, worse, p, p_holm, as in `differences` but of
-    these units, and pairs: their number.
+    trials. Returns the columns of `differences` without those of GROUP, and pairs, the number of units, for seeds.
     It shows whether a method differs from the reference on these data sets, on average over these network pairs and
     fractions, with other seeds. It does not show what happens on another data set: seeds of one data set share its test
     images, so the units say nothing of how data sets vary. A data set with more seeds weighs more, and one mean hides
@@ -136,16 +133,15 @@ def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     >>> pooled(runs.assign(accuracy=[0.5, 0.6, 0.5, 0.8]), "a")[["difference", "pairs"]].round(3).to_dict("records")
     [{'difference': 0.1, 'pairs': 1}]
     """
-    columns = ["difference", "low", "high", "better", "equal", "worse", "p", "p_holm"]
     units = [key for key in _keys(table) if key == "data"]
-    return _compared(table, reference, metric, [], units, [*columns, "seeds"]).rename(columns={"seeds": "pairs"})
+    return _compared(table, reference, metric, [], units).drop(columns="detectable").rename(columns={"seeds": "pairs"})
 
 
 def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """What the parts of the method add, from the six cells initialisation x auxiliary (see FACTORIAL).
 
-    Returns the columns of GROUP that the table has, contrast, difference, low, high, p, p_holm (over all rows), seeds
-    (those that all six methods have). The contrasts:
+    Returns the columns of GROUP that the table has, contrast, and the columns of `differences` after label; seeds are
+    those that all six methods have. The contrasts:
       weight selection:              selected minus random, mean over the three auxiliaries;
       SKD from the same start:       an auxiliary from the same weights minus none, mean over the initialisations;
       complementary instead of same: an auxiliary from other weights minus from the same, mean over the initialisations;
@@ -154,8 +150,6 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     Raises ValueError naming the methods that a group lacks, and as `check_comparable` does.
     Source: contrasts of a 2 x 3 factorial design within seeds; which ones is our choice.
     """
-    import pandas as pd
-
     runs, keys, cells = _ordered(table, metric), _keys(table), [name for row in FACTORIAL.values() for name in row]
     rows = []
     for group, part in _groups(runs, keys):
@@ -166,55 +160,81 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
         values = part.pivot(index="seed", columns="method", values=metric)[cells].dropna().to_numpy(float)
         for contrast, weights in CONTRASTS.items():
             rows.append(group | {"contrast": contrast} | paired_statistics((values @ np.ravel(weights)).round(12)))
-    columns = [*keys, "contrast", "difference", "low", "high", "p", "p_holm", "seeds"]
-    return _with_holm(pd.DataFrame(rows, columns=columns))
+    return _corrected(rows, [*keys, "contrast"])
 
 
-def ranks(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
-    """Ranks of the methods in each group by their mean over seeds (1 is best, ties share), a row a method, best first.
+def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
+    """The columns of `differences` for one method, but for p_holm and shown.
 
-    Returns method, label, mean_rank and a column a group, named as by `titles`. Its attrs:
-      groups:     their number;
-      friedman_p: of Friedman's test that all methods rank alike; nan below 3 methods or 2 groups;
-      critical_difference: of Nemenyi's test at 0.05, by which two mean ranks must differ;
-      left_out:   methods that some group lacks; they are not ranked, since ranks among different rivals do not compare.
-    Both tests take groups as independent, which fractions of one data set are not, and are rough below 5 groups or so.
-    Raises ValueError when fewer than 2 methods are in all groups, and as `check_comparable` does.
-    Source: Demsar 2006.
+    gaps: float (n,), differences rounded so that equal ones are equal; n may be 0.
+    good: the sign that is better, 1 or -1.
     """
-    import pandas as pd
-    from scipy.stats import friedmanchisquare, studentized_range
+    from scipy.stats import wilcoxon
 
-    means = summary(table, metric).assign(group=lambda found: [title or "rank" for title in titles(found)])
-    wide = means.pivot(index=["method", "label"], columns="group", values="mean")
-    order = pd.MultiIndex.from_frame(means[["method", "label"]].drop_duplicates())
-    wide = wide.loc[order, means["group"].unique()]
-    left_out = [method for method, _ in wide.index[wide.isna().any(axis=1)]]
-    placed = wide.dropna().round(12).rank(ascending=metric in SMALLER_IS_BETTER)
-    methods, groups = placed.shape
-    if methods < 2:
-        raise ValueError(f"ranks need 2 methods or more that all groups have: {', '.join(left_out)} miss some group")
-    friedman = float("nan")
-    if methods > 2 and groups > 1:
-        tied = (placed.nunique() == 1).all()
-        friedman = 1.0 if tied else float(friedmanchisquare(*placed.to_numpy()).pvalue)
-    critical = studentized_range.ppf(1 - LEVEL, methods, np.inf) * np.sqrt(methods * (methods + 1) / 12 / groups)
-    placed.insert(0, "mean_rank", placed.mean(axis=1))
-    found = placed.rename_axis(columns=None).reset_index().sort_values("mean_rank", kind="stable", ignore_index=True)
-    found.attrs = {"friedman_p": friedman, "critical_difference": float(critical), "groups": groups}
-    found.attrs["left_out"] = left_out
-    return found
+    n, among = len(gaps), interval(gaps)
+    mean, std = among["mean"], among["std"]
+    p = float("nan") if not n else 1.0 if n == 1 or not gaps.any() else float(sign_flip_p(gaps)) if n <= EXACT else None
+    return {
+        "difference": mean,
+        "low": among["low"],
+        "high": among["high"],
+        "smallest": float(gaps.min()) if n else np.nan,
+        "largest": float(gaps.max()) if n else np.nan,
+        "better": int((good * gaps > 0).sum()),
+        "equal": int((gaps == 0).sum()),
+        "worse": int((good * gaps < 0).sum()),
+        "p": float(wilcoxon(gaps).pvalue) if p is None else p,
+        "effect": _effect(gaps, mean, std),
+        "detectable": std * detectable(n) if std > 0 else np.nan,
+        "seeds": n,
+    }
 
 
-def titles(table: pd.DataFrame) -> list[str]:
-    """A short name of each row's group, such as "brain_mri, 10 %": with the pair where the table has several.
+def interval(values: np.ndarray) -> dict[str, float]:
+    """Mean, standard deviation and 95 % t interval of values (n,): mean, std, low, high; nan for want of values."""
+    from scipy.stats import t
 
-    >>> import pandas as pd
-    >>> titles(pd.DataFrame({"data": ["ct", "mri"], "pair": "vit", "fraction": [0.1, 0.025]}))
-    ['ct, 10 %', 'mri, 2.5 %']
+    n, nan = len(values), float("nan")
+    mean = float(values.mean()) if n else nan
+    if n < 2:
+        return {"mean": mean, "std": nan, "low": nan, "high": nan}
+    if np.ptp(values) == 0:  # without the rounding of a sum
+        return {"mean": float(values[0]), "std": 0.0, "low": float(values[0]), "high": float(values[0])}
+    std = float(values.std(ddof=1))
+    half = float(t.ppf(1 - LEVEL / 2, n - 1)) * std / n**0.5
+    return {"mean": mean, "std": std, "low": mean - half, "high": mean + half}
+
+
+def sign_flip_p(gaps: np.ndarray) -> np.ndarray:
+    """Exact two-sided p of the mean over the last axis of gaps (..., n), from all 2 ** n flips of signs.
+
+    >>> float(sign_flip_p(np.array([0.1, 0.2, 0.3])))
+    0.25
     """
-    keys = [key for key in _keys(table) if key != "pair" or table["pair"].nunique() > 1 or "data" not in table]
-    return [_title(row, keys) for row in table.to_dict("records")]
+    from scipy.stats import permutation_test
+
+    options: dict[str, Any] = {"permutation_type": "samples", "n_resamples": np.inf, "vectorized": True, "axis": -1}
+    return permutation_test((gaps,), np.mean, batch=16 if gaps.ndim > 1 else None, **options).pvalue
+
+
+def smallest_p(seeds: int) -> float:
+    """The smallest p that a two-sided sign-flip test of this many pairs can give: 2 ** (1 - seeds).
+
+    >>> [smallest_p(seeds) for seeds in (3, 5, 6)]
+    [0.25, 0.0625, 0.03125]
+    """
+    if seeds < 1:
+        raise ValueError(f"seeds={seeds}: pass 1 or more")
+    return 2.0 ** (1 - seeds)
+
+
+@cache
+def detectable(pairs: int) -> float:
+    """The true mean, in standard deviations of the differences, that a t test of 2 or more pairs finds with POWER."""
+    from statsmodels.stats.power import TTestPower
+
+    root = TTestPower().solve_power(nobs=pairs, alpha=LEVEL, power=POWER)
+    return abs(np.asarray(root).item())  # for some pairs the solver finds the root below 0, as an array of one
 
 
 def image_interval(
@@ -236,54 +256,34 @@ def image_interval(
             f"shapes {a.shape}, {b.shape} and labels {labels.shape}: pass (N, classes) or (seeds, N, classes) for the "
             "same images twice, and a label for each of at least 2 images"
         )
-    right_a, right_b = ((found.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for found in (a, b))
+    right_a, right_b = ((each.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for each in (a, b))
     gaps = right_a - right_b  # (N,)
     options: dict[str, Any] = {"n_resamples": resamples, "batch": 100, "method": "percentile", "random_state": seed}
     low, high = bootstrap((gaps,), np.mean, **options).confidence_interval
     return float(gaps.mean()), float(low), float(high)
 
 
-def smallest_p(seeds: int) -> float:
-    """The smallest p that a two-sided sign-flip test of this many pairs can give: 2 ** (1 - seeds).
+def titles(table: pd.DataFrame) -> list[str]:
+    """A short name of each row's group, such as "brain_mri, 10 %": with the pair where the table has several.
 
-    >>> [smallest_p(seeds) for seeds in (3, 5, 6)]
-    [0.25, 0.0625, 0.03125]
+    >>> import pandas as pd
+    >>> titles(pd.DataFrame({"data": ["ct", "mri"], "pair": "vit", "fraction": [0.1, 0.025]}))
+    ['ct, 10 %', 'mri, 2.5 %']
     """
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds}: pass 1 or more")
-    return 2.0 ** (1 - seeds)
+    keys = [key for key in _keys(table) if key != "pair" or table["pair"].nunique() > 1 or "data" not in table]
+    return [_title(row, keys) for row in table.to_dict("records")]
 
 
-def fooled(
-    seeds: int, spread: float, true_difference: float = 0.0, repeats: int = 10_000, seed: int = 0
-) -> dict[str, float]:
-    """How often a comparison of two methods on a few seeds looks clear, simulated.
+def _effect(gaps: np.ndarray, mean: float, std: float) -> float:
+    """Cohen's d_z with Hedges' correction; 0 where all gaps are 0, nan below 3 of them and where std is 0."""
+    from scipy.special import gammaln
 
-    seeds:           pairs of runs in each comparison, 2 to 10.
-    spread:          standard deviation of the paired differences from seed to seed, above 0; they are drawn normal.
-    true_difference: between the methods; 0: there is none, and whoever sees one is fooled.
-    repeats:         simulated comparisons.
-    Returns frequencies: "all_agree" (every seed prefers the same method), "wrong_sign" (the mean prefers the worse
-    method; nan for true_difference=0), "permutation_p" and "t_test_p" (p below 0.05).
-    Raises ValueError for seeds and spread out of range. Source: our choice.
-
-    >>> fooled(3, spread=0.02)["permutation_p"]
-    0.0
-    """
-    from scipy.stats import ttest_1samp
-
-    if not 2 <= seeds <= 10:
-        raise ValueError(f"seeds={seeds}: pass 2 to 10 (more take long to simulate)")
-    if not 0 < spread < np.inf:
-        raise ValueError(f"spread={spread}: pass the standard deviation of the differences, above 0")
-    gaps = np.random.default_rng(seed).normal(true_difference, spread, (repeats, seeds))
-    found = {
-        "all_agree": np.abs(np.sign(gaps).sum(1)) == seeds,
-        "wrong_sign": gaps.mean(1) * true_difference < 0 if true_difference else np.nan,
-        "permutation_p": sign_flip_p(gaps) < LEVEL,
-        "t_test_p": ttest_1samp(gaps, 0, axis=1).pvalue < LEVEL,
-    }
-    return {name: float(np.mean(value)) for name, value in found.items()}
+    freedom = len(gaps) - 1
+    if freedom >= 0 and not gaps.any():
+        return 0.0
+    if freedom < 2 or std == 0:
+        return float("nan")
+    return float(np.exp(gammaln(freedom / 2) - gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2) * mean / std)
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
@@ -317,15 +317,11 @@ def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return table.iloc[np.lexsort((pd.factorize(table["method"])[0], group))]
 
 
-def _compared(
-    table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str], columns: list[str]
-) -> pd.DataFrame:
-    """A row for each method but the reference and each combination of keys, with these of the `paired_statistics`.
+def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str]) -> pd.DataFrame:
+    """One row for each method but the reference and each combination of keys.
 
     units: what, with the seed, makes a difference one of its own; over the rest of GROUP differences are averaged.
     """
-    import pandas as pd
-
     runs, pair = _ordered(table, metric), [*_keys(table), "seed"]
     if reference not in set(runs["method"]):
         raise ValueError(
@@ -335,23 +331,25 @@ def _compared(
     others = runs[runs["method"] != reference].merge(base, how="left", on=pair, suffixes=("", "_of_reference"))
     others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float)
     each = others.groupby([*units, "seed", "method", "label"], sort=False, dropna=False)["gap"].mean().round(12)
-    keys = [*keys, "method", "label"]
-    rows = [
-        group | paired_statistics(part["gap"].dropna().to_numpy(), -1 if metric in SMALLER_IS_BETTER else 1)
-        for group, part in (_groups(each.reset_index(), keys) if len(others) else [])
-    ]
-    return _with_holm(pd.DataFrame(rows, columns=[*keys, *columns]))
+    keys, good = [*keys, "method", "label"], -1 if metric in SMALLER_IS_BETTER else 1
+    groups = _groups(each.reset_index(), keys) if len(others) else []
+    return _corrected(
+        [group | paired_statistics(part["gap"].dropna().to_numpy(), good) for group, part in groups], keys
+    )
 
 
-def _with_holm(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with p_holm filled in: Holm's correction over its rows that have a p (Holm 1979).
+def _corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
+    """The rows with p_holm, Holm's correction over those that have a p (Holm 1979), and shown.
 
     Ours, because multipletests of statsmodels calls gc.collect() each time: beside torch it takes 0.2 seconds
     and more, and the results explorer corrects anew at each click. A test states that both agree.
     """
-    known = table["p"].notna()
-    p = table.loc[known, "p"].to_numpy(float)
-    order = np.argsort(p, kind="stable")
-    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    table.loc[known, "p_holm"] = np.minimum(raised, 1)[np.argsort(order, kind="stable")]
+    import pandas as pd
+
+    table = pd.DataFrame(rows, columns=[*keys, *paired_statistics(np.empty(0))])
+    p = table["p"].dropna().sort_values(kind="stable")
+    holm = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm)
+    shown = (table["p_holm"] < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
+    table.insert(table.columns.get_loc("p_holm") + 1, "shown", shown)
     return table

@@ -1,0 +1,83 @@
+"""The blocks of a ViT, ConvNeXt or MobileNet: what leaves each of them, and where its attention looks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dmws_lite.data.augmentation import normalise
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.networks import input_statistics
+
+BLOCK = re.compile(r"(?:stages\.\d+\.)?blocks\.\d+(?:\.\d+)?")
+
+
+def blocks_of(network: nn.Module) -> dict[str, nn.Module]:
+    """The blocks by their names, in the order of the forward pass; ValueError for a network without such blocks."""
+    modules = network.named_modules()
+    blocks = {name: m for name, m in modules if BLOCK.fullmatch(name) and not isinstance(m, nn.Sequential)}
+    if not blocks:
+        raise ValueError(f"{type(network).__name__} has no blocks by the names of timm's ViT, ConvNeXt or MobileNet")
+    return blocks
+
+
+def batches(network: nn.Module, images: ImageSet, batch_size: int = 100) -> Iterator[Tensor]:
+    """Images as the network takes them, a batch at a time, on the device where it is."""
+    device, statistics = next(network.parameters()).device, input_statistics(network)
+    for start in range(0, len(images), batch_size):
+        pixels = torch.from_numpy(images.images[start : start + batch_size]).to(device)
+        yield normalise(pixels, *statistics)
+
+
+@torch.inference_mode()
+def block_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
+    """The input of the first block ("stem") and the output of each, by the block's name.
+
+    inputs: normalised images (image, 3, height, width).
+    Returns tokens (image, token, channel) or maps (image, channel, y, x). The network is left in evaluation mode.
+    """
+    outputs: dict[str, Tensor] = {}
+    blocks = blocks_of(network)
+    first = next(iter(blocks.values()))
+    hooks = [first.register_forward_pre_hook(lambda _, arguments: outputs.update(stem=arguments[0]))]
+    hooks += [
+        b.register_forward_hook(lambda *call, n=name: outputs.update({n: call[-1]})) for name, b in blocks.items()
+    ]
+    _forward(network, inputs, hooks)
+    return outputs
+
+
+def attention_weights(network: nn.Module, inputs: Tensor) -> list[Tensor]:
+    """The attention of each block, (image, head, token, token), rows sum to 1; empty for networks without attention.
+
+    It is computed from queries and keys: timm's fused attention does not give it away.
+    """
+    weights: list[Tensor] = []
+
+    def record(layer: Any, arguments: tuple[Tensor, ...], _: Tensor) -> None:
+        fused = layer.qkv(arguments[0]).unflatten(-1, (3, layer.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        queries, keys = layer.q_norm(fused[0]), layer.k_norm(fused[1])
+        weights.append((queries @ keys.transpose(-2, -1) * layer.scale).softmax(-1))
+
+    layers = [layer for layer in network.modules() if hasattr(layer, "qkv") and hasattr(layer, "num_heads")]
+    _forward(network, inputs, [layer.register_forward_hook(record) for layer in layers])
+    return weights
+
+
+def summed_up(output: Tensor, network: Any) -> Tensor:
+    """One vector per image (image, channel), as the classifier would: the class token if it is read, else the mean."""
+    if output.ndim == 4:
+        return output.mean((2, 3))
+    return output[:, 0] if network.global_pool == "token" else output.mean(1)
+
+
+def _forward(network: nn.Module, inputs: Tensor, hooks: list[Any]) -> None:
+    try:
+        network.eval()(inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,46 @@
+"""Checked settings: pydantic models that refuse unknown keys, and their errors as sentences with the way out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from dmws_lite.runtime.text import did_you_mean, shorten
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys, nan and infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            check_keys(value, cls.model_fields)
+        return value
+
+
+def check_keys(value: Iterable[str], keys: Iterable[str]) -> None:
+    """Raise ValueError for the first key of `value` that is none of `keys`."""
+    keys = list(keys)
+    if unknown := [key for key in value if key not in keys]:
+        hint = did_you_mean(unknown[0], keys)
+        raise ValueError(f"has an unknown key {unknown[0]!r}{hint}: its keys are {', '.join(keys)}")
+
+
+def faults(error: ValidationError) -> str:
+    """What is wrong, each fault as the key, its value and the way out."""
+    return "; ".join(map(_fault, error.errors()))  # type: ignore[arg-type]
+
+
+def _fault(fault: dict[str, Any]) -> str:
+    where = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "missing":
+        return f"{where} is missing: add it"
+    if fault["type"] == "value_error":
+        return f"{where} {fault['ctx']['error']}".strip()
+    return f"{where} is {shorten(fault['input'])}: {re.sub(r'^[A-Z][a-z]+ should', 'it should', fault['msg'])}"
