@@ -25,9 +25,8 @@ _HOMES = {
     "training.evaluation": ("predict", "evaluate", "confusion"),
     "training.export": ("load_student",),
     "studies.methods": ("METHODS",),
-    "studies.compare": ("compare",),
     "studies.study": ("make_study", "read_study"),
-    "studies.running": ("run_study",),
+    "studies.engines": ("run_study",),
     "studies.store": ("Store",),
     "runtime.report": ("announce",),
 }

@@ -58,27 +58,26 @@ def run(
 
     Exits with 1 when a run failed; the others are made all the same.
     """
-    from dmws_lite.studies.estimate import estimate
-    from dmws_lite.studies.jobs import plan_jobs
-    from dmws_lite.studies.running import plan_trials, run_study
+    from dmws_lite.studies.engines import estimate, run_study
+    from dmws_lite.studies.run import plan_jobs
     from dmws_lite.studies.study import read_study
 
     changes = _given(data=data, methods=method, fractions=fraction, seeds=seeds, size=size, reference=reference)
     settings = read_study(study, **changes)
     if steps is not None:
-        settings = read_study(study, **changes, training={**settings.training, "steps": steps})
+        training = settings.definition().get("training", {}) | {"steps": steps}
+        settings = read_study(study, **changes, training=training)
     with warnings_printed():
         if plan:
-            jobs = plan_jobs(settings)
-            print_line(estimate([*plan_trials(settings, jobs), *jobs]))
+            print_line(estimate(plan_jobs(settings)))
             return
         folder = store or Path("outputs") / "studies" / settings.name
         try:
-            runs = run_study(settings, folder, engine, say=print_line, **_given(cpus=cpus, gpus=gpus, address=address))
+            runs = run_study(settings, folder, engine, **_given(cpus=cpus, gpus=gpus, address=address))
         except KeyboardInterrupt as stop:
             raise typer.Exit(130) from stop
     failures, missing = runs.failures(settings.name), runs.missing(settings.name)
-    if missing:
+    if len(missing):
         print_line(f"{len(missing)} runs are made by another process; `dmws study report {folder}` when it has ended")
     if len(runs.table(settings.name)):
         report(folder, settings.name, settings.reference)

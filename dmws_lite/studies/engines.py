@@ -28,19 +28,14 @@ PROBE = 8  # steps of a probe, the second half of which is timed
 
 
 def run_study(
-    study: Study | str | Path,
-    folder: str | Path,
-    engine: str = "local",
-    progress: bool = True,
-    say: Callable[[str], None] = print,
-    **options: Any,
+    study: Study | str | Path, folder: str | Path, engine: str = "local", progress: bool = True, **options: Any
 ) -> Store:
     """Make the runs of a study that the store in `folder` does not have; run again, and only what is missing is made.
 
     study:    a Study, or what read_study takes.
     folder:   of the run store; made when it is not there. Several processes may work on one store at once.
     engine:   "local" (this process), or "ray" with the options cpus, gpus (per run, may be fractions) and address.
-    progress: show a bar; what there is to do, and runs that fail, are told through `say`.
+    progress: show a bar, and print what there is to do and which runs fail.
     Returns the Store. A run that fails is recorded with its error, and the rest goes on: see `store.failures()`.
     Raises ValueError for an unknown engine and for a study that cannot be run, before anything is trained;
     KeyboardInterrupt is let through after what was finished has been kept.
@@ -57,45 +52,33 @@ def run_study(
     jobs = run.plan_jobs(study, "cuda" if options.get("gpus") else None)
     store = Store(folder, create=True)
     store.begin(study, jobs)
+    done = sum(job.key in store for job in jobs)
     if progress:
-        say(f"{study.name}: {len(jobs)} runs, {sum(job.key in store for job in jobs)} of them stored in {store.folder}")
+        print(f"{study.name}: {len(jobs)} runs, {done} of them stored in {store.folder}")
+    locks, titles = dict[str, FileLock](), {job.key: job.title for job in jobs}
     try:
-        _make(jobs, store, lambda waiting: ENGINES[engine](waiting, **options), progress, say)
+        with (
+            tqdm(total=len(jobs), initial=done, desc="runs", unit="run", disable=not progress) as bar,
+            closing(ENGINES[engine](_claimed(jobs, store, locks, bar), **options)) as outcomes,  # type: ignore[type-var]
+        ):
+            for outcome in outcomes:
+                store.add(outcome)
+                locks.pop(outcome.key).release()
+                bar.update()
+                if progress and not outcome.done:
+                    bar.write(plain(f"failed: {titles[outcome.key]}: {outcome.record['error']['message']}"))
     except KeyboardInterrupt:
         done = sum(job.key in store for job in jobs)
-        say(f"stopped: {done} of {len(jobs)} runs are stored in {store.folder}; run again to make the rest")
+        print(f"stopped: {done} of {len(jobs)} runs are stored in {store.folder}; run again to make the rest")
         raise
+    finally:
+        for lock in locks.values():
+            lock.release()
     return store
 
 
-def _make(
-    jobs: Sequence[Job],
-    store: Store,
-    engine: Callable[[Iterable[Job]], Iterator[Outcome]],
-    progress: bool,
-    say: Callable[[str], None],
-) -> None:
-    """Let the engine make the jobs that are missing in the store and that no other process is making."""
-    titles, locks = {job.key: job.title for job in jobs}, dict[str, FileLock]()
-    done = sum(job.key in store for job in jobs)
-    with tqdm(total=len(jobs), initial=done, desc="runs", unit="run", disable=not progress) as bar:
-        try:
-            with closing(engine(_claimed(jobs, store, locks, bar))) as outcomes:  # type: ignore[type-var]
-                for outcome in outcomes:
-                    store.add(outcome)
-                    locks.pop(outcome.key).release()
-                    bar.update()
-                    if not outcome.done:
-                        error = outcome.record["error"]
-                        bar.clear()
-                        say(plain(f"failed  {titles[outcome.key]}: {error['type']}: {error['message']}"))
-        finally:
-            for lock in locks.values():
-                lock.release()
-
-
 def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar: tqdm) -> Iterator[Job]:
-    """The jobs that are missing, each claimed when it is asked for; the bar shows the last one."""
+    """The jobs that are missing and that no other process makes, each claimed when it is asked for."""
     for job in jobs:
         if job.key in store or (lock := store.claim(job.key)) is None:
             continue
@@ -103,7 +86,7 @@ def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar:
             lock.release()
             continue
         locks[job.key] = lock
-        bar.set_postfix_str(f"{len(locks)} running: {job.title}")
+        bar.set_postfix_str(job.title)
         yield job
 
 

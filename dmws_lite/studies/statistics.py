@@ -71,9 +71,8 @@ def check_comparable(table: pd.DataFrame) -> None:
 def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """Mean of a metric over seeds, one row per method in each group.
 
-    Returns the columns of GROUP that the table has, method, label, mean, std (over n - 1), low, high, seeds. With one
-    seed std, low and high are nan.
-    Raises ValueError for a metric that the table lacks, and for rows that cannot be compared (see `check_comparable`).
+    Returns the columns of GROUP that the table has, method, label, mean, std (over n - 1), low, high, seeds; with one
+    seed std, low and high are nan. Raises ValueError for a metric that the table lacks, and as `check_comparable` does.
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"method": "a", "label": "A", "seed": [0, 1], "accuracy": [0.5, 0.7]})
@@ -95,17 +94,17 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
     Returns the columns of GROUP that the table has, method, label and
       difference, low, high: mean over the seeds that both have, and its interval;
       smallest, largest:     of the seeds' differences;
-      better, equal, worse:  numbers of seeds; a smaller value is the better one for the metrics SMALLER_IS_BETTER;
-      p:          two-sided exact sign-flip permutation test of the mean; Wilcoxon's test above 15 pairs;
-      p_holm:     Holm's correction over all rows of this table;
+      better, equal, worse:  numbers of seeds; smaller is better for the metrics SMALLER_IS_BETTER;
+      p, p_holm:  two-sided exact sign-flip permutation test of the mean (Wilcoxon's test above 15 pairs), and with
+                  Holm's correction over all rows of this table;
       shown:      whether p_holm is below 0.05 and the interval excludes 0;
       effect:     Cohen's d_z (mean over standard deviation of the differences) with Hedges' correction; 0 where all
                   differences are 0, else nan below 3 seeds and where all differences are the same;
       detectable: the true difference that a t test at 0.05 finds with power 0.8, if the differences vary as these do;
-                  nan where they do not vary. The permutation test cannot find any with fewer than 6 seeds;
+                  the permutation test cannot find any with fewer than 6 seeds;
       seeds:      how many both have.
     Raises ValueError for a reference or metric that the table lacks, and as `check_comparable` does.
-    Source: scipy (t, permutation and Wilcoxon's test), statsmodels (power); Holm 1979; Hedges 1981 for the correction.
+    Source: scipy (t, permutation and Wilcoxon's test), statsmodels (power); Holm 1979; Hedges 1981.
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "seed": [0, 1, 0, 1]})
@@ -120,18 +119,11 @@ def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     """Paired differences to a reference over all groups together, one row per method.
 
     The units are a data set and seed: differences are first averaged over the fractions and network pairs of each,
-    since the fractions of one seed are nested and share their classifier and test images, and so are no independent
-    trials. Returns the columns of `differences` without those of GROUP, and pairs, the number of units, for seeds.
-    It shows whether a method differs from the reference on these data sets, on average over these network pairs and
-    fractions, with other seeds. It does not show what happens on another data set: seeds of one data set share its test
-    images, so the units say nothing of how data sets vary. A data set with more seeds weighs more, and one mean hides
-    data sets or fractions that disagree.
+    since the fractions of one seed are nested and share classifier and test images, and so are no independent trials.
+    Returns the columns of `differences` without those of GROUP, and pairs, the number of units, for seeds.
+    It shows whether a method differs from the reference on these data sets with other seeds, not what happens on
+    another data set: seeds of one data set share its test images. One mean hides data sets that disagree.
     Raises ValueError as `differences` does. Source: our choice.
-
-    >>> import pandas as pd
-    >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "fraction": [0.1, 1, 0.1, 1], "seed": 0})
-    >>> pooled(runs.assign(accuracy=[0.5, 0.6, 0.5, 0.8]), "a")[["difference", "pairs"]].round(3).to_dict("records")
-    [{'difference': 0.1, 'pairs': 1}]
     """
     units = [key for key in _keys(table) if key == "data"]
     return _compared(table, reference, metric, [], units).drop(columns="detectable").rename(columns={"seeds": "pairs"})
@@ -173,7 +165,10 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
 
     n, among = len(gaps), interval(gaps)
     mean, std = among["mean"], among["std"]
-    p = float("nan") if not n else 1.0 if n == 1 or not gaps.any() else float(sign_flip_p(gaps)) if n <= EXACT else None
+    if n > EXACT:
+        p = float(wilcoxon(gaps).pvalue)
+    else:
+        p = float(sign_flip_p(gaps)) if n > 1 and gaps.any() else 1.0 if n else float("nan")
     return {
         "difference": mean,
         "low": among["low"],
@@ -194,14 +189,10 @@ def interval(values: np.ndarray) -> dict[str, float]:
     """Mean, standard deviation and 95 % t interval of values (n,): mean, std, low, high; nan for want of values."""
     from scipy.stats import t
 
-    n, nan = len(values), float("nan")
-    mean = float(values.mean()) if n else nan
-    if n < 2:
-        return {"mean": mean, "std": nan, "low": nan, "high": nan}
-    if np.ptp(values) == 0:  # without the rounding of a sum
-        return {"mean": float(values[0]), "std": 0.0, "low": float(values[0]), "high": float(values[0])}
-    std = float(values.std(ddof=1))
-    half = float(t.ppf(1 - LEVEL / 2, n - 1)) * std / n**0.5
+    n, equal = len(values), len(values) > 0 and np.ptp(values) == 0
+    mean = float(values[0] if equal else values.mean()) if n else float("nan")  # of equal values without rounding
+    std = float("nan") if n < 2 else 0.0 if equal else float(values.std(ddof=1))
+    half = float(t.ppf(1 - LEVEL / 2, max(n - 1, 1))) * std / max(n, 1) ** 0.5
     return {"mean": mean, "std": std, "low": mean - half, "high": mean + half}
 
 

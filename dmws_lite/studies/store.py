@@ -127,7 +127,7 @@ class Store:
     def predictions(self, study: str | None = None) -> pd.DataFrame:
         """One row per test image of each run and student ("main", "auxiliary"), in the order of the test images.
 
-        Returns key, the run's names, student, image, label, predicted, probabilities (an array).
+        Returns key, the run's names, student, image, label (of the image), predicted, probabilities (an array).
 
         >>> rows = store.predictions().query("method == 'dual_skd' and student == 'main'")  # doctest: +SKIP
         """
@@ -165,9 +165,10 @@ class Store:
         import pandas as pd
 
         names = pd.DataFrame([_named(record) for record in self.records(study)], columns=["key", *NAMES])
+        if folder == "predictions":
+            names = names.drop(columns="label")  # there it is the image's
         paths = [path for key in names["key"] if (path := self._path(folder, key)).exists()]
-        tables = [_read_table(path) for path in paths]
-        return names.merge(pd.concat(tables), on="key") if tables else names
+        return names.merge(pd.concat(map(_read_table, paths)), on="key") if paths else names
 
 
 def _named(record: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,6 @@ from dmws_lite.views.study_figures import (
     factorial,
     fraction_curves,
     paired_differences,
-    ranks,
     reliability,
     results,
 )
@@ -68,7 +67,6 @@ __all__ = [
     "mapped_tensors",
     "paired_differences",
     "place_of",
-    "ranks",
     "ratios",
     "reliability",
     "results",

@@ -1,4 +1,4 @@
-"""Pictures of a study: results, paired differences, factorial, fractions, cost, calibration, ranks, the auxiliary."""
+"""Pictures of a study: results, paired differences, factorial, fractions, cost, calibration, the auxiliary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, summary
-from dmws_lite.studies.statistics import ranks as mean_ranks
 from dmws_lite.training.evaluation import BINS
 from dmws_lite.views.picture import LINES, MARKERS, PALETTE, Picture, bare, picture
 from dmws_lite.views.run_figures import DISTINCT
@@ -22,13 +21,11 @@ from dmws_lite.views.study_panels import (
     grid_of,
     halves,
     in_words,
-    interval_bar,
     is_shown,
     labels_of,
     named,
     panels_of,
     part_of,
-    seed_dots,
     styles,
 )
 
@@ -235,36 +232,6 @@ def reliability(table: pd.DataFrame, predictions: pd.DataFrame) -> Picture:
     if several:
         add_legend(figure, grid)
     figure.alt_text = f"Accuracy against confidence by method. Mean calibration error (ece): {'; '.join(told)}."
-    return figure
-
-
-def ranks(table: pd.DataFrame, metric: str = "accuracy") -> Picture:
-    """Mean rank of each method over data sets, pairs and fractions (1 is best), and each rank as a dot.
-
-    A bar is the critical difference (Nemenyi, 0.05) long: methods whose bars do not overlap differ.
-    Raises what statistics.ranks raises.
-    """
-    found = mean_ranks(table, metric).sort_values("mean_rank", ascending=False, kind="stable")
-    reach, groups = found.attrs["critical_difference"], found.columns[3:]
-    figure, axes = picture(1.3 + 0.3 * len(found))
-    for row, (_, line) in enumerate(found.iterrows()):
-        axes.plot([line["mean_rank"] - reach / 2, line["mean_rank"] + reach / 2], [row, row], **interval_bar())
-        axes.plot(line[groups].to_numpy(float), np.full(len(groups), row + 0.2), **seed_dots())
-        axes.plot(line["mean_rank"], row, "D", color=PALETTE["main"], markersize=6)
-    axes.set_yticks(range(len(found)), [named(label, 34) for label in found["label"]], fontsize=8)
-    axes.set(xlabel=f"rank by {in_words(metric)} (1 is best)", ylim=(-0.6, len(found) - 0.4))
-    axes.set_title(
-        f"diamond: mean rank over {len(groups)} groups; dots: groups; bar: critical difference {reach:.2f};\n"
-        f"Friedman p = {found.attrs['friedman_p']:.3g}",
-        fontsize=9,
-    )
-    axes.grid(axis="x", alpha=0.3)
-    bare(axes)
-    told = ", ".join(f"{row.label} {row.mean_rank:.2f}" for row in found[::-1].itertuples())
-    figure.alt_text = (
-        f"Mean ranks by {in_words(metric)} over {len(groups)} groups: {told}. Critical difference {reach:.2f}, "
-        f"Friedman p {found.attrs['friedman_p']:.3g}."
-    )
     return figure
 
 

@@ -47,7 +47,7 @@ class Material:
         self.failures = self.store.failures(self.study)
         names = self.store.studies() if self.study is None else [self.study]
         self.studies = {name: self.store.study(name) for name in names}
-        self.missing = [known["names"][key] for name, known in self.studies.items() for key in self.store.missing(name)]
+        self.missing = self.store.missing(self.study).to_dict("records")
         self.words = self.metric.replace("_", " ")
         self.gaps = differences(self.table, self.reference, self.metric) if self.reference else None
         self.claims = claims(self.table, self.reference, self.metric) if self.reference else []
@@ -145,8 +145,7 @@ def _tuning(known: dict[str, Any]) -> str:
     if not tried:
         return "nothing was tuned: every method has the same settings"
     values = "; ".join(f"{name} from {', '.join(map(str, found))}" for name, found in tried.items())
-    trials = len(known["trials"])
-    return f"{values}: chosen on validation with one more seed, {trials} trials in all, as many for each method"
+    return f"{values}: chosen on validation with one more seed"
 
 
 def methods(m: Material) -> list[Block]:

@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from dmws_lite.runtime.text import plain
-from dmws_lite.studies.paired import LEVEL
-from dmws_lite.studies.statistics import GROUP, titles
+from dmws_lite.studies.statistics import GROUP, LEVEL, titles
 from dmws_lite.views.picture import MARKERS, PALETTE, Picture, bare, literal, picture
 from dmws_lite.views.run_figures import DISTINCT
 

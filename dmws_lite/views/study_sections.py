@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmws_lite.runtime.text import plain
-from dmws_lite.studies.statistics import FACTORIAL, GROUP, LEVEL, factorial, ranks, smallest_p, summary
+from dmws_lite.studies.statistics import FACTORIAL, GROUP, LEVEL, factorial, smallest_p, summary
 from dmws_lite.training.evaluation import confusion
 from dmws_lite.views import run_figures, study_figures
 from dmws_lite.views.study_blocks import NONE, Block, figure_block, interval, number, percent, table_block
@@ -29,7 +29,6 @@ def sections(m: Material) -> dict[str, list[Block]]:
         "Paired differences": _paired(m),
         "What each part contributes": _factorial(m),
         "Fractions of the training images": _fractions(m),
-        "Ranks": _ranks(m),
         "Cost beside accuracy": _cost(m),
         "Calibration": _calibration(m),
         "Confusion": _confusion(m),
@@ -177,27 +176,11 @@ def _fractions(m: Material) -> list[Block]:
     return [figure_block(figure, f"Mean {m.words} over the part of the training images; bars: 95 % intervals")]
 
 
-def _ranks(m: Material) -> list[Block]:
-    import pandas as pd
-
-    groups = m.table.groupby("method").apply(lambda runs: runs.groupby(list(GROUP)).ngroups)
-    everywhere = m.table.groupby(list(GROUP)).ngroups
-    if everywhere < 3 or (groups == everywhere).sum() < 3:
-        return []
-    found = ranks(m.table, m.metric)
-    table = pd.DataFrame({"method": found["label"], "mean rank": found["mean_rank"].map(number(".2f"))})
-    left = ", ".join(m.labels[name] for name in found.attrs["left_out"])
-    text = f"Left out, since some group lacks them: {left}."
-    figure = figure_block(study_figures.ranks(m.table, m.metric), "Ranks of the means over seeds")
-    return [*([Block("text", plain(text))] if left else []), table_block("Mean ranks, 1 is best", table), figure]
-
-
 def _cost(m: Material) -> list[Block]:
     columns = {
         m.metric: (m.words, ".3f", 1.0),
         "seconds": ("training (s)", ".3g", 1.0),
         "flops_per_step": ("GFLOPs a step", ".3g", 1e-9),
-        "step_memory_mb": ("memory of a step (MB)", ".4g", 1.0),
         "peak_memory_mb": ("peak memory (MB)", ".4g", 1.0),
         "parameters": ("parameters (thousands)", ".4g", 1e-3),
         "latency_ms": ("latency at batch 1 (ms)", ".3g", 1.0),

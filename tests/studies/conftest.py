@@ -2,7 +2,7 @@
 
 import pytest
 
-from dmws_lite.studies.running import run_study
+from dmws_lite.studies.engines import run_study
 from dmws_lite.studies.study import make_study
 
 TINY = {"steps": 4, "batch_size": 8, "evaluations": 2}
@@ -11,7 +11,7 @@ TINY = {"steps": 4, "batch_size": 8, "evaluations": 2}
 @pytest.fixture(scope="session")
 def tiny():
     def made(**changes):
-        said = {
+        content = {
             "name": "tiny",
             "data": ["phantom_lung_ct"],
             "methods": ["default", "weight_selection", "dual_skd"],
@@ -20,11 +20,31 @@ def tiny():
             "training": TINY,
             "device": "cpu",
         }
-        return make_study(**said | changes)
+        return make_study(**content | changes)
 
     return made
 
 
+@pytest.fixture(scope="session", autouse=True)
+def phantoms_once():
+    """The phantoms of these tests are drawn once, however often a study is planned."""
+    from dmws_lite.data.opening import open_data
+    from dmws_lite.studies import run
+
+    drawn = {}
+
+    def draw(source, size, *options, **more):
+        if source != "phantom_lung_ct":
+            return open_data(source, size, *options, **more)
+        if size not in drawn:
+            drawn[size] = open_data(source, size, *options, **more)
+        return drawn[size]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "open_data", draw)
+        yield
+
+
 @pytest.fixture(scope="session")
-def tiny_store(tiny, tmp_path_factory):
+def tiny_store(tiny, tmp_path_factory, phantoms_once):
     return run_study(tiny(), tmp_path_factory.mktemp("tiny") / "store", progress=False)

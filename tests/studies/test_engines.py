@@ -1,5 +1,6 @@
-"""Both engines; the Ray one on a cluster of two nodes, one of which is killed while runs are under way."""
+"""Running a study: resumed, interrupted, shared; and on a Ray cluster of two nodes, one of which is killed."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -11,26 +12,178 @@ from contextlib import closing, suppress
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 
-import dmws_lite as dm
 from dmws_lite.studies import engines, run
-from dmws_lite.studies.engines import local, ray_cluster
-from dmws_lite.studies.jobs import Job, plan_jobs
-from dmws_lite.studies.methods import METHODS
-from dmws_lite.studies.running import run_study
-from dmws_lite.studies.study import Data, Pair, Study
+from dmws_lite.studies.engines import estimate, local, ray_cluster, run_study
+from dmws_lite.studies.run import Outcome, plan_jobs
+from dmws_lite.studies.store import Store
 
 SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False, "include_log_monitor": False}
 
 
-def a_job() -> Job:
-    settings = (dm.Training(), dm.Distillation(strategy="none"))
-    method = ("default", METHODS["default"], 0)
-    return Job(
-        Data(source="nowhere"), "0" * 16, Pair(), "1" * 16, 0.1, *method, *settings, size=64, threads=1, device="cpu"
+def wait_for(what, seconds: float = 40.0) -> bool:
+    until = time.monotonic() + seconds
+    while not what() and time.monotonic() < until:
+        time.sleep(0.05)
+    return what()
+
+
+def test_what_is_stored_is_not_made_again(tiny, tiny_store, monkeypatch):
+    monkeypatch.setitem(engines.ENGINES, "local", lambda jobs: (pytest.fail("made again") for _ in jobs))
+    run_study(tiny(), tiny_store.folder, progress=False)
+
+
+def test_only_what_is_missing_is_made(tiny, tmp_path, capsys):
+    first = run_study(tiny(methods=["weight_selection"], seeds=1), tmp_path / "s", progress=False)
+    before = {path: path.stat().st_mtime_ns for path in first.folder.glob("runs/*")}
+    store = run_study(tiny(methods=["weight_selection"], seeds=2), tmp_path / "s")
+    assert "2 runs, 1 of them stored" in capsys.readouterr().out
+    assert all(path.stat().st_mtime_ns == changed for path, changed in before.items())
+    assert len(store.table()) == 2
+
+
+def test_a_store_is_the_same_made_twice(tiny, tiny_store, tmp_path):
+    again = run_study(tiny(methods=["default", "dual_skd"], seeds=[1]), tmp_path, progress=False)
+    mine, theirs = (
+        s.predictions().set_index(["key", "student", "image"])["probabilities"] for s in (again, tiny_store)
     )
+    assert len(mine) == 3 * 300 and np.array_equal(np.stack(mine), np.stack(theirs[mine.index]))
+
+
+def failing(monkeypatch):
+    real = run.fit
+
+    def breaks(students, *rest, **options):
+        if students.initializer == "default":
+            raise FloatingPointError("the loss is no longer finite")
+        return real(students, *rest, **options)
+
+    monkeypatch.setattr(run, "fit", breaks)
+
+
+def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(tiny, tmp_path, monkeypatch, capsys):
+    failing(monkeypatch)
+    store = run_study(tiny(seeds=1), tmp_path / "s")
+    failures = store.failures()
+    assert failures["method"].tolist() == ["default"] and failures["error"].tolist() == ["FloatingPointError"]
+    assert set(store.table()["method"]) == {"weight_selection", "dual_skd"} and store.missing().empty
+    assert "default · seed 0: the loss is no longer finite" in "".join(capsys.readouterr())
+    (record,) = store.records(folder="failures")
+    assert "in breaks" in record["error"]["traceback"]
+    monkeypatch.undo()
+    run_study(tiny(seeds=1), tmp_path / "s", progress=False)
+    assert store.failures().empty and len(store.table()) == 3
+
+
+def test_an_interrupt_keeps_what_is_done(tiny, tmp_path, monkeypatch, capsys):
+    real, made = run.execute, []
+
+    def second_is_stopped(job):
+        made.append(job)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return real(job)
+
+    monkeypatch.setattr(run, "execute", second_is_stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(tiny(), tmp_path / "s")
+    store = Store(tmp_path / "s")
+    assert len(store.table()) == 1 and len(store.missing()) == 5
+    assert "stopped: 1 of 6 runs are stored" in capsys.readouterr().out
+    assert all(store.claim(key) for key in store.missing()["key"])
+
+
+def _run_in_a_process(study, folder, made):
+    real = run.execute
+    keys = []
+    run.execute = lambda job: keys.append(job.key) or real(job)
+    run_study(study, folder, progress=False)
+    made.put(keys)
+
+
+def test_two_processes_share_the_work(tiny, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    made, study = context.Queue(), tiny(seeds=8, methods=["default", "weight_selection"])
+    processes = [context.Process(target=_run_in_a_process, args=(study, tmp_path / "s", made)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    keys = made.get(timeout=300) + made.get(timeout=300)
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(keys) == len(set(keys)) == len(Store(tmp_path / "s").table()) == len(study) == 16
+
+
+def test_a_killed_process_leaves_no_half_record(tmp_path):
+    study, folder = tmp_path / "long.yaml", tmp_path / "s"
+    study.write_text(
+        "data: [phantom_lung_ct]\nmethods: [weight_selection, default]\nseeds: 50\nsize: 16\ndevice: cpu\n"
+        "training: {steps: 2, batch_size: 8, evaluations: 1}\n"
+    )
+    command = [sys.executable, "-m", "dmws_lite.cli", "study", "run", str(study), "--store", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert wait_for(lambda: len(list(folder.glob("runs/*.json"))) >= 3, 200)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    store = Store(folder)
+    table, predictions = store.table(), store.predictions()
+    assert len(table) >= 3 and set(table["key"]) == set(predictions["key"]) == set(store.history()["key"])
+    assert (predictions.groupby("key").size() == 300).all()
+    assert all(store.claim(key) for key in store.missing()["key"])
+
+
+def test_an_engine_is_closed_and_locks_are_released_when_the_store_cannot_be_written(tiny, tmp_path, monkeypatch):
+    closed = []
+
+    def engine(jobs):
+        try:
+            yield from (SimpleNamespace(key=job.key) for job in jobs)
+        finally:
+            closed.append(True)
+
+    monkeypatch.setitem(engines.ENGINES, "local", engine)
+    monkeypatch.setattr(Store, "add", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space left"):
+        run_study(tiny(), tmp_path / "s", progress=False)
+    assert closed == [True] and Store(tmp_path / "s").claim(plan_jobs(tiny())[0].key) is not None
+
+
+def test_what_cannot_be_run_makes_no_store(tiny, tmp_path):
+    for options, message in (
+        ({"gpus": 1}, "gpus is for engine='ray'"),
+        ({"engine": "slurm"}, "unknown engine='slurm': choose one of local, ray"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run_study(tiny(), tmp_path / "s", **options)
+    with pytest.raises(ValueError, match="is for a GPU: pass gpus=1"):
+        run_study(tiny(device="cuda"), tmp_path / "s", engine="ray")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        run_study(tiny(data=["nowhere"]), tmp_path / "s")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_estimate_scales_the_steps_of_one_probe_per_method(tiny, monkeypatch):
+    """Steps of 0.5 s after slower first ones, beside 70 s of everything else, in each probe of 8 steps."""
+    clock, probed = [0.0], []
+
+    def execute(job):
+        probed.append(job)
+        history = pd.DataFrame({"seconds": [0.0, 4 * 0.9, 4 * 0.5]})
+        clock[0] += 70 + history["seconds"].sum()
+        return Outcome({"status": "done", "teacher_seconds": 0.0}, history, pd.DataFrame())
+
+    monkeypatch.setattr(run, "execute", execute)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    text = estimate(plan_jobs(tiny(training={"steps": 1000, "batch_size": 8})))
+    assert len(probed) == 3 and {job.training.steps for job in probed} == {8}
+    assert text.startswith("6 runs, from probes of 8 steps") and f"about {6 * 570 / 60:.0f} min" in text
+    failed = Outcome({"status": "failed", "error": {"message": "no memory"}}, pd.DataFrame(), pd.DataFrame())
+    monkeypatch.setattr(run, "execute", lambda job: failed)
+    with pytest.raises(RuntimeError, match="the probe of phantom_lung_ct .* failed: no memory"):
+        estimate(plan_jobs(tiny()))
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +212,6 @@ def cluster():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(what, seconds: float = 40.0) -> bool:
-    until = time.monotonic() + seconds
-    while not what() and time.monotonic() < until:
-        time.sleep(0.05)
-    return what()
-
-
 def free_cpus() -> float:
     import ray
 
@@ -91,48 +237,24 @@ def test_without_ray_the_way_out_is_said(monkeypatch):
         next(ray_cluster(range(1)))
 
 
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [({"cpus": 0}, "cpus=0 must be above 0"), ({"gpus": -1}, "gpus=-1"), ({"gpus": 1.5}, "gpus=1.5 must be 0 to 1")],
-)
-def test_shares_that_ray_does_not_know_are_refused(monkeypatch, options, text):
-    monkeypatch.setattr(engines, "_ray", lambda: None)
-    with pytest.raises(ValueError, match=text):
-        next(ray_cluster(range(1), **options))
-
-
 def test_without_a_cluster_a_quiet_one_is_started_and_ended(monkeypatch):
-    said = []
+    calls = []
     fake = SimpleNamespace(
         is_initialized=lambda: False,
-        init=lambda **options: said.append(options),
-        shutdown=lambda: said.append("shutdown"),
+        init=lambda **options: calls.append(options),
+        shutdown=lambda: calls.append("shutdown"),
         nodes=lambda: [],
     )
-    monkeypatch.setattr(engines, "_ray", lambda: fake)
+    monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for name in engines.ENVIRONMENT:
         monkeypatch.setenv(name, "")
-    with pytest.raises(ValueError, match="no machine at all"):
-        next(ray_cluster(range(1)))
     quiet = {"log_to_driver": False, "logging_level": "error"}
-    assert said == [{"address": "local", "include_dashboard": False, **quiet}, "shutdown"]
-    with pytest.raises(ValueError, match="no machine at all"):
-        next(ray_cluster(range(1), address="10.0.0.1:6379"))
-    assert said[2:] == [{"address": "10.0.0.1:6379", **quiet}, "shutdown"]
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "slots"),
-    [(1, 0, 12), (3, 0, 3), (0.5, 0, 24), (1, 1, 2), (1, 0.25, 8), (1, 0.3, 6), (1, 0.1, 8), (1, 2, 1), (1, 4, 0)],
-)
-def test_slots_are_counted_machine_by_machine_and_gpu_by_gpu(cpus, gpus, slots):
-    nodes = [
-        {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}},
-        {"Alive": True, "Resources": {"CPU": 4.0}},
-        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
-    ]
-    assert engines._slots(nodes, cpus, gpus) == slots
+    for address, options in ((None, {"address": "local", "include_dashboard": False}), ("10.0.0.1:6379", {})):
+        with pytest.raises(ValueError, match="there is none"):
+            next(ray_cluster(range(1), address=address))
+        assert calls == [{"address": address, **options, **quiet}, "shutdown"]
+        calls.clear()
 
 
 def test_jobs_are_taken_when_there_is_room_and_outcomes_come_as_they_end(cluster, tmp_path):
@@ -155,14 +277,17 @@ def test_jobs_are_taken_when_there_is_room_and_outcomes_come_as_they_end(cluster
         if len(order) == 5:
             (tmp_path / "go").touch()
     assert order[-1] == 0 and sorted(order) == list(range(6))  # the first was the last to end, and kept nobody waiting
-    assert most <= 3  # besides the one just given: two slots, one that waits, and the next
+    assert most <= 3  # two that run, and one that waits
 
 
 def test_what_no_machine_has_is_said_at_once(cluster):
-    with pytest.raises(ValueError, match=r"1 CPU and 0.5 GPU, and no machine of the cluster has that \(1 CPU; 1 CPU\)"):
+    machines = r"no machine of the cluster has that \(1 CPU, 0 GPU; 1 CPU, 0 GPU\)"
+    with pytest.raises(ValueError, match=rf"a run needs 1 CPU and 0.5 GPU, and {machines}: ask for less"):
         next(ray_cluster(range(1), gpus=0.5))
     with pytest.raises(ValueError, match="a run needs 2 CPU"):
         next(ray_cluster(range(1), cpus=2))
+    with pytest.raises(ValueError, match="cpus=0, gpus=0.0: pass cpus above 0"):
+        next(ray_cluster(range(1), cpus=0))
 
 
 def test_closing_cancels_the_runs_under_way_and_leaves_ray_running(cluster, tmp_path):
@@ -177,68 +302,44 @@ def test_closing_cancels_the_runs_under_way_and_leaves_ray_running(cluster, tmp_
     with closing(ray_cluster(range(5), execute=execute)) as outcomes:
         assert next(outcomes) == 0
         assert wait_for(lambda: any(tmp_path.iterdir()))
-        assert free_cpus() < 2
     assert wait_for(lambda: free_cpus() == 2)
     assert ray.is_initialized()
 
 
-def test_a_run_that_raises_or_takes_its_worker_down_is_a_failed_outcome_and_the_rest_goes_on(cluster, monkeypatch):
+def test_a_run_that_raises_or_takes_its_worker_down_is_a_failed_outcome_and_the_rest_goes_on(
+    cluster, tiny, monkeypatch
+):
     monkeypatch.setattr(engines, "RETRIES", 1)
-    monkeypatch.setattr(run, "failed", lambda job, error: (job, error))
+    jobs = plan_jobs(tiny(seeds=4, methods=["default"]))
 
     def execute(job):
-        if job == 1:
+        if job.seed == 1:
             raise FileNotFoundError("no data here")
-        if job == 2:
+        if job.seed == 2:
             os._exit(1)
-        return job, "done"
+        return SimpleNamespace(key=job.key, done=True)
 
-    found = dict(ray_cluster(range(4), execute=execute))
-    assert found.keys() == {0, 1, 2, 3} and found[0] == found[3] == "done"
-    monkeypatch.undo()
-    raised, died = (run.failed(a_job(), found[seed]).record["error"] for seed in (1, 2))
-    assert raised["type"] == "FileNotFoundError" and raised["message"] == "no data here"
-    assert "in execute" in raised["traceback"]
-    assert died["message"].startswith("Ray gave this run up (WorkerCrashedError): ") and "\n" not in died["message"]
-
-
-def test_when_every_machine_is_gone_we_give_up(cluster, monkeypatch):
-    slots = iter([2, 2])
-    monkeypatch.setattr(engines, "_slots", lambda *_: next(slots, 0))
-    monkeypatch.setattr(engines, "PATIENCE", 0.5)
-    with pytest.raises(RuntimeError, match=r"no machine of the cluster had that .* 3 runs were given up; start again"):
-        list(ray_cluster(range(5), execute=lambda job: time.sleep(600)))
-    assert wait_for(lambda: free_cpus() == 2)
+    outcomes = {outcome.key: outcome for outcome in ray_cluster(jobs, execute=execute)}
+    good, raised, died, last = (outcomes[job.key] for job in jobs)
+    assert good.done and last.done and len(outcomes) == 4
+    assert raised.record["error"]["type"] == "FileNotFoundError" and raised.record["error"]["message"] == "no data here"
+    assert "in execute" in raised.record["error"]["traceback"]
+    message = died.record["error"]["message"]
+    assert message.startswith("Ray gave this run up (WorkerCrashedError): ") and "\n" not in message
 
 
-def test_a_study_has_the_same_numbers_on_both_engines(cluster, tmp_path):
-    study = Study(
-        name="tiny",
-        data=["phantom_lung_ct"],
-        methods=["dual_skd"],
-        reference="dual_skd",
-        seeds=[0],
-        fractions=[0.1],
-        size=32,
-        training={"steps": 4, "batch_size": 8, "evaluations": 2},
-        threads=2,  # where Ray would have one: OMP_NUM_THREADS
-        device="cpu",
-    )
-    jobs = plan_jobs(study)
-    here, there = ({o.key: o for o in engine(jobs)} for engine in (local, ray_cluster))
-    assert here.keys() == there.keys() == {job.key for job in jobs}
+def test_a_study_has_the_same_numbers_on_both_engines(cluster, tiny):
+    jobs = plan_jobs(tiny(methods=["dual_skd"], seeds=1, threads=2))  # where Ray would have one: OMP_NUM_THREADS
+    (here,), (there,) = (list(engine(jobs)) for engine in (local, ray_cluster))
+    assert here.done and there.done, (here.record["error"], there.record["error"])
+    for part in ("key", "metrics", "val_accuracy", "best_step", "config", "images", "classes"):
+        assert here.record[part] == there.record[part], part
+    assert here.record["cost"]["flops_per_step"] == there.record["cost"]["flops_per_step"]
     timings = ["images_per_second", "seconds"]
-    for key, outcome in here.items():
-        other = there[key]
-        assert outcome.done and other.done, (outcome.record["error"], other.record["error"])
-        for part in ("metrics", "val_accuracy", "best_step", "config", "images", "classes"):
-            assert outcome.record[part] == other.record[part], part
-        for cost in ("flops_per_step", "step_memory_mb", "parameters"):
-            assert outcome.record["cost"][cost] == other.record["cost"][cost]
-        assert outcome.history.drop(columns=timings).equals(other.history.drop(columns=timings))
-        a, b = (np.stack(o.predictions["probabilities"]) for o in (outcome, other))
-        assert np.array_equal(a, b) and a.dtype == np.float32
-        assert outcome.predictions.drop(columns="probabilities").equals(other.predictions.drop(columns="probabilities"))
+    assert here.history.drop(columns=timings).equals(there.history.drop(columns=timings))
+    a, b = (np.stack(outcome.predictions["probabilities"]) for outcome in (here, there))
+    assert np.array_equal(a, b) and a.dtype == np.float32
+    assert here.predictions.drop(columns="probabilities").equals(there.predictions.drop(columns="probabilities"))
 
 
 def test_ctrl_c_cancels_the_runs_and_leaves_the_cluster_that_was_joined(cluster, tmp_path):
@@ -272,7 +373,7 @@ except KeyboardInterrupt:
     )
     try:
         assert process.stdout.readline() == "outcome 0\n", process.stderr.read()
-        assert wait_for(lambda: any(tmp_path.iterdir())) and free_cpus() < 2
+        assert wait_for(lambda: any(tmp_path.iterdir()))
         process.send_signal(signal.SIGINT)
         out, errors = process.communicate(timeout=60)
         assert out == "stopped False\n" and not errors, errors
@@ -282,9 +383,9 @@ except KeyboardInterrupt:
         process.wait()
 
 
-def test_a_node_that_is_killed_costs_no_run_and_every_run_is_stored_once(cluster, tiny, tmp_path):
+def test_a_node_that_is_killed_costs_no_run_and_every_run_is_stored_once(cluster, tiny, tmp_path, monkeypatch):
     study = tiny(seeds=4, methods=["default", "weight_selection"])
-    keys, doomed, said = {job.key for job in plan_jobs(study)}, cluster.doomed.node_id, []
+    keys, doomed, stored = {job.key for job in plan_jobs(study)}, cluster.doomed.node_id, []
     begun = tmp_path / "begun"
     begun.mkdir()
 
@@ -299,14 +400,17 @@ def test_a_node_that_is_killed_costs_no_run_and_every_run_is_stored_once(cluster
             time.sleep(600)
         return run.execute(job)
 
-    def say(line):
-        if line.startswith("done") and not said:
+    add = Store.add
+
+    def add_and_kill(store, outcome):
+        if not stored:
             assert wait_for(lambda: any(begun.glob(f"*_{doomed}")))
             cluster.remove_node(cluster.doomed, allow_graceful=False)
-        said.extend([line] * line.startswith("done"))
+        stored.append(outcome.key)
+        add(store, outcome)
 
-    store = run_study(study, tmp_path / "store", engine="ray", say=say, execute=execute)
-    assert len(keys) == len(said) == len(set(said)) == 8
-    assert sorted(record["key"] for record in store.records("tiny")) == sorted(keys) and store.failures().empty
+    monkeypatch.setattr(Store, "add", add_and_kill)
+    store = run_study(study, tmp_path / "store", engine="ray", progress=False, execute=execute)
+    assert sorted(stored) == sorted(keys) == sorted(store.table()["key"]) and store.failures().empty
     lost = {path.name.split("_")[0] for path in begun.glob(f"*_{doomed}")}
     assert lost and all(len(list(begun.glob(f"{key}_*"))) == 2 for key in lost)  # begun there, made here

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmws_lite.studies.jobs import plan_jobs
-from dmws_lite.studies.run import Outcome
-from dmws_lite.studies.running import run_study
+from dmws_lite.studies.engines import run_study
+from dmws_lite.studies.run import Outcome, plan_jobs
 from dmws_lite.studies.statistics import check_comparable
 from dmws_lite.studies.store import Store
 

@@ -9,7 +9,7 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from dmws_lite.course.answers import called, compare, number, reject, smallest
-from dmws_lite.studies.paired import LEVEL, detectable
+from dmws_lite.studies.statistics import LEVEL, detectable
 from dmws_lite.studies.statistics import FACTORIAL, factorial, smallest_p
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL = "all"
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "seconds", "flops_per_step", "step_memory_mb")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "seconds", "flops_per_step")
 
 
 def results_explorer(table: pd.DataFrame) -> ipywidgets.VBox:

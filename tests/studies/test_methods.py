@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+
+import dmws_lite as dm
+from dmws_lite.method.networks import Teacher
+from dmws_lite.studies.methods import METHODS, find_method, start, variant
+from dmws_lite.studies.run import train
+
+TINY = dm.Training(steps=4, batch_size=8, evaluations=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def splits():
+    return dm.phantoms("lung_ct", train=30, val=12, test=15)
+
+
+def weights(name, seed):
+    return Teacher(name, dm.build(name, 5, seed=seed).state_dict(), (0.4,) * 3, (0.6,) * 3, "a test")
+
+
+def test_every_method_has_a_label_and_a_line_of_its_own():
+    assert len({method.label for method in METHODS.values()}) == len(METHODS)
+    assert all(method.definition and "\n" not in method.definition for method in METHODS.values())
+
+
+def test_every_method_starts_with_the_same_classifier_and_the_teachers_statistics():
+    teacher = weights("embedded_vit_96", 1)
+    names = [name for name in METHODS if name not in ("native", "full_teacher")]
+    starts = [start(METHODS[name], teacher, "embedded_vit_48", 3, 64, 3) for name in names]
+    students = [student for pair in starts for student in (pair.main, pair.auxiliary) if student is not None]
+    assert len(students) > len(names)
+    assert all(torch.equal(student.head.weight, students[0].head.weight) for student in students)
+    assert all(dm.input_statistics(student) == ((0.4,) * 3, (0.6,) * 3) for student in students)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "native"])
+def test_every_method_trains(splits, name):
+    run = train(name, splits, weights("embedded_vit_96", 1), "embedded_vit_48", TINY, device="cpu")
+    assert run.history[-1]["step"] == 4 and run.distillation == METHODS[name].distillation()
+    assert dm.predict(run.main, splits.test).shape == (15, 3)
+
+
+def test_training_is_reproducible_and_seeds_differ(splits):
+    def answers(seed):
+        training = dm.Training(steps=4, batch_size=8, seed=seed)
+        return dm.predict(train("dual_skd", splits, dm.load_teacher(), "embedded_vit_48", training).main, splits.test)
+
+    assert np.array_equal(answers(0), answers(0)) and not np.array_equal(answers(0), answers(1))
+
+
+def test_the_native_student_starts_from_its_own_weights(splits):
+    native, frozen = weights("embedded_vit_48", 7), dm.Training(steps=1, batch_size=8, evaluations=1, lr=1e-12)
+    teacher = weights("embedded_vit_96", 1)
+    run = train("native", splits, teacher, "embedded_vit_48", frozen, native=native, device="cpu")
+    assert (run.main.pos_embed.detach() - native.state["pos_embed"]).abs().max() < 1e-6
+    with pytest.raises(ValueError, match="method 'native' needs native=load_teacher"):
+        train("native", splits, teacher, "embedded_vit_48")
+
+
+def test_an_unknown_method_is_named_with_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown method 'dual_sdk' \(did you mean 'dual_skd'\?\): choose from def"):
+        find_method("dual_sdk")
+
+
+def test_a_variant_is_its_base_but_for_its_changes():
+    made = variant("slow", "dual_swapped", "slow one", {"elements": "random"}, {"half_life": 0.5})
+    assert made.label == "slow one" and made.initializer == METHODS["dual_swapped"].initializer
+    assert made.students == {"swap": True, "elements": "random"} and made.skd == {"half_life": 0.5}
+    assert made.definition == "dual_swapped with elements=random, half_life=0.5"
+    with pytest.raises(ValueError, match=r"variant 'a' .*: half_life=-1 must be above 0"):
+        variant("a", "dual_skd", None, {}, {"half_life": -1})
+    with pytest.raises(ValueError, match="variant 'a' with alpha=much"):
+        variant("a", "dual_skd", None, {}, {"alpha": "much"})

@@ -1,0 +1,166 @@
+import json
+from dataclasses import asdict, replace
+from itertools import product
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dmws_lite as dm
+from dmws_lite.studies import run as run_module
+from dmws_lite.studies.run import execute, fingerprint, plan_jobs, train
+from dmws_lite.training.evaluation import evaluate
+
+
+def test_a_study_is_one_row_per_run(tiny, tiny_store):
+    table = tiny_store.table()
+    assert len(table) == 6 == len(tiny())
+    assert set(table["method"]) == {"default", "weight_selection", "dual_skd"} and set(table["seed"]) == {0, 1}
+    assert (table["steps"] == 4).all() and table["budget"].nunique() == 1
+    assert (table[["seconds", "parameters", "flops_per_step", "latency_ms"]] > 0).all().all()
+    both = table["method"] == "dual_skd"
+    assert table.loc[both, "auxiliary_accuracy"].notna().all() and table.loc[~both, "auxiliary_accuracy"].isna().all()
+    assert tiny_store.missing().empty and tiny_store.failures().empty
+
+
+def test_its_numbers_are_those_of_fit_and_evaluate(tiny_store):
+    splits = dm.open_data("phantom_lung_ct", 16)
+    part, training = splits.part(0.1, 1), dm.Training(steps=4, batch_size=8, evaluations=2, seed=1)
+    students = dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, seed=1, image_size=16)
+    by_hand = dm.fit(students, part, training, device="cpu", progress=False)
+    again = train("dual_skd", part, dm.load_teacher(), "embedded_vit_48", training, device="cpu")
+    probabilities = dm.predict(by_hand.main, splits.test)
+    assert np.array_equal(dm.predict(again.main, splits.test), probabilities)
+    which = "method == 'dual_skd' and seed == 1"
+    rows = tiny_store.predictions().query(f"{which} and student == 'main'")
+    assert np.array_equal(np.stack(rows["probabilities"]), probabilities)
+    assert rows["image"].tolist() == list(splits.test.names)
+    row = tiny_store.table().query(which).iloc[0]
+    metrics = evaluate(probabilities, splits.test.labels, splits.classes, resamples=0).set_index("metric")["value"]
+    assert all(row[name] == metrics[name] for name in run_module.METRICS)
+    history = tiny_store.history().query(which)
+    assert history["val_accuracy"].tolist() == [row["val_accuracy"] for row in by_hand.history]
+
+
+def test_accuracies_follow_from_the_stored_predictions(tiny_store):
+    predictions = tiny_store.predictions()
+    right = (
+        (predictions["label"] == predictions["predicted"]).groupby([predictions["key"], predictions["student"]]).mean()
+    )
+    for row in tiny_store.table().itertuples():
+        assert right[row.key, "main"] == row.accuracy
+        assert right.get((row.key, "auxiliary"), -1) == (row.auxiliary_accuracy if row.method == "dual_skd" else -1)
+
+
+def test_a_record_says_what_made_it(tiny_store):
+    for record in tiny_store.records():
+        assert record["status"] == "done" and record["error"] is None
+        assert {"torch", "timm", "numpy", "python", "dmws-lite"} <= set(record["versions"])
+        assert record["machine"]["device"] == "cpu" and record["machine"]["threads"] == 1
+        assert record["started"] <= record["finished"] and record["started"].endswith("+00:00")
+        assert record["config"]["training"]["steps"] == 4 and record["images"]["test"] == 300
+
+
+def test_classic_distillation_has_the_fine_tuned_teacher_and_counts_its_time(tiny):
+    (job,) = plan_jobs(tiny(methods=["kd"], seeds=1))
+    record = execute(job).record
+    assert record["error"] is None and record["teacher_seconds"] > 0 and set(record["metrics"]) == {"main"}
+    (plain,) = plan_jobs(tiny(methods=["default"], seeds=1))
+    assert record["cost"]["flops_per_step"] > execute(plain).record["cost"]["flops_per_step"]
+
+
+def test_the_key_is_what_determines_the_result(tiny):
+    def key(**changes):
+        return plan_jobs(tiny(**{"methods": ["default"], "seeds": [3]} | changes))[0].key
+
+    assert key() == key(name="other", question="why?") == key(distillation={"alpha": 0.9})  # labels only: no α
+    training = tiny().definition()["training"]
+    changes = [
+        {"seeds": [4]}, {"fractions": [0.2]}, {"size": 32}, {"training": training | {"lr": 0.1}}, {"threads": 2},
+        {"methods": ["xavier"]}, {"methods": ["dual_skd"]}, {"methods": ["dual_skd"], "distillation": {"alpha": 0.9}},
+    ]  # fmt: skip
+    job = plan_jobs(tiny())[0]
+    others = [replace(job, data_id="x"), replace(job, weights_id="x"), replace(job, device="cuda")]
+    keys = [key(), *(key(**change) for change in changes), job.key, *(other.key for other in others)]
+    assert len(set(keys)) == len(keys)
+
+
+def test_keys_of_runs_that_are_stored_stay(tiny):
+    """A new setting leaves the keys of old runs as they are; a new default does not: raise RECIPE with it."""
+    assert run_module.RECIPE == 1
+    assert asdict(dm.Training()) == {
+        "steps": 300, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.05, "warmup": 0.1, "label_smoothing": 0.1,
+        "clip": 1.0, "evaluations": 10, "seed": 0,
+    }  # fmt: skip
+    assert asdict(dm.Distillation()) == {
+        "strategy": "ema", "alpha": 0.5, "alpha_warmup": 1.0, "temperature": 2.0, "half_life": 0.05, "momentum": None,
+        "momentum_schedule": "constant", "auxiliary_update": "ema",
+    }  # fmt: skip
+    ids = {"data_id": "a" * 16, "weights_id": "b" * 16, "device": "cpu"}
+    jobs = [replace(job, **ids) for job in plan_jobs(tiny(seeds=[1]))]
+    assert [job.key for job in jobs] == ["2f0c6bd5d6a1f8d6", "", ""]
+
+
+def test_data_that_changed_are_other_data(tmp_path, tiny, monkeypatch):
+    rng = np.random.default_rng(0)
+
+    def draw(folder):
+        for split, label, number in product(("train", "val", "test"), "ab", range(4)):
+            path = folder / "imgs" / split / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(path)
+
+    def key(folder):
+        monkeypatch.chdir(folder)
+        (job,) = plan_jobs(tiny(data=["imgs"], seeds=1, methods=["weight_selection"], fractions=[1.0]))
+        assert job.data.title == "imgs" and job.data.source == str(folder / "imgs")
+        return job.key
+
+    one, two = tmp_path / "one", tmp_path / "two"
+    draw(one), draw(two)
+    first = key(one)
+    assert first != key(two) and first == key(one)
+    draw(one)
+    assert first != key(one)
+
+
+def test_fingerprints_tell_sets_apart():
+    first, again, other = (dm.phantoms("lung_ct", train=6, val=3, test=3, seed=seed) for seed in (0, 0, 1))
+    assert fingerprint(first) == fingerprint(again) != fingerprint(other)
+    assert fingerprint(first) != fingerprint(replace(first, flips=()))
+
+
+def test_a_worker_with_other_data_or_weights_refuses(tiny, tmp_path):
+    job = plan_jobs(tiny())[0]
+    gone = replace(job, data=job.data.model_copy(update={"source": str(tmp_path / "gone")}))
+    record = execute(gone).record
+    assert record["status"] == "failed" and "gone" in record["error"]["message"]
+    for other in (replace(job, data_id="0" * 16), replace(job, weights_id="0" * 16)):
+        assert "here are other images or weights than where" in execute(other).record["error"]["message"]
+
+
+def test_what_does_not_fit_is_refused_before_a_run_is(tiny):
+    with pytest.raises(ValueError, match="method 'mimetic' does not fit the pair mobilenetv1_100 → mobilenetv1_050"):
+        pair = {"teacher": "mobilenetv1_100", "student": "mobilenetv1_050", "weights": "none.safetensors"}
+        plan_jobs(tiny(pairs=[pair], methods=["mimetic"]))
+    with pytest.raises(ValueError, match="method 'native' does not fit .*: method 'native' needs native=load_teacher"):
+        plan_jobs(tiny(methods=["native"]))
+    with pytest.raises(ValueError, match="seed 1 and .* seed 1 are one and the same run: leave one of them out"):
+        plan_jobs(tiny(seeds=[1, 1]))
+    twin = {"name": "twin", "of": "default"}
+    with pytest.raises(ValueError, match="are one and the same run"):
+        plan_jobs(tiny(methods=["default", twin]))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        plan_jobs(tiny(data=["nowhere"]))
+
+
+def test_a_job_is_plain_data(tiny):
+    job = plan_jobs(tiny())[0]
+    assert json.loads(json.dumps(job.config())) == job.config()
+    assert job.title == "phantom_lung_ct · 10% · embedded_vit_48 · default · seed 0"
+
+
+def test_one_per_cent_of_a_small_set_still_runs(tiny):
+    (job,) = plan_jobs(tiny(fractions=[0.01], seeds=1, methods=["weight_selection"]))
+    record = execute(job).record
+    assert record["images"]["train"] < 8 and record["status"] == "done"
