@@ -161,9 +161,9 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
     """Mean scores of several kinds of maps on the same images, and their differences to a reference, image by image.
 
     maps: by name, in the order of the table; one of them is the reference.
-    Returns one row per kind of map and score: map, score ("mass" or "hit"), value, low, high, difference, difference_low,
-    difference_high, images. Intervals are 95 % (Student's t over images): they hold for these networks, not for another
-    seed of training.
+    Returns one row per kind of map and score: map, score ("mass" or "hit"), value, low, high, difference,
+    difference_low, difference_high, images. Intervals are 95 % (Student's t over images): they hold for these networks,
+    not for another seed of training.
     """
     import pandas as pd
 
@@ -183,7 +183,7 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
 
 
 def agreement(first: Array, second: Array) -> Array:
-    """Spearman's rank correlation of two maps of each image, (N,): 1 the same order of places, nan for a constant map."""
+    """Spearman's rank correlation of two maps of each image, (N,): 1 for the same order of places, nan for no order."""
     from scipy.stats import spearmanr
 
     return np.array([spearmanr(a, b, axis=None).statistic for a, b in zip(first, second, strict=True)])

@@ -18,7 +18,7 @@ from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device
-from dmws_lite.training.fit import fit
+from dmws_lite.training.fit import Trainer
 from dmws_lite.training.settings import Training
 
 
@@ -45,20 +45,16 @@ def step_flops(
     Normalisation, activations, augmentation, EMA and optimiser are not: they are linear in the number of values or
     weights, and small beside it.
     """
-    few = replace(
-        splits,
-        train=splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train)))),
-        val=splits.val.take(np.arange(1)),
-    )
-
-    def whole(steps: int) -> int:
-        copies = deepcopy(students)
-        short = replace(training, steps=steps, evaluations=1)
-        with plain_attention(copies.main, copies.auxiliary), FlopCounterMode(display=False) as counter:
-            fit(copies, few, short, distillation, device=device, progress=False)
-        return counter.get_total_flops()
-
-    return whole(3) - whole(2)  # the last step, in which the soft targets have a weight
+    few = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
+    devices = [torch.cuda.current_device()] if pick_device(device).type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        trainer = Trainer(deepcopy(students), replace(splits, train=few), training, distillation, device)
+        trainer.step = training.steps // 2  # where the soft targets have a weight
+        networks = trainer.main, trainer.auxiliary, trainer.teacher
+        with plain_attention(*networks), FlopCounterMode(display=False) as counter:
+            trainer.train_step()
+        trainer.close()
+    return counter.get_total_flops()
 
 
 def latency(model: nn.Module, image_size: int, device: str | None = None) -> float:

@@ -156,7 +156,7 @@ def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd
         check_keys(skd, [f.name for f in fields(Distillation)])
         Distillation(**skd)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"variant {name!r} with {changes} {error}") from error
+        raise ValueError(f"variant {name!r} ({changes}): {error}") from error
     return replace(
         base,
         label=label or name,
@@ -177,7 +177,7 @@ def start(
         source = teacher if method.initializer == "full_teacher" else native
         if source is None:
             raise ValueError("method 'native' needs native=load_teacher(student, weights='file.safetensors')")
-        model = initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source.state)
+        model = initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source)
         return Students(model, None, ())
     options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
     return make_students(teacher, student, classes, **options)

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 import dmws_lite as dm
+from dmws_lite.method.networks import Teacher
 from dmws_lite.studies import run as run_module
 from dmws_lite.studies.run import execute, fingerprint, plan_jobs, train
 from dmws_lite.training.evaluation import evaluate
@@ -98,7 +99,7 @@ def test_keys_of_runs_that_are_stored_stay(tiny):
     }  # fmt: skip
     ids = {"data_id": "a" * 16, "weights_id": "b" * 16, "device": "cpu"}
     jobs = [replace(job, **ids) for job in plan_jobs(tiny(seeds=[1]))]
-    assert [job.key for job in jobs] == ["2f0c6bd5d6a1f8d6", "", ""]
+    assert [job.key for job in jobs] == ["0115c0af9d1345d2", "315f340a999232a1", "63dcef10cb5e8fd0"]
 
 
 def test_data_that_changed_are_other_data(tmp_path, tiny, monkeypatch):
@@ -139,10 +140,13 @@ def test_a_worker_with_other_data_or_weights_refuses(tiny, tmp_path):
         assert "here are other images or weights than where" in execute(other).record["error"]["message"]
 
 
-def test_what_does_not_fit_is_refused_before_a_run_is(tiny):
+def test_what_does_not_fit_is_refused_before_a_run_is(tiny, monkeypatch):
     with pytest.raises(ValueError, match="method 'mimetic' does not fit the pair mobilenetv1_100 → mobilenetv1_050"):
-        pair = {"teacher": "mobilenetv1_100", "student": "mobilenetv1_050", "weights": "none.safetensors"}
+        teacher = Teacher("mobilenetv1_100", dm.build("mobilenetv1_100", 5).state_dict(), (0.5,) * 3, (0.5,) * 3, "")
+        monkeypatch.setattr(run_module, "load_teacher", lambda name, weights: teacher)
+        pair = {"teacher": "mobilenetv1_100", "student": "mobilenetv1_050"}
         plan_jobs(tiny(pairs=[pair], methods=["mimetic"]))
+    monkeypatch.undo()
     with pytest.raises(ValueError, match="method 'native' does not fit .*: method 'native' needs native=load_teacher"):
         plan_jobs(tiny(methods=["native"]))
     with pytest.raises(ValueError, match="seed 1 and .* seed 1 are one and the same run: leave one of them out"):

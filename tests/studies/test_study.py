@@ -83,7 +83,7 @@ def test_a_definition_makes_the_same_study_again():
         ({"device": "tpu"}, "device is 'tpu': it should be 'cpu', 'cuda' or 'mps'"),
         (
             {"methods": ["weight_selection", {"name": "a", "of": "dual_skd", "students": {"seed": 5}}]},
-            "variant 'a' with seed=5 has an unknown key 'seed': its keys are auxiliary, swap",
+            "variant 'a' .seed=5.: has an unknown key 'seed': its keys are auxiliary, swap",
         ),
         ({"fractions": [10]}, r"fractions has 10.0, which is not in \(0, 1\]: write 0.1 for 10 %"),
         ({"fractions": [0.0]}, "fractions has 0.0"),

@@ -9,8 +9,7 @@ import numpy as np
 from statsmodels.stats.multitest import multipletests
 
 from dmws_lite.course.answers import called, compare, number, reject, smallest
-from dmws_lite.studies.statistics import LEVEL, detectable
-from dmws_lite.studies.statistics import FACTORIAL, factorial, smallest_p
+from dmws_lite.studies.statistics import FACTORIAL, LEVEL, detectable, factorial, smallest_p
 
 if TYPE_CHECKING:
     import pandas as pd
