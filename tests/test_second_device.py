@@ -19,7 +19,6 @@ from torch.overrides import TorchFunctionMode
 import dmws_lite as dm
 from dmws_lite.analysis import representations, robustness, saliency
 from dmws_lite.data.augmentation import normalise
-from dmws_lite.training.deployed import by_torch
 
 HERE, THERE = torch.device("cpu"), torch.device("meta", 7)
 
@@ -127,9 +126,8 @@ def test_chapter_06_asks_its_students_where_they_are(student):
         lambda model, images: saliency.grad_cam(model, images, targets=images.labels),
         lambda model, images: saliency.attention_rollout(model, images),
         lambda model, images: robustness.robustness({"one": model}, images, (2,))["confidence"],
-        lambda model, images: by_torch(model)(images.images),
     ],
-    ids=["predict", "places", "class token", "Grad-CAM", "rollout", "robustness", "by_torch"],
+    ids=["predict", "places", "class token", "Grad-CAM", "rollout", "robustness"],
 )
 def test_the_package_finds_a_network_where_it_is(student, images, look):
     expected = look(student, images)

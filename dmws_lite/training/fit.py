@@ -12,7 +12,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -31,10 +33,9 @@ from dmws_lite.method.initializers import recalibrate_batchnorm
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device, pick_precision
-from dmws_lite.runtime.files import writable_folder
+from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.seeds import generator
-from dmws_lite.training.checkpoints import load_checkpoint, load_optimizer, optimizer_tensors, save_checkpoint
 from dmws_lite.training.evaluation import predict
 from dmws_lite.training.export import Run, run_of
 from dmws_lite.training.settings import Training
@@ -109,11 +110,11 @@ def load_run(
     The other arguments are those of `fit`; both students get the checkpoint's weights.
     Raises ValueError for a file that is no checkpoint.
     """
-    groups, record = load_checkpoint(checkpoint)
-    students.main.load_state_dict(groups["best"])
-    if students.auxiliary is not None and "auxiliary" in groups:
-        students.auxiliary.load_state_dict(groups["auxiliary"])
-    return run_of(students, splits, training, distillation, record)
+    state = load_checkpoint(checkpoint)
+    students.main.load_state_dict(state["best"])
+    if students.auxiliary is not None and state["auxiliary"] is not None:
+        students.auxiliary.load_state_dict(state["auxiliary"])
+    return run_of(students, splits, training, distillation, state["record"])
 
 
 @dataclass
@@ -148,10 +149,10 @@ class Trainer:
         for student in filter(None, (self.main, self.auxiliary)):
             student.to(self.device)
             recalibrate_batchnorm(student, self._plain_batches())
-        self.learner, self.auxiliary_learner = self._learner(self.main), None
+        self.learners = [self._learner(self.main)]
         if self.auxiliary is not None:
             self.auxiliary.eval().requires_grad_(trained)
-            self.auxiliary_learner = self._learner(self.auxiliary) if trained else None
+            self.learners += [self._learner(self.auxiliary)] if trained else []
         self.memory: dict[str, Tensor] = {}  # what a strategy keeps from step to step
         if distillation.strategy == "ps_kd":
             unseen = torch.full((len(splits.train), len(splits.classes)), float("nan"), device=self.device)
@@ -181,7 +182,7 @@ class Trainer:
             self._augmented(indices),
             self.labels[indices],
         )  # float (batch, 3, height, width), int64 (batch,)
-        logits = self._forward(self.learner, images)  # (batch, classes)
+        logits = self._forward(self.learners[0], images)  # (batch, classes)
         step = Step(
             logits,
             labels,
@@ -194,13 +195,13 @@ class Trainer:
             memory=self.memory,
         )
         loss = STRATEGIES[d.strategy](step)
-        self._descend(self.learner, loss)
-        if self.auxiliary_learner is not None and self.auxiliary is not None:
-            logits = self._forward(self.auxiliary_learner, images).float()
-            self._descend(self.auxiliary_learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
-            self.auxiliary.eval()
-        elif self.auxiliary is not None and d.auxiliary_update == "ema":
+        self._descend(self.learners[0], loss)
+        if self.auxiliary is not None and d.auxiliary_update == "ema":
             update_auxiliary(self.auxiliary, self.main, d.momentum_at(self.step, t.steps))
+        for learner in self.learners[1:]:  # an auxiliary that is trained on the labels, by itself
+            logits = self._forward(learner, images).float()
+            self._descend(learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
+            learner.network.eval()
         self.step += 1
         with torch.no_grad():
             return torch.stack([loss.detach(), step.hard_loss()])
@@ -266,7 +267,7 @@ class Trainer:
             "hard_loss": means[1].item(),
             "alpha": d.alpha_at(self.step, t.steps),
             "momentum": d.momentum_at(self.step, t.steps),
-            "lr": self.learner.optimizer.param_groups[0]["lr"],
+            "lr": self.learners[0].optimizer.param_groups[0]["lr"],
             "images_per_second": steps * t.batch_size / seconds,
             "seconds": seconds,
         }
@@ -305,41 +306,43 @@ class Trainer:
 
     def close(self) -> None:
         """Give both students back as they came: no mixed precision in their forward, gradients allowed."""
-        for learner in filter(None, (self.learner, self.auxiliary_learner)):
+        for learner in self.learners:
             self.accelerator.unwrap_model(learner.network, keep_fp32_wrapper=False)
         if self.auxiliary is not None:
             self.auxiliary.requires_grad_(True)
 
     def save(self, path: str | Path) -> None:
-        """Write all that `resume` needs."""
-        groups = {"main": self.main.state_dict(), "best": self.best, "memory": self.memory}
-        groups["optimizer"] = optimizer_tensors(self.learner.optimizer)
-        if self.auxiliary is not None:
-            groups["auxiliary"] = self.auxiliary.state_dict()
-        if self.auxiliary_learner is not None:
-            groups["auxiliary_optimizer"] = optimizer_tensors(self.auxiliary_learner.optimizer)
-        scaler = self.accelerator.scaler and self.accelerator.scaler.state_dict()
-        save_checkpoint(path, groups, {**self.record, "settings": self._settings(), "scaler": scaler})
+        """Write all that `resume` needs into one file, which is never half written."""
+        state = {
+            "settings": self._settings(),
+            "record": self.record,
+            "main": self.main.state_dict(),
+            "auxiliary": self.auxiliary and self.auxiliary.state_dict(),
+            "best": self.best,
+            "memory": self.memory,
+            "optimizers": [learner.optimizer.state_dict() for learner in self.learners],
+            "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
+        }
+        buffer = BytesIO()
+        torch.save(state, buffer)
+        write_atomically(path, lambda part: part.write_bytes(buffer.getbuffer()))
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint. Raises ValueError naming the settings that it was not made with."""
-        groups, record = load_checkpoint(path)
-        settings, scaler = record.pop("settings"), record.pop("scaler")
-        if other := [key for key, value in self._settings().items() if settings.get(key) != value]:
+        state = load_checkpoint(path)
+        if other := [key for key, value in self._settings().items() if state["settings"].get(key) != value]:
             raise ValueError(
                 f"checkpoint {path} was made with other settings ({', '.join(other)}): delete it, or pass another path"
             )
-        self.main.load_state_dict(groups["main"])
-        load_optimizer(self.learner.optimizer, groups.get("optimizer", {}))
+        self.main.load_state_dict(state["main"])
         if self.auxiliary is not None:
-            self.auxiliary.load_state_dict(groups["auxiliary"])
-        if self.auxiliary_learner is not None:
-            load_optimizer(self.auxiliary_learner.optimizer, groups.get("auxiliary_optimizer", {}))
-        if scaler and self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(scaler)
-        self.memory = {name: tensor.to(self.device) for name, tensor in groups.get("memory", {}).items()}
-        self.best = {name: tensor.to(self.device) for name, tensor in groups["best"].items()}
-        self.record, self.step = record, record["history"][-1]["step"]
+            self.auxiliary.load_state_dict(state["auxiliary"])
+        for learner, optimizer in zip(self.learners, state["optimizers"], strict=True):
+            learner.optimizer.load_state_dict(optimizer)
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.memory, self.best = ({n: t.to(self.device) for n, t in state[key].items()} for key in ("memory", "best"))
+        self.record, self.step = state["record"], state["record"]["history"][-1]["step"]
 
     def _settings(self) -> dict[str, Any]:
         """What a checkpoint and the run that goes on from it must have in common."""
@@ -362,6 +365,14 @@ class Trainer:
                 f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip}): "
                 "train with a lower lr; the last checkpoint, from before that, is kept"
             )
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """What `Trainer.save` wrote: plain data and tensors, on the CPU. Raises ValueError for any other file."""
+    try:
+        return {"settings": {}, **torch.load(BytesIO(Path(path).read_bytes()), map_location="cpu", weights_only=True)}
+    except (RuntimeError, UnpicklingError, EOFError, TypeError) as error:
+        raise ValueError(f"{path} is not a checkpoint of this project: delete it, or pass another path") from error
 
 
 def batch_indices(step: int, size: int, batch_size: int, seed: int, overlap: int = 1) -> np.ndarray:

@@ -6,8 +6,6 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ Array = np.ndarray
 WHOLE, DYNAMIC, STATIC = "model.onnx", "model.int8-dynamic.onnx", "model.int8-static.onnx"
 OPSET = 17  # the newest that the exporter of every supported torch writes
 FACTS = ("name", "classes", "mean", "std", "image_size", "fit")  # of the student, as `Run.save` keeps them
-ADVICE = ("Please consider", "Expected bias")  # how remarks of the quantiser begin that call for nothing here
+ADVICE = ("Please consider", "Expected bias")  # how those remarks of the quantiser begin that need no action here
 
 
 class FromPixels(nn.Module):
@@ -64,7 +62,7 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
     >>> to_onnx("outputs/student", licence="Apache-2.0")  # doctest: +SKIP
     PosixPath('outputs/student/model.onnx')
     """
-    onnx = needed("onnx")
+    onnx = require("onnx")
     from dmws_lite import __version__
 
     model, facts = load_student(folder)
@@ -85,8 +83,8 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
             dynamo=False,
         )
         graph = onnx.load(made)
-    told = {name: json.dumps(facts[name]) for name in FACTS} | {"licence": licence, "dmws_lite": __version__}
-    onnx.helper.set_model_props(graph, told)
+    metadata = {name: json.dumps(facts[name]) for name in FACTS} | {"licence": licence, "dmws_lite": __version__}
+    onnx.helper.set_model_props(graph, metadata)
     onnx.checker.check_model(graph, full_check=True)
     return write_atomically(Path(folder) / WHOLE, lambda part: part.write_bytes(graph.SerializeToString()))
 
@@ -96,7 +94,7 @@ def open_onnx(path: str | Path) -> Any:
 
     Raises ImportError without onnxruntime, FileNotFoundError for a file that is not there.
     """
-    runtime = needed("onnxruntime")
+    runtime = require("onnxruntime")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist: write it with to_onnx or quantize")
     options = runtime.SessionOptions()
@@ -110,8 +108,7 @@ def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 2
     images: an ImageSet, or uint8 (N, C, H, W), C = 1 or 3, of the student's size.
     Returns float32 (N, classes).
     """
-    pixels = images.images if isinstance(images, ImageSet) else images
-    session = open_onnx(path)
+    pixels, session = _pixels(images), open_onnx(path)
     parts = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
     return np.concatenate([session.run(None, {"pixels": np.ascontiguousarray(part)})[0] for part in parts])
 
@@ -124,11 +121,11 @@ def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 
     Raises ValueError when a probability differs by more than `tolerance`.
     """
     model, _ = load_student(folder)
-    apart = np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(model, images))
-    worst = float(apart.max())
+    differences = np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(model, images))  # (N, classes)
+    worst = float(differences.max())
     if not worst <= tolerance:
         raise ValueError(
-            f"{WHOLE} differs from torch by {worst:.2g} (image {int(apart.max(1).argmax())}), more than "
+            f"{WHOLE} differs from torch by {worst:.2g} (image {int(differences.max(1).argmax())}), more than "
             f"tolerance={tolerance:g}: was the student saved again after to_onnx? Write it again"
         )
     return worst
@@ -148,22 +145,26 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
     compared on the validation images of phantom_chest_xray, which chapter 09 does not report on: one scale a tensor,
     unsigned integers, ranges by entropy or percentiles, and all operations in int8 were not clearly better.
     """
-    onnx = needed("onnx")
-    needed("onnxruntime")
+    onnx = require("onnx")
+    require("onnxruntime")
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
 
     source = Path(folder) / WHOLE
     if not source.is_file():
         raise FileNotFoundError(f"{source} does not exist: write it with to_onnx first")
     kinds: dict[str, Any] = {"per_channel": True, "weight_type": QuantType.QInt8}
-    with tempfile.TemporaryDirectory() as temporary, _without_advice():
-        made = Path(temporary, "int8.onnx")
-        if calibration is None:
-            quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **kinds)
-        else:
-            kinds |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
-            quantize_static(source, made, _reader(calibration), **kinds)
-        graph = onnx.load(made)
+    logging.getLogger().addFilter(_no_advice)
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            made = Path(temporary, "int8.onnx")
+            if calibration is None:
+                quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **kinds)
+            else:
+                kinds |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
+                quantize_static(source, made, _reader(calibration), **kinds)
+            graph = onnx.load(made)
+    finally:
+        logging.getLogger().removeFilter(_no_advice)
     name, how = (DYNAMIC, "dynamic") if calibration is None else (STATIC, f"static, {len(calibration)} images")
     onnx.helper.set_model_props(graph, onnx_facts(source) | {"precision": f"int8, {how}"})
     onnx.checker.check_model(graph)
@@ -172,11 +173,11 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
 
 def onnx_facts(path: str | Path) -> dict[str, str]:
     """What an ONNX file says of itself: its metadata, as text; all but licence and versions as JSON."""
-    return {entry.key: entry.value for entry in needed("onnx").load(path).metadata_props}
+    return {entry.key: entry.value for entry in require("onnx").load(path).metadata_props}
 
 
-def needed(package: str) -> Any:
-    """A package of the extra `course`. Raises ImportError saying how to get it."""
+def require(package: str) -> Any:
+    """Import a package of the extra `course`. Raises ImportError saying how to get it."""
     try:
         return import_module(package)
     except ImportError as error:
@@ -184,11 +185,15 @@ def needed(package: str) -> Any:
         raise ImportError(text) from error
 
 
+def _pixels(images: ImageSet | Array) -> Array:
+    return images.images if isinstance(images, ImageSet) else images
+
+
 def _reader(images: ImageSet | Array) -> Any:
     """Images one by one, as onnxruntime's calibration reads them."""
     from onnxruntime.quantization import CalibrationDataReader
 
-    pixels = iter(images.images if isinstance(images, ImageSet) else images)
+    pixels = iter(_pixels(images))
 
     class Reader(CalibrationDataReader):
         def get_next(self) -> dict[str, Array] | None:
@@ -198,16 +203,5 @@ def _reader(images: ImageSet | Array) -> Any:
     return Reader()
 
 
-@contextmanager
-def _without_advice() -> Iterator[None]:
-    """Without the quantiser's advice to optimise first, and on biases that it leaves as they are."""
-
-    def kept(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(ADVICE)
-
-    logger = logging.getLogger()
-    logger.addFilter(kept)
-    try:
-        yield
-    finally:
-        logger.removeFilter(kept)
+def _no_advice(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith(ADVICE)

@@ -3,90 +3,89 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import set_input_statistics
-from dmws_lite.training.deployed import BATCH, WARM_UP, by_torch, latency, measure, tell_card
-from dmws_lite.training.fit import Run
+from dmws_lite.training.deployed import BATCH, add_speed_to_card, latency, load_answer, measure
+from dmws_lite.training.export import Run
 
-IMAGES = np.random.default_rng(0).integers(0, 256, (6, 1, 64, 64), dtype=np.uint8)
-LABELLED = ImageSet(IMAGES, np.array([0, 1, 2, 0, 1, 2]), ("a", "b", "c"), tuple("uvwxyz"))
-
-
-def saying(*labels):
-    """An answer that is sure of these classes, in turn, and takes its time."""
-    return lambda pixels: np.eye(3)[[labels[k % len(labels)] for k in range(len(pixels))]]
+rng = np.random.default_rng(0)
+COUNT = BATCH + 7  # goes through in two batches
+LABELLED = ImageSet(
+    rng.integers(0, 256, (COUNT, 1, 64, 64), dtype=np.uint8), np.arange(COUNT) % 3, tuple("abc"), tuple("u" * COUNT)
+)
 
 
-def test_by_torch_answers_as_predict_does():
-    model = set_input_statistics(dm.build("embedded_vit_48", 3, seed=1), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    assert np.allclose(by_torch(model)(IMAGES), dm.predict(model, IMAGES), atol=1e-6)
+def save(folder, seed=0):
+    model = set_input_statistics(dm.build("embedded_vit_48", 3, seed=seed), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    with torch.no_grad():
+        model.get_classifier().weight.mul_(30)  # answers differ from image to image
+    Run(model, None, name="embedded_vit_48", classes=tuple("abc"), image_size=64).save(folder)
+    return model
 
 
-def test_by_torch_leaves_the_network_and_the_pixels_alone():
-    model = dm.build("embedded_vit_48", 3).train()
-    frozen = IMAGES.view()
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Two students: their folders, what predict says of each, and the table of `measure`."""
+    folders = [tmp_path_factory.mktemp(name) for name in ("one", "two")]
+    probabilities = [dm.predict(save(folder, seed), LABELLED) for seed, folder in enumerate(folders)]
+    table = measure({"one": folders[0], "two": folders[1]}, LABELLED, "one", seconds=0.02)
+    return folders, probabilities, table
+
+
+def test_a_saved_student_answers_as_predict_does_and_leaves_the_pixels_alone(saved):
+    frozen = LABELLED.images[:5].view()
     frozen.flags.writeable = False  # as a memory-mapped data set may be
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        by_torch(model)(frozen)
-    assert model.training and all(module.training for module in model.modules())
+        answer = load_answer(saved[0][0])(frozen)
+    assert np.allclose(answer, saved[1][0][:5], atol=1e-6)
 
 
-def test_a_test_set_goes_through_in_batches():
-    seen = []
-
-    def answer(pixels):
-        seen.append(len(pixels))
-        return np.eye(3)[pixels[:, 0, 0, 0] % 3]
-
-    count = 2 * BATCH + 7
-    pixels = np.zeros((count, 1, 2, 2), np.uint8)
-    pixels[:, 0, 0, 0] = np.arange(count) % 3
-    many = ImageSet(pixels, np.arange(count) % 3, ("a", "b", "c"), tuple(map(str, range(count))))
-    table = measure({"one": (answer, None)}, many, "one", repeats=1)
-    assert max(seen) == BATCH and sum(n for n in seen if n > 1) == count and table["accuracy"].item() == 1
-
-
-def test_latency_is_of_one_image_after_warm_up():
-    shapes = []
-
-    def slow(pixels):
-        shapes.append(pixels.shape)
-        time.sleep(0.05 if len(shapes) <= WARM_UP else 0.002)
-
-    times = latency({"slow": slow, "none": lambda pixels: None}, IMAGES, repeats=8)
-    assert set(shapes) == {(1, 1, 64, 64)} and len(shapes) == WARM_UP + 8
-    assert 2 <= np.median(times["slow"]) < 40 and np.median(times["none"]) < 1 and times["slow"].shape == (8,)
-    with pytest.raises(ValueError, match="repeats=0 must be at least 1"):
-        latency({}, IMAGES, repeats=0)
-
-
-def test_measure_counts_by_hand(tmp_path):
-    file = tmp_path / "file"
-    file.write_bytes(b"0" * 2500)
-    ways = {"right": (saying(0, 1, 2), None), "half": (saying(0, 1, 0), file)}
-    table = measure(ways, LABELLED, "right", repeats=3).set_index("way")
-    assert table.loc["right", ["accuracy", "same_class", "largest_difference"]].tolist() == [1, 1, 0]
-    assert table.loc["half", ["accuracy", "same_class"]].tolist() == pytest.approx([4 / 6, 4 / 6])
-    assert table.loc["half", "largest_difference"] == 1 and table.loc["half", "kilobytes"] == 2.5
-    assert np.isnan(table.loc["right", "kilobytes"]) and table.attrs["images"] == 6
+def test_measure_counts_by_hand(saved):
+    folders, (one, two), table = saved
+    table, images = table.set_index("way"), table.attrs["images"]
+    assert table["accuracy"].tolist() == [(p.argmax(1) == LABELLED.labels).mean() for p in (one, two)]
+    assert table["same_class"].tolist() == [1, (one.argmax(1) == two.argmax(1)).mean()] and images == COUNT
+    assert table.loc["one", "largest_difference"] == 0
+    assert table.loc["two", "largest_difference"] == pytest.approx(np.abs(one - two).max(), abs=1e-5)
+    assert table.loc["two", "kilobytes"] == (folders[1] / "model.safetensors").stat().st_size / 1e3
     assert (table["low_ms"] <= table["median_ms"]).all() and (table["median_ms"] <= table["high_ms"]).all()
-    with pytest.raises(ValueError, match="reference='left' is none of right, half"):
-        measure(ways, LABELLED, "left")
+    with pytest.raises(ValueError, match="reference='left' is none of one"):
+        measure({"one": folders[0]}, LABELLED, "left")
 
 
-def test_the_card_gets_one_section(tmp_path):
-    Run(dm.build("embedded_vit_48", 3), None, name="embedded_vit_48", classes=tuple("abc"), image_size=64).save(
-        tmp_path
-    )
-    before = (tmp_path / "README.md").read_text()
-    ways = {"student, torch": (saying(0, 1, 2), tmp_path / "model.safetensors")}
-    table = measure(ways, LABELLED, "student, torch", 2)
+def test_an_onnx_file_is_asked_by_onnxruntime(saved):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    from dmws_lite.training.onnx_export import to_onnx
+
+    file = to_onnx(saved[0][0])
+    assert np.allclose(load_answer(file)(LABELLED.images[:5]), saved[1][0][:5], atol=1e-5)
+    table = measure({"torch": saved[0][0], "onnx": file}, LABELLED, "torch", seconds=0.01)
+    assert table["kilobytes"].tolist()[1] == file.stat().st_size / 1e3 and (table["largest_difference"] < 1e-5).all()
+
+
+def test_latency_is_that_of_a_call_on_one_thread():
+    threads, before = [], torch.get_num_threads()
+
+    def slow():
+        threads.append(torch.get_num_threads())
+        time.sleep(0.004)
+
+    times = latency(slow, seconds=0.05)
+    assert times.ndim == 1 and len(times) and 4 <= np.median(times) < 40
+    assert set(threads) == {1} and torch.get_num_threads() == before
+
+
+def test_the_card_gets_one_section(saved):
+    folder, table = saved[0][0], saved[2]
+    before = (folder / "README.md").read_text()
     for machine in ("a slow machine", "a fast machine"):
-        card = tell_card(tmp_path, table, machine).read_text()
+        card = add_speed_to_card(folder, table, machine).read_text()
     assert card.startswith(before.rstrip()) and card.count("## Files and speed") == 1
-    assert "on a fast machine" in card and "slow" not in card and "| student, torch | " in card and "| 1.000 |" in card
+    assert "on a fast machine" in card and "slow" not in card and "| one | " in card and "| 1.000 |" in card
     with pytest.raises(FileNotFoundError, match="pass the folder that Run.save wrote"):
-        tell_card(tmp_path / "nowhere", table, "x")
+        add_speed_to_card(folder / "nowhere", table, "x")

@@ -1,6 +1,8 @@
 """The loop's wiring, its resumption after a kill, and what it refuses."""
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,9 +17,8 @@ from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.distillation import STRATEGIES
 from dmws_lite.method.networks import Teacher, set_input_statistics
 from dmws_lite.method.students import Students
-from dmws_lite.training.checkpoints import load_checkpoint
 from dmws_lite.training.export import Run
-from dmws_lite.training.fit import Trainer, batch_indices, load_run
+from dmws_lite.training.fit import Trainer, batch_indices, load_checkpoint, load_run
 
 SHORT = dm.Training(steps=8, batch_size=6, evaluations=4, lr=1e-3)
 ONE = replace(SHORT, steps=1, evaluations=1)
@@ -263,9 +264,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     monkeypatch.setattr(Trainer, "train_step", broken)
     with pytest.raises(FloatingPointError, match=r"no longer finite at step 4 .*lower lr"):
         fit(checkpoint=path)
-    groups, record = load_checkpoint(path)
-    assert record["history"][-1]["step"] == 2
-    assert all(torch.isfinite(tensor).all() for name in ("main", "best") for tensor in groups[name].values())
+    state = load_checkpoint(path)
+    assert state["record"]["history"][-1]["step"] == 2
+    assert all(torch.isfinite(tensor).all() for name in ("main", "best") for tensor in state[name].values())
 
 
 def test_batchnorm_statistics_are_measured_on_the_training_images_first():
@@ -348,6 +349,37 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_training(tmp_path
     (tmp_path / "file").touch()
     with pytest.raises(PermissionError, match="cannot be written to"):
         fit(checkpoint=tmp_path / "file" / "run")
+
+
+def test_a_full_disk_keeps_the_checkpoint_that_was_there(tmp_path):
+    path, students = tmp_path / "run", pair()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    def fill_the_disk(row):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+
+    try:
+        with pytest.raises(OSError, match=rf"{path} could not be written .*nothing was lost"):
+            fit(students, checkpoint=path, on_evaluation=fill_the_disk)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, old)
+    assert load_checkpoint(path)["record"]["history"][-1]["step"] == 0 and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x00" * 64, "cut", "other"])
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
+    path = tmp_path / "run"
+    if content == "cut":
+        fit(training=ONE, checkpoint=path)
+        content = path.read_bytes()[:-500]
+    if content == "other":
+        torch.save([1, 2], path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="is not a checkpoint of this project: delete it, or pass another path"):
+        fit(training=ONE, checkpoint=path)
 
 
 def test_a_run_that_is_stopped_early_ends_as_a_whole_one_can_be_loaded_and_can_go_on(tmp_path):

@@ -1,4 +1,4 @@
-"""Pretraining of the embedded teacher on formula-drawn images (`make teacher`)."""
+"""Pretrain the embedded teacher on formula-drawn images (`make teacher`)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import formulas
 import numpy as np
 import timm
 import torch
@@ -15,7 +16,6 @@ from safetensors.torch import save_file
 from timm.scheduler import CosineLRScheduler
 from torch.nn import functional as F
 
-from dmws_lite.data import formulas
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.method.networks import EMBEDDED_TEACHER, build, input_statistics
 from dmws_lite.runtime.files import writable_folder, write_atomically

@@ -1,0 +1,32 @@
+"""The script that pretrains the embedded teacher: its images, and that the embedded teacher knows them."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dmws_lite as dm
+
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+formulas, pretrain = pytest.importorskip("formulas"), pytest.importorskip("pretrain")
+
+
+def test_every_class_draws_an_image_that_its_seed_decides():
+    for label in range(len(formulas.CLASSES)):
+        image, again, other = (formulas.draw(label, np.random.default_rng(seed)) for seed in (1, 1, 2))
+        assert image.shape == (64, 64) and image.dtype == np.uint8 and image.std() > 4
+        assert np.array_equal(image, again) and not np.array_equal(image, other)
+
+
+def test_the_embedded_teacher_knows_its_own_task():
+    model = dm.build("embedded_vit_96", num_classes=len(formulas.CLASSES))
+    model.load_state_dict(dm.load_teacher().state)
+    assert pretrain.accuracy(model, seed=99, batches=1, batch_size=200) > 0.6
+
+
+def test_a_short_pretraining_writes_the_teacher_and_its_report(tmp_path):
+    report = pretrain.pretrain(steps=2, batch_size=4, out=tmp_path)
+    assert report["images_seen"] == 8
+    teacher = dm.load_teacher("embedded_vit_96", tmp_path)
+    assert teacher.state["head.weight"].shape == (len(formulas.CLASSES), 96)
