@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import lzma
 import re
-import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from dmws_lite.runtime.files import build_folder
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 RATIO, FREE = 100, 200 * 10**6  # an archive unpacks to at most FREE bytes, or RATIO times its own: our choice
@@ -35,29 +36,6 @@ def unpack(archive: str | Path, target: str | Path) -> Path:
         unpack_inside(part)
 
     return build_folder(Path(target), fill)
-
-
-def build_folder(target: Path, fill: Callable[[Path], object], resume: bool = False) -> Path:
-    """Let `fill` fill a folder beside `target`, then put it in its place in one step; several processes do it once.
-
-    resume: keep what a failed attempt leaves, for the next one to go on from.
-    """
-    from filelock import FileLock
-
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    with FileLock(target.with_name(f".{target.name}.lock")):
-        if target.is_dir():
-            return target
-        if not resume:
-            shutil.rmtree(part, ignore_errors=True)  # what a killed process left
-        try:
-            part.mkdir(exist_ok=True)
-            fill(part)
-            return part.rename(target)
-        finally:
-            if not resume:
-                shutil.rmtree(part, ignore_errors=True)
 
 
 def extract(archive: Path, folder: Path) -> None:

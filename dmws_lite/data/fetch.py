@@ -12,11 +12,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmws_lite.data.archives import build_folder, extract, unpack_inside
+from dmws_lite.data.archives import extract, unpack_inside
 from dmws_lite.data.images import SUFFIXES
 from dmws_lite.data.manifests import COLUMNS, SPLIT_NAMES
 from dmws_lite.data.sets import SPLITS
-from dmws_lite.runtime.files import cache_folder
+from dmws_lite.runtime.files import build_folder, cache_folder
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.text import did_you_mean
 

@@ -187,7 +187,7 @@ def gather(
     )
     table, rule = _with_split(table, card, seed)
     gathered = Gathered(name, table, decoded.images, decoded.thumbnails, decoded.pairs, classes, rule, left_out)
-    return _in_order(replace(gathered, card=card, root=root, fit=fit))
+    return _in_order(replace(gathered, card=card, root=root, fit=fit, one_patient=decoded.one_patient))
 
 
 def unknown_source(path: Path) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock
 from safetensors import SafetensorError
 
 
@@ -51,3 +53,24 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def build_folder(target: Path, fill: Callable[[Path], object], resume: bool = False) -> Path:
+    """Let `fill` fill a folder beside `target`, then put it in its place in one step; several processes do it once.
+
+    resume: keep what a failed attempt leaves, for the next one to go on from.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        if target.is_dir():
+            return target
+        if not resume:
+            shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+        try:
+            part.mkdir(exist_ok=True)
+            fill(part)
+            return part.rename(target)
+        finally:
+            if not resume:
+                shutil.rmtree(part, ignore_errors=True)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dmws_lite.data import archives
-from dmws_lite.data.archives import build_folder, unpack
+from dmws_lite.data.archives import unpack
+from dmws_lite.runtime.files import build_folder
 
 NOISE = random.Random(0).randbytes(300_000)
 FILES = {"set/train/no/1.png": b"one", "set/train/yes/Größe 腫瘍.png": NOISE, "set/empty.txt": b""}
@@ -172,7 +173,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(largest_file, home):
 def test_what_a_killed_process_left_is_not_used(home):
     code = """
 import os, sys, pathlib
-from dmws_lite.data.archives import build_folder
+from dmws_lite.runtime.files import build_folder
 def fill(part):
     (part / "stale.png").write_bytes(b"half")
     os.kill(os.getpid(), 9)
@@ -187,7 +188,7 @@ build_folder(pathlib.Path(sys.argv[1]), fill)
 def test_two_processes_fill_a_folder_once(home):
     code = """
 import os, sys, pathlib, time
-from dmws_lite.data.archives import build_folder
+from dmws_lite.runtime.files import build_folder
 build_folder(pathlib.Path(sys.argv[1]), lambda part: (part / str(os.getpid())).touch() or time.sleep(0.3))
 """
     both = [subprocess.Popen([sys.executable, "-c", code, home / "out"]) for _ in range(2)]
