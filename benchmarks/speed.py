@@ -1,7 +1,7 @@
-"""Speed, as a table: SKD against plain training, the input pipeline, both students' selection, the import, notebooks.
+"""Speed, as a table: SKD against plain training, the input pipeline, both students' selection, the import.
 
-`make bench` runs it; `--out benchmarks/speed.md` keeps the table with the date and the machine. Figures are medians of
-alternating repeats, so that a machine whose speed drifts treats all alike.
+`make bench` runs it (chapters have `make times`); `--out benchmarks/speed.md` writes the table with date and machine.
+Figures are medians of alternating repeats, so that a machine whose speed drifts treats all alike.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from unittest import mock
 
 import numpy as np
 import torch
@@ -26,13 +27,9 @@ from PIL import Image
 
 import dmws_lite as dm
 from dmws_lite.data.augmentation import augment, normalise
-from dmws_lite.data.opening import gather
-from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.method.distillation import Distillation, Step, ema, update_auxiliary
 from dmws_lite.runtime.device import pick_device, pick_precision
 from dmws_lite.runtime.seeds import generator
-
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
 
 def alternating(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
@@ -46,7 +43,7 @@ def alternating(jobs: dict[str, Callable[[], None]], repeats: int) -> dict[str, 
                 torch.cuda.synchronize()
             if repeat:
                 times[name].append(time.perf_counter() - start)
-    return {name: median(found) for name, found in times.items()}
+    return {name: median(seconds) for name, seconds in times.items()}
 
 
 def step_rows(
@@ -81,17 +78,17 @@ def step_rows(
         with torch.autocast(device.type, dtype, enabled=dtype is not None):
             return auxiliary(x)
 
-    found = alternating(
+    seconds = alternating(
         {"plain": lambda: run(False, False), "skd": lambda: run(True, False), "pipeline": lambda: run(False, True)},
         repeats,
     )
-    speed = steps * batch / found["plain"]
+    speed = steps * batch / seconds["plain"]
     return [
-        (f"plain step ({name})", f"{1e3 * found['plain'] / steps:.1f} ms, {speed:.0f} images/s", ""),
-        (f"SKD step / plain step ({name})", f"{found['skd'] / found['plain']:.2f}", "<= 1.35"),
+        (f"plain step ({name})", f"{1e3 * seconds['plain'] / steps:.1f} ms, {speed:.0f} images/s", ""),
+        (f"SKD step / plain step ({name})", f"{seconds['skd'] / seconds['plain']:.2f}", "<= 1.35"),
         (
             f"throughput with the input pipeline / on one fixed batch ({name})",
-            f"{found['plain'] / found['pipeline']:.2f}",
+            f"{seconds['plain'] / seconds['pipeline']:.2f}",
             ">= 0.9",
         ),
     ]
@@ -109,16 +106,15 @@ def loop_row(device: torch.device, repeats: int) -> tuple[str, str, str]:
 
         def ours() -> None:
             with new_cache(), warnings.catch_warnings(action="ignore"):
-                read = gather(folder, size, progress=False)
-                labels = read.table["label"].to_numpy(np.int64)
-                one = Splits("one", ImageSet(read.images, labels, read.classes, ("",) * 300), splits.val, splits.val)
-                model = dm.build("embedded_vit_48", 3)
-                dm.fit(dm.Students(model), one, training, Distillation("none"), progress=False)
+                opened = dm.open_data(folder, size, progress=False)
+                dm.fit(
+                    dm.Students(dm.build("embedded_vit_48", 3)), opened, training, Distillation("none"), progress=False
+                )
 
-        found = alternating(
+        seconds = alternating(
             {"ours": ours, "plain": lambda: torchvision_loop(folder, device, batch, steps, size)}, repeats
         )
-    ratio = found["plain"] / found["ours"]
+    ratio = seconds["plain"] / seconds["ours"]
     return (
         "our loop, images per second over a DataLoader + torchvision loop (PNG files, decoding included)",
         f"{ratio:.2f}",
@@ -129,13 +125,8 @@ def loop_row(device: torch.device, repeats: int) -> tuple[str, str, str]:
 @contextmanager
 def new_cache() -> Iterator[None]:
     """An empty cache, so that images are decoded anew."""
-    kept = os.environ.get("DMWS_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["DMWS_CACHE"] = folder
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, DMWS_CACHE=folder):
         yield
-    os.environ.pop("DMWS_CACHE")
-    if kept:
-        os.environ["DMWS_CACHE"] = kept
 
 
 def torchvision_loop(folder: str, device: torch.device, batch: int, steps: int, size: int) -> None:
@@ -173,10 +164,10 @@ def selection_row(teacher: str, student: str, repeats: int) -> tuple[str, str, s
         for plan in dm.complementary_plans(teacher, student):
             plan.apply(state)
 
-    found = alternating({"both": both}, repeats)
+    seconds = alternating({"both": both}, repeats)
     return (
         f"both students of {teacher} → {student}",
-        f"{1e3 * found['both']:.0f} ms",
+        f"{1e3 * seconds['both']:.0f} ms",
         "< 100 ms" if "vit" in teacher else "",
     )
 
@@ -190,23 +181,9 @@ def import_row(repeats: int) -> tuple[str, str, str]:
     return ("import dmws_lite", f"{median(seconds):.3f} s", "< 0.3 s")
 
 
-def notebook_rows() -> list[tuple[str, str, str]]:
-    import papermill
-
-    rows = []
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            out = str(Path(folder, "out.ipynb"))
-            papermill.execute_notebook(str(path), out, {"output": folder}, progress_bar=False, cwd=folder)
-            rows.append((f"notebook {path.stem}", f"{time.perf_counter() - start:.0f} s", ""))
-    return rows
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--no-notebooks", action="store_true")
     parser.add_argument("--out", help="write the table to this Markdown file too")
     args = parser.parse_args()
     device = pick_device()
@@ -219,7 +196,6 @@ def main() -> None:
         for pair in (("vit_small_patch16_224", "vit_tiny_patch16_224"), ("convnext_tiny", "convnext_femto"))
     ]
     rows += [import_row(args.repeats)]
-    rows += [] if args.no_notebooks else notebook_rows()
     machine = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     lines = [
         "# Speed",
