@@ -1,88 +1,45 @@
-"""Every figure of the course: functions that take data and return a Picture (a matplotlib figure with alt text)."""
+"""Every figure of the course and of reports: functions that take data and return a Picture, with alt text.
 
-from dmws_lite.views.architecture_figures import ratios, shares_by_kind, shares_by_stage, silhouettes
-from dmws_lite.views.deploy_figures import answer, at_full_size, deployed
-from dmws_lite.views.explorer_figures import ema_memory, inspected, soft_targets
-from dmws_lite.views.inside_figures import (
+For figures of one's own: `picture` makes an empty one, PALETTE and the like keep its colours and marks those of the
+others, and `save` writes it.
+"""
+
+from dmws_lite.views.architecture import (
+    mapped_blocks,
+    mapped_tensors,
+    place_of,
+    ratios,
+    shares_by_kind,
+    shares_by_stage,
+    silhouettes,
+)
+from dmws_lite.views.deploy import answer, deployed
+from dmws_lite.views.images import at_full_size, class_balance, data_page, images, intensities
+from dmws_lite.views.inside import (
     calibration,
     cka_estimators,
     cka_over_training,
     cka_tables,
     corruptions,
+    inspected,
     localisation,
     robustness,
     saliency,
 )
-from dmws_lite.views.mapping_figures import mapped_blocks, mapped_tensors, place_of
-from dmws_lite.views.picture import HATCHES, LINES, MARKERS, PALETTE, Picture, save
-from dmws_lite.views.plan_figures import axis_strips, consistency, coverage_bars, layer_map, selection, tensor_maps
-from dmws_lite.views.plan_tables import axis_masks, consistency_table, coverage_table, summary, tensor_roles
-from dmws_lite.views.run_figures import comparison, confusion, disagreement, half_life, history, images, similarity
-from dmws_lite.views.study_figures import (
+from dmws_lite.views.plans import axis_masks, axis_strips, consistency, coverage_bars, layer_map, selection, tensor_maps
+from dmws_lite.views.starts import attention, first_steps, gains, spectra, through_depth
+from dmws_lite.views.studies import (
     auxiliary_over_time,
+    comparison,
     cost_accuracy,
     factorial,
     fraction_curves,
     paired_differences,
-    reliability,
+    panels_of,
     results,
 )
-from dmws_lite.views.toy_figures import surfaces, toy_course, toy_seeds
+from dmws_lite.views.style import FURTHER, HATCHES, LINES, MARKERS, PALETTE, Picture, picture, save
+from dmws_lite.views.toy import surfaces, toy_course
+from dmws_lite.views.training import confusion, disagreement, ema_memory, half_life, history, similarity, soft_targets
 
-__all__ = [
-    "HATCHES",
-    "LINES",
-    "MARKERS",
-    "PALETTE",
-    "Picture",
-    "answer",
-    "at_full_size",
-    "auxiliary_over_time",
-    "axis_masks",
-    "axis_strips",
-    "calibration",
-    "cka_estimators",
-    "cka_over_training",
-    "cka_tables",
-    "comparison",
-    "confusion",
-    "consistency",
-    "consistency_table",
-    "corruptions",
-    "cost_accuracy",
-    "coverage_bars",
-    "coverage_table",
-    "deployed",
-    "disagreement",
-    "ema_memory",
-    "factorial",
-    "fraction_curves",
-    "half_life",
-    "history",
-    "images",
-    "inspected",
-    "layer_map",
-    "localisation",
-    "mapped_blocks",
-    "mapped_tensors",
-    "paired_differences",
-    "place_of",
-    "ratios",
-    "reliability",
-    "results",
-    "robustness",
-    "saliency",
-    "save",
-    "selection",
-    "shares_by_kind",
-    "shares_by_stage",
-    "silhouettes",
-    "similarity",
-    "soft_targets",
-    "summary",
-    "surfaces",
-    "tensor_maps",
-    "tensor_roles",
-    "toy_course",
-    "toy_seeds",
-]
+__all__ = [name for name in dir() if not name.startswith("_")]

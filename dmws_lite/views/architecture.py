@@ -1,0 +1,284 @@
+"""Pictures of architectures: how wide and deep networks are, where their weights sit, which part feeds which.
+
+The tables are those of `dmws_lite.analysis.anatomy`. The teacher is to the left, the student to the right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from math import prod
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from dmws_lite.analysis.anatomy import KINDS
+from dmws_lite.method.components import FIXED
+from dmws_lite.method.plan import Assignment, SelectionPlan
+from dmws_lite.views import style
+
+COUNTS = {"parameters": "weights", "flops": "FLOPs"}
+COUNT_LOOKS: dict[str, style.Style] = {
+    "weights": {"color": style.FURTHER[0], "marker": "o", "linestyle": "-"},
+    "FLOPs": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+}
+FILLS = (
+    "#FFFFFF",
+    style.FURTHER[1],
+    style.FURTHER[0],
+    "#B2E2D2",
+    "#D55E00",
+    style.FURTHER[2],
+    style.PALETTE["teacher"],
+)
+KIND_HATCHES = ("", "..", "", "////", "xx", "\\\\", "")
+PLACES = (  # the first pattern that a tensor's name matches says where it is drawn; what none matches goes by its own
+    (r"blocks\.(?P<block>\d+)\.(?:norm|attn|mlp|ls)", "block {block}"),
+    (r"stages\.(?P<stage>\d+)\.downsample", "downsampling {stage}"),
+    (r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.", "block {stage}.{block}"),
+    (r"blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.", "block {stage}.{block}"),
+    (r"patch_embed\.", "patches"),
+    (r"(?:stem|conv_stem|bn1)\.", "stem"),
+    (r"(?:cls_token|dist_token|reg_token|pos_embed)", "tokens"),
+    (r"(?:norm|fc_norm|norm_pre|head\.norm)\.", "final norm"),
+    (r"(?:head|head_dist|classifier)\.", "classifier"),
+)
+EDGES = {  # by the number of axes along which elements are selected
+    2: ("-", "two axes selected: matrices"),
+    1: ("--", "one axis: vectors, depthwise kernels, patches"),
+    0: (":", "none: all is taken"),
+}
+
+
+def silhouettes(pairs: Mapping[str, tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]]) -> style.Picture:
+    """Teacher and student side by side: a bar per block, as wide as its number of channels; input above, output below.
+
+    pairs: by title, the channels of the teacher's and of the student's blocks, stage by stage (see `block_widths`).
+    """
+    figure, grid = style.picture(3.9, 1, len(pairs), squeeze=False)
+    words = []
+    for axes, (title, networks) in zip(grid[0], pairs.items(), strict=True):
+        apart = 1.15 * max(max(map(max, widths)) for widths in networks)
+        for role, widths, centre in zip(("teacher", "main"), networks, (0.0, apart), strict=True):
+            top = 0.0
+            for stage in widths:  # from the top down; the number of channels stands above each stage
+                rows = top + np.arange(len(stage))
+                axes.barh(rows, stage, left=centre - np.array(stage) / 2, height=0.8, color=style.PALETTE[role])
+                axes.text(centre, top - 0.55, f"{stage[0]}", ha="center", va="bottom", fontsize=8)
+                top += len(stage) + 1.1
+        depths = [sum(map(len, widths)) for widths in networks]
+        axes.set_xticks([0, apart], [f"teacher\n{depths[0]} blocks", f"student\n{depths[1]} blocks"])
+        axes.set_title(title.replace(" → ", "\n→ "), fontsize=10)
+        axes.set(ylim=(22, -1.2), yticks=[])
+        axes.tick_params(length=0, labelsize=9)
+        style.bare(axes, bottom=False)
+        channels = ["/".join(str(stage[0]) for stage in widths) for widths in networks]
+        ends = [f"{depth} blocks of {wide} channels" for depth, wide in zip(depths, channels, strict=True)]
+        words.append(f"{title}: {' to '.join(ends)}")
+    figure.alt_text = f"Blocks of teacher and student, as wide as their channels. {'; '.join(words)}."
+    return figure
+
+
+def shares_by_kind(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
+    """Where weights and FLOPs sit, by kind of layer: a bar per network.
+
+    tables: by the name of their row, from `anatomy`.
+    """
+    figure, grid = style.picture(1.3 + 0.36 * len(tables), 1, 2, sharey=True)
+    sums = {name: table.groupby("kind", sort=False)[list(COUNTS)].sum() for name, table in tables.items()}
+    words = []
+    for axes, (column, count) in zip(grid, COUNTS.items(), strict=True):
+        shares = pd.DataFrame({name: own[column] / own[column].sum() for name, own in sums.items()}).fillna(0)
+        left = np.zeros(len(tables))
+        for kind, colour, hatch in zip(KINDS, FILLS, KIND_HATCHES, strict=True):
+            if kind in shares.index:
+                fill = {"facecolor": colour, "hatch": hatch, "edgecolor": "#222222", "linewidth": 0.5}
+                axes.barh(range(len(tables)), shares.loc[kind], left=left, height=0.72, label=kind, **fill)
+                left += shares.loc[kind]
+        axes.set_title(f"{count}: share of the network", fontsize=10)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_xlim(0, 1)
+        style.bare(axes)
+        words += [f"{name}: {share.idxmax()} {share.max():.0%} of the {count}" for name, share in shares.items()]
+    names = [
+        f"{name}\n{_amount(own['parameters'])} weights, {_amount(own['flops'])} FLOPs" for name, own in sums.items()
+    ]
+    grid[0].set_yticks(range(len(tables)), names, fontsize=8)
+    grid[0].set_ylim(len(tables) - 0.5, -0.5)
+    grid[1].tick_params(axis="y", length=0)
+    style.add_legend(figure, grid, ncols=4)
+    figure.alt_text = f"Shares of weights and FLOPs by kind of layer. Largest: {'; '.join(words)}."
+    return figure
+
+
+def shares_by_stage(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
+    """Share of the weights and of the FLOPs in each stage, a panel per network; stem and classifier are left out.
+
+    tables: by the title of their panel, from `anatomy`.
+    """
+    parts = []
+    for title, table in tables.items():
+        stages = table[table["stage"].str.startswith("stage")].groupby("stage", sort=False)[list(COUNTS)].sum()
+        shares = (stages / stages.sum()).rename(columns=COUNTS).rename(index=lambda stage: stage.split()[1])
+        parts.append(shares.reset_index().melt("stage", var_name="count", value_name="share").assign(title=title))
+    look, options = {name: own | {"linewidth": 2} for name, own in COUNT_LOOKS.items()}, {"sharex": False}
+    table = pd.concat(parts)
+    figure, grid = style.line_panels(
+        table, "stage", "share", "count", "title", 2.2, look=look, ylabel="share of all stages", **options
+    )
+    for axes in grid:
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.set_ylim(0, None)
+    words = [
+        f"{title}, {count}: {', '.join(f'{share:.0%}' for share in own['share'])}"
+        for (title, count), own in table.groupby(["title", "count"], sort=False)
+    ]
+    figure.alt_text = f"Shares of the stages, first to last. {'; '.join(words)}."
+    return figure
+
+
+def ratios(pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> style.Picture:
+    """What is left in the student of each kind of layer's weights and FLOPs, one panel per pair; a log scale.
+
+    pairs: by the title of their panel, the tables of teacher and student from `anatomy`. The classifier is left out.
+    """
+    figure, grid = style.picture(2.9, 1, len(pairs), squeeze=False, sharex=True, sharey=True)
+    kinds, words = [kind for kind in KINDS if kind != "classifier"], []
+    for axes, (title, tables) in zip(grid[0], pairs.items(), strict=True):
+        teacher, student = (table.groupby("kind")[list(COUNTS)].sum().reindex(kinds) for table in tables)
+        left = (student / teacher.where(teacher > 0)).rename(columns=COUNTS)
+        for (count, look), shift in zip(COUNT_LOOKS.items(), (-0.12, 0.12), strict=True):
+            dots = {"linestyle": "none", "markersize": 6, "label": count}
+            axes.plot(left[count], np.arange(len(kinds)) + shift, **look | dots)
+        for x in (1 / 4, 1 / 2):
+            axes.axvline(x, color=style.PALETTE["teacher"], linestyle=":", linewidth=1, zorder=0)
+        axes.set_xscale("log")
+        axes.set_xticks([1 / 8, 1 / 4, 1 / 2, 1], ["⅛", "¼", "½", "1"])
+        axes.set_xticks([], minor=True)
+        axes.set(xlim=(0.1, 1.15), ylim=(len(kinds) - 0.5, -0.5))
+        axes.set_title(title.replace(" → ", "\n→ "), fontsize=10)
+        words.append(f"{title}: {style.listed(left['weights'].dropna())}")
+    grid[0, 0].set_yticks(range(len(kinds)), kinds)
+    style.finish(figure, grid[0], "student / teacher")
+    figure.alt_text = f"Weights of the student as a share of the teacher's, by kind of layer. {'; '.join(words)}."
+    return figure
+
+
+def place_of(tensor: str) -> str:
+    """Where in a network a tensor sits: its block ("block 3", or "block stage.block"), or what is around the blocks.
+
+    >>> place_of("blocks.3.attn.qkv.weight"), place_of("stages.1.downsample.1.bias"), place_of("head.fc.weight")
+    ('block 3', 'downsampling 1', 'classifier')
+    """
+    for pattern, name in PLACES:
+        if match := re.match(pattern, tensor):
+            return name.format(**match.groupdict())
+    return tensor
+
+
+def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.Picture:
+    """Which part of the teacher feeds which part of the student; hollow parts feed nothing, or are fed by nothing.
+
+    plans: one plan, or several by the title of their panel. A number on an edge is the number of tensors it stands for.
+    """
+    plans = {"": plans} if isinstance(plans, SelectionPlan) else plans
+    theirs = {title: _places(plan.teacher_shapes) for title, plan in plans.items()}
+    figure, grid = style.picture(0.5 + 0.27 * max(map(len, theirs.values())), 1, len(plans), squeeze=False)
+    words = []
+    for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
+        sources, targets = theirs[title], _places([a.student for a in plan.assignments])
+        rows = {name: float(row) for row, name in enumerate(sources)}
+        heights = dict(zip(targets, np.linspace(0, len(sources) - 1, len(targets)), strict=True))
+        edges = Counter((place_of(a.teacher), place_of(a.student)) for a in plan.assignments)
+        for (source, target), tensors in edges.items():
+            ends = rows[source], heights[target]
+            axes.plot([0, 1], ends, color=style.PALETTE["teacher"], linewidth=1, zorder=1)
+            unit = "" if len(plans) > 1 else " tensors" if tensors > 1 else " tensor"
+            _label(axes, sum(ends) / 2, f"{tensors}{unit}")
+        used = {source for source, _ in edges}
+        _column(axes, 0, rows, used, "teacher", "right")
+        _column(axes, 1, heights, {target for _, target in edges}, "main", "left")
+        _frame(axes, len(rows), title or f"{plan.teacher} → {plan.student}", 0.7 if len(plans) == 1 else 0.85)
+        fed = "; ".join(f"{source} feeds {target}" for source, target in edges)
+        left = ", ".join(name for name in sources if name not in used) or "nothing"
+        words.append(f"{title or plan.student}: {fed}. Not used: {left}.")
+    figure.alt_text = f"Parts of the teacher, and the parts of the student that they feed. {' '.join(words)}"
+    return figure
+
+
+def mapped_tensors(plan: SelectionPlan, place: str) -> style.Picture:
+    """The tensors of one part of the student and the teacher tensors that feed them, with the names of their axes.
+
+    place: a part as `mapped_blocks` names it, such as "block 0" or "downsampling 1".
+    Raises ValueError for a place that nothing feeds, with those that there are.
+    """
+    shown = [a for a in plan.assignments if place_of(a.student) == place]
+    if not shown:
+        fed = ", ".join(dict.fromkeys(place_of(a.student) for a in plan.assignments))
+        raise ValueError(f"nothing feeds place={place!r} of {plan.student}: choose one of {fed}")
+    figure, axes = style.picture(0.9 + 0.36 * len(shown))
+    words = []
+    for row, a in enumerate(shown):
+        line, meaning = EDGES[sum(axis not in FIXED for axis in a.axes)]
+        axes.plot(
+            [0, 1], [row, row], color=style.PALETTE["teacher"], linestyle=line, linewidth=1, zorder=1, label=meaning
+        )
+        _label(axes, row, f"{', '.join(a.axes)}   {_fraction(a)}")
+        axes.text(-0.04, row, f"{a.teacher}\n{_shape(a.teacher_shape)}", ha="right", va="center", fontsize=8)
+        axes.text(1.04, row, f"{a.student}\n{_shape(a.student_shape)}", ha="left", va="center", fontsize=8)
+        words.append(f"{a.student}: {', '.join(a.axes)}, {_fraction(a)} of the teacher's {_shape(a.teacher_shape)}")
+    for x, role in ((0, "teacher"), (1, "main")):
+        axes.scatter(
+            [x] * len(shown), range(len(shown)), s=60, marker=style.MARKERS[role], color=style.PALETTE[role], zorder=2
+        )
+    style.add_legend(figure, [axes], loc="outside lower center")
+    _frame(axes, len(shown), f"{place}: {plan.teacher} → {plan.student}", 0.55)
+    figure.alt_text = f"Tensors of {place}, their axes, and the share that the student receives. {'; '.join(words)}."
+    return figure
+
+
+def _places(tensors: Iterable[str]) -> list[str]:
+    """Where tensors sit, each place once; the classifier, which a plan's shapes do not hold, last."""
+    names = dict.fromkeys(map(place_of, tensors))
+    names.pop("classifier", None)
+    return [*names, "classifier"]
+
+
+def _column(axes: Axes, x: float, rows: Mapping[str, float], used: set[str], role: str, side: str) -> None:
+    look, heights = style.role_look(role), list(rows.values())
+    faces = [look["color"] if name in used else "white" for name in rows]
+    axes.scatter([x] * len(rows), heights, 70, faces, look["marker"], edgecolors=look["color"], zorder=2)
+    for name, row in rows.items():
+        offset = (8 if side == "left" else -8, 0)
+        axes.annotate(name, (x, row), offset, textcoords="offset points", ha=side, va="center", fontsize=8)
+
+
+def _label(axes: Axes, y: float, text: str) -> None:
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
+    axes.text(0.5, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=3)
+
+
+def _frame(axes: Axes, rows: int, title: str, margin: float) -> None:
+    axes.set(xlim=(-margin, 1 + margin), ylim=(rows - 0.4, -1.3), xticks=[], yticks=[])
+    axes.set_title(title, fontsize=10)
+    axes.text(0.04, -1.0, "teacher", ha="right", fontsize=9, color=style.PALETTE["teacher"], weight="bold")
+    axes.text(0.96, -1.0, "student", ha="left", fontsize=9, color=style.PALETTE["main"], weight="bold")
+    style.bare(axes, bottom=False)
+
+
+def _amount(counts: pd.Series) -> str:
+    total = counts.sum()
+    return f"{total / 1e9:.1f} G" if total >= 1e9 else f"{total / 1e6:.1f} M"
+
+
+def _fraction(a: Assignment) -> str:
+    share = Fraction(a.size, prod(a.teacher_shape))
+    return str(share) if share.denominator < 100 else f"{float(share):.0%}"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))

@@ -1,0 +1,68 @@
+"""Pictures of a student that is taken away: what it costs where it is used, and what it says about one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from dmws_lite.views.style import PALETTE, Picture, bare, finish, gray_or_rgb, listed, literal, note, panels, picture
+
+
+def deployed(table: pd.DataFrame) -> Picture:
+    """Size on disk, time per image and accuracy of each way to ask a network.
+
+    table: as `training.deployed.measure` returns it; ways whose name begins with "teacher" are drawn as the teacher.
+    The bars of the times are their middle half; those of the accuracy a 95 % interval over the images (Wilson), for
+    the number of images in `table.attrs["images"]`.
+    """
+    figure, grid = panels(3, 1.0 + 0.42 * len(table), sharey=True)
+    n, words = table.attrs["images"], []
+    for k, row in enumerate(table.to_dict("records")):
+        role = "teacher" if row["way"].startswith("teacher") else "main"
+        low, high = proportion_confint(round(row["accuracy"] * n), n, method="wilson")
+        if np.isfinite(row["kilobytes"]):
+            grid[0].barh(k, row["kilobytes"], 0.6, color=PALETTE[role], alpha=0.75)
+            note(grid[0], row["kilobytes"], k, f"{row['kilobytes']:,.0f}")
+        for axes, ends, value, form in (
+            (grid[1], (row["low_ms"], row["high_ms"]), row["median_ms"], ".2g"),
+            (grid[2], (low, high), row["accuracy"], ".3f"),
+        ):
+            axes.plot(ends, [k, k], color=PALETTE[role], linewidth=3, alpha=0.4)
+            axes.plot(value, k, "s" if role == "teacher" else "o", color=PALETTE[role])
+            note(axes, ends[1], k, f"{value:{form}}")
+        cost = f"{row['kilobytes']:,.0f} kB, {row['median_ms']:.2g} ms, accuracy {row['accuracy']:.3f}"
+        words.append(f"{row['way']}: {cost}")
+    finish(figure, grid, legend=False)
+    for axes, label in zip(grid, ("size (kB)", "ms per image, batch 1", "test accuracy"), strict=True):
+        axes.set(xlabel=label, ylim=(len(table) - 0.5, -0.5))
+        axes.margins(x=0.25)
+    for axes in grid[:2]:
+        axes.set_xlim(left=0)
+    grid[0].set_yticks(range(len(table)), map(literal, table["way"]), fontsize=9)
+    figure.alt_text = f"Cost of each way to ask. {'; '.join(words)}."
+    return figure
+
+
+def answer(image: np.ndarray, probabilities: Sequence[float], classes: Sequence[str], name: str = "image") -> Picture:
+    """What a student says about one image: the image as it sees it, and a bar per class; the likeliest is solid and bold.
+
+    image: uint8 (C, H, W). probabilities: (classes,). name: what the image is called.
+    """
+    values, best = np.asarray(probabilities, float), int(np.argmax(probabilities))
+    figure, (left, right) = picture(1.2 + 0.4 * len(classes), 1, 2, width_ratios=(1, 2.4))
+    left.imshow(gray_or_rgb(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    left.set_title(literal(name), fontsize=9)
+    left.axis("off")
+    bars = right.barh(range(len(classes)), values, 0.55, facecolor="white", hatch="///", edgecolor="#777777")
+    bars[best].set(facecolor=PALETTE["main"], edgecolor=PALETTE["main"], hatch="")
+    for k, value in enumerate(values):
+        note(right, value, k, f"{value:.1%}", fontsize=10, fontweight="bold" if k == best else None)
+    right.set_yticks(range(len(classes)), [literal(f"▸ {c}" if k == best else c) for k, c in enumerate(classes)])
+    right.set(xlim=(0, 1.12), ylim=(len(classes) - 0.5, -0.5), xlabel="probability", xticks=np.linspace(0, 1, 6))
+    bare(right, left=True)
+    shares = listed(dict(zip(classes, values, strict=True)), ".1%")
+    figure.alt_text = f"{name}: the student says {classes[best]}. Probabilities: {shares}."
+    return figure

@@ -1,0 +1,305 @@
+"""Pictures of images and data sets: what is in them, and what is wrong with them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from dmws_lite.data.probes import PROBES, VISIBLE
+from dmws_lite.runtime.text import plain
+from dmws_lite.views import style
+
+if TYPE_CHECKING:
+    from dmws_lite.data.checking import Report
+    from dmws_lite.data.sets import ImageSet, Splits
+
+SPLITS = ("train", "val", "test")
+TILE, GAP = 96, 8  # pixels of one picture in a sheet, and between two
+LEVELS = 32  # bars of an intensity histogram
+SAMPLE = 200  # images per class whose pixels are counted
+FLAGGED, PAIRS = 3, 4  # pictures shown at most: flagged ones of a class, pairs
+LARGEST = 512  # pixels of the longer side of an image that is shown at full size
+ALARM = "#D55E00"  # frames of flagged images, which carry the word too
+KIND_WORDS = {"exact": "same bytes", "near": "nearly the same", "similar": "look-alike"}
+
+
+def images(image_set: ImageSet, per_class: int = 6) -> style.Picture:
+    """A contact sheet: the first `per_class` images of every class, one row per class."""
+    members = [np.flatnonzero(image_set.labels == k) for k in range(len(image_set.classes))]
+    rows = [[style.gray_or_rgb(image_set.images[i]) for i in own[:per_class]] for own in members]
+    names = [f"{name} ({len(own)})" for name, own in zip(image_set.classes, members, strict=True)]
+    figure, grid = style.sheet(rows, names, [""] * per_class, 0.2 + style.WIDTH / (per_class + 1) * len(names))
+    for axes in grid[:, 0]:
+        axes.yaxis.label.set(rotation=0, ha="right", va="center")
+    counts = ", ".join(f"{n} {name}" for n, name in zip(image_set.counts, image_set.classes, strict=True))
+    figure.alt_text = f"The first images of each class of {len(image_set)} images: {counts}."
+    return figure
+
+
+def at_full_size(files: Sequence[str | Path]) -> style.Picture:
+    """Images as their files have them, side by side: what resizing hides, such as letters in the pixels.
+
+    files: at most a handful, of kinds that Pillow reads.
+    Raises ValueError for a file that cannot be read.
+    """
+    from dmws_lite.data.decoding import decode, suffix_of
+
+    pixels, titles = [], []
+    for file in map(Path, files):
+        with Image.open(file) as opened:
+            side = max(opened.size)
+        decoded = decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image
+        pixels.append(style.gray_or_rgb(decoded))
+        titles.append(f"{_tail(f'{file.parent.name}/{file.name}', 26)}\n{side} pixels")
+    figure, _ = style.sheet([pixels], [""], [style.literal(title) for title in titles], 3.3)
+    names = ", ".join(f"{Path(file).parent.name}/{Path(file).name}" for file in files)
+    figure.alt_text = f"Files at full size: {names}."
+    return figure
+
+
+def class_balance(splits: Splits) -> style.Picture:
+    """The share of each class in train, val and test, one column per split, with the numbers of images."""
+    counts = pd.DataFrame({split: getattr(splits, split).counts for split in SPLITS}, index=list(splits.classes))
+    figure, axes = style.picture(0.8 + 0.32 * len(counts), 1, 3)
+    _draw_balance(axes, counts)
+    figure.alt_text = f"Images of each class of {splits.name}, train / val / test: {_by_split(counts)}."
+    return figure
+
+
+def intensities(splits: Splits) -> style.Picture:
+    """How bright the training images of each class are: a histogram of pixel values per class, and its mean."""
+    train = splits.train
+    histograms = _histograms(train.images, train.classes, np.array(train.classes)[train.labels])
+    figure, axes = style.picture(0.9 + 0.45 * len(histograms))
+    _draw_levels(axes, histograms)
+    axes.set_yticks(range(len(histograms)), [style.wrapped(name, 20) for name in train.classes])
+    means = style.listed(_means(histograms), ".0f")
+    figure.alt_text = f"Pixel values of the training images of {splits.name} by class; means of 0 to 255: {means}."
+    return figure
+
+
+def data_page(report: Report) -> style.Picture:
+    """One page on a data set: verdict, findings, images, class balance, intensities, sizes, shortcuts, shared pairs.
+
+    report: from `check`. An image that something is wrong with has a frame and the word for it.
+    """
+    gathered, pairs, findings = report.gathered, _first_pairs(report), _finding_lines(report.findings)
+    classes, counts = gathered.classes, _counts(gathered)
+    readable = gathered.table["error"] == ""
+    sizes = gathered.table[readable].groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
+    per_class = 8 if len(classes) <= 5 else 12
+    heights = [
+        0.135 * len(findings) + 0.1,
+        0.87 * style.WIDTH / per_class * len(classes),
+        0.7 + 0.3 * len(classes),
+        2.1,
+    ]
+    heights += [1.6] if pairs else []
+    figure = style.Picture(figsize=(style.WIDTH, sum(heights) + 0.6), layout="constrained")
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    parts[0].text(0.01, 0.95, style.literal("\n".join(findings)), fontsize=7.5, va="top")
+    _draw_sheet(parts[1].subplots(), report, per_class)
+    *columns, levels = parts[2].subplots(1, 4, width_ratios=[1, 1, 1, 2.4])
+    _draw_balance(columns, counts)
+    _draw_levels(levels, _histograms(gathered.images, classes, gathered.table["label"].where(readable, "").to_numpy()))
+    levels.set_yticks([])
+    left, right = parts[3].subplots(1, 2, width_ratios=[1, 2])
+    _draw_sizes(left, sizes)
+    _draw_probes(right, report.probes)
+    if pairs:
+        _draw_pairs(parts[4].subplots(), gathered, pairs)
+    shares = " / ".join(str((gathered.table["split"] == split).sum()) for split in SPLITS)
+    numbers = f"{len(gathered.table)} images, {len(classes)} classes, {shares} train / val / test"
+    title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
+    figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}"), fontsize=11)
+    serious = report.findings[report.findings["severity"] != "note"]
+    words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
+    probes = style.listed(report.probes.set_index("probe")["accuracy"])
+    figure.alt_text = plain(
+        f"Data set {report.name}: {report.verdict}; {numbers}. Found: {words}. Images by class, train / val / test: "
+        f"{_by_split(counts)}. Sizes in pixels: {_common_size(sizes)}. Class told by a linear model (chance "
+        f"{report.probes['chance'].iloc[0]:.2f}): {probes}."
+    )
+    return figure
+
+
+def _finding_lines(findings: pd.DataFrame) -> list[str]:
+    """Findings in words: what is invalid and what is a warning in full, notes by their kind."""
+    lines = []
+    for row in findings[findings["severity"] != "note"].itertuples():
+        text = plain(f"{row.severity}: {row.kind} ({row.count}): {row.detail}")
+        lines += textwrap.wrap(text, 128, subsequent_indent="   ")
+    notes = ", ".join(findings.loc[findings["severity"] == "note", "kind"])
+    return [*(lines or ["Nothing was found that makes results wrong."]), *textwrap.wrap(f"notes: {notes}", 128)]
+
+
+def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
+    """A row per class: images spread over all of its files, then a few of the flagged ones."""
+    gathered, flags = report.gathered, np.array(report.flags)
+    labels, step = gathered.table["label"].to_numpy(), TILE + GAP
+    canvas = np.full((len(gathered.classes) * step, per_class * step, 3), 255, np.uint8)
+    for top, name in zip(range(0, len(canvas), step), gathered.classes, strict=True):
+        fine, flagged = (np.flatnonzero((labels == name) & own) for own in (flags == "", flags != ""))
+        flagged = flagged[: max(FLAGGED, per_class - len(fine))]
+        spread = np.linspace(0, len(fine) - 1, min(len(fine), per_class - len(flagged))).round().astype(int)
+        for left, image in zip(range(0, canvas.shape[1], step), [*fine[spread], *flagged], strict=False):
+            canvas[top : top + TILE, left : left + TILE] = _tile(gathered.images[image])
+            if flags[image]:
+                frame = {"fill": False, "edgecolor": ALARM, "linewidth": 2}
+                axes.add_patch(Rectangle((left, top), TILE - 1, TILE - 1, **frame))
+                box, place = {"color": "white", "pad": 0.6}, (left + TILE / 2, top + TILE - 3)
+                axes.text(*place, flags[image], ha="center", va="bottom", fontsize=6.5, bbox=box)
+    axes.imshow(canvas, interpolation="antialiased")
+    axes.set_anchor("E")
+    names = [f"{style.wrapped(name, 20)}\n({(labels == name).sum()})" for name in gathered.classes]
+    axes.set_yticks(np.arange(len(names)) * step + TILE / 2, names, fontsize=8)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
+    """A column per split, a bar per class: its share of the split, with the number of images."""
+    for axes, split in zip(columns, counts, strict=True):
+        shares = counts[split] / max(1, counts[split].sum())
+        bars = axes.barh(range(len(counts)), shares, 0.7, color=style.PALETTE["main"])
+        axes.bar_label(bars, map(str, counts[split]), padding=3, fontsize=8)
+        axes.set(xlim=(0, 1.45 * max(shares.max(), 1e-6)), ylim=(len(counts) - 0.5, -0.5), xticks=[], yticks=[])
+        axes.set_title(f"{split}: {counts[split].sum()}", fontsize=9)
+        style.bare(axes, bottom=False)
+    columns[0].set_yticks(range(len(counts)), [style.wrapped(name, 20) for name in counts.index], fontsize=8)
+    columns[0].tick_params(length=0)
+
+
+def _draw_levels(axes: Axes, histograms: pd.DataFrame) -> None:
+    """A histogram per row, heights as square roots of shares, so that a black background does not hide the rest."""
+    heights = 0.85 * np.sqrt(histograms.to_numpy() / max(histograms.to_numpy().max(), 1e-9))
+    for row, (bars, mean) in enumerate(zip(heights, _means(histograms), strict=True)):
+        edges, base = np.linspace(0, 255, LEVELS + 1), row + 0.42
+        axes.stairs(base - bars, edges, baseline=base, fill=True, color=style.PALETTE["random"])
+        axes.plot([mean, mean], [base, row - 0.4], color=style.PALETTE["main"], linewidth=1.5)
+    axes.set(xlim=(0, 255), ylim=(len(heights) - 0.5, -0.5), xlabel="pixel value (share of pixels as square root)")
+    _small(axes, "intensities, line: mean")
+
+
+def _draw_sizes(axes: Axes, sizes: pd.Series) -> None:
+    """Original widths and heights, areas by the number of images."""
+    width, height = (sizes.index.get_level_values(side).to_numpy() for side in ("width", "height"))
+    axes.scatter(
+        width, height, 6 + 90 * sizes / max(1, sizes.sum()), color=style.PALETTE["main"], alpha=0.5, linewidth=0
+    )
+    limit = 1.15 * max([1, *width, *height])
+    axes.set(xlim=(0, limit), ylim=(0, limit), xlabel="width (pixels)", ylabel="height (pixels)", aspect="equal")
+    _small(axes, f"sizes: {_common_size(sizes)}")
+
+
+def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
+    """Accuracy of each probe, with chance and the share from which a probe is a warning."""
+    last, chance = len(probes) - 1, probes["chance"].iloc[0]
+    for row, probe in enumerate(probes.itertuples()):
+        if np.isnan(probe.accuracy):
+            axes.text(0.02, row, "too few patients or groups", va="center", fontsize=8)
+            continue
+        colour, hatch = (style.UNUSED, "///") if probe.probe == PROBES[-1] else (style.PALETTE["main"], "")
+        axes.barh(
+            row, probe.accuracy, 0.7, color=colour, hatch=hatch, edgecolor=style.PALETTE["teacher"], linewidth=0.5
+        )
+        axes.text(1.03, row, f"{probe.accuracy:.2f} ± {2 * probe.error:.2f}", va="center", fontsize=8)
+    warning = chance + VISIBLE * (1 - chance)
+    for value, line, text, end in ((chance, ":", "chance", last + 0.5), (warning, "--", "warning", last - 0.5)):
+        axes.plot([value, value], [-0.6, end], line, color="black", linewidth=1)
+        axes.text(value, -0.65, text, ha="center", va="bottom", fontsize=8)
+    axes.set_yticks(range(len(probes)), probes["probe"], fontsize=8)
+    axes.set(xlim=(0, 1.25), ylim=(last + 0.5, -1.3), xlabel="accuracy of a linear model (mean over classes)")
+    axes.set_xticks(np.linspace(0, 1, 6))
+    _small(axes, "what tells the class without anatomy?")
+
+
+def _draw_pairs(axes: Axes, gathered: Any, pairs: list[tuple[int, int, str]]) -> None:
+    """Pairs side by side, with what they share, their splits and files."""
+    step = 3 * TILE
+    canvas = np.full((TILE, PAIRS * step, 3), 255, np.uint8)
+    for left, (first, second, kind) in zip(range(0, PAIRS * step, step), pairs, strict=False):
+        for place, image in ((left, first), (left + TILE + GAP // 2, second)):
+            canvas[:, place : place + TILE] = _tile(gathered.images[image])
+        rows = gathered.table.iloc[[first, second]].itertuples()
+        lines = [f"{row.split}, {_tail(row.label, 22)}:\n{_tail(row.file, 30)}" for row in rows]
+        text = style.literal("\n".join([KIND_WORDS[kind], *lines]))
+        axes.text(left, TILE + GAP, text, fontsize=6.5, va="top", linespacing=1.2)
+    axes.imshow(canvas, interpolation="antialiased")
+    axes.set_ylim(TILE + 80, 0)
+    axes.set_title("pairs: copies or look-alikes", fontsize=9, loc="left")
+    axes.set_axis_off()
+
+
+def _first_pairs(report: Report) -> list[tuple[int, int, str]]:
+    """Pairs to show: what two splits share, then copies within a split."""
+    pairs, splits = report.gathered.pairs, report.gathered.table["split"].to_numpy()
+    apart = splits[pairs["first"].to_numpy(int)] != splits[pairs["second"].to_numpy(int)]
+    shown = pd.concat([pairs[apart], pairs[~apart & (pairs["kind"] != "similar")]]).head(PAIRS)
+    return [(int(first), int(second), kind) for first, second, kind in shown[["first", "second", "kind"]].values]
+
+
+def _tile(image: np.ndarray) -> np.ndarray:
+    """An image (C, S, S) as an RGB tile uint8 (TILE, TILE, 3)."""
+    pixels = np.ascontiguousarray(style.gray_or_rgb(image))
+    return np.asarray(Image.fromarray(pixels).resize((TILE, TILE)).convert("RGB"))
+
+
+def _histograms(pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> pd.DataFrame:
+    """By class the share of pixels in each of LEVELS ranges: of SAMPLE images at most, spread over the class."""
+    rows = []
+    for name in classes:
+        own = np.flatnonzero(labels == name)
+        own = own[np.linspace(0, len(own) - 1, min(SAMPLE, len(own))).astype(int)]
+        values = pixels[own].mean(axis=1) if len(own) else np.zeros(0)
+        counts = np.histogram(values, LEVELS, (0, 255))[0]
+        rows.append(counts / max(1, counts.sum()))
+    return pd.DataFrame(rows, index=list(classes))
+
+
+def _means(histograms: pd.DataFrame) -> pd.Series:
+    """The mean pixel value of each histogram."""
+    return histograms @ ((np.arange(LEVELS) + 0.5) * 255 / LEVELS)
+
+
+def _counts(gathered: Any) -> pd.DataFrame:
+    """Readable images, a row per class, a column per split."""
+    table = gathered.table[gathered.table["error"] == ""]
+    counts = table.groupby(["label", "split"]).size().unstack(fill_value=0)
+    return counts.reindex(index=list(gathered.classes), columns=list(SPLITS), fill_value=0)
+
+
+def _common_size(sizes: pd.Series) -> str:
+    """The most frequent size and its share, or the ranges when none is frequent."""
+    if sizes.empty:
+        return "unknown"
+    (width, height), share = sizes.index[0], sizes.iloc[0] / sizes.sum()
+    if share >= 0.1:
+        return f"{share:.0%} are {width} × {height}"
+    ranges = (sizes.index.get_level_values(side) for side in ("width", "height"))
+    return " × ".join(f"{values.min()}–{values.max()}" for values in ranges)
+
+
+def _by_split(counts: pd.DataFrame) -> str:
+    return "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
+
+
+def _small(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=9)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_fontsize(8)
+    axes.tick_params(labelsize=8)
+    style.bare(axes, left=True)
+
+
+def _tail(text: str, length: int) -> str:
+    return plain(text if len(text) <= length else f"…{text[1 - length :]}")

@@ -1,0 +1,308 @@
+"""Pictures of what is inside trained networks: CKA, maps of where they look, calibration, robustness, one image.
+
+The tables are those of `analysis.representations`, `analysis.saliency` and `analysis.robustness`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.collections import LineCollection
+from PIL import Image
+
+from dmws_lite.analysis.robustness import CORRUPTIONS, SEVERITIES, corrupt
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.training.evaluation import BINS, calibration_error
+from dmws_lite.views import style
+
+NUMBERS = 8  # columns up to which a table's numbers are written into its cells
+NETWORKS = ("teacher", "main", "auxiliary")
+
+
+def cka_tables(
+    tables: Mapping[str, pd.DataFrame], first: str = "student's block", second: str = "teacher's block"
+) -> style.Picture:
+    """CKA of each layer of one network (rows) with each of another (columns), a panel per table.
+
+    tables: from `cka_table`, by the panel's title. first, second: what rows and columns are.
+    """
+    figure, grid = style.panels(len(tables), 1.1 + 0.27 * max(map(len, tables.values())))
+    words = []
+    for axes, (title, table) in zip(grid, tables.items(), strict=True):
+        shown = table.set_axis(_numbered(table.index)).set_axis(_numbered(table.columns), axis=1)
+        style.heat(axes, shown, len(table.columns) <= NUMBERS, annot_kws={"fontsize": 7})
+        axes.set(xlabel="", ylabel="")
+        axes.set_title(style.wrapped(title, 34), fontsize=9)
+        values = table.to_numpy()
+        ends = f"from {np.nanmin(values):.2f} to {np.nanmax(values):.2f}"
+        words.append(f"{title}: {ends}, last blocks {values[-1, -1]:.2f}")
+    grid[0].set_ylabel(first, fontsize=9)
+    figure.colorbar(grid[-1].collections[0], ax=grid, label="CKA", fraction=0.03)
+    figure.supxlabel(second, fontsize=9)
+    figure.alt_text = f"CKA of each {first} with each {second}. {'; '.join(words)}."
+    return figure
+
+
+def cka_estimators(table: pd.DataFrame) -> style.Picture:
+    """Biased and debiased CKA over the number of images, for the same images and for shuffled ones.
+
+    table: from `estimators`.
+    """
+    long = table.melt(["images", "pairs"], ["biased", "debiased"], "kind", value_name="cka").assign(panel="")
+    long["name"] = long["kind"] + ", " + long["pairs"] + " images"
+    look: dict[str, style.Style] = {
+        f"{kind}, {pairs} images": {"color": colour, "marker": marker, "linestyle": line}
+        for kind, colour, marker in (("biased", style.DISTINCT[3], "o"), ("debiased", style.DISTINCT[0], "s"))
+        for pairs, line in (("same", "-"), ("shuffled", "--"))
+    }
+    figure, (axes,) = style.line_panels(long, "images", "cka", "name", "panel", 3.0, look=look, ylabel="CKA")
+    axes.axhline(0, color=style.PALETTE["teacher"], linewidth=0.8)
+    axes.set_ylim(min(-0.15, axes.get_ylim()[0]), 1.03)
+    ends = long.groupby("name", sort=False)["cka"].agg(["first", "last"])
+    words = [
+        f"{name}: {first:.2f} with the fewest, {last:.2f} with the most" for name, first, last in ends.itertuples()
+    ]
+    counts = table["images"]
+    figure.alt_text = f"Two estimates of CKA from {counts.min()} to {counts.max()} images. {'; '.join(words)}."
+    return figure
+
+
+def cka_over_training(table: pd.DataFrame) -> style.Picture:
+    """CKA by block over the steps of a training, a panel per pair of networks.
+
+    table: from `over_training`.
+    """
+    blocks = table["block"].unique()
+    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(blocks)))
+    look: dict[str, style.Style] = {
+        f"block {block}": {"color": shades[i], "marker": "os^DvP"[i % 6], "linestyle": ("-", "--", "-.", ":")[i % 4]}
+        for i, block in enumerate(blocks)
+    }
+    named = table.assign(
+        block=[f"block {block}" for block in table["block"]], pair=table["pair"].str.replace(", ", " and ")
+    )
+    figure, grid = style.line_panels(named, "step", "cka", "block", "pair", look=look, ylabel="CKA")
+    grid[0].set_ylim(min(-0.05, table["cka"].min() - 0.03), 1.03)
+    ends = named[named["block"] == f"block {blocks[-1]}"].groupby("pair", sort=False)["cka"].agg(["first", "last"])
+    words = [f"{pair}, block {blocks[-1]}: {first:.2f} to {last:.2f}" for pair, first, last in ends.itertuples()]
+    figure.alt_text = f"CKA from the first to the last evaluation of a training. {'; '.join(words)}."
+    return figure
+
+
+def saliency(
+    images: ImageSet, indices: Sequence[int], maps: Mapping[str, np.ndarray], masks: np.ndarray | None = None
+) -> style.Picture:
+    """Maps laid over images: a row per image, a column per kind of map; the lesion's outline is white.
+
+    maps: float (N, H, W), 0 to 1, by name, for all images of the set. masks: bool (N, H, W), or None.
+    """
+    names = [images.classes[images.labels[index]] for index in indices]
+    titles = ["image", *("\n".join(style.wrapped(part, 18) for part in title.split(", ")) for title in maps)]
+    rows = []
+    for index in indices:
+        pixels = _rgb(images.images[index])
+        rows.append(
+            [255 * pixels, *(255 * _heated(pixels, _stretched(one[index], pixels.shape[:2])) for one in maps.values())]
+        )
+    rows = [[image.astype(np.uint8) for image in row] for row in rows]
+    figure, grid = style.sheet(rows, names, titles, 0.35 + 8 / (len(maps) + 1) * len(names))
+    for row, index in zip(grid, indices if masks is not None else (), strict=False):
+        for axes in row:
+            _draw_outline(axes, masks[index])
+    outlined = "" if masks is None else "; outlines show the lesions"
+    figure.alt_text = (
+        f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}. Bright places are where a map is high."
+    )
+    return figure
+
+
+def inspected(
+    images: ImageSet,
+    index: int,
+    probabilities: Mapping[str, np.ndarray],
+    maps: Mapping[str, np.ndarray],
+    masks: np.ndarray | None = None,
+) -> style.Picture:
+    """One image; of each network the map of where it looks, and below what it predicts.
+
+    index:         of the image in `images`.
+    probabilities: of "teacher", "main", "auxiliary" or some of them, each (N, classes).
+    maps:          of the same networks, each (N, h, w) in [0, 1]; stretched to the images' size.
+    masks:         bool (N, H, W), the pixels of the finding, drawn as an outline; None draws none.
+    Raises ValueError for an index, names or shapes that do not fit the images.
+    """
+    names = _networks(images, index, probabilities, maps, masks)
+    columns = [0.005 + 0.25 * k for k in range(len(names) + 1)]
+    figure, axes = style.placed(
+        4.3, *((x, 0.44, 0.24, 0.4466) for x in columns), *((x + 0.005, 0.11, 0.2, 0.22) for x in columns[1:])
+    )
+    pictures, bars = axes[: len(columns)], axes[len(columns) :]
+    truth, pixels = images.labels[index], _rgb(images.images[index])
+    heats = {name: _stretched(maps[name][index], pixels.shape[:2]) for name in names}
+    for panel, name in zip(pictures, ("", *names), strict=True):
+        panel.imshow(_heated(pixels, heats[name]) if name else pixels)
+        if masks is not None:
+            _draw_outline(panel, masks[index])
+        panel.set(xticks=[], yticks=[])
+        panel.spines[:].set_visible(False)
+    pictures[0].set_title(style.literal(f"image {index}\n{images.classes[truth]}"), fontsize=10)
+    words, places, outlined = [], np.arange(len(images.classes)), masks is not None and masks[index].any()
+    for panel, bar, name in zip(pictures[1:], bars, names, strict=True):
+        shares = probabilities[name][index]
+        best, verdict = int(shares.argmax()), "right" if shares.argmax() == truth else "wrong"
+        panel.set_title(
+            style.literal(f"{name}: {verdict}\n{images.classes[best]}, {100 * shares[best]:.0f} %"), fontsize=10
+        )
+        bar.barh(places, 100 * shares, color=style.PALETTE[name], hatch=style.HATCHES[name], edgecolor="white")
+        bar.set(xlim=(0, 100), ylim=(len(places) - 0.5, -0.5), xticks=[0, 50, 100])
+        bar.set_yticks(places, map(style.literal, images.classes) if bar is bars[0] else [""] * len(places))
+        bar.set_xlabel("probability (%)", fontsize=8)
+        bar.tick_params(labelsize=8, length=2)
+        style.bare(bar, left=True)
+        row, column = np.unravel_index(heats[name].argmax(), heats[name].shape)
+        side = f", {'inside' if masks[index][row, column] else 'outside'} the finding" if outlined else ""
+        answer = f"{images.classes[best]} ({100 * shares[best]:.0f} %, {verdict})"
+        words.append(f"{name} predicts {answer} and looks most at row {row}, column {column}{side}")
+    figure.text(0.015, 0.41, "yellow: looks most" + "\noutline: the finding" * bool(outlined), va="top", fontsize=9)
+    figure.alt_text = f"Image {index}, {images.classes[truth]}: {'; '.join(words)}."
+    return figure
+
+
+def localisation(table: pd.DataFrame) -> style.Picture:
+    """Mean mass and hit rate of each kind of map, with 95 % intervals; the dotted line is chance.
+
+    table: from `localisation` in `analysis.saliency`.
+    """
+    titles = {"mass": "share of the map in the lesion", "hit": "peak in the lesion"}
+    figure, grid = style.panels(2, 0.9 + 0.27 * table["map"].nunique(), columns=2, sharey=True)
+    for axes, (score, title) in zip(grid, titles.items(), strict=True):
+        means = table[table["score"] == score].set_index("map").rename(columns={"value": "mean"})
+        style.forest(axes, table.head(0), means, by="map")
+        axes.axvline(table.attrs["chance"], color=style.PALETTE["teacher"], linestyle=":", linewidth=1.2)
+        axes.set_xlim(0)
+        axes.set_xlabel(title, fontsize=9)
+    style.finish(figure, grid, legend=False)
+    hits = style.listed(table[table["score"] == "hit"].set_index("map")["value"])
+    figure.alt_text = (
+        f"How well maps find lesions, {table['images'].iloc[0]} images with one. Peak in the lesion: {hits}. "
+        f"Chance: {table.attrs['chance']:.2f}."
+    )
+    return figure
+
+
+def calibration(probabilities: Mapping[str, np.ndarray], labels: np.ndarray) -> style.Picture:
+    """Accuracy against confidence, a panel per name, such as "main" and "main, T = 0.6".
+
+    The area of a mark is the bin's share of the images. Bars below: how confidence is distributed. In the titles: the
+    calibration error (ece).
+    """
+    figure, grid = style.panels(len(probabilities), 2.3, sharex=True, sharey=True)
+    errors = {name: calibration_error(shares, labels) for name, shares in probabilities.items()}
+    for axes, (name, shares) in zip(grid, probabilities.items(), strict=True):
+        table = pd.DataFrame({"confidence": shares.max(1), "right": shares.argmax(1) == labels})
+        bins = np.digitize(table["confidence"], np.linspace(0, 1, BINS + 1)[1:-1], right=True)
+        means, counts = table.groupby(bins).mean(), table.groupby(bins).size()
+        axes.plot([0, 1], [0, 1], color=style.PALETTE["random"], linewidth=0.8)
+        axes.plot(means["confidence"], means["right"], color=style.PALETTE["main"], linewidth=1)
+        axes.scatter(means["confidence"], means["right"], 120 * counts / counts.sum(), color=style.PALETTE["main"])
+        axes.bar(counts.index / BINS, 0.3 * counts / counts.max(), 1 / BINS, align="edge", color="#DDDDDD", zorder=0)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02))
+        axes.set_title(f"{style.wrapped(name, 30)}\nece {errors[name]:.3f}", fontsize=8)
+    style.finish(figure, grid, "confidence", "accuracy", legend=False)
+    figure.alt_text = (
+        f"Accuracy against confidence by method. Mean calibration error (ece): {style.listed(errors, '.3f')}."
+    )
+    return figure
+
+
+def corruptions(images: ImageSet, index: int = 0, seed: int = 0) -> style.Picture:
+    """One image, spoilt: a row per kind of corruption, a column per severity."""
+    severities, one = (0, *SEVERITIES), images.take(np.array([index]))
+    rows = [[style.gray_or_rgb(corrupt(one, kind, k, seed).images[0]) for k in severities] for kind in CORRUPTIONS]
+    titles = ["as it is", *(f"severity {severity}" for severity in SEVERITIES)]
+    figure, _ = style.sheet(rows, list(CORRUPTIONS), titles, 0.3 + 8 / (len(severities) + 0.7) * len(CORRUPTIONS))
+    figure.alt_text = (
+        f"An image of {images.classes[images.labels[index]]} with {', '.join(CORRUPTIONS)}, from severity 0 (as it is) "
+        f"to {max(severities)}."
+    )
+    return figure
+
+
+def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | None = None) -> style.Picture:
+    """Accuracy (or another column, such as confidence) over severity, a line per network, a panel per corruption.
+
+    table: from `robustness` in `analysis.robustness`. Bars at the accuracy: 95 % intervals over images.
+    """
+    names = list(table["model"].unique())
+    beside = table["model"].map(lambda name: 0.08 * (names.index(name) - (len(names) - 1) / 2))  # not on top
+    shown = table.assign(x=table["severity"] + beside)
+    if column != "accuracy":
+        shown = shown.drop(columns=["low", "high"])
+    figure, grid = style.line_panels(shown, "x", column, "model", "corruption", 2.6, xlabel="severity", ylabel=column)
+    for axes in grid if chance is not None else ():
+        axes.axhline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
+    if chance is not None:
+        style.note(grid[0], -0.2, chance, "chance", va="top")
+    grid[0].set(ylim=(0, 1.02), xticks=sorted(table["severity"].unique()))
+    ends = table.groupby(["corruption", "model"], sort=False)[column].agg(["first", "last"])
+    words = [f"{kind}, {name}: {first:.2f} to {last:.2f}" for (kind, name), first, last in ends.itertuples()]
+    figure.alt_text = (
+        f"{column.capitalize()} on the test images from severity 0 to {table['severity'].max()}. {'; '.join(words)}."
+    )
+    return figure
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names of layers as ticks: "stem", then 1, 2, ..."""
+    first = 0 if names[0] == "stem" else 1
+    return [name if name == "stem" else str(k) for k, name in enumerate(names, first)]
+
+
+def _networks(images: ImageSet, index: int, probabilities, maps, masks: np.ndarray | None) -> list[str]:
+    """The networks that are drawn, in fixed order."""
+    count, classes, size = len(images), len(images.classes), images.images.shape[2:]
+    if index not in range(count):
+        raise ValueError(f"index={index} is out of range: the image set has images 0 to {count - 1}")
+    names = [name for name in NETWORKS if name in probabilities]
+    if not names or len(names) < len(probabilities) or set(maps) != set(probabilities):
+        raise ValueError(
+            f"probabilities of {list(probabilities)}, maps of {list(maps)}: pass both of the same networks, out of "
+            f"{', '.join(NETWORKS)}"
+        )
+    for name in names:
+        if probabilities[name].shape != (count, classes):
+            raise ValueError(f"probabilities of {name} are {probabilities[name].shape}: pass ({count}, {classes})")
+        if maps[name].ndim != 3 or len(maps[name]) != count:
+            raise ValueError(f"maps of {name} are {maps[name].shape}: pass ({count}, height, width)")
+    if masks is not None and masks.shape != (count, *size):
+        raise ValueError(f"masks are {masks.shape}: pass {(count, *size)}, or None")
+    return names
+
+
+def _rgb(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (1 or 3, H, W) as floats (H, W, 3) in [0, 1]."""
+    return np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0) / 255
+
+
+def _stretched(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map (h, w) at the size (H, W) of the images, in [0, 1]."""
+    stretched = Image.fromarray(heat.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(stretched).clip(0, 1)
+
+
+def _heated(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """The image with the map over it: the higher the map, the more of its colour."""
+    cover = 0.75 * heat[..., None]
+    return (1 - cover) * pixels + cover * matplotlib.colormaps["viridis"](heat)[..., :3]
+
+
+def _draw_outline(axes, mask: np.ndarray) -> None:
+    """The edges between pixels inside and outside of a mask, white on black."""
+    padded = np.pad(mask.astype(np.int8), 1)
+    across = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in np.argwhere(np.diff(padded, axis=1))]
+    along = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in np.argwhere(np.diff(padded, axis=0))]
+    for colour, width in (("black", 2.4), ("white", 1.0)):
+        axes.add_collection(LineCollection(across + along, colors=colour, linewidths=width))

@@ -1,0 +1,134 @@
+"""Pictures of initialisations: what is in the weights, what becomes of images and attention, and the first steps.
+
+The tables are those of `dmws_lite.analysis.starts`. Each method has the same colour, mark and line in all pictures.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from dmws_lite.analysis.starts import STARTS, TEACHER
+from dmws_lite.studies.methods import METHODS
+from dmws_lite.views import style
+
+ROLES = {"default": "random", "weight_selection": "main", TEACHER: "teacher"}  # those that have a colour already
+PLACES = np.linspace(0, 1, 61)  # along a spectrum: matrices of different sizes are drawn on one axis
+
+
+def spectra(weights: pd.DataFrame) -> style.Picture:
+    """Singular values divided by the largest, means over blocks, a panel per kind of matrix.
+
+    weights: from `matrices`.
+    """
+    curves = [np.interp(PLACES, np.linspace(0, 1, len(s)), s / s[0]) for s in weights["singular"]]
+    table = weights[["kind", "label"]].assign(place=[PLACES] * len(weights), share=curves).explode(["place", "share"])
+    means = table.groupby(["kind", "label", "place"], sort=False)["share"].mean().reset_index()
+    look = {name: own | {"markevery": 10} for name, own in _looks(weights).items()}
+    xlabel = "place in the spectrum (0: the largest singular value, 1: the smallest)"
+    figure, _ = style.line_panels(
+        means, "place", "share", "label", "kind", 2.3, 2, look=look, xlabel=xlabel, ylabel="σ / largest σ"
+    )
+    figure.alt_text = (
+        f"Normalised singular values of the weight matrices ({', '.join(weights['kind'].unique())}). "
+        f"Stable rank as a share of the full rank, means: {_means(weights, 'rank_share')}."
+    )
+    return figure
+
+
+def gains(weights: pd.DataFrame) -> style.Picture:
+    """The gain of every matrix by block, a panel per kind of matrix.
+
+    weights: from `matrices`.
+    """
+    figure, grid = style.line_panels(weights, "block", "gain", "label", "kind", 2.3, 2, look=_looks(weights))
+    _logarithmic(grid[0])
+    kinds = ", ".join(weights["kind"].unique())
+    figure.alt_text = f"Gain of the weight matrices ({kinds}) by block. Means: {_means(weights, 'gain')}."
+    return figure
+
+
+def through_depth(signals: pd.DataFrame) -> style.Picture:
+    """Spread of the activations, and similarity of different images, before the first block and after each.
+
+    signals: from `signals`.
+    """
+    titles = {"spread": "standard deviation of the activations", "similarity": "cosine of two images"}
+    figure, grid = _by_block(signals, titles, "", sharey=False)
+    _logarithmic(grid[0])
+    last = signals.loc[signals.groupby("method", sort=False)["block"].idxmax()]
+    figure.alt_text = (
+        f"Activations through depth. Standard deviation after the last block: {_means(last, 'spread')}. "
+        f"Cosine of two images there: {_means(last, 'similarity')}."
+    )
+    return figure
+
+
+def attention(looking: pd.DataFrame) -> style.Picture:
+    """Entropy and distance of the attention by block, relative to attention to everything alike (dotted line).
+
+    looking: from `attention` in `dmws_lite.analysis.starts`. Raises ValueError for a table without rows.
+    """
+    if looking.empty:
+        raise ValueError("the table of attention has no rows: these networks have no attention to draw")
+    figure, grid = _by_block(looking, {"entropy": "entropy", "distance": "distance"}, "relative to uniform")
+    for axes in grid:
+        axes.axhline(1, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
+    figure.alt_text = (
+        f"Attention relative to uniform attention, means over blocks. Entropy: {_means(looking, 'entropy')}. "
+        f"Distance: {_means(looking, 'distance')}."
+    )
+    return figure
+
+
+def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Picture:
+    """Validation loss over the first steps: mean over seeds (thick) and every seed (thin).
+
+    losses: from `first_steps` in `dmws_lite.analysis.starts`.
+    chance: the loss of equal probabilities for all classes, drawn as a line.
+    """
+    look, end = _looks(losses), losses["step"].max()
+    means = losses.groupby(["label", "step"], sort=False)["val_loss"].mean().reset_index().assign(title="")
+    options = {"look": look, "ylabel": "validation loss"}
+    figure, (axes,) = style.line_panels(means, "step", "val_loss", "label", "title", 3.6, **options)
+    for (label, _), run in losses.groupby(["label", "seed"]):
+        axes.plot(run["step"], run["val_loss"], color=look[label]["color"], linewidth=0.6, alpha=0.5)
+    if chance is not None:
+        axes.axhline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
+        style.note(axes, end, chance, "chance", ha="right", va="bottom")
+    figure.alt_text = (
+        f"Validation loss over the first {end} steps, {losses['seed'].nunique()} seed(s) per method. "
+        f"Means at the end: {_means(losses[losses['step'] == end], 'val_loss')}."
+    )
+    return figure
+
+
+def _by_block(
+    table: pd.DataFrame, titles: dict[str, str], ylabel: str, **options: object
+) -> tuple[style.Picture, list[Axes]]:
+    """Columns of a table over the blocks, a line per method; one panel per column, with its title."""
+    long = table.melt(["label", "block"], list(titles), "column").replace({"column": titles})
+    return style.line_panels(
+        long, "block", "value", "label", "column", 2.9, 2, look=_looks(table), ylabel=ylabel, **options
+    )
+
+
+def _logarithmic(axes: Axes) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _looks(table: pd.DataFrame) -> dict[str, style.Style]:
+    """Colour, mark and line of each label: the roles that all chapters share, then STARTS, then what else there is."""
+    names = dict.fromkeys([*STARTS, *table["method"]])
+    roles = {METHODS[name].label: role for name, role in ROLES.items()}
+    return style.looks([METHODS[name].label for name in names], roles)
+
+
+def _means(table: pd.DataFrame, column: str) -> str:
+    return style.listed(table.groupby("label", sort=False)[column].mean())

@@ -1,0 +1,324 @@
+"""Pictures of a study: results, paired differences, factorial, fractions, costs, and the auxiliary over time.
+
+Every table has one row per run, as `Store.table` gives it; the columns data, pair and fraction may be absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.ticker import MaxNLocator
+
+from dmws_lite.studies.paired import LEVEL, interval
+from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, summary, titles
+from dmws_lite.views import style
+
+AUXILIARIES = ("none", "same", "complementary")
+COSTS = {"seconds": "training seconds", "flops_per_step": "GFLOPs per step"}
+OVER_TIME = {
+    **{student: style.PALETTE[student] for student in ("main", "auxiliary")},
+    "α": "#4D4D4D",
+    "left of the start": "#D55E00",
+}
+
+
+def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
+    """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
+    groups = [(title, part_of(table, rows), rows) for title, rows in panels_of(summary(table, metric))]
+    figure = _forests(groups, labels_of(table), metric, zero=False)
+    figure.suptitle("diamond: mean; bar: its 95 % interval; dots: seeds", fontsize=9)
+    ends = [_ends(title, rows, ".3f") for title, _, rows in groups]
+    figure.alt_text = f"{_words(metric).capitalize()} on the test images by method. {'; '.join(ends)}."
+    return figure
+
+
+def paired_differences(
+    table: pd.DataFrame, reference: str = "default", metric: str = "accuracy", fraction: float | None = None
+) -> style.Picture:
+    """Differences to a reference, seed by seed: mean, 95 % interval and every seed, one panel per data set and fraction.
+
+    fraction: draw this one only. A filled diamond is a difference that is shown: a p below 0.05, Holm-corrected over
+              the whole table, and an interval without 0.
+    Groups that have no seed in common with the reference are left out.
+    Raises ValueError when the reference is not in the table, or has no seed in common with any method.
+    """
+    rows = differences(table, reference, metric)
+    rows = rows[(rows["seeds"] > 0) & ((rows["fraction"] == fraction) if fraction is not None else True)]
+    if rows.empty:
+        raise ValueError(f"reference={reference!r} has no seed in common with another method: run it with their seeds")
+    return measured_differences(table, rows, reference, metric)
+
+
+def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str, metric: str) -> style.Picture:
+    """The picture of `paired_differences`, from rows of `statistics.differences` of this table."""
+    filled = (rows["p_holm"] < LEVEL) & ((rows["low"] > 0) | (rows["high"] < 0))
+    groups = []
+    for title, own in panels_of(rows.rename(columns={"difference": "mean"}).assign(filled=filled)):
+        wide = part_of(table, own).pivot(index="seed", columns="method", values=metric).astype(float)
+        gaps = wide.sub(wide[reference], axis=0).melt(value_name=metric)
+        groups.append((title, gaps[gaps["method"].isin(own["method"])], own))
+    labels = labels_of(table)
+    others = {name: label for name, label in labels.items() if name in set(rows["method"])}
+    figure = _forests(groups, others, metric, zero=True)
+    figure.suptitle(
+        f"{_words(metric)} minus that of {style.wrapped(labels[reference], 60)}, paired by seed. Dots: seeds; bar: 95 % "
+        "interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown",
+        fontsize=9,
+    )
+    ends = [_ends(title, own, "+.3f") for title, _, own in groups]
+    figure.alt_text = (
+        f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {filled.sum()} of {len(rows)} are "
+        f"shown (corrected p below 0.05, interval without 0). {'; '.join(ends)}."
+    )
+    return figure
+
+
+def comparison(
+    table: pd.DataFrame,
+    metric: str | Sequence[str] = "accuracy",
+    chance: float | None = None,
+    paired: bool = False,
+    guess: str = "chance",
+    on: str = "the test images",
+) -> style.Picture:
+    """Every seed's result of every label, their mean, and the mean's 95 % interval (Student's t over seeds).
+
+    table:  columns label, seed and the metrics, each of which has a panel. One seed has no interval.
+    chance: what guessing would reach, drawn as a line, and `guess`, the line's label.
+    paired: join the results of each seed by a line.
+    on:     what was measured on.
+    """
+    metrics, seeds = [metric] if isinstance(metric, str) else metric, table["seed"].nunique()
+    labels, words = list(dict.fromkeys(table["label"])), []
+    figure, grid = style.panels(len(metrics), 0.7 + 0.5 * len(labels), sharey=True)
+    for axes, name in zip(grid, metrics, strict=True):
+        values = table.groupby("label", sort=False)[name]
+        means = pd.DataFrame({label: interval(own.to_numpy(float)) for label, own in values}).T
+        style.forest(axes, table, means, name)
+        for row, mean in enumerate(means["mean"]):
+            axes.annotate(
+                f"{mean:.3f}", (mean, row - 0.22), (0, 5), textcoords="offset points", ha="center", fontsize=8
+            )
+        if paired:
+            wide = table.pivot(index="label", columns="seed", values=name).loc[labels]
+            axes.plot(wide.to_numpy(), range(len(labels)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
+        if chance is not None:
+            axes.axvline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
+            style.note(axes, chance, -0.85, guess)
+        if "accuracy" in name:  # an interval may reach beyond 0 or 1, an accuracy cannot
+            axes.set_xlim(max(axes.get_xlim()[0], -0.02), min(axes.get_xlim()[1], 1.02))
+        axes.set(ylim=(len(labels) - 0.5, -1.0), xlabel=f"{_words(name)} on {on}")
+        half = (means["high"] - means["mean"]).dropna()
+        told = [
+            f"{label} {mean:.3f}" + (f" ± {half[label]:.3f}" if label in half else "")
+            for label, mean in means["mean"].items()
+        ]
+        words.append(f"{_words(name).capitalize()} on {on}, {seeds} seed(s): {'; '.join(told)}")
+    style.finish(figure, grid, legend=False)
+    diamonds = (
+        f"diamond: mean of {seeds} seed{'s' if seeds > 1 else ''}; dots: seeds{', joined by lines' if paired else ''}"
+    )
+    figure.suptitle(diamonds + ("; bar: 95 % interval of the mean" if seeds > 1 else ""), fontsize=9)
+    figure.alt_text = "; ".join([*words, *([f"dotted line: {guess} {chance:.3f}"] if chance is not None else [])]) + "."
+    return figure
+
+
+def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
+    """How initialisation and auxiliary work together: means, 95 % intervals and seeds of the six cells.
+
+    Raises ValueError naming the methods of FACTORIAL that the table lacks.
+    """
+    if missing := [name for names in FACTORIAL.values() for name in names if name not in set(table["method"])]:
+        raise ValueError(f"the factorial needs {', '.join(missing)} as well: run a study with these methods")
+    places = {name: (f"{start} start", k) for start, names in FACTORIAL.items() for k, name in enumerate(names)}
+    cells, runs = (
+        _grouped(rows[rows["method"].isin(places)]).assign(
+            start=lambda t: t["method"].map(lambda name: places[name][0]),
+            x=lambda t: t["method"].map(
+                lambda name: places[name][1] + (0.06 if name in FACTORIAL["selected"] else -0.06)
+            ),
+        )
+        for rows in (summary(table, metric), table)
+    )
+    look = style.looks(cells["start"], {"random start": "random", "selected start": "main"})
+    options = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look}
+    figure, grid = style.line_panels(cells.sort_values("x"), "x", "mean", "start", "group", **options)
+    for axes, (_, own) in zip(grid, runs.groupby("group", sort=False), strict=True):
+        axes.scatter(own["x"] * 1.0, own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
+        axes.set_xticks(range(3), AUXILIARIES)
+        axes.set_xlim(-0.4, 2.4)
+    words = [
+        f"{group}, {start}: {', '.join(f'{mean:.3f}' for mean in own['mean'])}".strip(", ")
+        for (group, start), own in cells.groupby(["group", "start"], sort=False)
+    ]
+    figure.alt_text = (
+        f"Mean {_words(metric)} without an auxiliary, with one from the same start, and with the complementary (or "
+        f"another random) one. {'; '.join(words)}."
+    )
+    return figure
+
+
+def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: str | None = None) -> style.Picture:
+    """Mean and 95 % interval over the fraction of training images, a line per method, a panel per data set and pair.
+
+    reference: a method drawn black and dotted. More than about eight methods are hard to read: pass some of them.
+    """
+    means, fractions = _grouped(summary(table, metric), GROUP[:2]), sorted(table["fraction"].unique())
+    labels = list(labels_of(table).values())
+    beside = means["label"].map(lambda label: 1.04 ** (labels.index(label) - (len(labels) - 1) / 2))  # not on top
+    means = means.assign(x=means["fraction"] * beside).sort_values("fraction", kind="stable")
+    options = {"xlabel": "training images (%)", "ylabel": _words(metric), "look": _looks(table, reference)}
+    figure, grid = style.line_panels(means, "x", "mean", "label", "group", **options)
+    for axes in grid:
+        axes.set(xscale="log", xlim=(fractions[0] / 1.5, fractions[-1] * 1.5))
+        axes.set_xticks(fractions, [f"{100 * value:g}" for value in fractions])
+        axes.minorticks_off()
+    ends = [
+        _ends(f"{group}, {100 * fraction:g} %".strip(", "), own, ".3f")
+        for (group, fraction), own in means.groupby(["group", "fraction"])
+        if fraction in (fractions[0], fractions[-1])
+    ]
+    figure.alt_text = f"Mean {_words(metric)} over the fraction of training images. {'; '.join(ends)}."
+    return figure
+
+
+def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str | None = None) -> style.Picture:
+    """Mean result against training seconds (left) and FLOPs of a step (right), a row of panels per group."""
+    runs = _grouped(table.assign(flops_per_step=table["flops_per_step"] / 1e9)).rename(columns=COSTS)
+    means = runs.groupby(["group", "label"], sort=False)[[metric, *COSTS.values()]].mean().reset_index()
+    costs = means.melt(["group", "label", metric], var_name="cost", value_name="value").sort_values(
+        "group", kind="stable"
+    )
+    costs["panel"] = (costs["group"] + ": " + costs["cost"]).str.removeprefix(": ")
+    look = {name: own | {"linestyle": "none"} for name, own in _looks(table, reference).items()}
+    options = {"xlabel": "cost", "ylabel": _words(metric), "look": look, "sharex": False, "columns": 2}
+    figure, grid = style.line_panels(costs, "value", metric, "label", "panel", **options)
+    for axes in grid:
+        axes.set_xlim(0, 1.08 * axes.dataLim.x1 or 1)
+    words = []
+    for group, own in means.sort_values(COSTS["seconds"]).groupby("group", sort=False):
+        ends = [
+            f"{seconds:.3g} s ({label})" for label, seconds in own[["label", COSTS["seconds"]]].iloc[[0, -1]].values
+        ]
+        words.append(f"{group}: from {' to '.join(ends)}".strip(": "))
+    figure.alt_text = (
+        f"Mean {_words(metric)} against training time and against the FLOPs of a step. Training took "
+        f"{'; '.join(words)}."
+    )
+    return figure
+
+
+def auxiliary_over_time(
+    table: pd.DataFrame, history: pd.DataFrame, updates: Mapping[str, str] | None = None
+) -> style.Picture:
+    """Validation accuracy of main and auxiliary over steps, alpha, and what the EMA still holds of its start; by method.
+
+    history: as `Store.history` gives it, of runs on one data set, pair and fraction.
+    updates: auxiliary_update by method; of "frozen" and "trained" auxiliaries the share of the start is not drawn.
+    Lines: means over seeds; bands: from the lowest to the highest seed. Methods without an auxiliary are left out.
+    Raises ValueError where no method has one.
+    """
+    rows = history.merge(table[["key", "method", "label"]], on="key").sort_values(["key", "step"])
+    rows = rows[rows.groupby("method")["auxiliary_accuracy"].transform("count") > 0]
+    if rows.empty:
+        raise ValueError("no method here has an auxiliary student: add one that has, such as dual_skd")
+    ema = rows["method"].map(lambda name: (updates or {}).get(name, "ema") == "ema")
+    rows["left of the start"] = np.concatenate([_left(run) for _, run in rows.groupby("key")])
+    rows["left of the start"] = rows["left of the start"].where(ema)
+    rows = rows.rename(columns={"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α"})
+    labels, words = [label for label in labels_of(table).values() if label in set(rows["label"])], []
+    figure, grid = style.panels(len(labels), 2.6, len(OVER_TIME), sharex=True, sharey=True)
+    for axes, label in zip(grid, labels, strict=True):
+        own = rows[rows["label"] == label].melt("step", list(OVER_TIME), "curve")
+        dashes = {"main": "", "auxiliary": (3, 1), "α": (1, 1), "left of the start": (4, 1, 1, 1)}
+        options: style.Style = {
+            "hue": "curve",
+            "style": "curve",
+            "palette": OVER_TIME,
+            "dashes": dashes,
+            "errorbar": ("pi", 100),
+        }
+        sns.lineplot(own, x="step", y="value", ax=axes, **options)
+        axes.get_legend().remove()
+        axes.set(xlabel="", ylabel="", ylim=(-0.02, 1.02))
+        axes.set_title(style.wrapped(label, 34), fontsize=9)
+        means = own.groupby(["curve", "step"])["value"].mean()
+        words += [
+            f"{label}, {s}: from {means[s].iloc[0]:.2f} to {means[s].iloc[-1]:.2f}" for s in ("main", "auxiliary")
+        ]
+    style.finish(figure, grid, "step", "validation accuracy; share")
+    figure.alt_text = f"Validation accuracy over training, mean over seeds. {'; '.join(words)}."
+    return figure
+
+
+def panels_of(table: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each group (data set, pair, fraction) of a table, in its order, with the group's title."""
+    yield from _grouped(table).groupby("group", sort=False)
+
+
+def part_of(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the group that the rows are about."""
+    keys = [key for key in GROUP if key in table]
+    return table.merge(rows[keys].drop_duplicates(), on=keys) if keys else table
+
+
+def labels_of(table: pd.DataFrame) -> dict[str, str]:
+    """The label of each method, in the table's order."""
+    return dict(table.drop_duplicates("method")[["method", "label"]].itertuples(index=False, name=None))
+
+
+def _forests(
+    groups: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], labels: Mapping[str, str], metric: str, zero: bool
+) -> style.Picture:
+    """A panel for each group (title, values, means), a row for each method; `zero` marks 0."""
+    figure, grid = style.panels(len(groups), 1.0 + 0.29 * len(labels), sharey=True)
+    for axes, (title, values, means) in zip(grid, groups, strict=True):
+        style.forest(axes, values, means.set_index("method").reindex(labels), metric, "method")
+        shown = np.append(values[metric].dropna(), [0.0] if zero else [])
+        room = max(float(np.ptp(shown)), 0.01)  # an interval of two seeds may be far wider: it leaves the frame
+        left, right = axes.get_xlim()
+        axes.set_xlim(max(left, shown.min() - 1.5 * room), min(right, shown.max() + 1.5 * room))
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        if zero:
+            axes.axvline(0, color=style.PALETTE["teacher"], linewidth=1)
+        axes.set_title(style.wrapped(title, 34, lines=3), fontsize=9)
+    grid[0].set_yticks(range(len(labels)), [style.wrapped(label, 28) for label in labels.values()], fontsize=8)
+    style.finish(figure, grid, "difference" if zero else _words(metric), legend=False)
+    return figure
+
+
+def _left(run: pd.DataFrame) -> np.ndarray:
+    """The share of the auxiliary's start that an EMA holds at each row of a run's history: the product of momenta."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(run["momentum"].to_numpy(float))
+    steps = np.diff(run["step"].to_numpy(float), prepend=run["step"].iloc[0])
+    between = (logs + np.concatenate([logs[:1], logs[:-1]])) / 2
+    return np.exp(np.cumsum(np.where(steps > 0, steps * between, 0.0)))
+
+
+def _grouped(table: pd.DataFrame, by: Sequence[str] = GROUP) -> pd.DataFrame:
+    """The table with its rows' groups by their titles."""
+    keys = [key for key in by if key in table]
+    return table.assign(group=titles(table[keys]) if keys else "")
+
+
+def _looks(table: pd.DataFrame, reference: str | None) -> dict[str, style.Style]:
+    """Colour, mark and line of each method by its place in the table; the reference is black and dotted."""
+    labels = labels_of(table)
+    return style.looks(labels.values(), {labels[reference]: "reference"} if reference in labels else {})
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
+
+
+def _ends(title: str, rows: pd.DataFrame, form: str) -> str:
+    """The methods with the smallest and the largest mean of a group, for the alt text."""
+    ordered = rows.dropna(subset="mean").sort_values("mean", kind="stable").iloc[[0, -1]]
+    ends = dict.fromkeys(
+        f"{row.label} {row.mean_:{form}}" for row in ordered.rename(columns={"mean": "mean_"}).itertuples()
+    )
+    return f"{title}: {' to '.join(ends)}".strip(": ")
