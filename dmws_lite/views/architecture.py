@@ -251,7 +251,7 @@ def _places(tensors: Iterable[str]) -> list[str]:
 def _column(axes: Axes, x: float, rows: Mapping[str, float], used: set[str], role: str, side: str) -> None:
     look, heights = style.role_look(role), list(rows.values())
     faces = [look["color"] if name in used else "white" for name in rows]
-    axes.scatter([x] * len(rows), heights, 70, faces, look["marker"], edgecolors=look["color"], zorder=2)
+    axes.scatter([x] * len(rows), heights, 70, faces, marker=look["marker"], edgecolors=look["color"], zorder=2)
     for name, row in rows.items():
         offset = (8 if side == "left" else -8, 0)
         axes.annotate(name, (x, row), offset, textcoords="offset points", ha=side, va="center", fontsize=8)

@@ -47,7 +47,7 @@ def deployed(table: pd.DataFrame) -> Picture:
 
 
 def answer(image: np.ndarray, probabilities: Sequence[float], classes: Sequence[str], name: str = "image") -> Picture:
-    """What a student says about one image: the image as it sees it, and a bar per class; the likeliest is solid and bold.
+    """What a student says about one image: the image as it sees it, and a bar per class, the likeliest solid and bold.
 
     image: uint8 (C, H, W). probabilities: (classes,). name: what the image is called.
     """

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -23,6 +24,7 @@ from dmws_lite.data.sets import ImageSet
 from dmws_lite.runtime.files import write_atomically
 from dmws_lite.training.evaluation import predict
 from dmws_lite.training.export import FITS, load_student
+from dmws_lite.views.style import gray_or_rgb
 
 NAME = "page.html"
 MOST_EXAMPLES = 6
@@ -46,7 +48,7 @@ class DropPage:
 
 
 def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) -> DropPage:
-    """Write `folder/page.html`, which shows what a saved student says of any image.
+    """Write `folder/page.html`, which shows what a saved student says about any image.
 
     folder:   that `Run.save` wrote; the student is a plain vision transformer (such as embedded_vit_48).
     examples: images of the student's size to try the page with, the first 6 at most. The page compares its own
@@ -71,31 +73,32 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
     size = facts["image_size"]
     if not len(examples) or examples.images.shape[2:] != (size, size):
         raise ValueError(f"examples are {examples.images.shape}: pass at least one image of {size} x {size} pixels")
-    chosen = examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))
-    net = _settings(model, facts) | {"fit": fit or facts["fit"], "gray": examples.images.shape[1] == 1}
     state = {name: tensor.float().numpy() for name, tensor in model.state_dict().items()}
+    net = _settings(model, facts) | {"fit": fit or facts["fit"], "gray": examples.images.shape[1] == 1}
     data = {
         "net": net,
         "tensors": [(name, tensor.size) for name, tensor in state.items()],
         "weights": _text(b"".join(tensor.astype("<f4").tobytes() for tensor in state.values())),
-        "examples": _examples(chosen, predict(model, chosen)),
+        "examples": _examples(model, examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))),
     }
     views = files("dmws_lite") / "views"
     template, network = ((views / name).read_text(encoding="utf-8") for name in ("drop_page.html.j2", "vit.js"))
-    page = Environment(autoescape=True).from_string(template)
-    shown = page.render(
-        title=f"Which of these is it: {', '.join(facts['classes'])}?",
-        net=net,
-        data=Markup(json.dumps(data).replace("<", "\\u003c")),  # no class name ends the script
-        network=Markup(network),
+    page = (
+        Environment(autoescape=True)
+        .from_string(template)
+        .render(
+            title=f"Which of these is it: {', '.join(facts['classes'])}?",
+            net=net,
+            data=Markup(json.dumps(data).replace("<", "\\u003c")),  # no class name ends the script
+            network=Markup(network),
+        )
     )
-    return DropPage(write_atomically(Path(folder) / NAME, lambda part: part.write_text(shown, encoding="utf-8")))
+    return DropPage(write_atomically(Path(folder) / NAME, lambda part: part.write_text(page, encoding="utf-8")))
 
 
 def _settings(model: Any, facts: dict[str, Any]) -> dict[str, Any]:
-    """What vit.js needs to know of the network. Raises ValueError when it is none that vit.js computes."""
-    plain = isinstance(model, VisionTransformer) and model.global_pool == "token" and model.num_prefix_tokens == 1
-    if not plain or set(model.state_dict()) != _names(len(model.blocks)) or not _usual(model):
+    """What vit.js needs to know about the network. Raises ValueError when it is none that vit.js computes."""
+    if not _is_plain(model):
         raise ValueError(
             f"the page computes plain vision transformers with a class token, and {facts['name']} is none: to_onnx "
             "writes a file that runs everywhere else"
@@ -114,34 +117,27 @@ def _settings(model: Any, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _names(depth: int) -> set[str]:
-    """The tensors that vit.js uses."""
-    modules = ["patch_embed.proj", "norm", "head", *(f"blocks.{k}.{part}" for k in range(depth) for part in BLOCK)]
-    return {"cls_token", "pos_embed"} | {f"{module}.{kind}" for module in modules for kind in ("weight", "bias")}
-
-
-def _usual(model: Any) -> bool:
-    """Whether what has no weights is as vit.js has it: exact GELU, square patches, a place for the class token."""
+def _is_plain(model: Any) -> bool:
+    """Whether a network is as vit.js has it: these tensors and no others, exact GELU, square patches, a class token."""
+    if not isinstance(model, VisionTransformer) or model.global_pool != "token" or model.num_prefix_tokens != 1:
+        return False
+    blocks = [f"blocks.{k}.{part}" for k in range(len(model.blocks)) for part in BLOCK]
+    modules = ["patch_embed.proj", "norm", "head", *blocks]
+    tensors = {"cls_token", "pos_embed"} | {f"{name}.{kind}" for name in modules for kind in ("weight", "bias")}
     gelu = all(isinstance(block.mlp.act, nn.GELU) and block.mlp.act.approximate == "none" for block in model.blocks)
     height, width = model.patch_embed.patch_size
-    return gelu and height == width and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
+    places = model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
+    return set(model.state_dict()) == tensors and gelu and height == width and places
 
 
-def _examples(images: ImageSet, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    from PIL import Image
-
-    found = []
-    for image, label, row in zip(images.images, images.labels, probabilities, strict=True):
+def _examples(model: nn.Module, images: ImageSet) -> list[dict[str, Any]]:
+    examples = []
+    for image, label, shares in zip(images.images, images.labels, predict(model, images), strict=True):
         buffer = BytesIO()
-        Image.fromarray(image.transpose(1, 2, 0).squeeze()).save(buffer, "PNG")
-        found.append(
-            {
-                "png": _text(buffer.getvalue()),
-                "label": images.classes[label],
-                "probabilities": row.astype(float).tolist(),
-            }
-        )
-    return found
+        Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, "PNG")
+        example = {"png": _text(buffer.getvalue()), "label": images.classes[label]}
+        examples.append(example | {"probabilities": shares.astype(float).tolist()})
+    return examples
 
 
 def _text(data: bytes) -> str:

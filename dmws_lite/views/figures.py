@@ -1,3 +1,4 @@
+# ruff: noqa: F401 - names for others
 """Every figure of the course and of reports: functions that take data and return a Picture, with alt text.
 
 For figures of one's own: `picture` makes an empty one, PALETTE and the like keep its colours and marks those of the
@@ -41,5 +42,3 @@ from dmws_lite.views.studies import (
 from dmws_lite.views.style import FURTHER, HATCHES, LINES, MARKERS, PALETTE, Picture, picture, save
 from dmws_lite.views.toy import surfaces, toy_course
 from dmws_lite.views.training import confusion, disagreement, ema_memory, half_life, history, similarity, soft_targets
-
-__all__ = [name for name in dir() if not name.startswith("_")]

@@ -50,7 +50,7 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
     files: at most a handful, of kinds that Pillow reads.
     Raises ValueError for a file that cannot be read.
     """
-    from dmws_lite.data.decoding import decode, suffix_of
+    from dmws_lite.data.images import decode, suffix_of
 
     pixels, titles = [], []
     for file in map(Path, files):
@@ -122,7 +122,7 @@ def data_page(report: Report) -> style.Picture:
     figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}"), fontsize=11)
     serious = report.findings[report.findings["severity"] != "note"]
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
-    probes = style.listed(report.probes.set_index("probe")["accuracy"])
+    probes = style.listed(report.probes.set_index("probe")["accuracy"].dropna()) or "not known"
     figure.alt_text = plain(
         f"Data set {report.name}: {report.verdict}; {numbers}. Found: {words}. Images by class, train / val / test: "
         f"{_by_split(counts)}. Sizes in pixels: {_common_size(sizes)}. Class told by a linear model (chance "

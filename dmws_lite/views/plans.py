@@ -105,7 +105,8 @@ def consistency(plans: Mapping[str, SelectionPlan], axis: str | None = None, ten
         shown, size = users[:tensors], users[0][2]
         raster = np.array([_mask(index, size)[:48] for _, index, _ in shown])
         colours = np.where(raster[..., None], to_rgb(style.PALETTE["main"]), to_rgb(style.UNUSED))
-        _draw_cells(axes, colours, (0, raster.shape[1], len(raster) - 0.5, -0.5))
+        _draw_cells(axes, colours, 0, raster.shape[1], -0.5, len(raster) - 0.5)
+        axes.set_ylim(len(raster) - 0.5, -0.5)
         axes.set_yticks(range(len(raster)), [name for name, *_ in shown], fontsize=8)
         verdict = "agree" if plan.consistency()[axis] else "disagree"
         axes.set_title(f"{title}: {len(users)} tensors {verdict}", fontsize=10)
@@ -251,7 +252,7 @@ def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], names: S
         for axes, taken, width in ((whole, shares, 1), (near, mask[:, :zoom], min(zoom, size))):
             shade = np.expand_dims(taken, 2)
             cells = shade * colours + (1 - shade) * to_rgb(style.UNUSED)
-            _draw_cells(axes, cells, (0, width, row + 0.4, row - 0.4), columns=axes is near)
+            _draw_cells(axes, cells, 0, width, row - 0.4, row + 0.4, "white" if axes is near else "none")
     for axes in (whole, near):
         axes.set(ylim=(len(names) - 0.5, -0.5))
         axes.tick_params(length=0, labelsize=8)
@@ -263,31 +264,11 @@ def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], names: S
     near.set_title(f"first {zoom} teacher indices", fontsize=9)
 
 
-def _draw_cells(
-    axes: Axes,
-    colours: np.ndarray,
-    extent: tuple[float, float, float, float],
-    *,
-    columns: bool = True,
-    marks: Mapping[str, np.ndarray] | None = None,
-) -> None:
-    """Cells of colours (row, column, RGB) with white lines between rows (and columns), and marks "/" or "x" in some.
-
-    extent: left, right, bottom, top on the axes.
-    """
-    side = 16
-    image = colours.repeat(side, 0).repeat(side, 1)
-    inside = np.arange(3, side - 3)
-    for mark, where in (marks or {}).items():
-        for row, column in zip(*np.nonzero(where), strict=True):
-            image[row * side + inside, column * side + (side - 1 - inside)] = 1
-            if mark == "x":
-                image[row * side + inside, column * side + inside] = 1
-    image[::side] = 1
-    image[side - 1 :: side] = 1
-    if columns:
-        image[:, ::side] = 1
-    axes.imshow(image, extent=extent, aspect="auto")
+def _draw_cells(axes: Axes, colours: np.ndarray, left: float, right: float, top: float, bottom: float, line="white"):
+    """Cells of colours (row, column, RGB) between these places on the axes."""
+    rows, columns = colours.shape[:2]
+    x, y = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
+    axes.pcolormesh(x, y, colours, edgecolors=line, linewidth=0.8)
     axes.spines[:].set_visible(False)
 
 
@@ -296,8 +277,11 @@ def _draw_map(axes: Axes, plans: Plans, tensor: str, corner: int) -> str:
     roles, n = tensor_roles(plans, tensor), len(_several(plans))
     (rows, columns), shown = roles.shape, roles[:corner, :corner]
     colours = np.array([to_rgb(c) for c in (style.UNUSED, *style.student_colours(n), style.SHARED)])[shown]
-    marks = {"/": shown == 2, "x": shown == n + 1} if n > 1 else None
-    _draw_cells(axes, colours, (0, shown.shape[1], shown.shape[0], 0), marks=marks)
+    _draw_cells(axes, colours, 0, shown.shape[1], 0, shown.shape[0])
+    axes.set(xlim=(0, shown.shape[1]), ylim=(shown.shape[0], 0))
+    for role, spokes in ((2, (2, 2, -45)), (n + 1, (4, 2, 45))) if n > 1 else ():  # a stroke, a cross
+        y, x = np.nonzero(shown == role)
+        axes.scatter(x + 0.5, y + 0.5, 16, "white", marker=spokes, linewidths=0.8)
     axes.set_aspect(1 if rows > 1 else 4)
     first, size = (
         (f"{shown.shape[0]} x {shown.shape[1]}", f"{rows} x {columns}") if rows > 1 else (shown.shape[1], columns)

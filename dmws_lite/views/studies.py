@@ -12,17 +12,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
-from dmws_lite.studies.paired import LEVEL, interval
-from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, summary, titles
+from dmws_lite.studies.statistics import FACTORIAL, GROUP, LEVEL, differences, interval, summary, titles
 from dmws_lite.views import style
 
 AUXILIARIES = ("none", "same", "complementary")
 COSTS = {"seconds": "training seconds", "flops_per_step": "GFLOPs per step"}
-OVER_TIME = {
-    **{student: style.PALETTE[student] for student in ("main", "auxiliary")},
-    "α": "#4D4D4D",
-    "left of the start": "#D55E00",
-}
+CURVES = {"main": "#0072B2", "auxiliary": "#E69F00", "α": "#4D4D4D", "left of the start": "#D55E00"}
+DASHES = {"main": "", "auxiliary": (3, 1), "α": (1, 1), "left of the start": (4, 1, 1, 1)}
 
 
 def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
@@ -38,7 +34,7 @@ def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
 def paired_differences(
     table: pd.DataFrame, reference: str = "default", metric: str = "accuracy", fraction: float | None = None
 ) -> style.Picture:
-    """Differences to a reference, seed by seed: mean, 95 % interval and every seed, one panel per data set and fraction.
+    """Differences to a reference by seed: mean, 95 % interval and every seed, one panel per data set and fraction.
 
     fraction: draw this one only. A filled diamond is a difference that is shown: a p below 0.05, Holm-corrected over
               the whole table, and an interval without 0.
@@ -64,8 +60,8 @@ def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str
     others = {name: label for name, label in labels.items() if name in set(rows["method"])}
     figure = _forests(groups, others, metric, zero=True)
     figure.suptitle(
-        f"{_words(metric)} minus that of {style.wrapped(labels[reference], 60)}, paired by seed. Dots: seeds; bar: 95 % "
-        "interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown",
+        f"{_words(metric)} minus that of {style.wrapped(labels[reference], 60)}, paired by seed. Dots: seeds; bar: "
+        "95 % interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown",
         fontsize=9,
     )
     ends = [_ends(title, own, "+.3f") for title, _, own in groups]
@@ -99,9 +95,7 @@ def comparison(
         means = pd.DataFrame({label: interval(own.to_numpy(float)) for label, own in values}).T
         style.forest(axes, table, means, name)
         for row, mean in enumerate(means["mean"]):
-            axes.annotate(
-                f"{mean:.3f}", (mean, row - 0.22), (0, 5), textcoords="offset points", ha="center", fontsize=8
-            )
+            style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
         if paired:
             wide = table.pivot(index="label", columns="seed", values=name).loc[labels]
             axes.plot(wide.to_numpy(), range(len(labels)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
@@ -111,18 +105,15 @@ def comparison(
         if "accuracy" in name:  # an interval may reach beyond 0 or 1, an accuracy cannot
             axes.set_xlim(max(axes.get_xlim()[0], -0.02), min(axes.get_xlim()[1], 1.02))
         axes.set(ylim=(len(labels) - 0.5, -1.0), xlabel=f"{_words(name)} on {on}")
-        half = (means["high"] - means["mean"]).dropna()
-        told = [
-            f"{label} {mean:.3f}" + (f" ± {half[label]:.3f}" if label in half else "")
-            for label, mean in means["mean"].items()
-        ]
-        words.append(f"{_words(name).capitalize()} on {on}, {seeds} seed(s): {'; '.join(told)}")
+        half = means["high"] - means["mean"]
+        numbers = means["mean"].map("{:.3f}".format) + half.map(" ± {:.3f}".format).where(half.notna(), "")
+        ends = "; ".join(f"{label} {number}" for label, number in numbers.items())
+        words.append(f"{_words(name).capitalize()} on {on}, {seeds} seed(s): {ends}")
     style.finish(figure, grid, legend=False)
-    diamonds = (
-        f"diamond: mean of {seeds} seed{'s' if seeds > 1 else ''}; dots: seeds{', joined by lines' if paired else ''}"
-    )
-    figure.suptitle(diamonds + ("; bar: 95 % interval of the mean" if seeds > 1 else ""), fontsize=9)
-    figure.alt_text = "; ".join([*words, *([f"dotted line: {guess} {chance:.3f}"] if chance is not None else [])]) + "."
+    title = f"diamond: mean of {seeds} seed{'s' * (seeds > 1)}; dots: seeds{', joined by lines' * paired}"
+    figure.suptitle(title + "; bar: 95 % interval of the mean" * (seeds > 1), fontsize=9)
+    words += [f"dotted line: {guess} {chance:.3f}"] if chance is not None else []
+    figure.alt_text = "; ".join(words) + "."
     return figure
 
 
@@ -133,21 +124,18 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """
     if missing := [name for names in FACTORIAL.values() for name in names if name not in set(table["method"])]:
         raise ValueError(f"the factorial needs {', '.join(missing)} as well: run a study with these methods")
-    places = {name: (f"{start} start", k) for start, names in FACTORIAL.items() for k, name in enumerate(names)}
-    cells, runs = (
-        _grouped(rows[rows["method"].isin(places)]).assign(
-            start=lambda t: t["method"].map(lambda name: places[name][0]),
-            x=lambda t: t["method"].map(
-                lambda name: places[name][1] + (0.06 if name in FACTORIAL["selected"] else -0.06)
-            ),
-        )
-        for rows in (summary(table, metric), table)
-    )
+    rows = [
+        (name, f"{start} start", place + shift)
+        for (start, names), shift in zip(FACTORIAL.items(), (-0.06, 0.06), strict=True)
+        for place, name in enumerate(names)
+    ]
+    places = pd.DataFrame(rows, columns=["method", "start", "x"])
+    cells, runs = (_grouped(part).merge(places) for part in (summary(table, metric), table))
     look = style.looks(cells["start"], {"random start": "random", "selected start": "main"})
     options = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look}
     figure, grid = style.line_panels(cells.sort_values("x"), "x", "mean", "start", "group", **options)
     for axes, (_, own) in zip(grid, runs.groupby("group", sort=False), strict=True):
-        axes.scatter(own["x"] * 1.0, own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
+        axes.scatter(own["x"], own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
         axes.set_xticks(range(3), AUXILIARIES)
         axes.set_xlim(-0.4, 2.4)
     words = [
@@ -189,9 +177,7 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     """Mean result against training seconds (left) and FLOPs of a step (right), a row of panels per group."""
     runs = _grouped(table.assign(flops_per_step=table["flops_per_step"] / 1e9)).rename(columns=COSTS)
     means = runs.groupby(["group", "label"], sort=False)[[metric, *COSTS.values()]].mean().reset_index()
-    costs = means.melt(["group", "label", metric], var_name="cost", value_name="value").sort_values(
-        "group", kind="stable"
-    )
+    costs = means.melt(["group", "label", metric], var_name="cost").sort_values("group", kind="stable")
     costs["panel"] = (costs["group"] + ": " + costs["cost"]).str.removeprefix(": ")
     look = {name: own | {"linestyle": "none"} for name, own in _looks(table, reference).items()}
     options = {"xlabel": "cost", "ylabel": _words(metric), "look": look, "sharex": False, "columns": 2}
@@ -200,10 +186,8 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
         axes.set_xlim(0, 1.08 * axes.dataLim.x1 or 1)
     words = []
     for group, own in means.sort_values(COSTS["seconds"]).groupby("group", sort=False):
-        ends = [
-            f"{seconds:.3g} s ({label})" for label, seconds in own[["label", COSTS["seconds"]]].iloc[[0, -1]].values
-        ]
-        words.append(f"{group}: from {' to '.join(ends)}".strip(": "))
+        ends = own.iloc[[0, -1]].set_index("label")[COSTS["seconds"]]
+        words.append(f"{group}: from {' to '.join(f'{s:.3g} s ({label})' for label, s in ends.items())}".strip(": "))
     figure.alt_text = (
         f"Mean {_words(metric)} against training time and against the FLOPs of a step. Training took "
         f"{'; '.join(words)}."
@@ -214,41 +198,34 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
 def auxiliary_over_time(
     table: pd.DataFrame, history: pd.DataFrame, updates: Mapping[str, str] | None = None
 ) -> style.Picture:
-    """Validation accuracy of main and auxiliary over steps, alpha, and what the EMA still holds of its start; by method.
+    """Validation accuracy of both students over steps, alpha, and what the EMA still holds of its start; by method.
 
     history: as `Store.history` gives it, of runs on one data set, pair and fraction.
     updates: auxiliary_update by method; of "frozen" and "trained" auxiliaries the share of the start is not drawn.
     Lines: means over seeds; bands: from the lowest to the highest seed. Methods without an auxiliary are left out.
     Raises ValueError where no method has one.
     """
+    history = history.drop(columns=["method", "label"], errors="ignore")
     rows = history.merge(table[["key", "method", "label"]], on="key").sort_values(["key", "step"])
     rows = rows[rows.groupby("method")["auxiliary_accuracy"].transform("count") > 0]
     if rows.empty:
         raise ValueError("no method here has an auxiliary student: add one that has, such as dual_skd")
-    ema = rows["method"].map(lambda name: (updates or {}).get(name, "ema") == "ema")
-    rows["left of the start"] = np.concatenate([_left(run) for _, run in rows.groupby("key")])
-    rows["left of the start"] = rows["left of the start"].where(ema)
+    frozen = rows["method"].map(lambda name: (updates or {}).get(name, "ema") != "ema")
+    rows["left of the start"] = rows.groupby("key")[["step", "momentum"]].apply(_left).droplevel(0).mask(frozen)
     rows = rows.rename(columns={"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α"})
     labels, words = [label for label in labels_of(table).values() if label in set(rows["label"])], []
-    figure, grid = style.panels(len(labels), 2.6, len(OVER_TIME), sharex=True, sharey=True)
+    figure, grid = style.panels(len(labels), 2.6, len(CURVES), sharex=True, sharey=True)
+    look: style.Style = {"hue": "curve", "style": "curve", "palette": CURVES, "dashes": DASHES, "legend": "brief"}
     for axes, label in zip(grid, labels, strict=True):
-        own = rows[rows["label"] == label].melt("step", list(OVER_TIME), "curve")
-        dashes = {"main": "", "auxiliary": (3, 1), "α": (1, 1), "left of the start": (4, 1, 1, 1)}
-        options: style.Style = {
-            "hue": "curve",
-            "style": "curve",
-            "palette": OVER_TIME,
-            "dashes": dashes,
-            "errorbar": ("pi", 100),
-        }
-        sns.lineplot(own, x="step", y="value", ax=axes, **options)
+        own = rows[rows["label"] == label].melt("step", list(CURVES), "curve")
+        sns.lineplot(own, x="step", y="value", errorbar=("pi", 100), ax=axes, **look)
         axes.get_legend().remove()
         axes.set(xlabel="", ylabel="", ylim=(-0.02, 1.02))
         axes.set_title(style.wrapped(label, 34), fontsize=9)
-        means = own.groupby(["curve", "step"])["value"].mean()
-        words += [
-            f"{label}, {s}: from {means[s].iloc[0]:.2f} to {means[s].iloc[-1]:.2f}" for s in ("main", "auxiliary")
-        ]
+        ends = own.groupby(["curve", "step"])["value"].mean().groupby("curve").agg(["first", "last"])
+        for student in ("main", "auxiliary"):
+            first, last = ends.loc[student]
+            words.append(f"{label}, {student}: from {first:.2f} to {last:.2f}")
     style.finish(figure, grid, "step", "validation accuracy; share")
     figure.alt_text = f"Validation accuracy over training, mean over seeds. {'; '.join(words)}."
     return figure
@@ -290,13 +267,12 @@ def _forests(
     return figure
 
 
-def _left(run: pd.DataFrame) -> np.ndarray:
+def _left(run: pd.DataFrame) -> pd.Series:
     """The share of the auxiliary's start that an EMA holds at each row of a run's history: the product of momenta."""
     with np.errstate(divide="ignore"):
-        logs = np.log(run["momentum"].to_numpy(float))
-    steps = np.diff(run["step"].to_numpy(float), prepend=run["step"].iloc[0])
-    between = (logs + np.concatenate([logs[:1], logs[:-1]])) / 2
-    return np.exp(np.cumsum(np.where(steps > 0, steps * between, 0.0)))
+        logs = np.log(run["momentum"].astype(float))
+    steps = run["step"].diff().fillna(0)
+    return np.exp((steps * logs.rolling(2, 1).mean()).where(steps > 0, 0.0).cumsum())
 
 
 def _grouped(table: pd.DataFrame, by: Sequence[str] = GROUP) -> pd.DataFrame:

@@ -146,7 +146,13 @@ def lines(axes: Axes, table: pd.DataFrame, x: str, y: str, by: str, look: Mappin
     """A line for each value of the column `by`, with bars from low to high where the table has these columns."""
     for name, rows in table.groupby(by, sort=False):
         bars: Style = {"yerr": [rows[y] - rows["low"], rows["high"] - rows[y]]} if "low" in rows else {}
-        axes.errorbar(rows[x], rows[y], **bars, label=str(name), **{"markersize": 5, "elinewidth": 0.8, "capsize": 2, **look[name]})
+        axes.errorbar(
+            rows[x],
+            rows[y],
+            **bars,
+            label=str(name),
+            **{"markersize": 5, "elinewidth": 0.8, "capsize": 2, **look[name]},
+        )
 
 
 def line_panels(
@@ -232,10 +238,10 @@ def bare(axes: Axes, *, left: bool = False, bottom: bool = True) -> None:
         axes.spines[side].set_visible(stays)
 
 
-def note(axes: Axes, x: float, y: float, text: str, **options: Any) -> None:
-    """Small text just right of a point."""
+def note(axes: Axes, x: float, y: float, text: str, offset: tuple[int, int] = (4, 0), **options: Any) -> None:
+    """Small text beside a point, `offset` in points away from it."""
     place: Style = {"textcoords": "offset points", "va": "center", "fontsize": 8}
-    axes.annotate(text, (x, y), (4, 0), **place | options)
+    axes.annotate(text, (x, y), offset, **place | options)
 
 
 def literal(text: str) -> str:

@@ -7,7 +7,6 @@ import tempfile
 import threading
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import ipywidgets
 
@@ -16,30 +15,17 @@ from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.students import Students
 from dmws_lite.training.fit import Run, fit, load_run
 from dmws_lite.training.settings import Training
-from dmws_lite.views.run_figures import history
+from dmws_lite.views.training import history
 from dmws_lite.views.widgets.parts import alert, as_html, button, choice, own_keys, row
 
 
-def training_dashboard(
-    students: Students,
-    splits: Splits,
-    training: Training = Training(),
-    distillation: Distillation = Distillation(),
-    device: str | None = None,
-) -> Dashboard:
+class Dashboard(ipywidgets.VBox):
     """Train under your hands: Start, Pause and Continue, Stop early, and Step back to an earlier evaluation.
 
     Arguments as in `fit`. Nothing is trained before Start is pressed. Pause and Stop act at the next evaluation, of
     which there are `training.evaluations`; on a CPU a run that was paused or stepped back goes on bit for bit. Other
     cells can run meanwhile, but those that draw random numbers with torch, as training does, would change the run.
-    Returns a Dashboard; its `run` is what `fit` returns once the run has ended or was stopped, and None before. The
-    static twin is `figures.history(run)`.
-    """
-    return Dashboard(students, splits, training, distillation, device)
-
-
-class Dashboard(ipywidgets.VBox):
-    """A run that can be held, ended and taken back; see `training_dashboard`.
+    The static twin is `figures.history(run)`.
 
     run:    what `fit` returned, once the run has ended or was stopped; else None.
     rows:   the history so far.
@@ -51,82 +37,79 @@ class Dashboard(ipywidgets.VBox):
         self,
         students: Students,
         splits: Splits,
-        training: Training,
-        distillation: Distillation,
-        device: str | None,
+        training: Training = Training(),
+        distillation: Distillation = Distillation(),
+        device: str | None = None,
     ) -> None:
         self.run: Run | None = None
         self.rows: list[dict[str, float]] = []
         self.thread: threading.Thread | None = None
-        self._arguments = (students, splits, training, distillation)
-        self._steps, self._device, self._wish = training.steps, device, ""
-        self._held: Run | None = None
+        self._arguments, self._device = (students, splits, training, distillation), device
+        self._next_phase, self._last_run = "", None  # what was asked for; the run as it was held
         self._folder = tempfile.TemporaryDirectory(prefix="dmws-dashboard-")
         self._go = button("Start", "train; pause at the next evaluation; go on", self._press_go, button_style="primary")
-        self._stop = button(
-            "Stop early", "end at the next evaluation and keep the best student so far", self._press_stop
-        )
-        self._place = choice("evaluation", [])
+        self._stop = button("Stop early", "end at the next evaluation, keep the best student so far", self._press_stop)
         self._back = button(
-            "Step back",
-            "back to the students of the chosen evaluation; what came after it is forgotten",
-            self._press_back,
+            "Step back", "to the students of the chosen evaluation; what came after is forgotten", self._press_back
         )
+        self._evaluation = choice("evaluation", [])
         self._status, self._view = ipywidgets.HTML(), ipywidgets.HTML()
-        super().__init__([row([self._go, self._stop, self._place, self._back]), self._status, self._view, own_keys()])
+        controls = row([self._go, self._stop, self._evaluation, self._back])
+        super().__init__([controls, self._status, self._view, own_keys()])
         self._enter("ready")
 
     def _press_go(self) -> None:
         if self.phase == "running":
-            self._wish = "paused"
-            self._tell("pausing at the next evaluation")
+            self._next_phase = "paused"
+            self._say("pausing at the next evaluation")
             return
-        self._wish, self._held = "", None
+        self._next_phase, self._last_run = "", None
         self.thread = threading.Thread(target=self._train, daemon=True)
         self._enter("running")
         self.thread.start()
 
     def _press_stop(self) -> None:
         if self.phase == "running":
-            self._wish = "stopped"
-            self._tell("stopping at the next evaluation")
+            self._next_phase = "stopped"
+            self._say("stopping at the next evaluation")
         else:
-            self.run = self._held
+            self.run = self._last_run
             self._enter("stopped")
 
     def _press_back(self) -> None:
-        step = self._place.value
+        step = self._evaluation.value
         shutil.copy(self._checkpoint(step), self._checkpoint())
         self.rows = [row for row in self.rows if row["step"] <= step]
-        self.run, self._held = None, self._at(step)
+        self.run, self._last_run = None, load_run(self._checkpoint(step), *self._arguments)
         self._draw()
         self._enter("paused")
 
-    def _at(self, step: float) -> Run:
-        """What `fit` would have returned if it had been stopped at an evaluation; both students get its weights."""
-        return load_run(self._checkpoint(step), *self._arguments)
-
     def _train(self) -> None:
-        """Train from the checkpoint, or from the start, until the end or a wish; runs in the thread."""
-        options: dict[str, Any] = {"device": self._device, "progress": False, "on_evaluation": self._after_evaluation}
+        """Train from the checkpoint, or from the start, until the end or a press; runs in the thread."""
         try:
-            self._held = fit(*self._arguments, checkpoint=self._checkpoint(), **options)
+            self._last_run = fit(
+                *self._arguments,
+                checkpoint=self._checkpoint(),
+                device=self._device,
+                progress=False,
+                on_evaluation=self._after_evaluation,
+            )
         except Exception as error:
             self._enter("paused" if self.rows else "ready")
             self._status.value = alert(error)
             if not isinstance(error, ValueError | FloatingPointError | OSError):
                 raise
             return
-        phase = "ended" if self.rows[-1]["step"] == self._steps else self._wish
-        self.run = None if phase == "paused" else self._held
+        phase = "ended" if self.rows[-1]["step"] == self._arguments[2].steps else self._next_phase
+        self.run = None if phase == "paused" else self._last_run
         self._enter(phase)
 
     def _after_evaluation(self, row: dict[str, float]) -> bool:
         self.rows = [*self.rows, row]
         shutil.copy(self._checkpoint(), self._checkpoint(row["step"]))
         self._draw()
-        self._tell(self._wish or "running")
-        return bool(self._wish)
+        self._say(self._next_phase or "running")
+        return bool(self._next_phase)
 
     def _checkpoint(self, step: float | None = None) -> Path:
         """The run's file, or the copy that was kept at an evaluation."""
@@ -137,24 +120,28 @@ class Dashboard(ipywidgets.VBox):
         running, over = phase == "running", phase in ("stopped", "ended")
         self._go.description = "Pause" if running else "Continue" if self.rows else "Start"
         self._go.disabled = over
-        self._stop.disabled = not running and (over or self._held is None)
+        self._stop.disabled = not running and (over or self._last_run is None)
         earlier = [row["step"] for row in self.rows[:-1]]
-        self._place.options = [(f"step {step}", step) for step in earlier]
-        self._place.disabled = self._back.disabled = running or not earlier
+        self._evaluation.options = [(f"step {step}", step) for step in earlier]
+        self._evaluation.disabled = self._back.disabled = running or not earlier
         if earlier:
-            self._place.value = earlier[-1]
-        self._tell(phase)
+            self._evaluation.value = earlier[-1]
+        self._say(phase)
 
-    def _tell(self, words: str) -> None:
+    def _say(self, words: str) -> None:
+        students, _, training, _ = self._arguments
         if self.rows:
             last = self.rows[-1]
-            words += f": step {last['step']} of {self._steps}, validation accuracy: main {last['val_accuracy']:.3f}"
-            words += f", auxiliary {last['auxiliary_accuracy']:.3f}" if self._arguments[0].auxiliary is not None else ""
+            words += f": step {last['step']} of {training.steps}, validation accuracy: main {last['val_accuracy']:.3f}"
+            words += f", auxiliary {last['auxiliary_accuracy']:.3f}" if students.auxiliary is not None else ""
         else:
-            words += ": nothing is trained yet" + (". Press Start" if words == "ready" else "")
+            words += ": nothing is trained yet" + (". Press Start" if self.phase == "ready" else "")
         self._status.value = f'<p role="status" aria-live="polite">{escape(words)}</p>'
 
     def _draw(self) -> None:
         students = self._arguments[0]
         best = max(self.rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
         self._view.value = as_html(history(Run(students.main, students.auxiliary, self.rows, int(best["step"]))))
+
+
+training_dashboard = Dashboard  # by the name that goes with those of the other explorers

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import base64
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any
 
 import ipywidgets
 
-from dmws_lite.views.picture import Picture
+from dmws_lite.views.style import Picture
 
-STYLE = {"description_width": "10em"}
 DPI = 90
 # JupyterLab takes the keys of its shortcuts from lists and sliders too: there an arrow would leave the explorer, and
 # "d d" would delete its cell. This gives whatever has the focus its keys; outside of JupyterLab it does nothing.
@@ -20,41 +19,32 @@ KEYS = """<style onload="this.closest('.jp-OutputArea-output')?.addEventListener
 'focusin', event => event.target.setAttribute('data-lm-suppress-shortcuts', ''))"></style>"""
 
 
-def choice(description: str, options: Any, **value: Any) -> ipywidgets.Dropdown:
-    """A list to choose one of.
+def control(kind: type, description: str, **options: Any) -> Any:
+    """An ipywidgets control with room for its label, no wider than the window.
 
-    options: values, or pairs (text, value). No value may be None, which ipywidgets takes for "nothing is chosen": the
-             list would go blank.
+    No entry of a list may have the value None, which ipywidgets takes for "nothing is chosen": it would go blank.
     """
-    return ipywidgets.Dropdown(description=description, options=list(options), style=STYLE, layout=_width(), **value)
+    layout = ipywidgets.Layout(width="30em", max_width="98%")
+    return kind(description=description, style={"description_width": "10em"}, layout=layout, **options)
 
 
-def choices(description: str, options: Any, value: Any) -> ipywidgets.SelectMultiple:
-    """A list to choose several of."""
-    options = list(options)
-    rows = min(8, len(options))
-    return ipywidgets.SelectMultiple(
-        description=description, options=options, value=tuple(value), rows=rows, style=STYLE, layout=_width()
-    )
+def choice(description: str, options: Iterable[Any], **value: Any) -> ipywidgets.Dropdown:
+    """A list to choose one of; options are values, or pairs (text, value)."""
+    return control(ipywidgets.Dropdown, description, options=list(options), **value)
 
 
-def whole_number(description: str, low: int, high: int, value: int) -> ipywidgets.IntSlider:
-    return ipywidgets.IntSlider(value, low, high, description=description, style=STYLE, layout=_width())
-
-
-def number(description: str, low: float, high: float, step: float, value: float) -> ipywidgets.FloatSlider:
-    return ipywidgets.FloatSlider(
-        value=value, min=low, max=high, step=step, description=description, style=STYLE, layout=_width()
-    )
+def slider(description: str, low: int, high: int, value: int) -> ipywidgets.IntSlider:
+    """A slider of whole numbers."""
+    return control(ipywidgets.IntSlider, description, min=low, max=high, value=value)
 
 
 def button(text: str, tooltip: str, press: Callable[[], None], **options: Any) -> ipywidgets.Button:
-    made = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"), **options)
-    made.on_click(lambda _: press())
-    return made
+    widget = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"), **options)
+    widget.on_click(lambda _: press())
+    return widget
 
 
-def row(controls: Any) -> ipywidgets.HBox:
+def row(controls: Iterable[Any]) -> ipywidgets.HBox:
     """Controls side by side, on as many lines as the window needs."""
     return ipywidgets.HBox(list(controls), layout=ipywidgets.Layout(flex_flow="row wrap"))
 
@@ -99,11 +89,7 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
             gc.unfreeze()
         drawn.update(values)
 
-    for control in controls.values():
-        control.observe(show, "value")
+    for one in controls.values():
+        one.observe(show, "value")
     show()
     return ipywidgets.VBox([row(controls.values()), view, own_keys()])
-
-
-def _width() -> ipywidgets.Layout:
-    return ipywidgets.Layout(width="30em", max_width="98%")

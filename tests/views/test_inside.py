@@ -1,15 +1,13 @@
-import io
-
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 import dmws_lite as dm
 from dmws_lite.analysis.saliency import lesions, localisation
+from dmws_lite.data.sets import ImageSet
 from dmws_lite.training.evaluation import calibration_error
 from dmws_lite.views import figures
-from dmws_lite.views.picture import PALETTE
+from dmws_lite.views.style import PALETTE
 
 
 def ckas():
@@ -46,7 +44,7 @@ def located():
     return localisation({"random": maps()["teacher"], "main": maps()["main"]}, lesions("brain_mri", "test", 6))
 
 
-def said():
+def answers():
     sure = np.array([[0.95, 0.05]] * 40)
     return {"main": sure, "main, T = 2": np.array([[0.8, 0.2]] * 40)}, np.repeat([0, 1], [30, 10])
 
@@ -68,19 +66,15 @@ FIGURES = {
     "cka_over_training": lambda: figures.cka_over_training(course()),
     "saliency": lambda: figures.saliency(images(), [1, 2], maps(), lesions("brain_mri", "test", 6)),
     "localisation": lambda: figures.localisation(located()),
-    "calibration": lambda: figures.calibration(*said()),
+    "calibration": lambda: figures.calibration(*answers()),
     "corruptions": lambda: figures.corruptions(images(), 1),
     "robustness": lambda: figures.robustness(sturdy(), chance=1 / 3),
 }
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_and_says_what_it_shows(name):
-    figure = FIGURES[name]()
-    assert len(figure.alt_text) > 60 and figure.alt_text.endswith(".") and "nan" not in figure.alt_text
-    picture = Image.open(io.BytesIO(figure.png()))
-    assert picture.text["Description"] == figure.alt_text
-    assert picture.width == 8 * 110 and np.asarray(picture.convert("L")).std() > 5
+def test_every_figure_draws_and_says_what_it_shows(name, check_picture):
+    check_picture(FIGURES[name]())
 
 
 def test_a_table_shows_each_number_at_its_place():
@@ -89,7 +83,7 @@ def test_a_table_shows_each_number_at_its_place():
     assert [text.get_text() for text in axes.texts] == [f"{v:.2f}" for v in table.to_numpy().ravel()]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["stem", "1", "2", "3", "4"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["1", "2", "3", "4"]
-    assert np.asarray(axes.images[0].get_array()) == pytest.approx(table.to_numpy())
+    assert np.asarray(axes.collections[0].get_array()) == pytest.approx(table.to_numpy())
     assert f"last blocks {table.iloc[-1, -1]:.2f}" in figure.alt_text
     large = figures.cka_tables({"large": pd.DataFrame(np.ones((12, 12)))})
     assert not large.axes[0].texts
@@ -97,21 +91,21 @@ def test_a_table_shows_each_number_at_its_place():
 
 def test_lines_are_told_apart_without_colour():
     for figure in (figures.cka_estimators(bias()), figures.cka_over_training(course())):
-        lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
+        lines = [own.lines[0] for own in figure.axes[0].containers]
         assert len({(line.get_marker(), line.get_linestyle()) for line in lines}) == len(lines) == 4
 
 
 def test_over_training_draws_a_panel_a_pair():
     figure = figures.cka_over_training(course())
     assert [axes.get_title() for axes in figure.axes] == ["main and auxiliary", "main and teacher"]
-    assert figure.axes[1].lines[3].get_ydata() == pytest.approx([0.4, 0.5])
+    assert figure.axes[1].containers[3].lines[0].get_ydata() == pytest.approx([0.4, 0.5])
     assert "main and teacher, block 4: 0.40 to 0.50" in figure.alt_text
 
 
 def test_lesions_are_outlined_where_there_are_any():
     masks = lesions("brain_mri", "test", 6)
     figure = figures.saliency(images(), [0, 1], maps(), masks)
-    outlined = [len(axes.collections) for axes in figure.axes]
+    outlined = [sum(len(own.get_segments()) > 0 for own in axes.collections) for axes in figure.axes]
     assert outlined == [0, 0, 0, 2, 2, 2]  # the first image has no lesion
     assert [axes.get_title() for axes in figure.axes[:3]] == ["image", "teacher", "main"]
     titled = figures.saliency(images(), [1], {"auxiliary, Grad-CAM": maps()["main"]}, masks)
@@ -123,13 +117,14 @@ def test_scores_are_drawn_at_their_values_with_chance():
     table = located()
     for axes, score in zip(figures.localisation(table).axes, ("mass", "hit"), strict=True):
         rows = table[table["score"] == score]
-        diamonds = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D"]
-        assert diamonds == pytest.approx(rows["value"].tolist())
+        bars, diamonds = axes.collections[-2:]
+        assert np.asarray(diamonds.get_offsets())[:, 0] == pytest.approx(rows["value"].to_numpy())
+        assert [bar[1][0] for bar in bars.get_segments()] == pytest.approx(rows["high"].tolist())
         assert axes.lines[-1].get_xdata()[0] == pytest.approx(table.attrs["chance"])
 
 
 def test_calibration_is_told_by_panel():
-    probabilities, labels = said()
+    probabilities, labels = answers()
     figure = figures.calibration(probabilities, labels)
     for axes, (name, p) in zip(figure.axes, probabilities.items(), strict=True):
         assert axes.get_title() == f"{name}\nece {calibration_error(p, labels):.3f}"
@@ -145,3 +140,72 @@ def test_robustness_keeps_the_colours_of_the_course():
     assert len(looks) == 3
     assert "noise, main: 0.90 to 0.60" in figure.alt_text
     assert figures.robustness(sturdy(), "confidence").axes[0].get_ylabel() == "confidence"
+
+
+def test_calibration_draws_the_accuracy_of_each_bin():
+    shares = {"one": np.array([[0.9, 0.1], [0.91, 0.09], [0.92, 0.08], [0.4, 0.6]])}
+    axes = figures.calibration(shares, np.array([0, 0, 1, 1])).axes[0]
+    curve = axes.lines[1]
+    assert curve.get_xdata() == pytest.approx([0.6, 0.91]) and curve.get_ydata() == pytest.approx([1, 2 / 3])
+    assert sorted(bar.get_height() for bar in axes.patches) == pytest.approx([0.1, 0.3])
+
+
+# --- one image -------------------------------------------------------------------------------------------------------
+
+SMALL = ImageSet(np.full((4, 1, 10, 12), 90, np.uint8), np.array([0, 1, 0, 1]), ("none", "finding"), tuple("abcd"))
+PROBABILITIES = {"auxiliary": np.tile([0.2, 0.8], (4, 1)), "teacher": np.tile([0.9, 0.1], (4, 1))}
+
+
+def looks(row=2, column=1):
+    heat = np.zeros((4, 5, 6))
+    heat[:, row, column] = 1
+    return dict.fromkeys(PROBABILITIES, heat)
+
+
+def test_an_inspected_image_tells_predictions_and_where_networks_look(check_picture):
+    masks = np.zeros((4, 10, 12), bool)
+    masks[1, 3:7, 1:5] = True
+    figure = figures.inspected(SMALL, 1, PROBABILITIES, looks(), masks)
+    check_picture(figure)
+    assert figure.alt_text.startswith("Image 1, finding: teacher predicts none (90 %, wrong) and looks most at row ")
+    assert "auxiliary predicts finding (80 %, right)" in figure.alt_text
+    assert figure.alt_text.count("inside the finding") == 2
+    away = figures.inspected(SMALL, 1, PROBABILITIES, looks(4, 5), masks).alt_text
+    assert away.count("outside the finding") == 2
+    assert "the finding" not in figures.inspected(SMALL, 0, PROBABILITIES, looks(), masks).alt_text
+
+
+def test_networks_come_in_their_order():
+    titles = [axes.get_title() for axes in figures.inspected(SMALL, 0, PROBABILITIES, looks()).axes]
+    assert titles[:3] == ["image 0\nnone", "teacher: right\nnone, 90 %", "auxiliary: wrong\nfinding, 80 %"]
+
+
+def test_an_image_without_heat_stays_as_it_is():
+    cold = {name: np.zeros((4, 5, 6)) for name in PROBABILITIES}
+    plain, teacher, *_ = figures.inspected(SMALL, 0, PROBABILITIES, cold).axes
+    assert np.allclose(plain.images[0].get_array(), teacher.images[0].get_array())
+
+
+def test_the_outline_is_the_border_of_the_mask():
+    masks = np.zeros((4, 10, 12), bool)
+    masks[0, 1, 2] = True
+    corners = [((1.5, 0.5), (1.5, 1.5)), ((2.5, 0.5), (2.5, 1.5)), ((1.5, 0.5), (2.5, 0.5)), ((1.5, 1.5), (2.5, 1.5))]
+    outline = figures.inspected(SMALL, 0, PROBABILITIES, looks(), masks).axes[0].collections[0]
+    assert sorted(tuple(map(tuple, segment)) for segment in outline.get_segments()) == sorted(corners)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"index": 4}, "index=4 is out of range: the image set has images 0 to 3"),
+        ({"probabilities": {}}, "pass both of the same networks, out of teacher, main, auxiliary"),
+        ({"maps": {}}, "pass both of the same networks"),
+        ({"probabilities": {name: p[:3] for name, p in PROBABILITIES.items()}}, "are \\(3, 2\\): pass \\(4, 2\\)"),
+        ({"maps": dict.fromkeys(PROBABILITIES, np.zeros((4, 5)))}, "pass \\(4, height, width\\)"),
+        ({"masks": np.zeros((4, 5, 6), bool)}, "masks are \\(4, 5, 6\\): pass \\(4, 10, 12\\), or None"),
+    ],
+)
+def test_an_image_that_cannot_be_inspected(changes, message):
+    arguments = {"images": SMALL, "index": 0, "probabilities": PROBABILITIES, "maps": looks()}
+    with pytest.raises(ValueError, match=message):
+        figures.inspected(**(arguments | changes))

@@ -5,13 +5,19 @@ import pytest
 import dmws_lite as dm
 from dmws_lite.analysis.anatomy import anatomy, block_widths
 from dmws_lite.views import figures
-from dmws_lite.views.picture import PALETTE
+from dmws_lite.views.style import PALETTE
 
 PAIR = ("embedded_vit_96", "embedded_vit_48")
 
 
 def texts(axes):
     return [text.get_text() for text in axes.texts]
+
+
+def test_every_figure_draws_and_says_what_it_shows(check_picture):
+    check_picture(figures.silhouettes({"A → B": tuple(map(block_widths, PAIR))}))
+    check_picture(figures.mapped_blocks(dm.plan(*PAIR)))
+    check_picture(figures.mapped_tensors(dm.plan(*PAIR), "block 0"))
 
 
 def test_silhouettes_are_as_wide_as_the_blocks():
@@ -35,7 +41,8 @@ def test_shares_by_kind_fill_each_bar():
 def test_shares_by_stage_add_up_and_are_the_tables():
     table = anatomy("convnext_femto")
     figure = figures.shares_by_stage({"F": table})
-    for line, column in zip(figure.axes[0].lines, ("parameters", "flops"), strict=True):
+    lines = [own.lines[0] for own in figure.axes[0].containers]
+    for line, column in zip(lines, ("parameters", "flops"), strict=True):
         stages = table[table["stage"].str.startswith("stage")]
         own = [stages.loc[stages["stage"] == f"stage {i}", column].sum() for i in range(4)]
         assert line.get_ydata() == pytest.approx([value / sum(own) for value in own])

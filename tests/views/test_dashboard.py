@@ -91,7 +91,7 @@ def test_nothing_starts_before_start(board):
     before = threading.active_count()
     assert board.phase == "ready" and board.thread is None and board.run is None and board.rows == []
     assert "nothing is trained yet. Press Start" in board._status.value and not board._view.value
-    assert [b.disabled for b in (board._go, board._stop, board._place, board._back)] == [False, True, True, True]
+    assert [b.disabled for b in (board._go, board._stop, board._evaluation, board._back)] == [False, True, True, True]
     assert threading.active_count() == before
 
 
@@ -136,12 +136,12 @@ def test_a_paused_run_can_be_stopped_where_it_is(board):
 
 def test_stepping_back_and_going_on_equals_the_uninterrupted_run(board, whole):
     go(board)
-    assert [value for _, value in board._place.options] == [0, 3, 6, 9] and board._place.value == 9
-    board._place.value = 3
+    assert [value for _, value in board._evaluation.options] == [0, 3, 6, 9] and board._evaluation.value == 9
+    board._evaluation.value = 3
     board._back.click()
     assert board.phase == "paused" and steps(board) == [0, 3] and board.run is None and not board._stop.disabled
     assert "paused: step 3 of 12" in board._status.value
-    assert [value for _, value in board._place.options] == [0]
+    assert [value for _, value in board._evaluation.options] == [0]
     go(board)
     assert board.phase == "ended" and steps(board) == [0, 3, 6, 9, 12]
     assert_equal(board.run, whole)
@@ -154,7 +154,7 @@ def test_stepping_back_and_stopping_gives_the_students_of_that_evaluation(board)
     options = {"device": "cpu", "progress": False, "on_evaluation": stop_at_3}
     stopped = dm.fit(students(), SPLITS, TRAINING, DISTILLATION, **options)
     go(board)
-    board._place.value = 3
+    board._evaluation.value = 3
     board._back.click()
     board._stop.click()
     assert board.phase == "stopped"
@@ -164,14 +164,14 @@ def test_stepping_back_and_stopping_gives_the_students_of_that_evaluation(board)
 def test_stepping_back_to_the_start_is_a_start_anew(board, whole):
     board.at[6] = board._stop.click
     go(board)
-    board._place.value = 0
+    board._evaluation.value = 0
     board._back.click()
     go(board)
     assert_equal(board.run, whole)
 
 
 def test_what_fit_refuses_is_told(board):
-    board._arguments = (*board._arguments[:5], replace(TRAINING, batch_size=100), DISTILLATION)
+    board._arguments = (*board._arguments[:2], replace(TRAINING, batch_size=100), DISTILLATION)
     go(board)
     assert board.phase == "ready" and not board._go.disabled
     assert (

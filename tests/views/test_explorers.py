@@ -14,9 +14,9 @@ from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.distillation import momentum_of
 from dmws_lite.method.selection import complementary_plans, plan
 from dmws_lite.views import figures, widgets
-from dmws_lite.views.plan_tables import summary
-from dmws_lite.views.widgets import selection as selection_module
-from dmws_lite.views.widgets.parts import as_html, explorer, whole_number
+from dmws_lite.views.plans import summary
+from dmws_lite.views.widgets.explorers import PAIRS
+from dmws_lite.views.widgets.parts import as_html, explorer, slider
 
 CLASSES = ("normal", "nodules", "other")
 
@@ -91,7 +91,7 @@ def test_the_selection_is_that_of_its_twin(changes, twin):
 
 def test_every_pair_offers_its_own_tensors():
     controls, view = parts(widgets.selection_explorer())
-    for pair, (_, _, tensor) in selection_module.PAIRS.items():
+    for pair, (_, _, tensor) in PAIRS.items():
         controls["teacher → student"].value = pair
         assert controls["tensor"].value == tensor == controls["tensor"].options[0]
         assert len(set(controls["tensor"].options)) == len(controls["tensor"].options) > 20
@@ -258,7 +258,7 @@ def test_other_errors_are_not_swallowed():
             raise RuntimeError("a bug")
         return "fine"
 
-    controls, view = parts(explorer({"number": whole_number("number", 0, 3, 1)}, draw))
+    controls, view = parts(explorer({"number": slider("number", 0, 3, 1)}, draw))
     assert view.value == "fine"
     with pytest.raises(RuntimeError, match="a bug"):
         controls["number"].value = 2
@@ -266,7 +266,7 @@ def test_other_errors_are_not_swallowed():
 
 def test_a_move_that_moves_another_control_draws_once():
     drawn = []
-    controls = {name: whole_number(name, 0, 9, 0) for name in "ab"}
+    controls = {name: slider(name, 0, 9, 0) for name in "ab"}
     controls["a"].observe(lambda change: setattr(controls["b"], "value", change["new"]), "value")
     explorer(controls, lambda a, b: drawn.append((a, b)) or "")
     controls["a"].value = 4
@@ -277,7 +277,7 @@ def test_text_in_an_alert_is_no_html():
     def draw(number):
         raise ValueError("<b>number</b>")
 
-    _, view = parts(explorer({"number": whole_number("number", 0, 3, 1)}, draw))
+    _, view = parts(explorer({"number": slider("number", 0, 3, 1)}, draw))
     assert "&lt;b&gt;number&lt;/b&gt;" in view.value
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from dmws_lite.training.toy import WINDOW, moons
 from dmws_lite.views import figures
-from dmws_lite.views.picture import LINES, PALETTE
+from dmws_lite.views.style import LINES, PALETTE
 
 RISING = np.tile(np.linspace(0, 1, 20), (20, 1))
 
@@ -35,22 +35,9 @@ def test_the_course_of_both_students():
     rows = [(step, student, 0.5 + step / 100, 1.0) for step in (0, 10) for student in ("main", "auxiliary")]
     course = pd.DataFrame(rows, columns=["step", "student", "accuracy", "loss"])
     figure = figures.toy_course({"A": course, "B": course})
-    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    lines = {own.get_label(): own.lines[0] for own in figure.axes[0].containers}
     for student in ("main", "auxiliary"):
         assert list(lines[student].get_ydata()) == pytest.approx([0.5, 0.6])
         assert matplotlib.colors.to_hex(lines[student].get_color()).upper() == PALETTE[student]
         assert lines[student].get_linestyle() == LINES[student]
     assert "A, at the end: main accuracy 0.60, loss 1.00; auxiliary accuracy 0.60" in figure.alt_text
-
-
-def test_seeds_and_means():
-    rows = [("x", 0, 0.6, 1.0), ("x", 1, 0.8, 3.0), ("y", 0, 0.9, 0.5), ("y", 1, 0.9, 0.7)]
-    table = pd.DataFrame(rows, columns=["setting", "seed", "accuracy", "loss"])
-    figure = figures.toy_seeds(table)
-    for axes, means in zip(figure.axes, ([0.7, 0.9], [2.0, 0.6]), strict=True):
-        (diamonds,) = [line for line in axes.lines if line.get_marker() == "D"]
-        assert list(diamonds.get_xdata()) == pytest.approx(means)
-        dots = np.concatenate([line.get_xdata() for line in axes.lines if line.get_marker() == "o"])
-        assert len(dots) == 4
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["x", "y"]
-    assert "accuracy: x 0.70, y 0.90; loss: x 2.00, y 0.60" in figure.alt_text

@@ -35,7 +35,7 @@ def test_an_answer_marks_the_likeliest_without_colour():
     figure = figures.answer(np.zeros((1, 8, 8), np.uint8), [0.2, 0.7, 0.1], ["a", "b", "c"], "scan")
     bars = figure.axes[1].patches
     assert [round(bar.get_width(), 3) for bar in bars] == [0.2, 0.7, 0.1]
-    assert [bar.get_hatch() for bar in bars] == ["///", None, "///"]
+    assert [bar.get_hatch() for bar in bars] == ["///", "", "///"]
     assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["a", "▸ b", "c"]
     assert figure.alt_text == "scan: the student says b. Probabilities: a 20.0%, b 70.0%, c 10.0%."
 

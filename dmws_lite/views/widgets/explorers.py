@@ -1,0 +1,195 @@
+"""The explorers: weight selection, soft targets, the auxiliary's memory, a study's results, images.
+
+Each draws through the function that makes its static twin, and shows its first state when nobody is there to move it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+
+from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.distillation import momentum_of
+from dmws_lite.method.elements import STRATEGIES as ELEMENTS
+from dmws_lite.method.layers import STRATEGIES as LAYERS
+from dmws_lite.method.plan import SelectionPlan
+from dmws_lite.method.selection import complementary_plans, plan
+from dmws_lite.studies.statistics import differences
+from dmws_lite.views.inside import inspected
+from dmws_lite.views.plans import selection, summary
+from dmws_lite.views.studies import labels_of, measured_differences, panels_of, part_of, results
+from dmws_lite.views.training import ema_memory, soft_targets
+from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, slider
+
+PAIRS = {  # title: teacher, student, the tensor that is shown first
+    "ViT-S → ViT-T": ("vit_small_patch16_224", "vit_tiny_patch16_224", "blocks.0.attn.qkv.weight"),
+    "ConvNeXt-T → ConvNeXt-F": ("convnext_tiny", "convnext_femto", "stages.1.downsample.1.weight"),
+    "MobileNetV1 ×1 → ×½": ("mobilenetv1_100", "mobilenetv1_050", "blocks.1.0.conv_pw.weight"),
+    "embedded ViT, 96 → 48": ("embedded_vit_96", "embedded_vit_48", "blocks.0.attn.qkv.weight"),
+}
+ALL = "all"
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "seconds", "flops_per_step")
+
+
+def selection_explorer() -> ipywidgets.VBox:
+    """Choose a pair, a tensor, the elements, the layers and the students, and see what each student receives.
+
+    Works from shapes: no weights, no download; therefore without elements="magnitude". Several students are
+    complementary; the phase is that of a single one. The static twin is `figures.selection(plans, tensor)`.
+    """
+    controls: dict[str, Any] = {
+        "pair": choice("teacher → student", PAIRS),
+        "tensor": choice("tensor", tensors_of(next(iter(PAIRS)))),
+        "elements": choice("elements", [name for name in ELEMENTS if name != "magnitude"]),
+        "layers": choice("layers", LAYERS),
+        "students": slider("students", 1, 3, 2),
+        "phase": slider("phase", 0, 3, 0),
+    }
+    controls["phase"].disabled = True
+
+    def offer_tensors(change: Any) -> None:
+        controls["tensor"].options = tensors_of(change["new"])
+
+    def allow_phase(change: Any) -> None:
+        controls["phase"].disabled = change["new"] > 1
+
+    controls["pair"].observe(offer_tensors, "value")
+    controls["students"].observe(allow_phase, "value")
+    return explorer(controls, selection_page)
+
+
+def tensors_of(pair: str) -> list[str]:
+    """The teacher tensors of one of PAIRS that its student receives, the one that is shown first at the head."""
+    fed = [a.teacher for a in _plans(pair, ELEMENTS[0], LAYERS[0], 2, 0)[0].assignments]
+    return list(dict.fromkeys([PAIRS[pair][2], *fed]))
+
+
+@lru_cache(maxsize=64)
+def selection_page(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
+    """What the explorer of weight selection shows for these values, as HTML."""
+    plans = _plans(pair, elements, layers, students, phase if students == 1 else 0)
+    return as_html(selection(plans, tensor), summary(plans))
+
+
+@lru_cache(maxsize=64)
+def _plans(pair: str, elements: str, layers: str, students: int, phase: int) -> tuple[SelectionPlan, ...]:
+    teacher, student, _ = PAIRS[pair]
+    if students == 1:
+        return (plan(teacher, student, elements, phase, layers),)
+    return complementary_plans(teacher, student, students, elements, layers)
+
+
+def soft_target_explorer(
+    student_logits: Sequence[float] = (0.5, 1.0, -1.0),
+    target_logits: Sequence[float] = (2.0, 1.5, -1.5),
+    label: int = 0,
+    classes: Sequence[str] | None = None,
+) -> ipywidgets.VBox:
+    """Move temperature, alpha and the right class, and see the soft targets, the parts of the loss and their gradients.
+
+    Arguments as in the static twin, `figures.soft_targets`.
+    """
+    names = list(classes or (f"class {k}" for k in range(len(student_logits))))
+    number = ipywidgets.FloatSlider
+    controls = {
+        "temperature": control(number, "temperature T", min=0.5, max=10, step=0.5, value=2.0),
+        "alpha": control(number, "weight α", min=0, max=1, step=0.05, value=0.5),
+        "label": choice("right class", [(name, k) for k, name in enumerate(names)], value=label),
+    }
+
+    def draw(temperature: float, alpha: float, label: int) -> str:
+        return as_html(soft_targets(student_logits, target_logits, label, temperature, alpha, names))
+
+    return explorer(controls, draw)
+
+
+def ema_explorer(steps: int = 300) -> ipywidgets.VBox:
+    """Move the half-life and the number of steps, and see what the auxiliary consists of.
+
+    steps: of the run, 2 or more; the half-life starts at its 20th part and goes up to twice its length.
+    The static twin is `figures.ema_memory(momentum_of(half_life), steps)`.
+    Raises ValueError for fewer steps.
+    """
+    if steps < 2:
+        raise ValueError(f"steps={steps} must be at least 2")
+    controls = {
+        "half_life": slider("half-life (steps)", 1, 2 * steps, max(1, steps // 20)),
+        "after": slider("after step", 1, steps, steps),
+    }
+    return explorer(controls, lambda half_life, after: as_html(ema_memory(momentum_of(half_life), after)))
+
+
+def results_explorer(table: pd.DataFrame) -> ipywidgets.VBox:
+    """Choose methods, data set and fraction, a metric and what to compare with, and see intervals over seeds.
+
+    table: one row per run, as `Store.table` gives it.
+    p values are corrected over all methods and groups of the table, however few of them are shown.
+    The static twins are `figures.results(table, metric)` and `figures.paired_differences(table, reference, metric)`.
+    Raises ValueError for a table without runs.
+    """
+    if table.empty:
+        raise ValueError("the table has no runs: run a study first")
+    labels = labels_of(table)
+    groups = {title or ALL: rows for title, rows in panels_of(table)}
+    groups |= {ALL: table} if len(groups) > 1 else {}
+    metrics = [name for name in METRICS if name in table and table[name].notna().any()]
+    methods_by_label = [(label, name) for name, label in labels.items()]
+    methods = {"options": methods_by_label, "value": tuple(labels), "rows": min(8, len(labels))}
+    controls = {
+        "methods": control(ipywidgets.SelectMultiple, "methods", **methods),
+        "group": choice("data, fraction", groups),
+        "metric": choice("metric", [(name.replace("_", " "), name) for name in metrics]),
+        "reference": choice("difference to", [("– (results)", ""), *methods_by_label]),
+    }
+    all_differences = cache(lambda reference, metric: differences(table, reference, metric))
+
+    def draw(methods: tuple[str, ...], group: str, metric: str, reference: str) -> str:
+        runs = groups[group]
+        if not reference:
+            if not methods:
+                raise ValueError("no method is chosen: choose one or more")
+            return as_html(results(runs[runs["method"].isin(methods)], metric))
+        rows = all_differences(reference, metric)
+        rows = part_of(rows[rows["method"].isin(methods) & (rows["seeds"] > 0)], runs)
+        if rows.empty:
+            raise ValueError(f"no chosen method has a seed in common with {labels[reference]}: choose others")
+        return as_html(measured_differences(runs, rows, reference, metric))
+
+    return explorer(controls, draw)
+
+
+def image_inspector(
+    images: ImageSet,
+    probabilities: Mapping[str, np.ndarray],
+    maps: Mapping[str, np.ndarray],
+    masks: np.ndarray | None = None,
+) -> ipywidgets.VBox:
+    """Step through images: what teacher, main and auxiliary predict, and where they look.
+
+    Arguments as in the static twin, `figures.inspected(images, index, probabilities, maps, masks)`.
+    """
+    answers = {name: shares.argmax(1) for name, shares in probabilities.items()}
+    parts = {"all": np.arange(len(images))}
+    parts |= {f"{name} is wrong": np.flatnonzero(own != images.labels) for name, own in answers.items()}
+    if {"main", "auxiliary"} <= set(answers):
+        parts["main and auxiliary disagree"] = np.flatnonzero(answers["main"] != answers["auxiliary"])
+    controls = {
+        "which": choice("images", [(f"{name} ({len(own)})", name) for name, own in parts.items()]),
+        "number": slider("number", 0, len(images) - 1, 0),
+    }
+
+    def fit_slider(change: Any) -> None:
+        controls["number"].max = max(0, len(parts[change["new"]]) - 1)
+
+    def draw(which: str, number: int) -> str:
+        if not len(parts[which]):
+            raise ValueError(f"there is no image where {which}: choose others")
+        return as_html(inspected(images, int(parts[which][number]), probabilities, maps, masks))
+
+    controls["which"].observe(fit_slider, "value")
+    return explorer(controls, draw)

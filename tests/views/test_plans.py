@@ -1,0 +1,125 @@
+import numpy as np
+import pytest
+import torch
+
+from dmws_lite.method.selection import complementary_plans, plan
+from dmws_lite.views import figures
+from dmws_lite.views.plans import axis_masks, summary, tensor_roles
+
+PAIR = ("embedded_vit_96", "embedded_vit_48")
+
+
+@pytest.fixture(scope="module")
+def plans():
+    return complementary_plans(*PAIR)
+
+
+FIGURES = {
+    "axis_strips": lambda plans: figures.axis_strips(plans),
+    "axis_strips, three students": lambda plans: figures.axis_strips(complementary_plans(*PAIR, n=3)),
+    "tensor_maps": lambda plans: figures.tensor_maps(plans, ["blocks.0.attn.qkv.weight", "norm.bias"]),
+    "coverage_bars": lambda plans: figures.coverage_bars(plans),
+    "coverage_bars, one student": lambda plans: figures.coverage_bars(plans[0]),
+    "layer_map": lambda plans: figures.layer_map(plans[0]),
+    "consistency": lambda plans: figures.consistency({"uniform": plans[0]}),
+    "selection": lambda plans: figures.selection(plans, "norm.bias"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_and_says_what_it_shows(plans, name, check_picture):
+    check_picture(FIGURES[name](plans))
+
+
+def test_masks_of_complementary_students_share_out_every_axis(plans):
+    masks = axis_masks(plans)
+    assert masks["embed"].shape == (2, 96) and masks["mlp/0"].shape == (2, 384)
+    assert all((mask.sum(0) == 1).all() for mask in masks.values())
+    assert masks["embed"][0].nonzero()[0].tolist() == list(range(0, 96, 2))
+
+
+def test_roles_of_a_matrix_a_vector_and_a_kernel(plans):
+    by_hand = np.zeros((384, 96), int)
+    by_hand[0::2, 0::2], by_hand[1::2, 1::2] = 1, 2
+    assert np.array_equal(tensor_roles(plans, "blocks.0.mlp.fc1.weight"), by_hand)
+    assert np.array_equal(tensor_roles(plans, "norm.bias"), [[1, 2] * 48])
+    assert np.array_equal(tensor_roles(plans, "patch_embed.proj.weight"), [[1, 2] * 48])
+
+
+def test_roles_tell_shared_from_unused(plans):
+    assert np.array_equal(tensor_roles((plans[0], plans[0]), "norm.bias"), [[3, 0] * 48])
+    assert not tensor_roles(plans, "blocks.5.mlp.fc1.weight").any()  # the student takes blocks 0 to 3
+    with pytest.raises(ValueError, match=r"no tensor 'blocks\.9\.x': choose one of cls_token"):
+        tensor_roles(plans, "blocks.9.x")
+
+
+@pytest.mark.parametrize("tensor", ["blocks.0.attn.qkv.weight", "blocks.1.attn.proj.weight", "pos_embed", "cls_token"])
+def test_roles_agree_with_the_weights_that_apply_copies(plans, tensor):
+    shapes = plans[0].teacher_shapes
+    state = {name: torch.arange(int(np.prod(shape))).reshape(shape) for name, shape in shapes.items()}
+    copied = np.isin(state[tensor].numpy(), plans[0].apply(state)[tensor].numpy())
+    map_of_copied = copied if copied.ndim == 2 else copied.all(axis=(0, 1))[None]
+    assert np.array_equal(map_of_copied, tensor_roles(plans, tensor) == 1)
+
+
+@pytest.mark.parametrize(
+    ("elements", "words"),
+    [
+        ("uniform", "main 0, 2, 4, …, 94; auxiliary 1, 3, 5, …, 95."),
+        ("consecutive", "main 0, 1, 2, …, 47; auxiliary 48, 49, 50, …, 95."),
+    ],
+)
+def test_alt_text_of_strips_tells_strategies_apart(elements, words):
+    text = figures.axis_strips(complementary_plans(*PAIR, elements=elements), axes=["embed"]).alt_text
+    assert "embed: 48 and 48 of 96 indices, 0 shared, 0 unused" in text and words in text
+
+
+def test_strips_of_one_axis_of_each_kind(plans):
+    ticks = figures.axis_strips(plans).axes[0].get_yticklabels()
+    assert [tick.get_text() for tick in ticks] == ["embed\n(96)", "attn/0\n(96)", "mlp/0\n(384)"]
+
+
+def test_alt_text_of_a_map_has_the_shares_of_the_whole_tensor(plans):
+    text = figures.tensor_maps(plans, ["blocks.0.mlp.fc1.weight"]).alt_text
+    assert "main 25%, auxiliary 25%, several 0%, nobody 50%" in text
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_legend_of_maps_has_their_marks_and_no_others(plans, shared):
+    drawn = figures.tensor_maps((plans[0], plans[0] if shared else plans[1]), ["blocks.0.mlp.fc1.weight"]).legends[0]
+    marks = {
+        text.get_text(): patch.get_hatch() or "" for text, patch in zip(drawn.texts, drawn.get_patches(), strict=True)
+    }
+    assert marks == {"main": "", "auxiliary": "///", **({"both": "xxx"} if shared else {}), "not used": ""}
+
+
+def test_coverage_bars_add_up():
+    plans = complementary_plans("vit_large_patch16_224", "vit_base_patch16_224")
+    figure = figures.coverage_bars(plans)
+    parts = {own.get_label(): own for own in figure.axes[0].containers}
+    kinds = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    widths = {name: own[kinds.index("norm.bias")].get_width() for name, own in parts.items()}
+    assert widths == pytest.approx({"only main": 25, "both": 50, "only auxiliary": 25, "not used": 0})
+    whole = parts["only main"][0].get_width() + parts["both"][0].get_width()
+    assert kinds[0] == "all" and whole == pytest.approx(100 * plans[0].coverage().total)
+    with pytest.raises(ValueError, match=r"one or two plans, not 3: pass plans\[:2\]"):
+        figures.coverage_bars(complementary_plans(*PAIR, n=3))
+
+
+def test_layer_map_draws_one_line_per_student_block():
+    axes = figures.layer_map(plan(*PAIR, layers="uniform")).axes[0]
+    assert [line.get_xdata()[0] for line in axes.lines] == [0, 2, 3, 5]
+
+
+def test_consistency_sees_what_random_inconsistent_breaks(plans):
+    figure = figures.consistency({"kept": plans[0], "broken": plan(*PAIR, elements="random_inconsistent")})
+    kept, broken = (axes.get_title() for axes in figure.axes)
+    assert "tensors agree" in kept and "tensors disagree" in broken and "tensors disagree" in figure.alt_text
+
+
+def test_the_summary_tells_the_largest_overlap(plans):
+    assert summary(plans[0]) == "coverage: main 18.05 %; 9 of 9 axes consistent"
+    three = complementary_plans(*PAIR, n=3)
+    shares = [three[a].overlap(three[b]).total for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert min(shares) == 0 < max(shares)
+    assert f"; largest overlap {100 * max(shares):.2f} %;" in summary(three)

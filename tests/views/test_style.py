@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from dmws_lite.views import style
+
+
+@pytest.fixture
+def axes():
+    return style.picture(2.0)[1]
+
+
+def test_a_picture_gives_notebooks_its_alt_text_and_is_saved_with_it(tmp_path):
+    figure, _ = style.picture(1.0)
+    figure.alt_text = "Nothing is drawn here."
+    bundle, metadata = figure._repr_mimebundle_()
+    assert bundle["text/plain"] == metadata["image/png"]["alt"] == figure.alt_text
+    assert style.save(figure, tmp_path / "new", "empty") is figure
+    saved = Image.open(tmp_path / "new" / "empty.png")
+    assert saved.format == "PNG" and saved.text["Description"] == figure.alt_text
+
+
+def test_twenty_names_are_told_apart_without_colour():
+    look = style.looks([f"method {k}" for k in range(20)], {"method 3": "reference"})
+    marks = {(own["marker"], own.get("markerfacecolor") == "white") for own in look.values()}
+    assert len(look) == len(marks) == 20
+    assert look["method 3"] == {"color": "#000000", "marker": "*", "linestyle": ":"}
+
+
+def test_roles_have_their_colours_without_being_told():
+    look = style.looks(["main", "other", "teacher"])
+    assert look["main"] == style.role_look("main") and look["teacher"]["color"] == style.PALETTE["teacher"]
+    assert look["other"]["color"] not in style.PALETTE.values()
+
+
+def test_a_forest_draws_means_above_their_values_with_the_intervals_it_was_given(axes):
+    values = pd.DataFrame({"label": ["a", "a", "b"], "value": [0.1, 0.3, 0.6]})
+    means = pd.DataFrame(
+        {"mean": [0.2, 0.6], "low": [0.0, np.nan], "high": [0.4, np.nan], "filled": [True, False]}, ["a", "b"]
+    )
+    style.forest(axes, values, means)
+    *dots, bars, diamonds = axes.collections
+    assert np.asarray(np.concatenate([own.get_offsets() for own in dots])) == pytest.approx(
+        np.array([(0.1, 0), (0.3, 0), (0.6, 1)])
+    )
+    assert bars.get_segments()[0] == pytest.approx(np.array([(0.0, -0.22), (0.4, -0.22)]))
+    assert np.asarray(diamonds.get_offsets()) == pytest.approx(np.array([(0.2, -0.22), (0.6, 0.78)]))
+    assert [to_hex(face) for face in diamonds.get_facecolors()] == ["#0072b2", "#ffffff"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b"]
+
+
+def test_lines_have_bars_from_low_to_high(axes):
+    table = pd.DataFrame({"x": [0, 1], "y": [0.5, 0.6], "name": "main", "low": [0.4, 0.5], "high": [0.7, 0.9]})
+    style.lines(axes, table, "x", "y", "name", style.looks(["main"]))
+    assert axes.collections[0].get_segments()[1] == pytest.approx(np.array([(1, 0.5), (1, 0.9)]))
+
+
+def test_names_are_no_formulas_and_short():
+    assert style.wrapped("a$b$", 20) == r"a\$b\$"
+    assert style.wrapped("word_" * 40, 20).count("\n") == 1
