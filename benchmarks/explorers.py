@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 import dmws_lite as dm
-from dmws_lite.views.widgets import selection
+from dmws_lite.views.widgets import explorers as room
 
 MOVES = 6  # values that each control is moved to
 
@@ -68,11 +68,11 @@ def moves(box: ipywidgets.VBox) -> np.ndarray:
 
 def main() -> None:
     boxes = explorers()
-    for pair in selection.PAIRS:  # the first visit of a pair also makes its plans
-        selection._tensors(pair)
+    for pair in room.PAIRS:  # the first visit of a pair also makes its plans
+        room.tensors_of(pair)
     rows = {}
     for name, box in boxes.items():
-        selection._page.cache_clear()
+        room.selection_page.cache_clear()
         taken = moves(box)
         (median, median_cpu), (worst, worst_cpu) = np.median(taken, axis=0), taken.max(0)
         rows[name] = {"moves": len(taken), "median (ms)": median, "worst (ms)": worst}

@@ -71,14 +71,14 @@ def check(
     from dmws_lite.data import checking
     from dmws_lite.runtime.files import writable_folder, write_atomically
     from dmws_lite.runtime.text import file_name
-    from dmws_lite.views import data_figures, figures
+    from dmws_lite.views import figures
 
     writable_folder(out)
     with warnings_printed():
         report = checking.check(source, size, seed, frames)
     _print_report(report)
     name = file_name(f"check_{report.name}")
-    figures.save(data_figures.data_page(report), out, name)
+    figures.save(figures.data_page(report), out, name)
     findings = report.findings.assign(files=report.findings["files"].map("; ".join))
     table = write_atomically(out / f"{name}.csv", lambda part: findings.to_csv(part, index=False))
     print_line(f"{report.name}: {report.verdict}", style="green" if report.valid else "bold red")

@@ -12,7 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.ticker import MaxNLocator
 
-from dmws_lite.studies.statistics import FACTORIAL, GROUP, LEVEL, differences, interval, summary, titles
+from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, interval, summary, titles
 from dmws_lite.views import style
 
 AUXILIARIES = ("none", "same", "complementary")
@@ -50,9 +50,8 @@ def paired_differences(
 
 def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str, metric: str) -> style.Picture:
     """The picture of `paired_differences`, from rows of `statistics.differences` of this table."""
-    filled = (rows["p_holm"] < LEVEL) & ((rows["low"] > 0) | (rows["high"] < 0))
     groups = []
-    for title, own in panels_of(rows.rename(columns={"difference": "mean"}).assign(filled=filled)):
+    for title, own in panels_of(rows.rename(columns={"difference": "mean", "shown": "filled"})):
         wide = part_of(table, own).pivot(index="seed", columns="method", values=metric).astype(float)
         gaps = wide.sub(wide[reference], axis=0).melt(value_name=metric)
         groups.append((title, gaps[gaps["method"].isin(own["method"])], own))
@@ -66,8 +65,8 @@ def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str
     )
     ends = [_ends(title, own, "+.3f") for title, _, own in groups]
     figure.alt_text = (
-        f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {filled.sum()} of {len(rows)} are "
-        f"shown (corrected p below 0.05, interval without 0). {'; '.join(ends)}."
+        f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {rows['shown'].sum()} of {len(rows)} "
+        f"are shown (corrected p below 0.05, interval without 0). {'; '.join(ends)}."
     )
     return figure
 
