@@ -210,7 +210,7 @@ def auxiliary_over_time(
     if rows.empty:
         raise ValueError("no method here has an auxiliary student: add one that has, such as dual_skd")
     frozen = rows["method"].map(lambda name: (updates or {}).get(name, "ema") != "ema")
-    rows["left of the start"] = rows.groupby("key")[["step", "momentum"]].apply(_left).droplevel(0).mask(frozen)
+    rows["left of the start"] = pd.concat(_left(run) for _, run in rows.groupby("key")).mask(frozen)
     rows = rows.rename(columns={"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α"})
     labels, words = [label for label in labels_of(table).values() if label in set(rows["label"])], []
     figure, grid = style.panels(len(labels), 2.6, len(CURVES), sharex=True, sharey=True)

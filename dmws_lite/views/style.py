@@ -208,13 +208,13 @@ def looks(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dict[
     """
     names = list(dict.fromkeys(names))
     roles = {name: name for name in names if name in PALETTE} if roles is None else roles
-    found: dict[str, Style] = {}
+    by_name = {name: role_look(role) for name, role in roles.items()}
+    marks = [mark for mark in MARKS if mark not in {look["marker"] for look in by_name.values()}]
     for i, name in enumerate(name for name in names if name not in roles):
-        colour = DISTINCT[i % len(DISTINCT)]
-        face = colour if i // len(MARKS) % 2 == 0 else "white"
-        line = ("-", "--", "-.")[i % 3]
-        found[name] = {"color": colour, "marker": MARKS[i % len(MARKS)], "markerfacecolor": face, "linestyle": line}
-    return found | {name: role_look(role) for name, role in roles.items()}
+        colour, line = DISTINCT[i % len(DISTINCT)], ("-", "--", "-.")[i % 3]
+        face = colour if i // len(marks) % 2 == 0 else "white"
+        by_name[name] = {"color": colour, "marker": marks[i % len(marks)], "markerfacecolor": face, "linestyle": line}
+    return by_name
 
 
 def role_look(role: str) -> Style:
