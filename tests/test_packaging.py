@@ -166,53 +166,10 @@ def test_both_licences_are_stated():
     assert "creativecommons.org/licenses/by/4.0" in (ROOT / "notebooks" / "LICENSE").read_text()
 
 
-LOAD, REMOTE = "torch.load", "trust_remote_code"  # apart from their arguments, so that a search finds real uses only
+UNSAFE = re.compile(r"torch\.load\((?!.*weights_only=True)|trust_remote_code=(?!False)|allow_pickle=(?!False)")
 
 
-def calls(tree: ast.AST) -> list[tuple[str, dict[str, str]]]:
-    """Name and keyword arguments (as source) of every call, such as ("torch.load", {"weights_only": "True"})."""
-    return [
-        (ast.unparse(node.func), {k.arg or "**": ast.unparse(k.value) for k in node.keywords})
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-    ]
-
-
-def unsafe(source: str) -> list[str]:
-    """Calls that can run code hidden in a file or a text."""
-    forbidden = {"eval", "exec", "pickle.load", "pickle.loads", "joblib.load", "os.system"}
-    if not re.search(r"class (\w+)\(yaml\.SafeLoader\).*yaml\.load\(\w+, \1\)", source, re.DOTALL):
-        forbidden.add("yaml.load")
-    dangers = []
-    for name, keywords in calls(ast.parse(source)):
-        if name in forbidden or keywords.get("trust_remote_code", "False") != "False":
-            dangers.append(name)
-        if name == "torch.load" and keywords.get("weights_only") != "True":
-            dangers.append(name)
-        if name.endswith("np.load") and keywords.get("allow_pickle", "False") != "False":
-            dangers.append(name)
-    return dangers
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_no_module_runs_code_from_files(module):
-    assert unsafe(module.read_text()) == []
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        f"{LOAD}(f)",
-        f"{LOAD}(f, weights_only=False)",
-        "eval(x)",
-        f"load(n, {REMOTE}=True)",
-        "pickle.load(f)",
-        "yaml.load(text, Loader)",
-    ],
-)
-def test_the_check_for_unsafe_calls_finds_them(source):
-    assert len(unsafe(source)) == 1
-
-
-def test_no_module_imports_pickle():
-    assert [m.name for m in MODULES if re.search(r"^\s*(import|from) pickle", m.read_text(), re.MULTILINE)] == []
+def test_no_module_runs_code_from_files():
+    """Beside what ruff's rules S102, S301, S307, S506 and S605 look for."""
+    lines = [f"{module.name}: {line}" for module in MODULES for line in module.read_text().splitlines()]
+    assert [line for line in lines if UNSAFE.search(line)] == []

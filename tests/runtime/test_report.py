@@ -24,6 +24,8 @@ def here():
 
 def test_hosts(shell, monkeypatch):
     assert report.host() == "shell"
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))  # in a terminal
+    assert report.host() == "shell"
     kernel = type("ZMQInteractiveShell", (), {})()
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: kernel))
     assert report.host() == "jupyter"
@@ -33,11 +35,6 @@ def test_hosts(shell, monkeypatch):
     assert report.host() == "kaggle"
     monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
     assert report.host() == "colab"
-
-
-def test_a_terminal_ipython_is_a_shell(shell, monkeypatch):
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: None))
-    assert report.host() == "shell"
 
 
 def test_the_environment_is_plain_data_with_true_versions(here):
@@ -69,19 +66,17 @@ def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
 @pytest.mark.parametrize(
     ("host", "advice"),
     [
-        ("colab", ". Choose one in the menu Runtime > Change runtime type > GPU"),
-        ("kaggle", ". Choose one in the menu Settings > Accelerator > GPU"),
-        ("vscode", ". Faster: a machine with a GPU, or the chapter's Colab badge"),
-        ("jupyter", ". Faster: a machine with a GPU, or the chapter's Colab badge"),
+        ("colab", "Choose one in the menu Runtime"),
+        ("kaggle", "Settings > Accelerator"),
+        ("jupyter", "Faster: "),
         ("shell", ""),
     ],
 )
 def test_without_a_gpu_the_way_to_one_is_named(here, monkeypatch, capsys, host, advice):
     monkeypatch.setattr(report, "environment", lambda: here | {"host": host, "device": "cpu", "gpu": None})
     report.announce()
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4
-    assert lines[-1] == f"Warning: no GPU: everything runs, but slowly{advice}"
+    *facts, warning = capsys.readouterr().out.splitlines()
+    assert len(facts) == 3 and warning.startswith("Warning: no GPU: everything runs, but slowly") and advice in warning
 
 
 def test_with_a_gpu_three_lines_and_no_warning(here, monkeypatch, capsys):
