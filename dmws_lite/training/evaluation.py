@@ -76,8 +76,9 @@ def evaluate(
     probabilities, labels = _checked(probabilities, labels, classes)
     if resamples < 0:
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
+    values = _weighted_values(np.ones((1, len(labels))), probabilities, labels)
     low, high, dropped = _intervals(probabilities, labels, resamples, seed)
-    table = pd.DataFrame({"metric": _names(classes), "value": _values(probabilities, labels), "low": low, "high": high})
+    table = pd.DataFrame({"metric": _names(classes), "value": values[0], "low": low, "high": high})
     table.attrs |= {"dropped": dropped, "images": len(labels)}
     return table
 
@@ -125,20 +126,6 @@ def _names(classes: Sequence[str]) -> list[str]:
     return ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", *rates]
 
 
-def _values(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The metrics in the order of `_names`, (metric,): scikit-learn's where it has them."""
-    from sklearn.metrics import accuracy_score, f1_score, recall_score, roc_auc_score
-
-    classes, predicted = range(probabilities.shape[1]), probabilities.argmax(1)
-    complete = len(np.unique(labels)) == len(classes)
-    sensitivity = recall_score(labels, predicted, labels=classes, average=None, zero_division=np.nan)
-    specificity = [recall_score(labels != k, predicted != k, zero_division=np.nan) for k in classes]
-    f1 = f1_score(labels, predicted, labels=classes, average="macro") if complete else np.nan
-    auroc = np.mean([roc_auc_score(labels == k, probabilities[:, k]) for k in classes]) if complete else np.nan
-    ece = calibration_error(probabilities, labels)
-    return np.array([accuracy_score(labels, predicted), sensitivity.mean(), f1, auroc, ece, *sensitivity, *specificity])
-
-
 def _intervals(
     probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
@@ -150,15 +137,15 @@ def _intervals(
         counts = rng.multinomial(n, np.full(n, 1 / n), min(CHUNK, resamples - start)).astype(np.float64)
         whole = (counts @ truth > 0).all(1)
         drawn.append(_weighted_values(counts[whole], probabilities, labels))
-    kept = np.concatenate(drawn)  # (resample, metric)
-    if not len(kept):
-        return np.full(kept.shape[1], np.nan), np.full(kept.shape[1], np.nan), resamples
-    low, high = np.percentile(kept, [2.5, 97.5], axis=0)
-    return low, high, resamples - len(kept)
+    values = np.concatenate(drawn)  # (resample, metric)
+    if not len(values):
+        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan), resamples
+    low, high = np.percentile(values, [2.5, 97.5], axis=0)
+    return low, high, resamples - len(values)
 
 
 def _weighted_values(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The metrics of many resamples at once: counts (resample, image) says how often each drew each image."""
+    """The metrics of many resamples at once, (resample, metric); counts (resample, image): how often each drew each."""
     classes, n = np.arange(probabilities.shape[1]), len(labels)
     truth, predicted = labels[:, None] == classes, probabilities.argmax(1)[:, None] == classes  # (image, class)
     hits, actual, called = counts @ (truth & predicted), counts @ truth, counts @ predicted  # (resample, class)

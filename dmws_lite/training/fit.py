@@ -76,18 +76,19 @@ def fit(
         writable_folder(Path(checkpoint).parent)
         if Path(checkpoint).exists():
             trainer.resume(checkpoint)
-    first_process = trainer.accelerator.is_main_process
-    hidden = not (progress and first_process)
-    bar = tqdm(total=training.steps, initial=trainer.step, desc="training", unit="step", disable=hidden)
+    first = trainer.accelerator.is_main_process  # of several processes
+    bar = tqdm(
+        total=training.steps, initial=trainer.step, desc="training", unit="step", disable=not (progress and first)
+    )
     random_state = torch.get_rng_state()
     try:
         for step in trainer.evaluation_steps():
             row = trainer.train_until(step, bar) | trainer.evaluate()
             trainer.note(row)
             bar.set_postfix(_postfix(row))
-            if checkpoint is not None and first_process:
+            if checkpoint is not None and first:
                 trainer.save(checkpoint)
-            stop = float(bool(first_process and on_evaluation and on_evaluation(row)))
+            stop = float(bool(first and on_evaluation and on_evaluation(row)))
             if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # every process learns of it
                 break
     finally:
@@ -178,10 +179,8 @@ class Trainer:
         """One step of both students. Returns its loss and its cross-entropy with the labels, (2,)."""
         t, d = self.training, self.distillation
         indices = self._batch()  # int64 (batch,)
-        images, labels = (
-            self._augmented(indices),
-            self.labels[indices],
-        )  # float (batch, 3, height, width), int64 (batch,)
+        images = self._augmented(indices)  # float (batch, 3, height, width)
+        labels = self.labels[indices]  # int64 (batch,)
         logits = self._forward(self.learners[0], images)  # (batch, classes)
         step = Step(
             logits,
@@ -426,43 +425,39 @@ def _postfix(row: dict[str, float]) -> dict[str, str]:
 
 
 def _check(students: Students, splits: Splits, training: Training, distillation: Distillation) -> None:
-    main, auxiliary, kd = students.main, students.auxiliary, distillation.strategy == "kd"
-    size, classes = len(splits.train), len(splits.classes)
-    if training.batch_size > size:
+    main, auxiliary, strategy = students.main, students.auxiliary, distillation.strategy
+    size, classes, batch = len(splits.train), len(splits.classes), training.batch_size
+    if batch > size:
         raise ValueError(
-            f"batch_size={training.batch_size} is larger than the training set ({size} images): "
-            f"pass batch_size <= {size}"
+            f"batch_size={batch} is larger than the training set ({size} images): pass batch_size <= {size}"
         )
-    if distillation.strategy == "dlb" and training.batch_size % 2:
-        raise ValueError(
-            f"batch_size={training.batch_size} must be even for strategy='dlb', which repeats half of a batch"
-        )
+    if strategy == "dlb" and batch % 2:
+        raise ValueError(f"batch_size={batch} must be even for strategy='dlb', which repeats half of a batch")
     if not len(splits.val):
         raise ValueError("the validation set is empty: the best weights are chosen on it")
-    if (outputs := getattr(main, "num_classes", classes)) != classes:
-        raise ValueError(f"the main student has {outputs} outputs, the data {classes} classes: build it with those")
-    if auxiliary is None:
-        if kd:
-            raise ValueError(
-                "strategy='kd' needs a fine-tuned teacher: pass Students(main, auxiliary=teacher), "
-                "or Distillation(strategy='ema')"
-            )
-        if distillation.strategy == "ema" and distillation.alpha > 0:
-            raise ValueError("strategy='ema' needs an auxiliary student: pass one, or Distillation(strategy='none')")
-        return
-    if kd and (outputs := getattr(auxiliary, "num_classes", classes)) != classes:
-        raise ValueError(f"the teacher has {outputs} outputs, the data {classes} classes: fine-tune it on them first")
-    if not kd and _shapes(main) != _shapes(auxiliary):
+    for network, role, way in (
+        (main, "main student", "build it with those"),
+        (auxiliary if strategy == "kd" else None, "teacher", "fine-tune it on them first"),
+    ):
+        if (outputs := getattr(network, "num_classes", classes)) != classes:
+            raise ValueError(f"the {role} has {outputs} outputs, the data {classes} classes: {way}")
+    if auxiliary is not None:
+        _check_pair(main, auxiliary, strategy)
+    elif strategy == "kd":
+        raise ValueError("strategy='kd' needs a fine-tuned teacher: pass Students(main, auxiliary=teacher)")
+    elif strategy == "ema" and distillation.alpha > 0:
+        raise ValueError("strategy='ema' needs an auxiliary student: pass one, or Distillation(strategy='none')")
+
+
+def _check_pair(main: nn.Module, auxiliary: nn.Module, strategy: str) -> None:
+    shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (main, auxiliary)]
+    if strategy != "kd" and shapes[0] != shapes[1]:
         raise ValueError(
             "main and auxiliary must be of one architecture: make both with make_students (a teacher as auxiliary "
             "needs Distillation(strategy='kd'))"
         )
-    if (theirs := input_statistics(auxiliary)) != (mine := input_statistics(main)):
+    if (mine := input_statistics(main)) != (theirs := input_statistics(auxiliary)):
         raise ValueError(
             f"main and auxiliary see the same images, but expect them with mean and std {mine} and {theirs}: "
             "make both with make_students, or choose a teacher with the same"
         )
-
-
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
