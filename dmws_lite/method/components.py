@@ -190,6 +190,15 @@ def squeezed(shape: Iterable[int], axes: int) -> Shape:
     return shape[:-2] if len(shape) == axes + 2 and shape[-2:] == (1, 1) else shape
 
 
+def unfused(axis: str) -> str:
+    """The axis that elements are selected along.
+
+    >>> unfused("qkv*attn/3"), unfused("embed")
+    ('attn/3', 'embed')
+    """
+    return axis.split("*")[-1]
+
+
 def map_components(
     teacher: list[Component],
     student: list[Component],
@@ -209,8 +218,8 @@ def map_components(
             skipped[c.name] = "a counter, not a weight"
         elif "classes" in c.axes and not classifier:
             skipped[c.name] = "the classifier is not selected unless classifier=True"
-        elif (found := by_key.get((c.key, c.stage, source))) is None:
+        elif (theirs := by_key.get((c.key, c.stage, source))) is None:
             skipped[c.name] = "the teacher has no such tensor"
         else:
-            pairs.append((c, found))
+            pairs.append((c, theirs))
     return pairs, skipped

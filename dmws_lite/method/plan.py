@@ -10,15 +10,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from timm.layers import resample_abs_pos_embed
 
-from dmws_lite.method.components import FIXED, Shape, squeezed
+from dmws_lite.method.components import FIXED, Shape, squeezed, unfused
 from dmws_lite.runtime.files import write_atomically
-
-if TYPE_CHECKING:
-    import torch
 
 FORMAT = "dmws-plan-1"
 
@@ -122,17 +120,15 @@ class SelectionPlan:
 
         Consistency is what weight selection lives on: a channel of the residual stream must mean the same everywhere.
         """
-        seen: dict[str, list[np.ndarray | None]] = {}
+        indices: dict[str, list[np.ndarray | None]] = {}
         for a in self.assignments:
-            shape = squeezed(a.teacher_shape, len(a.axes))
-            for axis, index, size in zip(a.axes, a.indices, shape, strict=True):
+            for axis, index, size in zip(a.axes, a.indices, squeezed(a.teacher_shape, len(a.axes)), strict=True):
+                parts: list[np.ndarray | None] = [index]
+                if "*" in axis and index is not None:
+                    parts = [part - k * (size // 3) for k, part in enumerate(np.split(index, 3))]
                 if axis not in FIXED:
-                    name, *rest = reversed(axis.split("*"))
-                    plain = index if index is None or not rest else index[: len(index) // 3] % (size // 3)
-                    seen.setdefault(name, []).append(plain)
-                    if rest and index is not None:
-                        seen[name].extend(part - k * (size // 3) for k, part in enumerate(np.split(index, 3)))
-        return {axis: all(_same(index, found[0]) for index in found) for axis, found in seen.items()}
+                    indices.setdefault(unfused(axis), []).extend(parts)
+        return {axis: all(_same(index, own[0]) for index in own) for axis, own in indices.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON. Read it again with `load_plan`.
@@ -194,31 +190,22 @@ def _expected(state: Mapping[str, torch.Tensor], a: Assignment, teacher: str) ->
 
 
 def _cut(a: Assignment, tensor: torch.Tensor) -> torch.Tensor:
-    import torch
-
     part = tensor.detach()
     for axis, index in enumerate(a.indices):
         if index is not None:
-            part = _take(part, axis, index, torch)
+            part = _take(part, axis, index)
     if a.note:
-        part = _interpolated(part, a)
-    part = part.reshape(a.student_shape)
-    return part.clone(memory_format=torch.contiguous_format)
+        prefix, before, after = position_grids(a.teacher_shape[1], a.student_shape[1])
+        part = resample_abs_pos_embed(part, [after, after], [before, before], num_prefix_tokens=prefix)
+    return part.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
 
 
-def _take(tensor: torch.Tensor, axis: int, index: np.ndarray, torch) -> torch.Tensor:
+def _take(tensor: torch.Tensor, axis: int, index: np.ndarray) -> torch.Tensor:
     """The indices as a strided view where they are evenly spaced, else a copy."""
     step = int(index[1] - index[0]) if len(index) > 1 else 1
     if step > 0 and np.array_equal(index, index[0] + step * np.arange(len(index))):
         return tensor[(slice(None),) * axis + (slice(int(index[0]), int(index[-1]) + 1, step),)]
     return tensor.index_select(axis, torch.from_numpy(index).to(tensor.device))
-
-
-def _interpolated(part: torch.Tensor, a: Assignment) -> torch.Tensor:
-    from timm.layers import resample_abs_pos_embed
-
-    prefix, before, after = position_grids(a.teacher_shape[1], a.student_shape[1])
-    return resample_abs_pos_embed(part, [after, after], [before, before], num_prefix_tokens=prefix)
 
 
 def _common(mine: Assignment, theirs: Assignment) -> int:

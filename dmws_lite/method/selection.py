@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from dmws_lite.method.components import FIXED, Component, components, depths, family_of, map_components, squeezed
+from dmws_lite.method.components import (
+    FIXED,
+    Component,
+    components,
+    depths,
+    family_of,
+    map_components,
+    squeezed,
+    unfused,
+)
 from dmws_lite.method.elements import STRATEGIES, axis_seed, phased, subsets, whole_heads
 from dmws_lite.method.layers import Layers, select_layers
 from dmws_lite.method.networks import Network, describe
@@ -121,7 +130,7 @@ def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: s
                 if t != s and axis != "token":
                     raise ValueError(_refusal(axis, mine, theirs))
                 continue
-            name, sizes = _unfused(axis), (t // 3, s // 3) if "*" in axis else (t, s)
+            name, sizes = unfused(axis), (t // 3, s // 3) if "*" in axis else (t, s)
             if sizes[1] > sizes[0]:
                 raise ValueError(
                     f"the student {student} is wider than its teacher {teacher} on axis {name!r} of {mine.name} "
@@ -143,11 +152,6 @@ def _refusal(axis: str, mine: Component, theirs: Component) -> str:
     return f"{mine.name} {mine.shape} differs from the teacher's {theirs.name} {theirs.shape} on axis {axis!r}: {way}"
 
 
-def _unfused(axis: str) -> str:
-    """`attn/3` of `qkv*attn/3`: the axis that is selected along."""
-    return axis.split("*")[-1]
-
-
 def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Choose) -> tuple[SelectionPlan, ...]:
     if elements not in STRATEGIES:
         raise ValueError(f"unknown elements={elements!r}: choose one of {', '.join(STRATEGIES)}")
@@ -156,10 +160,10 @@ def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Cho
     for mine, theirs in pair.pairs:
         sets = shared
         if elements == "random_inconsistent":
-            own = {_unfused(axis) for axis in mine.axes} & set(pair.axes)
-            sets = {axis: _index_sets(pair, axis, elements, axis_seed(seed, mine.name), choose) for axis in own}
+            axes = {unfused(axis) for axis in mine.axes} & set(pair.axes)
+            sets = {axis: _index_sets(pair, axis, elements, axis_seed(seed, mine.name), choose) for axis in axes}
         for number, row in enumerate(rows):
-            row.append(_assign(mine, theirs, {axis: found[number] for axis, found in sets.items()}))
+            row.append(_assign(mine, theirs, {axis: own[number] for axis, own in sets.items()}))
     return tuple(
         SelectionPlan(
             teacher=pair.teacher.name,
@@ -180,7 +184,7 @@ def _index_sets(pair: _Pair, axis: str, elements: str, seed: int, choose: Choose
     size, pick = pair.axes[axis]
     if elements == "heads" and axis.startswith("attn/"):
         t, s = _heads(pair, size, pick)
-        return tuple(whole_heads(t, s, kept) for kept in choose(axis, t[0], s[0], "uniform"))
+        return tuple(whole_heads(t, s, heads) for heads in choose(axis, t[0], s[0], "uniform"))
     if elements == "magnitude":
         return choose(axis, size, pick, "magnitude", scores=_scores(pair, axis))
     strategy = {"random_inconsistent": "random", "heads": "uniform"}.get(elements, elements)
@@ -211,7 +215,7 @@ def _scores(pair: _Pair, axis: str) -> np.ndarray:
     scores = []
     for mine, theirs in pair.pairs:
         for position, name in enumerate(mine.axes):
-            if _unfused(name) == axis and len(mine.axes) > 1:
+            if unfused(name) == axis and len(mine.axes) > 1:
                 weight = pair.teacher.weights[theirs.name].detach().float().abs()
                 score = weight.mean(dim=[d for d in range(weight.ndim) if d != position]).cpu().numpy()
                 scores.append(score.reshape(3, -1).mean(0) if "*" in name else score)
@@ -221,7 +225,7 @@ def _scores(pair: _Pair, axis: str) -> np.ndarray:
 def _assign(mine: Component, theirs: Component, sets: dict[str, np.ndarray]) -> Assignment:
     indices: list[np.ndarray | None] = []
     for axis, size in zip(mine.axes, squeezed(theirs.shape, len(theirs.axes)), strict=True):
-        index = sets.get(_unfused(axis))
+        index = sets.get(unfused(axis))
         if index is not None and "*" in axis:
             index = np.concatenate([index + part * (size // 3) for part in range(3)])
         indices.append(None if index is None or len(index) == size else index)
