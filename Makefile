@@ -72,10 +72,10 @@ course: $(DEV)  ## make the student notebooks, solutions and the map from notebo
 	@$(PY) -m dmws_lite.course.build
 
 slides: $(DEV)  ## run the chapters as slides and write them as reveal.js pages into outputs/slides
-	@$(PY) -m dmws_lite.course.decks $(ARGS)
+	@$(PY) scripts/slides.py $(ARGS)
 
 times: $(DEV)  ## run every chapter, full and smoke, and write the times into notebooks/course.yaml (about 40 minutes, on one core)
-	@$(PY) -m dmws_lite.course.times $(ARGS)
+	@$(PY) scripts/times.py $(ARGS)
 
 site: $(DEV)  ## build the site into outputs/site: executed chapters, reference, selection explorer; ARGS=--smoke for a quick one
 	@$(PY) docs/build.py $(ARGS)

@@ -15,7 +15,7 @@ import nbformat
 import pages
 from sphinx.cmd.build import build_main
 
-from dmws_lite.course.times import EXECUTED, execute
+from dmws_lite.course.executed import EXECUTED, execute
 from dmws_lite.runtime.notebooks import PACKAGE
 
 ROOT = Path(__file__).parents[1]

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
+
+from dmws_lite.runtime.validation import Strict, faults
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 SITE = "https://colab.research.google.com"
@@ -14,21 +16,19 @@ REPOSITORY = "dmws-lite/dmws-lite"
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class Times(BaseModel):
+class Times(Strict):
     """Measured seconds of a run; None where it was not measured."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     cpu: Seconds | None = None
     smoke: Seconds | None = None
     gpu: Seconds | None = None
 
 
-class Chapter(BaseModel):
+class Chapter(Strict):
     """What course.yaml says of a chapter."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     question: Annotated[str, Field(min_length=10, pattern=r"\?$")]
-    needs: list[str] = []
+    needs: list[str] = Field([])
     seconds: Times = Times()
 
 
@@ -38,19 +38,18 @@ def read_chapters(folder: Path = FOLDER) -> dict[str, Chapter]:
     Raises ValueError that names the chapter and the field that is wrong.
     """
     try:
-        found = yaml.safe_load((folder / "course.yaml").read_text(encoding="utf-8"))
+        entries = yaml.safe_load((folder / "course.yaml").read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise ValueError(f"course.yaml: {error}") from error
-    if not isinstance(found, dict):
+    if not isinstance(entries, dict):
         raise ValueError("course.yaml: one mapping of chapter names is expected")
     chapters = {}
-    for name, entry in found.items():
+    for name, entry in entries.items():
         try:
             chapters[name] = Chapter.model_validate(entry)
         except ValidationError as error:
-            where = ".".join(map(str, (name, *error.errors()[0]["loc"])))
-            raise ValueError(f"course.yaml, {where}: {error.errors()[0]['msg']}") from error
-        unknown = [need for need in chapters[name].needs if need not in found]
+            raise ValueError(f"course.yaml, {name}: {faults(error)}") from error
+        unknown = [need for need in chapters[name].needs if need not in entries]
         if unknown:
             raise ValueError(f"course.yaml, {name}.needs: no chapter {', '.join(map(repr, unknown))}")
     return chapters

@@ -1,14 +1,20 @@
+"""The script that measures how long the chapters take."""
+
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
-from dmws_lite.course import times
 from dmws_lite.course.chapters import read_chapters
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+sys.path.append(str(SCRIPTS))
+import times  # noqa: E402
 
 COURSE = """# A comment.
 00_small:
@@ -91,7 +97,7 @@ def test_only_the_chapters_that_are_named_are_measured(course, chapter, monkeypa
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps a process to one core")
 def test_one_core_means_one_core_and_one_thread():
     kernel = "import os, torch; print(len(os.sched_getaffinity(0)), torch.get_num_threads())"
-    code = "import subprocess, sys\nfrom dmws_lite.course.times import one_core\none_core()\n"
+    code = "import subprocess, sys\nfrom times import one_core\none_core()\n"
     code += f"subprocess.run([sys.executable, '-c', {kernel!r}], check=True)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SCRIPTS)
     assert found.stdout.split() == ["1", "1"]

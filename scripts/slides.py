@@ -1,4 +1,4 @@
-"""The chapters' slides, run and written as reveal.js pages: `python -m dmws_lite.course.decks`, or `make slides`.
+"""The chapters' slides, run and written as reveal.js pages: `make slides`.
 
 Headings, pictures, tables, lists, formulas and questions are shown; prose, answers and hints are speaker notes.
 """
@@ -123,7 +123,7 @@ def _on(cell: NotebookNode, slide: str) -> NotebookNode:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dmws_lite.course.decks")
+    parser = argparse.ArgumentParser(prog="scripts/slides.py")
     parser.add_argument("chapters", nargs="*", help='beginnings of names, such as "03"; none: all')
     parser.add_argument("--out", type=Path, default=Path("outputs/slides"), help="folder for the decks")
     parser.add_argument("--smoke", action="store_true", help="run quickly, with results that mean nothing")

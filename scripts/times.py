@@ -1,4 +1,4 @@
-"""How long the students' chapters take, measured and written to course.yaml: `python -m dmws_lite.course.times`.
+"""How long the students' chapters take, measured and written to course.yaml: `make times`.
 
 Without a GPU everything runs on one CPU core with one thread. The executed chapters are kept for the site.
 """
@@ -6,38 +6,16 @@ Without a GPU everything runs on one CPU core with one thread. The executed chap
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import re
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dmws_lite.course.chapters import FOLDER, read_chapters
+from dmws_lite.course.executed import EXECUTED, execute
 from dmws_lite.runtime.device import pick_device
-from dmws_lite.runtime.files import writable_folder, write_atomically
-from dmws_lite.runtime.notebooks import run_notebook
-
-EXECUTED = FOLDER.parent / "outputs" / "executed"
-
-
-def execute(notebook: Path, folder: Path, smoke: bool = False) -> float:
-    """Run a chapter from an empty folder, in which its own outputs vanish; `folder` gets the notebook and its page.
-
-    The notebook of a run that fails is left in folder/unfinished; what `folder` held of the chapter stays.
-    Returns the seconds from start to end, kernel and HTML page included. Raises RuntimeError when a cell failed.
-    """
-    notebook, folder = notebook.resolve(), writable_folder(folder).resolve()
-    start = time.time()
-    with tempfile.TemporaryDirectory(dir=folder) as empty, contextlib.chdir(empty):
-        executed = run_notebook(notebook, folder / "unfinished", {"smoke": True} if smoke else {})
-    seconds = time.time() - start
-    os.utime(executed, (start, start))  # older than all that changed meanwhile
-    for made in (executed.with_suffix(".html"), executed):
-        os.replace(made, folder / made.name)
-    return seconds
+from dmws_lite.runtime.files import write_atomically
 
 
 def write_times(name: str, seconds: Mapping[str, float], folder: Path = FOLDER) -> None:
@@ -62,7 +40,7 @@ def one_core() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dmws_lite.course.times")
+    parser = argparse.ArgumentParser(prog="scripts/times.py")
     parser.add_argument("chapters", nargs="*", help='beginnings of names, such as "03"; none: all')
     parser.add_argument("--smoke", action="store_true", help="measure the smoke runs only")
     options = parser.parse_args(arguments)

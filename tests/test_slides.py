@@ -1,8 +1,14 @@
+"""The script that makes slides of executed chapters."""
+
+import sys
+from pathlib import Path
+
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from dmws_lite.course.decks import page, slides
+sys.path.append(str(Path(__file__).parents[1] / "scripts"))
+from slides import page, slides
 
 PICTURE = new_output("display_data", {"image/png": "aGVs"}, metadata={"image/png": {"alt": "Three bars."}})
 WIDGET = new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "a slider"})
