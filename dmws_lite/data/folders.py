@@ -56,46 +56,37 @@ class Listing(NamedTuple):
     left_out: pd.DataFrame
 
 
-def read_folder(root: Path, card: Card | None = None, frames: str = "middle") -> Listing:
-    """The images of a folder.
+def read_folder(place: Path, card: Card | None = None, frames: str = "middle") -> Listing:
+    """The images of a folder, or of a manifest.
 
-    root:   one folder per class; or train, test and perhaps val (in any case; also training, testing, valid,
-            validation) with class folders inside; or images in any order with a manifest (see MANIFESTS and
-            `read_manifest`). A manifest beside class or split folders, or in each split folder, adds to what they say.
-            A folder that holds nothing but one folder with these in it is entered.
+    place:  a folder: one folder per class; or train, test and perhaps val (in any case; also training, testing, valid,
+            validation) with class folders inside; or images in any order with a manifest, see MANIFESTS. A manifest
+            beside class or split folders, or in each split folder, adds to what they say. A folder that holds nothing
+            but one folder with these in it is entered.
+            Or a manifest (see `manifests.read_entries`): the images that it lists, and no others.
     card:   says where to look, which folders or labels are classes, their order, and how file names tell patients.
     frames: of volumes and multi-page files, the "middle" image (the later of two) or "all"; then images of one file
             share a patient: the file, where no other is known (a DICOM file may know better: there it stays "").
-    Raises FileNotFoundError when root is no folder, ValueError when it cannot be a data set; the text says why.
+    Raises FileNotFoundError when nothing is there, ValueError when it cannot be a data set; the text says why.
     """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: pass the folder that holds the class folders")
-    root = _entered(root, card)
+    place = Path(place)
+    if not place.exists():
+        raise FileNotFoundError(f"{place} is not there: pass a folder that holds class folders, or a manifest")
+    if place.is_file():
+        table, _ = _by_manifests(place.parent, [place], _placed(place.parent, {}, None), card, whole=False)
+        return _listing(table, _table([]), place.parent, card, frames)
+    root = _entered(place, card)
     splits = _split_folders(root) if card is None or card.layout in (None, "splits") else {}
     files = _placed(root, splits, card)
+    _check_links(root, files)
     if manifests := _manifests(root, splits, card):
-        table, left_out = _by_manifests(root, manifests, files, card)
+        whole = not (card and card.layout == "manifest")
+        table, left_out = _by_manifests(root, manifests, files, card, whole)
         return _listing(table, left_out, root, card, frames)
     table, left_out = _by_folders(root, files)
     homes = [root / name for name in splits] or [root]
     folders = {name for home in homes for name in _visible(home)[0] if name.lower() not in MASKS}
     return _listing(table, left_out, root, card, frames, folders)
-
-
-def read_manifest(path: Path, card: Card | None = None, frames: str = "middle") -> Listing:
-    """The images that a manifest lists, and no others: see `read_folder` and `manifests.read_entries`.
-
-    Raises FileNotFoundError when there is no such file, ValueError when what it lists cannot be a data set.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file: pass a manifest, .csv or .parquet")
-    files = [file for file, kind in _walk(path.parent) if kind == "image"]
-    table = _entries(path.parent, [path], files, card)
-    if not table["label"].any():
-        raise ValueError(no_labels(path))
-    return _listing(table, _table([]), path.parent, card, frames)
 
 
 def explained(left_out: pd.DataFrame) -> dict[str, str]:
@@ -211,14 +202,7 @@ def _placed(root: Path, splits: Mapping[str, str], card: Card | None) -> pd.Data
             rows.append((file, kind, split, named.get(label, label), reason, group))
         elif kind and label and not reason:
             rows.append((file, kind, split, named.get(label, label), "kind", kind))
-    table = _table(rows)
-    links = table["file"][(table["kind"] == "link") & (table["reason"] != "beside")]
-    if len(links):
-        raise ValueError(
-            f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed. "
-            "Put what they lead to in their place"
-        )
-    return table
+    return _table(rows)
 
 
 def _table(rows: list[tuple[str, ...]]) -> pd.DataFrame:
@@ -229,6 +213,15 @@ def _table(rows: list[tuple[str, ...]]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows, columns=["file", "kind", "split", "label", "reason", "group"], dtype=object)
+
+
+def _check_links(root: Path, files: pd.DataFrame) -> None:
+    links = files["file"][(files["kind"] == "link") & (files["reason"] != "beside")]
+    if len(links):
+        raise ValueError(
+            f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed. "
+            "Put what they lead to in their place"
+        )
 
 
 def _by_folders(root: Path, files: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -243,26 +236,25 @@ def _by_folders(root: Path, files: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataF
 
 
 def _by_manifests(
-    root: Path, manifests: list[Path], files: pd.DataFrame, card: Card | None
+    root: Path, manifests: list[Path], files: pd.DataFrame, card: Card | None, whole: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The images that manifests list, with what their folders say of them, and the files that are passed over.
 
-    Where manifest and folders both say, they must agree; folders that bear no class's name say nothing of labels.
-    All images must be listed; with a card those in folders that it names, or none where its layout is "manifest".
+    whole: all images must be listed (with a card, those in folders that it names), and folders must agree with the
+           manifest where both say; folders that bear no class's name say nothing of labels.
     """
-    whole = not (card and card.layout == "manifest")
     present = files[(files["kind"] == "image") & (files["reason"] != "beside")]
     entries = _entries(root, manifests, present["file"], card)
     expected = present["file"][present["label"] != ""] if card else present["file"]
     unlisted = expected[~expected.isin(entries["file"])]
-    if len(unlisted) and whole:
+    if whole and len(unlisted):
         raise ValueError(
             f"{manifests[0]} does not list {len(unlisted)} of {len(expected)} images: {examples(unlisted)}. "
             "Add or delete them, or pass the manifest itself as the source to use only what it lists"
         )
     table = entries.merge(present[["file", "split", "label"]], on="file", suffixes=("", "_folder"))
     classes = {*table["label"].str.lower()} & {*table["label_folder"].str.lower()} - {""}
-    for column in ("split", "label") if classes else ("split",):
+    for column in () if not whole else ("split", "label") if classes else ("split",):
         value, folder = table[column], table[f"{column}_folder"]
         differ = table["file"][(value.str.lower() != folder.str.lower()) & (value != "") & (folder != "")]
         if len(differ):

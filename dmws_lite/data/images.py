@@ -22,7 +22,6 @@ Window = tuple[float, float]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 DICOM = (".dcm", ".dicom")
 NIFTI = (".nii", ".nii.gz")
-FITS = ("crop", "letterbox")
 THUMBNAIL = 32  # pixels per side
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow's other readers stay off: some start other programs
 DRAFT = 2 * THUMBNAIL  # pixels of a JPEG's short side from which its thumbnail is made
@@ -95,7 +94,8 @@ def decode(
     >>> decode(file.getvalue(), ".png", size=4, fit="letterbox").image[0, :, 0].tolist()
     [7, 7, 7, 0]
     """
-    _check(data, size, fit, frame, window)
+    if not data:
+        raise ValueError("the file is empty")
     if suffix in DICOM + NIFTI:
         picture = _medical(data, suffix, frame, window)
     elif suffix in SUFFIXES:
@@ -146,19 +146,6 @@ def is_dicom(path: str | Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
-
-
-def _check(data: bytes, size: int, fit: str, frame: int, window: Window | None) -> None:
-    if size < 1:
-        raise ValueError(f"size={size}: pass the number of pixels per side, such as 64")
-    if fit not in FITS:
-        raise ValueError(f"fit={fit!r} is unknown: pass 'crop' or 'letterbox'")
-    if frame < 0:
-        raise ValueError(f"frame={frame}: pass 0 for the first one")
-    if window is not None and not window[0] < window[1]:
-        raise ValueError(f"window={tuple(window)}: pass (low, high) with low < high")
-    if not data:
-        raise ValueError("the file is empty")
 
 
 def _check_reader(suffix: str) -> None:

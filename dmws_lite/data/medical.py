@@ -27,7 +27,7 @@ PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our
 COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 GRAY_MODELS = ("MONOCHROME1", "MONOCHROME2")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
-DECODERS = '"pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
+DECODERS = 'pip install "pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 _pydicom_lock = threading.Lock()
 _volume_locks = [threading.Lock() for _ in range(8)]
@@ -96,10 +96,10 @@ def _hushed(function: Callable[[], Any]) -> Any:
             kind = type(error).__name__
         finally:
             log.setLevel(level)
-    hint = f"; pip install {DECODERS} may help" if kind == "RuntimeError" else ""  # no decoder here could decode it
-    raise ValueError(
-        f"not a DICOM file, or a damaged one ({kind}{hint})"
-    )  # here, so that no pydicom error is its cause
+    # Raised here, so that no error of pydicom, which may quote the file, is its cause or context.
+    if kind in ("RuntimeError", "NotImplementedError"):
+        raise ValueError(f"no decoder is installed for the DICOM file's compression, or it is damaged: {DECODERS}")
+    raise ValueError(f"not a DICOM file, or a damaged one ({kind})")
 
 
 def _parsed(file: IO[bytes], pixels: bool = True) -> Any:
@@ -162,21 +162,10 @@ def _check_dicom(file: Any, frame: int) -> None:
     if frame >= frames:
         raise Refused(f"frame={frame}: the file holds {frames}")
     check_pixels(int(file.Columns), int(file.Rows))
-    if not _can_decode(file.file_meta.TransferSyntaxUID):
-        raise Refused(f"no decoder is installed for the DICOM file's compression: pip install {DECODERS}")
 
 
 def _frames(file: Any) -> int:
     return int(file.get("NumberOfFrames") or 1)
-
-
-def _can_decode(syntax: Any) -> bool:
-    from pydicom.pixels import get_decoder
-
-    try:
-        return get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False
 
 
 def _patient(file: Any) -> str:

@@ -174,8 +174,7 @@ def gather(
     if card and card.sources[0].phantom:
         return _phantoms(card, size, seed)
     place, name = _located(source, card, size, progress)
-    read = folders.read_folder if place.is_dir() else folders.read_manifest
-    table, classes, root, left_out = read(place, card, frames)
+    table, classes, root, left_out = folders.read_folder(place, card, frames)
     fit = fit or (card.fit if card else "crop")
     window = (card.window[0], card.window[1]) if card and card.window else None
     decoded = cache.decoded(root, list(table["file"]), list(table["frame"]), size, fit, window, progress)

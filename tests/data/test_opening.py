@@ -124,17 +124,6 @@ def test_corrected_patients_are_obeyed_at_once(tmp_path):
     assert [set(part.patients) for part in parts(opened(root, size=24))] == sides
 
 
-def test_two_tasks_on_the_same_images_have_their_own_labels(tmp_path):
-    root = folder(tmp_path / "set", {"x": 40})
-    for name, period in (("one", 2), ("two", 4)):
-        labels = ["rare" if i % period == 0 else "common" for i in range(40)]
-        table = pd.DataFrame({"file": [f"x/{i:03d}.png" for i in range(40)], "label": labels})
-        table.to_csv(root / f"{name}.csv", index=False)
-    for name, rare in (("one", 20), ("two", 10)):
-        splits = opened(root / f"{name}.csv")
-        assert splits.classes == ("common", "rare") and sum(part.counts[1] for part in parts(splits)) == rare
-
-
 def test_copies_stay_on_one_side(tmp_path):
     pixels = phantoms("brain_mri", train=30, val=3, test=3).train.images[:, 0]
     for number, image in enumerate(pixels):
@@ -144,16 +133,6 @@ def test_copies_stay_on_one_side(tmp_path):
     assert sum(map(len, sides)) == 30 and all(sides)
 
 
-def test_patients_stay_on_one_side(tmp_path):
-    root = folder(tmp_path / "set", {"a": 30, "b": 30})
-    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
-    patients = [f"p{i // 4}" for i in range(60)]
-    pd.DataFrame({"file_name": files, "patient": patients}).to_csv(root / "metadata.csv", index=False)
-    splits = opened(root)
-    sides = [set(part.patients) for part in parts(splits)]
-    assert sum(map(len, sides)) == 15 and len(set.union(*sides)) == 15
-
-
 @pytest.fixture
 def leaking(tmp_path):
     """A published split whose train holds two bytes-equal copies of test images."""
@@ -161,14 +140,6 @@ def leaking(tmp_path):
     for i in range(2):
         shutil.copy(root / f"test/a/{i:03d}.png", root / f"train/a/{i:03d}.png")
     return root
-
-
-def test_of_very_many_copies_none_stays(tmp_path):
-    root = split_folder(tmp_path / "set")
-    for i in range(80):
-        shutil.copy(root / "test/a/000.png", root / f"train/a/copy{i}.png")
-    splits = opened(root, leaks="drop")
-    assert splits.train.counts == (6, 6) and splits.test.counts == (4, 4)
 
 
 def test_what_a_published_split_leaks_is_said_by_default(leaking):
@@ -210,13 +181,6 @@ def test_one_image_with_two_labels_is_refused_or_left_out(tmp_path):
     with pytest.raises(ValueError, match=r"2 of 28 images.*train/a/003.png \(the same bytes have another label"):
         opened(root)
     assert opened(root, unusable="skip").train.counts == (5, 5)
-
-
-def test_a_bad_image_never_leaves_a_split_that_we_make(tmp_path):
-    root = folder(tmp_path / "set", {"a": 20, "b": 20})
-    (root / "a/007.png").write_bytes(b"no image")
-    splits = opened(root, unusable="skip")
-    assert len(splits) == 39 and all(part.images.any() for part in parts(splits))
 
 
 def test_a_wide_image_is_cropped_or_letterboxed_but_never_squashed(tmp_path):
