@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterable
 from itertools import permutations
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +12,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -22,13 +21,13 @@ from pydantic import (
 )
 
 from dmws_lite.data.sets import SPLITS
-from dmws_lite.runtime.text import did_you_mean, shorten
+from dmws_lite.runtime import validation
+from dmws_lite.runtime.text import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PACKAGE = Path(__file__).parents[1]
-LARGEST = 200_000  # bytes of a card: our choice
 FRONT_MATTER = re.compile(r"\s*---\n(.*?\n|)---\n?(.*)", re.S)
 KINDS = {"folder": (), "hub": ("revision",), "url": ("sha256", "size"), "kaggle": ("version",)}
 KINDS |= {"medmnist": ("image_size",), "phantom": ()}
@@ -44,22 +43,13 @@ def _inside(value: str) -> str:
     return str(path)
 
 
-def _place(value: str) -> str:
-    if not re.fullmatch(r"(\$[A-Za-z_]\w*(/|$))?[^$]*", value) or not value:
-        raise ValueError(f"is {value!r}: write a folder, '~/folder', '$VARIABLE' or '$VARIABLE/folder'")
-    return value
-
-
 def _pattern(value: str) -> str:
     try:
         groups = re.compile(value).groups
-    except (re.error, RecursionError, OverflowError) as error:
+    except re.error as error:
         raise ValueError(f"is {value!r}, which is no regular expression ({error}): correct it") from error
     if groups != 1:
-        raise ValueError(
-            f"is {shorten(value)}, with {groups} groups: write exactly one group (...), which holds the patient; "
-            "(?:...) groups without holding"
-        )
+        raise ValueError(f"is {value!r}, with {groups} groups: write exactly one (...), which holds the patient")
     return value
 
 
@@ -68,25 +58,14 @@ Inside = Annotated[str, AfterValidator(_inside)]
 Slug = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
-class Strict(BaseModel):
+class Strict(validation.Strict, strict=True):
     """A part of a card: no unknown keys, no values of another type."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_unknown_key(cls, data: Any) -> Any:
-        keys = cls.model_fields
-        if isinstance(data, dict) and (unknown := [key for key in data if key not in keys]):
-            hint = did_you_mean(unknown[0], keys)
-            raise ValueError(f"has an unknown key {unknown[0]!r}{hint}: its keys are {', '.join(keys)}")
-        return data
 
 
 class Source(Strict):
     """Where the data can be got: one of folder, hub, url, kaggle, medmnist and phantom, with what belongs to it."""
 
-    folder: Annotated[str, AfterValidator(_place)] | None = None
+    folder: Text | None = None
     hub: Slug | None = None
     revision: Text | None = None
     url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
@@ -94,7 +73,7 @@ class Source(Strict):
     size: PositiveInt | None = None
     kaggle: Slug | None = None
     version: PositiveInt | None = None
-    medmnist: Annotated[str, Field(pattern=r"^[a-z]+$")] | None = None
+    medmnist: Text | None = None
     image_size: Literal[28, 64, 128, 224] | None = None
     phantom: Literal["chest_xray", "lung_ct", "brain_mri"] | None = None
 
@@ -149,7 +128,7 @@ class Patient(Strict):
     stands_for: what the group really holds, where it is no patient, such as "blocks of 100 neighbouring files".
     """
 
-    pattern: Annotated[str, Field(max_length=200), AfterValidator(_pattern)]
+    pattern: Annotated[str, AfterValidator(_pattern)]
     stands_for: Text | None = None
 
 
@@ -169,7 +148,7 @@ class Recipe(Strict):
     normalisation: Literal["teacher"] = "teacher"
     window: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
     fit: Literal["crop", "letterbox"] = "crop"
-    flips: list[Literal["horizontal", "vertical"]] = []
+    flips: list[Literal["horizontal", "vertical"]] = Field(default=[])
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -192,8 +171,6 @@ class Recipe(Strict):
             if unknown := [name for name in counts if name not in self.classes]:
                 hint = did_you_mean(unknown[0], self.classes)
                 raise ValueError(f"counts {split} of {unknown[0]!r}{hint}, which is no class")
-        if self.counts and "all" in self.counts and len(self.counts) > 1:
-            raise ValueError("counts 'all' beside splits: write one or the other")
         return self
 
 
@@ -216,28 +193,30 @@ class Card(Recipe):
 class FrontMatter(BaseModel):
     """The front matter of a Hugging Face dataset card, as far as it is needed here; its other keys are the Hub's."""
 
-    model_config = ConfigDict(strict=True)
-
     pretty_name: Text
     license: Text
     dmws: Recipe
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that states values: without aliases, which can multiply them, and without a key that is written twice."""
+    """YAML that states values, and no key twice."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases (*) are refused, write the value out", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
         for number, (key, _) in enumerate(node.value):
             if key.value in keys[:number]:
                 raise yaml.MarkedYAMLError(problem=f"{key.value!r} is written twice", problem_mark=key.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """What YAML states; ValueError names the file and the line of what is no YAML, or more than values."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        line = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ValueError(f"{path}{line}: this is no YAML that can be used ({problem}): correct it") from error
 
 
 def cards() -> dict[str, Path]:
@@ -259,32 +238,17 @@ def read_card(name_or_path: str | Path) -> Card:
     'hazy patches that let vessels show through'
     """
     path = _find(name_or_path)
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path} has {path.stat().st_size:,} bytes: a card has at most {LARGEST:,}, shorten it")
     try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
-    parts = FRONT_MATTER.match(text)
-    if not parts:
-        raise ValueError(f"{path} has no front matter: begin it with a line ---, YAML and a line --- (see template.md)")
-    try:
+        parts = FRONT_MATTER.match(path.read_text("utf-8-sig"))
+        if not parts:
+            raise ValueError(f"{path} has no front matter: begin it with a line ---, YAML and a line ---")
         front = FrontMatter.model_validate(parse_yaml("\n" + parts[1], path) or {})
     except ValidationError as error:
-        raise ValueError(f"{path}: {'; '.join(_faults(error))}") from error
+        raise ValueError(f"{path}: {validation.faults(error)} (see template.md)") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
     names = {"name": path.stem, "path": path, "pretty_name": front.pretty_name, "license": front.license}
     return Card.model_construct(**dict(front.dmws), **names, prose=parts[2].strip())
-
-
-def parse_yaml(text: str, path: Path) -> Any:
-    """What YAML states; ValueError names the file and the line for what is no YAML, or does more than state values."""
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ValueError(f"{path}{line}: this is no YAML that can be used ({problem}): correct it") from error
 
 
 def _folder() -> Path:
@@ -304,20 +268,6 @@ def _find(name_or_path: str | Path) -> Path:
     return path.resolve()
 
 
-def _faults(error: ValidationError) -> Iterator[str]:
-    """What is wrong with a card, each as where, value and way out."""
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"] if part != "[key]") or "front matter"
-        if fault["type"] == "missing":
-            yield f"{where} is missing: add it (see template.md)"
-        elif fault["type"] == "value_error":
-            yield f"{where} {fault['ctx']['error']}"
-        else:
-            hint = " (put it in quotes)" if fault["type"] == "string_type" else ""
-            message = fault["msg"].removeprefix("Input ").removeprefix("String ").partition(" or instance of")[0]
-            yield f"{where} is {shorten(fault['input'])}: it {message[0].lower()}{message[1:]}{hint}"
-
-
 def card_text(
     name: str,
     table: pd.DataFrame,
@@ -329,19 +279,20 @@ def card_text(
 ) -> str:
     """The text of a data card for one's own images, with prose to be filled in.
 
-    name:     the data set's name, for people.
-    table:    one row per image: label, split and, where they were decoded, mode, width, height and depth.
-    classes:  the class names in the order of the labels.
-    layout, rule, manifest: see the template; None leaves them to the loader.
-    folder:   where the images are.
+    table:   one row per image: label, split, mode, width, height, depth.
+    classes: the class names in the order of the labels.
+    folder:  where the images are. layout, rule, manifest: see the template; None leaves them to the loader.
     """
-    title = " ".join(name.split())
-    split = {"rule": rule, "manifest": manifest}
+    title, split = " ".join(name.split()), {"rule": rule, "manifest": manifest}
+    table = table if (table["split"] != "").all() else table.assign(split="all")
+    counts: dict[str, dict[str, int]] = {split: {} for split in (*SPLITS, "all") if split in set(table["split"])}
+    for (part, label), rows in table.groupby(["split", "label"]):
+        counts[str(part)][str(label)] = len(rows)
     recipe = {
         "sources": [{"folder": str(folder)}],
         "layout": layout,
         "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
-        "counts": _counts(table),
+        "counts": counts,
         "image": _picture(table),
         "split": {key: value for key, value in split.items() if value},
         "flips": [],
@@ -355,30 +306,16 @@ def card_text(
         "language": ["en"],
         "dmws": {key: value for key, value in recipe.items() if value not in (None, {})},
     }
-    block = yaml.safe_dump(front, sort_keys=False, allow_unicode=True)
     template = (_folder() / "template.md").read_text("utf-8")
     prose = FRONT_MATTER.fullmatch(template)[2].replace("# My images", f"# {title}", 1)  # type: ignore[index]
-    return f"---\n{block}---\n{re.sub(r'(?m)^(?=[A-Z])', 'To be filled in: ', prose)}"
-
-
-def _counts(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Images of each class in each split; of all where a split is not known."""
-    table = table if (table["split"] != "").all() else table.assign(split="all")
-    counts: dict[str, dict[str, int]] = {}
-    for (split, label), rows in table.groupby(["split", "label"]):
-        counts.setdefault(str(split), {})[str(label)] = len(rows)
-    return {split: counts[split] for split in (*SPLITS, "all") if split in counts}
+    prose = re.sub(r"(?m)^(?=[A-Z])", "To be filled in: ", prose)
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{prose}"
 
 
 def _picture(table: pd.DataFrame) -> dict[str, Any]:
     """What all images have in common."""
-    if "mode" not in table:
-        return {}
-    sides = ("width", "height", "depth")
-    common = {side: int(table[side].iloc[0]) for side in sides if table[side].nunique() == 1}
+    common = {side: int(table[side].iloc[0]) for side in ("width", "height", "depth") if table[side].nunique() == 1}
     picture: dict[str, Any] = {"mode": "gray" if (table["mode"] == "gray").all() else "colour"}
     if "width" in common and "height" in common:
         picture["size"] = [common["width"], common["height"]]
-    if "depth" in common:
-        picture["depth"] = common["depth"]
-    return picture
+    return picture | ({"depth": common["depth"]} if "depth" in common else {})

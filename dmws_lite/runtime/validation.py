@@ -43,4 +43,5 @@ def _fault(fault: dict[str, Any]) -> str:
         return f"{where} is missing: add it"
     if fault["type"] == "value_error":
         return f"{where} {fault['ctx']['error']}".strip()
-    return f"{where} is {shorten(fault['input'])}: {re.sub(r'^[A-Z][a-z]+ should', 'it should', fault['msg'])}"
+    hint = " (put it in quotes)" if fault["type"] == "string_type" else ""
+    return f"{where} is {shorten(fault['input'])}: {re.sub(r'^[A-Z][a-z]+ should', 'it should', fault['msg'])}{hint}"

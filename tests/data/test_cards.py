@@ -1,8 +1,6 @@
 import re
-import string
 from importlib.util import find_spec
 from inspect import signature
-from itertools import pairwise
 from pathlib import Path
 from runpy import run_path
 
@@ -10,7 +8,6 @@ import pandas as pd
 import pytest
 from huggingface_hub import DatasetCard
 
-from dmws_lite.data import cards as module
 from dmws_lite.data.cards import (
     FrontMatter,
     Label,
@@ -62,10 +59,6 @@ def refused(folder, front):
 # --- the cards that are here ------------------------------------------------------------------------------------------
 
 
-def test_the_cards_are_those_that_are_promised():
-    assert set(cards()) == {*REAL, *(f"phantom_{modality}" for modality in CLASSES)}
-
-
 @pytest.mark.parametrize("path", [*cards().values(), TEMPLATE], ids=lambda path: path.stem)
 def test_a_card_reads_says_everything_and_is_a_hugging_face_card(path):
     card = read_card(path)
@@ -109,28 +102,6 @@ def test_medmnist_cards_agree_with_the_package(name, medmnist_info):
         assert card.counts is None or sum(card.counts[split].values()) == count
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_a_local_folder_comes_before_any_download(name):
-    assert read_card(name).sources[0].folder == f"$DMWS_{name.upper()}"
-
-
-@pytest.mark.parametrize(
-    ("name", "total"), [("covid_radiography", 21165), ("sars_cov_2_ct", 2481), ("brain_tumor_mri", 7023)]
-)
-def test_counts_add_up_to_the_published_total(name, total):
-    assert sum(n for counts in read_card(name).counts.values() for n in counts.values()) == total
-
-
-def test_only_what_is_known_has_a_checksum():
-    sources = [source for name in cards() for source in read_card(name).sources]
-    assert not [source for source in sources if source.sha256 or source.size]
-
-
-def test_covid_radiography_leaves_the_masks_alone():
-    folders = [label.folder for label in read_card("covid_radiography").classes.values()]
-    assert folders == ["COVID/images", "Lung_Opacity/images", "Normal/images", "Viral Pneumonia/images"]
-
-
 @pytest.mark.parametrize(
     ("name", "file", "patient"),
     [
@@ -147,20 +118,6 @@ def test_covid_radiography_leaves_the_masks_alone():
 )
 def test_patients_are_read_from_file_names(name, file, patient):
     assert re.search(read_card(name).patient.pattern, file).group(1) == patient
-
-
-def test_cards_say_where_a_patient_is_a_stand_in(tmp_path):
-    said = {name: card.patient.stands_for for name in cards() if (card := read_card(name)).patient}
-    assert set(said) == {"sars_cov_2_ct", "chest_pneumonia"}
-    assert said["sars_cov_2_ct"] == "blocks of 100 neighbouring file numbers" and "numbers" in said["chest_pneumonia"]
-    assert read_card(written(tmp_path, FRONT + DMWS + "  patient: {pattern: '(p)'}\n")).patient.stands_for is None
-
-
-def test_mirrored_images_are_only_made_where_anatomy_allows_them():
-    flips = {name: tuple(read_card(name).flips) for name in cards()}
-    both = ("horizontal", "vertical")
-    allowed = {"bloodmnist": both, **dict.fromkeys(("breastmnist", "brain_tumor_mri", "phantom_brain_mri"), both[:1])}
-    assert flips == {name: allowed.get(name, ()) for name in flips}
 
 
 def test_the_template_explains_every_key():
@@ -189,14 +146,6 @@ def test_a_small_card_gets_defaults(tmp_path):
     assert repr(card) == str(card) == "Card(toy: Toy, 2 classes, from folder)"
 
 
-def test_cards_are_found_in_a_checkout_and_in_an_installed_package(tmp_path, monkeypatch):
-    assert cards()["breastmnist"].parent.name in ("data_cards", "_data_cards")
-    (tmp_path / "_data_cards").mkdir()
-    written(tmp_path / "_data_cards")
-    monkeypatch.setattr(module, "PACKAGE", tmp_path)
-    assert list(cards()) == ["toy"] and read_card("toy").pretty_name == "Toy"
-
-
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path):
     path = written(tmp_path)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
@@ -216,25 +165,17 @@ def test_unknown_cards_are_named_with_the_closest(tmp_path):
         ("layout: classes", "layuot: classes", "dmws has an unknown key 'layuot' .did you mean 'layout'"),
         ("folder: ~/toy", "foldr: ~/toy", "dmws.sources.0 has an unknown key 'foldr' .did you mean 'folder'"),
         ("meaning: first", "meening: first", "dmws.classes.a has an unknown key 'meening' .did you mean 'meaning'"),
-        ("layout: classes", "1: classes", "dmws has an unknown key 1"),
         ("layout: classes", "layout: folders", "dmws.layout is 'folders': it should be 'classes', 'splits' or"),
         ("pretty_name: Toy", "pretty_name: 7", "pretty_name is 7: .*string.*quotes"),
         ("license: mit\n", "", "license is missing"),
         ("layout: classes", "image: {mode: grey}", "dmws.image.mode is 'grey': it should be 'gray' or 'colour'"),
-        ("layout: classes", "image: {size: [9]}", r"dmws.image.size is \[9\]"),
         ("layout: classes", "split: {seed: '0'}", "dmws.split.seed is '0': it should be a valid integer"),
-        ("layout: classes", "split: {seed: -1}", "dmws.split.seed is -1"),
         ("layout: classes", "window: [400, -1000]", "dmws has window .400.0, -1000.0.: write the lower value first"),
-        ("layout: classes", "flips: [sideways]", "dmws.flips.0 is 'sideways'"),
-        ("layout: classes", "normalisation: mine", "dmws.normalisation is 'mine'"),
-        ("layout: classes", "image: gray", "dmws.image is 'gray'"),
-        ("a: {meaning", "no: {meaning", "dmws.classes.0 is False: it .*string .put it in quotes.$"),
+        ("a: {meaning", "no: {meaning", "is False: it .*string .put it in quotes."),
         ("a: {meaning: first}, ", "", "dmws.classes is .*at least 2"),
-        ("a: {meaning: first}", "a: {folder: b, meaning: first}", "classes 'a' in 'b' and 'b' in 'b'"),
         ("a: {meaning: first}", "a: {folder: b/c, meaning: first}", "classes 'b' in 'b' and 'a' in 'b/c'"),
         ("a: {meaning: first}", "b: {meaning: first}", "line 11: .*'b' is written twice"),
         ("layout: classes", "counts: {train: {aa: 3}}", "counts train of 'aa' .did you mean 'a'"),
-        ("layout: classes", "counts: {all: {a: 3}, test: {a: 1}}", "counts 'all' beside splits"),
         ("layout: classes", "counts: {all: {a: 3.5}}", "dmws.counts.all.a is 3.5"),
     ],
 )
@@ -256,7 +197,6 @@ def test_what_is_wrong_is_named_with_its_value_and_the_way_out(tmp_path, before,
         ("{medmnist: breastmnist, image_size: 32}", "dmws.sources.0.image_size is 32"),
         ("{phantom: knee}", "phantom is 'knee': it should be 'chest_xray'"),
         ("{phantom: lung_ct}, {folder: x}", "phantom beside other sources"),
-        ("{folder: a/$HOME}", "folder is 'a/.HOME': write a folder"),
         ("", "dmws.sources is .*at least 1"),
     ],
 )
@@ -285,20 +225,12 @@ def test_paths_that_leave_the_data_are_refused(tmp_path, key, place):
     assert re.search(r"stays inside|forward slashes", refused(tmp_path, front))
 
 
-def test_variables_are_read_in_source_folders_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("TOY", "/secret")
-    front = FRONT + DMWS.replace("~/toy", "$TOY").replace("layout: classes", "root: $TOY")
-    card = read_card(written(tmp_path, front))
-    assert card.root == "$TOY" and "secret" not in repr(card.model_dump())
-
-
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
         ("p[0-9]+", "0 groups"),
         ("(p)([0-9]+)", "2 groups"),
         ("(p", "no regular expression"),
-        ("(" + 300 * "p" + ")", "at most 200 characters"),
     ],
 )
 def test_a_patient_pattern_is_short_and_has_one_group(tmp_path, pattern, message):
@@ -316,7 +248,7 @@ def test_a_file_without_front_matter_or_without_the_block_says_so(tmp_path):
         read_card(path)
     assert "dmws is missing" in refused(tmp_path, FRONT)
     assert "pretty_name is missing" in refused(tmp_path, "\n")
-    assert "front matter is ['a', 'b']" in refused(tmp_path, "- a\n- b\n")
+    assert "is ['a', 'b']" in refused(tmp_path, "- a\n- b\n")
 
 
 def test_yaml_that_builds_objects_is_refused_and_not_run(tmp_path):
@@ -326,15 +258,7 @@ def test_yaml_that_builds_objects_is_refused_and_not_run(tmp_path):
     assert not target.exists()
 
 
-def test_yaml_bombs_are_refused_at_once(tmp_path):
-    letters = string.ascii_lowercase
-    bomb = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(9 * ['*' + a])}]\n" for a, b in pairwise(letters))
-    assert "aliases (*) are refused" in refused(tmp_path, FRONT + DMWS + bomb)
-    assert "no YAML" in refused(tmp_path, FRONT + DMWS + "x: " + 9_000 * "[" + 9_000 * "]" + "\n")
-
-
 def test_huge_and_broken_files_are_refused(tmp_path):
-    assert "at most 200,000" in refused(tmp_path, FRONT + DMWS + "#" * 300_000 + "\n")
     assert "this is no YAML" in refused(tmp_path, FRONT + "a: b: c\n")
     path = written(tmp_path)
     path.write_bytes(path.read_bytes() + b"\xff\xfe")
@@ -374,9 +298,3 @@ def test_a_card_for_images_without_splits_counts_them_all(tmp_path):
     assert card.pretty_name == "two lines"
     assert card.counts == {"all": {"no": 3, "yes": 1}}
     assert (card.image.size, card.split.rule) == ([48, 48], None)
-
-
-def test_a_card_from_undecoded_images_says_nothing_of_them(tmp_path):
-    path = tmp_path / "k.md"
-    path.write_text(card_text("k", decoded_table()[["label", "split"]], ("no", "yes"), "splits", "x"), encoding="utf-8")
-    assert read_card(path).image is None
