@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from timm.layers import build_sincos2d_pos_embed, resample_abs_pos_embed
+from timm.layers import build_sincos2d_pos_embed
 from timm.layers.grn import GlobalResponseNorm
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock
 from timm.models.efficientnet import EfficientNet, efficientnet_init_weights
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dmws_lite.method.networks import Teacher, set_input_statistics
-from dmws_lite.method.plan import SelectionPlan, position_grids
+from dmws_lite.method.plan import SelectionPlan, interpolate
 from dmws_lite.runtime.seeds import generator
 
 STD = 0.02
@@ -64,7 +64,7 @@ def default(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -
             efficientnet_init_weights(model)
         elif callable(own_rule := getattr(model, "init_weights", None)):
             own_rule()
-    return _draw_classifier(model, seed)
+    return draw_classifier(model, seed)
 
 
 def xavier(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -> nn.Module:
@@ -144,8 +144,8 @@ def full_teacher(
         raise ValueError("initializer 'full_teacher' needs teacher_state=load_teacher(teacher).state")
     own, fresh = default(model, seed=seed).state_dict(), _classifier_names(model)
     state = {name: tensor for name, tensor in teacher_state.items() if name not in fresh}
-    if "pos_embed" in state and "pos_embed" in own:
-        state["pos_embed"] = _resampled(state["pos_embed"], own["pos_embed"].shape[1])
+    if "pos_embed" in state and "pos_embed" in own and state["pos_embed"].shape[1] != own["pos_embed"].shape[1]:
+        state["pos_embed"] = interpolate(state["pos_embed"], own["pos_embed"].shape[1])
     return _load(model, state, "the teacher", optional=fresh)
 
 
@@ -206,18 +206,14 @@ def _draw(model: nn.Module, seed: int, rule: Callable, **options) -> nn.Module:
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     _reset(m for m in model.modules() if not isinstance(m, nn.Linear | nn.Conv2d))
     for name, layer in layers.items():
-        for part in _independent_maps(name, layer):
+        # fan-in and fan-out are counted apart for q, k and v, and for the groups of a convolution
+        for part in layer.weight.chunk(3 if name.endswith("qkv") else getattr(layer, "groups", 1)):
             rule(part, generator=own, **options)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     for parameter in model.parameters(recurse=False):  # class and register tokens, position embeddings
         nn.init.trunc_normal_(parameter, std=STD, generator=own)
-    return _draw_classifier(model, seed)
-
-
-def _independent_maps(name: str, layer: nn.Linear | nn.Conv2d) -> tuple[Tensor, ...]:
-    """The weight, cut where fan-in and fan-out must be counted apart: q, k and v, and the groups of a convolution."""
-    return layer.weight.chunk(3 if name.endswith("qkv") else getattr(layer, "groups", 1))
+    return draw_classifier(model, seed)
 
 
 def _reset(modules: Iterable[nn.Module]) -> None:
@@ -244,7 +240,9 @@ def _classifier_names(model: nn.Module) -> set[str]:
     return {name for name, p in model.named_parameters() if id(p) in own}
 
 
-def _draw_classifier(model: nn.Module, seed: int) -> nn.Module:
+@torch.no_grad()
+def draw_classifier(model: nn.Module, seed: int) -> nn.Module:
+    """Give a model the classifier that all initialisers draw from this seed, in place."""
     own = generator(seed, _CLASSIFIER)
     for layer in _classifiers(model):
         nn.init.trunc_normal_(layer.weight, std=STD, generator=own)
@@ -266,14 +264,6 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: 
             raise ValueError(f"{name} has shape {mine} in the model, but {theirs} in {source}: {way_out}")
     model.load_state_dict(state, strict=False)
     return model
-
-
-def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
-    """Position embeddings (1, tokens, embed), bicubically interpolated where the grid of patches differs."""
-    if pos_embed.shape[1] == tokens:
-        return pos_embed
-    prefix, old, new = position_grids(pos_embed.shape[1], tokens)
-    return resample_abs_pos_embed(pos_embed, [new, new], [old, old], num_prefix_tokens=prefix)
 
 
 def _mimic(attention: Any, own: torch.Generator) -> None:

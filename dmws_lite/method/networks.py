@@ -83,8 +83,8 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
         options["img_size"] = image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = timm.create_model(name, num_classes=num_classes, **options)
-    model.pretrained_cfg = {**(model.pretrained_cfg or {}), "architecture": name}
+        model: Any = timm.create_model(name, num_classes=num_classes, **options)
+    model.pretrained_cfg = {**_carried(model), "architecture": name}
     return set_input_statistics(model, *input_statistics(name))
 
 
@@ -220,16 +220,16 @@ def _cfg(name: str) -> dict[str, Any]:
     """timm's description of a network's input and classifier; also of those that have no pretrained weights."""
     if name in default_cfgs:
         return default_cfgs[name]
-    found = timm.get_pretrained_cfg(name)
-    return found.to_dict() if found else HALF | {"classifier": "head"}
+    cfg = timm.get_pretrained_cfg(name)
+    return cfg.to_dict() if cfg else HALF | {"classifier": "head"}
 
 
 def _safetensors_file(path: Path) -> Path:
     if path.is_dir():
-        found = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
-        if not found:
+        weights = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
+        if not weights:
             raise FileNotFoundError(f"teacher folder {path} holds no .safetensors file")
-        return found[0]
+        return weights[0]
     if not path.exists():
         raise FileNotFoundError(
             f"teacher file {path} does not exist: pass a .safetensors file, or use {EMBEDDED_TEACHER!r}"
@@ -251,24 +251,18 @@ def _read(path: Path, name: str) -> State:
         raise ValueError(
             f"teacher file {path.name} is truncated or no safetensors file ({error}): fetch it again"
         ) from error
-    expected = _describe_name(name).shapes
-    classifier = _classifier(name)
-    for key, shape in expected.items():
+    names = _cfg(name)["classifier"]
+    classifier = tuple(f"{n}." for n in ([names] if isinstance(names, str) else names))
+    for key, shape in _describe_name(name).shapes.items():
         if key.startswith(classifier):
             continue
         if key not in state:
             raise ValueError(f"teacher file {path.name} has no tensor {key}: it does not hold a {name}")
-        if key != "pos_embed" and tuple(state[key].shape) != shape:
-            found = tuple(state[key].shape)
+        if key != "pos_embed" and (given := tuple(state[key].shape)) != shape:
             raise ValueError(
-                f"teacher file {path.name}: {key} is {found}, a {name} has {shape}: pass the name of its architecture"
+                f"teacher file {path.name}: {key} is {given}, a {name} has {shape}: pass the name of its architecture"
             )
     return state
-
-
-def _classifier(name: str) -> tuple[str, ...]:
-    names = _cfg(name)["classifier"]
-    return tuple(f"{n}." for n in ([names] if isinstance(names, str) else names))
 
 
 def _download(name: str) -> State:

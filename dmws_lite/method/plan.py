@@ -175,6 +175,12 @@ def position_grids(old: int, new: int) -> tuple[int, int, int]:
     )
 
 
+def interpolate(pos_embed: torch.Tensor, tokens: int) -> torch.Tensor:
+    """Position embeddings (1, tokens, embed) for another grid of patches, bicubic; those of prefix tokens are kept."""
+    prefix, before, after = position_grids(pos_embed.shape[1], tokens)
+    return resample_abs_pos_embed(pos_embed, [after, after], [before, before], num_prefix_tokens=prefix)
+
+
 def _expected(state: Mapping[str, torch.Tensor], a: Assignment, teacher: str) -> torch.Tensor:
     if a.teacher not in state:
         raise ValueError(
@@ -195,8 +201,7 @@ def _cut(a: Assignment, tensor: torch.Tensor) -> torch.Tensor:
         if index is not None:
             part = _take(part, axis, index)
     if a.note:
-        prefix, before, after = position_grids(a.teacher_shape[1], a.student_shape[1])
-        part = resample_abs_pos_embed(part, [after, after], [before, before], num_prefix_tokens=prefix)
+        part = interpolate(part, a.student_shape[1])
     return part.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import nn
 
-from dmws_lite.method.initializers import initialize
+from dmws_lite.method.initializers import draw_classifier, initialize
 from dmws_lite.method.layers import Layers
 from dmws_lite.method.networks import Teacher, build, input_statistics, name_of
 from dmws_lite.method.plan import SelectionPlan
@@ -95,15 +94,9 @@ def make_students(
     main, other = make(initializer, seed, plans[0] if plans else None), None
     if auxiliary == "random":
         other = make("default", seed if selected else generator(seed, _OTHER).initial_seed())
-        _classifier(other).load_state_dict(_classifier(main).state_dict())
+        draw_classifier(other, seed)
     elif auxiliary is not None:
         other = make(initializer, seed, plans[-1] if plans else None)
     if swap and other is not None:
         main, other, plans = other, main, plans[::-1]
     return Students(main, other, plans, student, teacher.name, initializer)
-
-
-def _classifier(model: Any) -> nn.ModuleList:
-    """The classifier's layers; a distilled DeiT has two."""
-    head = model.get_classifier()
-    return nn.ModuleList(head if isinstance(head, tuple) else [head])

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
@@ -153,7 +153,8 @@ class Trainer:
         self.learners = [self._learner(self.main)]
         if self.auxiliary is not None:
             self.auxiliary.eval().requires_grad_(trained)
-            self.learners += [self._learner(self.auxiliary)] if trained else []
+        if self.auxiliary is not None and trained:
+            self.learners.append(self._learner(self.auxiliary))
         self.memory: dict[str, Tensor] = {}  # what a strategy keeps from step to step
         if distillation.strategy == "ps_kd":
             unseen = torch.full((len(splits.train), len(splits.classes)), float("nan"), device=self.device)
@@ -164,11 +165,10 @@ class Trainer:
 
     def _learner(self, network: nn.Module) -> Learner:
         t = self.training
-        optimizer = create_optimizer_v2(network, opt="adamw", lr=t.lr, weight_decay=t.weight_decay)
-        warmup = int(t.warmup * t.steps)
+        optimizer, warmup = create_optimizer_v2(network, "adamw", t.lr, t.weight_decay), int(t.warmup * t.steps)
         schedule = CosineLRScheduler(optimizer, t.steps, warmup_t=warmup, t_in_epochs=False, warmup_prefix=False)
-        prepared, optimizer = self.accelerator.prepare(network, optimizer)
-        return Learner(prepared, optimizer, schedule)
+        network, optimizer = self.accelerator.prepare(network, optimizer)
+        return Learner(network, optimizer, schedule)
 
     def _plain_batches(self) -> Iterator[Tensor]:
         """All training images, normalised but not augmented, to measure BatchNorm's statistics on."""
@@ -182,17 +182,9 @@ class Trainer:
         images = self._augmented(indices)  # float (batch, 3, height, width)
         labels = self.labels[indices]  # int64 (batch,)
         logits = self._forward(self.learners[0], images)  # (batch, classes)
-        step = Step(
-            logits,
-            labels,
-            indices,
-            alpha=d.alpha_at(self.step, t.steps),
-            temperature=d.temperature,
-            smoothing=t.label_smoothing,
-            targets=lambda: self._targets(images),
-            partner=lambda: self._partner_logits(indices),
-            memory=self.memory,
-        )
+        alpha, targets = d.alpha_at(self.step, t.steps), partial(self._logits, self.teacher or self.auxiliary, images)
+        partner = partial(self._partner_logits, indices)
+        step = Step(logits, labels, indices, alpha, d.temperature, t.label_smoothing, targets, partner, self.memory)
         loss = STRATEGIES[d.strategy](step)
         self._descend(self.learners[0], loss)
         if self.auxiliary is not None and d.auxiliary_update == "ema":
@@ -230,14 +222,10 @@ class Trainer:
         learner.optimizer.zero_grad()
 
     @torch.no_grad()
-    def _targets(self, images: Tensor) -> Tensor:
-        """The logits that the main student is to learn from: the auxiliary's, or the fixed teacher's."""
-        source = self.auxiliary if self.teacher is None else self.teacher
-        assert source is not None
+    def _logits(self, network: Any, images: Tensor) -> Tensor:
         with self.accelerator.autocast():
-            return source(images)
+            return network(images)
 
-    @torch.no_grad()
     def _partner_logits(self, indices: Tensor) -> Tensor:
         """The main student's logits on other images of the same classes; on the same one where a class has no other."""
         rng = np.random.default_rng([self.training.seed, self.step, self.accelerator.process_index])
@@ -245,8 +233,7 @@ class Trainer:
         for index in indices.tolist():
             mates = self.by_class[self.splits.train.labels[index]]
             partners.append(int(rng.choice(mates[mates != index])) if len(mates) > 1 else index)
-        with self.accelerator.autocast():
-            return self.main(self._augmented(torch.tensor(partners, device=self.device), stream=1))
+        return self._logits(self.main, self._augmented(torch.tensor(partners, device=self.device), stream=1))
 
     def train_until(self, until: int, bar: tqdm) -> dict[str, float]:
         """Train up to step `until`. Returns the first columns of a row of the history: means over these steps."""

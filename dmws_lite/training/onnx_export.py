@@ -23,7 +23,6 @@ from dmws_lite.training.export import load_student
 Array = np.ndarray
 WHOLE, DYNAMIC, STATIC = "model.onnx", "model.int8-dynamic.onnx", "model.int8-static.onnx"
 OPSET = 17  # the newest that the exporter of every supported torch writes
-FACTS = ("name", "classes", "mean", "std", "image_size", "fit")  # of the student, as `Run.save` keeps them
 ADVICE = ("Please consider", "Expected bias")  # how those remarks of the quantiser begin that need no action here
 
 
@@ -56,35 +55,31 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
     normalisation and softmax are inside, and N is free. Its metadata hold classes, mean, std, image_size, fit, name,
     licence and the version of dmws-lite.
     Raises ImportError without onnx, what `load_student` raises, and OSError when the file cannot be written.
-    Source: our choice. torch's TorchScript exporter writes the same graph from torch 2.4 on, needs no onnxscript, and
-    leaves no paths of this machine in the file. torch 2.9 calls it deprecated; it still is there in 2.11.
-
-    >>> to_onnx("outputs/student", licence="Apache-2.0")  # doctest: +SKIP
-    PosixPath('outputs/student/model.onnx')
+    Source: our choice. torch's older exporter (deprecated, but there in 2.11) needs no onnxscript, and leaves no paths
+    of this machine in the file.
     """
     onnx = require("onnx")
     from dmws_lite import __version__
 
     model, facts = load_student(folder)
-    size = facts["image_size"]
-    example = torch.zeros(2, 1, size, size, dtype=torch.uint8)
+    example = torch.zeros(2, 1, facts["image_size"], facts["image_size"], dtype=torch.uint8)
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
-        for remark in (DeprecationWarning, torch.jit.TracerWarning):  # of this exporter, and of fixed shapes
-            warnings.simplefilter("ignore", remark)
-        made = Path(temporary, WHOLE)
+        for category in (DeprecationWarning, torch.jit.TracerWarning):  # of this exporter, and of fixed shapes
+            warnings.simplefilter("ignore", category)
+        file = Path(temporary, WHOLE)
         torch.onnx.export(
             FromPixels(model).eval(),
             (example,),
-            made,
+            file,
             input_names=["pixels"],
             output_names=["probabilities"],
             dynamic_axes={"pixels": {0: "N", 1: "C"}, "probabilities": {0: "N"}},
             opset_version=OPSET,
             dynamo=False,
         )
-        graph = onnx.load(made)
-    metadata = {name: json.dumps(facts[name]) for name in FACTS} | {"licence": licence, "dmws_lite": __version__}
-    onnx.helper.set_model_props(graph, metadata)
+        graph = onnx.load(file)
+    metadata = {key: json.dumps(value) for key, value in facts.items()}
+    onnx.helper.set_model_props(graph, metadata | {"licence": licence, "dmws_lite": __version__})
     onnx.checker.check_model(graph, full_check=True)
     return write_atomically(Path(folder) / WHOLE, lambda part: part.write_bytes(graph.SerializeToString()))
 
@@ -141,9 +136,8 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
     Whether int8 is faster depends on the processor and on the size of the network: measure.
     Raises ImportError without onnx or onnxruntime, FileNotFoundError without model.onnx, OSError when the file cannot
     be written.
-    Source: onnxruntime's quantization; matrix products and convolutions only, one scale a channel (our choice). It was
-    compared on the validation images of phantom_chest_xray, which chapter 09 does not report on: one scale a tensor,
-    unsigned integers, ranges by entropy or percentiles, and all operations in int8 were not clearly better.
+    Source: onnxruntime's quantization; matrix products and convolutions only, one scale per channel (our choice: on
+    validation images of phantom_chest_xray, other settings were not clearly better).
     """
     onnx = require("onnx")
     require("onnxruntime")

@@ -23,12 +23,7 @@ WINDOW = (-1.6, 2.6, -1.2, 1.7)  # left, right, bottom, top of the part of the p
 
 @dataclass(frozen=True)
 class Points:
-    """Points in a plane.
-
-    x:      float32 (points, 2).
-    labels: int64 (points,), 0 or 1; some may be wrong.
-    true:   int64 (points,), the right labels.
-    """
+    """Points x, float32 (points, 2), with labels, int64 (points,), 0 or 1, some of them wrong, and the true labels."""
 
     x: Tensor
     labels: Tensor
@@ -110,8 +105,8 @@ class Watched:
     course:   rows of step, student ("main" or "auxiliary"), accuracy, loss on clean points.
     surfaces: by moment ("step 0", ...) and student, from `surface`.
     result:   of the main student at the end: accuracy, loss, "by heart" (share of the wrong labels that it reproduces;
-              nan where none is wrong), and gap: the distance of the auxiliary's weights from the average of the main
-              student's that it is said to be, relative to that average's length.
+              nan where none is wrong), and gap: how far the auxiliary's weights are from the average of the main
+              student's, relative to that average's length.
     """
 
     course: pd.DataFrame
@@ -120,15 +115,11 @@ class Watched:
 
 
 def watch(
-    run: Iterable[tuple[int, nn.Module, nn.Module]],
-    data: Points,
-    clean: Points,
-    distillation: Distillation,
-    steps: int,
+    run: Iterable[tuple[int, nn.Module, nn.Module]], data: Points, clean: Points, distillation: Distillation, steps: int
 ) -> Watched:
     """Go through a run of at least 40 steps, and note what the networks know.
 
-    run:  gives (step, main, auxiliary) before each step and after the last, as a generator does that trains them.
+    run:  a generator that trains them, and gives (step, main, auxiliary) before each step and after the last.
     data: the training points.   clean: points with right labels, to judge by.
     """
     import pandas as pd
