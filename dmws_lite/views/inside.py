@@ -53,12 +53,7 @@ def cka_estimators(table: pd.DataFrame) -> style.Picture:
     """
     long = table.melt(["images", "pairs"], ["biased", "debiased"], "kind", value_name="cka").assign(panel="")
     long["name"] = long["kind"] + ", " + long["pairs"] + " images"
-    look: dict[str, style.Style] = {
-        f"{kind}, {pairs} images": {"color": colour, "marker": marker, "linestyle": line}
-        for kind, colour, marker in (("biased", style.DISTINCT[3], "o"), ("debiased", style.DISTINCT[0], "s"))
-        for pairs, line in (("same", "-"), ("shuffled", "--"))
-    }
-    figure, (axes,) = style.line_panels(long, "images", "cka", "name", "panel", 3.0, look=look, ylabel="CKA")
+    figure, (axes,) = style.line_panels(long, "images", "cka", "name", "panel", 3.0, ylabel="CKA")
     axes.axhline(0, color=style.PALETTE["teacher"], linewidth=0.8)
     axes.set_ylim(min(-0.15, axes.get_ylim()[0]), 1.03)
     ends = long.groupby("name", sort=False)["cka"].agg(["first", "last"])
@@ -104,10 +99,8 @@ def saliency(
     rows = []
     for index in indices:
         pixels = _rgb(images.images[index])
-        rows.append(
-            [255 * pixels, *(255 * _heated(pixels, _stretched(one[index], pixels.shape[:2])) for one in maps.values())]
-        )
-    rows = [[image.astype(np.uint8) for image in row] for row in rows]
+        heated = [_heated(pixels, _stretched(heats[index], pixels.shape[:2])) for heats in maps.values()]
+        rows.append([(255 * image).astype(np.uint8) for image in (pixels, *heated)])
     figure, grid = style.sheet(rows, names, titles, 0.35 + 8 / (len(maps) + 1) * len(names))
     for row, index in zip(grid, indices if masks is not None else (), strict=False):
         for axes in row:

@@ -145,14 +145,9 @@ def add_legend(figure: Picture, grid: Sequence[Axes], **options: Any) -> None:
 def lines(axes: Axes, table: pd.DataFrame, x: str, y: str, by: str, look: Mapping[str, Style]) -> None:
     """A line for each value of the column `by`, with bars from low to high where the table has these columns."""
     for name, rows in table.groupby(by, sort=False):
-        bars: Style = {"yerr": [rows[y] - rows["low"], rows["high"] - rows[y]]} if "low" in rows else {}
-        axes.errorbar(
-            rows[x],
-            rows[y],
-            **bars,
-            label=str(name),
-            **{"markersize": 5, "elinewidth": 0.8, "capsize": 2, **look[name]},
-        )
+        bars = [rows[y] - rows["low"], rows["high"] - rows[y]] if "low" in rows else None
+        marks = {"markersize": 5, "elinewidth": 0.8, "capsize": 2} | look[name]
+        axes.errorbar(rows[x], rows[y], bars, label=str(name), **marks)
 
 
 def line_panels(
@@ -181,9 +176,8 @@ def forest(axes: Axes, values: pd.DataFrame, means: pd.DataFrame, value: str = "
     means:  by name, in the order of the rows; columns mean, low, high (nan draws no interval) and, if some diamonds are
             hollow, filled.
     """
-    sns.stripplot(
-        values, x=value, y=by, order=means.index, jitter=False, color=PALETTE["random"], size=3.5, zorder=2, ax=axes
-    )
+    dots: Style = {"color": PALETTE["random"], "size": 3.5, "zorder": 2, "jitter": False}
+    sns.stripplot(values, x=value, y=by, order=means.index, ax=axes, **dots)
     above, colour = np.arange(len(means)) - 0.22, PALETTE["main"]
     filled = means["filled"] if "filled" in means else [True] * len(means)
     axes.hlines(above, means["low"], means["high"], color=colour, linewidth=3, alpha=0.35)
