@@ -125,19 +125,12 @@ def shares_by_stage(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
         stages = table[table["stage"].str.startswith("stage")].groupby("stage", sort=False)[list(COUNTS)].sum()
         shares = (stages / stages.sum()).rename(columns=COUNTS).rename(index=lambda stage: stage.split()[1])
         parts.append(shares.reset_index().melt("stage", var_name="count", value_name="share").assign(title=title))
-    look, options = {name: own | {"linewidth": 2} for name, own in COUNT_LOOKS.items()}, {"sharex": False}
-    table = pd.concat(parts)
-    figure, grid = style.line_panels(
-        table, "stage", "share", "count", "title", 2.2, look=look, ylabel="share of all stages", **options
-    )
-    for axes in grid:
+    options = {"look": COUNT_LOOKS, "ylabel": "share of all stages", "sharex": False, "height": 2.2}
+    words = "Shares of the stages, first and last"
+    figure = style.curves(pd.concat(parts), "stage", "share", "count", "title", words, **options)
+    for axes in figure.axes:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.set_ylim(0, None)
-    words = [
-        f"{title}, {count}: {', '.join(f'{share:.0%}' for share in own['share'])}"
-        for (title, count), own in table.groupby(["title", "count"], sort=False)
-    ]
-    figure.alt_text = f"Shares of the stages, first to last. {'; '.join(words)}."
     return figure
 
 

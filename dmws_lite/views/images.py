@@ -87,7 +87,7 @@ def intensities(splits: Splits) -> style.Picture:
 
 
 def data_page(report: Report) -> style.Picture:
-    """One page on a data set: verdict, findings, images, class balance, intensities, sizes, shortcuts, shared pairs.
+    """One page on a data set: verdict, sizes, findings, images, class balance, intensities, shortcuts, pairs.
 
     report: from `check`. An image that something is wrong with has a frame and the word for it.
     """
@@ -111,21 +111,20 @@ def data_page(report: Report) -> style.Picture:
     _draw_balance(columns, counts)
     _draw_levels(levels, _histograms(gathered.images, classes, gathered.table["label"].where(readable, "").to_numpy()))
     levels.set_yticks([])
-    left, right = parts[3].subplots(1, 2, width_ratios=[1, 2])
-    _draw_sizes(left, sizes)
-    _draw_probes(right, report.probes)
+    _draw_probes(parts[3].subplots(), report.probes)
     if pairs:
         _draw_pairs(parts[4].subplots(), gathered, pairs)
     shares = " / ".join(str((gathered.table["split"] == split).sum()) for split in SPLITS)
     numbers = f"{len(gathered.table)} images, {len(classes)} classes, {shares} train / val / test"
+    size = _common_size(sizes)
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
-    figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}"), fontsize=11)
+    figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {size}"), fontsize=11)
     serious = report.findings[report.findings["severity"] != "note"]
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
     probes = style.listed(report.probes.set_index("probe")["accuracy"].dropna()) or "not known"
     figure.alt_text = plain(
         f"Data set {report.name}: {report.verdict}; {numbers}. Found: {words}. Images by class, train / val / test: "
-        f"{_by_split(counts)}. Sizes in pixels: {_common_size(sizes)}. Class told by a linear model (chance "
+        f"{_by_split(counts)}. Sizes in pixels: {size}. Class told by a linear model (chance "
         f"{report.probes['chance'].iloc[0]:.2f}): {probes}."
     )
     return figure
@@ -188,17 +187,6 @@ def _draw_levels(axes: Axes, histograms: pd.DataFrame) -> None:
         axes.plot([mean, mean], [base, row - 0.4], color=style.PALETTE["main"], linewidth=1.5)
     axes.set(xlim=(0, 255), ylim=(len(heights) - 0.5, -0.5), xlabel="pixel value (share of pixels as square root)")
     _small(axes, "intensities, line: mean")
-
-
-def _draw_sizes(axes: Axes, sizes: pd.Series) -> None:
-    """Original widths and heights, areas by the number of images."""
-    width, height = (sizes.index.get_level_values(side).to_numpy() for side in ("width", "height"))
-    axes.scatter(
-        width, height, 6 + 90 * sizes / max(1, sizes.sum()), color=style.PALETTE["main"], alpha=0.5, linewidth=0
-    )
-    limit = 1.15 * max([1, *width, *height])
-    axes.set(xlim=(0, limit), ylim=(0, limit), xlabel="width (pixels)", ylabel="height (pixels)", aspect="equal")
-    _small(axes, f"sizes: {_common_size(sizes)}")
 
 
 def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:

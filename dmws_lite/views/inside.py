@@ -20,6 +20,7 @@ from dmws_lite.views import style
 
 NUMBERS = 8  # columns up to which a table's numbers are written into its cells
 NETWORKS = ("teacher", "main", "auxiliary")
+Maps = Mapping[str, np.ndarray]
 
 
 def cka_tables(
@@ -51,18 +52,11 @@ def cka_estimators(table: pd.DataFrame) -> style.Picture:
 
     table: from `estimators`.
     """
-    long = table.melt(["images", "pairs"], ["biased", "debiased"], "kind", value_name="cka").assign(panel="")
-    long["name"] = long["kind"] + ", " + long["pairs"] + " images"
-    figure, (axes,) = style.line_panels(long, "images", "cka", "name", "panel", 3.0, ylabel="CKA")
-    axes.axhline(0, color=style.PALETTE["teacher"], linewidth=0.8)
-    axes.set_ylim(min(-0.15, axes.get_ylim()[0]), 1.03)
-    ends = long.groupby("name", sort=False)["cka"].agg(["first", "last"])
-    words = [
-        f"{name}: {first:.2f} with the fewest, {last:.2f} with the most" for name, first, last in ends.itertuples()
-    ]
+    long = table.melt(["images", "pairs"], ["biased", "debiased"], "estimate", "CKA")
+    long["name"] = long["estimate"] + ", " + long["pairs"] + " images"
     counts = table["images"]
-    figure.alt_text = f"Two estimates of CKA from {counts.min()} to {counts.max()} images. {'; '.join(words)}."
-    return figure
+    words = f"Two estimates of CKA, from {counts.min()} to {counts.max()} images"
+    return style.curves(long, "images", "CKA", "name", words=words, level=(0, ""), height=3.0)
 
 
 def cka_over_training(table: pd.DataFrame) -> style.Picture:
@@ -70,26 +64,14 @@ def cka_over_training(table: pd.DataFrame) -> style.Picture:
 
     table: from `over_training`.
     """
-    blocks = table["block"].unique()
-    shades = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(blocks)))
-    look: dict[str, style.Style] = {
-        f"block {block}": {"color": shades[i], "marker": "os^DvP"[i % 6], "linestyle": ("-", "--", "-.", ":")[i % 4]}
-        for i, block in enumerate(blocks)
-    }
     named = table.assign(
-        block=[f"block {block}" for block in table["block"]], pair=table["pair"].str.replace(", ", " and ")
+        block="block " + table["block"].astype(str), pair=table["pair"].str.replace(", ", " and "), CKA=table["cka"]
     )
-    figure, grid = style.line_panels(named, "step", "cka", "block", "pair", look=look, ylabel="CKA")
-    grid[0].set_ylim(min(-0.05, table["cka"].min() - 0.03), 1.03)
-    ends = named[named["block"] == f"block {blocks[-1]}"].groupby("pair", sort=False)["cka"].agg(["first", "last"])
-    words = [f"{pair}, block {blocks[-1]}: {first:.2f} to {last:.2f}" for pair, first, last in ends.itertuples()]
-    figure.alt_text = f"CKA from the first to the last evaluation of a training. {'; '.join(words)}."
-    return figure
+    words = "CKA from the first to the last evaluation of a training"
+    return style.curves(named, "step", "CKA", "block", "pair", words)
 
 
-def saliency(
-    images: ImageSet, indices: Sequence[int], maps: Mapping[str, np.ndarray], masks: np.ndarray | None = None
-) -> style.Picture:
+def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.ndarray | None = None) -> style.Picture:
     """Maps laid over images: a row per image, a column per kind of map; the lesion's outline is white.
 
     maps: float (N, H, W), 0 to 1, by name, for all images of the set. masks: bool (N, H, W), or None.
@@ -115,8 +97,8 @@ def saliency(
 def inspected(
     images: ImageSet,
     index: int,
-    probabilities: Mapping[str, np.ndarray],
-    maps: Mapping[str, np.ndarray],
+    probabilities: Maps,
+    maps: Maps,
     masks: np.ndarray | None = None,
 ) -> style.Picture:
     """One image; of each network the map of where it looks, and below what it predicts.
@@ -127,7 +109,8 @@ def inspected(
     masks:         bool (N, H, W), the pixels of the finding, drawn as an outline; None draws none.
     Raises ValueError for an index, names or shapes that do not fit the images.
     """
-    names = _networks(images, index, probabilities, maps, masks)
+    _check(images, index, probabilities, maps, masks)
+    names = [name for name in NETWORKS if name in maps]
     columns = [0.005 + 0.25 * k for k in range(len(names) + 1)]
     figure, axes = style.placed(
         4.3, *((x, 0.44, 0.24, 0.4466) for x in columns), *((x + 0.005, 0.11, 0.2, 0.22) for x in columns[1:])
@@ -186,7 +169,7 @@ def localisation(table: pd.DataFrame) -> style.Picture:
     return figure
 
 
-def calibration(probabilities: Mapping[str, np.ndarray], labels: np.ndarray) -> style.Picture:
+def calibration(probabilities: Maps, labels: np.ndarray) -> style.Picture:
     """Accuracy against confidence, a panel per name, such as "main" and "main, T = 0.6".
 
     The area of a mark is the bin's share of the images. Bars below: how confidence is distributed. In the titles: the
@@ -232,19 +215,12 @@ def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | No
     names = list(table["model"].unique())
     beside = table["model"].map(lambda name: 0.08 * (names.index(name) - (len(names) - 1) / 2))  # not on top
     shown = table.assign(x=table["severity"] + beside)
-    if column != "accuracy":
-        shown = shown.drop(columns=["low", "high"])
-    figure, grid = style.line_panels(shown, "x", column, "model", "corruption", 2.6, xlabel="severity", ylabel=column)
-    for axes in grid if chance is not None else ():
-        axes.axhline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
-    if chance is not None:
-        style.note(grid[0], -0.2, chance, "chance", va="top")
-    grid[0].set(ylim=(0, 1.02), xticks=sorted(table["severity"].unique()))
-    ends = table.groupby(["corruption", "model"], sort=False)[column].agg(["first", "last"])
-    words = [f"{kind}, {name}: {first:.2f} to {last:.2f}" for (kind, name), first, last in ends.itertuples()]
-    figure.alt_text = (
-        f"{column.capitalize()} on the test images from severity 0 to {table['severity'].max()}. {'; '.join(words)}."
-    )
+    shown = shown if column == "accuracy" else shown.drop(columns=["low", "high"])
+    words = f"{column.capitalize()} on the test images from severity 0 to {table['severity'].max()}"
+    level = None if chance is None else (chance, "chance")
+    options = {"xlabel": "severity", "ylabel": column, "level": level}
+    figure = style.curves(shown, "x", column, "model", "corruption", words, **options)
+    figure.axes[0].set(ylim=(0, 1.02), xticks=sorted(table["severity"].unique()))
     return figure
 
 
@@ -254,25 +230,22 @@ def _numbered(names: Sequence[str]) -> list[str]:
     return [name if name == "stem" else str(k) for k, name in enumerate(names, first)]
 
 
-def _networks(images: ImageSet, index: int, probabilities, maps, masks: np.ndarray | None) -> list[str]:
-    """The networks that are drawn, in fixed order."""
-    count, classes, size = len(images), len(images.classes), images.images.shape[2:]
+def _check(images: ImageSet, index: int, probabilities: Maps, maps: Maps, masks: np.ndarray | None) -> None:
+    (count, _, *size), classes = images.images.shape, len(images.classes)
     if index not in range(count):
         raise ValueError(f"index={index} is out of range: the image set has images 0 to {count - 1}")
-    names = [name for name in NETWORKS if name in probabilities]
-    if not names or len(names) < len(probabilities) or set(maps) != set(probabilities):
+    if not probabilities or set(maps) != set(probabilities) or not set(maps) <= set(NETWORKS):
         raise ValueError(
             f"probabilities of {list(probabilities)}, maps of {list(maps)}: pass both of the same networks, out of "
             f"{', '.join(NETWORKS)}"
         )
-    for name in names:
-        if probabilities[name].shape != (count, classes):
-            raise ValueError(f"probabilities of {name} are {probabilities[name].shape}: pass ({count}, {classes})")
+    for name, shares in probabilities.items():
+        if shares.shape != (count, classes):
+            raise ValueError(f"probabilities of {name} are {shares.shape}: pass ({count}, {classes})")
         if maps[name].ndim != 3 or len(maps[name]) != count:
             raise ValueError(f"maps of {name} are {maps[name].shape}: pass ({count}, height, width)")
     if masks is not None and masks.shape != (count, *size):
         raise ValueError(f"masks are {masks.shape}: pass {(count, *size)}, or None")
-    return names
 
 
 def _rgb(pixels: np.ndarray) -> np.ndarray:

@@ -5,6 +5,8 @@ The tables are those of `dmws_lite.analysis.starts`. Each method has the same co
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -23,14 +25,13 @@ def spectra(weights: pd.DataFrame) -> style.Picture:
 
     weights: from `matrices`.
     """
-    curves = [np.interp(PLACES, np.linspace(0, 1, len(s)), s / s[0]) for s in weights["singular"]]
-    table = weights[["kind", "label"]].assign(place=[PLACES] * len(weights), share=curves).explode(["place", "share"])
+    shares = [np.interp(PLACES, np.linspace(0, 1, len(s)), s / s[0]) for s in weights["singular"]]
+    table = weights[["kind", "label"]].assign(place=[PLACES] * len(weights), share=shares).explode(["place", "share"])
     means = table.groupby(["kind", "label", "place"], sort=False)["share"].mean().reset_index()
     look = {name: own | {"markevery": 10} for name, own in _looks(weights).items()}
     xlabel = "place in the spectrum (0: the largest singular value, 1: the smallest)"
-    figure, _ = style.line_panels(
-        means, "place", "share", "label", "kind", 2.3, 2, look=look, xlabel=xlabel, ylabel="σ / largest σ"
-    )
+    options = {"look": look, "xlabel": xlabel, "ylabel": "σ / largest σ", "height": 2.3, "columns": 2}
+    figure = style.curves(means, "place", "share", "label", "kind", **options)
     figure.alt_text = (
         f"Normalised singular values of the weight matrices ({', '.join(weights['kind'].unique())}). "
         f"Stable rank as a share of the full rank, means: {_means(weights, 'rank_share')}."
@@ -43,8 +44,8 @@ def gains(weights: pd.DataFrame) -> style.Picture:
 
     weights: from `matrices`.
     """
-    figure, grid = style.line_panels(weights, "block", "gain", "label", "kind", 2.3, 2, look=_looks(weights))
-    _logarithmic(grid[0])
+    figure = style.curves(weights, "block", "gain", "label", "kind", look=_looks(weights), height=2.3, columns=2)
+    _logarithmic(figure.axes[0])
     kinds = ", ".join(weights["kind"].unique())
     figure.alt_text = f"Gain of the weight matrices ({kinds}) by block. Means: {_means(weights, 'gain')}."
     return figure
@@ -56,8 +57,8 @@ def through_depth(signals: pd.DataFrame) -> style.Picture:
     signals: from `signals`.
     """
     titles = {"spread": "standard deviation of the activations", "similarity": "cosine of two images"}
-    figure, grid = _by_block(signals, titles, "", sharey=False)
-    _logarithmic(grid[0])
+    figure = _by_block(signals, titles, "", sharey=False)
+    _logarithmic(figure.axes[0])
     last = signals.loc[signals.groupby("method", sort=False)["block"].idxmax()]
     figure.alt_text = (
         f"Activations through depth. Standard deviation after the last block: {_means(last, 'spread')}. "
@@ -73,9 +74,8 @@ def attention(looking: pd.DataFrame) -> style.Picture:
     """
     if looking.empty:
         raise ValueError("the table of attention has no rows: these networks have no attention to draw")
-    figure, grid = _by_block(looking, {"entropy": "entropy", "distance": "distance"}, "relative to uniform")
-    for axes in grid:
-        axes.axhline(1, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
+    titles = {"entropy": "entropy", "distance": "distance"}
+    figure = _by_block(looking, titles, "relative to uniform", level=(1, ""))
     figure.alt_text = (
         f"Attention relative to uniform attention, means over blocks. Entropy: {_means(looking, 'entropy')}. "
         f"Distance: {_means(looking, 'distance')}."
@@ -90,14 +90,12 @@ def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Pict
     chance: the loss of equal probabilities for all classes, drawn as a line.
     """
     look, end = _looks(losses), losses["step"].max()
-    means = losses.groupby(["label", "step"], sort=False)["val_loss"].mean().reset_index().assign(title="")
-    options = {"look": look, "ylabel": "validation loss"}
-    figure, (axes,) = style.line_panels(means, "step", "val_loss", "label", "title", 3.6, **options)
+    means = losses.groupby(["label", "step"], sort=False)["val_loss"].mean().reset_index()
+    level = None if chance is None else (chance, "chance")
+    options = {"look": look, "ylabel": "validation loss", "level": level, "height": 3.6}
+    figure = style.curves(means, "step", "val_loss", "label", **options)
     for (label, _), run in losses.groupby(["label", "seed"]):
-        axes.plot(run["step"], run["val_loss"], color=look[label]["color"], linewidth=0.6, alpha=0.5)
-    if chance is not None:
-        axes.axhline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
-        style.note(axes, end, chance, "chance", ha="right", va="bottom")
+        figure.axes[0].plot(run["step"], run["val_loss"], color=look[label]["color"], linewidth=0.6, alpha=0.5)
     figure.alt_text = (
         f"Validation loss over the first {end} steps, {losses['seed'].nunique()} seed(s) per method. "
         f"Means at the end: {_means(losses[losses['step'] == end], 'val_loss')}."
@@ -105,14 +103,11 @@ def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Pict
     return figure
 
 
-def _by_block(
-    table: pd.DataFrame, titles: dict[str, str], ylabel: str, **options: object
-) -> tuple[style.Picture, list[Axes]]:
+def _by_block(table: pd.DataFrame, titles: dict[str, str], ylabel: str, **options: Any) -> style.Picture:
     """Columns of a table over the blocks, a line per method; one panel per column, with its title."""
     long = table.melt(["label", "block"], list(titles), "column").replace({"column": titles})
-    return style.line_panels(
-        long, "block", "value", "label", "column", 2.9, 2, look=_looks(table), ylabel=ylabel, **options
-    )
+    options |= {"look": _looks(table), "ylabel": ylabel, "height": 2.9, "columns": 2}
+    return style.curves(long, "block", "value", "label", "column", **options)
 
 
 def _logarithmic(axes: Axes) -> None:

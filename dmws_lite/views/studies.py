@@ -23,11 +23,13 @@ DASHES = {"main": "", "auxiliary": (3, 1), "α": (1, 1), "left of the start": (4
 
 def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
-    groups = [(title, part_of(table, rows), rows) for title, rows in panels_of(summary(table, metric))]
-    figure = _forests(groups, labels_of(table), metric, zero=False)
+    groups = [
+        (title, part_of(table, rows).rename(columns={metric: "value"}), rows)
+        for title, rows in panels_of(summary(table, metric))
+    ]
+    figure = _forests(groups, labels_of(table), _words(metric))
     figure.suptitle("diamond: mean; bar: its 95 % interval; dots: seeds", fontsize=9)
-    ends = [_ends(title, rows, ".3f") for title, _, rows in groups]
-    figure.alt_text = f"{_words(metric).capitalize()} on the test images by method. {'; '.join(ends)}."
+    figure.alt_text = f"{_words(metric).capitalize()} on the test images by method. {_ends(groups, '.3f')}."
     return figure
 
 
@@ -53,20 +55,19 @@ def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str
     groups = []
     for title, own in panels_of(rows.rename(columns={"difference": "mean", "shown": "filled"})):
         wide = part_of(table, own).pivot(index="seed", columns="method", values=metric).astype(float)
-        gaps = wide.sub(wide[reference], axis=0).melt(value_name=metric)
+        gaps = wide.sub(wide[reference], axis=0).melt()
         groups.append((title, gaps[gaps["method"].isin(own["method"])], own))
     labels = labels_of(table)
     others = {name: label for name, label in labels.items() if name in set(rows["method"])}
-    figure = _forests(groups, others, metric, zero=True)
+    figure = _forests(groups, others, "difference", zero=True)
     figure.suptitle(
         f"{_words(metric)} minus that of {style.wrapped(labels[reference], 60)}, paired by seed. Dots: seeds; bar: "
         "95 % interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown",
         fontsize=9,
     )
-    ends = [_ends(title, own, "+.3f") for title, _, own in groups]
     figure.alt_text = (
         f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {rows['shown'].sum()} of {len(rows)} "
-        f"are shown (corrected p below 0.05, interval without 0). {'; '.join(ends)}."
+        f"are shown (corrected p below 0.05, interval without 0). {_ends(groups, '+.3f')}."
     )
     return figure
 
@@ -87,28 +88,26 @@ def comparison(
     on:     what was measured on.
     """
     metrics, seeds = [metric] if isinstance(metric, str) else metric, table["seed"].nunique()
-    labels, words = list(dict.fromkeys(table["label"])), []
-    figure, grid = style.panels(len(metrics), 0.7 + 0.5 * len(labels), sharey=True)
-    for axes, name in zip(grid, metrics, strict=True):
-        values = table.groupby("label", sort=False)[name]
-        means = pd.DataFrame({label: interval(own.to_numpy(float)) for label, own in values}).T
-        style.forest(axes, table, means, name)
+    labels, groups = list(dict.fromkeys(table["label"])), []
+    for name in metrics:
+        values = table[["label", "seed", name]].set_axis(["method", "seed", "value"], axis=1)
+        means = {label: interval(own.to_numpy(float)) for label, own in values.groupby("method", sort=False)["value"]}
+        groups.append((f"{_words(name)} on {on}", values, pd.DataFrame(means).T.rename_axis("method").reset_index()))
+    figure, words = _forests(groups, dict(zip(labels, labels, strict=True)), "", height=0.5), []
+    for axes, (title, values, means) in zip(figure.axes, groups, strict=True):
         for row, mean in enumerate(means["mean"]):
             style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
         if paired:
-            wide = table.pivot(index="label", columns="seed", values=name).loc[labels]
+            wide = values.pivot(index="method", columns="seed", values="value").loc[labels]
             axes.plot(wide.to_numpy(), range(len(labels)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
         if chance is not None:
             axes.axvline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
             style.note(axes, chance, -0.85, guess)
-        if "accuracy" in name:  # an interval may reach beyond 0 or 1, an accuracy cannot
-            axes.set_xlim(max(axes.get_xlim()[0], -0.02), min(axes.get_xlim()[1], 1.02))
-        axes.set(ylim=(len(labels) - 0.5, -1.0), xlabel=f"{_words(name)} on {on}")
-        half = means["high"] - means["mean"]
-        numbers = means["mean"].map("{:.3f}".format) + half.map(" ± {:.3f}".format).where(half.notna(), "")
-        ends = "; ".join(f"{label} {number}" for label, number in numbers.items())
-        words.append(f"{_words(name).capitalize()} on {on}, {seeds} seed(s): {ends}")
-    style.finish(figure, grid, legend=False)
+            axes.set_xlim(min(axes.get_xlim()[0], chance - 0.02))
+        axes.set_ylim(len(labels) - 0.5, -1.0)
+        numbers = means["mean"].map("{:.3f}".format) + (means["high"] - means["mean"]).map(" ± {:.3f}".format)
+        told = "; ".join(means["method"] + " " + numbers.str.removesuffix(" ± nan"))
+        words.append(f"{title.capitalize()}, {seeds} seed(s): {told}")
     title = f"diamond: mean of {seeds} seed{'s' * (seeds > 1)}; dots: seeds{', joined by lines' * paired}"
     figure.suptitle(title + "; bar: 95 % interval of the mean" * (seeds > 1), fontsize=9)
     words += [f"dotted line: {guess} {chance:.3f}"] if chance is not None else []
@@ -131,20 +130,13 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     places = pd.DataFrame(rows, columns=["method", "start", "x"])
     cells, runs = (_grouped(part).merge(places) for part in (summary(table, metric), table))
     look = style.looks(cells["start"], {"random start": "random", "selected start": "main"})
+    words = f"Mean {_words(metric)} without an auxiliary and with the complementary (or another random) one"
     options = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look}
-    figure, grid = style.line_panels(cells.sort_values("x"), "x", "mean", "start", "group", **options)
-    for axes, (_, own) in zip(grid, runs.groupby("group", sort=False), strict=True):
+    figure = style.curves(cells.sort_values("x"), "x", "mean", "start", "group", words, **options)
+    for axes, (_, own) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
         axes.scatter(own["x"], own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
         axes.set_xticks(range(3), AUXILIARIES)
         axes.set_xlim(-0.4, 2.4)
-    words = [
-        f"{group}, {start}: {', '.join(f'{mean:.3f}' for mean in own['mean'])}".strip(", ")
-        for (group, start), own in cells.groupby(["group", "start"], sort=False)
-    ]
-    figure.alt_text = (
-        f"Mean {_words(metric)} without an auxiliary, with one from the same start, and with the complementary (or "
-        f"another random) one. {'; '.join(words)}."
-    )
     return figure
 
 
@@ -157,18 +149,13 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
     labels = list(labels_of(table).values())
     beside = means["label"].map(lambda label: 1.04 ** (labels.index(label) - (len(labels) - 1) / 2))  # not on top
     means = means.assign(x=means["fraction"] * beside).sort_values("fraction", kind="stable")
+    words = f"Mean {_words(metric)} from {100 * fractions[0]:g} % to {100 * fractions[-1]:g} % of the training images"
     options = {"xlabel": "training images (%)", "ylabel": _words(metric), "look": _looks(table, reference)}
-    figure, grid = style.line_panels(means, "x", "mean", "label", "group", **options)
-    for axes in grid:
+    figure = style.curves(means, "x", "mean", "label", "group", words, **options)
+    for axes in figure.axes:
         axes.set(xscale="log", xlim=(fractions[0] / 1.5, fractions[-1] * 1.5))
         axes.set_xticks(fractions, [f"{100 * value:g}" for value in fractions])
         axes.minorticks_off()
-    ends = [
-        _ends(f"{group}, {100 * fraction:g} %".strip(", "), own, ".3f")
-        for (group, fraction), own in means.groupby(["group", "fraction"])
-        if fraction in (fractions[0], fractions[-1])
-    ]
-    figure.alt_text = f"Mean {_words(metric)} over the fraction of training images. {'; '.join(ends)}."
     return figure
 
 
@@ -180,17 +167,14 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     costs["panel"] = (costs["group"] + ": " + costs["cost"]).str.removeprefix(": ")
     look = {name: own | {"linestyle": "none"} for name, own in _looks(table, reference).items()}
     options = {"xlabel": "cost", "ylabel": _words(metric), "look": look, "sharex": False, "columns": 2}
-    figure, grid = style.line_panels(costs, "value", metric, "label", "panel", **options)
-    for axes in grid:
+    figure = style.curves(costs, "value", metric, "label", "panel", **options)
+    for axes in figure.axes:
         axes.set_xlim(0, 1.08 * axes.dataLim.x1 or 1)
-    words = []
-    for group, own in means.sort_values(COSTS["seconds"]).groupby("group", sort=False):
-        ends = own.iloc[[0, -1]].set_index("label")[COSTS["seconds"]]
-        words.append(f"{group}: from {' to '.join(f'{s:.3g} s ({label})' for label, s in ends.items())}".strip(": "))
-    figure.alt_text = (
-        f"Mean {_words(metric)} against training time and against the FLOPs of a step. Training took "
-        f"{'; '.join(words)}."
+    spans = means.groupby("group", sort=False)[COSTS["seconds"]].agg(["min", "max"])
+    words = "; ".join(
+        f"{group}: {low:.3g} to {high:.3g} s".removeprefix(": ") for group, low, high in spans.itertuples()
     )
+    figure.alt_text = f"Mean {_words(metric)} against training time and FLOPs of a step. Training took {words}."
     return figure
 
 
@@ -247,22 +231,26 @@ def labels_of(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _forests(
-    groups: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], labels: Mapping[str, str], metric: str, zero: bool
+    groups: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]],
+    labels: Mapping[str, str],
+    xlabel: str,
+    height: float = 0.29,
+    zero: bool = False,
 ) -> style.Picture:
-    """A panel for each group (title, values, means), a row for each method; `zero` marks 0."""
-    figure, grid = style.panels(len(groups), 1.0 + 0.29 * len(labels), sharey=True)
+    """A panel for each group (title, values, means), a row for each method, `height` inches high; `zero` marks 0."""
+    figure, grid = style.panels(len(groups), 1.0 + height * len(labels), sharey=True)
     for axes, (title, values, means) in zip(grid, groups, strict=True):
-        style.forest(axes, values, means.set_index("method").reindex(labels), metric, "method")
-        shown = np.append(values[metric].dropna(), [0.0] if zero else [])
+        style.forest(axes, values, means.set_index("method").reindex(labels), by="method")
+        shown = np.append(values["value"].dropna(), [0.0] if zero else [])
         room = max(float(np.ptp(shown)), 0.01)  # an interval of two seeds may be far wider: it leaves the frame
         left, right = axes.get_xlim()
         axes.set_xlim(max(left, shown.min() - 1.5 * room), min(right, shown.max() + 1.5 * room))
-        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) > 1 else 8, steps=[1, 2, 5, 10]))
         if zero:
             axes.axvline(0, color=style.PALETTE["teacher"], linewidth=1)
         axes.set_title(style.wrapped(title, 34, lines=3), fontsize=9)
     grid[0].set_yticks(range(len(labels)), [style.wrapped(label, 28) for label in labels.values()], fontsize=8)
-    style.finish(figure, grid, "difference" if zero else _words(metric), legend=False)
+    style.finish(figure, grid, xlabel, legend=False)
     return figure
 
 
@@ -290,10 +278,11 @@ def _words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def _ends(title: str, rows: pd.DataFrame, form: str) -> str:
-    """The methods with the smallest and the largest mean of a group, for the alt text."""
-    ordered = rows.dropna(subset="mean").sort_values("mean", kind="stable").iloc[[0, -1]]
-    ends = dict.fromkeys(
-        f"{row.label} {row.mean_:{form}}" for row in ordered.rename(columns={"mean": "mean_"}).itertuples()
-    )
-    return f"{title}: {' to '.join(ends)}".strip(": ")
+def _ends(groups: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], form: str) -> str:
+    """For the alt text: the methods with the smallest and the largest mean of each group."""
+    words = []
+    for title, _, means in groups:
+        ordered = means.dropna(subset="mean").sort_values("mean", kind="stable").set_index("label")["mean"]
+        ends = dict.fromkeys(f"{label} {ordered[label]:{form}}" for label in ordered.index[[0, -1]])
+        words.append(f"{title}: {' to '.join(ends)}".removeprefix(": "))
+    return "; ".join(words)

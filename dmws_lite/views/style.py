@@ -150,23 +150,44 @@ def lines(axes: Axes, table: pd.DataFrame, x: str, y: str, by: str, look: Mappin
         axes.errorbar(rows[x], rows[y], bars, label=str(name), **marks)
 
 
-def line_panels(
-    table: pd.DataFrame, x: str, y: str, by: str, panel: str, height: float = 2.5, columns: int = 3, **options: Any
-) -> tuple[Picture, list[Axes]]:
+def curves(
+    table: pd.DataFrame,
+    x: str,
+    y: str,
+    by: str,
+    panel: str | None = None,
+    words: str = "",
+    *,
+    look: Mapping[str, Style] | None = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    level: tuple[float, str] | None = None,
+    height: float = 2.5,
+    columns: int = 3,
+    **options: Any,
+) -> Picture:
     """Lines of y over x, one for each value of the column `by`, one panel for each value of the column `panel`.
 
-    options: `look` by the values of `by` (else `looks` of them), `xlabel`, `ylabel` (else x and y); others go to
-             `Figure.subplots`.
+    words: how the alt text begins, which goes on with the first and the last y of each line.
+    look:  by the values of `by`; None takes `looks` of them.
+    level: a y with its name, drawn as a dotted line.
+    Other options go to `Figure.subplots`.
     """
+    table, panel = (table, panel) if panel else (table.assign(panel=""), "panel")
     names, titles = table[by].unique(), table[panel].unique()
-    look = options.pop("look", None) or looks(names)
-    labels = [options.pop("xlabel", x), options.pop("ylabel", y)]
-    figure, grid = panels(len(titles), height, len(names), columns, **{"sharex": True, "sharey": True} | options)
+    options = {"sharex": True, "sharey": True} | options
+    figure, grid = panels(len(titles), height, len(names), columns, **options)
     for axes, title in zip(grid, titles, strict=True):
-        lines(axes, table[table[panel] == title], x, y, by, look)
+        lines(axes, table[table[panel] == title], x, y, by, look or looks(names))
         axes.set_title(wrapped(str(title), 34 if columns > 2 else 52), fontsize=9)
-    finish(figure, grid, *labels)
-    return figure, grid
+        if level:
+            axes.axhline(level[0], color=PALETTE["teacher"], linestyle=":", linewidth=1)
+            note(axes, table[x].min(), level[0], level[1] * (axes is grid[0]), (0, 2), va="bottom")
+    finish(figure, grid, x if xlabel is None else xlabel, y if ylabel is None else ylabel)
+    ends = table.groupby([panel, by], sort=False)[y].agg(["first", "last"])
+    parts = [f"{title}, {name}: {a:.2f} to {b:.2f}".removeprefix(", ") for (title, name), a, b in ends.itertuples()]
+    figure.alt_text = f"{words}. {'; '.join(parts)}."
+    return figure
 
 
 def forest(axes: Axes, values: pd.DataFrame, means: pd.DataFrame, value: str = "value", by: str = "label") -> None:

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from dmws_lite.training.toy import WINDOW, Points
-from dmws_lite.views.style import PALETTE, Picture, add_legend, line_panels, picture, role_look
+from dmws_lite.views import style
 
 BELIEF = LinearSegmentedColormap.from_list("belief", ["#E9A3C9", "#F7F7F7", "#A1D76A"])  # class 0, undecided, class 1
 CLASSES: tuple[dict[str, Any], ...] = ({"marker": "v", "color": "#8E0152"}, {"marker": "^", "color": "#276419"})
 
 
-def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | None = None) -> Picture:
+def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | None = None) -> style.Picture:
     """Probability of class 1 over the plane, a row per network, a column per moment or setting; the line is one half.
 
     grids:  by row and column, float (resolution, resolution) from `surface`.
@@ -25,7 +25,7 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
     """
     columns, words = list(next(iter(grids.values()))), []
     height = 0.5 + len(grids) * (0.1 + 4.8 / len(columns)) + 0.4 * (points is not None)
-    figure, axes = picture(height, len(grids), len(columns), squeeze=False)
+    figure, axes = style.picture(height, len(grids), len(columns), squeeze=False)
     for line, (row, surfaces_of_row) in zip(axes, grids.items(), strict=True):
         for panel, column in zip(line, columns, strict=True):
             belief = surfaces_of_row[column]
@@ -42,12 +42,12 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
     for panel, column in zip(axes[0], columns, strict=True):
         panel.set_title(column, fontsize=10)
     figure.colorbar(drawn, ax=axes, shrink=0.9, pad=0.01, label="probability of class 1")
-    add_legend(figure, axes[0, :1], loc="outside lower center", ncols=3, markerscale=1.5)
+    style.add_legend(figure, axes[0, :1], loc="outside lower center", ncols=3, markerscale=1.5)
     figure.alt_text = f"What networks believe over the plane. {'; '.join(words)}."
     return figure
 
 
-def toy_course(courses: Mapping[str, pd.DataFrame]) -> Picture:
+def toy_course(courses: Mapping[str, pd.DataFrame]) -> style.Picture:
     """Accuracy and loss of main and auxiliary on clean points while the main student learns, one column per setting.
 
     courses: by title, columns step, student ("main" or "auxiliary"), accuracy, loss.
@@ -55,23 +55,15 @@ def toy_course(courses: Mapping[str, pd.DataFrame]) -> Picture:
     table = pd.concat([course.assign(title=title) for title, course in courses.items()])
     long = table.melt(["title", "step", "student"], ["accuracy", "loss"], "metric")
     long["panel"] = long["title"] + ": " + long["metric"]
-    look = {student: role_look(student) | {"markevery": 0.2} for student in ("main", "auxiliary")}
+    look = {student: style.role_look(student) | {"markevery": 0.2} for student in ("main", "auxiliary")}
     options = {"look": look, "ylabel": "accuracy; loss (nats)", "columns": len(courses), "sharey": "row"}
-    figure, grid = line_panels(long, "step", "value", "student", "panel", 2.1, **options)
-    for axes in grid[len(courses) :]:
-        axes.axhline(np.log(2), color=PALETTE["random"], linestyle=":", linewidth=1)
-    words = []
-    for title, course in courses.items():
-        last = course[course["step"] == course["step"].max()]
-        ends = [f"{row.student} accuracy {row.accuracy:.2f}, loss {row.loss:.2f}" for row in last.itertuples()]
-        words.append(f"{title}, at the end: {'; '.join(ends)}")
-    figure.alt_text = f"Accuracy and loss on clean points during training. {'. '.join(words)}."
-    return figure
+    words = "On clean points during training"
+    return style.curves(long, "step", "value", "student", "panel", words, height=2.1, **options)
 
 
 def _scatter(axes: Axes, points: Points, size: float) -> None:
-    for label, style in enumerate(CLASSES):
+    for label, look in enumerate(CLASSES):
         own = points.x[points.labels == label]
-        axes.scatter(*own.T, s=size, **style, edgecolors="white", linewidths=0.4, label=f"labelled {label}")
+        axes.scatter(*own.T, s=size, **look, edgecolors="white", linewidths=0.4, label=f"labelled {label}")
     ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "label": "label is wrong"}
     axes.scatter(*points.x[points.wrong].T, s=4 * size, **ring)

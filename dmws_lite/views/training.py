@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -104,25 +104,17 @@ def half_life(steps: int, half_lives: Sequence[float] | None = None) -> style.Pi
     half_lives: None draws 2 %, 10 % and 50 % of the run, and 693 steps (momentum 0.999).
     """
     half_lives = half_lives or (0.02 * steps, 0.1 * steps, 0.5 * steps, 693.1)
-    names = {f"half-life {life:.0f} steps (momentum {momentum_of(life):.4g})": life for life in half_lives}
-    curves = {name: 100 * momentum_of(life) ** np.arange(steps + 1) for name, life in names.items()}
-    figure = _curves(curves, "step", "left of the start (%)", 0)
-    figure.axes[0].set(ylim=(0, 102), xlim=(0, steps))
-    words = [f"{name}: {values[-1]:.0f} % left." for name, values in curves.items()]
-    figure.alt_text = (
-        f"Share of its start that an exponential moving average holds, after {steps} steps. {' '.join(words)}"
-    )
-    return figure
+    names = [f"half-life {life:.0f} steps (momentum {momentum_of(life):.4g})" for life in half_lives]
+    left = [100 * momentum_of(life) ** np.arange(steps + 1) for life in half_lives]
+    words = f"Share (%) of its start that an exponential moving average holds, over {steps} steps"
+    return _curves(dict(zip(names, left, strict=True)), 0, words, xlabel="step", ylabel="left of the start (%)")
 
 
 def similarity(curves: Mapping[str, Sequence[float]], ylabel: str = "similarity to the teacher") -> style.Picture:
     """One curve per kind of student, over the student's blocks 1, 2, ..."""
-    figure = _curves(curves, "after block", ylabel, 1)
-    axes = figure.axes[0]
-    axes.set(ylim=(min(-0.2, axes.get_ylim()[0]), 1.02), xticks=range(1, 1 + max(map(len, curves.values()))))
-    axes.axhline(0, color=style.PALETTE["random"], linewidth=0.8)
-    words = "; ".join(f"{label}: {', '.join(f'{v:.2f}' for v in values)}" for label, values in curves.items())
-    figure.alt_text = f"{ylabel} after each block. {words}."
+    words = f"{ylabel.capitalize()} after each block"
+    figure = _curves(curves, 1, words, xlabel="after block", ylabel=ylabel, level=(0, ""))
+    figure.axes[0].set_xticks(range(1, 1 + max(map(len, curves.values()))))
     return figure
 
 
@@ -232,12 +224,12 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     return figure
 
 
-def _curves(curves: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, first: int) -> style.Picture:
-    """One panel of curves by name over x = first, first + 1, ..."""
+def _curves(curves: Mapping[str, Sequence[float]], first: int, words: str, **options: Any) -> style.Picture:
+    """Curves by name over x = first, first + 1, ..."""
     parts = [pd.DataFrame({"name": name, "y": values}) for name, values in curves.items()]
-    table = pd.concat([part.assign(x=part.index + first, panel="") for part in parts])
+    table = pd.concat([part.assign(x=part.index + first) for part in parts])
     look = {name: own | {"markevery": 0.1} for name, own in style.looks(curves).items()}
-    return style.line_panels(table, "x", "y", "name", "panel", 3.0, look=look, xlabel=xlabel, ylabel=ylabel)[0]
+    return style.curves(table, "x", "y", "name", words=words, look=look, height=3.0, **options)
 
 
 def _check_soft_targets(student: int, target: int, classes: int, label: int, temperature: float, alpha: float) -> None:

@@ -82,7 +82,7 @@ def test_every_figure_draws_and_says_what_it_shows(name, check_picture):
 def test_the_page_says_verdict_numbers_and_findings_in_words():
     figure = figures.data_page(report(gathered(), severity="warning"))
     words = texts(figure)
-    assert "noise: usable, no warning\n120 images, 2 classes, 72 / 24 / 24 train / val / test" in words
+    assert "noise: usable, no warning\n120 images, 2 classes, 72 / 24 / 24 train / val / test, sizes" in words
     assert "warning: tiny (3): below 32 pixels" in words
     assert "warning: tiny (3)" in figure.alt_text and "a 36 / 12 / 12; b 36 / 12 / 12" in figure.alt_text
     assert "mean and spread 0.60" in figure.alt_text and "chance 0.50" in figure.alt_text
@@ -124,7 +124,7 @@ def test_intensities_mark_the_mean_of_each_class():
 
 
 def test_probe_bars_show_chance_and_the_warning_line():
-    axes = figures.data_page(report(gathered())).subfigs[3].axes[1]
+    axes = figures.data_page(report(gathered())).subfigs[3].axes[0]
     assert [bar.get_width() for bar in axes.patches] == [0.5, 0.6, 0.5, 0.9]
     assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.5 + VISIBLE / 2]
     assert "0.60 ± 0.02" in {text.get_text() for text in axes.texts}

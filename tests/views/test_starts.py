@@ -97,7 +97,7 @@ def test_first_steps_show_the_mean_every_seed_and_chance():
     axes = figures.first_steps(losses(), chance=1.0986).axes[0]
     assert drawn(axes)["random initialisation"].get_ydata() == pytest.approx([1.0, 1.0])
     assert len(axes.lines) == len(NAMES) * 3 + 1
-    assert axes.lines[-1].get_ydata() == pytest.approx([1.0986, 1.0986])
+    assert any(list(line.get_ydata()) == [1.0986, 1.0986] for line in axes.lines)
 
 
 def test_no_attention_is_said():

@@ -146,10 +146,7 @@ def test_a_comparison_of_one_seed_or_of_several_metrics():
     alone = figures.comparison(table(seeds=1))
     assert "±" not in alone.alt_text and "dotted" not in alone.alt_text and "interval" not in alone._suptitle.get_text()
     both = figures.comparison(table(), ("accuracy", "ece"), on="clean points")
-    assert [axes.get_xlabel() for axes in both.axes] == ["accuracy on clean points", "ece on clean points"]
-    wide = table().assign(accuracy=[0.0, 1.0] * 3, loss=[0.0, 1.0] * 3)
-    wide["accuracy"] = [0.0, 0.7, 0.3, 1.0, 0.1, 0.9]
-    assert figures.comparison(wide).axes[0].get_xlim() == (-0.02, 1.02)  # where accuracies end
+    assert [axes.get_title() for axes in both.axes] == ["accuracy on clean points", "ece on clean points"]
 
 
 def test_factorial_joins_the_means_of_the_cells():
