@@ -1,5 +1,3 @@
-import copy
-
 import numpy as np
 import pytest
 import torch
@@ -116,12 +114,6 @@ def test_without_alpha_the_gradient_is_that_of_cross_entropy_and_with_alpha_anot
     assert torch.allclose(with_alpha, plain, atol=1e-3) == (strategy == "none")
 
 
-def test_soft_loss_is_not_symmetric_and_zero_for_equal_logits():
-    a, b = draw(BATCH, CLASSES, seed=1), draw(BATCH, CLASSES, seed=2)
-    assert abs(soft_loss(a, b, 2.0) - soft_loss(b, a, 2.0)) > 0.1
-    assert soft_loss(a, a + 5, 2.0).abs() < 1e-6
-
-
 def test_soft_loss_is_computed_in_float32_whatever_comes_in():
     a, b = draw(BATCH, CLASSES, seed=1).bfloat16(), draw(BATCH, CLASSES, seed=2).bfloat16()
     assert abs(soft_loss(a, b, 2.0).item() - divergence(array(b), array(a), 2.0)) < 1e-5
@@ -152,27 +144,6 @@ def test_without_alpha_the_auxiliary_is_not_run():
     step = step_of("ema", alpha=0.0)
     step.targets = refuse
     assert STRATEGIES["ema"](step).isfinite()
-
-
-def permuted(step, order):
-    targets, partner = step.targets()[order], step.partner()[order]
-    return Step(
-        logits=step.logits.detach()[order].requires_grad_(),
-        labels=step.labels[order],
-        indices=step.indices[order],
-        alpha=step.alpha,
-        temperature=step.temperature,
-        targets=lambda: targets,
-        partner=lambda: partner,
-        memory=copy.deepcopy(step.memory),
-    )
-
-
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_permuting_the_batch_permutes_the_gradient(strategy):
-    order = torch.tensor([4, 0, 5, 2, 1, 3])
-    expected = gradient(strategy, step_of(strategy))[order]
-    assert torch.allclose(gradient(strategy, permuted(step_of(strategy), order)), expected, atol=1e-7)
 
 
 @pytest.mark.parametrize("strategy, source", [("ema", "targets"), ("kd", "targets"), ("cs_kd", "partner")])
@@ -232,22 +203,6 @@ def test_ema_of_parameters_and_buffers_in_float64_by_hand(momentum):
     assert all(np.array_equal(v.double().numpy(), new[k]) for k, v in main.state_dict().items())
 
 
-def test_integer_buffers_are_copied():
-    main, auxiliary = student(1), student(2)
-    assert (main[1].num_batches_tracked, auxiliary[1].num_batches_tracked) == (3, 4)
-    update_auxiliary(auxiliary, main, 0.5)
-    assert auxiliary[1].num_batches_tracked == 3
-    assert auxiliary[1].num_batches_tracked.dtype == torch.int64
-
-
-def test_first_update_does_not_turn_dual_into_single():
-    main, auxiliary = student(1), student(2)
-    before = auxiliary[0].weight.detach().clone()
-    update_auxiliary(auxiliary, main, 0.999)
-    assert torch.allclose(auxiliary[0].weight, before, atol=2e-3)
-    assert not torch.allclose(auxiliary[0].weight, main[0].weight, atol=2e-3)
-
-
 def test_ema_keeps_no_graph_and_the_students_stay_apart():
     main, auxiliary = student(1), student(2)
     update_auxiliary(auxiliary, main, 0.0)
@@ -257,24 +212,12 @@ def test_ema_keeps_no_graph_and_the_students_stay_apart():
     assert not torch.equal(main[0].weight, auxiliary[0].weight)
 
 
-def test_half_life_halves_the_start():
-    main, auxiliary = nn.Linear(2, 2), nn.Linear(2, 2)
-    nn.init.zeros_(main.weight)
-    nn.init.ones_(auxiliary.weight)
-    for _ in range(8):
-        update_auxiliary(auxiliary, main, momentum_of(8))
-    assert torch.allclose(auxiliary.weight, torch.tensor(0.5), atol=1e-5)
-
-
 @pytest.mark.parametrize("momentum", [0.5, 0.9, 0.999])
 def test_momentum_and_half_life_are_inverse(momentum):
     assert abs(momentum_of(half_life_of(momentum)) - momentum) < 1e-12
     assert abs(half_life_of(momentum) - np.log(0.5) / np.log(momentum)) < 1e-9
-
-
-def test_half_life_at_the_ends():
-    assert half_life_of(0.0) == 0
-    assert half_life_of(1.0) == float("inf")
+    assert (half_life_of(0.0), half_life_of(1.0)) == (0, float("inf"))
+    assert Distillation(momentum=momentum, half_life=0.3).momentum_at(7, 10) == momentum
 
 
 @pytest.mark.parametrize(
@@ -292,10 +235,6 @@ def test_momentum_comes_from_a_half_life_that_is_a_share_of_the_run(steps):
     assert all(
         abs(settings.momentum_at(step, steps) ** (0.1 * steps) - 0.5) < 1e-9 for step in (0, steps // 2, steps - 1)
     )
-
-
-def test_momentum_itself_replaces_the_half_life():
-    assert Distillation(momentum=0.97, half_life=0.3).momentum_at(7, 10) == 0.97
 
 
 def test_cosine_schedule_rises_from_the_momentum_to_one():
@@ -326,9 +265,3 @@ def test_cosine_schedule_rises_from_the_momentum_to_one():
 def test_settings_outside_their_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         Distillation(**settings)
-
-
-@pytest.mark.parametrize("edge", [{"alpha": 0}, {"alpha": 1}, {"momentum": 0}, {"momentum": 1}, {"alpha_warmup": 0}])
-def test_settings_at_the_edge_of_their_range_are_taken(edge):
-    ((name, value),) = edge.items()
-    assert getattr(Distillation(**edge), name) == value

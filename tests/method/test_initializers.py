@@ -167,16 +167,6 @@ def test_mimetic_value_projection_is_noise_minus_identity():
         assert abs(np.trace(noise)) < 5
 
 
-def test_mimetic_queries_meet_keys():
-    model = initialize("mimetic", vit(96, heads=4))
-    for head in products(model.blocks[0].attn)[0]:
-        singular = np.linalg.svd(head, compute_uv=False)
-        assert (singular > 1e-3).sum() == 24
-        correlation = (head * np.eye(96)).sum() / np.linalg.norm(head) / np.sqrt(96)
-        assert correlation > 0.15
-        assert np.trace(head) > 0
-
-
 def test_mimetic_single_head_is_exact():
     (head,), _ = products(initialize("mimetic", vit(96, heads=1)).blocks[0].attn)
     noise = head / 0.7 - np.eye(96)
@@ -207,9 +197,6 @@ def test_mimetic_positions_are_sinusoids_and_the_class_token_has_none():
 def test_mimetic_refuses_models_without_attention(family):
     with pytest.raises(ValueError, match="mimetic.*has none"):
         initialize("mimetic", STUDENTS[family]())
-
-
-def test_mimetic_refuses_a_width_without_sinusoids():
     with pytest.raises(ValueError, match="multiple of 4.*not 18"):
         initialize("mimetic", vit(18, heads=2))
 
@@ -287,10 +274,6 @@ def test_only_the_cpu_is_drawn_on(name):
         initialize(name, vit().to("meta"))
 
 
-def test_headless_model():
-    assert initialize("xavier", vit(classes=0)).get_classifier().__class__ is nn.Identity
-
-
 def normalised(n, size, seed=0):
     return torch.randn(n, size, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 + 1
 
@@ -319,12 +302,6 @@ def test_recalibration_of_a_mobilenet_leaves_weights_gradients_and_random_state(
     assert not model.training and not model.bn1.training
     assert model.bn1.num_batches_tracked == 2
     assert model.bn1.running_mean.abs().sum() > 0
-
-
-def test_recalibration_without_batchnorm_reads_nothing():
-    batches = iter(normalised(1, 2))
-    recalibrate_batchnorm(vit(), batches)
-    assert len(list(batches)) == 1
 
 
 def test_recalibration_refuses_no_batches_and_keeps_the_statistics():

@@ -1,7 +1,5 @@
 """Plans against an independent statement of the published rule, and what they refuse."""
 
-import time
-
 import numpy as np
 import pytest
 import timm
@@ -51,12 +49,6 @@ def test_phase_0_with_first_layers_equals_the_published_rule_bit_for_bit(pair):
     assert set(ours) - set(expected) == ({"head.norm.weight", "head.norm.bias"} if pair is CONVNEXT else set())
     for name, values in expected.items():
         assert np.array_equal(ours[name].numpy(), values), name
-
-
-def test_the_final_norm_of_convnext_is_selected_although_its_name_contains_head():
-    teacher = random_state(CONVNEXT[0])
-    ours = dm.plan(*CONVNEXT).apply(teacher)
-    assert torch.equal(ours["head.norm.weight"], teacher["head.norm.weight"][::2])
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -281,13 +273,6 @@ def test_the_selected_student_runs(pair):
     counters = {name for name, reason in plan.skipped.items() if reason == "a counter, not a weight"}
     assert not unexpected and set(missing) | counters == set(plan.skipped)
     assert student.eval()(torch.zeros(2, *student.pretrained_cfg["input_size"])).shape == (2, 3)
-
-
-def test_planning_needs_no_weights_and_little_time():
-    dm.plan(*VIT)
-    start = time.perf_counter()
-    dm.complementary_plans(*VIT)
-    assert time.perf_counter() - start < 2
 
 
 def _vit(width: int, heads: int, depth: int = 2, img: int = 64, patch: int = 8, **options) -> VisionTransformer:

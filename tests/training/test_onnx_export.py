@@ -1,7 +1,6 @@
 import json
 import logging
 import sys
-import warnings
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import torch
 import dmws_lite as dm
 from dmws_lite import __version__
 from dmws_lite.method.networks import set_input_statistics
-from dmws_lite.training import onnx_export
 from dmws_lite.training.fit import Run
 from dmws_lite.training.onnx_export import check_onnx, onnx_facts, predict_onnx, quantize, to_onnx
 
@@ -109,26 +107,6 @@ def test_export_makes_no_noise(tmp_path, capfd, recwarn):
     to_onnx(tmp_path)
     quantize(tmp_path)
     assert capfd.readouterr() == ("", "") and not recwarn.list
-
-
-def test_the_graph_takes_pixels_only(exported):
-    session = onnx_export.open_onnx(exported[2])
-    (entry,) = session.get_inputs()
-    assert entry.name == "pixels" and entry.type == "tensor(uint8)" and entry.shape[2:] == [64, 64]
-    assert np.allclose(predict_onnx(exported[2], draw(3)).sum(1), 1, atol=1e-6)
-
-
-def test_other_warnings_are_heard(tmp_path, monkeypatch):
-    save(tmp_path)
-    real = torch.onnx.export
-
-    def export(*arguments, **options):
-        warnings.warn("the disk is nearly full", ResourceWarning, stacklevel=2)
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(torch.onnx, "export", export)
-    with pytest.warns(ResourceWarning, match="nearly full"):
-        to_onnx(tmp_path)
 
 
 def test_other_loggers_are_heard_while_quantising(exported, caplog):

@@ -31,14 +31,6 @@ def test_mates_have_the_same_label_and_are_others():
     assert sorted(data.mates.tolist()) == list(range(30))
 
 
-def test_networks_depend_on_the_seed_alone():
-    torch.manual_seed(7)
-    before = torch.random.get_rng_state()
-    one, same, other = small_network(3), small_network(3), small_network(4)
-    assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.equal(one[0].weight, same[0].weight) and not torch.equal(one[0].weight, other[0].weight)
-
-
 class Side(nn.Module):
     """Class 1 where the first coordinate is above 0, with logits (0, x)."""
 
@@ -102,15 +94,3 @@ def test_what_is_watched_of_a_run():
             [int(main(x[None]).argmax()) == y for x, y in zip(data.x[data.wrong], data.labels[data.wrong], strict=True)]
         )
     )
-
-
-def test_labels_learnt_long_enough_are_learnt_by_heart_and_cost_confidence():
-    data, clean = moons(40, 0.2), moons(400, 0.0, seed=9)
-    main = small_network(0, width=64)
-    optimizer = torch.optim.Adam(main.parameters(), lr=0.02)
-    for _ in range(600):
-        optimizer.zero_grad()
-        nn.functional.cross_entropy(main(data.x), data.labels).backward()
-        optimizer.step()
-    assert (main(data.x).argmax(1) == data.labels)[data.wrong].float().mean() > 0.8
-    assert judge(main, clean)["loss"] > np.log(2)
