@@ -14,6 +14,7 @@ from dmws_lite.data import medical
 from dmws_lite.data.images import decode, frames, suffix_of
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
+FITS = ("crop", "letterbox")
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
 
@@ -181,7 +182,7 @@ COLOURED[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out
 )
 def test_mode_does_not_depend_on_size_and_fit(array, form, mode):
     data = saved(array, form)
-    assert {decode(data, ".png", size, fit).mode for size in (1, 16, 64, 299) for fit in module.FITS} == {mode}
+    assert {decode(data, ".png", size, fit).mode for size in (1, 16, 64, 299) for fit in FITS} == {mode}
 
 
 def test_palettes_and_transparent_colours_are_colour_where_a_pixel_shows_it():
@@ -206,7 +207,7 @@ def test_thumbnails_do_not_depend_on_size_and_fit(form, suffix):
     rows, columns = np.mgrid[:300, :420]
     colour = np.stack([rows % 256, columns % 256, (rows + columns) % 256], -1).astype(np.uint8)
     data = saved(colour, form)
-    found = [decode(data, suffix, size, fit).thumbnail for size in (8, 40, 64, 150, 500) for fit in module.FITS]
+    found = [decode(data, suffix, size, fit).thumbnail for size in (8, 40, 64, 150, 500) for fit in FITS]
     assert all(np.array_equal(found[0], other) for other in found)
     shrunk = Image.fromarray(colour).convert("L").resize((32, 32), Image.Resampling.BOX)
     assert np.abs(found[0].astype(int) - np.asarray(shrunk)).mean() < 4
