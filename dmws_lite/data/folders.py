@@ -83,10 +83,16 @@ def read_folder(place: Path, card: Card | None = None, frames: str = "middle") -
         whole = not (card and card.layout == "manifest")
         table, left_out = _by_manifests(root, manifests, files, card, whole)
         return _listing(table, left_out, root, card, frames)
-    table, left_out = _by_folders(root, files)
+    table = files[files["reason"] == ""]
+    stray = table["file"][table["label"] == ""]
+    if 0 < len(stray) < len(table):
+        raise ValueError(
+            f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them.{_hint(root)}"
+        )
+    table = table[table["label"] != ""].assign(patient="", frame="")
     homes = [root / name for name in splits] or [root]
     folders = {name for home in homes for name in _visible(home)[0] if name.lower() not in MASKS}
-    return _listing(table, left_out, root, card, frames, folders)
+    return _listing(table, files[files["reason"] != ""], root, card, frames, folders)
 
 
 def explained(left_out: pd.DataFrame) -> dict[str, str]:
@@ -222,17 +228,6 @@ def _check_links(root: Path, files: pd.DataFrame) -> None:
             f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed. "
             "Put what they lead to in their place"
         )
-
-
-def _by_folders(root: Path, files: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The images whose folders say what they are, and the files that are passed over."""
-    table = files[files["reason"] == ""]
-    stray = table["file"][table["label"] == ""]
-    if 0 < len(stray) < len(table):
-        raise ValueError(
-            f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them.{_hint(root)}"
-        )
-    return table[table["label"] != ""].assign(patient="", frame=""), files[files["reason"] != ""]
 
 
 def _by_manifests(
@@ -385,17 +380,16 @@ def _hint(root: Path) -> str:
 
 def _with_frames(table: pd.DataFrame, root: Path, which: str) -> pd.DataFrame:
     """The table with the number of a frame in each row: one row per file, or one per frame."""
-    numbers = [_frames(root, file, frame, which) for file, frame in zip(table["file"], table["frame"], strict=True)]
-    table = table.assign(frame=numbers).explode("frame", ignore_index=True).astype({"frame": int})
+
+    def numbers(file: str, frame: str) -> list[int]:
+        if images.suffix_of(file) not in SEVERAL:
+            return [0]
+        if frame.isdecimal():  # a manifest says it
+            return [int(frame)]
+        count = images.frames(root / file)
+        return [*range(count)] if which == "all" else [count // 2]
+
+    table = table.assign(frame=[*map(numbers, table["file"], table["frame"])])
+    table = table.explode("frame", ignore_index=True).astype({"frame": int})
     alone = ~table.duplicated("file", keep=False) | table["file"].map(images.suffix_of).isin(("", *images.DICOM))
     return table.assign(patient=table["patient"].where(alone | (table["patient"] != ""), table["file"]))
-
-
-def _frames(root: Path, file: str, frame: str, which: str) -> list[int]:
-    """The frames of a file that are taken; frame: what a manifest says."""
-    if images.suffix_of(file) not in SEVERAL:
-        return [0]
-    if frame.isdecimal():
-        return [int(frame)]
-    count = images.frames(root / file)
-    return [*range(count)] if which == "all" else [count // 2]

@@ -124,8 +124,7 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
     out:    the folder for NAME.md and NAME.csv, where NAME is made from the folder's.
     seed:   of the split, where none is published.
     Returns the card's path. Its prose is to be filled in; NAME.csv holds file names, labels and hashes, no patients.
-    Raises NotADirectoryError for what is no folder, FileExistsError instead of overwriting anything, ValueError when
-    the folder cannot be told by a card.
+    Raises NotADirectoryError for what is no folder, FileExistsError instead of overwriting anything.
     """
     from dmws_lite.data.cards import card_text
     from dmws_lite.data.splits import write_manifest
@@ -143,15 +142,8 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
             raise FileExistsError(f"{path} exists already: move it, or pass another folder for the card")
     place = os.path.relpath(gathered.root or folder, Path(out).resolve())
     text = card_text(gathered.name, table, gathered.classes, _layout(table), place, gathered.rule, manifest.name)
-    try:
-        write_manifest(table, manifest)
-        write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
-        gather(card)
-    except (ValueError, OSError) as error:
-        for path in (card, manifest):
-            path.unlink(missing_ok=True)
-        raise ValueError(f"{folder} cannot be opened by a card of its own ({error}): write one by hand") from error
-    return card
+    write_manifest(table, manifest)
+    return write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def gather(
