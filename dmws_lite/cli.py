@@ -18,7 +18,7 @@ from dmws_lite.cli_study import study_app
 from dmws_lite.runtime.console import print_files, print_line, print_table, shown
 
 if TYPE_CHECKING:
-    from dmws_lite.method.plan import Assignment, SelectionPlan
+    from dmws_lite.method.plan import SelectionPlan
 
 USER_ERRORS = (ValueError, OSError, RuntimeError, ImportError)
 PARAMETER = ("-p", "--parameter")
@@ -81,17 +81,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     if as_json:
         typer.echo(json.dumps(here, indent=2))
         return
-    rows = [
-        ("Python", f"{here['python']} in {report.HOSTS[here['host']]}, {here['platform']}"),
-        ("device", here["gpu"] or here["device"]),
-        ("precision", f"{here['precision']} ({here['reason']})"),
-        ("free", report.free_space(here)),
-        ("versions", ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())),
-        ("missing", "\n".join(here["missing"]) or "nothing"),
-    ]
-    print_table(("", f"dmws-lite {here['dmws_lite']}"), rows)
-    if advice := report.gpu_advice(here):
-        print_line(advice, style="yellow")
+    versions = ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())
+    print_line("\n".join([*report.sentences(here), f"versions: {versions}"]))
 
 
 @app.command(epilog="Example: dmws demo my_images --out results")
@@ -182,8 +173,7 @@ def run(
     ] = Path("outputs"),
 ) -> None:
     """Run one notebook with parameters, and make an HTML page of it."""
-    from dmws_lite.runtime.batch import read_batch, run_batch
-    from dmws_lite.runtime.notebooks import defaults, find_notebook, run_notebook
+    from dmws_lite.runtime.notebooks import defaults, find_notebook, run_batch, run_notebook
 
     path = find_notebook(name)
     values = {name: value for name, _, value in (text.partition("=") for text in parameter or [])}
@@ -192,13 +182,30 @@ def run(
         executed = run_notebook(path, out, output | values)
         print_files([executed, executed.with_suffix(".html")])
         return
-    summary = run_batch(path, out, [values | row for row in read_batch(batch)])
-    columns = list(dict.fromkeys(key for row in summary for key in row if key != "output"))
-    print_table(columns, ([row.get(column, "") for column in columns] for row in summary))
+    summary = run_batch(path, out, [values | row for row in _read_batch(batch)])
+    print_table(list(summary), summary.to_numpy())
     print_files([out / "summary.csv"])
-    failures = sum(row["status"] == "failed" for row in summary)
-    if failures:
+    if failures := (summary["error"] != "").sum():
         raise RuntimeError(f"{failures} of {len(summary)} runs failed: see the summary")
+
+
+def _read_batch(path: Path) -> list[dict[str, Any]]:
+    """Sets of parameters: the rows of a .csv file, where an empty cell leaves the default, or a .yaml file's list."""
+    import csv
+
+    import yaml
+
+    if not path.is_file():
+        raise FileNotFoundError(f"batch file {path} does not exist")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        table = csv.DictReader(text.splitlines()) if path.suffix == ".csv" else yaml.safe_load(text)
+        rows = [{name: value for name, value in row.items() if value != ""} for row in table]
+    except (UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+        raise ValueError(f"batch file {path.name} is no CSV file, and no list of mappings in YAML: {error}") from error
+    if not any(rows):
+        raise ValueError(f"batch file {path.name} holds no sets of parameters")
+    return [row for row in rows if row]
 
 
 def _data_source(data: str | None) -> str | None:
@@ -228,9 +235,12 @@ def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
     """One row per student tensor: where it comes from, its axes, the share of the teacher's tensor; and the totals."""
     main, *others = plans
     shares = [main.coverage().tensors, *(main.overlap(other).tensors for other in others)]
-    columns = ["student tensor (← teacher's)", "axes: teacher → student", ">used"]
+    columns = ["student tensor", "teacher tensor", "axes: teacher → student", ">used"]
     columns += [f">shared with {number}" for number in range(1, len(plans))]
-    rows = ((_tensor(a), _axes(a), *(f"{share.get(a.teacher, 0):.1%}" for share in shares)) for a in main.assignments)
+    rows = []
+    for a in main.assignments:
+        axes = f"{', '.join(a.axes)}: {a.teacher_shape} → {a.student_shape} {a.note}"
+        rows.append((a.student, a.teacher, axes, *(f"{share.get(a.teacher, 0):.1%}" for share in shares)))
     print_table(columns, rows, title=f"{main.teacher} → {main.student}")
     print_line("\n".join(_totals(plans)))
 
@@ -245,18 +255,6 @@ def _totals(plans: tuple[SelectionPlan, ...]) -> Iterator[str]:
     yield f"not consistent on {broken}" if broken else "consistent on every axis"
     for name, reason in main.skipped.items():
         yield f"not selected: {name} ({reason})"
-
-
-def _tensor(a: Assignment) -> str:
-    return a.student if a.teacher == a.student else f"{a.student}\n  ← {a.teacher}"
-
-
-def _axes(a: Assignment) -> str:
-    from dmws_lite.method.components import squeezed
-
-    sizes = zip(a.axes, *(squeezed(shape, len(a.axes)) for shape in (a.teacher_shape, a.student_shape)), strict=True)
-    text = ", ".join(f"{axis} {t}" if t == s else f"{axis} {t} → {s}" for axis, t, s in sizes)
-    return f"{text} ({a.note})" if a.note else text
 
 
 if __name__ == "__main__":

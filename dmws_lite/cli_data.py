@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,6 @@ import typer
 from dmws_lite.runtime.console import print_files, print_line, print_table, warnings_printed
 
 if TYPE_CHECKING:
-    from dmws_lite.data.cards import Card
     from dmws_lite.data.checking import Report
 
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: list and show their cards, get them, check them.")
@@ -39,9 +37,7 @@ def show(card: Annotated[str, typer.Argument(help="A card's name, or its .md fil
     """Show a data card: what it holds, where it comes from, what it must not be used for."""
     from dmws_lite.data.cards import read_card
 
-    facts = read_card(card)
-    print_table(("", facts.pretty_name), _card_rows(facts))
-    print_line(facts.prose)
+    print_line(Path(read_card(card).path).read_text(encoding="utf-8"))
 
 
 @data_app.command(epilog="Example: dmws data get pneumoniamnist")
@@ -100,20 +96,6 @@ def new(
         card = new_card(folder, out, seed)
     print_files([card, card.with_suffix(".csv")])
     print_line(f"Fill in what the card says is to be filled in; open_data, check and demo take its path, {card}")
-
-
-def _card_rows(card: Card) -> Iterator[tuple[str, str]]:
-    yield "licence", card.license
-    for name, label in card.classes.items():
-        counts = [f"{split} {classes.get(name, 0):,}" for split, classes in (card.counts or {}).items()]
-        yield "class", f"{name}: {label.meaning}" + (f" ({', '.join(counts)} images)" if counts else "")
-    for source in card.sources:
-        yield "source", str(source)
-    yield "split", f"{card.split.rule or 'made when it is opened'}, seed {card.split.seed}"
-    yield "patients", f"by {card.patient.pattern}" if card.patient else "not known from file names"
-    if card.patient and card.patient.stands_for:
-        yield "", f"a stand-in for patients: {card.patient.stands_for}"
-    yield "flips", ", ".join(card.flips) or "none: a mirrored image could not be real"
 
 
 def _print_report(report: Report) -> None:

@@ -159,11 +159,33 @@ def test_wrong_parameters_are_refused(run, course, tmp_path, words, parts):
 
 def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):
     rows, out = tmp_path / "rows.csv", tmp_path / "out"
-    rows.write_text("seed,smoke\n1,True\n2,\n")
-    cells = nbformat.read(course, as_version=4)
-    cells.cells.append(new_code_cell("assert smoke"))
-    nbformat.write(cells, course)
+    rows.write_text("\ufeffseed,smoke\n1,True\n,\n2,\n", encoding="utf-8")  # an empty row, and an empty cell
+    notebook = nbformat.read(course, as_version=4)
+    notebook.cells.append(
+        new_code_cell('assert smoke\n(folder / "a.json").write_text(f\'{{"seed": {seed}, "x": []}}\')')
+    )
+    nbformat.write(notebook, course)
     result = run("notebooks", "run", "00", "--batch", rows, "-p", "data", "x", "--out", out)
     assert result.exit_code == 2 and result.stderr.splitlines()[-1] == "error: 1 of 2 runs failed: see the summary"
-    assert "AssertionError" in result.output and "done" in result.output and str(out / "summary.csv") in result.output
-    assert [row["status"] for row in csv.DictReader((out / "summary.csv").open())] == ["done", "failed"]
+    assert "AssertionError" in result.output and str(out / "summary.csv") in result.output
+    with (out / "summary.csv").open() as file:
+        done, failure = csv.DictReader(file)
+    assert (done["run"], done["seed"], done["data"], done["a.seed"], done["error"]) == ("01", "1", "x", "1", "")
+    assert failure["a.seed"] == "" and "AssertionError" in failure["error"] and "a.x" not in failure
+    assert (out / "02" / "00_quickstart.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.yaml", b"seed: 1", "no list of mappings"),
+        ("a.csv", b"seed\n,\n", "holds no sets"),
+        ("a.yaml", b"- {seed: [1}", "a.yaml is no CSV file"),
+        ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is no CSV file"),
+        ("a.csv", b"seed\n1\nx\n", "set 2 of 2: parameter seed = 'x' is no whole number"),
+    ],
+)
+def test_a_batch_file_of_something_else_is_refused_before_anything_runs(run, course, tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    result = run("notebooks", "run", "00", "--batch", tmp_path / name, "--out", tmp_path / "out")
+    assert result.exit_code == 2 and message in result.stderr and not (tmp_path / "out").exists()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.parameters import typed
 from dmws_lite.runtime.progress import TEXT_ONLY
 from dmws_lite.runtime.text import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PACKAGE = Path(__file__).parents[1]
 EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
@@ -50,14 +54,6 @@ def find_notebook(name: str) -> Path:
             return path
     titles = [stem.partition("_")[2] for stem in chapters]
     raise ValueError(f"unknown notebook {name!r}{did_you_mean(name, titles)}: choose from {', '.join(chapters)}")
-
-
-def title(path: str | Path) -> str:
-    """The first heading of a notebook; its file name when it has none."""
-    import nbformat
-
-    headings = (cell.source for cell in nbformat.read(path, as_version=4).cells if cell.source.startswith("# "))
-    return next(headings, f"# {Path(path).stem}").splitlines()[0].removeprefix("# ")
 
 
 def defaults(path: str | Path) -> dict[str, str]:
@@ -105,6 +101,39 @@ def run_notebook(
     return executed
 
 
+def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Run a notebook once for each set of parameters, into the subfolders `out/01`, `out/02`, ...
+
+    Returns, and writes to out/summary.csv, one row per run: run, its parameters, seconds, the error if it failed, else
+    the single numbers that it published in JSON files.
+    Raises ValueError, before anything runs, for the first set with an unknown or mistyped parameter.
+    """
+    import pandas as pd
+
+    types = defaults(path)
+    rows = []
+    for number, values in enumerate(sets, 1):
+        try:
+            rows.append({"run": f"{number:02}"} | typed(values, types, path.name))
+        except ValueError as error:
+            raise ValueError(f"set {number} of {len(sets)}: {error}") from error
+    for row in rows:
+        folder, start = out / row["run"], time.time()
+        output = {"output": str(folder.resolve())} if "output" in types else {}
+        parameters = output | {name: value for name, value in row.items() if name in types}
+        print(f"==> run {row['run']} of {len(rows)}: {parameters}", flush=True)
+        row["error"] = ""
+        try:
+            run_notebook(path, folder, parameters)
+            row |= _published(folder)
+        except (RuntimeError, OSError) as error:
+            row["error"] = str(error)
+        row["seconds"] = round(time.time() - start, 1)
+        summary = pd.DataFrame(rows, dtype=object).fillna("")
+        summary.to_csv(out / "summary.csv", index=False)
+    return summary
+
+
 def widget_errors(path: str | Path) -> list[str]:
     """Errors raised in widget callbacks of an executed notebook, which hide in its saved widget state."""
     import nbformat
@@ -136,6 +165,12 @@ def _made_by_a_run(path: Path) -> bool:
         return "papermill" in json.loads(path.read_text(encoding="utf-8"))["metadata"]
     except (ValueError, KeyError, TypeError):
         return False
+
+
+def _published(folder: Path) -> dict[str, float]:
+    contents = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    numbers = ((f"{stem}.{key}", value) for stem, content in contents.items() for key, value in content.items())
+    return {name: value for name, value in numbers if isinstance(value, int | float)}
 
 
 def _execute(path: Path, executed: Path, parameters: dict[str, Any], cell_limit: int | None) -> None:

@@ -9,13 +9,13 @@ import sys
 from importlib import metadata
 from typing import Any
 
-HOSTS = {"colab": "Colab", "kaggle": "Kaggle", "vscode": "VS Code", "jupyter": "Jupyter", "shell": "a shell"}
-ELSEWHERE = "Faster: a machine with a GPU, or the chapter's Colab badge"
-GPU_ADVICE = {
-    "colab": "Choose one in the menu Runtime > Change runtime type > GPU",
-    "kaggle": "Choose one in the menu Settings > Accelerator > GPU",
-    "vscode": ELSEWHERE,
-    "jupyter": ELSEWHERE,
+FASTER = ". Faster: a machine with a GPU, or the chapter's Colab badge"
+HOSTS = {  # its name, and what to do there about a missing GPU
+    "colab": ("Colab", ". Choose one in the menu Runtime > Change runtime type > GPU"),
+    "kaggle": ("Kaggle", ". Choose one in the menu Settings > Accelerator > GPU"),
+    "vscode": ("VS Code", FASTER),
+    "jupyter": ("Jupyter", FASTER),
+    "shell": ("a shell", ""),
 }
 
 
@@ -67,46 +67,34 @@ def environment() -> dict[str, Any]:
 
 def announce() -> None:
     """Print the environment in three lines, and a warning with the way to a GPU when there is none."""
-    here = environment()
-    versions = ", ".join(f"{name} {here['versions'].get(name)}" for name in ("torch", "torchvision", "timm"))
-    print(f"dmws-lite {here['dmws_lite']} in {HOSTS[here['host']]}: Python {here['python']}, {versions}")
-    print(f"{here['gpu'] or here['device']}, {here['precision']} ({here['reason']}); free: {free_space(here)}")
-    print("missing: " + ("; ".join(here["missing"]) or "nothing"))
-    if advice := gpu_advice(here):
-        print(advice)
+    print("\n".join(sentences(environment())))
 
 
-def free_space(here: dict[str, Any]) -> str:
-    """The free memory and disk of an environment, in words."""
+def sentences(here: dict[str, Any]) -> list[str]:
+    """An environment in three sentences, and a fourth where there is no GPU."""
+    name, advice = HOSTS[here["host"]]
+    versions = ", ".join(f"{package} {here['versions'].get(package)}" for package in ("torch", "torchvision", "timm"))
     gpu = "" if here["gpu_memory_gb"] is None else f"{here['gpu_memory_gb']:.1f} GB of GPU memory, "
-    return f"{gpu}{here['memory_gb']:.1f} GB of memory, {here['disk_gb']:.0f} GB of disk"
-
-
-def gpu_advice(here: dict[str, Any]) -> str:
-    """What to do about a missing GPU; an empty string when there is one."""
-    if here["device"] != "cpu":
-        return ""
-    advice = GPU_ADVICE.get(here["host"])
-    return "Warning: no GPU: everything runs, but slowly" + (f". {advice}" if advice else "")
+    free = f"{gpu}{here['memory_gb']:.1f} GB of memory, {here['disk_gb']:.0f} GB of disk"
+    return [
+        f"dmws-lite {here['dmws_lite']} in {name}: Python {here['python']}, {versions}",
+        f"{here['gpu'] or here['device']}, {here['precision']} ({here['reason']}); free: {free}",
+        f"missing: {'; '.join(here['missing']) or 'nothing'}",
+        *([f"Warning: no GPU: everything runs, but slowly{advice}"] if here["device"] == "cpu" else []),
+    ]
 
 
 def requirements() -> tuple[dict[str, str | None], list[str]]:
     """Version of each package that dmws-lite[notebooks] needs, and a sentence for each that is missing or too old."""
     from packaging.requirements import Requirement
 
-    versions: dict[str, str | None] = {}
+    installed = {package.name.lower().replace("_", "-"): package.version for package in metadata.distributions()}
+    needs = [Requirement(line) for line in metadata.requires("dmws-lite") or []]
+    needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": "notebooks"})]
     missing = []
-    for need in map(Requirement, metadata.requires("dmws-lite") or []):
-        if need.marker is None or need.marker.evaluate({"extra": "notebooks"}):
-            versions[need.name] = version = _version(need.name)
-            if version is None or not need.specifier.contains(version, prereleases=True):
-                target = "dmws-lite[notebooks]" if need.marker else "dmws-lite"
-                missing.append(f"{need.name}{need.specifier} (found {version or 'none'}): pip install '{target}'")
-    return versions, missing
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    for need in needs:
+        version = installed.get(need.name)
+        if version is None or not need.specifier.contains(version, prereleases=True):
+            target = "dmws-lite[notebooks]" if need.marker else "dmws-lite"
+            missing.append(f"{need.name}{need.specifier} (found {version or 'none'}): pip install '{target}'")
+    return {need.name: installed.get(need.name) for need in needs}, missing

@@ -123,5 +123,4 @@ def test_notebooks_are_found_by_number_title_name_and_file(tmp_path, monkeypatch
         notebooks.find_notebook("quikstart")
     with pytest.raises(FileNotFoundError, match="none.ipynb does not exist"):
         notebooks.find_notebook("none.ipynb")
-    assert notebooks.title(path) == "A small chapter"
     assert notebooks.defaults(path) == {"seed": "0"}
