@@ -1,7 +1,8 @@
 """From one source to every form of a chapter: `python -m dmws_lite.course.build`, or `make course`.
 
 notebooks/instructor/NN_name.ipynb is written by hand. From it come the student's notebook and the one with solutions.
-What all chapters share is written here: setup cell, badge, times, cell ids, the map of the course.
+What all chapters share is written here: badge, times, cell ids, the map of the course, and the setup cell, which is
+that of the first chapter.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from nbconvert.preprocessors import TagRemovePreprocessor
 from nbformat import NotebookNode
 from traitlets.config import Config
 
+from dmws_lite import __version__
 from dmws_lite.course.chapters import FOLDER, Chapter, badge, map_table, read_chapters, time_line
-from dmws_lite.course.setup_cell import setup_cell
 from dmws_lite.runtime.files import write_atomically
 
 SOURCES = "instructor"
@@ -32,6 +33,7 @@ LINKS = {
     "solutions": "Here with solutions; [without them](../{name}.ipynb).",
 }
 BADGE = re.compile(r"^\[!\[Open in Colab\].*$", re.MULTILINE)
+VERSION = re.compile(r"(?<=dmws-lite@v)[\w.]+")  # of the release that the setup cell installs
 TIME = re.compile(r"\*\*Time:\*\*.*?(?=\n\n|\Z)", re.DOTALL)
 EXERCISES = re.compile(r"^## Exercises$", re.MULTILINE)
 MAP = re.compile(r"(<!-- map, made by make course -->\n).*?(<!-- end of map -->)", re.DOTALL)
@@ -48,9 +50,10 @@ def build(folder: Path = FOLDER, check: bool = False) -> list[Path]:
     if not sources:
         raise ValueError(f"{folder / SOURCES} holds no notebook: the course is made from those that belong there")
     readme = folder / "README.md"
+    setup = _setup_cell(nbformat.read(sources[0], as_version=4))["source"]
     texts = {readme: _with_map(readme.read_text(encoding="utf-8"), chapters)}
     for source in sources:
-        notebook = _shared(nbformat.read(source, as_version=4), source.name, chapters)
+        notebook = _shared(nbformat.read(source, as_version=4), source.name, chapters, setup)
         texts |= {folder / form / source.name: _text(notebook, form, source.stem) for form in LEFT_OUT}
     changed = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in [] if check else changed:
@@ -73,25 +76,30 @@ def without_tags(notebook: NotebookNode, tags: set[str]) -> NotebookNode:
     return remover.preprocess(copy.deepcopy(notebook), {})[0]
 
 
-def _shared(notebook: NotebookNode, name: str, chapters: dict[str, Chapter]) -> NotebookNode:
+def _shared(notebook: NotebookNode, name: str, chapters: dict[str, Chapter], setup: str) -> NotebookNode:
     """A source with what all chapters share. Raises ValueError for what it needs and lacks."""
     chapter = chapters.get(name.removesuffix(".ipynb"))
     if chapter is None:
         raise ValueError(f"{name} is not in course.yaml: add it there with its question")
     first = notebook.cells[0].source if notebook.cells else ""
-    setup = next((cell for cell in notebook.cells if cell.cell_type == "code"), {"source": ""})
+    cell = _setup_cell(notebook)
     parts = {
         "a first cell with the title": first.startswith("# "),
         "the badge's line in the first cell": BADGE.search(first),
         'a line "**Time:**" in the first cell': TIME.search(first),
-        "a setup cell as the first code cell": "dm.announce()" in setup["source"],
+        "a setup cell as the first code cell": "dm.announce()" in cell["source"],
     }
     for part, present in parts.items():
         if not present:
             raise ValueError(f"{name} lacks {part}: see the other chapters")
-    setup["source"], setup["metadata"] = setup_cell(), {"tags": ["setup"]}
+    cell["source"], cell["metadata"] = VERSION.sub(__version__, setup), {"tags": ["setup"]}
     notebook.cells[0].source = TIME.sub(time_line(chapter.seconds), first)
     return notebook
+
+
+def _setup_cell(notebook: NotebookNode) -> NotebookNode:
+    """The first code cell."""
+    return next((cell for cell in notebook.cells if cell.cell_type == "code"), {"source": ""})
 
 
 def _text(source: NotebookNode, form: str, name: str) -> str:

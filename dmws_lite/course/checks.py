@@ -1,7 +1,7 @@
 """Checking an answer to an exercise: what is wrong with it is said, what is right is not given away.
 
-Exercise "03.2" is the function `exercise_2` of exercises/chapter_03.py, and its texts are the entry "03.2" of
-exercises/chapter_03.yaml: `right`, and one by each name with which the function raises Wrong.
+Exercise "03.2" is the entry "03.2" of exercises/chapter_03.yaml: a table (see `tables`), or the texts for the function
+`exercise_2` of exercises/chapter_03.py: `right`, and one by each name with which the function raises Wrong.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import yaml
 
 from dmws_lite.course import exercises
 from dmws_lite.course.answers import Open, Wrong, kind, unanswered
+from dmws_lite.course.tables import table_check
 
 MIME = "application/vnd.dmws-lite.verdict+json"  # a verdict's fields in a saved notebook
 MARKS = {"right": "✓", "wrong": "✗", "open": "○"}
@@ -81,14 +82,20 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
 def exercise_function(name: str) -> Callable[..., dict[str, Any] | None]:
     """The function that checks an exercise; it returns the fields of the text for a right answer."""
     chapter, number = name.split(".")
-    function: Callable[..., dict[str, Any] | None]
-    function = getattr(import_module(f"{exercises.__name__}.chapter_{chapter}"), f"exercise_{number}")
+    module, table = import_module(f"{exercises.__name__}.chapter_{chapter}"), texts()[name]
+    if "answers" not in table:
+        function: Callable[..., dict[str, Any] | None] = getattr(module, f"exercise_{number}")
+        return function
+    function = table_check(table, getattr(module, f"values_{number}", dict))
+    parameters = [inspect.Parameter(answer, inspect.Parameter.POSITIONAL_OR_KEYWORD) for answer in table["answers"]]
+    parameters += [inspect.Parameter(given, inspect.Parameter.KEYWORD_ONLY) for given in table.get("given", [])]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     return function
 
 
 @cache
-def texts() -> dict[str, dict[str, str]]:
-    """What is said to answers, by exercise ("03.2") in the course's order, and by the name of the case."""
+def texts() -> dict[str, dict[str, Any]]:
+    """The tables and texts, by exercise ("03.2") in the course's order."""
     files = sorted(Path(path) for folder in exercises.__path__ for path in Path(folder).glob("chapter_*.yaml"))
     return {name: said for path in files for name, said in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
 

@@ -23,26 +23,24 @@ def read_verdicts(path: str | Path) -> dict[str, str]:
     return {verdict["exercise"]: WORDS[verdict["state"]] for verdict in verdicts}
 
 
-def class_table(folder: str | Path) -> tuple[pd.DataFrame, dict[str, str]]:
-    """What the notebooks below `folder` hold, those in hidden folders (.ipynb_checkpoints) aside.
+def class_table(folder: str | Path) -> pd.DataFrame:
+    """One row per notebook below `folder` (hidden folders aside) with a verdict, one column per exercise.
 
-    Returns a table with one row per notebook (its path) and one column per exercise, empty where it was never checked;
-    and, by path, why a file could not be read. Raises ValueError when no notebook there holds a verdict.
+    Files that cannot be read are named on the error stream. Raises ValueError when no notebook holds a verdict.
     """
-    verdicts, unreadable = {}, {}
+    rows = {}
     for path in sorted(Path(folder).rglob("*.ipynb")):
         name = path.relative_to(folder)
         if any(part.startswith(".") for part in name.parts):
             continue
         try:
-            verdicts[name.as_posix()] = read_verdicts(path)
+            rows[name.as_posix()] = read_verdicts(path)
         except Exception as error:  # other people's files: anything may be wrong with one
-            unreadable[name.as_posix()] = f"{type(error).__name__}: {str(error)[:200]}"
-    table = pd.DataFrame.from_dict({name: row for name, row in verdicts.items() if row}, orient="index").fillna("")
+            print(f"unreadable: {name} ({type(error).__name__}: {str(error)[:200]})", file=sys.stderr)
+    table = pd.DataFrame.from_dict({name: row for name, row in rows.items() if row}, orient="index").fillna("")
     if table.empty:
-        also = f"; unreadable: {', '.join(unreadable)}" if unreadable else ""
-        raise ValueError(f"no verdicts below {folder}: run the notebooks first, and keep their outputs{also}")
-    return table[sorted(table)].rename_axis("notebook"), unreadable
+        raise ValueError(f"no verdicts below {folder}: run the notebooks first, and keep their outputs")
+    return table[sorted(table)].rename_axis("notebook")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,11 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--csv", type=Path, help="write the table here, too")
     options = parser.parse_args(arguments)
     try:
-        table, unreadable = class_table(options.folder)
+        table = class_table(options.folder)
     except ValueError as error:
         parser.error(str(error))
-    for name, reason in unreadable.items():
-        print(f"unreadable: {name} ({reason})", file=sys.stderr)
     print(table.to_string())
     print((table == WORDS["right"]).sum().rename("right").to_frame().T.to_string())
     if options.csv:

@@ -8,9 +8,9 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from dmws_lite import __version__
 from dmws_lite.course import build as builder
 from dmws_lite.course.chapters import Times, badge, duration, map_table, read_chapters, time_line
-from dmws_lite.course.setup_cell import setup_cell
 
 TITLE = """# Small: is it?
 
@@ -22,6 +22,7 @@ A reason.
 on two lines.
 
 More."""
+SETUP = '"git+https://github.com/dmws-lite/dmws-lite@v0.0.1"\nimport dmws_lite as dm\n\ndm.announce()'
 README = "# Course\n\n<!-- map, made by make course -->\nold\n<!-- end of map -->\n\nBy hand.\n"
 COURSE = """
 00_small:
@@ -46,7 +47,7 @@ def course(tmp_path):
     cells = [
         text(TITLE),
         text("## Setup\n\nThe same cell."),
-        code("import dmws_lite as dm\n\ndm.announce()"),
+        code(SETUP),
         code("smoke = False", "parameters"),
         text("[a card](../../data_cards/template.md), [map](../README.md), [next](01_next.ipynb)"),
         text("Tell them.", "instructor"),
@@ -105,7 +106,7 @@ def test_every_form_has_the_setup_cell_its_own_badge_and_ids_in_order(course):
     for form in ("", "instructor", "solutions"):
         path = course / form / "00_small.ipynb"
         setup = next(cell for cell in cells(path) if cell.cell_type == "code")
-        assert setup.source == setup_cell() and "setup" in setup.metadata.tags
+        assert setup.source == SETUP.replace("0.0.1", __version__) and setup.metadata.tags == ["setup"]
         assert [cell.id for cell in cells(path)] == [f"c{n:03}" for n in range(len(cells(path)))]
         first = sources(path)[0]
         assert first.count("[![Open in Colab]") == 1

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import nbformat
 import pytest
 
 import dmws_lite
-from dmws_lite.course.setup_cell import setup_cell
+from dmws_lite.course.chapters import FOLDER
 
+CELLS = nbformat.read(FOLDER / "00_quickstart.ipynb", as_version=4).cells
+SETUP = next(cell.source for cell in CELLS if cell.cell_type == "code")
 KEPT = {
     *("torch", "torchvision", "numpy", "protobuf", "ipywidgets", "widgetsnbextension", "jupyterlab_widgets"),
     *("ipykernel", "IPython"),
@@ -40,7 +43,7 @@ def run_cell(monkeypatch):
         monkeypatch.setattr(importlib.metadata, "version", version)
         monkeypatch.setattr(subprocess, "run", pip)
         monkeypatch.setattr(dmws_lite, "announce", lambda: told.append(True))
-        exec(setup_cell(), {})
+        exec(SETUP, {})
         return commands, told
 
     return run

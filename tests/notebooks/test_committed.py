@@ -7,12 +7,14 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from dmws_lite import __version__
 from dmws_lite.course.build import build
 from dmws_lite.course.chapters import badge, map_table, read_chapters, time_line
-from dmws_lite.course.setup_cell import setup_cell
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = read_chapters(ROOT / "notebooks")
+FIRST = nbformat.read(ROOT / "notebooks" / "00_quickstart.ipynb", as_version=4).cells
+SETUP = next(cell.source for cell in FIRST if cell.cell_type == "code")
 FORMS = ["instructor", "", "solutions"]
 TAGS = {"setup", "parameters", "exercise", "solution", "instructor"}
 
@@ -85,7 +87,8 @@ def test_one_parameters_cell_with_nothing_derived(path):
 @every
 def test_the_setup_cell_comes_first_and_is_the_same_everywhere(path):
     first = cells(path, kind="code")[0]
-    assert first.source == setup_cell() and first.metadata.tags == ["setup"]
+    assert first.source == SETUP and first.metadata.tags == ["setup"]
+    assert f"dmws-lite@v{__version__}" in first.source
 
 
 @every

@@ -16,13 +16,11 @@ CLASSES = ("a", "b", "c")
 MADE_UP = pd.DataFrame([[6, 3, 1], [2, 15, 3], [0, 4, 36]], pd.Index(CLASSES), pd.Index(CLASSES))
 
 
-def exercise_1(together: Any, *, plans: Sequence[SelectionPlan]) -> dict[str, Any]:
-    """The share of the teacher's weights that both students hold together."""
-    main, auxiliary = (plan.coverage().total for plan in plans)
-    both = main + auxiliary
-    mistakes = {"one_student": main, "everything": 1.0, "multiplied": main * auxiliary, "counted_twice": both}
-    share = compare(together, both - plans[0].overlap(plans[1]).total, relative=0.005, **mistakes)
-    return {"share": share, "lost": 1 - share}
+def values_1(*, plans: Sequence[SelectionPlan]) -> dict[str, float]:
+    """The shares of the teacher that the main student, the auxiliary, and both at once hold."""
+    main, auxiliary = plans
+    shared = main.overlap(auxiliary).total
+    return {"main": main.coverage().total, "auxiliary": auxiliary.coverage().total, "shared": shared}
 
 
 def exercise_2(measures: Any, *, counts: pd.DataFrame) -> dict[str, Any]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from dmws_lite.course.answers import array, called, compare, reject
 from dmws_lite.data.sets import ImageSet
-
-TESTED, EXPOSURES, ACCURACY = 18, 8, 0.7  # of exercise 4: patients in the test, images of each, and what was right
 
 
 def exercise_1(balanced: Any) -> None:
@@ -26,14 +23,6 @@ def exercise_1(balanced: Any) -> None:
         compare(answer, np.mean(recalls), case, relative=0, absolute=1e-6, **mistakes)
 
 
-def exercise_2(share: Any, *, exposures: int) -> dict[str, Any]:
-    """The share of test images that have an image of the same patient in train, where images are split one by one."""
-    none = 0.5 ** (exposures - 1)
-    mistakes = {"one_other": 0.5, "none": none, "all": 0.5**exposures, "itself": 1 - 0.5**exposures, "certain": 1.0}
-    twins = compare(share, 1 - none, relative=0, absolute=0.003, **mistakes)
-    return {"twins": twins, "new": 1 - twins}
-
-
 def exercise_3(test_patients: Any, *, image_set: ImageSet) -> None:
     """Which images go to the test, as a function of their patients and the test's share of the patients."""
     for patients in ("aabbccddeeffgghhiijj", "ecabdbceacbdeeb", image_set.patients or ()):
@@ -45,18 +34,3 @@ def exercise_3(test_patients: Any, *, image_set: ImageSet) -> None:
         reject(both_sides > 0, "both_sides", case, n=both_sides)
         reject(chosen.all() or not chosen.any(), "empty", case)
         reject(abs(tested - 0.4 * count) > 1, "count", case, n=tested, asked=0.4 * count)
-
-
-def exercise_4(error: Any) -> dict[str, Any]:
-    """The standard error of an accuracy where a patient's images are all right or all wrong."""
-    spread = ACCURACY * (1 - ACCURACY)
-    right = sqrt(spread / TESTED)
-    mistakes = {
-        "independent": sqrt(spread / (TESTED * EXPOSURES)),
-        "rounded": 0.04,
-        "half": sqrt(0.25 / TESTED),
-        "variance": right**2,
-        "interval": 2 * right,
-        "one_patient": sqrt(spread / EXPOSURES),
-    }
-    return {"reach": 2 * compare(error, right, relative=0.02, **mistakes), "exposures": EXPOSURES}

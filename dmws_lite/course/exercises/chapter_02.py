@@ -14,8 +14,6 @@ from dmws_lite.method.layers import select_layers
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import plan as make_plan
 
-TOKENS = 14 * 14 + 1  # patches of 16 pixels in an image of 224, and the class token
-
 
 def exercise_1(share: Any, *, plan: SelectionPlan) -> dict[str, Any]:
     """The share of a tensor that is left when every axis that is selected along is halved: a function of the axes."""
@@ -25,22 +23,6 @@ def exercise_1(share: Any, *, plan: SelectionPlan) -> dict[str, Any]:
         mistakes = {"one_axis": 0.5, "no_axis": 1.0, "every_axis": 0.5 ** len(axes)}
         compare(called(share, axes), right, ", ".join(axes), fields=fixed, **mistakes)
     return {"tensors": len(plan.assignments)}
-
-
-def exercise_2(flops: Any) -> None:
-    """FLOPs of the two attention products of one block of ViT-T at 224 pixels."""
-    width = 192
-    one = 2 * TOKENS**2 * width
-    mistakes = {
-        "one_product": one,
-        "multiplications": one / 2,
-        "patches": 4 * (TOKENS - 1) ** 2 * width,
-        "heads": 6 * one,
-        "all_blocks": 24 * one,
-        "projections": 4 * TOKENS * width**2,
-        "millions": 2 * one / 1e6,
-    }
-    compare(flops, 2 * one, relative=0.005, **mistakes)
 
 
 def exercise_3(blocks: Any) -> None:
@@ -64,23 +46,6 @@ def exercise_4(fitting: Any, *, teacher: str, candidates: Iterable[str]) -> None
         reject(bool(refusals[name]), "refused", name=name, why=refusals[name].split(":")[0][:160])
     missing = sum(not refusals[name] for name in set(candidates) - named)
     reject(missing > 0, "missing", n=missing)
-
-
-def exercise_5(weights: Any) -> None:
-    """Weights in the matrices of a ViT's 12 blocks at half of ViT-T's width: 96 channels, MLPs four times as wide."""
-    width, blocks = 96, 12
-    matrix = width**2
-    mistakes = {
-        "one_block": 12 * matrix,
-        "full_width": 4 * blocks * 12 * matrix,
-        "mlps": blocks * 8 * matrix,
-        "attention": blocks * 4 * matrix,
-        "qkv": blocks * 10 * matrix,
-        "one_side": 2 * blocks * 12 * matrix,
-        "biases": blocks * (12 * matrix + 9 * width),
-        "biases_and_norms": blocks * (12 * matrix + 13 * width),
-    }
-    compare(weights, blocks * 12 * matrix, relative=0.005, **mistakes)
 
 
 def _refusal(teacher: str, student: str) -> str:

@@ -10,20 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dmws_lite.course.answers import Open, Wrong, array, called, compare, kind, reject
-from dmws_lite.method.elements import phased, spread, subsets
+from dmws_lite.course.answers import Open, Wrong, array, called, kind, reject
+from dmws_lite.method.elements import phased, spread
 
 TEACHER, STUDENT, HEADS = 768, 192, 3  # ViT-B and ViT-T: channels, and the student's heads
 HEAD = STUDENT // HEADS  # channels of a head, the same in both
-
-
-def exercise_1(matrix: Any, vector: Any) -> None:
-    """The shares of a matrix and of a vector that three students a quarter as wide hold together."""
-    channels = [set(indices.tolist()) for indices in subsets(TEACHER, STUDENT, 3)]
-    one, rows = STUDENT / TEACHER, len(set.union(*channels)) / TEACHER
-    elements = sum(len(indices) ** 2 for indices in channels) / TEACHER**2
-    compare(vector, rows, "vector", one_student=one, one_axis=one**2)
-    compare(matrix, elements, "matrix", one_student=one**2, rows=rows, connections=rows**2)
 
 
 def exercise_2(subset: Any) -> None:

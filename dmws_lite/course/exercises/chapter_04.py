@@ -12,16 +12,8 @@ from torch import nn
 from dmws_lite.analysis import starts
 from dmws_lite.course.answers import called, choice, compare, reject
 
-STD = 0.02
 MEASURES = {"gain": "gain", "rank_share": "rank share", "entropy": "entropy"}
 CHANGES = ("rises", "falls", "stays")
-
-
-def exercise_1(xavier: Any, kaiming: Any) -> None:
-    """The numbers of inputs at which weights of standard deviation 0.02 have a gain of 1 and of the root of 2."""
-    for answer, gain, case in ((xavier, 1.0, "xavier"), (kaiming, 2**0.5, "kaiming")):
-        mistakes = {"linear": gain / STD, "inverse": (gain * STD) ** 2, "powers": gain / STD**2}
-        compare(answer, (gain / STD) ** 2, case, **mistakes)
 
 
 def exercise_2(stable_rank: Any) -> None:
@@ -55,14 +47,6 @@ def exercise_3(gain: Any, rank_share: Any, entropy: Any, *, network: nn.Module, 
     for name in before:
         reject(answers[name] != _change(before[name], after[name]), name)
     return {"numbers": ", ".join(f"{MEASURES[name]} {before[name]:.3f} → {after[name]:.3f}" for name in before)}
-
-
-def exercise_4(factor: Any, left: Any, *, ratio: float) -> None:
-    """The factor that undoes the loss of gain in one layer, and what is left of a product of queries and keys."""
-    twice = ratio**2
-    compare(factor, 1 / ratio, "factor", 0.03, loss=ratio, two_layers=1 / twice, loss_twice=twice)
-    mistakes = {"queries": ratio, "inverse": 1 / twice, "lost": 1 - twice, "sum": 2 * ratio, "unchanged": 1.0}
-    compare(left, twice, "left", 0.03, **mistakes)
 
 
 def shuffled(network: nn.Module) -> nn.Module:

@@ -51,13 +51,6 @@ def exercise_2(gradient: Any) -> None:
         compare(answer, right, case, 1e-4, 1e-6, otherwise="autograd", **mistakes)
 
 
-def exercise_3(weight: Any) -> None:
-    """The weight in the moving average of the main student as it was some updates ago."""
-    for age, m in ((0, 0.9), (1, 0.9), (10, 0.99)):
-        mistakes = {"no_average": m**age, "too_old": (1 - m) * m ** (age + 1), "exchanged": m * (1 - m) ** age}
-        compare(called(weight, age, m), (1 - m) * m**age, f"weight({age}, {m})", 1e-6, **mistakes)
-
-
 def exercise_4(settings: Any, *, steps: int) -> dict[str, Any]:
     """Settings that need no warm-up of alpha: the start is forgotten early, and an average is kept all the same."""
     if settings is None:

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from dmws_lite.course.answers import Wrong, called, choice, compare, kind, reject
-from dmws_lite.method.distillation import half_life_of, update_auxiliary
+from dmws_lite.method.distillation import update_auxiliary
 from dmws_lite.studies.methods import METHODS
-
-STEPS, PART, LEFT = 50 * 1200 / 64, 0.1, 0.01  # of exercise 2: steps, when to have forgotten, what may be left
 
 
 def exercise_1(followed: Any) -> None:
@@ -35,44 +32,10 @@ def exercise_1(followed: Any) -> None:
         _compare_tensor(name, state[name], right, states["auxiliary"][name], states["main"][name])
 
 
-def exercise_2(momentum: Any, half_life: Any) -> None:
-    """The momentum, and the half-life as a share of the run, that forget 99 % of the start in a tenth of the run."""
-    lives = np.log2(1 / LEFT)  # half-lives that leave so little
-    right = PART / lives
-    compare(half_life, right, "half_life", 0.02, half_left=PART, in_steps=right * STEPS, too_late=1 / lives)
-    mistakes = {"half_left": 0.5 ** (1 / (PART * STEPS)), "too_late": LEFT ** (1 / STEPS)}
-    compare(momentum, LEFT ** (1 / (PART * STEPS)), "momentum", 0, 0.002, **mistakes)
-
-
-def exercise_3(averaged: Any) -> None:
-    """As many values as a plain mean needs to be as quiet as the moving average: a function of the momentum."""
-    for m in (0.9, 0.99):
-        right = (1 + m) / (1 - m)
-        mistakes = {
-            "inverse": 1 / right,
-            "root": right**0.5,
-            "newest": 1 / (1 - m),
-            "mean_age": m / (1 - m),
-            "half_life": half_life_of(m),
-            "weights": 1.0,
-        }
-        compare(called(averaged, m), right, f"at m = {m:g}", 1e-3, **mistakes)
-
-
-def exercise_4(best: Any, *, history: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """The share of validation images that at least one of both students gets right half-way through the run."""
-    halfway = history[len(history) // 2]
-    main, auxiliary, both = (halfway[key] for key in ("val_accuracy", "auxiliary_accuracy", "both_right"))
-    total = main + auxiliary
-    mistakes = {
-        "counted_twice": total,
-        "both": both,
-        "mean": total / 2,
-        "better": max(main, auxiliary),
-        "exactly_one": total - 2 * both,
-    }
-    compare(best, total - both, relative=0, absolute=0.002, **mistakes)
-    return {"best": total - both, "main": main, "gain": auxiliary - both}
+def values_4(*, history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The shares of validation images that main, auxiliary and both get right half-way through the run."""
+    row = history[len(history) // 2]
+    return {"main": row["val_accuracy"], "auxiliary": row["auxiliary_accuracy"], "both": row["both_right"]}
 
 
 def exercise_5(one: Any, other: Any) -> None:

@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import logit
 from scipy.stats import binom
 
 from dmws_lite.analysis.representations import cka
 from dmws_lite.course.answers import array, called, compare, reject
 
-SURE, MEANT = 0.9, 0.75  # of exercise 4: what a network with two classes says, and what it should say
 LEVEL = 0.05
 
 
@@ -49,38 +47,26 @@ def exercise_2(cam: Any) -> None:
     )
 
 
-def exercise_3(hits: Any, *, images: int, chance: float) -> dict[str, Any]:
-    """The smallest number of hits that a map without a preference reaches with a probability below 5 %."""
+def values_3(*, images: int, chance: float) -> dict[str, float]:
+    """The smallest number of hits that a map without a preference reaches with a probability below 5 %, and 2.5 %."""
     probabilities = binom.sf(np.arange(-1, images + 1), images, chance)  # of at least 0, 1, ... hits
-    right, mean = int(np.argmax(probabilities < LEVEL)), images * chance
-    mistakes = {
-        "too_often": right - 1,
-        "share": right / images,
-        "rounded_mean": round(mean),
-        "mean": mean,
-        "two_sides": int(np.argmax(probabilities < LEVEL / 2)),
-    }
-    compare(hits, right, "hits", 0, **mistakes)
-    return {"mean": mean, "images": images}
+    one_side, two_sides = (int(np.argmax(probabilities < level)) for level in (LEVEL, LEVEL / 2))
+    return {"hits": one_side, "two_sides": two_sides, "mean": images * chance, "images": images}
 
 
-def exercise_4(temperature: Any) -> None:
-    """The temperature that turns 0.9 for one of two classes into 0.75."""
-    right = logit(SURE) / logit(MEANT)
-    mistakes = {"inverse": 1 / right, "probabilities": SURE / MEANT, "logarithms": np.log(SURE) / np.log(MEANT)}
-    compare(temperature, right, "temperature", **mistakes)
-
-
-def exercise_5(found: Any, expected: Any, *, table: pd.DataFrame, model: str) -> dict[str, Any]:
-    """How many intervals of a network's paired difference leave out 0, and how many would if nothing differed."""
+def values_5(*, table: pd.DataFrame, model: str) -> dict[str, float]:
+    """Intervals without 0: of a network's difference, of all networks', of its accuracy; and numbers of rows."""
     rows = table[(table["model"] == model) & (table["severity"] > 0)]
     reject(rows.empty, "no_rows", model=model)
-    right, all_networks = _without_zero(rows, "difference_"), _without_zero(table, "difference_")
-    mistakes = {"all_networks": all_networks, "accuracy": _without_zero(rows, ""), "with_zero": len(rows) - right}
-    compare(found, right, "found", 0, **mistakes)
-    by_chance = LEVEL * len(rows)
-    compare(expected, by_chance, "expected", 0.005, share=LEVEL, all_rows=LEVEL * len(table))
-    return {"found": right, "rows": len(rows), "by_chance": by_chance}
+    without_zero = {
+        name: int(((part[f"{prefix}low"] > 0) | (part[f"{prefix}high"] < 0)).sum())
+        for name, part, prefix in (
+            ("own", rows, "difference_"),
+            ("every", table, "difference_"),
+            ("accuracy", rows, ""),
+        )
+    }
+    return without_zero | {"rows": len(rows), "all_rows": len(table)}
 
 
 def _uncentred(x: np.ndarray, y: np.ndarray) -> float:
@@ -92,7 +78,3 @@ def _unit(terms: np.ndarray) -> np.ndarray:
     """The positive part of the terms' sum, of length 1."""
     positive = terms.sum(0).clip(0)
     return positive / (np.linalg.norm(positive) or 1)
-
-
-def _without_zero(table: pd.DataFrame, prefix: str) -> int:
-    return int(((table[f"{prefix}low"] > 0) | (table[f"{prefix}high"] < 0)).sum())

@@ -13,13 +13,6 @@ BEFORE = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.1, 0.8, 0.1], [0.5, 0.2,
 AFTER = np.array([[0.6, 0.3, 0.1], [0.4, 0.3, 0.3], [0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
 
 
-def exercise_1(kilobytes: Any, *, weights: int) -> None:
-    """The size that the student's weights would have with 8 bits each, in kB."""
-    right = weights / 1000
-    mistakes = {"bits_32": 4 * right, "bits_16": 2 * right, "bits": 8 * right, "kib": weights / 1024, "bytes": weights}
-    compare(kilobytes, right, relative=0.005, **mistakes)
-
-
 def exercise_2(quantise: Any) -> None:
     """Symmetric 8-bit quantisation of an array: whole numbers from -127 to 127, and one scale."""
     for weights, case in ((WEIGHTS, "a matrix"), (-3 * WEIGHTS[0], "a vector")):
@@ -43,10 +36,3 @@ def exercise_3(changed: Any) -> None:
     mistakes = {"number": other.sum(), "unchanged": 1 - other.mean(), "probabilities": probabilities}
     compare(called(changed, BEFORE.copy(), AFTER.copy()), other.mean(), "five images", 1e-6, **mistakes)
     compare(called(changed, BEFORE.copy(), BEFORE.copy()), 0.0, "the same twice", 1e-6, equal=1.0)
-
-
-def exercise_4(speed_up: Any) -> None:
-    """How much faster the whole gets when 60 % of the time becomes three times as fast."""
-    right = 1 / (0.4 + 0.6 / 3)
-    mistakes = {"part": 3.0, "multiplied": 0.6 * 3, "mean_speed": 0.6 * 3 + 0.4, "time_left": 1 / right}
-    compare(speed_up, right, relative=0.02, **mistakes)

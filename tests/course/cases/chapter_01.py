@@ -39,8 +39,6 @@ WRONG = {
         (accuracy_score, "plain accuracy"),
         (lambda truth, named: recall_score(truth, named, average=None).sum(), "this is a sum"),
         (lambda truth, named: precision_score(truth, named, average="macro", zero_division=0), "that are called so"),
-        (lambda truth, named: 100 * balanced_accuracy_score(truth, named), "percentage"),
-        (lambda truth, named: recall_score(truth, named, average=None), "no number"),
     ],
     "01.2": [(99.2, "99.2 looks like a percentage"), (0.996, "how many others")],
     "01.2 five": [
@@ -49,15 +47,12 @@ WRONG = {
         (0.5**5, "not in train"),
         (1 - 0.5**5, "how many others"),
         (1, "not all"),
-        (93.75, "percentage"),
-        (0.8, "too small"),
     ],
     "01.3": [
         (lambda patients, share: RNG.random(len(patients)) < share, "have images on both sides"),
         (lambda patients, share: np.arange(len(patients)) < share * len(patients), "15 images of 5 patients: 5 of"),
         (lambda patients, share: np.zeros(len(patients), bool), "one side of the split is empty"),
         (lambda patients, share: ~by_patient(patients, 0.1), "9 patients are in the test, 4 were asked for"),
-        (lambda patients, share: np.flatnonzero(by_patient(patients, share)), "array of 20 truth values is asked for"),
         (lambda patients, share: np.unique(patients)[:4], "20 truth values"),
     ],
     "01.4": [
@@ -67,8 +62,6 @@ WRONG = {
         (0.1179, "accuracy of one half"),
         (0.216, "to one side"),
         (0.162, "of one patient"),
-        (10.8, "percentage"),
-        (0.01, "too small"),
     ],
 }
 SECRETS = {"01.1": ("mean()",), "01.2": ("0.9921875",), "01.4": ("0.108", "0.11", "18")}

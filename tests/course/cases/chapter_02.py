@@ -33,9 +33,6 @@ WRONG = {
         (lambda axes: 0.5 ** len(axes), "not every axis is halved"),
         (lambda axes: 0.5, "how many of these axes are halved?"),
         (lambda axes: 1, "at least one axis is halved"),
-        (lambda axes: 50, "percentage"),
-        (lambda axes: 0.3, "too"),
-        (lambda axes: axes[9], "IndexError"),
     ],
     "02.2": [
         (2 * 197**2 * 192, "or one of the products"),
@@ -45,8 +42,6 @@ WRONG = {
         (3 * 4 * 197**2 * 192, "heads share"),
         (4 * 197 * 192**2, "quadratic in the tokens"),
         (29.8, "millions"),
-        (1000, "too small"),
-        ("many", "no number"),
     ],
     "02.3": [
         ([0, 2, 4, 6, 8], "5 block(s)"),
@@ -56,14 +51,11 @@ WRONG = {
         ([3, 4, 5, 6, 7, 8], "or 'last'"),
         ([1, 2, 3, 5, 6, 8], "keeps the first and the last"),
         ([0, 1, 3, 5, 6, 8], "but 1 of the others"),
-        ([0, 1.6, 3.2, 4.8, 6.4, 8], "with other values than whole numbers"),
-        (6, "the number 6, where a list"),
     ],
     "02.4": [
         (CANDIDATES[:1], "1 more would"),
         (CANDIDATES[:3], "wider than its teacher"),
         (["mobilenetv1_050"], "is a vit"),
-        ("vit_tiny_patch16_224", "no list of names"),
         (["resnet18"], "'resnet18' is none of the options: choose from 'vit_tiny"),
     ],
     "02.5": [
@@ -75,7 +67,6 @@ WRONG = {
         (2 * 12 * 12 * 96**2, "both sides of a matrix shrink"),
         (12 * (12 * 96**2 + 9 * 96), "vectors are counted"),
         (12 * (12 * 96**2 + 13 * 96), "vectors are counted"),
-        (1, "too small"),
     ],
 }
 SECRETS = {

@@ -46,9 +46,7 @@ WRONG = {
         (lambda z, target, T: T * kl(z, target, T).mean(), "not its square"),
         (lambda z, target, T: kl(z, target, 1).mean(), "not divided by T"),
         (lambda z, target, T: T**2 * kl(z, target, 1).mean(), "not divided by T"),
-        (lambda z, target, T: T**2 * kl(z, target, T), "is no number"),
         (lambda z, target, T: T**2 * cross_entropy(z / T, target / T).mean(), "own entropy"),
-        (lambda z: z, "TypeError"),
     ],
     "05.2": [
         (lambda *given: -gradient(*given), "opposite sign"),
@@ -57,8 +55,6 @@ WRONG = {
         (lambda z, target, T: T * (softmax(z) - softmax(target)), "does not divide"),
         (lambda z, target, T: softmax(z) - softmax(target), "does not divide"),
         (lambda z, target, T: z - target, "compare with what autograd finds"),
-        (lambda z, target, T: 1.0, "the number 1, where a list or an array of 3 numbers"),
-        (lambda z, target, T: z * np.nan, "no finite numbers"),
     ],
     "05.3": [
         (lambda age, m: m**age, "add up to 1"),
@@ -79,7 +75,6 @@ WRONG = {
     "05.5": [
         ({"ema"}, "at least one more"),
         ({"ema", "kd", "cs_kd"}, "cs_kd: look at"),
-        ("ema", "no list of names"),
         ({"ema", "teacher"}, "'teacher' is none of the options: choose from 'ema'"),
     ],
 }

@@ -63,12 +63,9 @@ WRONG = {
     "06.2": [
         (0.952, 0.1, "half_life: with this, half of the start is left"),
         (0.952, 14.1, "half_life: this is in steps"),
-        (0.952, 1.5, "half_life: 1.5 looks like a percentage"),
         (0.952, 0.1505, "half_life: with this, the start is forgotten at the end"),
-        (0.952, 0.05, "half_life: 0.05 is too large"),
         (0.9926, 0.01505, "momentum: with this, half of the start is left"),
         (0.9951, 0.01505, "momentum: with this, the start is forgotten at the end"),
-        (0.9, 0.01505, "momentum: 0.9 is too small"),
     ],
     "06.3": [
         (lambda m: (weights(m) ** 2).sum(), "at m = 0.9: less than one value"),
@@ -77,8 +74,6 @@ WRONG = {
         (lambda m: m / (1 - m), "mean age"),
         (lambda m: math.log(2) / -math.log(m), "the half-life"),
         (lambda m: weights(m).sum(), "takes their squares"),
-        (lambda m: 19, "at m = 0.99: 19 is too small"),
-        (lambda m: weights(m), "no number"),
     ],
     "06.4": [
         (1.18, "counts the images that both get right twice"),
@@ -86,8 +81,6 @@ WRONG = {
         (0.59, "mean of the two"),
         (0.60, "the better student"),
         (0.08, "exactly one of them"),
-        (63, "percentage"),
-        (0.7, "too large"),
     ],
     "06.5": [
         ("weight_selection", "dual_skd", "'weight_selection' has no auxiliary at all"),
@@ -97,8 +90,6 @@ WRONG = {
         ("dual_frozen", "dual_skd", "more changes"),
         ("weight_selection", "single_skd", "neither of these has a second subset"),
         ("dual_skd", "dual_skd", "one method twice"),
-        ("second subset", "dual_skd", "none of the options"),
-        (1, 2, "none of the options"),
     ],
 }
 SECRETS = {"06.1": ("0.9 *",), "06.2": ("0.952", "0.015"), "06.3": ("1 + m",), "06.4": ("0.63", "63.0")}

@@ -32,8 +32,6 @@ WRONG = {
         (8 * KB, "counts bits"),
         (125_763, "these are bytes"),
         (125_763 / 1024, "not 1024"),
-        (50, "too small"),
-        ("126", "no number"),
     ],
     "09.2": [
         (lambda w: w, "return two things"),
@@ -42,9 +40,7 @@ WRONG = {
         (lambda w: (np.round(w / abs(w).max() * 64), abs(w).max() / 64), "should become 127"),
         (lambda w: (np.round(w / abs(w).max() * 128), abs(w).max() / 128), "128 does not fit"),
         (lambda w: (np.trunc(w / abs(w).max() * 127), abs(w).max() / 127), "round to the nearest"),
-        (lambda w: (np.round(w.ravel() / abs(w).max() * 128), abs(w).max() / 128), "shape"),
         (lambda w: ("a", 1), "your integers: the text 'a'"),
-        (lambda w: 1 / 0, "ZeroDivisionError"),
     ],
     "09.3": [
         (lambda p, q: (p.argmax(1) != q.argmax(1)).sum(), "a share is asked for"),
