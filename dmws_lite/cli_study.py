@@ -96,7 +96,7 @@ def report(
 ) -> None:
     """Make a self-contained HTML page, and Markdown tables, from a store."""
     from dmws_lite.studies.store import Store
-    from dmws_lite.views.study_report import write_report
+    from dmws_lite.studies.report import write_report
 
     print_files(write_report(Store(store), out or store, study, reference, metric))
 

@@ -1,10 +1,14 @@
-"""Sphinx's settings. The sources are gathered by docs/build.py."""
+"""Sphinx's settings; docs/build.py gathers the sources. Formulas become MathML, so that pages need no script for them."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
 from docutils import nodes
+from docutils.utils.math import MathError
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.util import logging
 
 sys.path.append(str(Path(__file__).parent))
 import reference
@@ -14,7 +18,7 @@ author = "the dmws-lite authors"
 copyright = (
     "2026 the dmws-lite authors. Texts: CC BY 4.0, code: Apache-2.0. For teaching and experiments, not a medical device"
 )
-extensions = ["myst_nb", "sphinx.ext.autodoc", "mathml"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_static"]
 suppress_warnings = ["ref.python"]  # two classes of one name: autodoc links to neither
@@ -46,6 +50,32 @@ html_theme_options = {
     "dark_css_variables": {"color-brand-primary": "#6cbcf0", "color-brand-content": "#6cbcf0"},
 }
 
+BIG = re.compile(r"\\([bB]igg?)(?![a-zA-Z])")  # docutils knows the one-sided forms only: \bigl, \Bigr, ...
+
+
+def to_mathml(formula: str, block: bool) -> str:
+    r"""A LaTeX formula as a <math> element.
+
+    Raises MathError for what docutils' converter does not know.
+
+    >>> to_mathml(r"\alpha", block=False).split()
+    ['<math', 'xmlns="http://www.w3.org/1998/Math/MathML">', '<mi>α</mi>', '</math>']
+    """
+    element = tex2mathml(BIG.sub(r"\\\1l", formula.strip()))
+    return element.replace("<math ", '<math display="block" ', 1) if block else element
+
+
+def write_formula(translator, node, block):
+    """Write a formula, or its source where it cannot be converted, into a page."""
+    try:
+        element = to_mathml(node.astext(), block)
+    except MathError as error:
+        logging.getLogger(__name__).warning("formula %r: %s", node.astext(), error, location=node)
+        element = f"<code>{translator.encode(node.astext())}</code>"
+    tag = "div" if block else "span"
+    translator.body.append(f'<{tag} class="math notranslate">{element}</{tag}>')
+    raise nodes.SkipNode
+
 
 def add_alt_texts(app, doctree):
     """Give the pictures of executed notebooks the alt texts that their figures came with."""
@@ -66,6 +96,9 @@ def skip_inherited(app, what, name, obj, skip, options):
 
 def setup(app):
     """Sphinx calls this."""
+    inline = (lambda self, node: write_formula(self, node, block=False), None)
+    block = (lambda self, node: write_formula(self, node, block=True), None)
+    app.add_html_math_renderer("mathml", inline_renderers=inline, block_renderers=block)
     app.connect("doctree-read", add_alt_texts)
     app.connect("autodoc-skip-member", skip_inherited)
     app.connect("autodoc-process-docstring", rewrite_docstring)

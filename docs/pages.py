@@ -115,9 +115,8 @@ def _own_pages(source: Path) -> None:
         text = text.replace("<!-- list of chapters -->", chapter_list).replace("<!-- entries of chapters -->", entries)
         (source / path.name).write_text(text, encoding="utf-8")
     shutil.copy(DOCS / "method.svg", source)
-    shutil.copy(DOCS / "selection_explorer" / "fragment.html", source / "explorer_fragment.html")
     static = source / "_static"
     shutil.copytree(DOCS / "static", static)
-    for name in ("rules.js", "explorer.js", "explorer.css"):
+    for name in ("explorer.js", "explorer.css"):
         shutil.copy(DOCS / "selection_explorer" / name, static)
     selection_data.write(static / "pairs.js")

@@ -1,24 +1,22 @@
-"""What the selection explorer in the browser needs to know: shapes and named axes of the pairs, and random index sets.
+"""What the selection explorer in the browser shows: the package's own index sets, stored for every choice it offers.
 
-The rules themselves are in selection_explorer/rules.js; only what numpy's generator draws is made here.
+The index sets of the first k students do not depend on how many follow, and one student with phase k gets what student
+k would get: so four sets per named axis and strategy are all that there is. A test compares them with `dm.plan`.
 """
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dmws_lite.method.components import FIXED, squeezed
-from dmws_lite.method.elements import axis_seed, subsets
 from dmws_lite.method.layers import STRATEGIES as LAYERS
-from dmws_lite.method.networks import describe
-from dmws_lite.method.plan import Assignment
-from dmws_lite.method.selection import plan
+from dmws_lite.method.plan import SelectionPlan
+from dmws_lite.method.selection import complementary_plans, plan
 
-STUDENTS = 4  # at most
-SEED = 0  # of the random strategy
+STUDENTS = 4  # at most; as many phases
+STRATEGIES = ("uniform", "consecutive", "heads", "random")
 # Title: teacher, student, the tensor that is shown first.
 PAIRS = {
     "ViT-S → ViT-T (384 → 192 channels)": ("vit_small_patch16_224", "vit_tiny_patch16_224", "blocks.0.mlp.fc1.weight"),
@@ -29,38 +27,60 @@ PAIRS = {
 }
 
 
-def pair_data(teacher: str, student: str, tensor: str) -> dict[str, Any]:
-    """One pair as plain data: sizes of the axes, the student's tensors, and the teacher tensor of each by layers."""
-    plans = {layers: plan(teacher, student, layers=layers) for layers in LAYERS}
-    first = plans["first"]
+def pair_data(teacher: str, student: str, first: str) -> dict[str, Any]:
+    """One pair as plain data.
+
+    Returns first (the tensor shown first), size (elements of the teacher), layers (by strategy: blocks by stage),
+    tensors (axes, shape, and the teacher's tensor by layer strategy), axes (by name and strategy: a number in masks for
+    each student), masks (index sets), refused (by strategy and phase: why one student cannot have it).
+    """
+    by_layers = {layers: plan(teacher, student, layers=layers) for layers in LAYERS}
+    masks: dict[str, int] = {}
+    axes: dict[str, dict[str, list[int]]] = {}
+    for strategy in STRATEGIES:
+        for made in complementary_plans(teacher, student, STUDENTS, strategy):
+            for axis, mask in axis_masks(made).items():
+                numbers = axes.setdefault(axis, {}).setdefault(strategy, [])
+                numbers.append(masks.setdefault(mask, len(masks)))
+    rows = zip(*(made.assignments for made in by_layers.values()), strict=True)
     return {
-        "teacher": teacher,
-        "student": student,
-        "first": tensor,
-        "heads": [describe(teacher).heads, describe(student).heads],
-        "layers": {name: made.layers for name, made in plans.items()},
-        "teacherShapes": first.teacher_shapes,
-        "axes": {
-            name: {"size": size, "pick": pick, "random": _random(name, size, pick)}
-            for name, (size, pick) in axis_sizes(first.assignments).items()
-        },
-        "assignments": [
-            {"student": a.student, "axes": a.axes, "shape": a.student_shape, "teacher": names}
-            for a, names in zip(first.assignments, _teachers(plans.values()), strict=True)
+        "first": first,
+        "size": by_layers["first"].coverage().size,
+        "layers": {layers: made.layers for layers, made in by_layers.items()},
+        "tensors": [
+            {
+                "axes": row[0].axes,
+                "shape": squeezed(row[0].teacher_shape, len(row[0].axes)),
+                "names": dict(zip(LAYERS, (a.teacher for a in row), strict=True)),
+            }
+            for row in rows
         ],
+        "axes": axes,
+        "masks": list(masks),
+        "refused": {strategy: refused_phases(teacher, student, strategy) for strategy in STRATEGIES},
     }
 
 
-def axis_sizes(assignments: Iterable[Assignment]) -> dict[str, tuple[int, int]]:
-    """(teacher size, student size) of each named axis along which elements are selected."""
-    sizes: dict[str, tuple[int, int]] = {}
-    for a in assignments:
-        shapes = (squeezed(shape, len(a.axes)) for shape in (a.teacher_shape, a.student_shape))
-        for axis, t, s in zip(a.axes, *shapes, strict=True):
-            if axis not in FIXED:
-                parts = 3 if "*" in axis else 1
-                sizes[axis.split("*")[-1]] = (t // parts, s // parts)
-    return sizes
+def axis_masks(made: SelectionPlan) -> dict[str, str]:
+    """The index set of each named axis as a hexadecimal mask: the first index is the highest bit."""
+    masks = {}
+    for a in made.assignments:
+        for axis, index, size in zip(a.axes, a.indices, squeezed(a.teacher_shape, len(a.axes)), strict=True):
+            if axis not in FIXED and axis not in masks:
+                chosen = np.ones(size, bool) if index is None else np.isin(np.arange(size), index)
+                masks[axis] = np.packbits(chosen).tobytes().hex()
+    return masks
+
+
+def refused_phases(teacher: str, student: str, strategy: str) -> dict[int, str]:
+    """Why one student cannot have a phase, for those it cannot have."""
+    refused = {}
+    for phase in range(STUDENTS):
+        try:
+            plan(teacher, student, strategy, phase)
+        except ValueError as error:
+            refused[phase] = str(error)
+    return refused
 
 
 def write(path: Path) -> Path:
@@ -69,14 +89,3 @@ def write(path: Path) -> Path:
     text = json.dumps({"fixed": FIXED, "pairs": data}, ensure_ascii=False, separators=(",", ":"))
     path.write_text(f"const SELECTION_DATA = {text};\n", encoding="utf-8")
     return path
-
-
-def _teachers(plans: Iterable) -> list[list[str]]:
-    """For each student tensor, its teacher tensor by each layer strategy (in the order of LAYERS)."""
-    return [[a.teacher for a in same] for same in zip(*(made.assignments for made in plans), strict=True)]
-
-
-def _random(axis: str, size: int, pick: int) -> list[str]:
-    """The random index sets of the first students, as hexadecimal masks: the first index is the highest bit."""
-    sets = subsets(size, pick, STUDENTS, "random", seed=axis_seed(SEED, axis))
-    return [np.packbits(np.isin(np.arange(size), chosen)).tobytes().hex() for chosen in sets]

@@ -1,8 +1,9 @@
-// The selection explorer: reads the choices, asks SelectionRules, draws. No network, no framework.
+// The selection explorer: reads the choices, looks up the index sets that docs/selection_data.py stored, counts and draws
+// them. No rules of selection, no network, no framework.
 "use strict";
 
 (() => {
-  const { pairs, fixed } = SELECTION_DATA, rules = SelectionRules;
+  const { pairs, fixed } = SELECTION_DATA;
   const NAMES = ["main", "auxiliary", "auxiliary 2", "auxiliary 3"];
   const MARKS = { 2: "m.15 .85l.7 -.7", 3: "m.5 .2v.6", 4: "m.2 .5h.6", several: "m.15 .15l.7 .7m0 -.7l-.7 .7" };
   const SHOWN = 24; // indices of the map, along each axis
@@ -15,13 +16,65 @@
   const count = (number) => number.toLocaleString("en");
   const options = (names) => names.map((name) => `<option>${escaped(name)}</option>`).join("");
 
+  // The indices of a hexadecimal mask, from its highest bit on. Many axes have the same ones: each is read once.
+  const unpacked = new Map();
+  function indicesOf(mask) {
+    if (!unpacked.has(mask)) {
+      const bits = [...mask].flatMap((digit) => [8, 4, 2, 1].map((bit) => parseInt(digit, 16) & bit));
+      unpacked.set(mask, bits.flatMap((bit, i) => (bit ? [i] : [])));
+    }
+    return unpacked.get(mask);
+  }
+
+  // Each tensor of the pair: its name in the teacher, its axes, and along each axis every student's indices (null: all).
+  function tensorsOf(pair, { strategy, layers, students, phase }) {
+    const numbers = students > 1 ? [...Array(students).keys()] : [phase];
+    const sets = {};
+    for (const [name, stored] of Object.entries(pair.axes))
+      sets[name] = numbers.map((k) => indicesOf(pair.masks[stored[strategy][k]]));
+    return pair.tensors.map(({ axes, shape, names }) => ({
+      name: names[layers], shape, axes, sets: axes.map((axis) => sets[axis] || numbers.map(() => null)),
+    }));
+  }
+
+  const product = (numbers) => numbers.reduce((a, b) => a * b, 1);
+
+  // How many of an axis's elements go to exactly each group of students; a group has one bit per student.
+  function groupCounts(sets, size) {
+    const groups = new Uint8Array(size), counts = new Array(1 << sets.length).fill(0);
+    sets.forEach((set, k) => (set || [...groups.keys()]).forEach((i) => { groups[i] |= 1 << k; }));
+    groups.forEach((group) => counts[group]++);
+    return counts;
+  }
+
+  // How many elements all students of `group` receive, by tensor: the product over its axes.
+  function sharedBy(group, tensors, counts) {
+    const along = (axis) => axis.reduce((sum, n, who) => sum + ((who & group) === group ? n : 0), 0);
+    return tensors.map((_, row) => product(counts[row].map(along)));
+  }
+
+  // How many elements each student, both, and all together receive, by tensor. Together: inclusion and exclusion.
+  function usage(tensors, students) {
+    const known = new Map();
+    const counts = tensors.map(({ axes, shape, sets }) => axes.map((axis, place) => {
+      const key = `${axis} ${shape[place]}`;
+      if (!known.has(key)) known.set(key, groupCounts(sets[place], shape[place]));
+      return known.get(key);
+    }));
+    const groups = Array.from({ length: 1 << students }, (_, group) => sharedBy(group, tensors, counts));
+    const signs = groups.map((_, group) => ([...group.toString(2)].filter((bit) => bit === "1").length % 2 ? 1 : -1));
+    const together = tensors.map((_, row) => groups.reduce((sum, n, group) => sum + (group && signs[group] * n[row]), 0));
+    const rows = NAMES.slice(0, students).map((name, k) => [name, groups[1 << k]]);
+    return students > 1 ? [...rows, ["main and auxiliary both (overlap)", groups[3]], ["together", together]] : rows;
+  }
+
   function listed(indices) {
     return indices.length <= 7 ? indices.join(", ") : `${indices.slice(0, 4).join(", ")}, … ${indices.slice(-2).join(", ")}`;
   }
 
   function fillTensors() {
     const pair = pairs[form.pair.value], before = form.tensor.value;
-    const names = pair.assignments.map((a) => a.teacher[rules.LAYERS.indexOf(form.layers.value)]);
+    const names = pair.tensors.map((tensor) => tensor.names[form.layers.value]);
     form.tensor.innerHTML = options(names);
     form.tensor.value = [before, pair.first].find((name) => names.includes(name)) || names[0];
   }
@@ -59,10 +112,9 @@
   }
 
   // The axes of a tensor along which elements are selected, with every student's indices.
-  function selectedAxes(made, row) {
-    const { axes, shape } = made[0][row];
-    return axes.map((name, place) => ({ name, size: shape[place], place })).filter(({ name }) => !fixed.includes(name))
-      .map((axis) => ({ ...axis, sets: made.map((plan) => plan[row].indices[axis.place] || [...Array(axis.size).keys()]) }));
+  function selectedAxes({ axes, shape, sets }) {
+    return axes.map((name, place) => ({ name, size: shape[place], sets: sets[place] }))
+      .filter(({ name }) => !fixed.includes(name));
   }
 
   function windowOf(size) {
@@ -97,18 +149,14 @@
       picture(cells, columns, rows, x0, down ? y0 : null, words);
   }
 
-  function drawShares(pair, made, tensor) {
-    const size = rules.product(pair.teacherShapes[tensor]), groups = rules.shared(made);
-    const rows = made.map((_, k) => [NAMES[k], groups[1 << k]]);
-    if (made.length > 1) rows.push(["main and auxiliary both (overlap)", groups[3]], ["together", rules.together(groups)]);
+  function drawShares(pair, tensors, shown, students) {
     const cell = (used, whole) => `<td>${percent(used, whole)} <small>${count(used)} of ${count(whole)}</small></td>`;
-    const whole = (tensors) => rules.total(pair, tensors);
-    const body = rows.map(([name, used]) => `<tr><th scope="row">${name}</th>${cell(used[tensor], size)}` +
-      `${cell(whole(used).used, whole(used).size)}</tr>`).join("");
+    const rows = usage(tensors, students).map(([name, used]) => [name, used, used.reduce((a, b) => a + b, 0)]);
+    const body = rows.map(([name, used, all]) => `<tr><th scope="row">${name}</th>` +
+      `${cell(used[tensors.indexOf(shown)], product(shown.shape))}${cell(all, pair.size)}</tr>`).join("");
     shares.innerHTML = "<table><caption>Shares of the teacher's elements, without its classifier</caption><thead><tr>" +
       `<td></td><th scope="col">this tensor</th><th scope="col">the whole teacher</th></tr></thead><tbody>${body}</tbody></table>`;
-    const said = rows.map(([name, used]) => `${name} ${percent(whole(used).used, whole(used).size)}`);
-    return `Of the teacher: ${said.join(", ")}.`;
+    return `Of the teacher: ${rows.map(([name, , all]) => `${name} ${percent(all, pair.size)}`).join(", ")}.`;
   }
 
   function drawSets(axes) {
@@ -139,29 +187,22 @@
     return `Teacher blocks that feed the student's blocks 0, 1, … in turn: ${said.join("; ")}.`;
   }
 
-  // The plans, or null where the rules refuse the choice: then the summary says why.
-  function planned(pair, choice) {
-    try {
-      return rules.plans(pair, choice);
-    } catch (error) {
-      find("summary").textContent = `Not possible: ${error.message}.`;
-      return null;
-    }
-  }
-
   function update() {
     const started = performance.now(), pair = pairs[form.pair.value], students = Number(form.students.value);
     const choice = { strategy: form.strategy.value, layers: form.layers.value, students, phase: Number(form.phase.value) };
+    const refused = students === 1 && pair.refused[choice.strategy][choice.phase];
     form.phase.disabled = students > 1;
-    const made = planned(pair, choice);
-    find("view").hidden = !made;
-    if (made) {
-      const row = made[0].findIndex((a) => a.teacher === form.tensor.value), axes = selectedAxes(made, row);
-      find("summary").textContent = drawShares(pair, made, form.tensor.value);
+    find("view").hidden = Boolean(refused);
+    if (refused) {
+      find("summary").textContent = `Not possible: ${refused}.`;
+    } else {
+      const tensors = tensorsOf(pair, choice), shown = tensors.find(({ name }) => name === form.tensor.value);
+      const axes = selectedAxes(shown);
+      find("summary").textContent = drawShares(pair, tensors, shown, students);
       find("layers").textContent = layersSaid(pair);
       drawLegend(students);
       drawStrips(axes);
-      drawMap(form.tensor.value, axes);
+      drawMap(shown.name, axes);
       drawSets(axes);
     }
     root.dataset.milliseconds = performance.now() - started;
