@@ -1,4 +1,4 @@
-"""Sphinx's settings; docs/build.py gathers the sources. Formulas become MathML, so that pages need no script for them."""
+"""Sphinx's settings; docs/build.py gathers the sources. Formulas become MathML, so pages need no script for them."""
 
 import json
 import re

@@ -11,72 +11,61 @@ pytest.importorskip("myst_nb", reason='needs the site\'s packages: pip install -
 NAME = "notebooks/03_weight_selection.ipynb"
 TITLE = "# Title\n\n[![Open in Colab](https://x.org/badge.svg)](https://colab.research.google.com/y)\n\nText."
 WIDGET = nb.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}})
-PNG = b"not really a picture"
+PRINTED = nb.new_output("stream", name="stdout", text="printed")
 
 
-def chapter(*code, injected=None):
-    cells = [nb.new_markdown_cell(TITLE), *code]
-    if injected:
-        cells.append(nb.new_code_cell(injected, metadata={"tags": ["injected-parameters"]}))
-    return nb.new_notebook(cells=cells)
+def code(source, *outputs, tags=()):
+    return nb.new_code_cell(source, outputs=list(outputs), metadata={"tags": list(tags)})
 
 
-def run(source, *outputs, **metadata):
-    return nb.new_code_cell(source, outputs=list(outputs), metadata=metadata)
-
-
-def printed(text="1"):
-    return nb.new_output("stream", name="stdout", text=text)
-
-
-def page(notebook):
+def page(*cells):
+    """The cells of a chapter's page after its title, and the title's text."""
     import chapters
 
+    notebook = nb.new_notebook(cells=[nb.new_markdown_cell(TITLE), *cells])
     before = copy.deepcopy(notebook)
-    made = chapters.page(notebook, NAME)
+    first, *others = chapters.page(notebook, NAME).cells
     assert notebook == before
-    return made
+    return others, first.source
 
 
-def test_a_widget_gives_way_to_a_note_and_other_outputs_stay():
-    cells = page(chapter(run("dm.widgets.ema_explorer()", WIDGET, printed("twin")))).cells
-    assert [output.get("text") for output in cells[1].outputs] == ["twin"]
-    assert "without a kernel" in cells[2].source
-
-
-def test_a_progress_bar_leaves_nothing_behind():
-    cells = page(chapter(run("dm.fit(...)", WIDGET, printed("done")))).cells
-    assert len(cells) == 2 and [output.get("text") for output in cells[1].outputs] == ["done"]
-
-
-def test_the_selection_explorer_is_linked():
-    cells = page(chapter(run("dm.widgets.selection_explorer()", WIDGET))).cells
-    assert "(../explorer.md)" in cells[2].source
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        ("dm.widgets.ema_explorer()", "without a kernel"),
+        ("dm.widgets.selection_explorer()", "(../explorer.md)"),
+        ("dm.fit(...)", None),  # a progress bar leaves nothing behind
+    ],
+)
+def test_a_widget_gives_way_to_a_note_and_other_outputs_stay(source, note):
+    (cell, *notes), _ = page(code(source, WIDGET, PRINTED))
+    assert [output.text for output in cell.outputs] == ["printed"]
+    assert note in notes[0].source if note else not notes
 
 
 def test_alt_texts_are_found_by_the_picture_s_bytes():
     import chapters
 
-    image = nb.new_output(
-        "execute_result", {"image/png": b64encode(PNG).decode()}, metadata={"image/png": {"alt": "words"}}
-    )
-    assert chapters.alt_texts(chapter(run("x", image))) == {hashlib.sha256(PNG).hexdigest(): "words"}
+    data = {"image/png": b64encode(b"a picture").decode()}
+    image = nb.new_output("execute_result", data, metadata={"image/png": {"alt": "words"}})
+    notebook = nb.new_notebook(cells=[code("x", image)])
+    assert chapters.alt_texts(notebook) == {hashlib.sha256(b"a picture").hexdigest(): "words"}
 
 
 def test_badges_are_links_without_pictures_and_lead_to_the_files():
-    opening = page(chapter(run("1", printed()))).cells[0].source
-    assert "badge.svg" not in opening
-    assert "[Open in Colab](https://colab.research.google.com/y){.badge}" in opening
+    _, opening = page(code("1", PRINTED))
+    assert "badge.svg" not in opening and "[Open in Colab](https://colab.research.google.com/y){.badge}" in opening
     assert f"blob/main/{NAME})" in opening
     assert "blob/main/notebooks/solutions/03_weight_selection.ipynb)" in opening
 
 
 def test_a_page_says_when_it_is_no_full_run():
-    assert "quick check" in page(chapter(run("1", printed()), injected="# Parameters\nsmoke = True")).cells[0].source
-    assert "without its results" in page(chapter(run("1"))).cells[0].source
-    assert ":::" not in page(chapter(run("1", printed()), injected="# Parameters\nseed = 1")).cells[0].source
+    smoke, seed = (code(f"# Parameters\n{text}", tags=["injected-parameters"]) for text in ("smoke = True", "seed = 1"))
+    assert "quick check" in page(code("1", PRINTED), smoke)[1]
+    assert "without its results" in page(code("1"))[1]
+    assert ":::" not in page(code("1", PRINTED), seed)[1]
 
 
 def test_the_setup_cell_is_folded():
-    cells = page(chapter(run("import x", printed(), tags=["setup"]), run("2", printed(), tags=["exercise"]))).cells
-    assert [cell.metadata.get("tags", []) for cell in cells[1:]] == [["hide-input"], []]
+    cells, _ = page(code("import x", PRINTED, tags=["setup"]), code("2", PRINTED, tags=["exercise"]))
+    assert [cell.metadata.get("tags", []) for cell in cells] == [["hide-input"], []]

@@ -1,52 +1,54 @@
-"""The data of the selection explorer: sizes from the plans, random index sets as the package draws them."""
+"""The explorer's stored index sets are those of the package, for every choice that it offers."""
 
+import itertools
 import json
 
 import numpy as np
 import pytest
 
-from dmws_lite.method.selection import complementary_plans
+import dmws_lite as dm
+from dmws_lite.method.components import FIXED
 
 
-def test_masks_hold_the_random_index_sets():
-    from selection_data import PAIRS, STUDENTS, pair_data
-
-    teacher, student, tensor = PAIRS["embedded ViT, 96 → 48"]
-    data = pair_data(teacher, student, tensor)
-    plans = complementary_plans(teacher, student, STUDENTS, "random")
-    for number, plan in enumerate(plans):
-        a = next(a for a in plan.assignments if a.student == "blocks.1.mlp.fc1.weight")
-        for axis, index in zip(a.axes, a.indices, strict=True):
-            bits = np.unpackbits(np.frombuffer(bytes.fromhex(data["axes"][axis]["random"][number]), np.uint8))
-            np.testing.assert_array_equal(np.flatnonzero(bits), index)
-
-
-def test_a_fused_axis_counts_once():
-    from selection_data import axis_sizes
-
-    sizes = axis_sizes(complementary_plans("embedded_vit_96", "embedded_vit_48")[0].assignments)
-    assert sizes["attn/0"] == (96, 48) and sizes["mlp/3"] == (384, 192) and sizes["embed"] == (96, 48)
-    assert "qkv*attn/0" not in sizes and "token" not in sizes
+def equal_sets(data, strategy, numbers, plans):
+    """Whether the stored sets `numbers` are the plans' index sets, on all axes of all tensors."""
+    for number, made in zip(numbers, plans, strict=True):
+        for tensor, a in zip(data["tensors"], made.assignments, strict=True):
+            assert tensor["axes"] == a.axes
+            for axis, index, size in zip(a.axes, a.indices, tensor["shape"], strict=True):
+                if axis not in FIXED:
+                    mask = data["masks"][data["axes"][axis][strategy][number]]
+                    bits = np.unpackbits(np.frombuffer(bytes.fromhex(mask), np.uint8))
+                    if not np.array_equal(np.flatnonzero(bits), np.arange(size) if index is None else index):
+                        return False
+    return True
 
 
-def test_the_file_is_a_script_with_every_pair(tmp_path):
+@pytest.mark.parametrize("title", ["embedded ViT, 96 → 48", "ConvNeXt-T → ConvNeXt-F", "MobileNetV1 ×1 → ×½"])
+def test_stored_index_sets_equal_the_package_s(title):
+    from selection_data import PAIRS, STRATEGIES, STUDENTS, pair_data
+
+    teacher, student, first = PAIRS[title]
+    data = pair_data(teacher, student, first)
+    for strategy, layers in zip(STRATEGIES, ("first", "last", "uniform", "first"), strict=True):
+        for n in range(2, STUDENTS + 1):
+            plans = dm.complementary_plans(teacher, student, n, strategy, layers)
+            assert equal_sets(data, strategy, range(n), plans)
+        names = [a.teacher for a in plans[0].assignments]
+        assert [tensor["names"][layers] for tensor in data["tensors"]] == names and (first in names or layers != "first")
+        assert data["layers"][layers] == plans[0].layers and data["size"] == plans[0].coverage().size
+    for strategy, phase in itertools.product(STRATEGIES, range(STUDENTS)):
+        if phase in data["refused"][strategy]:
+            with pytest.raises(ValueError, match=f"phase={phase} is out of range"):
+                dm.plan(teacher, student, strategy, phase)
+        else:
+            assert equal_sets(data, strategy, [phase], [dm.plan(teacher, student, strategy, phase)])
+    assert set(data["refused"]["uniform"]) == {2, 3}
+
+
+def test_the_file_is_a_small_script_with_every_pair(tmp_path):
     from selection_data import PAIRS, write
 
     text = write(tmp_path / "pairs.js").read_text(encoding="utf-8")
     data = json.loads(text.removeprefix("const SELECTION_DATA = ").rstrip(";\n"))
-    assert list(data["pairs"]) == list(PAIRS)
-    for pair in data["pairs"].values():
-        names = [a["teacher"] for a in pair["assignments"]]
-        assert pair["first"] in [first for first, *_ in names]
-        assert all(name in pair["teacherShapes"] for row in names for name in row)
-    assert len(text) < 300_000
-
-
-@pytest.mark.parametrize("layers", ["first", "last", "uniform"])
-def test_each_layer_strategy_has_its_teacher_tensors(layers):
-    from selection_data import LAYERS, PAIRS, pair_data
-
-    teacher, student, tensor = PAIRS["ConvNeXt-T → ConvNeXt-F"]
-    plan = complementary_plans(teacher, student, layers=layers)[0]
-    data = pair_data(teacher, student, tensor)
-    assert [a["teacher"][LAYERS.index(layers)] for a in data["assignments"]] == [a.teacher for a in plan.assignments]
+    assert list(data["pairs"]) == list(PAIRS) and len(text) < 300_000
