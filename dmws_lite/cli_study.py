@@ -80,7 +80,7 @@ def run(
     if len(missing):
         print_line(f"{len(missing)} runs are made by another process; `dmws study report {folder}` when it has ended")
     if len(runs.table(settings.name)):
-        report(folder, settings.name, settings.reference)
+        report(folder, settings.name)
     if len(failures):
         print_line(f"{len(failures)} runs failed; run the same command to try them again")
         raise typer.Exit(1)
@@ -95,8 +95,8 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Folder for report.html and report.md. [default: the store]")] = None,
 ) -> None:
     """Make a self-contained HTML page, and Markdown tables, from a store."""
-    from dmws_lite.studies.store import Store
     from dmws_lite.studies.report import write_report
+    from dmws_lite.studies.store import Store
 
     print_files(write_report(Store(store), out or store, study, reference, metric))
 

@@ -11,13 +11,13 @@ import reference
 import selection_data
 
 from dmws_lite.course.chapters import duration, read_chapters
-from dmws_lite.runtime.notebooks import title
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 PUBLISHED = (
     "README.md",
     "CHANGELOG.md",
+    "docs/method.svg",
     "notebooks/README.md",
     "notebooks/instructor/README.md",
     "data_cards/*.md",
@@ -100,7 +100,8 @@ def course_map() -> tuple[str, str]:
     for name, chapter in read_chapters().items():
         path = ROOT / "notebooks" / f"{name}.ipynb"
         if path.is_file():
-            heading = f"{name[:2]} {title(path).split(':')[0]}"
+            opening = chapters.read(path).cells[0].source
+            heading = f"{name[:2]} {opening.removeprefix('# ').split(':')[0]}"
             time = f"{duration(chapter.seconds.cpu)} on one CPU core, " if chapter.seconds.cpu else ""
             links = f"[{heading}](notebooks/{name}.ipynb): {chapter.question}", f"[Colab]({COLAB}/{name}.ipynb)"
             lines.append(f"- {links[0]} {time}{links[1]}")
@@ -114,7 +115,6 @@ def _own_pages(source: Path) -> None:
         text = path.read_text(encoding="utf-8")
         text = text.replace("<!-- list of chapters -->", chapter_list).replace("<!-- entries of chapters -->", entries)
         (source / path.name).write_text(text, encoding="utf-8")
-    shutil.copy(DOCS / "method.svg", source)
     static = source / "_static"
     shutil.copytree(DOCS / "static", static)
     for name in ("explorer.js", "explorer.css"):

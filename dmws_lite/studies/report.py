@@ -27,7 +27,8 @@ def write_report(
     """Write `out/report.html` and `out/report.md`, and beside them report.ipynb, in which the report can be changed.
 
     study:     a study in the store; None is its only study, or, where it has several, all runs.
-    reference: the method that others are compared with; None is the study's, or else "default" or the first there is.
+    reference: the method that others are compared with; None is the study's, or else weight_selection, default or the
+               first there is.
     metric:    accuracy, balanced_accuracy, macro_f1, auroc or ece, of the main student on the test images.
     Returns the two paths. The page is one file that fetches nothing and needs no scripts.
     Raises ValueError for a store without finished runs, an unknown study, reference or metric, and for runs that may
@@ -45,20 +46,17 @@ def write_report(
     reference = _reference(table, reference, definition)
     parameters = {"store": str(Path(store.folder).resolve()), "study": study or "", "reference": reference}
     executed = run_notebook(course_folder() / "report.ipynb", out, parameters | {"metric": metric})
-    return _export(executed, plain(f"{study}: {definition.get('question', '')}" if study else "All runs of a store"))
+    return _export(executed, plain(": ".join(filter(None, [study or "All runs", definition.get("question")]))))
 
 
 def _reference(table: pd.DataFrame, reference: str | None, definition: dict) -> str:
     """The method to compare with; "" where the study's own reference has no finished run."""
     methods = list(table["method"].unique())
-    if reference is not None:
-        if reference not in methods:
-            raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(methods)}")
-        return reference
-    if definition:
-        reference = definition.get("reference", "weight_selection")
-        return reference if reference in methods else ""
-    return "default" if "default" in methods else methods[0]
+    if reference is not None and reference not in methods:
+        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(methods)}")
+    usual = next((name for name in ("weight_selection", "default") if name in methods), methods[0])
+    chosen = reference or definition.get("reference") or usual
+    return chosen if chosen in methods else ""
 
 
 def _why_empty(store: Store, study: str | None) -> str:
@@ -79,13 +77,12 @@ def _export(executed: Path, title: str) -> list[Path]:
     notebook.cells = [cell for cell in notebook.cells if not HIDDEN & set(cell.metadata.get("tags", []))]
     notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell.outputs]
     page = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    options = {"exclude_input": True, "exclude_output_prompt": True, "exclude_anchor_links": True}
+    html = HTMLExporter(exclude_anchor_links=True, exclude_output_prompt=True)
     paths = []
-    for kind, template, suffix in ((HTMLExporter, page, ".html"), (MarkdownExporter, WITHOUT_PICTURES, ".md")):
-        exporter = kind(**options)
-        exporter.raw_template = template
+    for exporter, template, suffix in ((html, page, ".html"), (MarkdownExporter(), WITHOUT_PICTURES, ".md")):
+        exporter.exclude_input, exporter.raw_template = True, template
         text, _ = exporter.from_notebook_node(notebook, resources={"title": title})
-        path = executed.with_suffix(suffix)
+        text, path = re.sub(r"\n{3,}", "\n\n", text), executed.with_suffix(suffix)
         paths.append(write_atomically(path, lambda part, text=text: part.write_text(text, encoding="utf-8")))
     return paths
 

@@ -1,0 +1,113 @@
+"""The report of a study: the page and its tables say what the store holds, in one file that needs nothing else."""
+
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from bs4 import BeautifulSoup
+
+from dmws_lite.studies.report import write_report
+from dmws_lite.studies.statistics import differences, image_interval
+from dmws_lite.studies.store import Store
+from dmws_lite.studies.study import make_study
+
+
+@pytest.fixture(scope="module")
+def report(tiny, tiny_store, tmp_path_factory):
+    """A store of which one run is missing, its report's page, and the same as Markdown."""
+    folder = tmp_path_factory.mktemp("report")
+    shutil.copytree(tiny_store.folder, folder / "store")
+    store = Store(folder / "store")
+    lost = store.table("tiny").query("method == 'dual_skd' and seed == 1")["key"].item()
+    (store.folder / "runs" / f"{lost}.json").unlink()
+    study = store.folder / "studies" / "tiny.json"
+    study.write_text(study.read_text().replace('"name": "tiny"', '"name": "tiny", "question": "does it work?"', 1))
+    page, text = write_report(store, folder / "out")
+    assert {path.name for path in (folder / "out").iterdir()} == {"report.html", "report.md", "report.ipynb"}
+    return store, BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser"), text.read_text(encoding="utf-8")
+
+
+def tables(text):
+    """The Markdown tables by caption, with the first column as index."""
+    found = {}
+    for caption, rows in re.findall(r"\*\*(.+?)\*\*\n\n((?:\|.*\n)+)", text):
+        head, _, *cells = [[cell.strip() for cell in row.strip("| ").split(" | ")] for row in rows.splitlines()]
+        found[caption] = pd.DataFrame(cells, columns=head).set_index(head[0])
+    return found
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"[-+]?\d+\.?\d*", text)]
+
+
+def test_the_page_is_one_file_with_alt_texts_and_without_code_or_scripts(report):
+    _, page, _ = report
+    assert page.h1.text == page.title.text == "tiny: does it work?"
+    assert not page.find_all(["script", "link", "iframe"]) and "import pandas" not in page.main.text
+    images = page.find_all("img")
+    assert len(images) >= 6 and all(image["src"].startswith("data:image/png;base64,") for image in images)
+    assert all(len(image["alt"]) > 40 for image in images)
+    headings = {heading["id"] for heading in page.find_all("h2")}
+    links = [link["href"] for link in page.find_all("a")]
+    assert len(links) >= 10 and {link.removeprefix("#") for link in links} <= headings
+
+
+def test_the_page_and_the_markdown_have_the_same_tables(report):
+    _, page, text = report
+    rows = [[cell.text.strip() for cell in row.find_all(["th", "td"])] for row in page.find_all("tr")]
+    assert len(page.find_all("table")) == len(tables(text)) >= 8
+    assert sum(len(table) + 1 for table in tables(text).values()) == len(rows)
+    assert "![" not in text and "data:image" not in text
+
+
+def test_means_differences_and_counts_are_those_of_the_runs(report):
+    store, _, text = report
+    runs, found = store.table("tiny"), tables(text)
+    means = found[next(name for name in found if name.endswith("accuracy") and "→" in name)]
+    for label, part in runs.groupby("label"):
+        mean, *_, n = numbers(means.loc[label].item())
+        assert mean == pytest.approx(part["accuracy"].mean(), abs=6e-4) and n == len(part)
+    gaps = differences(runs, "weight_selection").set_index("label")
+    shown = found["phantom_lung_ct, 10 %: difference to single selection"]
+    assert set(shown.index) == set(gaps.index) == {"random initialisation", "dual selection + SKD"}
+    mains = store.predictions("tiny").query("student == 'main'")
+    for label, row in shown.iterrows():
+        assert numbers(row.iloc[0])[0] == pytest.approx(gaps["difference"][label], abs=6e-4)
+        assert float(row["Holm"]) == pytest.approx(gaps["p_holm"][label], abs=6e-3)
+    keys = {label: part.sort_values("seed")["key"].to_list() for label, part in runs.groupby("label")}
+    answers = {key: np.stack(rows["probabilities"]) for key, rows in mains.groupby("key")}
+    mine, others = (
+        np.stack([answers[key] for key in keys[name]]) for name in ("random initialisation", "single selection")
+    )
+    _, *ends = image_interval(
+        mine, others, mains[mains["key"] == keys["single selection"][0]]["label"].to_numpy(), 1000
+    )
+    assert numbers(shown.loc["random initialisation", "[95 %, images]"]) == pytest.approx(ends, abs=6e-4)
+    confusion = next(table for name, table in found.items() if ": single selection, the reference" in name)
+    assert confusion.astype(int).to_numpy().sum() == 2 * len(answers[keys["single selection"][0]])
+
+
+def test_what_is_missing_what_so_few_seeds_cannot_show_and_how_to_make_it_again(report):
+    _, _, text = report
+    assert "5 of 6 runs are finished, 0 failed, 1 are missing." in text
+    assert tables(text)["Missing runs"]["seeds"].to_list() == ["1"]
+    assert "With 2 seeds no p on one group is below 0.5, so that nothing can be shown there." in text
+    definition = yaml.safe_load(re.search(r"```\n(name: .*?)\n```", text, re.DOTALL)[1])
+    assert make_study(**definition).name == "tiny"
+    assert "dmws study run tiny.yaml\ndmws study report outputs/studies/tiny --study tiny" in text
+
+
+def test_what_cannot_be_reported_is_refused_before_anything_runs(tiny_store, tmp_path):
+    for options, message in (
+        ({"metric": "f1"}, "metric='f1' is none of accuracy, balanced_accuracy"),
+        ({"reference": "dual"}, "reference='dual' is not in the table: choose one of default"),
+        ({"study": "tinny"}, "no study 'tinny'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            write_report(tiny_store, tmp_path / "out", **options)
+    with pytest.raises(ValueError, match="no finished run: make some with `dmws study run`"):
+        write_report(Store(tmp_path / "empty", create=True), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
