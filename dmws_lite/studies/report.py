@@ -77,7 +77,7 @@ def _export(executed: Path, title: str) -> list[Path]:
     notebook.cells = [cell for cell in notebook.cells if not HIDDEN & set(cell.metadata.get("tags", []))]
     notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell.outputs]
     page = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
-    html = HTMLExporter(exclude_anchor_links=True, exclude_output_prompt=True)
+    html = HTMLExporter(anchor_link_text="", exclude_output_prompt=True)
     paths = []
     for exporter, template, suffix in ((html, page, ".html"), (MarkdownExporter(), WITHOUT_PICTURES, ".md")):
         exporter.exclude_input, exporter.raw_template = True, template
