@@ -45,7 +45,7 @@ def write_report(
     definition = store.study(study)["definition"] if study else {}
     reference = _reference(table, reference, definition)
     parameters = {"store": str(Path(store.folder).resolve()), "study": study or "", "reference": reference}
-    executed = run_notebook(course_folder() / "report.ipynb", out, parameters | {"metric": metric})
+    executed = run_notebook(course_folder() / "report.ipynb", out, parameters | {"metric": metric}, html=False)
     return _export(executed, plain(": ".join(filter(None, [study or "All runs", definition.get("question")]))))
 
 
