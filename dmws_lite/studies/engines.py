@@ -93,8 +93,8 @@ def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar:
 def estimate(jobs: Sequence[Job]) -> str:
     """A sentence: how long these runs take one after the other on this machine, from a probe of each method and pair.
 
-    A probe is a run of a few steps, of which the later ones are scaled to the whole run. Runs on further data sets of
-    other sizes are taken to be alike.
+    A probe is a run of a few steps, of which the later ones are scaled to the whole run; more evaluations, or data sets
+    of other sizes, are not accounted for.
     """
     probes: dict[tuple[str, str], float] = {}
     for job in tqdm(jobs, desc="probes", unit="run", leave=False):
@@ -107,14 +107,12 @@ def estimate(jobs: Sequence[Job]) -> str:
 
 def _probe(job: Job) -> float:
     """Seconds of a run, from one of a few steps. Raises RuntimeError where that fails."""
-    began = time.perf_counter()
-    outcome = run.execute(replace(job, training=replace(job.training, steps=PROBE, evaluations=2)))
+    short, began = replace(job.study.training, steps=PROBE, evaluations=2), time.perf_counter()
+    outcome = run.execute(replace(job, study=job.study.model_copy(update={"training": short})))
     seconds = time.perf_counter() - began
     if not outcome.done:
         raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
-    steps, teacher = outcome.history["seconds"], outcome.record["teacher_seconds"]
-    around = seconds - steps.sum() - teacher  # data, weights, costs, and evaluations, of which a run has some more
-    return around + (2 * steps.iloc[-1] + teacher) / PROBE * job.training.steps
+    return seconds + outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
 
 
 def local(jobs: Iterable[Job], execute: Callable[[Job], Outcome] | None = None) -> Iterator[Outcome]:

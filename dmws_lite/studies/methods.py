@@ -36,101 +36,68 @@ class Method:
         return replace(base, **self.skd)
 
 
-def _labels_only(label: str, definition: str, initializer: str = "weight_selection", **students: Any) -> Method:
-    return Method(
-        label, f"{definition}; labels only", initializer, {"auxiliary": None, **students}, {"strategy": "none"}
-    )
+def _hard(label: str, definition: str, initializer: str = "weight_selection", **students: Any) -> Method:
+    """A method that learns from the labels only, without a second student."""
+    definition, alone = f"{definition}; labels only", {"auxiliary": None, **students}
+    return Method(label, definition, initializer, alone, {"strategy": "none"})
 
 
 def _alone(label: str, definition: str, strategy: str, initializer: str = "weight_selection") -> Method:
+    """A method that learns from soft targets, without a second student."""
     return Method(label, definition, initializer, {"auxiliary": None}, {"strategy": strategy})
 
 
-def _dual(label: str, definition: str, **skd: Any) -> Method:
-    return Method(label, definition, skd=skd)
+def _random(label: str, definition: str, auxiliary: str) -> Method:
+    return Method(label, definition, "default", {"auxiliary": auxiliary})
+
+
+def _dual(label: str, definition: str, auxiliary: str = "complementary", **skd: Any) -> Method:
+    return Method(label, definition, students={"auxiliary": auxiliary} if auxiliary != "complementary" else {}, skd=skd)
 
 
 METHODS: dict[str, Method] = {
     # initialisations, each trained on the labels only
-    "default": _labels_only("random initialisation", "timm's own random weights", "default"),
-    "xavier": _labels_only("Xavier", "Xavier uniform weights", "xavier"),
-    "kaiming": _labels_only("Kaiming", "Kaiming normal weights", "kaiming"),
-    "truncated_normal": _labels_only("truncated normal", "truncated normal weights, std 0.02", "truncated_normal"),
-    "mimetic": _labels_only("mimetic", "mimetic attention weights (ViT)", "mimetic"),
-    "weight_selection": _labels_only("single selection", "the main subset (uniform, first layers)"),
-    "selection_consecutive": _labels_only(
-        "consecutive selection", "neighbouring elements on each axis", elements="consecutive"
-    ),
-    "selection_random": _labels_only(
-        "random selection", "random elements, the same on each named axis", elements="random"
-    ),
-    "selection_random_inconsistent": _labels_only(
+    "default": _hard("random initialisation", "timm's own random weights", "default"),
+    "xavier": _hard("Xavier", "Xavier uniform weights", "xavier"),
+    "kaiming": _hard("Kaiming", "Kaiming normal weights", "kaiming"),
+    "truncated_normal": _hard("truncated normal", "truncated normal weights, std 0.02", "truncated_normal"),
+    "mimetic": _hard("mimetic", "mimetic attention weights (ViT)", "mimetic"),
+    "weight_selection": _hard("single selection", "the main subset (uniform, first layers)"),
+    "selection_consecutive": _hard("consecutive selection", "neighbours on each axis", elements="consecutive"),
+    "selection_random": _hard("random selection", "random elements, the same on each named axis", elements="random"),
+    "selection_random_inconsistent": _hard(
         "inconsistent selection", "random elements, others in each tensor", elements="random_inconsistent"
     ),
-    "selection_magnitude": _labels_only(
-        "magnitude selection", "the elements of the largest weights", elements="magnitude"
-    ),
-    "selection_heads": _labels_only("whole-heads selection", "whole attention heads are kept (ViT)", elements="heads"),
-    "layers_last": _labels_only("last layers", "uniform elements of the teacher's last layers", layers="last"),
-    "layers_uniform": _labels_only(
-        "spread layers", "uniform elements of layers spread over the teacher", layers="uniform"
-    ),
+    "selection_magnitude": _hard("magnitude selection", "elements of the largest weights", elements="magnitude"),
+    "selection_heads": _hard("whole-heads selection", "whole attention heads are kept (ViT)", elements="heads"),
+    "layers_last": _hard("last layers", "uniform elements of the teacher's last layers", layers="last"),
+    "layers_uniform": _hard("spread layers", "uniform elements of layers spread over the teacher", layers="uniform"),
     # selection and self-knowledge distillation
-    "single_skd": Method(
-        "single selection + SKD",
-        "the auxiliary starts from the main's own subset; EMA, soft targets",
-        students={"auxiliary": "same"},
-    ),
+    "single_skd": _dual("single selection + SKD", "the auxiliary starts as the main; EMA, soft targets", "same"),
     "dual": _dual("dual selection, no SKD", "complementary auxiliary that follows as EMA; labels only", alpha=0.0),
     "dual_skd": _dual("dual selection + SKD", "the method: complementary auxiliary, EMA, soft targets"),
     "dual_swapped": Method("dual + SKD, roles swapped", "main and auxiliary exchanged", students={"swap": True}),
-    "random_skd": Method(
-        "random auxiliary + SKD", "the auxiliary starts from random weights", students={"auxiliary": "random"}
-    ),
+    "random_skd": _dual("random auxiliary + SKD", "the auxiliary starts from random weights", "random"),
     "dual_frozen": _dual("dual, frozen auxiliary", "the auxiliary is never updated", auxiliary_update="frozen"),
     "dual_trained": _dual(
         "dual, trained auxiliary", "the auxiliary learns from the labels", auxiliary_update="trained"
     ),
-    "selection_dlb": _alone(
-        "single selection + DLB", "soft targets from the last mini-batch, half of which comes again", "dlb"
-    ),
-    "selection_ps_kd": _alone(
-        "single selection + PS-KD", "soft targets from the main's own last visit to the image", "ps_kd"
-    ),
-    "selection_cs_kd": _alone(
-        "single selection + CS-KD", "soft targets from another image of the class, a second forward pass", "cs_kd"
-    ),
+    "selection_dlb": _alone("single selection + DLB", "soft targets from the last mini-batch, half of it again", "dlb"),
+    "selection_ps_kd": _alone("single selection + PS-KD", "soft targets from its last visit to the image", "ps_kd"),
+    "selection_cs_kd": _alone("single selection + CS-KD", "soft targets from another image of the class", "cs_kd"),
     "selection_tf_kd": _alone("single selection + TF-KD", "soft targets from a virtual teacher", "tf_kd"),
     "alpha_0.1": _dual("dual + SKD, α 0.1", "the method with a final α of 0.1", alpha=0.1),
     "alpha_0.9": _dual("dual + SKD, α 0.9", "the method with a final α of 0.9", alpha=0.9),
-    "half_life_0.01": _dual(
-        "dual + SKD, half-life 1 %", "the method with an EMA that forgets in 1 % of the run", half_life=0.01
-    ),
-    "half_life_0.25": _dual(
-        "dual + SKD, half-life 25 %", "the method with an EMA that forgets in 25 % of the run", half_life=0.25
-    ),
+    "half_life_0.01": _dual("dual + SKD, half-life 1 %", "an EMA that forgets in 1 % of the run", half_life=0.01),
+    "half_life_0.25": _dual("dual + SKD, half-life 25 %", "an EMA that forgets in 25 % of the run", half_life=0.25),
     # random initialisation with an auxiliary: cells of the factorial
-    "default_skd_same": Method(
-        "random + SKD, same start",
-        "random weights; the auxiliary starts from the same ones",
-        "default",
-        {"auxiliary": "same"},
-    ),
-    "default_skd_other": Method(
-        "random + SKD, other start",
-        "random weights; the auxiliary starts from other random weights",
-        "default",
-        {"auxiliary": "random"},
-    ),
+    "default_skd_same": _random("random + SKD, same start", "random weights; the auxiliary starts as the main", "same"),
+    "default_skd_other": _random("random + SKD, other start", "random weights; the auxiliary has others", "random"),
     # the teacher's knowledge by other ways
     "kd": _alone("random + classic KD", "random weights; soft targets from the fine-tuned teacher", "kd", "default"),
-    "selection_kd": _alone(
-        "single selection + classic KD", "the main subset; soft targets from the fine-tuned teacher", "kd"
-    ),
-    "native": _labels_only("native pretrained student", "the student's own pretrained weights", "native"),
-    "full_teacher": _alone(
-        "full teacher", "the teacher itself, fine-tuned on the labels: an upper bound", "none", "full_teacher"
-    ),
+    "selection_kd": _alone("single selection + classic KD", "soft targets from the fine-tuned teacher", "kd"),
+    "native": _hard("native pretrained student", "the student's own pretrained weights", "native"),
+    "full_teacher": _hard("full teacher", "the teacher itself, fine-tuned: an upper bound", "full_teacher"),
 }
 
 

@@ -28,7 +28,7 @@ from dmws_lite.method.networks import Teacher, load_teacher
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device
 from dmws_lite.studies import costs
-from dmws_lite.studies.methods import Method, find_method, start
+from dmws_lite.studies.methods import METHODS, Method, find_method, start
 from dmws_lite.studies.study import Data, Pair, Study
 from dmws_lite.training.evaluation import evaluate, predict
 from dmws_lite.training.fit import Run, fit
@@ -73,16 +73,9 @@ class Job:
     def title(self) -> str:
         return f"{self.data.title} · {self.fraction:.0%} · {self.pair.student} · {self.name} · seed {self.seed}"
 
-    def config(self, defaults: bool = True) -> dict[str, Any]:
-        """What determines the result, as plain data; with or without settings that are as by default."""
-        settings = [asdict(self.training), asdict(self.distillation)]
-        if self.distillation.strategy == "none":  # then the rest of it changes nothing
-            settings[1] = {"strategy": "none"}
-        if not defaults:
-            for values, kind in zip(settings, (Training, Distillation), strict=True):
-                for key, default in asdict(kind()).items():
-                    if key in values and values[key] == default:
-                        del values[key]
+    def config(self) -> dict[str, Any]:
+        """What determines the result, as plain data."""
+        labels_only = self.distillation.strategy == "none"  # then the rest of it changes nothing
         return {
             "recipe": RECIPE,
             "data": self.data_id,
@@ -93,8 +86,8 @@ class Job:
             "weights": self.weights_id,
             "initializer": self.method.initializer,
             "students": self.method.students,
-            "training": settings[0],
-            "distillation": settings[1],
+            "training": asdict(self.training),
+            "distillation": {"strategy": "none"} if labels_only else asdict(self.distillation),
             "device": self.device,
             **({"threads": self.study.threads} if self.device == "cpu" else {}),
         }
@@ -102,7 +95,10 @@ class Job:
     @property
     def key(self) -> str:
         """A hash of the config without defaults, so that a new setting leaves the keys of old runs (see RECIPE)."""
-        return _hash([json.dumps(self.config(defaults=False), sort_keys=True).encode()])
+        config = self.config()
+        for part, defaults in (("training", asdict(Training())), ("distillation", asdict(Distillation()))):
+            config[part] = {name: value for name, value in config[part].items() if value != defaults[name]}
+        return _hash([json.dumps(config, sort_keys=True).encode()])
 
     def names(self) -> dict[str, Any]:
         """What tables call the run."""
@@ -202,17 +198,24 @@ def train(
 ) -> Run:
     """The run of one method outside of a study, with its trained networks: the same numbers as in a study.
 
-    method:       a name in METHODS, or a Method, which changes `distillation`.
-    splits:       with the training images that are to be used: see Splits.part.
-    training:     its seed is that of the start, too; a batch is never larger than the training set, and even.
-    native:       the student's own pretrained weights, for the method "native".
+    method:   a name in METHODS, or a Method, which changes `distillation`.
+    splits:   with the training images that are to be used: see Splits.part.
+    training: its seed is that of the start, too; a batch is never larger than the training set, and even.
+    native:   the student's own pretrained weights, for the method "native".
+    Classic distillation fine-tunes its teacher first, on the same images with the same budget; Run.seconds counts that.
 
     >>> train("dual_skd", dm.open_data("brain").part(0.1, 0), dm.load_teacher(), "embedded_vit_48")  # doctest: +SKIP
     """
     method = find_method(method) if isinstance(method, str) else method
-    training, distillation = _fitting(training, splits), method.distillation(distillation)
-    students, _ = _students(method, splits, teacher, native, student, training, distillation, device)
-    return fit(students, splits, training, distillation, device=device, progress=False)
+    batch_size, size = min(training.batch_size, max(2, len(splits.train) // 2 * 2)), splits.train.images.shape[-1]
+    training, distillation = replace(training, batch_size=batch_size), method.distillation(distillation)
+    students = start(method, teacher, student, len(splits.classes), size, training.seed, native)
+    if distillation.strategy != "kd":
+        return fit(students, splits, training, distillation, device=device, progress=False)
+    tuned = train("full_teacher", splits, teacher, student, training, device=device)
+    students = replace(students, auxiliary=tuned.main)
+    run = fit(students, splits, training, distillation, device=device, progress=False)
+    return replace(run, seconds=run.seconds + tuned.seconds)
 
 
 def _executed(job: Job, began: datetime) -> Outcome:
@@ -221,13 +224,14 @@ def _executed(job: Job, began: datetime) -> Outcome:
     splits, weights = opened(job.data, job.study.size), teachers(job.pair)
     if (fingerprint(splits), weights_id(weights, job.method)) != (job.data_id, job.weights_id):
         raise ValueError(f"{job.title}: here are other images or weights than where the study was planned: copy those")
-    part, device = splits.part(job.fraction, job.seed), job.device
-    training, skd = _fitting(job.training, part), job.distillation
-    students, teacher_seconds = _students(job.method, part, *weights, job.pair.student, training, skd, device)
-    cost = costs.measure(students, part, training, skd, device)
+    part, device, student = splits.part(job.fraction, job.seed), job.device, job.pair.student
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    run = fit(students, part, training, skd, device=device, progress=False)
+    run = train(job.method, part, weights[0], student, job.training, job.distillation, weights[1], device)
+    peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
+    other = run.auxiliary
+    if run.distillation.strategy == "kd":  # the teacher's passes count
+        other = start(METHODS["full_teacher"], weights[0], student, len(part.classes), job.study.size, job.seed).main
     probabilities = _probabilities(run, part.test)
     best = next(row for row in run.history if row["step"] == run.best_step)
     values = {
@@ -235,42 +239,18 @@ def _executed(job: Job, began: datetime) -> Outcome:
         "error": None,
         "classes": list(part.classes),
         "images": {name: len(getattr(part, name)) for name in SPLITS},
-        "batch_size": training.batch_size,
+        "batch_size": run.training.batch_size,
         "metrics": {name: _metrics(p, part.test) for name, p in probabilities.items()},
         "val_accuracy": best["val_accuracy"],
         "val_loss": best["val_loss"],
         "best_step": run.best_step,
         "seconds": run.seconds,
         "images_per_second": run.images_per_second,
-        "cost": cost,
-        "peak_memory_mb": torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None,
-        "teacher_seconds": teacher_seconds,
+        "cost": costs.measure(Students(run.main, other), part, run.training, run.distillation, device),
+        "peak_memory_mb": peak,
     }
     frames = [_predicted(name, p, part.test) for name, p in probabilities.items() if name != "ensemble"]
     return Outcome(_record(job, began, values), pd.DataFrame(run.history), pd.concat(frames))
-
-
-def _students(
-    method: Method,
-    part: Splits,
-    teacher: Teacher,
-    native: Teacher | None,
-    student: str,
-    training: Training,
-    distillation: Distillation,
-    device: str | None,
-) -> tuple[Students, float]:
-    """Fresh students, for classic distillation with their fine-tuned teacher, and the seconds that its tuning took."""
-    students = start(method, teacher, student, len(part.classes), part.train.images.shape[-1], training.seed, native)
-    if distillation.strategy != "kd":
-        return students, 0.0
-    tuned = train("full_teacher", part, teacher, student, training, device=device)
-    return replace(students, auxiliary=tuned.main), tuned.seconds
-
-
-def _fitting(training: Training, part: Splits) -> Training:
-    """The same with a batch that the training set can fill, of an even number of images."""
-    return replace(training, batch_size=min(training.batch_size, max(2, len(part.train) // 2 * 2)))
 
 
 def _probabilities(run: Run, images: ImageSet) -> dict[str, np.ndarray]:

@@ -189,7 +189,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
         "budget": ", ".join([*(f"{key} {getattr(training, key)}" for key in BUDGET), f"{record['size']} px"]),
         "settings": ", ".join(f"{k} {v}" for k, v in asdict(training).items() if k not in (*BUDGET, "seed")),
         "device": record["machine"]["gpu"] or record["machine"]["device"],
-        "seconds": record["seconds"] + record["teacher_seconds"],
+        "seconds": record["seconds"] + record.get("teacher_seconds", 0),  # apart in older stores
     }
 
 

@@ -160,14 +160,14 @@ def test_a_probe_answers_as_the_classifier_it_was_made_of(classes):
     model = linear_probe(teacher, train)
     own = model.state_dict()
     assert all(torch.equal(own[name], t) for name, t in teacher.state.items() if not name.startswith("head"))
-    x, y = (features(model, part, teacher.mean, teacher.std, False) for part in (train, splits.test))
+    x, y = (features(model, part, places=False) for part in (train, splits.test))
     norm = model.norm.double()
     with torch.no_grad():
         read = [norm(torch.from_numpy(side["blocks.5"]).double()).numpy() for side in (x, y)]
     model.float()
     scaler = StandardScaler().fit(read[0])
     expected = LogisticRegression(max_iter=3000).fit(scaler.transform(read[0]), train.labels)
-    got = dm.predict(model, splits.test, teacher.mean, teacher.std)
+    got = dm.predict(model, splits.test)
     assert got == pytest.approx(expected.predict_proba(scaler.transform(read[1])), abs=2e-3)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 import dmws_lite as dm
 from dmws_lite.analysis import starts
+from dmws_lite.analysis.blocks import attention_weights
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.method.networks import Teacher
 
@@ -135,7 +136,7 @@ def test_attention_without_weights_is_uniform(inputs):
 
 def test_attention_weights_give_the_output_that_the_network_computes(networks, inputs):
     network = networks["mimetic"]
-    (first, *_), seen = starts.attention_weights(network, inputs), []
+    (first, *_), seen = attention_weights(network, inputs), []
     layer = network.blocks[0].attn
     hook = layer.register_forward_hook(lambda _, arguments, output: seen.extend([arguments[0], output]))
     network(inputs)
@@ -167,14 +168,3 @@ def test_batchnorm_takes_the_scale_of_the_weights_away(convolutions, kernels, in
     found = starts.signals(convolutions, inputs)
     last = found[found["block"] == 13].set_index("method")["spread"]
     assert last["truncated_normal"] == pytest.approx(last["kaiming"], rel=0.05)
-
-
-def test_first_steps_are_the_start_of_every_history(splits):
-    budget = dm.Training(steps=4, batch_size=6, evaluations=4)
-    methods = ["default", "weight_selection"]
-    found = dm.compare(splits, methods=methods, seeds=[0, 1], training=budget, device="cpu", progress=False)
-    early = starts.first_steps(found, until=2)
-    assert early["step"].tolist() == [0, 1, 2] * 4
-    for (method, seed), rows in early.groupby(["method", "seed"]):
-        assert rows["val_loss"].tolist() == [row["val_loss"] for row in found.runs[method, seed].history[:3]]
-    assert early.loc[early["step"] == 0, "val_loss"].to_numpy() == pytest.approx(math.log(3), abs=0.05)

@@ -173,13 +173,13 @@ def test_an_estimate_scales_the_steps_of_one_probe_per_method(tiny, monkeypatch)
         probed.append(job)
         history = pd.DataFrame({"seconds": [0.0, 4 * 0.9, 4 * 0.5]})
         clock[0] += 70 + history["seconds"].sum()
-        return Outcome({"status": "done", "teacher_seconds": 0.0}, history, pd.DataFrame())
+        return Outcome({"status": "done"}, history, pd.DataFrame())
 
     monkeypatch.setattr(run, "execute", execute)
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     text = estimate(plan_jobs(tiny(training={"steps": 1000, "batch_size": 8})))
     assert len(probed) == 3 and {job.training.steps for job in probed} == {8}
-    assert text.startswith("6 runs, from probes of 8 steps") and f"about {6 * 570 / 60:.0f} min" in text
+    assert text.startswith("6 runs, from probes of 8 steps") and f"about {6 * (75.6 + 0.5 * 992) / 60:.0f} min" in text
     failed = Outcome({"status": "failed", "error": {"message": "no memory"}}, pd.DataFrame(), pd.DataFrame())
     monkeypatch.setattr(run, "execute", lambda job: failed)
     with pytest.raises(RuntimeError, match="the probe of phantom_lung_ct .* failed: no memory"):
