@@ -184,9 +184,12 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
 
 def agreement(first: Array, second: Array) -> Array:
     """Spearman's rank correlation of two maps of each image, (N,): 1 for the same order of places, nan for no order."""
-    from scipy.stats import spearmanr
+    from scipy.stats import rankdata
 
-    return np.array([spearmanr(a, b, axis=None).statistic for a, b in zip(first, second, strict=True)])
+    a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
 
 
 def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, float]:

@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import dmws_lite as dm
+from dmws_lite.analysis.blocks import batches, blocks_of
 from dmws_lite.analysis.representations import (
-    batches,
     cka,
     cka_table,
     estimators,
@@ -16,6 +16,7 @@ from dmws_lite.analysis.representations import (
     linear_probe,
     over_training,
 )
+from dmws_lite.method.networks import set_input_statistics
 
 NETWORKS = ("embedded_vit_48", "mobilenetv1_050", "convnext_atto")
 
@@ -96,7 +97,7 @@ def test_what_cannot_be_compared_is_refused(pair):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("places", [True, False])
 def test_features_are_what_the_blocks_put_out(images, name, places):
-    model = dm.build(name, 3, 64)
+    model = set_input_statistics(dm.build(name, 3, 64), (0.5,) * 3, (0.5,) * 3)
     got = features(model, images, places, batch_size=5)
     inputs = torch.from_numpy(images.images).repeat(1, 3, 1, 1) / 127.5 - 1
     outside = {k: m for k, m in model.named_modules() if k in got and k != "stem"}
@@ -119,7 +120,7 @@ def test_no_hooks_are_left_and_a_network_without_blocks_is_refused(images):
     features(model, images)
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     with pytest.raises(ValueError, match="Linear has no blocks"):
-        features(torch.nn.Linear(2, 2), images)
+        blocks_of(torch.nn.Linear(2, 2))
 
 
 def test_a_table_has_a_row_and_a_column_for_each_layer(images):

@@ -19,6 +19,7 @@ from dmws_lite.analysis.saliency import (
     scores,
 )
 from dmws_lite.data.phantoms import phantom
+from dmws_lite.method.networks import set_input_statistics
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ class Patches(nn.Module):
 
 @pytest.mark.parametrize("name", ["mobilenetv1_050", "convnext_atto", "embedded_vit_48"])
 def test_grad_cam_equals_captums(images, inputs, name):
-    model = dm.build(name, 3, 64).eval()
+    model = set_input_statistics(dm.build(name, 3, 64).eval(), (0.5,) * 3, (0.5,) * 3)
     targets = np.array([0, 1, 2, 2, 1, 0])
     got = grad_cam(model, images, targets=targets, batch_size=4)
     layer = last_layer(model)

@@ -1,23 +1,39 @@
-"""A study of a few steps, and one store of it that the tests of this folder read."""
+"""A study of a few steps on a folder of small images, and one store of it that the tests of this folder read."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import dmws_lite as dm
 from dmws_lite.studies.engines import run_study
 from dmws_lite.studies.study import make_study
 
-TINY = {"steps": 4, "batch_size": 8, "evaluations": 2}
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory):
+    """A folder train, val and test with 20, 6 and 8 images of each of three classes, 16 pixels a side."""
+    folder = tmp_path_factory.mktemp("data") / "images"
+    splits = dm.phantoms("lung_ct", train=60, val=18, test=24, size=16)
+    for name in ("train", "val", "test"):
+        part = getattr(splits, name)
+        for number, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
+            path = folder / name / part.classes[label] / f"{number:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.squeeze(image)).save(path)
+    return folder
 
 
 @pytest.fixture(scope="session")
-def tiny():
+def tiny(images):
     def made(**changes):
         content = {
             "name": "tiny",
-            "data": ["phantom_lung_ct"],
+            "data": [images],
             "methods": ["default", "weight_selection", "dual_skd"],
+            "fractions": [0.5],
             "seeds": 2,
             "size": 16,
-            "training": TINY,
+            "training": {"steps": 4, "batch_size": 8, "evaluations": 2},
             "device": "cpu",
         }
         return make_study(**content | changes)
@@ -25,26 +41,6 @@ def tiny():
     return made
 
 
-@pytest.fixture(scope="session", autouse=True)
-def phantoms_once():
-    """The phantoms of these tests are drawn once, however often a study is planned."""
-    from dmws_lite.data.opening import open_data
-    from dmws_lite.studies import run
-
-    drawn = {}
-
-    def draw(source, size, *options, **more):
-        if source != "phantom_lung_ct":
-            return open_data(source, size, *options, **more)
-        if size not in drawn:
-            drawn[size] = open_data(source, size, *options, **more)
-        return drawn[size]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "open_data", draw)
-        yield
-
-
 @pytest.fixture(scope="session")
-def tiny_store(tiny, tmp_path_factory, phantoms_once):
+def tiny_store(tiny, tmp_path_factory):
     return run_study(tiny(), tmp_path_factory.mktemp("tiny") / "store", progress=False)

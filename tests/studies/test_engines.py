@@ -50,7 +50,7 @@ def test_a_store_is_the_same_made_twice(tiny, tiny_store, tmp_path):
     mine, theirs = (
         s.predictions().set_index(["key", "student", "image"])["probabilities"] for s in (again, tiny_store)
     )
-    assert len(mine) == 3 * 300 and np.array_equal(np.stack(mine), np.stack(theirs[mine.index]))
+    assert len(mine) == 3 * 24 and np.array_equal(np.stack(mine), np.stack(theirs[mine.index]))
 
 
 def failing(monkeypatch):
@@ -117,11 +117,11 @@ def test_two_processes_share_the_work(tiny, tmp_path):
     assert len(keys) == len(set(keys)) == len(Store(tmp_path / "s").table()) == len(study) == 16
 
 
-def test_a_killed_process_leaves_no_half_record(tmp_path):
+def test_a_killed_process_leaves_no_half_record(images, tmp_path):
     study, folder = tmp_path / "long.yaml", tmp_path / "s"
     study.write_text(
-        "data: [phantom_lung_ct]\nmethods: [weight_selection, default]\nseeds: 50\nsize: 16\ndevice: cpu\n"
-        "training: {steps: 2, batch_size: 8, evaluations: 1}\n"
+        f"data: [{images}]\nmethods: [weight_selection, default]\nseeds: 50\nsize: 16\ndevice: cpu\n"
+        "fractions: [0.5]\ntraining: {steps: 2, batch_size: 8, evaluations: 1}\n"
     )
     command = [sys.executable, "-m", "dmws_lite.cli", "study", "run", str(study), "--store", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -131,7 +131,7 @@ def test_a_killed_process_leaves_no_half_record(tmp_path):
     store = Store(folder)
     table, predictions = store.table(), store.predictions()
     assert len(table) >= 3 and set(table["key"]) == set(predictions["key"]) == set(store.history()["key"])
-    assert (predictions.groupby("key").size() == 300).all()
+    assert (predictions.groupby("key").size() == 24).all()
     assert all(store.claim(key) for key in store.missing()["key"])
 
 
@@ -182,7 +182,7 @@ def test_an_estimate_scales_the_steps_of_one_probe_per_method(tiny, monkeypatch)
     assert text.startswith("6 runs, from probes of 8 steps") and f"about {6 * (75.6 + 0.5 * 992) / 60:.0f} min" in text
     failed = Outcome({"status": "failed", "error": {"message": "no memory"}}, pd.DataFrame(), pd.DataFrame())
     monkeypatch.setattr(run, "execute", lambda job: failed)
-    with pytest.raises(RuntimeError, match="the probe of phantom_lung_ct .* failed: no memory"):
+    with pytest.raises(RuntimeError, match="the probe of images .* failed: no memory"):
         estimate(plan_jobs(tiny()))
 
 
