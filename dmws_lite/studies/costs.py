@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -18,6 +17,7 @@ from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device
+from dmws_lite.training.deployed import latency
 from dmws_lite.training.fit import Trainer
 from dmws_lite.training.settings import Training
 
@@ -25,14 +25,19 @@ from dmws_lite.training.settings import Training
 def measure(
     students: Students, splits: Splits, training: Training, distillation: Distillation, device: str | None = None
 ) -> dict[str, Any]:
-    """What training these students so will cost, from copies of them and a few of the images.
+    """What training these students so costs, from a step of copies of them on a few of the images.
 
-    Returns flops_per_step (see `step_flops`), parameters (of the main student), latency_ms.
+    Returns flops_per_step (see `step_flops`), parameters (of the main student) and latency_ms, the median time of one
+    image's forward pass.
     """
+    main, size = deepcopy(students.main).eval().to(pick_device(device)), splits.train.images.shape[-1]
+    image = torch.zeros(1, 3, size, size, device=pick_device(device))
+    with torch.inference_mode():
+        milliseconds = latency(lambda: main(image), seconds=0.1)
     return {
         "flops_per_step": step_flops(students, splits, training, distillation, device),
-        "parameters": sum(weight.numel() for weight in students.main.parameters()),
-        "latency_ms": latency(students.main, splits.train.images.shape[-1], device),
+        "parameters": sum(weight.numel() for weight in main.parameters()),
+        "latency_ms": float(np.median(milliseconds)),
     }
 
 
@@ -46,8 +51,7 @@ def step_flops(
     weights, and small beside it.
     """
     few = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
-    devices = [torch.cuda.current_device()] if pick_device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    with torch.random.fork_rng([torch.cuda.current_device()] if pick_device(device).type == "cuda" else []):
         trainer = Trainer(deepcopy(students), replace(splits, train=few), training, distillation, device)
         trainer.step = training.steps // 2  # where the soft targets have a weight
         networks = trainer.main, trainer.auxiliary, trainer.teacher
@@ -55,21 +59,6 @@ def step_flops(
             trainer.train_step()
         trainer.close()
     return counter.get_total_flops()
-
-
-def latency(model: nn.Module, image_size: int, device: str | None = None) -> float:
-    """Milliseconds of one image's forward in evaluation mode: the median over 0.1 seconds, after warm-up.
-
-    image_size: pixels per side; the image is float32 (1, 3, image_size, image_size).
-    """
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a GPU that is not there
-    from torch.utils.benchmark import Timer
-
-    model = deepcopy(model).eval().to(pick_device(device))
-    image = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
-    with torch.inference_mode():
-        timer = Timer("model(image)", globals={"model": model, "image": image}, num_threads=torch.get_num_threads())
-        return timer.blocked_autorange(min_run_time=0.1).median * 1000
 
 
 @contextmanager

@@ -116,10 +116,7 @@ def _probe(job: Job) -> float:
 
 
 def local(jobs: Iterable[Job], execute: Callable[[Job], Outcome] | None = None) -> Iterator[Outcome]:
-    """Runs one after the other in this process; an outcome before the next job is taken.
-
-    execute: what makes an Outcome of a Job; None is run.execute.
-    """
+    """Runs one after the other in this process; an outcome before the next job is taken."""
     for job in jobs:
         yield (execute or run.execute)(job)
 
@@ -133,18 +130,14 @@ def ray_cluster(
 ) -> Iterator[Outcome]:
     """Runs as tasks of Ray on the GPUs and machines of a cluster; outcomes come as they end, each job's once.
 
-    jobs:    taken from the iterator when there is room for them, one more than can run at once.
-    cpus:    CPUs that Ray reserves for a run. How many threads it uses is the job's own affair.
-    gpus:    GPUs for a run: 0.25 lets four runs share one, 0 hides them. Above 1 it must be a whole number.
-    address: of a running cluster; None is the environment's RAY_ADDRESS, or else a cluster on this machine, which ends
-             with the engine. Where Ray is running in this process already, that is used and left running.
-    execute: what makes an Outcome of a Job; None is run.execute.
+    jobs:       taken from the iterator when there is room for them, one more than can run at once.
+    cpus, gpus: that Ray reserves for a run: 0.25 GPUs let four runs share one. Threads are the job's own affair.
+    address:    of a running cluster; None is RAY_ADDRESS, or else a cluster of this machine that ends with the run.
+                Where Ray is running in this process already, that is used and left running.
     A run whose worker or node died is tried again, up to 3 times; what Ray gives up, and what raises in spite of
     execute, is a failed Outcome. Closing the generator, or Ctrl-C, cancels the runs under way.
     Outcomes travel through Ray: no shared disk is needed, but each machine needs this package and the data.
     Raises ImportError without Ray, ValueError when no machine of the cluster can take a run.
-
-    >>> list(ray_cluster(jobs, gpus=0.25))  # doctest: +SKIP
     """
     try:
         import ray

@@ -196,7 +196,7 @@ def train(
     native: Teacher | None = None,
     device: str | None = None,
 ) -> Run:
-    """The run of one method outside of a study, with its trained networks: the same numbers as in a study.
+    """The run of one method outside of a study, with its networks: the same numbers as in a study.
 
     method:   a name in METHODS, or a Method, which changes `distillation`.
     splits:   with the training images that are to be used: see Splits.part.

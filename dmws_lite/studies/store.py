@@ -14,7 +14,7 @@ pandas opens a folder at once (`pd.read_parquet("store/predictions")`), so does 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,7 @@ class Store:
             _write_json(mark, {"format": FORMAT})
         if not mark.is_file():
             raise FileNotFoundError(f"{self.folder} is no run store: pass the folder that `dmws study run` wrote to")
-        if (number := _read_json(mark).get("format")) != FORMAT:
+        if (number := _read(mark, lambda: _json(mark)).get("format")) != FORMAT:
             raise ValueError(
                 f"store {self.folder} has format {number!r}, this version reads {FORMAT}: run its studies again into a "
                 "new folder, or read it with the version that wrote it"
@@ -101,7 +101,8 @@ class Store:
         """A study: its definition, and its runs' names by key. Raises ValueError for an unknown or damaged one."""
         if name not in (names := self.studies()):
             raise ValueError(f"store {self.folder} has no study {name!r}: it has {', '.join(names) or 'none'}")
-        return _read_json(self.folder / "studies" / f"{name}.json", ("definition", "names"))
+        path = self.folder / "studies" / f"{name}.json"
+        return _read(path, lambda: _json(path, ("definition", "names")))
 
     def records(self, study: str | None = None, folder: str = "runs") -> list[dict[str, Any]]:
         """The records of a study's finished runs, under the study's names; folder="failures": of those that failed.
@@ -111,7 +112,7 @@ class Store:
         names = self.study(study)["names"] if (study := self._only(study)) else {}
         keys = names or sorted(path.stem for path in (self.folder / folder).glob("*.json"))
         paths = {key: self._path(folder, key) for key in keys if folder == "runs" or key not in self}
-        records = {key: _checked(path) for key, path in paths.items() if path.exists()}
+        records = {key: _record(path) for key, path in paths.items() if path.exists()}
         return [record | ({"names": names[key]} if names else {}) for key, record in records.items()]
 
     def table(self, study: str | None = None) -> pd.DataFrame:
@@ -168,7 +169,8 @@ class Store:
         if folder == "predictions":
             names = names.drop(columns="label")  # there it is the image's
         paths = [path for key in names["key"] if (path := self._path(folder, key)).exists()]
-        return names.merge(pd.concat(map(_read_table, paths)), on="key") if paths else names
+        tables = [_read(path, lambda p=path: pd.read_parquet(p)) for path in paths]  # type: ignore[misc]
+        return names.merge(pd.concat(tables), on="key") if tables else names
 
 
 def _named(record: dict[str, Any]) -> dict[str, Any]:
@@ -193,8 +195,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _checked(path: Path) -> dict[str, Any]:
-    record = _read_json(path, ("names", "fraction", "seed", "config", "status"))
+def _record(path: Path) -> dict[str, Any]:
+    record = _read(path, lambda: _json(path, ("names", "fraction", "seed", "config", "status")))
     if record.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: delete it, run the study again"
@@ -202,16 +204,20 @@ def _checked(path: Path) -> dict[str, Any]:
     return record
 
 
-def _read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
-    """A JSON object with these keys; ValueError that names the file and the way out where it is none."""
+def _json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    content = dict(json.loads(path.read_text(encoding="utf-8")))
+    if missing := [key for key in keys if key not in content]:
+        raise ValueError(f"no {missing[0]!r}")
+    return content
+
+
+def _read(path: Path, reader: Callable[[], Any]) -> Any:
+    """What `reader` reads from a file; ValueError that names the file and the way out where it cannot."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if missing := [key for key in keys if key not in content]:
-            raise ValueError(f"no {missing[0]!r}")
-        return dict(content)
-    except (ValueError, TypeError) as error:
+        return reader()
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(
-            f"{path} is damaged ({error}): delete it, and run the study again to make what it held"
+            f"{path} is damaged ({error}): delete it and runs/{path.stem}.json, and run the study again"
         ) from error
 
 
@@ -219,14 +225,3 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     plain = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON knows neither nan nor infinities
     text = json.dumps(plain, indent=1)
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): delete it and runs/{path.stem}.json, and run the study again"
-        ) from error
