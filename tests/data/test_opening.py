@@ -89,6 +89,13 @@ def test_a_published_split_is_kept_without_a_word_and_stays_memory_mapped(tmp_pa
         assert isinstance(part.images, np.memmap)
 
 
+def test_what_is_passed_over_is_said(tmp_path):
+    root = split_folder(tmp_path / "set")
+    save(root / "train/a/masks/1.png", np.zeros((9, 9), np.uint8))
+    with pytest.warns(UserWarning, match=r"left out 1 files in folders called mask or masks \(1 train/a/masks\)"):
+        assert len(open_data(root, size=16, progress=False)) == 28
+
+
 def test_the_split_depends_on_the_content_and_the_seed_alone(tmp_path):
     root = folder(tmp_path / "one", {"a": 20, "b": 20})
     other = Path(shutil.copytree(root, tmp_path / "two"))
@@ -269,19 +276,6 @@ def test_a_card_tells_classes_flips_and_patients(tmp_path, flips):
     }
 
 
-@pytest.mark.parametrize("stands_for", [None, "blocks of two files"])
-def test_shared_stand_ins_for_patients_are_no_leak(tmp_path, stands_for):
-    split_folder(tmp_path / "images")
-    patient = {"pattern": r"(\d)\.png"} | ({"stands_for": stands_for} if stands_for else {})
-    classes = "{a: {meaning: one}, b: {meaning: two}}"
-    block = f"  sources: [{{folder: images}}]\n  layout: splits\n  classes: {classes}\n  patient: {json.dumps(patient)}"
-    (tmp_path / "mine.md").write_text(f"{FRONT}dmws:\n{block}\n---\n# Mine\n")
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        open_data(tmp_path / "mine.md", size=16, progress=False)
-    assert any("share" in str(warning.message) for warning in caught) == (stands_for is None)
-
-
 def write_dicom(root, count=24):
     """Files of patients with four images each, in two classes."""
     pydicom = pytest.importorskip("pydicom")
@@ -341,12 +335,6 @@ def test_wrong_arguments_are_named(arguments, error, text, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=text):
         open_data(*arguments)
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(FileNotFoundError, match="file of another kind"):
-        open_data(tmp_path / "notes.txt")
 
 
 def test_gathering_leaves_nothing_out(leaking):
@@ -411,18 +399,3 @@ def test_real_sets_open_by_folder_and_by_card(name, tmp_path):
     for a, b in zip(parts(by_folder), parts(by_card), strict=True):
         assert a.names == b.names and (a.images == b.images).all() and a.patients == b.patients
     assert (by_folder.train.patients is not None) == (name == "lung_ct")
-
-
-def test_the_splits_know_how_their_images_became_squares(tmp_path):
-    for name in ("a", "b"):
-        for k in range(8):
-            pixels = np.random.default_rng([k, ord(name)]).integers(0, 256, (12, 20), dtype=np.uint8)
-            (tmp_path / "set" / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(tmp_path / "set" / name / f"{k}.png")
-    card = new_card(tmp_path / "set", tmp_path / "card")
-    assert open_data(card, 16, progress=False).fit == "crop"
-    assert open_data(tmp_path / "set", 16, fit="letterbox", progress=False).fit == "letterbox"
-    text = card.read_text()
-    assert "fit: letterbox" not in text
-    card.write_text(text.replace("\ndmws:\n", "\ndmws:\n  fit: letterbox\n", 1))
-    assert open_data(card, 16, progress=False).part(0.5).fit == "letterbox"
