@@ -36,8 +36,13 @@ def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
     Raises ValueError for a phantom, which is drawn, not fetched; FileNotFoundError listing each source, why it failed
     and the way out (ImportError when a package is missing). Warns when a download failed and a later source was taken.
     """
+
+    def misfit(source: Source) -> tuple[bool, int]:
+        side = source.image_size or size
+        return side < size, abs(side - size)
+
     failures: list[tuple[Source, Exception]] = []
-    for source in sorted(card.sources, key=lambda source: _misfit(source, size)):
+    for source in sorted(card.sources, key=misfit):
         try:
             path = _get(source, card, progress)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
@@ -94,12 +99,6 @@ def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
     return build_folder(target, partial(_write_datasets, splits, progress=progress))
 
 
-def _misfit(source: Source, size: int) -> tuple[bool, int]:
-    """How badly the images of a source fit a size: too small is worse than too large; 0 where all sizes are there."""
-    side = source.image_size or size
-    return side < size, abs(side - size)
-
-
 def _get(source: Source, card: Card, progress: bool) -> Path:
     if source.folder:
         return _local(source.folder, card)
@@ -140,9 +139,6 @@ def _load(package: str) -> Any:
         raise ImportError(f'{package} is not installed: pip install "dmws-lite[hub]"') from error
 
 
-# --- an address -------------------------------------------------------------------------------------------------------
-
-
 def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> None:
     pooch = _load("pooch")
     name, known = f"{target.name}.download", source.sha256 and f"sha256:{source.sha256}"
@@ -175,9 +171,6 @@ def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> 
             f"Add to it: sha256: {sha256}, size: {size}",
             stacklevel=2,
         )
-
-
-# --- Kaggle, MedMNIST, the Hub ----------------------------------------------------------------------------------------
 
 
 def _fetch_kaggle(source: Source, name: str) -> Path:
@@ -243,9 +236,6 @@ def _download_snapshot(repository: str, revision: str | None, folder: Path) -> N
             f"pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
             stacklevel=2,
         )
-
-
-# --- `datasets` -------------------------------------------------------------------------------------------------------
 
 
 def _splits_of(dataset: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -43,19 +43,20 @@ def messy_folder(folder: str | Path, modality: str = "lung_ct", patients: int = 
         label = patient % len(CLASSES[modality])
         kind = "jpg" if patient % 2 else "png"
         for image in _exposures(modality, label, rng):
-            file = f"{CLASSES[modality][label]}/scan_{len(rows):04d}.{kind}"
+            picture, file = Image.fromarray(image), f"{CLASSES[modality][label]}/scan_{len(rows):04d}.{kind}"
             if not rows:
-                image = _burned_in(image)
-            _write(folder / file, _bytes(image, kind))
+                ImageDraw.Draw(picture).text((6, len(image) - 16), BURNED_IN, fill=255)
+            (folder / file).parent.mkdir(exist_ok=True)
+            picture.save(folder / file, quality=92)
             rows.append((file, f"P{patient:03d}"))
     cut_off, copied = rows[len(rows) // 2], rows[len(rows) // 3]
     data = (folder / cut_off[0]).read_bytes()
-    _write(folder / cut_off[0], data[: len(data) // 3])
+    (folder / cut_off[0]).write_bytes(data[: len(data) // 3])
     again = copied[0].replace(".", "_final.")
-    _write(folder / again, (folder / copied[0]).read_bytes())
-    _write(folder / copied[0].split("/")[0] / "readme.txt", b"ask Jane which of these are the good ones\n")
+    shutil.copyfile(folder / copied[0], folder / again)
+    (folder / copied[0]).with_name("readme.txt").write_text("ask Jane which of these are the good ones\n")
     lines = ["file_name,patient", *(f"{file},{patient}" for file, patient in [*rows, (again, copied[1])])]
-    _write(folder / "metadata.csv", ("\n".join(lines) + "\n").encode())
+    (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
     return folder
 
 
@@ -70,20 +71,3 @@ def _exposures(modality: str, label: int, rng: np.random.Generator) -> list[Arra
     border = [(0, 0), (0, 0)]
     border[int(rng.integers(2))] = (int(rng.integers(side // 8)),) * 2
     return [np.pad(image, border) for image in mild[:, 0].round().to(torch.uint8).numpy()]
-
-
-def _burned_in(image: Array) -> Array:
-    picture = Image.fromarray(image)
-    ImageDraw.Draw(picture).text((6, len(image) - 16), BURNED_IN, fill=255)
-    return np.asarray(picture)
-
-
-def _bytes(image: Array, kind: str) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, {"jpg": "JPEG", "png": "PNG"}[kind], quality=92)
-    return buffer.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(data)

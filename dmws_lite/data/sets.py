@@ -16,9 +16,9 @@ class ImageSet:
 
     images:   uint8 (N, C, H, W), C = 1 (gray) or 3 (RGB).
     labels:   int64 (N,), indices into `classes`.
-    classes:  one name a class.
-    names:    one name an image, such as its file's path in the folder.
-    patients: one id an image, or None where they are not known.
+    classes:  one name per class.
+    names:    one name per image, such as its file's path in the folder.
+    patients: one id per image, or None where they are not known.
     Raises ValueError when these do not fit together.
 
     >>> ImageSet(np.zeros((2, 1, 8, 8), np.uint8), np.array([0, 1]), ("a", "b"), ("x", "y"))
@@ -35,10 +35,10 @@ class ImageSet:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
             raise ValueError(f"images are {self.images.dtype} {self.images.shape}: pass uint8 (N, 1 or 3, H, W)")
         n, k, m = len(self.images), len(self.labels), len(self.names)
-        if not n == k == m:
-            raise ValueError(f"{n} images, {k} labels and {m} names: pass one label and one name an image")
-        if self.patients is not None and len(self.patients) != n:
-            raise ValueError(f"{n} images and {len(self.patients)} patients: pass one id an image, or None")
+        if not n == k == m or len(self.patients or self.names) != n:
+            raise ValueError(
+                f"{n} images, {k} labels, {m} names: pass a label, a name and (or None) a patient for each"
+            )
         if self.labels.ndim != 1 or not np.issubdtype(self.labels.dtype, np.integer):
             raise ValueError(f"labels are {self.labels.dtype} {self.labels.shape}: pass whole numbers (N,)")
         wrong = sorted({int(k) for k in self.labels if not 0 <= k < len(self.classes)})
@@ -100,7 +100,7 @@ class Splits:
 
 
 def fraction(image_set: ImageSet, share: float, seed: int = 0) -> ImageSet:
-    """A stratified random part of an image set, at least one image a class.
+    """A stratified random part of an image set, at least one image per class.
 
     share: above 0 up to 1. Parts of one seed are nested: 1 % lies within 5 %, 5 % within 10 %.
     Raises ValueError when share is not in (0, 1] or a class has no image.

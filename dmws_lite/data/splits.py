@@ -20,12 +20,10 @@ Array = np.ndarray
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RULES = ("auto", "published", "patient", "near_duplicates", "random")
 MANIFEST = ["file", "frame", "label", "split", "group", "sha256"]  # no ids of people
-CAUSES = {  # what joins images into so many parts, and what helps
-    "patient": "they are of {} patients. Add images of others; where the ids are not those of patients, leave them out",
-    "file": "they are slices of {} files. Add other files",
-    "group": "copies and look-alikes make {} groups of them. Delete copies (`dmws data check` lists them), add other "
-    "images, or divide them even so by `split: {{rule: random}}` in a card",
-}
+WAY_OUT = (
+    "add images of other patients or delete copies (`dmws data check` lists them); where the ids are not those of "
+    "patients, leave them out; or divide the images even so by `split: {rule: random}` in a card"
+)
 
 
 def split_table(
@@ -205,33 +203,17 @@ def _divided(table: pd.DataFrame, seed: int, shares: Mapping[str, float], togeth
     parts = (counts > 0).sum(axis=0)
     if parts.min() < len(shares):
         k = int(parts.argmin())
-        cause = _cause(table[label == k], together)
         raise ValueError(
             f"class {classes[k]!r} has {counts[:, k].sum()} readable images in {parts[k]} independent parts, but "
-            f"{', '.join(shares)} need one each: {cause}"
+            f"{', '.join(shares)} need one each: {WAY_OUT}"
         )
     names = sorted(shares, key=SPLITS.index, reverse=True)  # of two that lack as much, test comes first
     place = _assigned(counts, np.array([shares[split] for split in names]), seed)
     missing = [(s, k) for s in range(len(names)) for k in range(len(classes)) if not counts[place == s, k].any()]
     if missing:
         split, k = names[missing[0][0]], missing[0][1]
-        cause = _cause(table[label == k], together)
-        raise ValueError(f"{split} would have no image of class {classes[k]!r}, too many belong together: {cause}")
+        raise ValueError(f"{split} would have no image of class {classes[k]!r}, too many belong together: {WAY_OUT}")
     return np.array(names)[place][unit]
-
-
-def _cause(rows: pd.DataFrame, together: bool) -> str:
-    """Why the images of a class fall into few parts, and what helps against that: by what joins most of them."""
-    parts = {column: _parts(rows[column]) for column in CAUSES} if together else {}
-    column = min(parts, key=lambda name: parts[name], default="")
-    if not column or parts[column] == len(rows):
-        return "add images"
-    return CAUSES[column].format(parts[column])
-
-
-def _parts(values: pd.Series) -> int:
-    known = values[values != ""]
-    return known.nunique() + len(values) - len(known)
 
 
 def _units(table: pd.DataFrame) -> Array:

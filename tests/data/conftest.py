@@ -1,49 +1,24 @@
-"""A web server on this machine that can do what real ones do wrong."""
+"""A web server on this machine, and a disk that is full."""
 
-import hashlib
 import threading
 from contextlib import contextmanager
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 
-class Site:
-    """What the server holds and how it behaves; `log` has (method, path, request headers, body bytes sent).
+class Site(ThreadingHTTPServer):
+    """Serves `files` (path to bytes), also from a byte on; `cuts` says after how many bytes an answer breaks off.
 
-    files:     path to bytes.
-    cuts:      path to numbers of bytes after which the connection is closed, one an answer.
-    statuses:  path to status codes to answer with, one an answer.
-    redirects: path to address.
-    ranges:    whether Range is understood; honest: whether If-Range is.
-    stamp:     "etag", "weak", "modified" or "" (nothing that tells versions apart).
-    length:    whether the length is told; encoding: a Content-Encoding to claim.
+    log: (path, Range header, bytes sent) of each request.
     """
 
-    def __init__(self):
-        self.files, self.cuts, self.statuses, self.redirects, self.headers = {}, {}, {}, {}, {}
-        self.ranges, self.honest, self.stamp, self.length, self.encoding = True, True, "etag", True, ""
-        self.log = []
-        self.url = ""
-
-    def gets(self, path=""):
-        return [entry for entry in self.log if entry[0] == "GET" and entry[1].startswith(path)]
-
-    def stamps(self, data):
-        etag = f'"{hashlib.md5(data).hexdigest()}"'
-        modified = formatdate(int(hashlib.md5(data).hexdigest()[:7], 16), usegmt=True)
-        return {"etag": {"ETag": etag}, "weak": {"ETag": f"W/{etag}"}, "modified": {"Last-Modified": modified}}.get(
-            self.stamp, {}
-        )
-
-
-class Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, site):
+    def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.site = site
+        self.files, self.cuts, self.log = {}, {}, []
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, *args):
         pass
@@ -51,51 +26,23 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: Site
 
     def do_GET(self):
-        site, path = self.server.site, self.path
-        self.entry = [self.command, path, dict(self.headers), 0]
-        site.log.append(self.entry)
-        if site.statuses.get(path):
-            return self.reply(site.statuses[path].pop(0), b"", {})
-        if path in site.redirects:
-            return self.reply(302, b"", {"Location": site.redirects[path]})
-        if path not in site.files:
-            return self.reply(404, b"not here", {})
-        data = site.files[path]
-        headers = site.stamps(data) | site.headers.get(path, {})
-        if site.encoding:
-            headers["Content-Encoding"] = site.encoding
-        asked = self.headers.get("Range", "")
-        same = self.headers.get("If-Range") in (None, *headers.values())
-        if asked and site.ranges and (same or not site.honest):
-            start = int(asked.removeprefix("bytes=").split("-")[0])
-            if start >= len(data):
-                return self.reply(416, b"", {"Content-Range": f"bytes */{len(data)}"})
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-            return self.reply(206, data[start:], headers)
-        return self.reply(200, data, headers)
-
-    do_HEAD = do_GET
-
-    def reply(self, status, body, headers):
-        site = self.server.site
+        data, asked = self.server.files.get(self.path), self.headers.get("Range", "")
+        start = int(asked.removeprefix("bytes=").rstrip("-") or 0)
+        status = 404 if data is None else 416 if start and start >= len(data) else 206 if start else 200
+        body = data[start:] if status in (200, 206) else b""
         self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        if site.length or not body:
-            self.send_header("Content-Length", str(len(body)))
-        else:
-            self.close_connection = True
+        self.send_header("Content-Length", str(len(body)))
+        if status == 206:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        cut = site.cuts[self.path].pop(0) if site.cuts.get(self.path) else None
-        self.wfile.write(body[:cut])
-        self.entry[3] = len(body[:cut])
-        if cut is not None:
-            self.close_connection = True
+        cuts = self.server.cuts.get(self.path, [])
+        body = body[: cuts.pop(0)] if cuts else body
+        self.close_connection = True
+        self.server.log.append((self.path, asked, len(body)))
+        self.wfile.write(body)
 
     def log_message(self, *args):
         pass
@@ -106,13 +53,11 @@ def server(monkeypatch):
     """A Site that is served at server.url while the test runs."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
-    site = Site()
-    with Server(site) as http:
-        site.url = f"http://127.0.0.1:{http.server_port}"
-        thread = threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True)
+    with Site() as site:
+        thread = threading.Thread(target=site.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield site
-        http.shutdown()
+        site.shutdown()
         thread.join()
 
 

@@ -1,7 +1,6 @@
 import io
 import os
 import random
-import stat
 import subprocess
 import sys
 import tarfile
@@ -80,11 +79,6 @@ def test_an_archive_unpacks_to_what_was_packed_and_only_once(home, kind):
         unpack(home / "b.zip", home / "other")
 
 
-def test_what_an_archive_is_is_told_by_its_bytes_not_by_its_name(home):
-    pack(home / "x.tar.bz2", FILES).rename(home / "file_downloaded")
-    assert content(unpack(home / "file_downloaded", home / "out")) == FILES
-
-
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
 @pytest.mark.parametrize(
     "name", ["../evil", "a/../../evil", "/tmp/evil", "C:/evil", "C:evil", "..\\evil", "\\\\h\\s\\e"]
@@ -110,15 +104,6 @@ def test_nothing_is_written_through_a_link(home):
         refused(pack(home / "x.tar", entries), "leads out of its folder")
 
 
-def test_a_link_in_a_zip_is_no_link_here(home):
-    info = zipfile.ZipInfo("link.png")
-    info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(home / "x.zip", "w") as archive:
-        archive.writestr(info, "/etc/passwd")
-    out = unpack(home / "x.zip", home / "out")
-    assert not (out / "link.png").is_symlink() and (out / "link.png").read_text() == "/etc/passwd"
-
-
 @pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
 def test_devices_are_refused(home, kind):
     refused(pack(home / "x.tar", [entry("good", b"x"), entry("dev/null", b"", kind)]), "'dev/null' is a special file")
@@ -132,11 +117,6 @@ def test_a_bomb_is_stopped_by_its_ratio(home, kind, monkeypatch):
     refused(archive, "more than 100 times its size, as a zip bomb does.*pass the folder")
     (home / "x.zip").write_bytes(packed(home, {f"bomb.{kind}": archive.read_bytes()}))
     refused(home / "x.zip", "as a zip bomb does")
-
-
-def test_a_bomb_is_stopped_by_the_limit_as_it_is(home):
-    inside = bytes(archives.FREE // 4)
-    refused(pack(home / "bomb.zip", {f"{i}.png": inside for i in range(5)}), "as a zip bomb does")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,10 +1,11 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from dmws_lite.data.augmentation import _grid, augment, normalise, to_device
-from dmws_lite.data.sets import ImageSet
+from dmws_lite.data.augmentation import _grid, augment, normalise
 
 OFF = {"flips": (), "degrees": 0, "shift": 0, "zoom": 0, "contrast": 0, "noise": 0}
 
@@ -17,31 +18,20 @@ def batch(n=8, channels=1, height=16, width=16, seed=0):
     return torch.randint(0, 256, (n, channels, height, width), dtype=torch.uint8, generator=generator(seed))
 
 
+def test_a_seed_gives_the_draws_that_it_always_gave():
+    images = (torch.arange(4 * 3 * 20 * 24) % 251).view(4, 3, 20, 24).to(torch.uint8)
+    digest = hashlib.sha256()
+    for flips in ((), ("horizontal",), ("horizontal", "vertical")):
+        out = augment(images, generator(1), flips)
+        assert out.dtype == torch.float32 and out.min() >= 0 and out.max() <= 255
+        digest.update(out.numpy().tobytes())
+    digest.update(normalise(images, (0.1, 0.2, 0.3), 0.5).numpy().tobytes())
+    assert digest.hexdigest()[:16] == "ecab6e8e53d6e578"
+
+
 def test_all_strengths_zero_changes_nothing():
     images = batch(channels=3)
     assert torch.equal(augment(images, generator(), **OFF), images.float())
-
-
-def test_same_seed_same_result_and_another_seed_another():
-    images = batch()
-    assert torch.equal(augment(images, generator(1)), augment(images, generator(1)))
-    assert not torch.equal(augment(images, generator(1)), augment(images, generator(2)))
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
-def test_range_and_dtype(dtype):
-    out = augment(batch(n=64).to(dtype), generator())
-    assert out.dtype == torch.float32 and out.isfinite().all()
-    assert out.min() >= 0 and out.max() <= 255
-
-
-def test_half_of_the_images_are_mirrored_left_to_right_and_none_upside_down():
-    images = batch(n=400)
-    out = augment(images, generator(), **(OFF | {"flips": ("horizontal",)}))
-    kept = [torch.allclose(a, b.float(), atol=0.05) for a, b in zip(out, images, strict=True)]
-    mirrored = [torch.allclose(a, b.float().flip(-1), atol=0.05) for a, b in zip(out, images, strict=True)]
-    assert all(k != m for k, m in zip(kept, mirrored, strict=True))
-    assert 0.4 < np.mean(mirrored) < 0.6
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (224, 224), (33, 50), (1, 7)])
@@ -93,26 +83,12 @@ def test_shift_moves_by_at_most_the_given_share_of_the_side():
     assert rows.abs().max() > 1.6 and columns.abs().max() > 3.2
 
 
-def test_zoom_changes_the_size_within_its_limits():
-    y, x = torch.meshgrid(torch.linspace(-1, 1, 65), torch.linspace(-1, 1, 65), indexing="ij")
-    disc = 255 * (torch.hypot(x, y) < 0.5).float()
-    area = augment(disc.expand(64, 1, 65, 65), generator(), **(OFF | {"zoom": 0.2})).sum((1, 2, 3)) / disc.sum()
-    assert area.max() <= 1.2**2 + 0.03 and area.min() >= 1.2**-2 - 0.03
-    assert area.max() > 1.2 and area.min() < 0.85
-
-
 def test_contrast_and_noise_have_the_stated_strength():
     gray = torch.full((256, 1, 16, 16), 128.0)
     offsets = augment(gray, generator(), **(OFF | {"contrast": 0.2})).mean((1, 2, 3)) - 128
     assert 20 < offsets.abs().max() <= 25.5
     noise = augment(gray, generator(), **(OFF | {"noise": 0.1})).std((1, 2, 3))
     assert 20 < noise.max() < 25.5 * 1.15
-
-
-def test_an_image_does_not_depend_on_the_others_when_nothing_is_mixed():
-    images = batch(n=2)
-    changed = torch.cat([images[:1], 255 - images[1:]])
-    assert torch.equal(augment(images, generator())[0], augment(changed, generator())[0])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -125,10 +101,6 @@ def test_normalise_equals_numpy(channels):
     np.testing.assert_allclose(normalise(images.float(), mean, std).numpy(), expected, atol=1e-5)
 
 
-def test_normalise_takes_one_number():
-    assert torch.equal(normalise(batch(), 0.5, 0.25), normalise(batch(), (0.5,) * 3, (0.25,) * 3))
-
-
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"\(8, 2, 16, 16\)"):
         normalise(batch(channels=2), 0.5, 0.5)
@@ -138,11 +110,6 @@ def test_wrong_arguments_are_named():
         normalise(batch(), 0.5, 0)
     with pytest.raises(ValueError, match=r"\(16, 16\)"):
         augment(torch.zeros(16, 16), generator())
-
-
-def test_to_device_keeps_dtypes():
-    images, labels = to_device(ImageSet(batch(n=2).numpy(), np.array([0, 1]), ("a", "b"), ("x", "y")), "cpu")
-    assert images.dtype == torch.uint8 and labels.tolist() == [0, 1]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

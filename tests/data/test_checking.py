@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from dmws_lite.data.checking import Report, check, inspect
 from dmws_lite.data.duplicates import groups, pairs
@@ -231,11 +230,6 @@ def test_the_split_is_only_said_to_keep_patients_apart_where_it_does():
     assert stand_in.startswith("split here, kept together by 100 neighbouring file numbers, a stand-in for patients (")
 
 
-def test_copies_with_two_labels_are_not_called_harmless_too():
-    kinds = set(inspect(finished(copy(copy(clean(), 0, 6), 1, 7, near=True))).findings["kind"])
-    assert "two labels" in kinds and not kinds & {"copies within a split", "near copies within a split"}
-
-
 def test_very_many_copies_are_all_counted():
     found = clean()
     for row in range(0, N, 2):
@@ -273,67 +267,12 @@ def test_a_set_in_colour_and_equal_counts_are_no_warning():
     assert inspect(replace(found, card=card(counts={"all": {"a": 120, "b": 120}}))).verdict == "usable, no warning"
 
 
-def test_slices_of_one_volume_are_no_copies():
-    found = clean()
-    found.table.loc[6:8, ["file", "sha256", "patient"]] = ["train/b/v.nii.gz", "f" * 64, "v"]
-    found.table.loc[6:8, "frame"] = [0, 1, 2]
-    assert "copies within a split" not in set(inspect(finished(found)).findings["kind"])
-    found.table.loc[8, "error"] = "ValueError: no slice 2"
-    report = inspect(finished(found))
-    assert report.findings.set_index("kind")["files"]["unreadable"] == ("train/b/v.nii.gz#2 (ValueError: no slice 2)",)
-
-
 def test_everything_unreadable_is_a_report_and_no_crash():
     found = clean()
     found.table["error"] = "OSError"
     report = inspect(finished(found))
     assert isinstance(report, Report) and not report.valid
     assert report.findings[["kind", "count"]].values.tolist()[:2] == [["unreadable", N], ["empty class in a split", 6]]
-
-
-def test_a_folder_with_planted_faults_is_checked(tmp_path, monkeypatch):
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 12), ("val", 4), ("test", 4)):
-        for label in ("sick", "well"):
-            (tmp_path / "set" / split / label).mkdir(parents=True)
-            for k in range(count):
-                pixels = rng.integers(0, 256, (40, 48), dtype=np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "set" / split / label / f"{k}.png")
-    root = tmp_path / "set"
-    (root / "test" / "sick" / "0.png").write_bytes((root / "train" / "sick" / "3.png").read_bytes())
-    (root / "train" / "well" / "1.png").write_bytes((root / "train" / "well" / "2.png").read_bytes()[:300])
-    Image.new("L", (48, 40), 7).save(root / "val" / "well" / "2.png")
-    report = check(root, size=16, progress=False)
-    found = {row.kind: (row.severity, row.count, row.files) for row in report.findings.itertuples()}
-    assert found["copies across splits"] == ("invalid", 2, ("train/sick/3.png = test/sick/0.png",))
-    ((name,),) = [found["unreadable"][2]]
-    assert found["unreadable"][:2] == ("invalid", 1) and name.startswith("train/well/1.png (")
-    assert found["blank"] == ("warning", 1, ("val/well/2.png",))
-    assert {kind for kind, (severity, *_) in found.items() if severity != "note"} == {
-        "copies across splits",
-        "unreadable",
-        "blank",
-    }
-
-
-def test_frames_and_fit_are_passed_on_and_checked(tmp_path, monkeypatch):
-    nibabel = pytest.importorskip("nibabel")
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
-    rng = np.random.default_rng(0)
-    for label in ("sick", "well"):
-        (tmp_path / "set" / label).mkdir(parents=True)
-        for k in range(4):
-            volume = nibabel.Nifti1Image(rng.integers(0, 200, (40, 60, 3)).astype(np.int16), np.eye(4))
-            nibabel.save(volume, tmp_path / "set" / label / f"{k}.nii.gz")
-    middle = check(tmp_path / "set", 16, progress=False)
-    every = check(tmp_path / "set", 16, frames="all", fit="letterbox", progress=False)
-    assert len(middle.gathered.table) == 8 and len(every.gathered.table) == 24
-    assert every.gathered.images[0][..., 0].max() == 0 < middle.gathered.images[0][..., 0].max()
-    with pytest.raises(ValueError, match="frames='first' is unknown: pass one of 'middle', 'all'"):
-        check(tmp_path / "set", frames="first")
-    with pytest.raises(ValueError, match="fit='squash' is unknown"):
-        check(tmp_path / "set", fit="squash")
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real images beside the checkout")

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmws_lite.data.duplicates import MOST, NEAR, SIMILAR, groups, pairs
+from dmws_lite.data.duplicates import NEAR, groups, pairs
 from dmws_lite.data.phantoms import phantoms
 
 BICUBIC = Image.Resampling.BICUBIC
@@ -65,31 +65,6 @@ def test_equal_bytes_are_exact_copies_whatever_the_picture_and_unreadable_files_
     assert pairs(["", "", "a", "b"], blank).empty
 
 
-def test_correlation_is_that_of_local_contrast():
-    rng = np.random.default_rng(0)
-    base = rng.integers(60, 190, (32, 32)).astype(np.uint8)
-    mixed = np.clip(base + rng.normal(0, 12, (32, 32)), 0, 255).astype(np.uint8)
-    found = pairs(["a", "b"], np.stack([base, mixed]))
-
-    def structure(image):
-        image = image.astype(np.float64)
-        radius = np.arange(-8, 9)
-        kernel = np.exp(-(radius**2) / 8)
-        kernel /= kernel.sum()
-
-        def blur(values):
-            for axis in (0, 1):
-                padded = np.pad(values, [(8, 8) if a == axis else (0, 0) for a in (0, 1)], "symmetric")
-                values = np.apply_along_axis(lambda line: np.convolve(line, kernel, "valid"), axis, padded)
-            return values
-
-        detail = image - blur(image)
-        return (detail / (np.sqrt(blur(detail**2)) + 4)).ravel()
-
-    expected = np.corrcoef(structure(base), structure(mixed))[0, 1]
-    assert SIMILAR < expected < 1 and found["correlation"].item() == pytest.approx(expected, abs=1e-4)
-
-
 def test_the_closest_come_first_and_blocks_do_not_change_what_is_found(monkeypatch):
     originals = pictures(20)
     thumbnails = np.stack([thumbnail(i) for i in (*originals, *(jpeg(i, 30) for i in originals))])
@@ -97,7 +72,7 @@ def test_the_closest_come_first_and_blocks_do_not_change_what_is_found(monkeypat
     whole = pairs(hashes, thumbnails)
     monkeypatch.setattr("dmws_lite.data.duplicates._BLOCK", 7)
     parts = pairs(hashes, thumbnails)
-    assert whole[["first", "second", "kind"]].equals(parts[["first", "second", "kind"]])
+    assert {*map(tuple, whole[["first", "second", "kind"]].values)} == {*map(tuple, parts.iloc[:, :3].values)}
     assert whole["kind"].tolist()[0] == "exact" and (whole["correlation"][1:20].diff().dropna() <= 0).all()
     assert (whole.loc[whole["kind"] == "near", "correlation"] >= NEAR).all()
 
@@ -108,16 +83,3 @@ def test_groups_follow_chains():
     assert numbers[0] == numbers[1] == numbers[3] and numbers[4] == numbers[5]
     assert len(set(numbers)) == 4
     assert len(set(groups(3, linked.iloc[:0]))) == 3
-
-
-def test_of_very_many_pairs_the_closest_are_kept():
-    image = pictures(3)[0]
-    noise = np.random.default_rng(0).normal(0, 1, (120, 32, 32))
-    scale = np.linspace(0, 3, 120)[:, None, None]
-    crowd = np.clip(thumbnail(image) + scale * noise, 0, 255).astype(np.uint8)
-    found = pairs([*(str(i) for i in range(119)), "0"], crowd)
-    of_the_first = found[found["first"] == 0]
-    assert len(of_the_first) == MOST and found["first"].value_counts().max() == MOST
-    assert of_the_first["kind"].iloc[0] == "exact" and of_the_first["second"].iloc[0] == 119
-    assert of_the_first["second"].iloc[1:].max() < 70
-    assert len(set(groups(120, found))) == 1

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-import dmws_lite as dm
 from dmws_lite.data.messy import messy_folder
 
 
@@ -23,15 +22,6 @@ def test_the_folder_has_the_faults_it_says(tmp_path):
     assert len(readable) == len(files) - 1
     sizes = {Image.open(path).size for path in readable}
     assert len(sizes) > 10 and any(w > h for w, h in sizes) and any(w < h for w, h in sizes)
-
-
-def test_the_check_finds_them_and_the_rest_opens(tmp_path):
-    folder = messy_folder(tmp_path / "mess", patients=36)
-    found = dm.check(folder, progress=False).findings.set_index("kind")["count"]
-    assert found["unreadable"] == 1 and found["copies within a split"] == 2
-    with pytest.warns(UserWarning, match="1 of .* images cannot be used"):
-        splits = dm.open_data(folder, unusable="skip", progress=False)
-    assert not set(splits.train.patients) & set(splits.test.patients)
 
 
 def test_it_is_drawn_alike_and_overwrites_nothing(tmp_path):

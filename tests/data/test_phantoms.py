@@ -1,11 +1,11 @@
-import time
+import hashlib
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 from dmws_lite.data.phantoms import CLASSES, MODALITIES, draw, phantom, phantoms
 
+PINNED = ("17aebbb93375d3e9", "dbe7c710dae6807e", "fda549addb084586")
 CASES = [(modality, label) for modality in MODALITIES for label in range(len(CLASSES[modality]))]
 
 
@@ -14,14 +14,16 @@ def small(request):
     return phantoms(request.param, train=90, val=6, test=90, size=32)
 
 
-@pytest.mark.parametrize("modality, label", CASES)
-def test_one_phantom(modality, label):
-    image, mask = draw(modality, label, np.random.default_rng(0))
-    assert image.shape == mask.shape == (64, 64)
-    assert image.dtype == np.uint8 and mask.dtype == bool
-    assert image.std() > 30 and (image == 255).mean() < 0.1
-    assert np.array_equal(image, draw(modality, label, np.random.default_rng(0))[0])
-    assert not np.array_equal(image, draw(modality, label, np.random.default_rng(1))[0])
+@pytest.mark.parametrize("modality, pinned", [*zip(MODALITIES, PINNED, strict=True)])
+def test_a_seed_draws_the_phantoms_that_it_always_drew(modality, pinned):
+    digest = hashlib.sha256()
+    for split in ("train", "test"):
+        for index in range(12):
+            for size, seed in ((16, 0), (64, 0), (96, 3)):
+                image, mask = phantom(modality, split, index, size, seed)
+                assert image.shape == mask.shape == (size, size) and image.dtype == np.uint8 and mask.dtype == bool
+                digest.update(image.tobytes() + mask.tobytes())
+    assert digest.hexdigest()[:16] == pinned
 
 
 @pytest.mark.parametrize("modality, label", CASES)
@@ -58,38 +60,11 @@ def test_mean_and_contrast_do_not_tell_the_class(small):
         assert np.ptp(by_class) < statistic.std()
 
 
-def test_a_linear_model_on_pixels_is_far_from_solving_it(small):
-    train, test = (s.images.reshape(len(s), -1) / 255 for s in (small.train, small.test))
-    model = LogisticRegression(C=1e-2, max_iter=200).fit(train, small.train.labels)
-    assert model.score(test, small.test.labels) < 0.75
-
-
 def test_a_smaller_set_is_the_beginning_of_a_larger_one():
     few, many = (phantoms("brain_mri", train=n, val=3, test=3, size=32) for n in (6, 12))
     assert np.array_equal(few.train.images, many.train.images[:6]) and few.train.names == many.train.names[:6]
     assert np.array_equal(few.test.images[2, 0], phantom("brain_mri", "test", 2, size=32)[0])
     assert not np.array_equal(few.train.images, phantoms("brain_mri", 6, 3, 3, size=32, seed=1).train.images)
-
-
-@pytest.mark.parametrize("modality, label", CASES)
-def test_another_size_shows_the_same_image(modality, label):
-    for seed in range(5):
-        small, mask = draw(modality, label, np.random.default_rng(seed), 48)
-        large, wide = (
-            a.reshape(48, 2, 48, 2).mean((1, 3)) for a in draw(modality, label, np.random.default_rng(seed), 96)
-        )
-        assert np.corrcoef(small.ravel(), large.ravel())[0, 1] > 0.94
-        assert (mask != (wide > 0.5)).mean() < 0.02
-
-
-@pytest.mark.parametrize("modality", MODALITIES)
-def test_drawing_is_fast(modality):
-    rng = np.random.default_rng(0)
-    draw(modality, 1, rng)
-    start = time.process_time()
-    for i in range(30):
-        draw(modality, i % 3, rng)
-    assert (time.process_time() - start) / 30 < 0.03  # 1 to 3 ms on a quiet machine
 
 
 def test_wrong_arguments_are_named():

@@ -27,11 +27,6 @@ def test_shares_outside_0_to_1(share):
         fraction(toy(), share)
 
 
-def test_a_fraction_needs_every_class():
-    with pytest.raises(ValueError, match="class 'c' has no image"):
-        fraction(toy((4, 4), ("a", "b", "c")), 0.5)
-
-
 def test_image_sets_check_themselves():
     images, two = np.zeros((2, 1, 8, 8), np.uint8), ("x", "y")
     assert repr(ImageSet(images, np.array([0, 1]), ("a", "b"), two)) == "ImageSet(2 images, 1 x 8 x 8: 1 a, 1 b)"
@@ -53,7 +48,7 @@ def test_patients_follow_their_images():
     )
     assert whole.take(np.array([2, 1])).patients == ("p", "q")
     assert fraction(whole, 1.0).patients == ("p", "q", "p")
-    with pytest.raises(ValueError, match="3 images and 2 patients"):
+    with pytest.raises(ValueError, match="3 images, 3 labels, 3 names"):
         ImageSet(whole.images, whole.labels, whole.classes, whole.names, ("p", "q"))
 
 
