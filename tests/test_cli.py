@@ -46,7 +46,9 @@ def failed(result, *parts: str) -> bool:
     return result.exit_code == 2 and line.startswith("error:") and "\n" not in line and all(p in line for p in parts)
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["demo"], ["select"], ["notebooks", "list"], ["notebooks", "run"]])
+@pytest.mark.parametrize(
+    "command", [["doctor"], ["demo"], ["select"], ["notebooks", "run"], ["data", "check"], ["study", "run"]]
+)
 def test_every_command_has_help_with_an_example(run, command):
     result = run(*command, "--help")
     assert result.exit_code == 0
@@ -179,7 +181,7 @@ def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):
     ("name", "content", "message"),
     [
         ("a.yaml", b"seed: 1", "no list of mappings"),
-        ("a.csv", b"seed\n,\n", "holds no sets"),
+        ("a.csv", b"seed,data\n,\n", "holds no sets"),
         ("a.yaml", b"- {seed: [1}", "a.yaml is no CSV file"),
         ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is no CSV file"),
         ("a.csv", b"seed\n1\nx\n", "set 2 of 2: parameter seed = 'x' is no whole number"),

@@ -35,13 +35,6 @@ def images(tmp_path):
     return tmp_path / "My images"
 
 
-@pytest.mark.parametrize("command", ["list", "show", "get", "check", "new"])
-def test_every_command_has_help_with_an_example(run, command):
-    result = run(command, "--help")
-    assert result.exit_code == 0 and f"Example: dmws data {command}" in result.output
-    assert command in run("--help").output
-
-
 def test_list_cuts_no_name_and_says_where_the_keys_are_explained(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     output = run("list").output
@@ -57,14 +50,9 @@ def is_plain(output):
     return not set(output) & {"\x1b", "\x07", "\x9b", "\u202e"} and "�" in output
 
 
-def test_no_card_acts_on_the_terminal(run, tmp_path):
-    text = Path(read_card("sars_cov_2_ct").path).read_text()
-    path = tmp_path / "odd.md"
-    path.write_text(text + f"\n\nEnd {ODD}\n")
-    assert is_plain(run("show", path).output)
-
-
-def test_no_name_acts_on_the_terminal(run, images, tmp_path):
+def test_no_name_and_no_card_acts_on_the_terminal(run, images, tmp_path):
+    (tmp_path / "odd.md").write_text(Path(read_card("sars_cov_2_ct").path).read_text() + ODD)
+    assert is_plain(run("show", tmp_path / "odd.md").output)
     (images / "test" / "b" / "0.png").rename(images / "test" / "b" / f"{ODD}\n0.png")
     shutil.copy(images / "test" / "b" / f"{ODD}\n0.png", images / "train" / "b" / "0.png")
     odd = images.rename(tmp_path / f"set :warning: {ODD}")
@@ -73,21 +61,6 @@ def test_no_name_acts_on_the_terminal(run, images, tmp_path):
     (tmp_path / f"no {ODD}" / "one").mkdir(parents=True)
     result = run("check", tmp_path / f"no {ODD}")
     assert result.exit_code == 2 and is_plain(result.stderr)
-
-
-def test_check_says_what_was_left_out(run, images, tmp_path):
-    (images / "train" / "b" / "masks").mkdir()
-    shutil.copy(images / "train/b/0.png", images / "train/b/masks/0.png")
-    result = run("check", images, "--out", tmp_path / "out")
-    assert result.exit_code == 0 and "usable, 1 warning" in result.output
-    table = pd.read_csv(tmp_path / "out" / "check_My images.csv").set_index("kind")
-    assert table["count"]["left out"] == 1 and "mask" in table["detail"]["left out"]
-
-
-def test_frames_are_chosen_on_the_command_line(run, images, tmp_path):
-    result = run("check", images, "--frames", "first", "--out", tmp_path / "out")
-    assert result.exit_code == 2 and "frames='first' is unknown: pass one of 'middle', 'all'" in result.stderr
-    assert run("check", images, "--frames", "all", "--out", tmp_path / "out").exit_code == 0
 
 
 def test_show_prints_the_card(run):
@@ -154,6 +127,7 @@ def test_new_overwrites_nothing(run, images, tmp_path):
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
+        (["check", ".", "--frames", "first"], ["frames='first' is unknown: pass one of 'middle', 'all'"]),
         (["check", "nowhere"], ["'nowhere' is neither a folder, a file, nor a card"]),
         (["show", "brain_mri"], ["unknown card 'brain_mri'"]),
         (["get", "covid"], ["unknown card 'covid'"]),
