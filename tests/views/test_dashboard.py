@@ -20,9 +20,8 @@ DISTILLATION = dm.Distillation(alpha_warmup=0.0, half_life=0.2)
 
 
 def image_set(count, seed):
-    rng = np.random.default_rng(seed)
     labels = np.arange(count) % 2
-    images = rng.integers(0, 128, (count, 1, 16, 16)) + 100 * labels[:, None, None, None]
+    images = np.random.default_rng(seed).integers(0, 128, (count, 1, 16, 16)) + 100 * labels[:, None, None, None]
     return ImageSet(images.astype(np.uint8), labels.astype(np.int64), ("dark", "light"), tuple(map(str, range(count))))
 
 
@@ -36,29 +35,30 @@ def student(seed):
     return set_input_statistics(VisionTransformer(**size, proj_drop_rate=0.1), (0.5,) * 3, (0.5,) * 3)
 
 
-def students():
-    return Students(student(0), student(1))
+def train(**options):
+    students = Students(student(0), student(1))
+    return dm.fit(students, SPLITS, TRAINING, DISTILLATION, device="cpu", progress=False, **options)
 
 
 @pytest.fixture
 def board(monkeypatch):
     """A dashboard on which a test can act at an evaluation: `board.at[step] = action`."""
-    board = dm.widgets.training_dashboard(students(), SPLITS, TRAINING, DISTILLATION, device="cpu")
-    board.at = {}
-    tell = board._after_evaluation
+    students = Students(student(0), student(1))
+    board = dm.widgets.training_dashboard(students, SPLITS, TRAINING, DISTILLATION, device="cpu")
+    board.at, note = {}, board._after_evaluation
 
-    def act_and_tell(row):
+    def act_and_note(row):
         board.at.pop(row["step"], lambda: None)()
-        return tell(row)
+        return note(row)
 
-    monkeypatch.setattr(board, "_after_evaluation", act_and_tell)
+    monkeypatch.setattr(board, "_after_evaluation", act_and_note)
     return board
 
 
 @pytest.fixture(scope="module")
 def whole():
     """The same run without a dashboard."""
-    return dm.fit(students(), SPLITS, TRAINING, DISTILLATION, device="cpu", progress=False)
+    return train()
 
 
 def go(board):
@@ -68,42 +68,46 @@ def go(board):
     assert not board.thread.is_alive()
 
 
-def results(run):
-    """What two equal runs have in common bit for bit: history without times, and both students' weights."""
-    timed = ("seconds", "images_per_second")
-    history = [{name: value for name, value in row.items() if name not in timed} for row in run.history]
-    weights = [{name: t.clone() for name, t in net.state_dict().items()} for net in (run.main, run.auxiliary)]
-    return repr(history), run.best_step, weights
-
-
-def assert_equal(run, other):
-    (history, best, weights), (other_history, other_best, other_weights) = results(run), results(other)
-    assert history == other_history and best == other_best
-    for mine, theirs in zip(weights, other_weights, strict=True):
-        assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+def go_back(board, step):
+    board._evaluation.value = step
+    board._back.click()
 
 
 def steps(board):
     return [row["step"] for row in board.rows]
 
 
+def assert_equal(run, other):
+    """The same history but for times, and the same weights of both students, bit for bit."""
+    timed = ("seconds", "images_per_second")
+    histories = [[{k: v for k, v in row.items() if k not in timed} for row in one.history] for one in (run, other)]
+    assert repr(histories[0]) == repr(histories[1]) and run.best_step == other.best_step
+    for mine, theirs in ((run.main, other.main), (run.auxiliary, other.auxiliary)):
+        state = theirs.state_dict()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in mine.state_dict().items())
+
+
 def test_nothing_starts_before_start(board):
-    before = threading.active_count()
     assert board.phase == "ready" and board.thread is None and board.run is None and board.rows == []
     assert "nothing is trained yet. Press Start" in board._status.value and not board._view.value
     assert [b.disabled for b in (board._go, board._stop, board._evaluation, board._back)] == [False, True, True, True]
-    assert threading.active_count() == before
 
 
-def test_a_whole_run_equals_fit_bit_for_bit(board, whole):
+def test_a_whole_run_equals_fit_and_so_does_going_on_after_a_step_back(board, whole):
     go(board)
     assert board.phase == "ended" and board._go.disabled and board._stop.disabled
     assert_equal(board.run, whole)
     assert board._view.value == as_html(figures.history(board.run))
-    assert (
-        "ended: step 12 of 12, validation accuracy: main" in board._status.value
-        and 'role="status"' in board._status.value
-    )
+    assert 'role="status"' in board._status.value
+    assert "ended: step 12 of 12, validation accuracy: main" in board._status.value
+    assert [value for _, value in board._evaluation.options] == [0, 3, 6, 9] and board._evaluation.value == 9
+    go_back(board, 3)
+    assert board.phase == "paused" and steps(board) == [0, 3] and board.run is None and not board._stop.disabled
+    assert "paused: step 3 of 12" in board._status.value
+    assert [value for _, value in board._evaluation.options] == [0]
+    go(board)
+    assert board.phase == "ended" and steps(board) == [0, 3, 6, 9, 12]
+    assert_equal(board.run, whole)
 
 
 def test_pause_stops_progress_and_continue_goes_on_bit_for_bit(board, whole):
@@ -122,62 +126,27 @@ def test_stop_early_keeps_the_best_student_and_the_history(board, whole):
     assert board.phase == "stopped" and steps(board) == [0, 3, 6] and board._go.disabled
     assert repr([row["loss"] for row in board.run.history]) == repr([row["loss"] for row in whole.history[:3]])
     best = max(board.run.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
-    assert board.run.best_step == best["step"]
-    found = dm.predict(board.run.main, SPLITS.val).argmax(1)
-    assert (found == SPLITS.val.labels).mean() == best["val_accuracy"]
-
-
-def test_a_paused_run_can_be_stopped_where_it_is(board):
-    board.at[3] = board._go.click
+    right = dm.predict(board.run.main, SPLITS.val).argmax(1) == SPLITS.val.labels
+    assert board.run.best_step == best["step"] and right.mean() == best["val_accuracy"]
+    go_back(board, 0)
     go(board)
-    board._stop.click()
-    assert board.phase == "stopped" and [row["step"] for row in board.run.history] == [0, 3]
+    assert_equal(board.run, whole)  # a start anew
 
 
-def test_stepping_back_and_going_on_equals_the_uninterrupted_run(board, whole):
+def test_stopping_where_a_run_is_held_gives_the_students_of_that_evaluation(board):
+    stopped = train(on_evaluation=lambda row: row["step"] == 3)
     go(board)
-    assert [value for _, value in board._evaluation.options] == [0, 3, 6, 9] and board._evaluation.value == 9
-    board._evaluation.value = 3
-    board._back.click()
-    assert board.phase == "paused" and steps(board) == [0, 3] and board.run is None and not board._stop.disabled
-    assert "paused: step 3 of 12" in board._status.value
-    assert [value for _, value in board._evaluation.options] == [0]
-    go(board)
-    assert board.phase == "ended" and steps(board) == [0, 3, 6, 9, 12]
-    assert_equal(board.run, whole)
-
-
-def test_stepping_back_and_stopping_gives_the_students_of_that_evaluation(board):
-    def stop_at_3(row):
-        return row["step"] == 3
-
-    options = {"device": "cpu", "progress": False, "on_evaluation": stop_at_3}
-    stopped = dm.fit(students(), SPLITS, TRAINING, DISTILLATION, **options)
-    go(board)
-    board._evaluation.value = 3
-    board._back.click()
+    go_back(board, 3)
     board._stop.click()
     assert board.phase == "stopped"
     assert_equal(board.run, stopped)
 
 
-def test_stepping_back_to_the_start_is_a_start_anew(board, whole):
-    board.at[6] = board._stop.click
-    go(board)
-    board._evaluation.value = 0
-    board._back.click()
-    go(board)
-    assert_equal(board.run, whole)
-
-
 def test_what_fit_refuses_is_told(board):
     board._arguments = (*board._arguments[:2], replace(TRAINING, batch_size=100), DISTILLATION)
     go(board)
-    assert board.phase == "ready" and not board._go.disabled
-    assert (
-        'role="alert"' in board._status.value
-        and "batch_size=100 is larger than the training set" in board._status.value
-    )
+    assert board.phase == "ready" and not board._go.disabled and 'role="alert"' in board._status.value
+    assert "batch_size=100 is larger than the training set" in board._status.value
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -197,8 +166,7 @@ def test_other_errors_are_told_and_raised(board, monkeypatch):
 
 def test_a_run_without_auxiliary():
     alone = dm.Distillation(strategy="none", auxiliary_update="frozen")
-    board = dm.widgets.training_dashboard(
-        Students(student(0)), SPLITS, replace(TRAINING, steps=2, evaluations=1), alone, device="cpu"
-    )
+    short = replace(TRAINING, steps=2, evaluations=1)
+    board = dm.widgets.training_dashboard(Students(student(0)), SPLITS, short, alone, device="cpu")
     go(board)
     assert board.phase == "ended" and "auxiliary" not in board._status.value

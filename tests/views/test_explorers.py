@@ -18,6 +18,12 @@ from dmws_lite.views.widgets.explorers import PAIRS
 from dmws_lite.views.widgets.parts import as_html, explorer, slider
 
 CLASSES, EMBEDDED = ("normal", "nodules", "other"), ("embedded_vit_96", "embedded_vit_48")
+IMAGES = ImageSet(
+    np.random.default_rng(0).integers(0, 256, (6, 1, 12, 16), dtype=np.uint8),
+    np.arange(6) % 3,
+    CLASSES,
+    tuple("abcdef"),
+)
 
 
 def parts(box):
@@ -29,21 +35,15 @@ def alt(view):
     return unescape(re.search(r'alt="([^"]*)"', view.value).group(1))
 
 
-def image_set(count=6):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (count, 1, 12, 16), dtype=np.uint8)
-    return ImageSet(images, np.arange(count) % 3, CLASSES, tuple(map(str, range(count))))
-
-
-def answers(images):
+def answers():
     """Teacher: always right; main: wrong on the last image; auxiliary: always the first class."""
-    right = np.eye(3)[images.labels] * 0.7 + 0.1
+    right = np.eye(3)[IMAGES.labels] * 0.7 + 0.1
     main = right.copy()
     main[-1] = main[-1][::-1]
-    found = {"teacher": right, "main": main, "auxiliary": np.tile([0.5, 0.3, 0.2], (len(images), 1))}
-    heat = np.zeros((len(images), 3, 4))
+    probabilities = {"teacher": right, "main": main, "auxiliary": np.tile([0.5, 0.3, 0.2], (6, 1))}
+    heat = np.zeros((6, 3, 4))
     heat[:, 1, 2] = 1
-    return found, dict.fromkeys(found, heat)
+    return probabilities, dict.fromkeys(probabilities, heat)
 
 
 def study(seeds=4):
@@ -59,10 +59,29 @@ def study(seeds=4):
     return pd.DataFrame(rows)
 
 
-def test_the_selection_starts_with_the_reference_pair():
-    _, view = parts(widgets.selection_explorer())
-    plans = complementary_plans("vit_small_patch16_224", "vit_tiny_patch16_224")
-    assert view.value == as_html(figures.selection(plans, "blocks.0.attn.qkv.weight"), summary(plans))
+EXPLORERS = {
+    "selection": widgets.selection_explorer,
+    "soft targets": widgets.soft_target_explorer,
+    "ema": widgets.ema_explorer,
+    "results": lambda: widgets.results_explorer(study()),
+    "images": lambda: widgets.image_inspector(IMAGES, *answers()),
+}
+
+
+@pytest.mark.parametrize("name", EXPLORERS)
+def test_every_explorer_fits_a_narrow_window_moves_in_a_moment_and_has_no_blank_entry(name):
+    """None as an entry's value would blank a list: at the start with some hash seeds, and whenever it is chosen."""
+    controls, view = parts(EXPLORERS[name]())
+    assert all(controls) and all(control.layout.max_width == "98%" for control in controls.values())
+    assert "max-width: 100%" in view.value and len(alt(view)) > 40
+    for control in controls.values():
+        if isinstance(control, ipywidgets.Dropdown):
+            entries = [e if isinstance(e, tuple) else (e, e) for e in control.options]
+            assert control.index == 0 and None not in [value for _, value in entries]
+            start = time.process_time()
+            control.index = len(entries) - 1
+            assert time.process_time() - start < 1.0  # how long it takes: benchmarks/explorers.py
+            assert (control.label, control.value) == entries[-1]
 
 
 @pytest.mark.parametrize(
@@ -108,23 +127,16 @@ def test_soft_targets_follow_temperature_alpha_and_class():
     controls, view = parts(widgets.soft_target_explorer(*logits, label=1, classes=CLASSES))
     assert view.value == as_html(figures.soft_targets(*logits, 1, 2.0, 0.5, CLASSES))
     for name, value in (("temperature T", 4.0), ("weight α", 0.2), ("right class", 0)):
-        before = view.value
         controls[name].value = value
-        assert view.value != before
     assert view.value == as_html(figures.soft_targets(*logits, 0, 4.0, 0.2, CLASSES))
-    assert "right: normal; T = 4, alpha = 0.2" in alt(view)
 
 
 def test_the_ema_follows_half_life_and_steps():
     controls, view = parts(widgets.ema_explorer(steps=200))
     assert view.value == as_html(figures.ema_memory(momentum_of(10), 200))
     controls["half-life (steps)"].value = 100
-    assert "25 % its start" in alt(view)
     controls["after step"].value = 100
     assert "50 % its start" in alt(view) and view.value == as_html(figures.ema_memory(momentum_of(100), 100))
-
-
-def test_the_ema_needs_steps():
     with pytest.raises(ValueError, match="steps=1 must be at least 2"):
         widgets.ema_explorer(steps=1)
 
@@ -137,9 +149,8 @@ def test_results_start_with_all_methods_of_the_first_group():
     controls["metric"].value = "ece"
     assert view.value == as_html(figures.results(first, "ece"))
     controls["data, fraction"].value = "all"
-    assert view.value == as_html(figures.results(table, "ece"))
     controls["methods"].value = ("dual",)
-    assert "Ece on the test images" in alt(view) and "Default" not in alt(view)
+    assert view.value == as_html(figures.results(table[table["method"] == "dual"], "ece"))
 
 
 def test_differences_are_corrected_over_the_whole_table():
@@ -156,7 +167,7 @@ def test_differences_are_corrected_over_the_whole_table():
     assert "1 of 1 are shown" in figures.paired_differences(alone, "default").alt_text  # what choosing must not do
 
 
-def test_results_say_what_is_missing():
+def test_results_say_what_is_missing_and_take_a_table_without_groups():
     controls, view = parts(widgets.results_explorer(study()))
     controls["methods"].value = ()
     assert 'role="alert"' in view.value and "no method is chosen" in view.value
@@ -165,77 +176,42 @@ def test_results_say_what_is_missing():
     assert "no chosen method has a seed in common with Default" in view.value
     with pytest.raises(ValueError, match="the table has no runs"):
         widgets.results_explorer(study().head(0))
-
-
-def test_a_table_of_one_comparison_will_do():
     table = study().query("data == 'ct' and fraction == 1.0").drop(columns=["data", "fraction"])
     controls, view = parts(widgets.results_explorer(table))
-    assert view.value == as_html(figures.results(table))
     controls["difference to"].value = "single"
     assert view.value == as_html(figures.paired_differences(table, "single"))
 
 
 def test_the_inspector_steps_through_images():
-    images = image_set()
-    probabilities, maps = answers(images)
+    probabilities, maps = answers()
     masks = np.zeros((6, 12, 16), bool)
     masks[:, 4:8, 8:12] = True
-    controls, view = parts(widgets.image_inspector(images, probabilities, maps, masks))
-    assert view.value == as_html(figures.inspected(images, 0, probabilities, maps, masks))
+    controls, view = parts(widgets.image_inspector(IMAGES, probabilities, maps, masks))
     controls["number"].value = 4
-    assert view.value == as_html(figures.inspected(images, 4, probabilities, maps, masks))
+    assert view.value == as_html(figures.inspected(IMAGES, 4, probabilities, maps, masks))
     controls["images"].value = "main is wrong"
     assert controls["number"].max == controls["number"].value == 0
-    assert view.value == as_html(figures.inspected(images, 5, probabilities, maps, masks))
+    assert view.value == as_html(figures.inspected(IMAGES, 5, probabilities, maps, masks))
     controls["images"].value = "teacher is wrong"
     assert 'role="alert"' in view.value and "no image where teacher is wrong" in view.value
     controls["images"].value = "main and auxiliary disagree"
     assert controls["number"].max == 2 and "Image 1, nodules: teacher predicts nodules" in alt(view)
+    alone = widgets.image_inspector(IMAGES, {"main": probabilities["main"]}, {"main": maps["main"]})
+    assert [value for _, value in parts(alone)[0]["images"].options] == ["all", "main is wrong"]
 
 
-def test_the_inspector_takes_some_networks():
-    images = image_set()
-    probabilities, maps = answers(images)
-    controls, _ = parts(widgets.image_inspector(images, {"main": probabilities["main"]}, {"main": maps["main"]}))
-    assert [value for _, value in controls["images"].options] == ["all", "main is wrong"]
-
-
-def every_explorer():
-    images = image_set()
-    return {
-        "selection": widgets.selection_explorer,
-        "soft targets": widgets.soft_target_explorer,
-        "ema": widgets.ema_explorer,
-        "results": lambda: widgets.results_explorer(study()),
-        "images": lambda: widgets.image_inspector(images, *answers(images)),
-    }
-
-
-@pytest.mark.parametrize("name", every_explorer())
-def test_every_explorer_fits_a_narrow_window_and_every_entry_of_its_lists_can_be_chosen(name):
-    """None as an entry's value would blank a list: at the start with some hash seeds, and whenever it is chosen."""
-    controls, view = parts(every_explorer()[name]())
-    assert all(controls) and all(control.layout.max_width == "98%" for control in controls.values())
-    assert "max-width: 100%" in view.value and len(alt(view)) > 40
-    for control in controls.values():
-        if isinstance(control, ipywidgets.Dropdown):
-            entries = [e if isinstance(e, tuple) else (e, e) for e in control.options]
-            assert control.index == 0 and None not in [value for _, value in entries]
-            last = len(entries) - 1
-            control.index = last
-            assert (control.index, control.label, control.value) == (last, *entries[last])
-
-
-def test_other_errors_are_not_swallowed():
+def test_errors_of_values_are_shown_as_text_and_others_raised():
     def draw(number):
         if number > 1:
-            raise RuntimeError("a bug")
+            raise (RuntimeError if number > 2 else ValueError)("<b>number</b>")
         return "fine"
 
     controls, view = parts(explorer({"number": slider("number", 0, 3, 1)}, draw))
     assert view.value == "fine"
-    with pytest.raises(RuntimeError, match="a bug"):
-        controls["number"].value = 2
+    controls["number"].value = 2
+    assert "&lt;b&gt;number&lt;/b&gt;" in view.value
+    with pytest.raises(RuntimeError, match="number"):
+        controls["number"].value = 3
 
 
 def test_a_move_that_moves_another_control_draws_once():
@@ -245,22 +221,3 @@ def test_a_move_that_moves_another_control_draws_once():
     explorer(controls, lambda a, b: drawn.append((a, b)) or "")
     controls["a"].value = 4
     assert drawn == [(0, 0), (4, 4)]
-
-
-def test_text_in_an_alert_is_no_html():
-    def draw(number):
-        raise ValueError("<b>number</b>")
-
-    _, view = parts(explorer({"number": slider("number", 0, 3, 1)}, draw))
-    assert "&lt;b&gt;number&lt;/b&gt;" in view.value
-
-
-@pytest.mark.parametrize("name", every_explorer())
-def test_a_move_takes_a_moment_at_most(name):
-    controls, _ = parts(every_explorer()[name]())
-    control = list(controls.values())[-1]
-    values = [value for _, value in control.options] if isinstance(control, ipywidgets.Dropdown) else (1, 0)
-    start = time.process_time()
-    for value in values[:2]:
-        control.value = value
-    assert time.process_time() - start < 2 * 1.0  # how long it takes: benchmarks/explorers.py
