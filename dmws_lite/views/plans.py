@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
-from dmws_lite.method.components import FIXED, depths, squeezed
+from dmws_lite.method.components import FIXED, depths, squeezed, unfused
 from dmws_lite.method.plan import Assignment, SelectionPlan
 from dmws_lite.views import style
 
@@ -120,7 +120,7 @@ def consistency(plans: Mapping[str, SelectionPlan], axis: str | None = None, ten
 def selection(plans: Plans, tensor: str, corner: int = 24) -> style.Picture:
     """One look at a selection, as the explorer draws it: layers, strips of (at most four) axes, the map of a tensor."""
     masks = axis_masks(plans)
-    own = [axis.split("*")[-1] for axis in _map_axes(plans, tensor)[1]]
+    own = [unfused(axis) for axis in _map_axes(plans, tensor)[1]]
     names = list(dict.fromkeys(own + _typical(masks)))[:4]
     figure, (layers, whole, near, map_) = style.placed(
         4.9, (0.08, 0.73, 0.91, 0.26), (0.08, 0.15, 0.2, 0.48), (0.3, 0.15, 0.27, 0.48), (0.64, 0.15, 0.35, 0.48)
@@ -225,7 +225,7 @@ def _plain_axes(a: Assignment) -> list[tuple[str, np.ndarray | None, int]]:
     for axis, index, size in zip(a.axes, a.indices, squeezed(a.teacher_shape, len(a.axes)), strict=True):
         if axis not in FIXED:
             parts = 3 if "*" in axis else 1
-            axes.append((axis.split("*")[-1], index if index is None else index[: len(index) // parts], size // parts))
+            axes.append((unfused(axis), index if index is None else index[: len(index) // parts], size // parts))
     return axes
 
 

@@ -94,7 +94,7 @@ def comparison(
         means = {label: interval(own.to_numpy(float)) for label, own in values.groupby("method", sort=False)["value"]}
         groups.append((f"{_words(name)} on {on}", values, pd.DataFrame(means).T.rename_axis("method").reset_index()))
     figure, words = _forests(groups, dict(zip(labels, labels, strict=True)), "", height=0.5), []
-    for axes, (title, values, means) in zip(figure.axes, groups, strict=True):
+    for axes, (title, values, means) in zip(figure.axes, groups, strict=False):
         for row, mean in enumerate(means["mean"]):
             style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
         if paired:

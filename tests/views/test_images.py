@@ -74,40 +74,41 @@ FIGURES = {
 }
 
 
+@pytest.fixture(scope="module")
+def page():
+    return figures.data_page(report(gathered(), severity="warning"))
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_draws_and_says_what_it_shows(name, check_picture):
     check_picture(FIGURES[name]())
 
 
-def test_the_page_says_verdict_numbers_and_findings_in_words():
-    figure = figures.data_page(report(gathered(), severity="warning"))
-    words = texts(figure)
+def test_the_page_says_verdict_numbers_and_findings_in_words(page):
+    words = texts(page)
     assert "noise: usable, no warning\n120 images, 2 classes, 72 / 24 / 24 train / val / test, sizes" in words
     assert "warning: tiny (3): below 32 pixels" in words
-    assert "warning: tiny (3)" in figure.alt_text and "a 36 / 12 / 12; b 36 / 12 / 12" in figure.alt_text
-    assert "mean and spread 0.60" in figure.alt_text and "chance 0.50" in figure.alt_text
+    assert "warning: tiny (3)" in page.alt_text and "a 36 / 12 / 12; b 36 / 12 / 12" in page.alt_text
+    assert "mean and spread 0.60" in page.alt_text and "chance 0.50" in page.alt_text
 
 
-def test_no_patient_id_is_in_the_picture():
-    figure = figures.data_page(report(gathered(copies=[(0, 100)])))
-    assert "SECRET" not in texts(figure) + figure.alt_text
-
-
-def test_flagged_images_have_a_frame_and_the_word_for_it():
+def test_flagged_images_have_a_frame_and_the_word_for_it(page):
     flags = tuple({4: "blank", 7: "tiny", 9: "tiny"}.get(k, "") for k in range(120))
     figure = figures.data_page(report(gathered(), flags))
     sheet = figure.subfigs[1].axes[0]
     assert sorted(text.get_text() for text in sheet.texts) == ["blank", "tiny", "tiny"] and len(sheet.patches) == 3
-    assert not figures.data_page(report(gathered())).subfigs[1].axes[0].patches
+    assert not page.subfigs[1].axes[0].patches
 
 
-def test_pairs_across_splits_come_first_and_name_their_splits():
-    pairs_shown = figures.data_page(report(gathered(copies=[(1, 2), (0, 100)]))).subfigs[4].axes[0]
+def test_pairs_across_splits_come_first_and_name_their_splits(page):
+    figure = figures.data_page(report(gathered(copies=[(1, 2), (0, 100)])))
+    assert "SECRET" not in texts(figure) + figure.alt_text  # no id of a patient
+    pairs_shown = figure.subfigs[4].axes[0]
     assert [text.get_text() for text in pairs_shown.texts] == [
         "same bytes\ntrain, a:\nfolder/000.png\ntest, a:\nfolder/100.png",
         "same bytes\ntrain, b:\nfolder/001.png\ntrain, a:\nfolder/002.png",
     ]
-    assert len(figures.data_page(report(gathered())).subfigs) == 4
+    assert len(page.subfigs) == 4
 
 
 def test_bars_are_shares_with_counts():
@@ -123,8 +124,8 @@ def test_intensities_mark_the_mean_of_each_class():
     assert means == pytest.approx([10, 30], abs=4)  # half a bar of the histogram
 
 
-def test_probe_bars_show_chance_and_the_warning_line():
-    axes = figures.data_page(report(gathered())).subfigs[3].axes[0]
+def test_probe_bars_show_chance_and_the_warning_line(page):
+    axes = page.subfigs[3].axes[0]
     assert [bar.get_width() for bar in axes.patches] == [0.5, 0.6, 0.5, 0.9]
     assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.5 + VISIBLE / 2]
     assert "0.60 ± 0.02" in {text.get_text() for text in axes.texts}
