@@ -125,7 +125,7 @@ def shares_by_stage(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
         stages = table[table["stage"].str.startswith("stage")].groupby("stage", sort=False)[list(COUNTS)].sum()
         shares = (stages / stages.sum()).rename(columns=COUNTS).rename(index=lambda stage: stage.split()[1])
         parts.append(shares.reset_index().melt("stage", var_name="count", value_name="share").assign(title=title))
-    options = {"look": COUNT_LOOKS, "ylabel": "share of all stages", "sharex": False, "height": 2.2}
+    options: style.Style = {"look": COUNT_LOOKS, "ylabel": "share of all stages", "sharex": False, "height": 2.2}
     words = "Shares of the stages, first and last"
     figure = style.curves(pd.concat(parts), "stage", "share", "count", "title", words, **options)
     for axes in figure.axes:

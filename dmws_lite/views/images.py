@@ -152,7 +152,7 @@ def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
         for left, image in zip(range(0, canvas.shape[1], step), [*fine[spread], *flagged], strict=False):
             canvas[top : top + TILE, left : left + TILE] = _tile(gathered.images[image])
             if flags[image]:
-                frame = {"fill": False, "edgecolor": ALARM, "linewidth": 2}
+                frame: Any = {"fill": False, "edgecolor": ALARM, "linewidth": 2}
                 axes.add_patch(Rectangle((left, top), TILE - 1, TILE - 1, **frame))
                 box, place = {"color": "white", "pad": 0.6}, (left + TILE / 2, top + TILE - 3)
                 axes.text(*place, flags[image], ha="center", va="bottom", fontsize=6.5, bbox=box)
@@ -170,7 +170,7 @@ def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
     for axes, split in zip(columns, counts, strict=True):
         shares = counts[split] / max(1, counts[split].sum())
         bars = axes.barh(range(len(counts)), shares, 0.7, color=style.PALETTE["main"])
-        axes.bar_label(bars, map(str, counts[split]), padding=3, fontsize=8)
+        axes.bar_label(bars, [str(count) for count in counts[split]], padding=3, fontsize=8)
         axes.set(xlim=(0, 1.45 * max(shares.max(), 1e-6)), ylim=(len(counts) - 0.5, -0.5), xticks=[], yticks=[])
         axes.set_title(f"{split}: {counts[split].sum()}", fontsize=9)
         style.bare(axes, bottom=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -279,7 +280,8 @@ def _draw_map(axes: Axes, plans: Plans, tensor: str, corner: int) -> str:
     colours = np.array([to_rgb(c) for c in (style.UNUSED, *style.student_colours(n), style.SHARED)])[shown]
     _draw_cells(axes, colours, 0, shown.shape[1], 0, shown.shape[0])
     axes.set(xlim=(0, shown.shape[1]), ylim=(shown.shape[0], 0))
-    for role, spokes in ((2, (2, 2, -45)), (n + 1, (4, 2, 45))) if n > 1 else ():  # a stroke, a cross
+    strokes: dict[int, Any] = {2: (2, 2, -45), n + 1: (4, 2, 45)} if n > 1 else {}  # one stroke, a cross
+    for role, spokes in strokes.items():
         y, x = np.nonzero(shown == role)
         axes.scatter(x + 0.5, y + 0.5, 16, "white", marker=spokes, linewidths=0.8)
     axes.set_aspect(1 if rows > 1 else 4)

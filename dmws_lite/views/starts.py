@@ -30,7 +30,7 @@ def spectra(weights: pd.DataFrame) -> style.Picture:
     means = table.groupby(["kind", "label", "place"], sort=False)["share"].mean().reset_index()
     look = {name: own | {"markevery": 10} for name, own in _looks(weights).items()}
     xlabel = "place in the spectrum (0: the largest singular value, 1: the smallest)"
-    options = {"look": look, "xlabel": xlabel, "ylabel": "σ / largest σ", "height": 2.3, "columns": 2}
+    options: style.Style = {"look": look, "xlabel": xlabel, "ylabel": "σ / largest σ", "height": 2.3, "columns": 2}
     figure = style.curves(means, "place", "share", "label", "kind", **options)
     figure.alt_text = (
         f"Normalised singular values of the weight matrices ({', '.join(weights['kind'].unique())}). "
@@ -92,7 +92,7 @@ def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Pict
     look, end = _looks(losses), losses["step"].max()
     means = losses.groupby(["label", "step"], sort=False)["val_loss"].mean().reset_index()
     level = None if chance is None else (chance, "chance")
-    options = {"look": look, "ylabel": "validation loss", "level": level, "height": 3.6}
+    options: style.Style = {"look": look, "ylabel": "validation loss", "level": level, "height": 3.6}
     figure = style.curves(means, "step", "val_loss", "label", **options)
     for (label, _), run in losses.groupby(["label", "seed"]):
         figure.axes[0].plot(run["step"], run["val_loss"], color=look[label]["color"], linewidth=0.6, alpha=0.5)

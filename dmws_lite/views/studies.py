@@ -131,7 +131,7 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     cells, runs = (_grouped(part).merge(places) for part in (summary(table, metric), table))
     look = style.looks(cells["start"], {"random start": "random", "selected start": "main"})
     words = f"Mean {_words(metric)} without an auxiliary and with the complementary (or another random) one"
-    options = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look}
+    options: style.Style = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look}
     figure = style.curves(cells.sort_values("x"), "x", "mean", "start", "group", words, **options)
     for axes, (_, own) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
         axes.scatter(own["x"], own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
@@ -150,7 +150,7 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
     beside = means["label"].map(lambda label: 1.04 ** (labels.index(label) - (len(labels) - 1) / 2))  # not on top
     means = means.assign(x=means["fraction"] * beside).sort_values("fraction", kind="stable")
     words = f"Mean {_words(metric)} from {100 * fractions[0]:g} % to {100 * fractions[-1]:g} % of the training images"
-    options = {"xlabel": "training images (%)", "ylabel": _words(metric), "look": _looks(table, reference)}
+    options: style.Style = {"xlabel": "training images (%)", "ylabel": _words(metric), "look": _looks(table, reference)}
     figure = style.curves(means, "x", "mean", "label", "group", words, **options)
     for axes in figure.axes:
         axes.set(xscale="log", xlim=(fractions[0] / 1.5, fractions[-1] * 1.5))
@@ -166,7 +166,7 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     costs = means.melt(["group", "label", metric], var_name="cost").sort_values("group", kind="stable")
     costs["panel"] = (costs["group"] + ": " + costs["cost"]).str.removeprefix(": ")
     look = {name: own | {"linestyle": "none"} for name, own in _looks(table, reference).items()}
-    options = {"xlabel": "cost", "ylabel": _words(metric), "look": look, "sharex": False, "columns": 2}
+    options: style.Style = {"xlabel": "cost", "ylabel": _words(metric), "look": look, "sharex": False, "columns": 2}
     figure = style.curves(costs, "value", metric, "label", "panel", **options)
     for axes in figure.axes:
         axes.set_xlim(0, 1.08 * axes.dataLim.x1 or 1)
@@ -198,11 +198,11 @@ def auxiliary_over_time(
     rows = rows.rename(columns={"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α"})
     labels, words = [label for label in labels_of(table).values() if label in set(rows["label"])], []
     figure, grid = style.panels(len(labels), 2.6, len(CURVES), sharex=True, sharey=True)
-    look: style.Style = {"hue": "curve", "style": "curve", "palette": CURVES, "dashes": DASHES, "legend": "brief"}
+    look: style.Style = {"hue": "curve", "style": "curve", "palette": CURVES, "dashes": DASHES}
     for axes, label in zip(grid, labels, strict=True):
         own = rows[rows["label"] == label].melt("step", list(CURVES), "curve")
         sns.lineplot(own, x="step", y="value", errorbar=("pi", 100), ax=axes, **look)
-        axes.get_legend().remove()
+        axes.legend().remove()  # one for all panels stands above them
         axes.set(xlabel="", ylabel="", ylim=(-0.02, 1.02))
         axes.set_title(style.wrapped(label, 34), fontsize=9)
         ends = own.groupby(["curve", "step"])["value"].mean().groupby("curve").agg(["first", "last"])

@@ -138,15 +138,15 @@ def add_legend(figure: Picture, grid: Sequence[Axes], **options: Any) -> None:
     if handles:
         names = [wrapped(name, 40) for name in handles]
         columns = min(len(names), max(1, 120 // (8 + max(map(len, names)))))
-        options = {"loc": "outside upper center", "ncols": columns} | options
-        figure.legend(handles.values(), names, frameon=False, fontsize=8, **options)
+        place: Style = {"loc": "outside upper center", "ncols": columns} | options
+        figure.legend(handles.values(), names, frameon=False, fontsize=8, **place)
 
 
 def lines(axes: Axes, table: pd.DataFrame, x: str, y: str, by: str, look: Mapping[str, Style]) -> None:
     """A line for each value of the column `by`, with bars from low to high where the table has these columns."""
     for name, rows in table.groupby(by, sort=False):
         bars = [rows[y] - rows["low"], rows["high"] - rows[y]] if "low" in rows else None
-        marks = {"markersize": 5, "elinewidth": 0.8, "capsize": 2} | look[name]
+        marks: Style = {"markersize": 5, "elinewidth": 0.8, "capsize": 2} | look[name]
         axes.errorbar(rows[x], rows[y], bars, label=str(name), **marks)
 
 

@@ -56,7 +56,7 @@ def toy_course(courses: Mapping[str, pd.DataFrame]) -> style.Picture:
     long = table.melt(["title", "step", "student"], ["accuracy", "loss"], "metric")
     long["panel"] = long["title"] + ": " + long["metric"]
     look = {student: style.role_look(student) | {"markevery": 0.2} for student in ("main", "auxiliary")}
-    options = {"look": look, "ylabel": "accuracy; loss (nats)", "columns": len(courses), "sharey": "row"}
+    options: style.Style = {"look": look, "ylabel": "accuracy; loss (nats)", "columns": len(courses), "sharey": "row"}
     words = "On clean points during training"
     return style.curves(long, "step", "value", "student", "panel", words, height=2.1, **options)
 
@@ -64,6 +64,9 @@ def toy_course(courses: Mapping[str, pd.DataFrame]) -> style.Picture:
 def _scatter(axes: Axes, points: Points, size: float) -> None:
     for label, look in enumerate(CLASSES):
         own = points.x[points.labels == label]
-        axes.scatter(*own.T, s=size, **look, edgecolors="white", linewidths=0.4, label=f"labelled {label}")
+        axes.scatter(
+            own[:, 0], own[:, 1], s=size, **look, edgecolors="white", linewidths=0.4, label=f"labelled {label}"
+        )
     ring: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "label": "label is wrong"}
-    axes.scatter(*points.x[points.wrong].T, s=4 * size, **ring)
+    wrong = points.x[points.wrong]
+    axes.scatter(wrong[:, 0], wrong[:, 1], s=4 * size, **ring)
