@@ -8,7 +8,7 @@ average (EMA). Hyper-parameters and schedules are our choice.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -48,19 +48,17 @@ class Distillation:
     auxiliary_update: str = "ema"
 
     def __post_init__(self) -> None:
-        _one_of("strategy", self.strategy, STRATEGIES)
-        _one_of("auxiliary_update", self.auxiliary_update, UPDATES)
-        _one_of("momentum_schedule", self.momentum_schedule, MOMENTUM_SCHEDULES)
-        _within("alpha", self.alpha, 0, 1)
-        _within("alpha_warmup", self.alpha_warmup, 0, 1)
-        if self.momentum is not None:
-            _within("momentum", self.momentum, 0, 1)
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise ValueError(
-                f"temperature={self.temperature} must be above 0: 1 leaves the softmax as it is, 2 to 4 soften it"
-            )
-        if not (math.isfinite(self.half_life) and self.half_life > 0):
-            raise ValueError(f"half_life={self.half_life} must be above 0: it is a share of the run, for example 0.05")
+        choices = {"strategy": STRATEGIES, "auxiliary_update": UPDATES, "momentum_schedule": MOMENTUM_SCHEDULES}
+        for name, names in choices.items():
+            if (value := getattr(self, name)) not in names:
+                raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(names)}")
+        for name in ("alpha", "alpha_warmup", "momentum"):
+            value = getattr(self, name)
+            if not (name == "momentum" and value is None) and not 0 <= value <= 1:
+                raise ValueError(f"{name}={value} is out of range: 0 <= {name} <= 1")
+        for name, hint in (("temperature", "2 to 4 soften the softmax"), ("half_life", "a share of the run, say 0.05")):
+            if not 0 < (value := getattr(self, name)) < math.inf:
+                raise ValueError(f"{name}={value} must be above 0: {hint}")
 
     def alpha_at(self, step: int, steps: int) -> float:
         """The weight of the soft targets at `step` of `steps`.
@@ -104,17 +102,13 @@ def update_auxiliary(auxiliary: nn.Module, main: nn.Module, momentum: float) -> 
     Both students must be of one architecture. The arithmetic is torch's own (swa_utils); its AveragedModel is not used
     because its first update copies the main student over the auxiliary, which would turn "dual" into "single".
     """
-    pairs = list(zip(_tensors(auxiliary), _tensors(main), strict=True))
+    old_tensors, new_tensors = (chain(model.parameters(), model.buffers()) for model in (auxiliary, main))
+    pairs = list(zip(old_tensors, new_tensors, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
     get_ema_multi_avg_fn(momentum)([old for old, _ in floating], [new for _, new in floating], None)
     for old, new in pairs:
         if not old.is_floating_point():
             old.copy_(new)
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers: those of the state dict, without the cost of making one at each step."""
-    return chain(model.parameters(), model.buffers())
 
 
 def soft_loss(logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
@@ -237,21 +231,5 @@ def tf_kd(step: Step, correct: float = 0.9) -> Tensor:
 
 
 STRATEGIES: dict[str, Callable[[Step], Tensor]] = {
-    "ema": ema,
-    "dlb": dlb,
-    "ps_kd": ps_kd,
-    "cs_kd": cs_kd,
-    "tf_kd": tf_kd,
-    "kd": kd,
-    "none": none,
+    strategy.__name__: strategy for strategy in (ema, dlb, ps_kd, cs_kd, tf_kd, kd, none)
 }
-
-
-def _one_of(name: str, value: str, known) -> None:
-    if value not in known:
-        raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(known)}")
-
-
-def _within(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name}={value} is out of range: {low} <= {name} <= {high}")

@@ -23,9 +23,7 @@ def spread(size: int, pick: int) -> np.ndarray:
     (array([0, 2, 4]), array([0, 2, 4]))
     """
     if not 1 <= pick <= size:
-        raise ValueError(
-            f"cannot pick {pick} of {size}: a student's axis must hold 1 to {size} (the teacher's) elements"
-        )
+        raise ValueError(f"cannot pick {pick} of {size}: a student's axis holds 1 to {size} of the teacher's elements")
     if size % pick == 0:
         return np.arange(pick) * (size // pick)
     return np.round(np.linspace(0, size - 1, pick)).astype(np.int64)
@@ -57,9 +55,7 @@ def subsets(
     spread(size, pick)
     scores = np.empty(0) if scores is None else scores
     if strategy == "magnitude" and len(scores) != size:
-        raise ValueError(
-            f"elements='magnitude' needs one score for each of the {size} elements: pass the teacher's weights"
-        )
+        raise ValueError(f"elements='magnitude' needs one score for each of the {size} elements: pass the weights")
     rng = np.random.default_rng(seed)
     choose = {
         "uniform": lambda pool, count: pool[spread(len(pool), count)],

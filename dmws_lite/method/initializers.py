@@ -13,6 +13,7 @@ model, tokens and position embeddings from a normal of standard deviation 0.02.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -49,11 +50,7 @@ def initialize(name: str, model: nn.Module, **options) -> nn.Module:
 
 @torch.no_grad()
 def default(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -> nn.Module:
-    """The distributions timm itself draws a fresh model of this architecture from.
-
-    ConvNeXt is drawn as by `truncated_normal`, which is timm's rule for it; a model of a family that this function does
-    not know gets its own `init_weights()` if it has one, else PyTorch's `reset_parameters()` of each layer.
-    """
+    """The distributions timm itself draws a fresh model of this architecture from; for ConvNeXt, `truncated_normal`."""
     _require_cpu(model)
     if isinstance(model, ConvNeXt):
         return truncated_normal(model, seed=seed)
@@ -95,8 +92,8 @@ def mimetic(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -
     attentions = [m for m in model.modules() if isinstance(getattr(m, "qkv", None), nn.Linear) and hasattr(m, "proj")]
     if not attentions:
         raise ValueError(
-            f"initializer 'mimetic' sets self-attention, and {type(model).__name__} has none that it knows (a fused "
-            "qkv layer followed by proj): use it with a timm VisionTransformer, or choose another initializer"
+            f"initializer 'mimetic' sets self-attention, and {type(model).__name__} has none: use it with a timm "
+            "VisionTransformer, or choose another initializer"
         )
     state = default(model, seed=seed).state_dict()
     own = generator(seed, _ATTENTION)
@@ -117,16 +114,12 @@ def weight_selection(
 ) -> nn.Module:
     """The teacher's weights that `plan` selects; tensors that the plan skips start as in `default`.
 
-    A classifier is taken from the teacher only if the plan selects it. Networks with BatchNorm need
-    `recalibrate_batchnorm` afterwards.
+    Networks with BatchNorm need `recalibrate_batchnorm` afterwards; `fit` does that.
     Raises ValueError without plan or teacher_state, and where plan and model disagree on a tensor.
     Source: Xu et al. 2024, arXiv 2311.18823.
     """
     if plan is None or teacher_state is None:
-        raise ValueError(
-            "initializer 'weight_selection' needs plan=plan(teacher, student) and teacher_state: "
-            "pass load_teacher(teacher).state"
-        )
+        raise ValueError("initializer 'weight_selection' needs plan=plan(teacher, student) and teacher_state=teacher")
     default(model, seed=seed)
     return _load(model, plan.apply(teacher_state), "the plan", optional=plan.skipped)
 
@@ -135,13 +128,12 @@ def weight_selection(
 def full_teacher(
     model: nn.Module, *, seed: int = 0, plan=None, teacher_state: Mapping[str, Tensor] | None = None
 ) -> nn.Module:
-    """All of the teacher's weights but the classifier, in a model of the teacher's own architecture: the upper bound.
+    """All of the teacher's weights but the classifier, in a model of its architecture (any image size): an upper bound.
 
-    Position embeddings for another image size are interpolated.
     Raises ValueError without teacher_state, and for another architecture (the message names the tensor).
     """
     if teacher_state is None:
-        raise ValueError("initializer 'full_teacher' needs teacher_state=load_teacher(teacher).state")
+        raise ValueError("initializer 'full_teacher' needs teacher_state=load_teacher(name)")
     own, fresh = default(model, seed=seed).state_dict(), _classifier_names(model)
     state = {name: tensor for name, tensor in teacher_state.items() if name not in fresh}
     if "pos_embed" in state and "pos_embed" in own and state["pos_embed"].shape[1] != own["pos_embed"].shape[1]:
@@ -160,42 +152,36 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
     """Measure the running statistics of every BatchNorm anew, in place; a model without BatchNorm stays as it is.
 
     A selected channel sees other inputs than it saw in the teacher, so the teacher's statistics are wrong for it.
-    batches: normalised float (batch, 3, height, width), of about equal size: each counts as much as any other.
-    The statistics are the plain average over the batches (momentum None). Modes and momenta are as before afterwards.
-    torch.optim.swa_utils.update_bn is not used: it turns dropout on, and all modules to the mode of the outermost.
+    batches: normalised float (batch, 3, height, width); the statistics are their plain average. Dropout stays off, and
+             modes and momenta are as before afterwards (torch's own update_bn keeps neither).
     Raises ValueError when there is no batch.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return model
-    device = next(model.parameters()).device
+    device, batches = next(model.parameters()).device, iter(batches)
+    if (first := next(batches, None)) is None:
+        raise ValueError("batches is empty: pass at least one batch of training images to measure BatchNorm on")
     modes, momenta = {m: m.training for m in model.modules()}, [norm.momentum for norm in norms]
-    count = 0
     try:
         model.eval()
         for norm in norms:
             norm.train()
-            norm.momentum = None
-        for count, batch in enumerate(batches, start=1):
-            if count == 1:
-                for norm in norms:
-                    norm.reset_running_stats()
+            norm.momentum = None  # a plain average
+            norm.reset_running_stats()
+        for batch in chain([first], batches):
             model(batch.to(device))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for module, mode in modes.items():
             module.training = mode
-    if not count:
-        raise ValueError("batches is empty: pass at least one batch of training images to measure BatchNorm on")
     return model
 
 
 def _require_cpu(model: nn.Module) -> None:
     if (device := next(model.parameters()).device).type != "cpu":
-        raise ValueError(
-            f"the model is on {device}: initialise it on the CPU, then move it, so that devices start equal"
-        )
+        raise ValueError(f"the model is on {device}: initialise it on the CPU, then move it: devices then start equal")
 
 
 @torch.no_grad()

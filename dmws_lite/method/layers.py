@@ -31,7 +31,7 @@ def select_layers(
     """
     if len(teacher) != len(student):
         raise ValueError(
-            f"the student has {len(student)} stage(s), its teacher {len(teacher)}: choose a student of the same family"
+            f"the student has {len(student)} stage(s), its teacher {len(teacher)}: choose one of its family"
         )
     for stage, (t, s) in enumerate(zip(teacher, student, strict=True)):
         if s > t:
@@ -56,9 +56,7 @@ def _by_rule(teacher: int, student: int, rule: str) -> tuple[int, ...]:
 def _explicit(teacher: Sequence[int], student: Sequence[int], layers: Sequence) -> tuple[tuple[int, ...], ...]:
     stages = [layers] if len(teacher) == 1 and all(isinstance(i, int | np.integer) for i in layers) else layers
     if len(stages) != len(teacher) or any(isinstance(s, int | np.integer) for s in stages):
-        raise ValueError(
-            f"layers={layers!r} must hold one list of block numbers for each of the {len(teacher)} stage(s)"
-        )
+        raise ValueError(f"layers={layers!r} must hold a list of block numbers for each of {len(teacher)} stage(s)")
     chosen = tuple(tuple(int(i) for i in stage) for stage in stages)
     for stage, (t, s, picked) in enumerate(zip(teacher, student, chosen, strict=True)):
         if len(picked) != s or list(picked) != sorted(set(picked)) or not all(0 <= i < t for i in picked):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -89,8 +90,6 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
 
 
 def _check_name(name: str) -> None:
-    from difflib import get_close_matches
-
     if not timm.is_model(name):
         near = get_close_matches(name.split(".")[0], timm.list_models(), n=4)
         raise ValueError(
@@ -179,14 +178,15 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
     FileNotFoundError for a missing file, ConnectionError when timm's weights can't be had.
     """
     _check_name(name)
-    mean, std = input_statistics(name)
     if weights is not None:
         path = _safetensors_file(Path(weights))
-        return Teacher(name, _read(path, name), mean, std, str(path))
-    if name == EMBEDDED_TEACHER:
+        state, source = _read(path, name), str(path)
+    elif name == EMBEDDED_TEACHER:
         with as_file(files("dmws_lite") / "assets" / f"{name}.safetensors") as path:
-            return Teacher(name, _read(path, name), mean, std, "the package")
-    return Teacher(name, _download(name), mean, std, "timm's pretrained weights")
+            state, source = _read(path, name), "the package"
+    else:
+        state, source = _download(name), "timm's pretrained weights"
+    return Teacher(name, state, *input_statistics(name), source)
 
 
 def input_statistics(source: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -231,9 +231,7 @@ def _safetensors_file(path: Path) -> Path:
             raise FileNotFoundError(f"teacher folder {path} holds no .safetensors file")
         return weights[0]
     if not path.exists():
-        raise FileNotFoundError(
-            f"teacher file {path} does not exist: pass a .safetensors file, or use {EMBEDDED_TEACHER!r}"
-        )
+        raise FileNotFoundError(f"teacher file {path} does not exist: pass another, or use {EMBEDDED_TEACHER!r}")
     if path.suffix != ".safetensors":
         raise ValueError(
             f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened: "
@@ -248,9 +246,7 @@ def _read(path: Path, name: str) -> State:
         with safe_open(path, framework="pt") as file:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
     except SafetensorError as error:
-        raise ValueError(
-            f"teacher file {path.name} is truncated or no safetensors file ({error}): fetch it again"
-        ) from error
+        raise ValueError(f"{path.name} is truncated or no safetensors file ({error}): fetch it again") from error
     names = _cfg(name)["classifier"]
     classifier = tuple(f"{n}." for n in ([names] if isinstance(names, str) else names))
     for key, shape in _describe_name(name).shapes.items():
@@ -258,10 +254,9 @@ def _read(path: Path, name: str) -> State:
             continue
         if key not in state:
             raise ValueError(f"teacher file {path.name} has no tensor {key}: it does not hold a {name}")
-        if key != "pos_embed" and (given := tuple(state[key].shape)) != shape:
-            raise ValueError(
-                f"teacher file {path.name}: {key} is {given}, a {name} has {shape}: pass the name of its architecture"
-            )
+        given = tuple(state[key].shape)
+        if key != "pos_embed" and given != shape:
+            raise ValueError(f"{path.name}: {key} is {given}, a {name} has {shape}: pass the name of its architecture")
     return state
 
 

@@ -183,16 +183,10 @@ def interpolate(pos_embed: torch.Tensor, tokens: int) -> torch.Tensor:
 
 def _expected(state: Mapping[str, torch.Tensor], a: Assignment, teacher: str) -> torch.Tensor:
     if a.teacher not in state:
-        raise ValueError(
-            f"the state dict has no tensor {a.teacher}: is it the teacher {teacher} that the plan was made for?"
-        )
-    tensor = state[a.teacher]
-    if tuple(tensor.shape) != a.teacher_shape:
-        raise ValueError(
-            f"{a.teacher} has shape {tuple(tensor.shape)}, the plan was made for {a.teacher_shape}: "
-            "make a plan for these weights"
-        )
-    return tensor
+        raise ValueError(f"the state dict has no tensor {a.teacher}: is it the teacher {teacher} of this plan?")
+    if (shape := tuple(state[a.teacher].shape)) != a.teacher_shape:
+        raise ValueError(f"{a.teacher} has shape {shape}, not {a.teacher_shape}: make a plan for these weights")
+    return state[a.teacher]
 
 
 def _cut(a: Assignment, tensor: torch.Tensor) -> torch.Tensor:

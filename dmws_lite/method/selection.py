@@ -137,9 +137,7 @@ def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: s
                     f"({sizes[1]} > {sizes[0]}): choose a narrower student or a wider teacher"
                 )
             if axes.setdefault(name, sizes) != sizes:
-                raise ValueError(
-                    f"{mine.name}: axis {name!r} has sizes {sizes} here and {axes[name]} in another tensor"
-                )
+                raise ValueError(f"{mine.name}: axis {name!r} has sizes {sizes} here, {axes[name]} in another tensor")
     return axes
 
 
@@ -195,9 +193,7 @@ def _heads(pair: _Pair, size: int, pick: int) -> tuple[tuple[int, int], tuple[in
     """(heads, head_dim) of teacher and student."""
     t, s = pair.teacher.heads, pair.student.heads
     if t is None or s is None:
-        raise ValueError(
-            "elements='heads' needs the number of heads: pass teacher and student as timm names or modules"
-        )
+        raise ValueError("elements='heads' needs the number of heads: pass teacher and student as names or modules")
     if s > t or pick // s > size // t:
         raise ValueError(
             f"elements='heads': the student's {s} heads of {pick // s} do not fit into the teacher's {t} heads of "

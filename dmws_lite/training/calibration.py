@@ -28,18 +28,15 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    rows = np.arange(len(labels))
-
     def loss(log_temperature: float) -> float:
-        return -float(np.log(at(probabilities, np.exp(log_temperature))[rows, labels].clip(SMALLEST)).mean())
+        likelihood = at(probabilities, np.exp(log_temperature))[np.arange(len(labels)), labels]
+        return -float(np.log(likelihood.clip(SMALLEST)).mean())
 
-    found = float(np.exp(minimize_scalar(loss, bounds=np.log(RANGE), method="bounded").x))
-    if not 1.01 * RANGE[0] < found < RANGE[1] / 1.01:
-        warnings.warn(
-            f"temperature {found:.3g} is at an end of {RANGE}: all answers right or all wrong, or very few images?",
-            stacklevel=2,
-        )
-    return found
+    temperature = float(np.exp(minimize_scalar(loss, bounds=np.log(RANGE), method="bounded").x))
+    if not 1.01 * RANGE[0] < temperature < RANGE[1] / 1.01:
+        text = f"temperature {temperature:.3g} is at an end of {RANGE}: all answers right or wrong, or few images?"
+        warnings.warn(text, stacklevel=2)
+    return temperature
 
 
 def at(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -94,7 +94,7 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The expected calibration error "ece" of `evaluate`, alone. Arguments as there."""
+    """The expected calibration error, "ece", alone; arguments as in `evaluate`."""
     return float(_ece(np.ones((1, len(labels))), probabilities, labels)[0])
 
 
@@ -102,20 +102,14 @@ def _checked(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     shape, count = probabilities.shape, len(classes)
     if count < 2 or probabilities.ndim != 2 or shape[1] != count:
-        raise ValueError(
-            f"probabilities have shape {shape}: pass (N, {count}), one column for each of at least 2 classes"
-        )
+        raise ValueError(f"probabilities have shape {shape}: pass (N, {count}), a column for each of 2 or more classes")
     if labels.shape != shape[:1] or not len(labels):
-        raise ValueError(
-            f"labels have shape {labels.shape}, probabilities {shape}: pass one label a row, and at least one"
-        )
+        raise ValueError(f"labels have shape {labels.shape}, probabilities {shape}: pass one per row, at least one")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= count:
-        found = f"{labels.dtype} from {labels.min()} to {labels.max()}"
-        raise ValueError(f"labels are {found}: pass integers from 0 to {count - 1}")
+        given = f"{labels.dtype} from {labels.min()} to {labels.max()}"
+        raise ValueError(f"labels are {given}: pass integers from 0 to {count - 1}")
     if broken := int((~np.isfinite(probabilities)).any(1).sum()):
-        raise ValueError(
-            f"probabilities hold nan or inf in {broken} row(s): did training diverge? Lower the learning rate"
-        )
+        raise ValueError(f"probabilities hold nan or inf in {broken} row(s): did training diverge? Lower lr")
     if probabilities.min() < 0 or not np.allclose(probabilities.sum(1), 1, atol=1e-3):
         raise ValueError("probabilities must be at least 0 and sum to 1 in each row: pass softmax outputs, not logits")
     return probabilities, labels

@@ -57,7 +57,7 @@ class Run:
     """What a run leaves: the main student of the best evaluation (by validation), the auxiliary, and the history.
 
     auxiliary: None where there was none, and for classic distillation, whose teacher stays as it was.
-    The fields from `name` on say what was trained on what; `save` writes them into the student's card.
+    From `name` on, the fields say what was trained on what, for the student's card.
     """
 
     main: nn.Module

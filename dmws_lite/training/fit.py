@@ -268,12 +268,10 @@ class Trainer:
         self._check_finite(torch.from_numpy(probabilities[0]))
         right = [p.argmax(1) == val.labels for p in probabilities]
         likelihood = probabilities[0][np.arange(len(val)), val.labels]
-        return {
-            "auxiliary_accuracy": float(right[1].mean()) if len(right) > 1 else float("nan"),
-            "both_right": float((right[0] & right[1]).mean()) if len(right) > 1 else float("nan"),
-            "val_accuracy": float(right[0].mean()),
-            "val_loss": float(-np.log(likelihood.clip(1e-12)).mean()),
-        }
+        row = {"auxiliary_accuracy": float("nan"), "both_right": float("nan"), "val_accuracy": float(right[0].mean())}
+        if self.auxiliary is not None:
+            row |= {"auxiliary_accuracy": float(right[1].mean()), "both_right": float((right[0] & right[1]).mean())}
+        return row | {"val_loss": float(-np.log(likelihood.clip(1e-12)).mean())}
 
     def evaluation_steps(self) -> list[int]:
         """The steps after which validation is still to be measured; 0 is before training."""
@@ -348,8 +346,8 @@ class Trainer:
     def _check_finite(self, values: Tensor) -> None:
         if not torch.isfinite(values).all():
             raise FloatingPointError(
-                f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip}): "
-                "train with a lower lr; the last checkpoint, from before that, is kept"
+                f"the loss is no longer finite at step {self.step}: train with a lower lr than {self.training.lr}; "
+                "the last checkpoint, from before that, is kept"
             )
 
 

@@ -52,8 +52,7 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
     folder:  that `Run.save` wrote.
     licence: of the weights, for the file's metadata. They come from the teacher's and from your images.
     The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes);
-    normalisation and softmax are inside, and N is free. Its metadata hold classes, mean, std, image_size, fit, name,
-    licence and the version of dmws-lite.
+    normalisation and softmax are inside, and N is free. Its metadata are the student's facts, licence and version.
     Raises ImportError without onnx, what `load_student` raises, and OSError when the file cannot be written.
     Source: our choice. torch's older exporter (deprecated, but there in 2.11) needs no onnxscript, and leaves no paths
     of this machine in the file.
@@ -109,11 +108,9 @@ def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 2
 
 
 def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 1e-4) -> float:
-    """The largest difference between the probabilities of `folder/model.onnx` and of the student that torch loads.
+    """The largest difference of a probability between `folder/model.onnx` and torch: expect about 1e-6.
 
-    images: as for `predict_onnx`.
-    Both compute in float32, in another order: expect about 1e-6.
-    Raises ValueError when a probability differs by more than `tolerance`.
+    images: as for `predict_onnx`. Raises ValueError when one differs by more than `tolerance`.
     """
     model, _ = load_student(folder)
     differences = np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(model, images))  # (N, classes)
@@ -129,10 +126,9 @@ def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 
 def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) -> Path:
     """Write `folder/model.onnx` with 8-bit weights: `model.int8-dynamic.onnx`, or with images `model.int8-static.onnx`.
 
-    calibration: training images (64 are enough), uint8 (N, C, H, W). With them weights and inputs of matrix products
-                 and convolutions are int8, the inputs' ranges measured on these images ("static"). None: matrix
-                 products only, and the range of an input is found when it comes ("dynamic"): a network of convolutions
-                 stays as large as it was.
+    calibration: training images (64 are enough), uint8 (N, C, H, W), on which the ranges of the inputs of matrix
+                 products and convolutions are measured ("static"). None: matrix products only, and ranges are found
+                 when an input comes ("dynamic"); a network of convolutions stays as large as it was.
     Whether int8 is faster depends on the processor and on the size of the network: measure.
     Raises ImportError without onnx or onnxruntime, FileNotFoundError without model.onnx, OSError when the file cannot
     be written.

@@ -47,13 +47,9 @@ class Points:
 def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int = 0) -> Points:
     """Two interleaving half circles, one a class, with a share of wrong labels.
 
-    points: at least 2.   wrong: share of the labels that are flipped, 0 to 1.
+    wrong: share of the labels that are flipped, 0 to 1 (else ValueError).
     spread: standard deviation of the points around their half circle, whose radius is 1.
-    Raises ValueError for a share outside its range.
     Source: scikit-learn's make_moons; the wrong labels are our choice.
-
-    >>> int(moons(60, wrong=0.2).wrong.sum())
-    12
     """
     from sklearn.datasets import make_moons
 
@@ -67,11 +63,7 @@ def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int =
 
 
 def small_network(seed: int, width: int = 32) -> nn.Sequential:
-    """2 inputs, two hidden layers of `width` units, 2 logits; the global random state is left as it was.
-
-    >>> sum(w.numel() for w in small_network(0).parameters())
-    1218
-    """
+    """2 inputs, two hidden layers of `width` units, 2 logits; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         hidden = nn.Linear(2, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
@@ -89,10 +81,7 @@ def surface(model: nn.Module, resolution: int = 60) -> np.ndarray:
 
 @torch.inference_mode()
 def judge(model: nn.Module, points: Points) -> dict[str, float]:
-    """How well a network knows the right labels: accuracy, and loss (mean cross-entropy, in nats).
-
-    A loss above ln 2 is worse than equal probabilities everywhere.
-    """
+    """How well a network knows the right labels: accuracy, and loss (mean cross-entropy, in nats)."""
     logits = model(points.x)
     right = logits.argmax(1) == points.true
     return {"accuracy": float(right.float().mean()), "loss": float(F.cross_entropy(logits, points.true))}
@@ -104,9 +93,8 @@ class Watched:
 
     course:   rows of step, student ("main" or "auxiliary"), accuracy, loss on clean points.
     surfaces: by moment ("step 0", ...) and student, from `surface`.
-    result:   of the main student at the end: accuracy, loss, "by heart" (share of the wrong labels that it reproduces;
-              nan where none is wrong), and gap: how far the auxiliary's weights are from the average of the main
-              student's, relative to that average's length.
+    result:   of the main student at the end: accuracy, loss, "by heart" (share of the wrong labels that it reproduces),
+              and gap: relative distance of the auxiliary's weights from the average of the main student's.
     """
 
     course: pd.DataFrame
