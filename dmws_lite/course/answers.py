@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ import numpy as np
 T = TypeVar("T")
 MOST = 100_000  # elements of a collection that are read, and the largest answer of `smallest`
 ELEMENTS = {float: "numbers", int: "whole numbers", bool: "truth values"}
-PLAIN = {bool: "the truth value {}", str: "the text {!r}", int: "the number {}", float: "the number {}"}
+PLAIN = {bool: "the truth value", str: "the text", int: "the number", float: "the number"}
 
 
 class Wrong(Exception):
@@ -58,8 +59,6 @@ def number(answer: Any, low: float = -math.inf, high: float = math.inf, case: st
     except Exception:
         raise Wrong(f"{kind(answer)} is no number", case) from None
     reject(not math.isfinite(value), f"{kind(answer)} is no number that one could compare: give a finite number", case)
-    share = (low, high) == (0, 1) and 1 < value <= 100
-    reject(share, f"{value:g} looks like a percentage: a share lies between 0 and 1", case)
     limits = {"at least": low, "at most": high}
     asked = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
     reject(not low <= value <= high, f"{value:g} cannot be: the answer is {asked}", case)
@@ -222,7 +221,7 @@ def kind(answer: Any) -> str:
     if answer is None:
         return "nothing"
     if type(answer) in PLAIN:
-        return PLAIN[type(answer)].format(_short(answer))
+        return f"{PLAIN[type(answer)]} {reprlib.repr(answer)}"
     name = type(answer).__name__
     article = "an" if name[0].lower() in "aeiou" or name == "ndarray" else "a"
     try:
@@ -264,11 +263,3 @@ def _description(shape: tuple[int | None, ...], of: type) -> str:
     if len(shape) == 1:
         return f"a list or an array of {'' if shape[0] is None else f'{shape[0]} '}{ELEMENTS[of]}"
     return f"an array of {ELEMENTS[of]} of shape {shape}"
-
-
-def _short(answer: Any) -> Any:
-    if isinstance(answer, str):
-        return answer if len(answer) <= 40 else answer[:40] + "…"
-    if isinstance(answer, float):
-        return f"{answer:g}"
-    return answer if abs(answer) < 10**15 else "of many digits"

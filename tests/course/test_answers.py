@@ -70,7 +70,6 @@ WRONG = [
     (number, [1, 2], "a list of 2 is no number"),
     (number, torch.zeros(2, 3), "a Tensor of shape (2, 3) is no number"),
     (number, broken, "call it, and give what it returns"),
-    (lambda a: number(a, 0, 1), 25, "25 looks like a percentage"),
     (lambda a: number(a, 0, 1), -1, "-1 cannot be: the answer is at least 0 and at most 1"),
     (lambda a: number(a, low=1, case="side"), 0, "side: 0 cannot be: the answer is at least 1"),
     (lambda a: compare(a, 100), 102, "102 is too large"),
@@ -165,7 +164,7 @@ def test_kinds_are_short_and_never_run_the_answers_own_repr():
             raise RuntimeError
 
     assert kind(Rude()) == "a Rude" and kind(object()) == "an object" and kind(None) == "nothing"
-    assert kind(10**400) == "the number of many digits" and len(kind("x" * 1000)) < 60
+    assert len(kind(10**400)) < 60 and len(kind("x" * 1000)) < 60
     assert kind(np.float64(0.5)) == kind(torch.tensor(0.5)) == "the number 0.5"
     assert kind(np.zeros(2)) == "an ndarray of shape (2,)" and kind([]) == "a list of 0"
 

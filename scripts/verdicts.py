@@ -1,4 +1,4 @@
-"""What a class has solved, from executed notebooks: `python -m dmws_lite.course.verdicts FOLDER`."""
+"""What a class has solved, from executed notebooks: `python scripts/verdicts.py FOLDER`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def class_table(folder: str | Path) -> pd.DataFrame:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dmws_lite.course.verdicts")
+    parser = argparse.ArgumentParser(prog="scripts/verdicts.py")
     parser.add_argument("folder", type=Path, help="executed notebooks, also in subfolders")
     parser.add_argument("--csv", type=Path, help="write the table here, too")
     options = parser.parse_args(arguments)
