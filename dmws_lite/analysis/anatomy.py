@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dmws_lite.method.components import components, family_of
 from dmws_lite.method.networks import build, describe
 from dmws_lite.studies.costs import plain_attention
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # The first pattern that matches a module's name decides; what none matches are normalisations, tokens and scales.
 KINDS = {
@@ -44,8 +41,6 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     >>> int(table["parameters"].sum()), int(table["flops"].sum())
     (5717416, 2507366400)
     """
-    import pandas as pd
-
     with torch.device("meta"):
         model = build(name, num_classes).eval()
         image = torch.zeros(1, *model.pretrained_cfg["input_size"])  # type: ignore[index]

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -20,9 +21,6 @@ from dmws_lite.analysis.blocks import batches, block_outputs, summed_up
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import Teacher
 from dmws_lite.studies.methods import METHODS, start
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = np.ndarray
 Features = Mapping[str, Array]
@@ -67,8 +65,6 @@ def cka(first: Array, second: Array, debiased: bool = True) -> float:
 
 def cka_table(first: Features, second: Features, debiased: bool = True) -> pd.DataFrame:
     """CKA of each layer of one network (rows) with each of another (columns); arguments as `features` returns them."""
-    import pandas as pd
-
     rows, columns = ({n: _similarities(x, debiased) for n, x in side.items()} for side in (first, second))
     values = [[_cosine(row, column) for column in columns.values()] for row in rows.values()]
     return pd.DataFrame(values, list(rows), list(columns))
@@ -81,8 +77,6 @@ def estimators(first: Array, second: Array, counts: Sequence[int], seed: int = 0
     Returns images, pairs ("same" or "shuffled": the second network's images in another order), and the means of biased
     and debiased over `repeats` draws.
     """
-    import pandas as pd
-
     rng, rows = np.random.default_rng(seed), []
     for count in np.repeat(counts, repeats):
         drawn = rng.choice(len(first), count, replace=False)
@@ -102,8 +96,6 @@ def over_training(
     teacher:   its `features` of these images with places=False, as all here.
     Returns step, pair ("main, teacher", "auxiliary, teacher" or "main, auxiliary"), block (1, 2, ...), cka.
     """
-    import pandas as pd
-
     rows, tables = [], {"teacher": [_similarities(x) for x in teacher.values()]}
     for step, states in snapshots.items():
         for student, state in states.items():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torchvision.transforms.v2 import functional as spoil
@@ -14,9 +14,6 @@ from torchvision.transforms.v2 import functional as spoil
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.statistics import interval
 from dmws_lite.training.evaluation import predict
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # By severity 1 to 5, each a step from just visible to hard for us, too. Our choice, after the design of Hendrycks &
 # Dietterich 2019 (arXiv 1903.12261), whose values are for other images.
@@ -67,8 +64,6 @@ def robustness(
     probability), difference, difference_low, difference_high (of the accuracy to the reference's, paired by image).
     Intervals hold for these trained networks, not for another seed of training.
     """
-    import pandas as pd
-
     rows, clean = [], {name: predict(model, images) for name, model in models.items()}
     for kind in CORRUPTIONS:
         for severity in (0, *severities):

@@ -7,9 +7,10 @@ come with lesion masks, so maps can be scored; a good score on phantoms says not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,9 +19,6 @@ from dmws_lite.analysis.blocks import attention_weights, batches, blocks_of
 from dmws_lite.data.phantoms import phantom
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.statistics import interval
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = np.ndarray
 SCORES = ("mass", "hit")
@@ -134,8 +132,6 @@ def scores(maps: Array, masks: Array) -> pd.DataFrame:
     >>> scores(np.eye(4)[None], np.eye(4, dtype=bool)[None])[["area", "mass", "hit"]].to_numpy()
     array([[0.25, 1.  , 1.  ]])
     """
-    import pandas as pd
-
     maps, masks = np.asarray(maps, np.float64), np.asarray(masks, bool)
     if maps.shape != masks.shape or maps.ndim != 3:
         raise ValueError(f"maps {maps.shape} and masks {masks.shape} must both be (N, H, W)")
@@ -165,8 +161,6 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
     difference_low, difference_high, images. Intervals are 95 % (Student's t over images): they hold for these networks,
     not for another seed of training.
     """
-    import pandas as pd
-
     tables, rows = {name: scores(each, masks) for name, each in maps.items()}, []
     for name, table in tables.items():
         for score in SCORES:

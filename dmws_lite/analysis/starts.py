@@ -7,9 +7,9 @@ of the forward pass; block 0 is what enters the first one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +18,6 @@ from dmws_lite.method.components import family_of
 from dmws_lite.method.initializers import recalibrate_batchnorm
 from dmws_lite.method.networks import Teacher, describe
 from dmws_lite.studies.methods import METHODS, find_method, start
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STARTS = (
     "default", "truncated_normal", "xavier", "kaiming", "mimetic", "selection_random_inconsistent", "weight_selection"
@@ -66,8 +63,6 @@ def matrices(networks: Networks) -> pd.DataFrame:
       rank_share:  stable_rank / the smaller side, above 0 up to 1;
       singular:    all singular values, the largest first.
     """
-    import pandas as pd
-
     rows = []
     for method, network in networks.items():
         for block, (name, module) in enumerate(blocks_of(network).items(), start=1):
@@ -95,8 +90,6 @@ def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
       similarity: mean cosine between what two different images have become, where an image is summed up as the
                   classifier would. 1: the images cannot be told apart.
     """
-    import pandas as pd
-
     rows = []
     for method, network in networks.items():
         for block, output in enumerate(block_outputs(network, inputs).values()):
@@ -117,8 +110,6 @@ def attention(networks: Networks, inputs: Tensor) -> pd.DataFrame:
       distance: between a patch and the patches it attends to: below 1 looks near.
     Source: entropy and distance as in studies of trained transformers; dividing them is our choice.
     """
-    import pandas as pd
-
     rows = []
     for method, network in networks.items():
         for block, weights in enumerate(attention_weights(network, inputs), start=1):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from dmws_lite.studies.statistics import EXACT, LEVEL, differences, pooled, smallest_p, titles
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> list[str]:

@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -33,9 +34,6 @@ from dmws_lite.studies.study import Data, Pair, Study
 from dmws_lite.training.evaluation import evaluate, predict
 from dmws_lite.training.fit import Run, fit
 from dmws_lite.training.settings import Training
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FORMAT = 1  # of a record and of the store
 RECIPE = 1  # part of every key: raised when a change of the code, or of a default setting, changes results
@@ -178,8 +176,6 @@ def execute(job: Job) -> Outcome:
 
 def failed(job: Job, error: BaseException, began: datetime | None = None) -> Outcome:
     """The outcome of a run that an error ended."""
-    import pandas as pd
-
     lines = "".join(traceback.format_exception(error))
     text = {"type": type(error).__name__, "message": str(error), "traceback": lines}
     record = _record(job, began or datetime.now(UTC), {"status": "failed", "error": text})
@@ -219,8 +215,6 @@ def train(
 
 
 def _executed(job: Job, began: datetime) -> Outcome:
-    import pandas as pd
-
     splits, weights = opened(job.data, job.study.size), teachers(job.pair)
     if (fingerprint(splits), weights_id(weights, job.method)) != (job.data_id, job.weights_id):
         raise ValueError(f"{job.title}: here are other images or weights than where the study was planned: copy those")
@@ -268,8 +262,6 @@ def _metrics(probabilities: np.ndarray, images: ImageSet) -> dict[str, float]:
 
 
 def _predicted(student: str, probabilities: np.ndarray, images: ImageSet) -> pd.DataFrame:
-    import pandas as pd
-
     columns = {"student": student, "image": images.names, "label": images.labels, "predicted": probabilities.argmax(1)}
     return pd.DataFrame(columns).assign(probabilities=list(probabilities.astype(np.float32)))
 

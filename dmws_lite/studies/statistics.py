@@ -8,12 +8,12 @@ Intervals are 95 % t intervals over seeds unless said otherwise.
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
+from scipy.special import gammaln
+from scipy.stats import bootstrap, permutation_test, t, wilcoxon
 
 LEVEL, POWER = 0.05, 0.8
 EXACT = 15  # pairs up to which all 2 ** pairs flips of signs are made (half a second)
@@ -79,8 +79,6 @@ def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     >>> summary(runs).round(2).to_dict("records")
     [{'method': 'a', 'label': 'A', 'mean': 0.6, 'std': 0.14, 'low': -0.67, 'high': 1.87, 'seeds': 2}]
     """
-    import pandas as pd
-
     runs, keys = _ordered(table, metric), [*_keys(table), "method", "label"]
     parts = [(group, part[metric].dropna().to_numpy(float)) for group, part in _groups(runs, keys)]
     rows = [group | interval(values) | {"seeds": len(values)} for group, values in parts]
@@ -161,8 +159,6 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
     gaps: float (n,), differences rounded so that equal ones are equal; n may be 0.
     good: the sign that is better, 1 or -1.
     """
-    from scipy.stats import wilcoxon
-
     n, among = len(gaps), interval(gaps)
     mean, std = among["mean"], among["std"]
     if n > EXACT:
@@ -187,8 +183,6 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
 
 def interval(values: np.ndarray) -> dict[str, float]:
     """Mean, standard deviation and 95 % t interval of values (n,): mean, std, low, high; nan for want of values."""
-    from scipy.stats import t
-
     n, equal = len(values), len(values) > 0 and np.ptp(values) == 0
     mean = float(values[0] if equal else values.mean()) if n else float("nan")  # of equal values without rounding
     std = float("nan") if n < 2 else 0.0 if equal else float(values.std(ddof=1))
@@ -202,8 +196,6 @@ def sign_flip_p(gaps: np.ndarray) -> np.ndarray:
     >>> float(sign_flip_p(np.array([0.1, 0.2, 0.3])))
     0.25
     """
-    from scipy.stats import permutation_test
-
     options: dict[str, Any] = {"permutation_type": "samples", "n_resamples": np.inf, "vectorized": True, "axis": -1}
     return permutation_test((gaps,), np.mean, batch=16 if gaps.ndim > 1 else None, **options).pvalue
 
@@ -239,8 +231,6 @@ def image_interval(
                of this kind, while the intervals over seeds hold for these images and other networks.
     Raises ValueError for shapes that disagree. Source: scipy.stats.bootstrap, percentiles.
     """
-    from scipy.stats import bootstrap
-
     a, b, labels = np.asarray(probabilities_a), np.asarray(probabilities_b), np.asarray(labels)
     if a.shape != b.shape or a.ndim not in (2, 3) or labels.shape != a.shape[-2:-1] or len(labels) < 2:
         raise ValueError(
@@ -267,8 +257,6 @@ def titles(table: pd.DataFrame) -> list[str]:
 
 def _effect(gaps: np.ndarray, mean: float, std: float) -> float:
     """Cohen's d_z with Hedges' correction; 0 where all gaps are 0, nan below 3 of them and where std is 0."""
-    from scipy.special import gammaln
-
     freedom = len(gaps) - 1
     if freedom >= 0 and not gaps.any():
         return 0.0
@@ -298,8 +286,6 @@ def _on(group: Any, keys: list[str]) -> str:
 
 def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The checked table with groups, and in them methods, each in order of their first row."""
-    import pandas as pd
-
     if metric not in table:
         raise ValueError(f"metric={metric!r} is not in the table: choose one of {', '.join(table)}")
     check_comparable(table)
@@ -335,8 +321,6 @@ def _corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
     Ours, because multipletests of statsmodels calls gc.collect() each time: beside torch it takes 0.2 seconds
     and more, and the results explorer corrects anew at each click. A test states that both agree.
     """
-    import pandas as pd
-
     table = pd.DataFrame(rows, columns=[*keys, *paired_statistics(np.empty(0))])
     p = table["p"].dropna().sort_values(kind="stable")
     holm = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)

@@ -17,17 +17,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.studies.run import FORMAT, METRICS, Job, Outcome
 from dmws_lite.studies.study import Study
 from dmws_lite.training.settings import Training
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 FOLDERS = ("runs", "history", "predictions", "failures", "studies", "locks")
 NAMES = ["data", "pair", "fraction", "method", "label", "seed"]  # of a run, in every table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.benchmark import Timer
 
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.training.export import add_to_card, load_student
@@ -28,6 +28,9 @@ def latency(function: Callable[[], object], seconds: float = 0.2) -> Array:
     Returns float (measurements,); fast calls are measured several at a time.
     Source: torch.utils.benchmark, which waits for the GPU where there is one.
     """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a GPU that is not there
+    from torch.utils.benchmark import Timer
+
     measurement = Timer("function()", globals={"function": function}, num_threads=1)
     return 1e3 * np.array(measurement.blocked_autorange(min_run_time=seconds).times)
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -29,11 +29,6 @@ def wait_for(what, seconds: float = 40.0) -> bool:
     while not what() and time.monotonic() < until:
         time.sleep(0.05)
     return what()
-
-
-def test_what_is_stored_is_not_made_again(tiny, tiny_store, monkeypatch):
-    monkeypatch.setitem(engines.ENGINES, "local", lambda jobs: (pytest.fail("made again") for _ in jobs))
-    run_study(tiny(), tiny_store.folder, progress=False)
 
 
 def test_only_what_is_missing_is_made(tiny, tmp_path, capsys):
@@ -218,66 +213,10 @@ def free_cpus() -> float:
     return ray.available_resources().get("CPU", 0)
 
 
-def test_the_local_engine_makes_one_run_after_the_other_and_takes_no_job_early():
-    said: list[str] = []
-
-    def jobs():
-        for name in "abc":
-            said.append(f"take {name}")
-            yield name
-
-    for outcome in local(jobs(), execute=str.upper):
-        said.append(f"keep {outcome}")
-    assert said == ["take a", "keep A", "take b", "keep B", "take c", "keep C"]
-
-
 def test_without_ray_the_way_out_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"engine 'ray' needs Ray: pip install 'dmws-lite\[ray\]', or use engine 'l"):
         next(ray_cluster(range(1)))
-
-
-def test_without_a_cluster_a_quiet_one_is_started_and_ended(monkeypatch):
-    calls = []
-    fake = SimpleNamespace(
-        is_initialized=lambda: False,
-        init=lambda **options: calls.append(options),
-        shutdown=lambda: calls.append("shutdown"),
-        nodes=lambda: [],
-    )
-    monkeypatch.setitem(sys.modules, "ray", fake)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    for name in engines.ENVIRONMENT:
-        monkeypatch.setenv(name, "")
-    quiet = {"log_to_driver": False, "logging_level": "error"}
-    for address, options in ((None, {"address": "local", "include_dashboard": False}), ("10.0.0.1:6379", {})):
-        with pytest.raises(ValueError, match="there is none"):
-            next(ray_cluster(range(1), address=address))
-        assert calls == [{"address": address, **options, **quiet}, "shutdown"]
-        calls.clear()
-
-
-def test_jobs_are_taken_when_there_is_room_and_outcomes_come_as_they_end(cluster, tmp_path):
-    taken = []
-
-    def jobs():
-        for job in range(6):
-            taken.append(job)
-            yield job
-
-    def execute(job):
-        while job == 0 and not (tmp_path / "go").exists():
-            time.sleep(0.05)
-        return job
-
-    order, most = [], 0
-    for outcome in ray_cluster(jobs(), execute=execute):
-        order.append(outcome)
-        most = max(most, len(taken) - len(order))
-        if len(order) == 5:
-            (tmp_path / "go").touch()
-    assert order[-1] == 0 and sorted(order) == list(range(6))  # the first was the last to end, and kept nobody waiting
-    assert most <= 3  # two that run, and one that waits
 
 
 def test_what_no_machine_has_is_said_at_once(cluster):
@@ -288,22 +227,6 @@ def test_what_no_machine_has_is_said_at_once(cluster):
         next(ray_cluster(range(1), cpus=2))
     with pytest.raises(ValueError, match="cpus=0, gpus=0.0: pass cpus above 0"):
         next(ray_cluster(range(1), cpus=0))
-
-
-def test_closing_cancels_the_runs_under_way_and_leaves_ray_running(cluster, tmp_path):
-    import ray
-
-    def execute(job):
-        if job:
-            (tmp_path / f"{job}").touch()
-            time.sleep(600)
-        return job
-
-    with closing(ray_cluster(range(5), execute=execute)) as outcomes:
-        assert next(outcomes) == 0
-        assert wait_for(lambda: any(tmp_path.iterdir()))
-    assert wait_for(lambda: free_cpus() == 2)
-    assert ray.is_initialized()
 
 
 def test_a_run_that_raises_or_takes_its_worker_down_is_a_failed_outcome_and_the_rest_goes_on(

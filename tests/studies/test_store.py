@@ -1,5 +1,4 @@
 import json
-import multiprocessing
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -108,33 +107,6 @@ def test_a_failure_gives_way_to_a_success(store):
     assert store.failures().empty and "a" in store
 
 
-def _add_many(folder, first):
-    store = Store(folder)
-    for number in range(first, 40):
-        store.add(outcome(f"{number:03}", number / 100))
-        store.table()
-
-
-def test_two_writers_at_once(store):
-    context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_add_many, args=(store.folder, first)) for first in (0, 0, 20)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(60)
-    assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    assert store.table()["accuracy"].tolist() == [number / 100 for number in range(40)]
-    assert len(store.predictions()) == 80 and not list(store.folder.rglob("*.part"))
-
-
-def test_a_claim_is_for_one_and_is_given_back(store):
-    lock = store.claim("a")
-    other = Store(store.folder)
-    assert lock is not None and other.claim("a") is None and other.claim("b") is not None
-    lock.release()
-    assert other.claim("a") is not None
-
-
 def test_folders_that_are_no_store_and_stores_of_other_versions(store, tmp_path):
     with pytest.raises(FileNotFoundError, match="is no run store: pass the folder that `dmws study run` wrote to"):
         Store(tmp_path / "none")
@@ -166,16 +138,6 @@ def test_a_damaged_table_is_named_with_the_way_out(store):
         store.predictions()
 
 
-def test_results_of_different_budgets_are_not_put_in_one_table(tiny, tiny_store, store):
-    for record in tiny_store.records():
-        store.add(Outcome(record, pd.DataFrame(), pd.DataFrame()))
-    longer = tiny_store.records()[0]
-    longer["config"]["training"]["steps"] = 8
-    store.add(Outcome(longer | {"key": "f" * 16, "seed": 99}, pd.DataFrame(), pd.DataFrame()))
-    with pytest.raises(ValueError, match=r"different budgets .*steps 8.*at one budget only"):
-        check_comparable(store.table())
-
-
 def test_studies_keep_their_own_names(images, tiny, tiny_store):
     renamed = tiny(name="renamed", data=[{"source": str(images), "name": "CT"}])
     store = Store(tiny_store.folder)
@@ -195,27 +157,6 @@ def test_a_study_may_change_and_its_runs_stay(tiny, tiny_store, tmp_path):
     assert store.table().empty and len(store.missing()) == 6
     store.begin(tiny(), plan_jobs(tiny()))
     assert store.study("tiny") == before and store.missing().empty and len(store.table()) == 6
-
-
-def test_a_store_whose_making_was_interrupted_is_made_again(tmp_path):
-    (tmp_path / "runs").mkdir()
-    assert Store(tmp_path, create=True).table().empty
-    (tmp_path / "locks").rmdir()
-    assert Store(tmp_path, create=True).claim("a") is not None
-
-
-def test_a_failure_beside_a_finished_run_does_not_count(store):
-    error = {"type": "ValueError", "message": "no", "traceback": "..."}
-    store.add(outcome("a"))
-    failed = outcome("a").record | {"status": "failed", "error": error}
-    (store.folder / "failures" / "a.json").write_text(json.dumps(failed))
-    assert store.failures().empty
-
-
-def test_a_damaged_study_is_named(store):
-    (store.folder / "studies" / "mine.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"mine\.json is damaged .no 'definition'.: delete it"):
-        store.table("mine")
 
 
 def test_studies_of_other_settings_are_not_mixed(tiny, tiny_store, tmp_path):
