@@ -346,8 +346,8 @@ class Trainer:
     def _check_finite(self, values: Tensor) -> None:
         if not torch.isfinite(values).all():
             raise FloatingPointError(
-                f"the loss is no longer finite at step {self.step}: train with a lower lr than {self.training.lr}; "
-                "the last checkpoint, from before that, is kept"
+                f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip}): "
+                "train with a lower lr; the last checkpoint, from before that, is kept"
             )
 
 
