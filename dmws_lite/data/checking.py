@@ -54,9 +54,7 @@ class Finding:
 class Report:
     """What `check` found.
 
-    findings: table with the columns severity ("invalid", "warning", "note"; in this order), kind, count (images,
-              patients or classes), detail (what it means and the way out), files (at most five; "a = b" for pairs, with
-              the reason in brackets for what cannot be read).
+    findings: table with the columns of `Finding`, the severe ones first.
     probes:   see `probes.shortcuts`.
     shared:   pairs of images that two splits share, see `splits.leaks`.
     flags:    one per image of the table: "" or the worst thing that is wrong with that image.

@@ -24,24 +24,15 @@ VISIBLE = 0.55
 def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataFrame:
     """How well a linear model tells the class from border pixels, brightness or file properties alone.
 
-    table:      a row an image with the columns label, patient, group, width, height, mode, depth.
+    table:      one row per image with the columns label, patient, group, width, height, mode, depth.
     thumbnails: uint8 (N, 32, 32), the whole picture in gray.
     seed:       of the sample (3,000 images at most) and of the folds.
-    Returns a row a probe (the three, and the whole thumbnail to compare with): accuracy (the mean over classes of the
+    Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (the mean over classes of the
     share of right answers), error (its standard error), chance (1 / number of classes), reach (the share of the way
     from chance to 1) and images. NaN where a class has fewer than two patients or groups.
     A logistic regression on standardised values, with classes weighted to equal shares, answers for images of patients
     (where all are known, else groups of copies) that it was not fitted on: 5-fold cross-validation.
     Source: our choice; probing with non-anatomical pixels follows Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
-
-    >>> import pandas as pd
-    >>> table = pd.DataFrame({"label": ["a", "b"] * 50, "patient": "", "group": range(100)})
-    >>> table = table.assign(width=64, height=64, mode="gray", depth=8)
-    >>> thumbnails = np.full((100, 32, 32), 128, np.uint8)
-    >>> thumbnails[1::2, 0, :5] = 255                                   # class b has a mark at its upper edge
-    >>> shortcuts(table, thumbnails)[["probe", "accuracy", "chance"]].head(1)
-               probe  accuracy  chance
-    0  border pixels       1.0     0.5
     """
     import pandas as pd
 

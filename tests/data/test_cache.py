@@ -129,56 +129,6 @@ def test_one_id_in_all_files_is_not_known_and_is_told_each_time(folder, monkeypa
         assert set(found.facts["patient"]) == {""} and found.one_patient == (ids[0] == "X")
 
 
-def test_frames_of_one_file_stay_together_when_their_patient_is_not_known(tmp_path):
-    stack = [Image.fromarray(np.full((16, 16), value, np.uint8)) for value in (10, 90, 200)]
-    for name in ("a.tif", "b.tif"):
-        stack[0].save(tmp_path / name, save_all=True, append_images=stack[1:])
-    files = np.repeat(["a.tif", "b.tif"], 3).tolist()
-    found = decoded(tmp_path, files, [0, 1, 2] * 2, 16, progress=False)
-    assert found.facts["patient"].tolist() == files and found.images[1].max() == 90
-
-
-BUILD = """
-import sys
-from pathlib import Path
-from dmws_lite.data import cache
-root = Path(sys.argv[1])
-files = sorted(path.name for path in root.iterdir())
-original = cache.decode
-def slow(*arguments):
-    import time
-    time.sleep(float(sys.argv[2]))
-    sys.stdout.write("decoded\\n"); sys.stdout.flush()
-    return original(*arguments)
-cache.decode = slow
-found = cache.decoded(root, files, [0] * len(files), 16, progress=False)
-print(int(found.images.sum()), flush=True)
-"""
-
-
-def build(root, pause):
-    command = [sys.executable, "-c", BUILD, str(root), str(pause)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-
-
-def test_a_killed_build_is_not_used_and_leaves_nothing_behind(folder, own_cache, monkeypatch):
-    root, pixels = folder
-    process = build(root, 0.5)
-    assert "decoded" in process.stdout.readline()
-    process.kill()
-    process.wait()
-    assert list((own_cache / "arrays").glob(".*.part"))
-    assert (opened(root).images[:, 0] == pixels).all()
-    assert not list((own_cache / "arrays").glob(".*.part"))
-
-
-def test_two_processes_build_one_cache(folder):
-    root, pixels = folder
-    outputs = [process.communicate()[0].split() for process in [build(root, 0.02) for _ in range(2)]]
-    assert [output[-1] for output in outputs] == [str(int(pixels.sum()))] * 2
-    assert sorted(output.count("decoded") for output in outputs) == [0, 12]
-
-
 @pytest.mark.parametrize("name", ["images.raw", "thumbnails.npy", "facts.csv"])
 def test_a_damaged_cache_is_made_again(folder, own_cache, name):
     root, pixels = folder
@@ -207,14 +157,3 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(folder, own_cache):
     output = subprocess.check_output([sys.executable, "-c", LIMITED, str(folder[0])], text=True)
     assert str(own_cache / "arrays") in output and "free some space, or set DMWS_CACHE" in output
     assert [path.suffix for path in (own_cache / "arrays").iterdir()] == [".lock"]
-
-
-def test_a_missing_package_stops_the_work_and_is_not_remembered(folder, monkeypatch):
-    def missing(*arguments):
-        raise ImportError("DICOM needs pydicom: pip install ...")
-
-    monkeypatch.setattr(cache, "decode", missing)
-    with pytest.raises(ImportError, match="pydicom"):
-        opened(folder[0])
-    monkeypatch.undo()
-    assert set(opened(folder[0]).facts["error"]) == {""}

@@ -1,8 +1,4 @@
 import re
-from importlib.util import find_spec
-from inspect import signature
-from pathlib import Path
-from runpy import run_path
 
 import pandas as pd
 import pytest
@@ -20,7 +16,6 @@ from dmws_lite.data.cards import (
     cards,
     read_card,
 )
-from dmws_lite.data.phantoms import CLASSES, phantoms
 
 TEMPLATE = next(iter(cards().values())).with_name("template.md")
 HEADINGS = ["What it shows", "Where it comes from", "How to cite", "Licence", "Splits and flips", "Known problems"]
@@ -70,38 +65,6 @@ def test_a_card_reads_says_everything_and_is_a_hugging_face_card(path):
     assert standard.data.license == card.license and standard.data.task_categories == ["image-classification"]
 
 
-@pytest.mark.parametrize("modality", CLASSES)
-def test_phantom_cards_agree_with_the_phantoms(modality):
-    card = read_card(f"phantom_{modality}")
-    assert card.sources[0].phantom == modality
-    assert tuple(card.classes) == CLASSES[modality]
-    for split in ("train", "val", "test"):
-        each = signature(phantoms).parameters[split].default // len(CLASSES[modality])
-        assert card.counts[split] == dict.fromkeys(CLASSES[modality], each)
-
-
-@pytest.fixture(scope="module")
-def medmnist_info():
-    """medmnist.INFO, without the seconds that importing medmnist takes."""
-    spec = find_spec("medmnist") or pytest.skip("medmnist is not installed")
-    return run_path(str(Path(spec.origin).with_name("info.py")))["INFO"]
-
-
-@pytest.mark.parametrize("name", MEDMNIST)
-def test_medmnist_cards_agree_with_the_package(name, medmnist_info):
-    info = medmnist_info[name]
-    card = read_card(name)
-    assert list(card.classes) == [info["label"][key] for key in sorted(info["label"], key=int)]
-    assert [label.folder for label in card.classes.values()] == list(card.classes)
-    assert card.image.mode == ("colour" if info["n_channels"] == 3 else "gray")
-    assert card.license == info["license"].lower().replace(" ", "-")
-    assert {source.image_size for source in card.sources[1:]} == {28, 64, 128, 224}
-    assert {source.medmnist for source in card.sources[1:]} == {name}
-    for split, count in info["n_samples"].items():
-        assert f"{count:,} for " in " ".join(card.prose.split())
-        assert card.counts is None or sum(card.counts[split].values()) == count
-
-
 @pytest.mark.parametrize(
     ("name", "file", "patient"),
     [
@@ -144,12 +107,6 @@ def test_a_small_card_gets_defaults(tmp_path):
     )
     assert (card.split.rule, card.split.seed, card.split.manifest) == (None, 0, None)
     assert repr(card) == str(card) == "Card(toy: Toy, 2 classes, from folder)"
-
-
-def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path):
-    path = written(tmp_path)
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    assert read_card(path).classes["b"].meaning == "second"
 
 
 def test_unknown_cards_are_named_with_the_closest(tmp_path):
@@ -204,19 +161,8 @@ def test_a_source_is_one_kind_with_what_belongs_to_it(tmp_path, source, message)
     assert re.search(message, refused(tmp_path, FRONT + DMWS.replace("{folder: ~/toy}", source)))
 
 
-def test_sources_say_what_they_are(tmp_path):
-    listed = "{folder: $X/y}, {hub: a/b, revision: v1}, {kaggle: a/b}, {medmnist: breastmnist, image_size: 28}"
-    card = read_card(written(tmp_path, FRONT + DMWS.replace("{folder: ~/toy}", listed)))
-    assert [str(s) for s in card.sources] == [
-        "folder $X/y",
-        "hub a/b@v1",
-        "kaggle a/b",
-        "medmnist breastmnist at 28 px",
-    ]
-
-
-@pytest.mark.parametrize("key", ["root: {}", "manifest: {}", "split: {{manifest: {}}}", "classes"])
-@pytest.mark.parametrize("place", ["../x", "a/../../x", "/etc", "C:/x", "~/x", "''", "a\\b"])
+@pytest.mark.parametrize("key", ["root: {}", "split: {{manifest: {}}}", "classes"])
+@pytest.mark.parametrize("place", ["a/../../x", "/etc", "C:/x", "~/x", "a\\b"])
 def test_paths_that_leave_the_data_are_refused(tmp_path, key, place):
     if key == "classes":
         front = FRONT + DMWS.replace("meaning: first", f"meaning: first, folder: {place}")
@@ -258,14 +204,6 @@ def test_yaml_that_builds_objects_is_refused_and_not_run(tmp_path):
     assert not target.exists()
 
 
-def test_huge_and_broken_files_are_refused(tmp_path):
-    assert "this is no YAML" in refused(tmp_path, FRONT + "a: b: c\n")
-    path = written(tmp_path)
-    path.write_bytes(path.read_bytes() + b"\xff\xfe")
-    with pytest.raises(ValueError, match="is not UTF-8"):
-        read_card(path)
-
-
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
@@ -288,13 +226,3 @@ def test_a_written_card_reads_back_as_what_was_seen(tmp_path):
     assert (card.image.mode, card.image.size, card.image.depth) == ("gray", None, 8)
     assert (card.split.rule, card.split.manifest, card.flips) == ("patient", "k.csv", [])
     assert re.findall(r"^## (.+)$", card.prose, re.M) == HEADINGS
-
-
-def test_a_card_for_images_without_splits_counts_them_all(tmp_path):
-    table = decoded_table().assign(split="", width=48).drop(index=0)
-    path = tmp_path / "k.md"
-    path.write_text(card_text("two\nlines", table, ("no", "yes"), "classes", "$KIDNEYS"), encoding="utf-8")
-    card = read_card(path)
-    assert card.pretty_name == "two lines"
-    assert card.counts == {"all": {"no": 3, "yes": 1}}
-    assert (card.image.size, card.split.rule) == ([48, 48], None)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmws_lite.data.checking import Report, check, inspect
+from dmws_lite.data.checking import check, inspect
 from dmws_lite.data.duplicates import groups, pairs
 from dmws_lite.data.opening import Gathered
 
@@ -220,24 +220,6 @@ def test_details_say_what_it_means_and_the_way_out():
     assert "2 patients have images in two splits" in detail("patients in two splits")
 
 
-def test_the_split_is_only_said_to_keep_patients_apart_where_it_does():
-    def told(found):
-        return inspect(finished(found)).findings.set_index("kind")["detail"]["split"]
-
-    assert told(replace(clean(), rule="patient")).startswith("split here by patient: nobody is in two splits")
-    assert told(replace(same_patient(clean()), rule="patient")).startswith("split here by patient (")
-    stand_in = told(replace(clean(), rule="patient", card=STAND_IN))
-    assert stand_in.startswith("split here, kept together by 100 neighbouring file numbers, a stand-in for patients (")
-
-
-def test_very_many_copies_are_all_counted():
-    found = clean()
-    for row in range(0, N, 2):
-        copy(found, 0, row)
-    counts = inspect(finished(found)).findings.set_index(["kind", "severity"])["count"]
-    assert counts["two labels", "invalid"] == counts["copies across splits", "invalid"] == N // 2
-
-
 def test_flags_name_the_worst_fault_of_each_image():
     found = put(copy(copy(clean(), 0, 3), 1, 6), "height", {0: 10, 9: 10})
     flags = inspect(finished(put(found, "error", {20: "OSError"}))).flags
@@ -265,14 +247,6 @@ def test_a_set_in_colour_and_equal_counts_are_no_warning():
     counts = {"train": {"a": 60, "b": 60}, "test": {"a": 60, "b": 60}}  # the split is ours: only totals are compared
     assert inspect(replace(found, rule="patient", card=card(counts=counts))).verdict == "usable, no warning"
     assert inspect(replace(found, card=card(counts={"all": {"a": 120, "b": 120}}))).verdict == "usable, no warning"
-
-
-def test_everything_unreadable_is_a_report_and_no_crash():
-    found = clean()
-    found.table["error"] = "OSError"
-    report = inspect(finished(found))
-    assert isinstance(report, Report) and not report.valid
-    assert report.findings[["kind", "count"]].values.tolist()[:2] == [["unreadable", N], ["empty class in a split", 6]]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real images beside the checkout")

@@ -60,13 +60,6 @@ def test_mean_and_contrast_do_not_tell_the_class(small):
         assert np.ptp(by_class) < statistic.std()
 
 
-def test_a_smaller_set_is_the_beginning_of_a_larger_one():
-    few, many = (phantoms("brain_mri", train=n, val=3, test=3, size=32) for n in (6, 12))
-    assert np.array_equal(few.train.images, many.train.images[:6]) and few.train.names == many.train.names[:6]
-    assert np.array_equal(few.test.images[2, 0], phantom("brain_mri", "test", 2, size=32)[0])
-    assert not np.array_equal(few.train.images, phantoms("brain_mri", 6, 3, 3, size=32, seed=1).train.images)
-
-
 def test_wrong_arguments_are_named():
     rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="modality='ultrasound'.*chest_xray"):

@@ -58,14 +58,6 @@ def test_images_of_one_patient_or_group_are_never_on_both_sides(column):
     assert accuracies(table, thumbnails)["border pixels"] < 0.8
 
 
-def test_too_few_groups_give_no_number_and_no_warning():
-    table, thumbnails = noise(40)
-    table["group"] = np.arange(40) % 2
-    found = shortcuts(table, thumbnails)
-    assert found["accuracy"].isna().all() and visible(found).empty
-    assert shortcuts(table.iloc[:0], thumbnails[:0])["accuracy"].isna().all()
-
-
 def test_the_warning_needs_more_than_chance_error():
     found = pd.DataFrame({"probe": PROBES, "accuracy": 0.5 + VISIBLE / 2 + 0.01, "error": 0.0, "chance": 0.5})
     assert visible(found)["probe"].tolist() == list(PROBES[:3])
