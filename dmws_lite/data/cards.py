@@ -214,7 +214,8 @@ def parse_yaml(text: str, path: Path) -> Any:
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
-        line = f", line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
         raise ValueError(f"{path}{line}: this is no YAML that can be used ({problem}): correct it") from error
 
@@ -247,7 +248,12 @@ def read_card(name_or_path: str | Path) -> Card:
         raise ValueError(f"{path}: {validation.faults(error)} (see template.md)") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
-    names = {"name": path.stem, "path": path, "pretty_name": front.pretty_name, "license": front.license}
+    names: dict[str, Any] = {
+        "name": path.stem,
+        "path": path,
+        "pretty_name": front.pretty_name,
+        "license": front.license,
+    }
     return Card.model_construct(**dict(front.dmws), **names, prose=parts[2].strip())
 
 

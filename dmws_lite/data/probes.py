@@ -27,8 +27,8 @@ def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataF
     table:      one row per image with the columns label, patient, group, width, height, mode, depth.
     thumbnails: uint8 (N, 32, 32), the whole picture in gray.
     seed:       of the sample (3,000 images at most) and of the folds.
-    Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (the mean over classes of the
-    share of right answers), error (its standard error), chance (1 / number of classes), reach (the share of the way
+    Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (the mean over classes of
+    the share of right answers), error (its standard error), chance (1 / number of classes), reach (the share of the way
     from chance to 1) and images. NaN where a class has fewer than two patients or groups.
     A logistic regression on standardised values, with classes weighted to equal shares, answers for images of patients
     (where all are known, else groups of copies) that it was not fitted on: 5-fold cross-validation.
