@@ -23,12 +23,10 @@ NETWORKS = ("teacher", "main", "auxiliary")
 Maps = Mapping[str, np.ndarray]
 
 
-def cka_tables(
-    tables: Mapping[str, pd.DataFrame], first: str = "student's block", second: str = "teacher's block"
-) -> style.Picture:
-    """CKA of each layer of one network (rows) with each of another (columns), a panel per table.
+def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
+    """CKA of each block of a student (rows) with each of the teacher (columns), a panel per table.
 
-    tables: from `cka_table`, by the panel's title. first, second: what rows and columns are.
+    tables: from `cka_table`, by the panel's title.
     """
     figure, grid = style.panels(len(tables), 1.1 + 0.27 * max(map(len, tables.values())))
     words = []
@@ -40,10 +38,10 @@ def cka_tables(
         values = table.to_numpy()
         ends = f"from {np.nanmin(values):.2f} to {np.nanmax(values):.2f}"
         words.append(f"{title}: {ends}, last blocks {values[-1, -1]:.2f}")
-    grid[0].set_ylabel(first, fontsize=9)
+    grid[0].set_ylabel("student's block", fontsize=9)
     figure.colorbar(grid[-1].collections[0], ax=grid, label="CKA", fraction=0.03)
-    figure.supxlabel(second, fontsize=9)
-    figure.alt_text = f"CKA of each {first} with each {second}. {'; '.join(words)}."
+    figure.supxlabel("teacher's block", fontsize=9)
+    figure.alt_text = f"CKA of each student's block with each teacher's block. {'; '.join(words)}."
     return figure
 
 

@@ -21,28 +21,28 @@ from dmws_lite.method.plan import Assignment, SelectionPlan
 from dmws_lite.views import style
 
 Plans = SelectionPlan | Sequence[SelectionPlan]
+CORNER = 24  # rows and columns of a tensor that its map shows
 
 
-def axis_strips(plans: Plans, axes: Sequence[str] | None = None, zoom: int = 32) -> style.Picture:
+def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Picture:
     """Which teacher indices each student receives, one strip per named axis and one lane per student.
 
     axes: named axes; None draws one of each kind: the residual stream or every stage, the first private to a block.
-    zoom: the right-hand panel shows the first `zoom` indices one by one; the left-hand one the whole axis, where a
-          shade is the share taken.
+    On the left the whole axis, where a shade is the share taken; on the right its first indices one by one.
     """
     masks = axis_masks(plans)
     names = list(axes or _typical(masks))
     figure, (whole, near) = style.picture(0.95 + 0.45 * len(names), 1, 2, width_ratios=[3, 4])
-    _draw_strips(whole, near, masks, names, zoom)
+    _draw_strips(whole, near, masks, names, 32)
     _legend(figure, len(_several(plans)))
     figure.alt_text = f"Strips of teacher indices, one lane per student. {_strip_words(masks, names)}"
     return figure
 
 
-def tensor_maps(plans: Plans, tensors: Sequence[str], corner: int = 24) -> style.Picture:
-    """Who receives each element of a few teacher tensors, as maps of their first `corner` rows and columns."""
+def tensor_maps(plans: Plans, tensors: Sequence[str]) -> style.Picture:
+    """Who receives each element of a few teacher tensors, as maps of their first rows and columns."""
     figure, grid = style.picture(3.0 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
-    words = [_draw_map(axes, plans, tensor, corner) for axes, tensor in zip(grid[0], tensors, strict=True)]
+    words = [_draw_map(axes, plans, tensor) for axes, tensor in zip(grid[0], tensors, strict=True)]
     _legend(figure, len(_several(plans)), _shared(plans, tensors))
     figure.alt_text = f"Maps of teacher tensors. {' '.join(words)}"
     return figure
@@ -91,19 +91,18 @@ def layer_map(plan: SelectionPlan) -> style.Picture:
     return figure
 
 
-def consistency(plans: Mapping[str, SelectionPlan], axis: str | None = None, tensors: int = 14) -> style.Picture:
-    """The first 48 teacher indices of one named axis and who uses them: one row per tensor, one panel per plan.
+def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
+    """The first teacher indices that tensors use on the axis that most of them have (a ViT's residual stream).
 
-    plans: by the title of their panel; of one teacher and student.
-    axis:  a named axis; None takes the one that most tensors have (a ViT's residual stream).
+    plans: by the title of their panel; of one teacher and student. One row per tensor, for the first 14.
     """
     names = Counter(name for a in next(iter(plans.values())).assignments for name, _, _ in _plain_axes(a))
-    axis = axis or names.most_common(1)[0][0]
-    figure, grid = style.picture(1.2 + 0.2 * tensors, 1, len(plans), squeeze=False, sharey=True)
+    axis = names.most_common(1)[0][0]
+    figure, grid = style.picture(4.0, 1, len(plans), squeeze=False, sharey=True)
     words = []
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
         users = [(a.student, *own[1:]) for a in plan.assignments for own in _plain_axes(a) if own[0] == axis]
-        shown, size = users[:tensors], users[0][2]
+        shown, size = users[:14], users[0][2]
         raster = np.array([_mask(index, size)[:48] for _, index, _ in shown])
         colours = np.where(raster[..., None], to_rgb(style.PALETTE["main"]), to_rgb(style.UNUSED))
         _draw_cells(axes, colours, 0, raster.shape[1], -0.5, len(raster) - 0.5)
@@ -118,7 +117,7 @@ def consistency(plans: Mapping[str, SelectionPlan], axis: str | None = None, ten
     return figure
 
 
-def selection(plans: Plans, tensor: str, corner: int = 24) -> style.Picture:
+def selection(plans: Plans, tensor: str) -> style.Picture:
     """One look at a selection, as the explorer draws it: layers, strips of (at most four) axes, the map of a tensor."""
     masks = axis_masks(plans)
     own = [unfused(axis) for axis in _map_axes(plans, tensor)[1]]
@@ -128,7 +127,7 @@ def selection(plans: Plans, tensor: str, corner: int = 24) -> style.Picture:
     )
     _draw_layers(layers, _several(plans)[0])
     _draw_strips(whole, near, masks, names, 16)
-    words = _draw_map(map_, plans, tensor, corner)
+    words = _draw_map(map_, plans, tensor)
     _legend(figure, len(_several(plans)), _shared(plans, [tensor]), loc="lower center")
     figure.alt_text = f"{summary(plans)}. {words} {_strip_words(masks, names)}"
     return figure
@@ -273,10 +272,10 @@ def _draw_cells(axes: Axes, colours: np.ndarray, left: float, right: float, top:
     axes.spines[:].set_visible(False)
 
 
-def _draw_map(axes: Axes, plans: Plans, tensor: str, corner: int) -> str:
+def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
     """The first rows and columns of a tensor, by who receives them; returns the shares of the whole in words."""
     roles, n = tensor_roles(plans, tensor), len(_several(plans))
-    (rows, columns), shown = roles.shape, roles[:corner, :corner]
+    (rows, columns), shown = roles.shape, roles[:CORNER, :CORNER]
     colours = np.array([to_rgb(c) for c in (style.UNUSED, *style.student_colours(n), style.SHARED)])[shown]
     _draw_cells(axes, colours, 0, shown.shape[1], 0, shown.shape[0])
     axes.set(xlim=(0, shown.shape[1]), ylim=(shown.shape[0], 0))

@@ -98,12 +98,8 @@ def confusion(counts: pd.DataFrame) -> style.Picture:
     return figure
 
 
-def half_life(steps: int, half_lives: Sequence[float] | None = None) -> style.Picture:
-    """How much of the auxiliary's start an EMA still holds after each step, for a few half-lives (in steps).
-
-    half_lives: None draws 2 %, 10 % and 50 % of the run, and 693 steps (momentum 0.999).
-    """
-    half_lives = half_lives or (0.02 * steps, 0.1 * steps, 0.5 * steps, 693.1)
+def half_life(steps: int, half_lives: Sequence[float]) -> style.Picture:
+    """How much of the auxiliary's start an EMA still holds after each step, for a few half-lives (in steps)."""
     names = [f"half-life {life:.0f} steps (momentum {momentum_of(life):.4g})" for life in half_lives]
     left = [100 * momentum_of(life) ** np.arange(steps + 1) for life in half_lives]
     words = f"Share (%) of its start that an exponential moving average holds, over {steps} steps"

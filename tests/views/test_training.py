@@ -34,7 +34,7 @@ FIGURES = {
     "history, several": lambda: figures.history({"dual": run(), "single": run(auxiliary=False)}),
     "disagreement": lambda: figures.disagreement(run()),
     "confusion": lambda: figures.confusion(pd.DataFrame([[3, 1], [0, 4]], ["a", "b"], ["a", "b"])),
-    "half_life": lambda: figures.half_life(300),
+    "half_life": lambda: figures.half_life(300, [6, 30, 693.1]),
     "similarity": lambda: figures.similarity({"a": [0.9, 0.5], "b": [0.1, 0.0]}),
     "soft_targets": lambda: figures.soft_targets(STUDENT, TARGET, 0),
     "ema_memory": lambda: figures.ema_memory(0.9, 1),
