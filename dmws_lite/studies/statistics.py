@@ -161,10 +161,9 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
     """
     n, among = len(gaps), interval(gaps)
     mean, std = among["mean"], among["std"]
-    if n > EXACT:
-        p = float(wilcoxon(gaps).pvalue)
-    else:
-        p = float(sign_flip_p(gaps)) if n > 1 and gaps.any() else 1.0 if n else float("nan")
+    p = 1.0 if n else float("nan")
+    if n > 1 and gaps.any():
+        p = float(wilcoxon(gaps).pvalue if n > EXACT else sign_flip_p(gaps))
     return {
         "difference": mean,
         "low": among["low"],
