@@ -101,12 +101,13 @@ def demo(
     output = str(writable_folder(out).resolve())
     parameters = {"data": _data_source(data), "output": output, "seed": seed, "smoke": smoke}
     start = time.time()
-    executed = run_notebook(find_notebook("quickstart"), out, parameters)
-    made = sorted(path for path in out.rglob("*") if path.is_file() and path.stat().st_mtime >= start - 1)
+    run_notebook(find_notebook("quickstart"), out, parameters)
+    files = [path for pattern in ("*", "*/*") for path in sorted(out.glob(pattern)) if path.is_file()]
+    made = [path for path in files if path.stat().st_mtime >= start - 1]
     print_line(f"done in {time.time() - start:.0f} s")
     if out / "results.csv" in made:
         _print_results(out / "results.csv")
-    print_files([executed, *(path for path in made if path != executed)])
+    print_files(made)
 
 
 @app.command(epilog="Example: dmws select vit_small_patch16_224 vit_tiny_patch16_224 --layers uniform --save plan.json")

@@ -80,16 +80,14 @@ def run_notebook(
     html:       whether to make the page.
     Returns the executed notebook's path.
     Raises ValueError for an unknown or mistyped parameter, PermissionError when `out` can't be written,
-    FileExistsError when it holds a NAME.ipynb that no run has made,
+    FileExistsError when it is the notebook's own folder,
     RuntimeError when a cell failed or took too long, or a widget's callback failed (papermill alone would not notice).
     """
     path = Path(path)
     values = typed(parameters or {}, defaults(path), path.name)
     executed = writable_folder(out) / path.name
-    if executed.exists() and (executed.samefile(path) or not _made_by_a_run(executed)):
-        raise FileExistsError(
-            f"{executed} was not made by a run, and would be overwritten: pass another folder, or move the file away"
-        )
+    if executed.exists() and executed.samefile(path):
+        raise FileExistsError(f"{executed} is the notebook itself, and would be overwritten: pass another folder")
     try:
         _execute(path, executed, values, cell_limit)
     finally:
@@ -157,14 +155,6 @@ def write_html(path: str | Path, **options: Any) -> Path:
 def with_alt_texts(template: str) -> str:
     """A template of nbconvert ("lab", "reveal"), but with the alt texts that pictures bring along in their metadata."""
     return ALT_TEXTS.replace("TEMPLATE", template)
-
-
-def _made_by_a_run(path: Path) -> bool:
-    """Whether papermill has written this notebook."""
-    try:
-        return "papermill" in json.loads(path.read_text(encoding="utf-8"))["metadata"]
-    except (ValueError, KeyError, TypeError):
-        return False
 
 
 def _published(folder: Path) -> dict[str, float]:
