@@ -32,7 +32,7 @@ class Open(Exception):
     """There is no answer yet: the stub was left as it is."""
 
 
-def reject(wrong: bool, reason: str, case: str = "", **fields: Any) -> None:
+def reject(wrong: bool | np.bool_, reason: str, case: str = "", **fields: Any) -> None:
     """Raise Wrong where an answer has this fault."""
     if wrong:
         raise Wrong(reason, case, **fields)

@@ -11,7 +11,9 @@ import argparse
 import copy
 import re
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbconvert.preprocessors import TagRemovePreprocessor
@@ -58,7 +60,7 @@ def build(folder: Path = FOLDER, check: bool = False) -> list[Path]:
     changed = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in [] if check else changed:
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, lambda part, text=texts[path]: part.write_text(text, encoding="utf-8"))
+        write_atomically(path, partial(Path.write_text, data=texts[path], encoding="utf-8"))
     return changed
 
 
@@ -97,7 +99,7 @@ def _shared(notebook: NotebookNode, name: str, chapters: dict[str, Chapter], set
     return notebook
 
 
-def _setup_cell(notebook: NotebookNode) -> NotebookNode:
+def _setup_cell(notebook: NotebookNode) -> Any:
     """The first code cell."""
     return next((cell for cell in notebook.cells if cell.cell_type == "code"), {"source": ""})
 

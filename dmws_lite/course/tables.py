@@ -52,7 +52,7 @@ def evaluate(formula: str | float, values: Values) -> float:
 
 def _compare(answer: Any, row: Mapping[str, Any], values: Values, case: str) -> float:
     right, mistakes = evaluate(row["value"], values), {str(key): text for key, text in row["mistakes"].items()}
-    targets = {formula: evaluate(formula, values) for formula in mistakes}
+    targets: dict[str, Any] = {formula: evaluate(formula, values) for formula in mistakes}
     try:
         compare(answer, right, case, row.get("relative", 0.01), row.get("absolute", 0.0), **targets)
     except Wrong as error:

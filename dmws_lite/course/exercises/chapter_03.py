@@ -22,7 +22,7 @@ def exercise_2(subset: Any) -> None:
     for size, pick, phase in ((8, 4, 0), (8, 4, 1), (12, 3, 2), (TEACHER, STUDENT, 3)):
         call, right = f"subset({size}, {pick}, {phase})", phased(size, pick, phase)
         indices = array(called(subset, size, pick, phase), of=int, case=call)
-        fields = {"call": call, "n": len(indices), "pick": pick, "size": size, "last": size - 1}
+        fields: dict[str, Any] = {"call": call, "n": len(indices), "pick": pick, "size": size, "last": size - 1}
         reject(len(indices) != pick, "count", **fields)
         reject(indices.min() < 0 or indices.max() >= size, "range", **fields)
         falling = np.array_equal(np.sort(indices), right) and not np.array_equal(indices, right)

@@ -68,5 +68,5 @@ def _compare_tensor(name: str, answer: Any, right: torch.Tensor, auxiliary: torc
         reject(answer.is_floating_point() or not torch.equal(answer, right), "count", name=name)
         return
     exchanged, unbalanced = 0.1 * auxiliary + 0.9 * main, 0.9 * auxiliary + main
-    mistakes = {"copy": main, "unchanged": auxiliary, "exchanged": exchanged, "unbalanced": unbalanced}
+    mistakes: dict[str, Any] = {"copy": main, "unchanged": auxiliary, "exchanged": exchanged, "unbalanced": unbalanced}
     compare(answer, right.numpy(), name, 1e-5, 1e-6, otherwise="no_mean", **mistakes)

@@ -41,7 +41,7 @@ def exercise_2(cam: Any) -> None:
         "slopes": slopes,
         "unsigned": channels * np.abs(weights),
     }
-    mistakes = {name: _unit(term) for name, term in terms.items()}
+    mistakes: dict[str, Any] = {name: _unit(term) for name, term in terms.items()}
     compare(
         _unit(heatmap[None]), _unit(channels * weights), relative=1e-5, absolute=1e-5, otherwise="other", **mistakes
     )
@@ -58,7 +58,7 @@ def values_5(*, table: pd.DataFrame, model: str) -> dict[str, float]:
     """Intervals without 0: of a network's difference, of all networks', of its accuracy; and numbers of rows."""
     rows = table[(table["model"] == model) & (table["severity"] > 0)]
     reject(rows.empty, "no_rows", model=model)
-    without_zero = {
+    without_zero: dict[str, float] = {
         name: int(((part[f"{prefix}low"] > 0) | (part[f"{prefix}high"] < 0)).sum())
         for name, part, prefix in (
             ("own", rows, "difference_"),
