@@ -65,7 +65,7 @@ def test_what_is_imported_is_declared():
 
 def test_every_requirement_is_imported_or_has_its_reason():
     names = {Requirement(line).name for line in PROJECT["dependencies"]}
-    assert names - imported() <= {"pyarrow", "seaborn"}  # the engine of pandas' Parquet files
+    assert names - imported() <= {"pyarrow"}  # the engine of pandas' Parquet files
 
 
 @pytest.fixture(scope="session")
