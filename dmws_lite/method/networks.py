@@ -12,7 +12,8 @@ from typing import Any
 
 import timm
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from timm.models import build_model_with_cfg, register_model
 from timm.models.efficientnet import _gen_mobilenet_v1
 from timm.models.vision_transformer import VisionTransformer
@@ -25,32 +26,31 @@ State = dict[str, torch.Tensor]
 __all__ = ["embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
 
 
+_VIT = {"num_classes": 1000, "input_size": (3, 64, 64), "classifier": "head", "first_conv": "patch_embed.proj", **HALF}
+_MOBILENET = {"num_classes": 1000, "input_size": (3, 224, 224), "classifier": "classifier", **HALF}
 default_cfgs: dict[str, dict[str, Any]] = {
-    name: {"url": "", "num_classes": 1000, "input_size": size, "classifier": classifier, "first_conv": stem, **HALF}
-    for name, size, classifier, stem in (
-        (EMBEDDED_TEACHER, (3, 64, 64), "head", "patch_embed.proj"),
-        (EMBEDDED_STUDENT, (3, 64, 64), "head", "patch_embed.proj"),
-        ("mobilenetv1_050", (3, 224, 224), "classifier", "conv_stem"),
-    )
+    EMBEDDED_TEACHER: {"url": "", **_VIT},
+    EMBEDDED_STUDENT: {"url": "", **_VIT},
+    "mobilenetv1_050": {"url": "", "first_conv": "conv_stem", **_MOBILENET},
 }
 
 
-def _embedded(name: str, pretrained: bool, **options: Any) -> nn.Module:
-    return build_model_with_cfg(VisionTransformer, name, pretrained, pretrained_cfg=default_cfgs[name], **options)
+def _embedded(name: str, width: int, depth: int, heads: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    shape: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": width, "depth": depth, "num_heads": heads}
+    shape |= _model_options(options)
+    return build_model_with_cfg(VisionTransformer, name, pretrained, pretrained_cfg=default_cfgs[name], **shape)
 
 
 @register_model
 def embedded_vit_96(pretrained: bool = False, **options: Any) -> nn.Module:
     """The embedded teacher: a ViT of width 96, depth 6 and 6 heads for 64 x 64 images in patches of 8."""
-    shape = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 6}
-    return _embedded(EMBEDDED_TEACHER, pretrained, **{**shape, **_model_options(options)})
+    return _embedded(EMBEDDED_TEACHER, 96, 6, 6, pretrained, options)
 
 
 @register_model
 def embedded_vit_48(pretrained: bool = False, **options: Any) -> nn.Module:
     """The embedded student: a ViT of width 48, depth 4 and 3 heads for 64 x 64 images in patches of 8."""
-    shape = {"img_size": 64, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3}
-    return _embedded(EMBEDDED_STUDENT, pretrained, **{**shape, **_model_options(options)})
+    return _embedded(EMBEDDED_STUDENT, 48, 4, 3, pretrained, options)
 
 
 @register_model
@@ -243,8 +243,7 @@ def _safetensors_file(path: Path) -> Path:
 def _read(path: Path, name: str) -> State:
     """The state dict in a file, checked against the architecture; a file without a classifier is accepted."""
     try:
-        with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - safe_open is no mapping
+        state = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path.name} is truncated or no safetensors file ({error}): fetch it again") from error
     names = _cfg(name)["classifier"]

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.training.export import add_to_card, load_student
-from dmws_lite.training.onnx_export import FromPixels, open_onnx
+from dmws_lite.training.export import add_to_card
+from dmws_lite.training.onnx_export import load_answer, predict_onnx
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray
-BATCH = 256  # images that are answered at once
 
 
 def latency(function: Callable[[], object], seconds: float = 0.2) -> Array:
@@ -35,23 +33,6 @@ def latency(function: Callable[[], object], seconds: float = 0.2) -> Array:
     return 1e3 * np.array(measurement.blocked_autorange(min_run_time=seconds).times)
 
 
-def load_answer(path: str | Path) -> Callable[[Array], Array]:
-    """A saved student as a function on the CPU, from pixels uint8 (N, C, H, W) to probabilities (N, classes).
-
-    path: a folder that `Run.save` wrote, which torch answers, or an ONNX file that `to_onnx` or `quantize` wrote.
-    """
-    if Path(path).suffix == ".onnx":
-        session = open_onnx(path)
-        return lambda pixels: session.run(None, {"pixels": np.ascontiguousarray(pixels)})[0]
-    network = FromPixels(load_student(path)[0]).eval()
-
-    def answer(pixels: Array) -> Array:
-        with torch.inference_mode():
-            return network(torch.tensor(pixels)).numpy()  # a copy: the pixels may be read-only
-
-    return answer
-
-
 def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, seconds: float = 0.5) -> pd.DataFrame:
     """What each way of asking a student costs, and how it answers.
 
@@ -62,19 +43,14 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
     Returns one row for each way: way, kilobytes (of its weights' file), accuracy, same_class (share of images with the
     reference's class), largest_difference (of a probability), median_ms, low_ms, high_ms (the middle half of
     `latency`). The number of images is in `.attrs["images"]`.
-    Raises ValueError for an unknown reference, and what `load_student` and `open_onnx` raise.
+    Raises ValueError for an unknown reference, and what `load_answer` raises.
     """
     import pandas as pd
 
     if reference not in ways:
         raise ValueError(f"reference={reference!r} is none of {', '.join(ways)}")
-    answers = {name: load_answer(path) for name, path in ways.items()}
-    starts = range(0, len(images), BATCH)
-    probabilities = {
-        name: np.concatenate([answer(images.images[start : start + BATCH]) for start in starts])
-        for name, answer in answers.items()
-    }
-    times = {name: latency(partial(answer, images.images[:1]), seconds) for name, answer in answers.items()}
+    probabilities = {name: predict_onnx(path, images) for name, path in ways.items()}
+    times = {name: latency(partial(load_answer(path), images.images[:1]), seconds) for name, path in ways.items()}
     expected, rows = probabilities[reference], []
     for name, path in ways.items():
         file, given = Path(path), probabilities[name]

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ from dmws_lite.training.evaluation import predict
 from dmws_lite.training.export import Run, run_of
 from dmws_lite.training.settings import Training
 
+SHOWN = {"loss": "loss", "val": "val_accuracy", "aux": "auxiliary_accuracy"}  # by the progress bar
+
 
 def fit(
     students: Students,
@@ -55,13 +57,12 @@ def fit(
     """Train the main student on the labels and on the auxiliary's soft targets; the auxiliary gets no gradient.
 
     students:      as `make_students` makes them; both are trained in place. The auxiliary may be None where the
-                   strategy needs none. For strategy "kd" it is the teacher: any network with these classes and the
-                   main's input statistics, fine-tuned before; it is put into evaluation mode and stays as it is.
-    checkpoint:    a file; written at each evaluation, and a run that finds it goes on from it. On a CPU the resumed
-                   run ends with the same weights, bit for bit.
+                   strategy needs none; for "kd" it is the teacher: a network with these classes and the main's input
+                   statistics, fine-tuned before, which stays as it is.
+    checkpoint:    a file that each evaluation writes; a run that finds it goes on from it, on a CPU bit for bit.
     device:        "cpu", "cuda", "mps", or None for the best there is.
-    on_evaluation: is given each new row of the history, after the checkpoint was written; True stops the run early:
-                   it ends as a whole one does, and goes on from its checkpoint when fit is called again.
+    on_evaluation: is given each new row of the history after the checkpoint was written; True stops the run, which ends
+                   as a whole one does, and goes on from its checkpoint when fit is called again.
     Networks with BatchNorm, selected or not, have its statistics measured on the training images first.
     Returns a Run. Its history has one row for each evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
@@ -76,16 +77,17 @@ def fit(
         writable_folder(Path(checkpoint).parent)
         if Path(checkpoint).exists():
             trainer.resume(checkpoint)
-    first = trainer.accelerator.is_main_process  # of several processes
+    history, first = trainer.record["history"], trainer.accelerator.is_main_process  # the first of several processes
+    steps = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int)).tolist()
     bar = tqdm(
         total=training.steps, initial=trainer.step, desc="training", unit="step", disable=not (progress and first)
     )
     random_state = torch.get_rng_state()
     try:
-        for step in trainer.evaluation_steps():
+        for step in [step for step in steps if not history or step > trainer.step]:
             row = trainer.train_until(step, bar) | trainer.evaluate()
             trainer.note(row)
-            bar.set_postfix(_postfix(row))
+            bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
             if checkpoint is not None and first:
                 trainer.save(checkpoint)
             stop = float(bool(first and on_evaluation and on_evaluation(row)))
@@ -100,16 +102,11 @@ def fit(
 
 
 def load_run(
-    checkpoint: str | Path,
-    students: Students,
-    splits: Splits,
-    training: Training = Training(),
-    distillation: Distillation = Distillation(),
+    checkpoint: str | Path, students: Students, splits: Splits, training: Training, distillation: Distillation
 ) -> Run:
-    """What `fit` would have returned if it had been stopped when it wrote this checkpoint.
+    """What `fit` would have returned if it had been stopped when it wrote this checkpoint; other arguments as there.
 
-    The other arguments are those of `fit`; both students get the checkpoint's weights.
-    Raises ValueError for a file that is no checkpoint.
+    Both students get the checkpoint's weights. Raises ValueError for a file that is no checkpoint.
     """
     state = load_checkpoint(checkpoint)
     students.main.load_state_dict(state["best"])
@@ -130,14 +127,7 @@ class Learner:
 class Trainer:
     """A run under way. `step` is the number of steps done, `record` the history, `best` the best weights so far."""
 
-    def __init__(
-        self,
-        students: Students,
-        splits: Splits,
-        training: Training = Training(),
-        distillation: Distillation = Distillation(),
-        device: str | None = None,
-    ) -> None:
+    def __init__(self, students: Students, splits: Splits, training: Training, distillation: Distillation, device=None):
         kd, trained = distillation.strategy == "kd", distillation.auxiliary_update == "trained"
         self.training, self.distillation, self.splits = training, distillation, splits
         self.accelerator = _accelerator(device, training, distillation)
@@ -273,19 +263,13 @@ class Trainer:
             row |= {"auxiliary_accuracy": float(right[1].mean()), "both_right": float((right[0] & right[1]).mean())}
         return row | {"val_loss": float(-np.log(likelihood.clip(1e-12)).mean())}
 
-    def evaluation_steps(self) -> list[int]:
-        """The steps after which validation is still to be measured; 0 is before training."""
-        steps = np.unique(np.linspace(0, self.training.steps, self.training.evaluations + 1).round().astype(int))
-        return [int(step) for step in steps if not self.record["history"] or step > self.step]
-
     def note(self, row: dict[str, float]) -> None:
-        """Put a row into the history, and keep the weights if they are the best so far on validation."""
-        history = self.record["history"]
-        best = [earlier for earlier in history if earlier["step"] == self.record["best_step"]]
-        if not best or _quality(row) > _quality(best[0]):
-            self.record["best_step"] = row["step"]
+        """Put a row into the history; the best weights are those of the highest accuracy, then of the lowest loss."""
+        quality = (row["val_accuracy"], -row["val_loss"])
+        if quality > tuple(self.record.get("best_quality", (-1, 0))):
+            self.record |= {"best_step": row["step"], "best_quality": quality}
             self.best = {name: tensor.detach().clone() for name, tensor in self.main.state_dict().items()}
-        history.append(row)
+        self.record["history"].append(row)
         self.record["seconds"] += row["seconds"]
 
     def close(self) -> None:
@@ -330,15 +314,16 @@ class Trainer:
 
     def _settings(self) -> dict[str, Any]:
         """What a checkpoint and the run that goes on from it must have in common."""
+        teacher = self.teacher.state_dict().values() if self.teacher is not None else ()
         return {
             **asdict(self.training),
             **asdict(self.distillation),
-            "images": _checksum([self.images]),
-            "labels": _checksum([self.labels]),
+            "images": crc32(self.images.cpu().numpy().tobytes()),
+            "labels": crc32(self.labels.cpu().numpy().tobytes()),
             "network": [[name, *tensor.shape] for name, tensor in self.main.state_dict().items()],
-            "teacher": _checksum(self.teacher.state_dict().values() if self.teacher is not None else ()),
+            "teacher": [crc32(tensor.cpu().numpy().tobytes()) for tensor in teacher],
             "auxiliary": self.auxiliary is not None,
-            "normalisation": [list(self.mean), list(self.std)],
+            "normalisation": [self.mean, self.std],
             "flips": sorted(self.splits.flips),
             "processes": self.accelerator.num_processes,
         }
@@ -390,25 +375,6 @@ def _accelerator(device: str | None, training: Training, distillation: Distillat
     return accelerator
 
 
-def _checksum(tensors: Iterable[Tensor]) -> int:
-    checksum = 0
-    for tensor in tensors:
-        checksum = zlib.crc32(tensor.cpu().numpy().tobytes(), checksum)
-    return checksum
-
-
-def _quality(row: dict[str, float]) -> tuple[float, float]:
-    """What the best weights are chosen by: validation accuracy, and the loss where accuracies are equal."""
-    return row["val_accuracy"], -row["val_loss"]
-
-
-def _postfix(row: dict[str, float]) -> dict[str, str]:
-    """What the progress bar shows: no loss before the first step, and nothing of an absent auxiliary."""
-    columns = {"loss": "loss", "val": "val_accuracy", "aux": "auxiliary_accuracy"}
-    values = {name: f"{row[column]:.3f}" for name, column in columns.items() if not np.isnan(row[column])}
-    return values | {"images_per_second": f"{row['images_per_second']:.0f}"}
-
-
 def _check(students: Students, splits: Splits, training: Training, distillation: Distillation) -> None:
     main, auxiliary, strategy = students.main, students.auxiliary, distillation.strategy
     size, classes, batch = len(splits.train), len(splits.classes), training.batch_size
@@ -437,10 +403,8 @@ def _check(students: Students, splits: Splits, training: Training, distillation:
 def _check_pair(main: nn.Module, auxiliary: nn.Module, strategy: str) -> None:
     shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (main, auxiliary)]
     if strategy != "kd" and shapes[0] != shapes[1]:
-        raise ValueError(
-            "main and auxiliary must be of one architecture: make both with make_students (a teacher as auxiliary "
-            "needs Distillation(strategy='kd'))"
-        )
+        text = "main and auxiliary must be of one architecture: make both with make_students"
+        raise ValueError(f"{text} (a teacher as auxiliary needs Distillation(strategy='kd'))")
     if (mine := input_statistics(main)) != (theirs := input_statistics(auxiliary)):
         raise ValueError(
             f"main and auxiliary see the same images, but expect them with mean and std {mine} and {theirs}: "

@@ -6,6 +6,7 @@ import json
 import logging
 import tempfile
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -83,28 +84,32 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
     return write_atomically(Path(folder) / WHOLE, lambda part: part.write_bytes(graph.SerializeToString()))
 
 
-def open_onnx(path: str | Path) -> Any:
-    """An onnxruntime session of a file, on one CPU thread.
+def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
+    """Class probabilities of every image by an ONNX file, on one CPU thread, as `predict` gives them by torch.
 
+    images: an ImageSet, or uint8 (N, C, H, W), C = 1 or 3, of the student's size.
+    Returns float32 (N, classes).
+    """
+    pixels, answer = _pixels(images), load_answer(path)
+    return np.concatenate([answer(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)])
+
+
+def load_answer(path: str | Path) -> Callable[[Array], Array]:
+    """A saved student as a function on the CPU, from pixels uint8 (N, C, H, W) to probabilities (N, classes).
+
+    path: a folder that `Run.save` wrote, which torch answers, or an ONNX file that `to_onnx` or `quantize` wrote.
     Raises ImportError without onnxruntime, FileNotFoundError for a file that is not there.
     """
+    if Path(path).suffix != ".onnx":
+        network = FromPixels(load_student(path)[0]).eval()
+        return torch.inference_mode()(lambda pixels: network(torch.tensor(pixels)).numpy())
     runtime = require("onnxruntime")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} does not exist: write it with to_onnx or quantize")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
-    """Class probabilities of every image by an ONNX file, as `predict` gives them by torch.
-
-    images: an ImageSet, or uint8 (N, C, H, W), C = 1 or 3, of the student's size.
-    Returns float32 (N, classes).
-    """
-    pixels, session = _pixels(images), open_onnx(path)
-    parts = [pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size)]
-    return np.concatenate([session.run(None, {"pixels": np.ascontiguousarray(part)})[0] for part in parts])
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda pixels: session.run(None, {"pixels": np.ascontiguousarray(pixels)})[0]
 
 
 def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 1e-4) -> float:

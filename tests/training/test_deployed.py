@@ -8,11 +8,12 @@ import torch
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import set_input_statistics
-from dmws_lite.training.deployed import BATCH, add_speed_to_card, latency, load_answer, measure
+from dmws_lite.training.deployed import add_speed_to_card, latency, measure
 from dmws_lite.training.export import Run
+from dmws_lite.training.onnx_export import load_answer
 
 rng = np.random.default_rng(0)
-COUNT = BATCH + 7  # goes through in two batches
+COUNT = 263  # goes through in two batches
 LABELLED = ImageSet(
     rng.integers(0, 256, (COUNT, 1, 64, 64), dtype=np.uint8), np.arange(COUNT) % 3, tuple("abc"), tuple("u" * COUNT)
 )

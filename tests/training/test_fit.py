@@ -381,7 +381,7 @@ def test_a_run_that_is_stopped_early_ends_as_a_whole_one_can_be_loaded_and_can_g
     assert [row["step"] for row in early.history] == [0, 2, 4]
     assert early.best_step == best_of(early.history)["step"]
     assert early.images_per_second == pytest.approx(4 * SHORT.batch_size / early.seconds)
-    loaded = load_run(path, pair(7, 8), SPLITS, SHORT)
+    loaded = load_run(path, pair(7, 8), SPLITS, SHORT, dm.Distillation())
     assert equal(states(loaded.main), states(early.main)) and equal(states(loaded.auxiliary), states(early.auxiliary))
     assert repr(loaded.history) == repr(early.history) and loaded.data == "stripes"
     later = fit(pair(2, 3), checkpoint=path)
