@@ -54,11 +54,9 @@ class Decoded:
 
 
 class Picture(NamedTuple):
-    """A decoded picture before it is resized.
+    """A decoded picture before it is resized: upright, in Pillow's mode L, RGB, or F with values 0 to 255.
 
-    image: upright, in Pillow's mode L, RGB, or F with values 0 to 255.
     small: the same or a smaller version of it, which does not depend on the size that is asked for.
-    alpha: whether some pixel is not opaque.
     """
 
     image: Image.Image
@@ -94,15 +92,11 @@ def decode(
     >>> decode(file.getvalue(), ".png", size=4, fit="letterbox").image[0, :, 0].tolist()
     [7, 7, 7, 0]
     """
-    if not data:
-        raise ValueError("the file is empty")
     if suffix in DICOM + NIFTI:
         picture = _medical(data, suffix, frame, window)
-    elif suffix in SUFFIXES:
+    else:
         with _pillow_errors():
             picture = _raster(data, size, frame, window)
-    else:
-        raise ValueError(f"files of the kind {suffix!r} are not read: use {', '.join(SUFFIXES + DICOM + NIFTI)}")
     image = _square(picture.image, size) if fit == "crop" else _letterbox(picture.image, size)
     if len(image) == 3 and (image == image[0]).all():
         image = image[:1]
@@ -110,7 +104,9 @@ def decode(
     thumbnail = _rounded(gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=3))[0]
     mode = "colour" if picture.alpha or _coloured(picture.small) else "gray"
     depth = next(depth for depth in (1, 8, 16, 32, 64) if picture.depth <= depth or depth == 64)
-    return Decoded(image, thumbnail, picture.width, picture.height, mode, depth, _blank(picture.small), picture.patient)
+    extremes = np.reshape(picture.small.getextrema(), (-1, 2))
+    blank = bool((extremes[:, 0] == extremes[:, 1]).all())
+    return Decoded(image, thumbnail, picture.width, picture.height, mode, depth, blank, picture.patient)
 
 
 def frames(path: str | Path) -> int:
@@ -123,9 +119,7 @@ def frames(path: str | Path) -> int:
     if suffix in DICOM + NIFTI:
         _check_reader(suffix)
         return medical.count_dicom(path) if suffix in DICOM else medical.count_nifti(path)
-    if suffix not in (".tif", ".tiff"):
-        return 1
-    return len(_pages(path))
+    return len(_pages(path)) if suffix in (".tif", ".tiff") else 1
 
 
 def suffix_of(path: str | Path) -> str:
@@ -178,9 +172,11 @@ def _raster(data: bytes, size: int, frame: int, window: Window | None) -> Pictur
     if is_tiff and _is_misread(opened):
         return _tiff(data, pages[frame], window)
     width, height = opened.size
-    if opened.format != "TIFF" and opened.getexif().get(ORIENTATION) in (5, 6, 7, 8):  # turned by 90 degrees
+    if not is_tiff and opened.getexif().get(ORIENTATION) in (5, 6, 7, 8):  # turned by 90 degrees
         width, height = height, width
-    depth = _depth(opened, data)
+    tags = opened.tag_v2 if is_tiff else {}
+    bits = data[24] if opened.format == "PNG" else 1 if opened.mode == "1" else 8
+    depth = tags.get(BITS, (1,))[0] if is_tiff else bits
     opened.draft("RGB" if opened.mode != "L" else "L", (size, size))
     small = opened
     if opened.format in ("JPEG", "MPO"):
@@ -190,7 +186,10 @@ def _raster(data: bytes, size: int, frame: int, window: Window | None) -> Pictur
     for image in (opened, small):
         ImageOps.exif_transpose(image, in_place=True)
     if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
-        deep = _deep(opened, depth, window)
+        values = np.asarray(opened)
+        if opened.mode == "I" and depth == 32 and tags.get(SAMPLES, (1,))[0] == 1:  # unsigned
+            values = values.view(np.uint32)
+        deep = _stretched(values, window, inverted=tags.get(PHOTOMETRIC) == MIN_IS_WHITE)
         return Picture(deep, deep, width, height, depth)
     flat, alpha = _flat(opened)
     return Picture(flat, flat if small is opened else _flat(small)[0], width, height, depth, alpha)
@@ -270,25 +269,6 @@ def _tiff(data: bytes, number: int, window: Window | None) -> Picture:
     return Picture(image, image, *image.size, page.bitspersample)
 
 
-def _deep(picture: Any, depth: int, window: Window | None) -> Image.Image:
-    """One channel of 16 bits or more as mode F, mending what Pillow leaves of a TIFF file's tags."""
-    values = np.asarray(picture)
-    if picture.format != "TIFF":
-        return _stretched(values, window)
-    if picture.mode == "I" and depth == 32 and picture.tag_v2.get(SAMPLES, (1,))[0] == 1:  # unsigned
-        values = values.view(np.uint32)
-    return _stretched(values, window, inverted=picture.tag_v2.get(PHOTOMETRIC) == MIN_IS_WHITE)
-
-
-def _depth(opened: Any, data: bytes) -> int:
-    """Bits a channel of a file whose header has been read."""
-    if opened.format == "PNG":
-        return data[24]
-    if opened.format == "TIFF":
-        return opened.tag_v2.get(BITS, (1,))[0]
-    return 1 if opened.mode == "1" else 8
-
-
 def _flat(picture: Image.Image) -> tuple[Image.Image, bool]:
     """The picture as L or RGB, its transparency laid on black, and whether some pixel is not opaque."""
     if picture.mode == "La":  # gray with premultiplied alpha
@@ -310,10 +290,8 @@ def _stretched(values: Array, window: Window | None, inverted: bool = False) -> 
     values = np.asarray(values, np.float32)
     finite = np.isfinite(values)
     if window is None:
-        numbers = values[finite]
-        low, high = (numbers.min(), numbers.max()) if numbers.size else (np.float32(0), np.float32(0))
-    else:
-        low, high = np.float32(window[0]), np.float32(window[1])
+        window = (values[finite].min(), values[finite].max()) if finite.any() else (0, 0)
+    low, high = np.float32(window[0]), np.float32(window[1])
     if not finite.all():
         values = np.nan_to_num(values, nan=float(low), posinf=float(high), neginf=float(low))
     values = (np.clip(values, low, high) - low) * (255 / max(float(high - low), 1e-6))
@@ -350,8 +328,3 @@ def _coloured(picture: Image.Image) -> bool:
     """Whether some pixel's channels differ."""
     first, *others = picture.split()
     return any(ImageChops.difference(first, other).getbbox() for other in others)
-
-
-def _blank(picture: Image.Image) -> bool:
-    extremes = np.reshape(picture.getextrema(), (-1, 2))
-    return bool((extremes[:, 0] == extremes[:, 1]).all())

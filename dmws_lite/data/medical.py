@@ -17,17 +17,15 @@ import numpy as np
 
 Array = np.ndarray
 Window = tuple[float, float]
-MAX_PIXELS = 80_000_000  # of one picture: our choice, below the 89 million at which Pillow warns
-MAX_FRAMES = 20_000  # of one DICOM file: our choice
-MAX_INFLATED = 2**30  # bytes of a deflated DICOM file: our choice
-MAX_VOXELS = 512 * 512 * 2048  # of one volume: our choice
-MAX_HEADER = 2**26  # bytes of a NIfTI file before the voxels: our choice
-MAX_RATIO = 1100  # bytes that gzip can make of one: a little more than its format allows
+# Limits against files that would fill the memory, all our choice:
+MAX_PIXELS = 80_000_000  # of one picture, below the 89 million at which Pillow warns
+MAX_FRAMES, MAX_INFLATED = 20_000, 2**30  # frames and deflated bytes of a DICOM file
+MAX_VOXELS, MAX_RATIO = 512 * 512 * 2048, 1100  # of a volume; voxel bytes per byte of a file, which gzip cannot exceed
 PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our choice
 COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
-GRAY_MODELS = ("MONOCHROME1", "MONOCHROME2")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODERS = 'pip install "pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
+WINDOW = ("WindowCenter", "WindowWidth")
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 _pydicom_lock = threading.Lock()
 _volume_locks = [threading.Lock() for _ in range(8)]
@@ -65,8 +63,7 @@ def read_dicom(data: bytes, frame: int, window: Window | None) -> Slice:
 
     Gray: rescale slope and intercept or the modality table, then `window`, else the file's own table or first window,
     else the frame's minimum and maximum; MONOCHROME1 is inverted. Colour (RGB, YBR, palette) is taken as it is.
-    pydicom's texts may quote the file: none of its errors, warnings and log records gets out.
-    Raises ValueError (also for a compression whose decoder is not installed, naming it).
+    pydicom's texts may quote the file: none of its errors, warnings and log records gets out. Raises ValueError.
     """
     return _hushed(lambda: _dicom_slice(_parsed(BytesIO(data)), frame, window))
 
@@ -75,7 +72,7 @@ def count_dicom(path: str | Path) -> int:
     """The number of frames of a DICOM file, 1 when it does not say or is broken."""
     try:
         with open(path, "rb") as file:
-            frames = _hushed(lambda: _frames(_parsed(file, pixels=False)))
+            frames = _hushed(lambda: int(_parsed(file, pixels=False).get("NumberOfFrames") or 1))
     except (OSError, ValueError):
         return 1
     return frames if 1 <= frames <= MAX_FRAMES else 1
@@ -106,7 +103,12 @@ def _parsed(file: IO[bytes], pixels: bool = True) -> Any:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    _check_inflated(file)
+    start = file.read(4096)
+    if DEFLATED in start:  # pydicom inflates it in one go
+        file.seek(144 + int.from_bytes(start[140:144], "little"))
+        if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_INFLATED)) == MAX_INFLATED:
+            raise Refused(f"the DICOM file inflates to {MAX_INFLATED} bytes or more: export it uncompressed")
+    file.seek(0)
     parsed = dcmread(file, force=True, stop_before_pixels=not pixels)
     if "TransferSyntaxUID" not in parsed.file_meta:
         implicit, little = parsed.original_encoding
@@ -115,63 +117,33 @@ def _parsed(file: IO[bytes], pixels: bool = True) -> Any:
     return parsed
 
 
-def _check_inflated(file: IO[bytes]) -> None:
-    """Refuse deflated files that would fill the memory: pydicom inflates them in one go."""
-    start = file.read(4096)
-    if DEFLATED in start:
-        file.seek(144 + int.from_bytes(start[140:144], "little"))
-        try:
-            size = len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_INFLATED))
-        except zlib.error as error:
-            raise Refused("the DICOM file's deflated part is damaged") from error
-        if size == MAX_INFLATED:
-            raise Refused(f"the DICOM file inflates to {MAX_INFLATED} bytes or more: export it uncompressed")
-    file.seek(0)
-
-
 def _dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 
-    _check_dicom(file, frame)
-    model, bits = str(file.PhotometricInterpretation), int(file.get("BitsStored") or file.BitsAllocated)
-    colour, depth, patient = model in COLOUR_MODELS, int(file.BitsAllocated), _patient(file)
+    if not any(name in file for name in PIXELS):
+        raise Refused("the DICOM file holds no picture (as reports and plans do), or is cut off before it")
+    frames, model = int(file.get("NumberOfFrames") or 1), str(file.PhotometricInterpretation)
+    if model not in (*COLOUR_MODELS, "MONOCHROME1", "MONOCHROME2"):
+        raise Refused("the DICOM file's colour model is not read: export it as MONOCHROME2 or RGB")
+    if not frame < frames <= MAX_FRAMES:
+        raise Refused(f"frame={frame}: the file holds {frames} frames, and at most {MAX_FRAMES} are read")
+    check_pixels(int(file.Columns), int(file.Rows))
+    value = getattr(file.get_item("PatientID"), "value", None) or b""  # pydicom has not judged it yet
+    patient = (value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value).strip(" \0")
+    depth, bits = int(file.BitsAllocated), int(file.get("BitsStored") or file.BitsAllocated)
     values = pixel_array(file, index=frame)
     if model == "PALETTE COLOR":
         values = apply_color_lut(values, file)
         bits = 8 * values.dtype.itemsize
-    if values.ndim != (3 if colour else 2):
+    if values.ndim != (3 if model in COLOUR_MODELS else 2):
         raise ValueError("its shape does not fit its colour model")
-    if colour:
+    if model in COLOUR_MODELS:
         values = (values[..., :3] * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
         return Slice(values, None, depth, patient=patient)
     values = apply_modality_lut(values, _group(file, "PixelValueTransformationSequence", frame))
     if window is None:
         values, window = _toned(values, _group(file, "FrameVOILUTSequence", frame), file.original_encoding[1])
     return Slice(values, window, depth, model == "MONOCHROME1", patient)
-
-
-def _check_dicom(file: Any, frame: int) -> None:
-    """Refuse what cannot be shown."""
-    if not any(name in file for name in PIXELS):
-        raise Refused("the DICOM file holds no picture (as reports and plans do), or is cut off before it")
-    frames = _frames(file)
-    if str(file.PhotometricInterpretation) not in COLOUR_MODELS + GRAY_MODELS:
-        raise Refused("the DICOM file's colour model is not read: export it as MONOCHROME2 or RGB")
-    if not 1 <= frames <= MAX_FRAMES:
-        raise Refused(f"the DICOM file says it holds {frames} frames: 1 to {MAX_FRAMES} are read")
-    if frame >= frames:
-        raise Refused(f"frame={frame}: the file holds {frames}")
-    check_pixels(int(file.Columns), int(file.Rows))
-
-
-def _frames(file: Any) -> int:
-    return int(file.get("NumberOfFrames") or 1)
-
-
-def _patient(file: Any) -> str:
-    """The patient's id; one that pydicom has not converted yet is not judged by it."""
-    value = getattr(file.get_item("PatientID"), "value", None) or b""
-    return (value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value).strip(" \0")
 
 
 def _group(file: Any, name: str, frame: int) -> Any:
@@ -186,8 +158,7 @@ def _group(file: Any, name: str, frame: int) -> Any:
 def _toned(values: Array, group: Any, little_endian: bool) -> tuple[Array, Window | None]:
     """Values and the window that show them as the file says (DICOM PS3.3 C.11.2), None for smallest to largest.
 
-    Not by `pydicom.pixels.apply_voi`, whose 8-bit tables end at 256 entries, nor by `apply_windowing`, which does not
-    know enhanced files.
+    Not by pydicom's `apply_voi`, whose 8-bit tables end at 256 entries; its `apply_windowing` knows no enhanced files.
     """
     if group.get("VOILUTSequence") and len(group.VOILUTSequence[0].LUTData):
         entries, first, bits = group.VOILUTSequence[0].LUTDescriptor
@@ -197,7 +168,8 @@ def _toned(values: Array, group: Any, little_endian: bool) -> tuple[Array, Windo
         table = np.asarray(table, np.float32).reshape(-1)[: entries or 2**16]
         rows = np.clip(np.rint(values).astype(np.int64) - int(first), 0, len(table) - 1)
         return table[rows], (0, 2 ** min(int(bits), 16) - 1)
-    centre, width = (_first(group.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    numbers = [np.atleast_1d([] if group.get(name) in (None, "") else group.get(name)) for name in WINDOW]
+    centre, width = (float(number[0]) if number.size else np.nan for number in numbers)
     if not (np.isfinite(centre) and 0 < width < np.inf):
         return values, None
     function = str(group.get("VOILUTFunction") or "LINEAR")
@@ -206,12 +178,6 @@ def _toned(values: Array, group: Any, little_endian: bool) -> tuple[Array, Windo
     if function != "LINEAR_EXACT":
         centre, width = centre - 0.5, max(width - 1, 1e-3)
     return values, (centre - width / 2, centre + width / 2)
-
-
-def _first(value: Any) -> float:
-    """The first of one or several numbers, not-a-number for none."""
-    numbers = np.atleast_1d([] if value in (None, "") else value)
-    return float(numbers[0]) if numbers.size else np.nan
 
 
 def read_nifti(data: bytes, frame: int, window: Window | None) -> Slice:
@@ -224,7 +190,7 @@ def read_nifti(data: bytes, frame: int, window: Window | None) -> Slice:
     with _volume_locks[hash(data) % len(_volume_locks)]:
         try:
             volume, percentiles, depth = _volume(data)
-        except (MemoryError, ValueError):
+        except (MemoryError, Refused):
             raise
         except Exception as error:  # nibabel raises many kinds
             raise ValueError(f"not a NIfTI file, or a damaged or cut off one ({type(error).__name__})") from error
@@ -239,9 +205,8 @@ def count_nifti(path: str | Path) -> int:
 
     try:
         with open(path, "rb") as file:
-            header = _header(_unpacked(file))
-        axes = nibabel.io_orientation(header.get_best_affine())[:, 0]
-        return int(_shape(header)[list(axes).index(2)])
+            image, shape = _opened(file)
+            return int(shape[[*nibabel.io_orientation(image.affine)[:, 0]].index(2)])
     except Exception:  # nibabel raises many kinds
         return 1
 
@@ -251,50 +216,30 @@ def _volume(data: bytes) -> tuple[Array, Window | None, int]:
     """The first volume as float32 (right, anterior, superior), its window and depth. Slices are asked for in turn."""
     import nibabel
 
-    header = _header(_unpacked(BytesIO(data)))
-    shape, kind = _shape(header), header.get_data_dtype()
+    image, shape = _opened(BytesIO(data))
+    kind, size = image.get_data_dtype(), " x ".join(map(str, shape))
     if kind.fields or kind.kind == "c":
-        raise ValueError("the NIfTI file holds colours or complex numbers: save it with one real number a voxel")
-    voxels, size = np.prod(shape, dtype=float), " x ".join(map(str, shape))
-    if min(shape) < 1 or voxels > MAX_VOXELS:
-        raise ValueError(f"the NIfTI file says its volume is {size}: 1 to {MAX_VOXELS} voxels are read")
-    if voxels * kind.itemsize > MAX_RATIO * len(data):
-        raise ValueError(f"the NIfTI file cannot hold the {size} voxels it speaks of: it is damaged or cut off")
-    image_class = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
-    image = image_class.from_stream(_unpacked(BytesIO(data)))
+        raise Refused("the NIfTI file holds colours or complex numbers: save it with one real number a voxel")
+    if min(shape) < 1 or not np.prod(shape, dtype=float) <= min(MAX_VOXELS, MAX_RATIO * len(data) / kind.itemsize):
+        raise Refused(f"the NIfTI file says its volume is {size}, which is too much, or more than it can hold")
     first = (slice(None),) * min(3, image.ndim) + (0,) * (image.ndim - 3)
     values = np.asarray(image.dataobj[first], np.float32).reshape(shape)
     volume = nibabel.apply_orientation(values, nibabel.io_orientation(image.affine))
-    return volume, _percentiles(volume), 8 * kind.itemsize
-
-
-def _unpacked(file: IO[bytes]) -> Any:
-    """The file, or a stream that unpacks it no further than it is read."""
-    packed = file.read(2) == b"\x1f\x8b"
-    file.seek(0)
-    return gzip.GzipFile(fileobj=file) if packed else file
-
-
-def _header(stream: Any) -> Any:
-    import nibabel
-
-    start = stream.read(540)
-    second = 540 in (int.from_bytes(start[:4], order) for order in ("little", "big"))
-    kind = nibabel.Nifti2Header if second else nibabel.Nifti1Header
-    header = kind(start[: kind.sizeof_hdr], check=False)
-    if header["magic"] not in (b"n+1", b"n+2") or not 0 <= float(header["vox_offset"]) <= MAX_HEADER:
-        raise ValueError("not a single-file NIfTI, or a damaged one")
-    return header
-
-
-def _shape(header: Any) -> tuple[int, ...]:
-    """The lengths of a volume's three axes."""
-    return (*header.get_data_shape()[:3], 1, 1)[:3]
-
-
-def _percentiles(volume: Array) -> Window | None:
     finite = volume[np.isfinite(volume)]
     low, high = np.percentile(finite, PERCENTILES) if finite.size else (0, 0)
     if low == high and finite.size:
         low, high = finite.min(), finite.max()
-    return (float(low), float(high)) if low < high else None
+    return volume, (float(low), float(high)) if low < high else None, 8 * kind.itemsize
+
+
+def _opened(file: IO[bytes]) -> tuple[Any, tuple[int, ...]]:
+    """A NIfTI file with its header read, unpacked no further than it is read, and the lengths of its three axes."""
+    import nibabel
+
+    stream: Any = gzip.GzipFile(fileobj=file) if file.read(2) == b"\x1f\x8b" else file
+    file.seek(0)
+    start = stream.read(4)
+    stream.seek(0)
+    second = 540 in (int.from_bytes(start, order) for order in ("little", "big"))
+    image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
+    return image, (*image.shape[:3], 1, 1)[:3]

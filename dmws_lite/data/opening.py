@@ -17,6 +17,7 @@ import numpy as np
 from dmws_lite.data.phantoms import phantoms
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.runtime.files import cache_folder, writable_folder, write_atomically
+from dmws_lite.runtime.text import tally
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 Array = np.ndarray
 HUB = "hf://datasets/"
 MANIFESTS = (".csv", ".parquet")
-ONE_PATIENT = (
-    "all files have one DICOM patient id, as anonymised exports do: patients count as unknown. "
-    "A manifest with a column 'patient' can name them"
-)
 
 
 @dataclass(frozen=True)
@@ -155,13 +152,14 @@ def gather(
     progress: bool = True,
 ) -> Gathered:
     """Everything known of a data set, with nothing left out: see `open_data` for the arguments."""
-    from dmws_lite.data import cache, duplicates, folders
+    from dmws_lite.data import cache, cards, duplicates, folders, splits
 
     _check_option("frames", frames, ("middle", "all"))
     _check_option("fit", fit, (None, "crop", "letterbox"))
     if size < 1:
         raise ValueError(f"size={size}: pass the number of pixels per side, such as 64")
-    card = _card(source)
+    named = isinstance(source, str | Path) and (str(source) in cards.cards() or Path(source).suffix == ".md")
+    card = cards.read_card(source) if named else None
     seed = seed if seed is not None else card.split.seed if card else 0
     if card and card.sources[0].phantom:
         return _phantoms(card, size, seed)
@@ -170,13 +168,15 @@ def gather(
     fit = fit or (card.fit if card else "crop")
     window = (card.window[0], card.window[1]) if card and card.window else None
     decoded = cache.decoded(root, list(table["file"]), list(table["frame"]), size, fit, window, progress)
-    facts = decoded.facts.drop(columns="patient")
-    table = table.assign(
-        **facts,
-        patient=_patients(table["patient"], decoded.facts["patient"]),
-        group=duplicates.groups(len(table), decoded.pairs),
-    )
-    table, rule = _with_split(table, card, seed)
+    patients = _patients(table["patient"], decoded.facts["patient"])
+    groups = duplicates.groups(len(table), decoded.pairs)
+    table = table.assign(**decoded.facts.drop(columns="patient"), patient=patients, group=groups)
+    rule = (card.split.rule if card else None) or ("published" if card and card.split.manifest else "auto")
+    if card and card.split.manifest:
+        table = splits.read_manifest(card.path.parent / card.split.manifest, table)
+    else:
+        parts, rule = splits.split_table(table, seed, rule)
+        table = table.assign(split=parts)
     gathered = Gathered(name, table, decoded.images, decoded.thumbnails, decoded.pairs, classes, rule, left_out)
     return _in_order(replace(gathered, card=card, root=root, fit=fit, one_patient=decoded.one_patient))
 
@@ -190,7 +190,7 @@ def unknown_source(path: Path) -> str:
         return f"{source} is a file of another kind: pass a folder, a card (.md), .csv, .parquet, .zip or .tar"
     if ":/" in str(path):
         return f"{source} is an address: write a card with it as `url` (see the template), or download it"
-    close = difflib.get_close_matches(str(path), cards(), 3, 0.6) or [card for card in cards() if str(path) in card]
+    close = difflib.get_close_matches(str(path), cards())
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
     return f"{source} is neither a folder, a file, nor a card{hint}: `dmws data list` shows the cards{hub}"
@@ -208,18 +208,10 @@ def _cautions(gathered: Gathered) -> Iterator[str]:
 
     yield from explained(gathered.left_out).values()
     if gathered.one_patient:
-        yield ONE_PATIENT
+        text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
+        yield f"{text}. A manifest with a column 'patient' can name them"
     if text := caution(gathered.table, gathered.rule):
         yield text
-
-
-def _card(source: Any) -> Card | None:
-    """The card that `source` names, if it names one."""
-    from dmws_lite.data.cards import cards, read_card
-
-    if not isinstance(source, str | Path):
-        return None
-    return read_card(source) if str(source) in cards() or Path(source).suffix == ".md" else None
 
 
 def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
@@ -274,24 +266,10 @@ def _phantoms(card: Card, size: int, seed: int) -> Gathered:
 
 
 def _patients(listed: pd.Series, decoded: pd.Series) -> pd.Series:
-    """One id per person: the manifest's, else the pseudonym that files give, "" where neither knows.
-
-    Where some images of a pseudonym have an id in the manifest, all of them get it.
-    """
+    """One id per person: the manifest's, also for other images of that pseudonym, else the files' pseudonym, or ""."""
     both = (listed != "") & (decoded != "")
-    same = dict(zip(decoded[both], listed[both], strict=True))
-    return listed.where(listed != "", decoded.map(lambda pseudonym: same.get(pseudonym, pseudonym)))
-
-
-def _with_split(table: pd.DataFrame, card: Card | None, seed: int) -> tuple[pd.DataFrame, str]:
-    """The table with a split in every row, from the card's manifest or made now, and the rule."""
-    from dmws_lite.data.splits import read_manifest, split_table
-
-    rule = card.split.rule if card else None
-    if card and card.split.manifest:
-        return read_manifest(card.path.parent / card.split.manifest, table), rule or "published"
-    splits, rule = split_table(table, seed, rule or "auto")
-    return table.assign(split=splits), rule
+    ids = dict(zip(decoded[both], listed[both], strict=True))
+    return listed.where(listed != "", decoded.map(lambda pseudonym: ids.get(pseudonym, pseudonym)))
 
 
 def _in_order(gathered: Gathered) -> Gathered:
@@ -323,11 +301,9 @@ def _usable(gathered: Gathered, skip: bool) -> Array:
     broken = table["error"] != ""
     labels = table[~broken].groupby(["sha256", "frame"])["label"].transform("nunique")
     torn = labels.reindex(table.index, fill_value=1) > 1
-    faults = [f"{row.file} ({row.error})" for row in table[broken].itertuples()]
-    faults += [
-        f"{row.file} (the same bytes have another label elsewhere: {row.label})" for row in table[torn].itertuples()
-    ]
-    if faults:
+    why = table["error"].where(broken, "the same bytes have another label elsewhere: " + table["label"])
+    faults = (table["file"] + " (" + why + ")")[broken | torn]
+    if len(faults):
         text = f"{gathered.name}: {len(faults)} of {len(table)} images cannot be used: {'; '.join(faults[:5])}"
         if not skip:
             raise ValueError(f"{text}. Mend or delete them, or open_data(..., unusable='skip') leaves them out")
@@ -342,23 +318,22 @@ def _apart(gathered: Gathered, leaks: str) -> Array:
     shared = splits.leaks(gathered.table, gathered.pairs)
     serious = shared[shared["kind"].isin(gathered.serious)]
     apart = np.ones(len(gathered.table), bool)
-    if leaks == "drop" and len(shared):
+    if leaks == "drop":
         apart[shared["first"]] = False
-        text = f"{gathered.name}: dropped {(~apart).sum()} images that a later split shares{_examples(shared)}"
-        warnings.warn(text, stacklevel=3)
-    elif len(serious):
-        text = f"{gathered.name}: its splits share {len(serious)} pairs of images or patients{_examples(serious)}. "
+        serious = shared
+    if serious.empty:
+        return apart
+    pairs = "; ".join(f"{row.file_a} = {row.file_b}" for row in serious.head(3).itertuples())
+    examples = f"({tally(serious['kind'])}: {pairs})"
+    if leaks == "drop":
+        text = f"{gathered.name}: dropped {(~apart).sum()} images that a later split shares {examples}"
+    else:
+        text = f"{gathered.name}: its splits share {len(serious)} pairs of images or patients {examples}. "
         text += "Results on them look too good: open_data(..., leaks='drop') leaves out the earlier one of each"
-        if leaks == "error":
-            raise ValueError(text)
-        warnings.warn(text, stacklevel=3)
+    if leaks == "error":
+        raise ValueError(text)
+    warnings.warn(text, stacklevel=3)
     return apart
-
-
-def _examples(shared: pd.DataFrame) -> str:
-    kinds = ", ".join(f"{count} {kind}" for kind, count in shared["kind"].value_counts().items())
-    rows = "; ".join(f"{row.file_a} = {row.file_b}" for row in shared.head(3).itertuples())
-    return f" ({kinds}: {rows})"
 
 
 def _splits(gathered: Gathered, usable: Array) -> Splits:
