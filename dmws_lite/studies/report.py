@@ -27,8 +27,7 @@ def write_report(
     """Write `out/report.html` and `out/report.md`, and beside them report.ipynb, in which the report can be changed.
 
     study:     a study in the store; None is its only study, or, where it has several, all runs.
-    reference: the method that others are compared with; None is the study's, or else weight_selection, default or the
-               first there is.
+    reference: the method that others are compared with; None is the study's, weight_selection or the first there is.
     metric:    accuracy, balanced_accuracy, macro_f1, auroc or ece, of the main student on the test images.
     Returns the two paths. The page is one file that fetches nothing and needs no scripts.
     Raises ValueError for a store without finished runs, an unknown study, reference or metric, and for runs that may
@@ -36,36 +35,22 @@ def write_report(
     """
     if metric not in METRICS:
         raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}: choose one of them")
-    names = store.studies()
-    study = names[0] if study is None and len(names) == 1 else study
-    table = store.table(study)
+    study = store.studies()[0] if study is None and len(store.studies()) == 1 else study
+    definition, table = store.study(study)["definition"] if study else {}, store.table(study)
     if table.empty:
-        raise ValueError(_why_empty(store, study))
+        errors = [f"{row.error} ({row.message})" for row in store.failures(study).itertuples()]
+        hint = f"{len(errors)} failed, the first with {errors[0]}" if errors else "make some with `dmws study run`"
+        raise ValueError(f"store {store.folder} has no finished run of {study or 'any study'}: {hint}")
     check_comparable(table)
-    definition = store.study(study)["definition"] if study else {}
-    reference = _reference(table, reference, definition)
-    parameters = {"store": str(Path(store.folder).resolve()), "study": study or "", "reference": reference}
-    executed = run_notebook(course_folder() / "report.ipynb", out, parameters | {"metric": metric}, html=False)
-    return _export(executed, plain(": ".join(filter(None, [study or "All runs", definition.get("question")]))))
-
-
-def _reference(table: pd.DataFrame, reference: str | None, definition: dict) -> str:
-    """The method to compare with; "" where the study's own reference has no finished run."""
     methods = list(table["method"].unique())
     if reference is not None and reference not in methods:
         raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(methods)}")
-    usual = next((name for name in ("weight_selection", "default") if name in methods), methods[0])
-    chosen = reference or definition.get("reference") or usual
-    return chosen if chosen in methods else ""
-
-
-def _why_empty(store: Store, study: str | None) -> str:
-    failures = store.failures(study)
-    what = f"store {store.folder} has no finished run" + (f" of the study {study!r}" if study else "")
-    if failures.empty:
-        return f"{what}: make some with `dmws study run`"
-    first = failures.iloc[0]
-    return f"{what}; {len(failures)} failed, the first with {first['error']} ({first['message']}): correct that"
+    usual = "weight_selection" if "weight_selection" in methods else methods[0]
+    chosen = reference or definition.get("reference", usual)
+    parameters = {"store": str(store.folder.resolve()), "study": study or "", "metric": metric}
+    parameters["reference"] = chosen if chosen in methods else ""
+    executed = run_notebook(course_folder() / "report.ipynb", out, parameters, html=False)
+    return _export(executed, ": ".join(filter(None, [study or "All runs", definition.get("question")])))
 
 
 def _export(executed: Path, title: str) -> list[Path]:
@@ -74,30 +59,21 @@ def _export(executed: Path, title: str) -> list[Path]:
     from nbconvert import HTMLExporter, MarkdownExporter
 
     notebook = nbformat.read(executed, as_version=4)
-    notebook.cells = [cell for cell in notebook.cells if not HIDDEN & set(cell.metadata.get("tags", []))]
-    notebook.cells = [cell for cell in notebook.cells if cell.cell_type == "markdown" or cell.outputs]
+    cells = [cell for cell in notebook.cells if not HIDDEN & set(cell.metadata.get("tags", []))]
+    notebook.cells = [cell for cell in cells if cell.cell_type == "markdown" or cell.outputs]
     page = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     html = HTMLExporter(anchor_link_text="", exclude_output_prompt=True)
     paths = []
     for exporter, template, suffix in ((html, page, ".html"), (MarkdownExporter(), WITHOUT_PICTURES, ".md")):
         exporter.exclude_input, exporter.raw_template = True, template
-        text, _ = exporter.from_notebook_node(notebook, resources={"title": title})
-        text, path = re.sub(r"\n{3,}", "\n\n", text), executed.with_suffix(suffix)
-        paths.append(write_atomically(path, lambda part, text=text: part.write_text(text, encoding="utf-8")))
+        text = exporter.from_notebook_node(notebook, resources={"title": plain(title)})[0]
+        content = re.sub(r"\n{3,}", "\n\n", text).encode()
+        paths.append(write_atomically(executed.with_suffix(suffix), lambda part, c=content: part.write_bytes(c)))
     return paths
 
 
 def markdown_table(caption: str, table: pd.DataFrame) -> str:
-    """A table with its caption in Markdown, a dash where a cell has no value.
-
-    >>> import pandas as pd
-    >>> print(markdown_table("Seeds", pd.DataFrame({"method": ["a|b"], "n": [3]})))
-    **Seeds**
-    <BLANKLINE>
-    | method | n |
-    | --- | --- |
-    | a\\|b | 3 |
-    """
+    """A table with its caption in Markdown, a dash where a cell has no value."""
     cells = [list(table), *table.astype(object).where(table.notna(), "–").to_numpy().tolist()]
     head, *rows = (f"| {' | '.join(escape_markdown(str(cell)) for cell in row)} |" for row in cells)
     return "\n".join([f"**{escape_markdown(caption)}**", "", head, "|" + " --- |" * table.shape[1], *rows])

@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -19,8 +18,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SWITCHES = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking")
 SWITCHES += ("disable-component-update", "disable-sync")
-# What JupyterLab itself writes to the console without a network, as patterns with the reason.
-NOISE: dict[str, str] = {}
 SETTINGS = {
     "apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false", "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are drawn, also those out of sight
@@ -71,13 +68,11 @@ def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page, problems = context.new_page(), []
     page.problems = problems
-
-    def add(text):
-        if not any(re.search(pattern, text) for pattern in NOISE):
-            problems.append(text)
-
-    page.on("console", lambda message: message.type == "error" and add(f"{message.text} ({message.location['url']})"))
-    page.on("pageerror", lambda error: add(str(error)))
+    page.on(
+        "console",
+        lambda message: message.type == "error" and problems.append(f"{message.text} ({message.location['url']})"),
+    )
+    page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
     context.close()
     assert not problems, "errors in the browser:\n" + "\n".join(problems)
@@ -166,23 +161,16 @@ def _wait_for(address, server, log, seconds=60):
 
 @pytest.fixture
 def open_notebook(page, lab):
-    """A function: open a notebook (a path, or the code of its cells) in JupyterLab, run all cells, wait for their end.
+    """A function: open a notebook with this code in JupyterLab, and run all cells; fails when one raises."""
 
-    Fails when a cell raises.
-    """
-
-    def open_it(notebook, name="notebook.ipynb"):
+    def open_it(sources):
         import nbformat
 
         address, root = lab
-        if not isinstance(notebook, str | Path):
-            cells = [nbformat.v4.new_code_cell(source) for source in notebook]
-            kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-            nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / name)
-        else:
-            name = Path(notebook).name
-            shutil.copy(notebook, root / name)
-        page.goto(f"{address}/doc/tree/{name}")
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), root / "notebook.ipynb")
+        page.goto(f"{address}/doc/tree/notebook.ipynb")
         page.wait_for_selector(".jp-Notebook-cell", timeout=60_000)
         errors = page.evaluate(RUN_ALL)
         assert not errors, f"cells raised: {errors}"

@@ -55,29 +55,21 @@ def test_the_map_stands_in_the_readme():
 
 
 @every
-def test_no_outputs_and_no_widget_state(path):
+def test_no_outputs_no_widget_state_ids_in_order_and_known_tags(path):
     notebook = nbformat.read(path, as_version=4)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert notebook.metadata.kernelspec.name == "python3" and notebook.metadata.language_info == {"name": "python"}
-    for cell in cells(path, kind="code"):
-        assert not cell.outputs and cell.execution_count is None
-
-
-@every
-def test_small(path):
+    assert [cell.id for cell in notebook.cells] == [f"c{number:03}" for number in range(len(notebook.cells))]
+    for cell in notebook.cells:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+        assert set(cell.metadata) <= {"tags"} and set(cell.metadata.get("tags", [])) <= TAGS
     assert path.stat().st_size < 150_000
 
 
 @every
-def test_ids_in_order_and_known_tags(path):
-    found = cells(path)
-    assert [cell.id for cell in found] == [f"c{number:03}" for number in range(len(found))]
-    for cell in found:
-        assert set(cell.metadata) <= {"tags"} and set(cell.metadata.get("tags", [])) <= TAGS
-
-
-@every
-def test_one_parameters_cell_with_nothing_derived(path):
+def test_the_setup_cell_and_one_parameters_cell_with_nothing_derived(path):
+    first = cells(path, kind="code")[0]
+    assert first.source == SETUP and first.metadata.tags == ["setup"] and f"dmws-lite@v{__version__}" in first.source
     (cell,) = tagged(path, "parameters")
     statements = ast.parse(cell.source).body
     values = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
@@ -85,46 +77,23 @@ def test_one_parameters_cell_with_nothing_derived(path):
 
 
 @every
-def test_the_setup_cell_comes_first_and_is_the_same_everywhere(path):
-    first = cells(path, kind="code")[0]
-    assert first.source == SETUP and first.metadata.tags == ["setup"]
-    assert f"dmws-lite@v{__version__}" in first.source
+def test_badge_title_aims_and_time(path):
+    first, chapter = cells(path)[0].source, CHAPTERS[path.stem]
+    assert [line for line in first.splitlines() if "colab" in line] == [badge(path.relative_to(ROOT).as_posix())]
+    assert re.match(rf"# .+: {re.escape(chapter.question)}$", first, re.MULTILINE | re.IGNORECASE), "the map's question"
+    assert re.search(r"After this chapter you will be able to\n\n- ", first) and time_line(chapter.seconds) in first
 
 
 @every
-def test_the_badge_leads_to_this_notebook(path):
-    lines = [line for line in cells(path)[0].source.splitlines() if "colab" in line]
-    assert lines == [badge(path.relative_to(ROOT).as_posix())]
-
-
-@every
-def test_title_aims_and_time(path):
-    first = cells(path)[0].source
-    question = CHAPTERS[path.stem].question
-    assert re.match(rf"# .+: {re.escape(question)}$", first, re.MULTILINE | re.IGNORECASE), "the map's question"
-    assert re.search(r"After this chapter you will be able to\n\n- ", first)
-    assert time_line(CHAPTERS[path.stem].seconds) in first
-
-
-@every
-def test_every_picture_in_the_text_has_alt_text(path):
-    assert all(alt.strip() for alt in re.findall(r"!\[(.*?)\]\(", text(path)))
-    assert all(re.search(r'alt="[^"]+"', tag) for tag in re.findall(r"<img[^>]*>", text(path)))
-
-
-@every
-def test_links_lead_somewhere(path):
-    links = re.findall(r"\]\((?!https?:|#|mailto:|<)([^)#\s]+)", text(path))
+def test_alt_texts_links_the_next_chapter_and_the_licence(path):
+    words = text(path)
+    assert all(alt.strip() for alt in re.findall(r"!\[(.*?)\]\(", words))
+    assert all(re.search(r'alt="[^"]+"', tag) for tag in re.findall(r"<img[^>]*>", words))
+    links = re.findall(r"\]\((?!https?:|#|mailto:|<)([^)#\s]+)", words)
     assert [link for link in links if not (path.parent / link).exists()] == []
-
-
-@every
-def test_the_next_chapter_is_linked_and_the_licence_stated(path):
-    order = list(CHAPTERS)
-    following = order[order.index(path.stem) + 1 :][:1]
-    assert re.findall(r"\*\*Next:\*\* \[.+?\?\]\((\w+)\.ipynb\)", text(path)) == following
-    assert "Text: CC BY 4.0; code: Apache-2.0." in text(path) and "Sources: " in text(path)
-    assert "## Takeaways" in text(path)
+    following = list(CHAPTERS)[list(CHAPTERS).index(path.stem) + 1 :][:1]
+    assert re.findall(r"\*\*Next:\*\* \[.+?\?\]\((\w+)\.ipynb\)", words) == following
+    assert all(part in words for part in ("Text: CC BY 4.0; code: Apache-2.0.", "Sources: ", "## Takeaways"))
 
 
 @sources
