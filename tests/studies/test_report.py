@@ -71,8 +71,8 @@ def test_means_differences_and_counts_are_those_of_the_runs(report):
         mean, *_, n = numbers(means.loc[label].item())
         assert mean == pytest.approx(part["accuracy"].mean(), abs=6e-4) and n == len(part)
     gaps = differences(runs, "weight_selection").set_index("label")
-    shown = found["phantom_lung_ct, 10 %: difference to single selection"]
-    assert set(shown.index) == set(gaps.index) == {"random initialisation", "dual selection + SKD"}
+    shown = next(table for name, table in found.items() if name.endswith(": difference to single selection"))
+    assert set(shown.index) == set(gaps.index) and len(gaps) == 2
     mains = store.predictions("tiny").query("student == 'main'")
     for label, row in shown.iterrows():
         assert numbers(row.iloc[0])[0] == pytest.approx(gaps["difference"][label], abs=6e-4)
@@ -108,6 +108,6 @@ def test_what_cannot_be_reported_is_refused_before_anything_runs(tiny_store, tmp
     ):
         with pytest.raises(ValueError, match=message):
             write_report(tiny_store, tmp_path / "out", **options)
-    with pytest.raises(ValueError, match="no finished run: make some with `dmws study run`"):
+    with pytest.raises(ValueError, match="no finished run of any study: make some with `dmws study run`"):
         write_report(Store(tmp_path / "empty", create=True), tmp_path / "out")
     assert not (tmp_path / "out").exists()
