@@ -96,15 +96,6 @@ def gradient(strategy, step):
     return torch.autograd.grad(STRATEGIES[strategy](step), step.logits)[0]
 
 
-def test_gradient_of_ema_by_hand():
-    """d/dz = ((1 - a) (softmax(z) - y) + a T (softmax(z / T) - softmax(target / T))) / batch."""
-    step = step_of("ema", alpha=0.3, temperature=3.0)
-    z, target = array(step.logits), array(step.targets())
-    soft = np.exp(log_softmax(z / 3)) - np.exp(log_softmax(target / 3))
-    expected = (0.7 * (np.exp(log_softmax(z)) - np.eye(CLASSES)[step.labels]) + 0.3 * 3 * soft) / BATCH
-    assert np.allclose(gradient("ema", step), expected, atol=1e-6)
-
-
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_without_alpha_the_gradient_is_that_of_cross_entropy_and_with_alpha_another(strategy):
     step = step_of(strategy)

@@ -83,13 +83,6 @@ def test_all_initialisers_give_the_same_classifier(family):
     assert 0.01 < heads[0].weight.std() < 0.03
 
 
-@pytest.mark.parametrize("name", INITIALIZERS)
-def test_returns_the_model_it_was_given_with_gradients_on(name):
-    model = vit()
-    assert initialize(name, model, **inputs_of(name, "vit")) is model
-    assert all(p.requires_grad and p.is_leaf for p in model.parameters())
-
-
 @pytest.mark.parametrize("family", STUDENTS)
 def test_default_draws_from_the_distributions_of_a_fresh_model(family):
     torch.manual_seed(0)
@@ -165,12 +158,6 @@ def test_mimetic_value_projection_is_noise_minus_identity():
         noise = products(block.attn)[1] / 0.4 + np.eye(96)
         assert stats.kstest(noise.ravel() * np.sqrt(96), "norm").pvalue > 1e-4
         assert abs(np.trace(noise)) < 5
-
-
-def test_mimetic_single_head_is_exact():
-    (head,), _ = products(initialize("mimetic", vit(96, heads=1)).blocks[0].attn)
-    noise = head / 0.7 - np.eye(96)
-    assert stats.kstest(noise.ravel() * np.sqrt(96), "norm").pvalue > 1e-4
 
 
 def test_mimetic_heads_are_the_best_low_rank_part_of_noise_plus_identity():
@@ -291,17 +278,6 @@ def test_recalibration_is_the_average_of_the_batches_own_statistics():
     assert np.allclose(norm.running_var, np.mean([x.var(1, ddof=1) for x in seen], axis=0), rtol=1e-5)
     assert norm.momentum == 0.3
     assert [module.training for module in (model, *model)] == [True, True, False, True]
-
-
-def test_recalibration_of_a_mobilenet_leaves_weights_gradients_and_random_state():
-    model = initialize("default", mobilenet()).eval()
-    before, state = {k: v.clone() for k, v in model.named_parameters()}, torch.get_rng_state()
-    recalibrate_batchnorm(model, normalised(2, 6))
-    assert equal(before, dict(model.named_parameters()))
-    assert torch.equal(state, torch.get_rng_state())
-    assert not model.training and not model.bn1.training
-    assert model.bn1.num_batches_tracked == 2
-    assert model.bn1.running_mean.abs().sum() > 0
 
 
 def test_recalibration_refuses_no_batches_and_keeps_the_statistics():

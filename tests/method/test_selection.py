@@ -60,16 +60,6 @@ def test_complementary_plans_share_nothing_and_are_consistent(pair, elements):
     assert all(main.consistency().values()) and all(auxiliary.consistency().values())
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-def test_two_disjoint_halves_cover_half_of_a_matrix_and_all_of_a_vector(pair):
-    main, auxiliary = dm.complementary_plans(*pair)
-    kept = {a.teacher: a for a in main.assignments}
-    for name, share in main.coverage().tensors.items():
-        if name in kept:
-            halved = sum(index is not None for index in kept[name].indices)
-            assert share == auxiliary.coverage().tensors[name] == 0.5**halved, name
-
-
 @pytest.mark.parametrize("elements", ["uniform", "random"])
 def test_n_students_at_a_ratio_that_is_not_whole(elements):
     plans = dm.complementary_plans("vit_large_patch16_224", "vit_small_patch16_224", n=3, elements=elements)
@@ -129,13 +119,6 @@ def test_magnitude_keeps_the_largest_channels_of_the_weights():
     main, auxiliary = dm.complementary_plans(teacher, _vit(8, 2), elements="magnitude")
     assert next(a for a in main.assignments if a.student == "norm.weight").indices[0].tolist() == big
     assert main.overlap(auxiliary).used == 0
-
-
-def test_layers_are_mapped_per_stage():
-    plan = dm.plan(*CONVNEXT, layers="last")
-    assert plan.layers == ((1, 2), (1, 2), (3, 4, 5, 6, 7, 8), (1, 2))
-    sources = {a.student: a.teacher for a in plan.assignments}
-    assert sources["stages.2.blocks.0.mlp.fc1.weight"] == "stages.2.blocks.3.mlp.fc1.weight"
 
 
 def test_names_modules_and_state_dicts_give_the_same_plan():

@@ -1,5 +1,4 @@
 import json
-import logging
 import sys
 
 import numpy as np
@@ -107,18 +106,3 @@ def test_export_makes_no_noise(tmp_path, capfd, recwarn):
     to_onnx(tmp_path)
     quantize(tmp_path)
     assert capfd.readouterr() == ("", "") and not recwarn.list
-
-
-def test_other_loggers_are_heard_while_quantising(exported, caplog):
-    images = draw(2)
-
-    class Loud(np.ndarray):
-        def __getitem__(self, index):
-            logging.getLogger("disk").warning("the disk is nearly full")
-            return np.asarray(self)[index]
-
-        def __iter__(self):
-            return (self[index] for index in range(len(self)))
-
-    quantize(exported[1], images.view(Loud))
-    assert "nearly full" in caplog.text and "pre-processing" not in caplog.text

@@ -44,16 +44,6 @@ def test_the_surface_is_the_probability_of_class_1_over_the_window():
     np.testing.assert_allclose(grid, np.broadcast_to(1 / (1 + np.exp(-x)), (21, 21)), rtol=1e-5)
 
 
-def test_the_judge_asks_for_the_right_labels():
-    data = moons(40, 1.0, seed=0)  # every label is wrong
-    logits = Side()(data.x).double().numpy()
-    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-    true = data.true.numpy()
-    found = judge(Side(), data)
-    assert found["accuracy"] == pytest.approx((logits.argmax(1) == true).mean())
-    assert found["loss"] == pytest.approx(-np.log(p[np.arange(40), true]).mean(), rel=1e-5)
-
-
 def run(data, trains_auxiliary=False):
     """A run as the chapter's loop; without the stop-gradient the auxiliary is trained, too."""
     main, auxiliary = small_network(0), small_network(1)
