@@ -46,14 +46,14 @@ def read_entries(path: Path, files: Sequence[str], columns: Mapping[str, str] | 
     import pandas as pd
 
     raw = _read(path)
-    roles = _roles(raw) | dict(columns or {})
-    here = f"its columns are {', '.join(map(str, raw))}"
-    if missing := [name for name in roles.values() if name not in raw]:
-        raise ValueError(f"{path} has no column {missing[0]!r}: {here}")
-    if "file" not in roles:
+    plain = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in raw}
+    usual = {role: [plain[name] for name in names if name in plain] for role, names in COLUMNS.items()}
+    roles = {role: names[0] for role, names in usual.items() if names} | dict(columns or {})
+    missing = [name for name in roles.values() if name not in raw] + ["file"] * ("file" not in roles)
+    if missing:
         raise ValueError(
-            f"{path} has no column with the images' files: {here}. Name one 'file', "
-            "or give the manifest another name if it is no list of images"
+            f"{path} has no column {missing[0]!r}: its columns are {', '.join(map(str, raw))}. Name the one with the "
+            "images' files 'file', or give the table another name if it is no list of images"
         )
     names = raw[roles["file"]]
     if not all(isinstance(name, str) for name in names):
@@ -105,13 +105,6 @@ def _read(path: Path) -> pd.DataFrame:
         return table.rename(columns=str.strip)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): save it as .csv in UTF-8, or as .parquet") from error
-
-
-def _roles(raw: pd.DataFrame) -> dict[str, str]:
-    """Role to the column's name, for the roles that usual names tell."""
-    plain = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in raw}
-    options = {role: [plain[name] for name in names if name in plain] for role, names in COLUMNS.items()}
-    return {role: names[0] for role, names in options.items() if names}
 
 
 def _text(column: pd.Series) -> pd.Series:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmws_lite.data.opening import gather, new_card, open_data
+from dmws_lite.data.opening import new_card, open_data
 from dmws_lite.data.phantoms import phantoms
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -190,17 +190,6 @@ def test_one_image_with_two_labels_is_refused_or_left_out(tmp_path):
     assert opened(root, unusable="skip").train.counts == (5, 5)
 
 
-def test_a_wide_image_is_cropped_or_letterboxed_but_never_squashed(tmp_path):
-    root = split_folder(tmp_path / "set")
-    wide = np.zeros((40, 120), np.uint8)
-    wide[:, 36:84] = 200
-    save(root / "train/a/000.png", wide)
-    assert (opened(root).train.images[0] == 200).all()
-    boxed = opened(root, fit="letterbox").train.images[0, 0]
-    rows = np.flatnonzero(boxed.any(axis=1))
-    assert int(boxed.max()) == pytest.approx(200, abs=20) and len(rows) == pytest.approx(16 / 3, abs=1.5)
-
-
 def test_a_zip_of_a_folder(tmp_path):
     root = split_folder(tmp_path / "set")
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
@@ -335,16 +324,6 @@ def test_wrong_arguments_are_named(arguments, error, text, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=text):
         open_data(*arguments)
-
-
-def test_gathering_leaves_nothing_out(leaking):
-    (leaking / "val/a/000.png").write_bytes(b"no image")
-    found = gather(leaking, 16, progress=False)
-    assert len(found.table) == 28 == len(found.images) and (found.table["error"] != "").sum() == 1
-    assert found.rule == "published" and found.flips == ("horizontal",)
-    columns = {"file", "label", "split", "patient", "frame", "group"}
-    assert set(found.table) == columns | {"sha256", "width", "height", "mode", "depth", "blank", "error"}
-    assert found.pairs["kind"].tolist() == ["exact", "exact"]
 
 
 @pytest.mark.parametrize("kind", ["classes", "splits", "manifest", "split manifests", "nested", "masks"])
