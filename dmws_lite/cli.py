@@ -95,13 +95,10 @@ def demo(
     smoke: Annotated[bool, typer.Option("--smoke", help="A few training steps only, to see that it runs.")] = False,
 ) -> None:
     """Run the quickstart from end to end: plans, two students, training, comparison, and the student to take away."""
-    from dmws_lite.runtime.files import writable_folder
     from dmws_lite.runtime.notebooks import find_notebook, run_notebook
 
-    output = str(writable_folder(out).resolve())
-    parameters = {"data": _data_source(data), "output": output, "seed": seed, "smoke": smoke}
     start = time.time()
-    run_notebook(find_notebook("quickstart"), out, parameters)
+    run_notebook(find_notebook("quickstart"), out, {"data": _data_source(data), "seed": seed, "smoke": smoke})
     files = [path for pattern in ("*", "*/*") for path in sorted(out.glob(pattern)) if path.is_file()]
     made = [path for path in files if path.stat().st_mtime >= start - 1]
     print_line(f"done in {time.time() - start:.0f} s")
@@ -174,13 +171,12 @@ def run(
     ] = Path("outputs"),
 ) -> None:
     """Run one notebook with parameters, and make an HTML page of it."""
-    from dmws_lite.runtime.notebooks import defaults, find_notebook, run_batch, run_notebook
+    from dmws_lite.runtime.notebooks import find_notebook, run_batch, run_notebook
 
     path = find_notebook(name)
     values = {name: value for name, _, value in (text.partition("=") for text in parameter or [])}
     if batch is None:
-        output = {"output": str(out.resolve())} if "output" in defaults(path) else {}
-        executed = run_notebook(path, out, output | values)
+        executed = run_notebook(path, out, values)
         print_files([executed, executed.with_suffix(".html")])
         return
     summary = run_batch(path, out, [values | row for row in _read_batch(batch)])
@@ -192,21 +188,16 @@ def run(
 
 def _read_batch(path: Path) -> list[dict[str, Any]]:
     """Sets of parameters: the rows of a .csv file, where an empty cell leaves the default, or a .yaml file's list."""
-    import csv
-
+    import pandas as pd
     import yaml
 
-    if not path.is_file():
-        raise FileNotFoundError(f"batch file {path} does not exist")
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        table = csv.DictReader(text.splitlines()) if path.suffix == ".csv" else yaml.safe_load(text)
-        rows = [{name: value for name, value in row.items() if value != ""} for row in table]
-    except (UnicodeDecodeError, yaml.YAMLError, AttributeError, TypeError) as error:
+        if path.suffix == ".csv":
+            rows = pd.read_csv(path, dtype=str, encoding="utf-8-sig").to_dict("records")
+            return [{name: value for name, value in row.items() if not pd.isna(value)} for row in rows]
+        return [dict(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         raise ValueError(f"batch file {path.name} is no CSV file, and no list of mappings in YAML: {error}") from error
-    if not any(rows):
-        raise ValueError(f"batch file {path.name} holds no sets of parameters")
-    return [row for row in rows if row]
 
 
 def _data_source(data: str | None) -> str | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +45,10 @@ def find_notebook(name: str) -> Path:
         if not Path(name).is_file():
             raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
         return Path(name)
-    chapters = notebooks()
-    for stem, path in chapters.items():
-        number, _, title = stem.partition("_")
-        if name in (stem, number, title):
-            return path
-    titles = [stem.partition("_")[2] for stem in chapters]
-    raise ValueError(f"unknown notebook {name!r}{did_you_mean(name, titles)}: choose from {', '.join(chapters)}")
+    names = {name: path for stem, path in notebooks().items() for name in (stem, *stem.split("_", 1))}
+    if name not in names:
+        raise ValueError(f"unknown notebook {name!r}{did_you_mean(name, names)}: choose from {', '.join(notebooks())}")
+    return names[name]
 
 
 def defaults(path: str | Path) -> dict[str, str]:
@@ -75,7 +70,8 @@ def run_notebook(
     """Execute a notebook with parameters, with its output on the screen, and make an HTML page of it.
 
     out:        the folder that receives NAME.ipynb and NAME.html, also when a cell fails.
-    parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`).
+    parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`); `output` is `out` if
+                it is not given.
     cell_limit: seconds that a cell may take; None: any time.
     html:       whether to make the page.
     Returns the executed notebook's path.
@@ -84,8 +80,11 @@ def run_notebook(
     RuntimeError when a cell failed or took too long, or a widget's callback failed (papermill alone would not notice).
     """
     path = Path(path)
-    values = typed(parameters or {}, defaults(path), path.name)
+    types = defaults(path)
+    values = typed(parameters or {}, types, path.name)
     executed = writable_folder(out) / path.name
+    if "output" in types:
+        values = {"output": str(executed.parent.resolve())} | values
     if executed.exists() and executed.samefile(path):
         raise FileExistsError(f"{executed} is the notebook itself, and would be overwritten: pass another folder")
     try:
@@ -102,31 +101,20 @@ def run_notebook(
 def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Run a notebook once for each set of parameters, into the subfolders `out/01`, `out/02`, ...
 
-    Returns, and writes to out/summary.csv, one row per run: run, its parameters, seconds, the error if it failed, else
-    the single numbers that it published in JSON files.
+    Returns, and writes to out/summary.csv, one row per run: run, its parameters, and the error if it failed.
     Raises ValueError, before anything runs, for the first set with an unknown or mistyped parameter.
     """
     import pandas as pd
 
-    types = defaults(path)
-    rows = []
-    for number, values in enumerate(sets, 1):
-        try:
-            rows.append({"run": f"{number:02}"} | typed(values, types, path.name))
-        except ValueError as error:
-            raise ValueError(f"set {number} of {len(sets)}: {error}") from error
+    types, summary = defaults(path), pd.DataFrame()
+    rows = [{"run": f"{number:02}"} | typed(values, types, path.name) for number, values in enumerate(sets, 1)]
     for row in rows:
-        folder, start = out / row["run"], time.time()
-        output = {"output": str(folder.resolve())} if "output" in types else {}
-        parameters = output | {name: value for name, value in row.items() if name in types}
-        print(f"==> run {row['run']} of {len(rows)}: {parameters}", flush=True)
-        row["error"] = ""
+        print(f"==> run {row['run']} of {len(rows)}", flush=True)
         try:
-            run_notebook(path, folder, parameters)
-            row |= _published(folder)
+            run_notebook(path, out / row["run"], {name: value for name, value in row.items() if name in types})
+            row["error"] = ""
         except (RuntimeError, OSError) as error:
             row["error"] = str(error)
-        row["seconds"] = round(time.time() - start, 1)
         summary = pd.DataFrame(rows, dtype=object).fillna("")
         summary.to_csv(out / "summary.csv", index=False)
     return summary
@@ -155,12 +143,6 @@ def write_html(path: str | Path, **options: Any) -> Path:
 def with_alt_texts(template: str) -> str:
     """A template of nbconvert ("lab", "reveal"), but with the alt texts that pictures bring along in their metadata."""
     return ALT_TEXTS.replace("TEMPLATE", template)
-
-
-def _published(folder: Path) -> dict[str, float]:
-    contents = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    numbers = ((f"{stem}.{key}", value) for stem, content in contents.items() for key, value in content.items())
-    return {name: value for name, value in numbers if isinstance(value, int | float)}
 
 
 def _execute(path: Path, executed: Path, parameters: dict[str, Any], cell_limit: int | None) -> None:

@@ -9,34 +9,27 @@ import sys
 from importlib import metadata
 from typing import Any
 
-FASTER = ". Faster: a machine with a GPU, or the chapter's Colab badge"
-HOSTS = {  # its name, and what to do there about a missing GPU
-    "colab": ("Colab", ". Choose one in the menu Runtime > Change runtime type > GPU"),
-    "kaggle": ("Kaggle", ". Choose one in the menu Settings > Accelerator > GPU"),
-    "vscode": ("VS Code", FASTER),
-    "jupyter": ("Jupyter", FASTER),
-    "shell": ("a shell", ""),
+HOSTS = {"colab": "Colab", "kaggle": "Kaggle", "jupyter": "Jupyter", "shell": "a shell"}
+GPU_ADVICE = {
+    "colab": ". Choose one in the menu Runtime > Change runtime type > GPU",
+    "kaggle": ". Choose one in the menu Settings > Accelerator > GPU",
+    "jupyter": ". Faster: a machine with a GPU, or the chapter's Colab badge",
 }
 
 
 def host() -> str:
-    """Where this Python runs: "colab", "kaggle", "vscode", "jupyter" or "shell"."""
-    if "COLAB_RELEASE_TAG" in os.environ or "google.colab" in sys.modules:
+    """Where this Python runs: "colab", "kaggle", "jupyter" (also in VS Code) or "shell"."""
+    if "COLAB_RELEASE_TAG" in os.environ:
         return "colab"
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
-    ipython = sys.modules.get("IPython")
-    if type(ipython.get_ipython() if ipython else None).__name__ != "ZMQInteractiveShell":
-        return "shell"
-    return "vscode" if "VSCODE_PID" in os.environ or "VSCODE_CWD" in os.environ else "jupyter"
+    return "jupyter" if "ipykernel" in sys.modules else "shell"
 
 
 def environment() -> dict[str, Any]:
     """The environment as plain data, ready for JSON.
 
-    Keys: dmws_lite, python, platform, host, versions (of every requirement; None where it is not installed), device,
-    precision and why ("reason"), gpu (its name, or None), memory_gb, gpu_memory_gb and disk_gb (free, in 10^9 bytes;
-    gpu_memory_gb is None without CUDA), missing (one sentence each, with the way out).
+    versions: of every requirement. *_gb: free, in 10^9 bytes, of the GPU only with CUDA. missing: sentences.
     """
     import psutil
     import torch
@@ -59,7 +52,7 @@ def environment() -> dict[str, Any]:
         "reason": reason,
         "gpu": torch.cuda.get_device_name(device) if cuda else None,
         "memory_gb": psutil.virtual_memory().available / 1e9,
-        "gpu_memory_gb": torch.cuda.mem_get_info(device)[0] / 1e9 if cuda else None,
+        "gpu_gb": torch.cuda.mem_get_info(device)[0] / 1e9 if cuda else None,
         "disk_gb": shutil.disk_usage(".").free / 1e9,
         "missing": missing,
     }
@@ -72,15 +65,16 @@ def announce() -> None:
 
 def sentences(here: dict[str, Any]) -> list[str]:
     """An environment in three sentences, and a fourth where there is no GPU."""
-    name, advice = HOSTS[here["host"]]
     versions = ", ".join(f"{package} {here['versions'].get(package)}" for package in ("torch", "torchvision", "timm"))
-    gpu = "" if here["gpu_memory_gb"] is None else f"{here['gpu_memory_gb']:.1f} GB of GPU memory, "
-    free = f"{gpu}{here['memory_gb']:.1f} GB of memory, {here['disk_gb']:.0f} GB of disk"
+    free = ", ".join(
+        f"{here[f'{what}_gb']:.1f} GB of {what}" for what in ("memory", "disk", "gpu") if here[f"{what}_gb"]
+    )
+    warning = f"Warning: no GPU: everything runs, but slowly{GPU_ADVICE.get(here['host'], '')}"
     return [
-        f"dmws-lite {here['dmws_lite']} in {name}: Python {here['python']}, {versions}",
+        f"dmws-lite {here['dmws_lite']} in {HOSTS[here['host']]}: Python {here['python']}, {versions}",
         f"{here['gpu'] or here['device']}, {here['precision']} ({here['reason']}); free: {free}",
         f"missing: {'; '.join(here['missing']) or 'nothing'}",
-        *([f"Warning: no GPU: everything runs, but slowly{advice}"] if here["device"] == "cpu" else []),
+        *([warning] if here["device"] == "cpu" else []),
     ]
 
 
