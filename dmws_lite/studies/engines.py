@@ -201,7 +201,13 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error", **options)
+        except Exception as error:  # Ray raises a bare one when its own processes are too slow to start
+            reason = str(error).split("\n")[0]
+            raise RuntimeError(
+                f"Ray does not start or answer at {address!r} ({reason}): check the address, or use engine 'local'"
+            ) from error
         yield
     finally:
         ray.shutdown()
