@@ -91,28 +91,24 @@ def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar:
 
 
 def estimate(jobs: Sequence[Job]) -> str:
-    """A sentence: how long these runs take one after the other on this machine, from a probe of each method and pair.
+    """A sentence: how long these runs take one after the other, from a probe of a few steps of each method and pair.
 
-    A probe is a run of a few steps, of which the later ones are scaled to the whole run; more evaluations, or data sets
-    of other sizes, are not accounted for.
+    The probe's later steps are scaled to the whole run; evaluations and data sets of other sizes are not accounted for.
+    Raises RuntimeError where a probe fails.
     """
     probes: dict[tuple[str, str], float] = {}
     for job in tqdm(jobs, desc="probes", unit="run", leave=False):
-        if (job.pair.title, job.name) not in probes:
-            probes[job.pair.title, job.name] = _probe(job)
+        if (job.pair.title, job.name) in probes:
+            continue
+        short, began = replace(job.study.training, steps=PROBE, evaluations=2), time.perf_counter()
+        outcome = run.execute(replace(job, study=job.study.model_copy(update={"training": short})))
+        if not outcome.done:
+            raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
+        rest = outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
+        probes[job.pair.title, job.name] = time.perf_counter() - began + rest
     hours = sum(probes[job.pair.title, job.name] for job in jobs) / 3600
     duration = f"{hours:.1f} h" if hours >= 2 else f"{60 * hours:.0f} min"
     return f"{len(jobs)} runs, from probes of {PROBE} steps: about {duration} on this machine, one after the other"
-
-
-def _probe(job: Job) -> float:
-    """Seconds of a run, from one of a few steps. Raises RuntimeError where that fails."""
-    short, began = replace(job.study.training, steps=PROBE, evaluations=2), time.perf_counter()
-    outcome = run.execute(replace(job, study=job.study.model_copy(update={"training": short})))
-    seconds = time.perf_counter() - began
-    if not outcome.done:
-        raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
-    return seconds + outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
 
 
 def local(jobs: Iterable[Job], execute: Callable[[Job], Outcome] | None = None) -> Iterator[Outcome]:
@@ -130,13 +126,10 @@ def ray_cluster(
 ) -> Iterator[Outcome]:
     """Runs as tasks of Ray on the GPUs and machines of a cluster; outcomes come as they end, each job's once.
 
-    jobs:       taken from the iterator when there is room for them, one more than can run at once.
     cpus, gpus: that Ray reserves for a run: 0.25 GPUs let four runs share one. Threads are the job's own affair.
     address:    of a running cluster; None is RAY_ADDRESS, or else a cluster of this machine that ends with the run.
-                Where Ray is running in this process already, that is used and left running.
-    A run whose worker or node died is tried again, up to 3 times; what Ray gives up, and what raises in spite of
-    execute, is a failed Outcome. Closing the generator, or Ctrl-C, cancels the runs under way.
-    Outcomes travel through Ray: no shared disk is needed, but each machine needs this package and the data.
+    A run whose worker or node died is tried again, up to 3 times; what Ray gives up is a failed Outcome. Ctrl-C cancels
+    the runs under way. No shared disk is needed, but each machine needs this package and the data.
     Raises ImportError without Ray, ValueError when no machine of the cluster can take a run.
     """
     try:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,12 @@ class Job:
         return replace(self.study.training, seed=self.seed)
 
     @property
-    def distillation(self) -> Distillation:
-        return self.method.distillation(self.study.distillation)
-
-    @property
     def title(self) -> str:
         return f"{self.data.title} · {self.fraction:.0%} · {self.pair.student} · {self.name} · seed {self.seed}"
 
     def config(self) -> dict[str, Any]:
         """What determines the result, as plain data."""
-        labels_only = self.distillation.strategy == "none"  # then the rest of it changes nothing
+        skd = self.method.distillation(self.study.distillation)  # of which nothing else matters for "none"
         return {
             "recipe": RECIPE,
             "data": self.data_id,
@@ -85,7 +82,7 @@ class Job:
             "initializer": self.method.initializer,
             "students": self.method.students,
             "training": asdict(self.training),
-            "distillation": {"strategy": "none"} if labels_only else asdict(self.distillation),
+            "distillation": {"strategy": "none"} if skd.strategy == "none" else asdict(skd),
             "device": self.device,
             **({"threads": self.study.threads} if self.device == "cpu" else {}),
         }
@@ -132,8 +129,11 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     opened.cache_clear(), teachers.cache_clear()  # files may have changed
     sets = {data.title: _with_whole_path(data) for data in study.data}
     data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
-    for pair in study.pairs:
-        _check_pair(study, pair)
+    for pair, (name, method) in product(study.pairs, study.resolved.items()):
+        try:  # so that a pair that does not fit is refused before a run is
+            start(method, teachers(pair)[0], pair.student, 2, study.size, 0, teachers(pair)[1])
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
     jobs: dict[str, Job] = {}
     for data, pair, *run, name in study.grid():
         weights = weights_id(teachers(pair), study.resolved[name])
@@ -150,16 +150,6 @@ def _with_whole_path(data: Data) -> Data:
     if data.source in cards() or not path.exists():
         return data
     return data.model_copy(update={"source": str(path.resolve()), "name": data.title})
-
-
-def _check_pair(study: Study, pair: Pair) -> None:
-    """Make the students of every method once, so that a pair that does not fit is refused before a run is."""
-    teacher, native = teachers(pair)
-    for name, method in study.resolved.items():
-        try:
-            start(method, teacher, pair.student, 2, study.size, 0, native)
-        except (ValueError, RuntimeError) as error:
-            raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
 
 
 def execute(job: Job) -> Outcome:
@@ -221,7 +211,7 @@ def _executed(job: Job, began: datetime) -> Outcome:
     part, device, student = splits.part(job.fraction, job.seed), job.device, job.pair.student
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    run = train(job.method, part, weights[0], student, job.training, job.distillation, weights[1], device)
+    run = train(job.method, part, weights[0], student, job.training, job.study.distillation, weights[1], device)
     peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
     other = run.auxiliary
     if run.distillation.strategy == "kd":  # the teacher's passes count
