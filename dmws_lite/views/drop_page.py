@@ -121,12 +121,13 @@ def _is_plain(model: Any) -> bool:
     """Whether a network is as vit.js has it: these tensors and no others, exact GELU, square patches, a class token."""
     if not isinstance(model, VisionTransformer) or model.global_pool != "token" or model.num_prefix_tokens != 1:
         return False
-    blocks = [f"blocks.{k}.{part}" for k in range(len(model.blocks)) for part in BLOCK]
+    inner: Any = model.blocks
+    blocks = [f"blocks.{k}.{part}" for k in range(len(inner)) for part in BLOCK]
     modules = ["patch_embed.proj", "norm", "head", *blocks]
     tensors = {"cls_token", "pos_embed"} | {f"{name}.{kind}" for name in modules for kind in ("weight", "bias")}
-    gelu = all(isinstance(block.mlp.act, nn.GELU) and block.mlp.act.approximate == "none" for block in model.blocks)
+    gelu = all(isinstance(block.mlp.act, nn.GELU) and block.mlp.act.approximate == "none" for block in inner)
     height, width = model.patch_embed.patch_size
-    places = model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
+    places = model.pos_embed is not None and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
     return set(model.state_dict()) == tensors and gelu and height == width and places
 
 

@@ -82,9 +82,9 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
         heated = [_heated(pixels, _stretched(heats[index], pixels.shape[:2])) for heats in maps.values()]
         rows.append([(255 * image).astype(np.uint8) for image in (pixels, *heated)])
     figure, grid = style.sheet(rows, names, titles, 0.35 + 8 / (len(maps) + 1) * len(names))
-    for row, index in zip(grid, indices if masks is not None else (), strict=False):
+    for row, mask in zip(grid, () if masks is None else masks[list(indices)], strict=False):
         for axes in row:
-            _draw_outline(axes, masks[index])
+            _draw_outline(axes, mask)
     outlined = "" if masks is None else "; outlines show the lesions"
     figure.alt_text = (
         f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}. Bright places are where a map is high."
@@ -115,15 +115,16 @@ def inspected(
     )
     pictures, bars = axes[: len(columns)], axes[len(columns) :]
     truth, pixels = images.labels[index], _rgb(images.images[index])
+    outline = masks[index] if masks is not None and masks[index].any() else None
     heats = {name: _stretched(maps[name][index], pixels.shape[:2]) for name in names}
     for panel, name in zip(pictures, ("", *names), strict=True):
         panel.imshow(_heated(pixels, heats[name]) if name else pixels)
-        if masks is not None:
-            _draw_outline(panel, masks[index])
+        if outline is not None:
+            _draw_outline(panel, outline)
         panel.set(xticks=[], yticks=[])
         panel.spines[:].set_visible(False)
     pictures[0].set_title(style.literal(f"image {index}\n{images.classes[truth]}"), fontsize=10)
-    words, places, outlined = [], np.arange(len(images.classes)), masks is not None and masks[index].any()
+    words, places = [], np.arange(len(images.classes))
     for panel, bar, name in zip(pictures[1:], bars, names, strict=True):
         shares = probabilities[name][index]
         best, verdict = int(shares.argmax()), "right" if shares.argmax() == truth else "wrong"
@@ -137,10 +138,12 @@ def inspected(
         bar.tick_params(labelsize=8, length=2)
         style.bare(bar, left=True)
         row, column = np.unravel_index(heats[name].argmax(), heats[name].shape)
-        side = f", {'inside' if masks[index][row, column] else 'outside'} the finding" if outlined else ""
+        side = f", {'inside' if outline[row, column] else 'outside'} the finding" if outline is not None else ""
         answer = f"{images.classes[best]} ({100 * shares[best]:.0f} %, {verdict})"
         words.append(f"{name} predicts {answer} and looks most at row {row}, column {column}{side}")
-    figure.text(0.015, 0.41, "yellow: looks most" + "\noutline: the finding" * bool(outlined), va="top", fontsize=9)
+    figure.text(
+        0.015, 0.41, "yellow: looks most" + "\noutline: the finding" * (outline is not None), va="top", fontsize=9
+    )
     figure.alt_text = f"Image {index}, {images.classes[truth]}: {'; '.join(words)}."
     return figure
 

@@ -326,7 +326,7 @@ def _nodes(axes: Axes, x: np.ndarray, y: float, role: str, filled: list[bool]) -
         axes.text(place, y, str(number), color="white" if full else colour, **text)
 
 
-def _legend(figure: style.Picture, n: int, shared: bool | None = None, loc: str = "outside lower center") -> None:
+def _legend(figure: style.Picture, n: int, shared: bool | None = None, loc: Any = "outside lower center") -> None:
     """One patch per student, with the marks of the maps.
 
     shared: whether the maps hold elements that several students receive; None where there are strips only.

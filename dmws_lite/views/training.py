@@ -101,7 +101,7 @@ def confusion(counts: pd.DataFrame) -> style.Picture:
 def half_life(steps: int, half_lives: Sequence[float]) -> style.Picture:
     """How much of the auxiliary's start an EMA still holds after each step, for a few half-lives (in steps)."""
     names = [f"half-life {life:.0f} steps (momentum {momentum_of(life):.4g})" for life in half_lives]
-    left = [100 * momentum_of(life) ** np.arange(steps + 1) for life in half_lives]
+    left = [(100 * momentum_of(life) ** np.arange(steps + 1)).tolist() for life in half_lives]
     words = f"Share (%) of its start that an exponential moving average holds, over {steps} steps"
     return _curves(dict(zip(names, left, strict=True)), 0, words, xlabel="step", ylabel="left of the start (%)")
 
@@ -137,7 +137,7 @@ def soft_targets(
     _check_soft_targets(len(student_logits), len(target_logits), len(names), label, temperature, alpha)
     logits = {"main": np.asarray(student_logits, float), "auxiliary": np.asarray(target_logits, float)}
     soft = {name: softmax(values / temperature) for name, values in logits.items()}
-    losses, gradients = _loss_parts(*logits.values(), label, temperature, alpha)
+    losses, gradients = _loss_parts(logits["main"], logits["auxiliary"], label, temperature, alpha)
     figure, grid = style.placed(3.4, (0.07, 0.15, 0.36, 0.64), (0.5, 0.15, 0.11, 0.64), (0.685, 0.15, 0.31, 0.64))
     (shares, loss, push), places = grid, np.arange(len(names))
     for shift, (name, values) in zip((-0.2, 0.2), soft.items(), strict=True):

@@ -45,7 +45,8 @@ class Dashboard(ipywidgets.VBox):
         self.rows: list[dict[str, float]] = []
         self.thread: threading.Thread | None = None
         self._arguments, self._device = (students, splits, training, distillation), device
-        self._next_phase, self._last_run = "", None  # what was asked for; the run as it was held
+        self._next_phase = ""  # what was asked for
+        self._last_run: Run | None = None  # the run as it was held
         self._folder = tempfile.TemporaryDirectory(prefix="dmws-dashboard-")
         self._go = button("Start", "train; pause at the next evaluation; go on", self._press_go, button_style="primary")
         self._stop = button("Stop early", "end at the next evaluation, keep the best student so far", self._press_stop)
@@ -80,7 +81,8 @@ class Dashboard(ipywidgets.VBox):
         step = self._evaluation.value
         shutil.copy(self._checkpoint(step), self._checkpoint())
         self.rows = [row for row in self.rows if row["step"] <= step]
-        self.run, self._last_run = None, load_run(self._checkpoint(step), *self._arguments)
+        self.run = None
+        self._last_run = load_run(self._checkpoint(step), *self._arguments)
         self._draw()
         self._enter("paused")
 
