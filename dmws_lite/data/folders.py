@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -211,7 +211,7 @@ def _placed(root: Path, splits: Mapping[str, str], card: Card | None) -> pd.Data
     return _table(rows)
 
 
-def _table(rows: list[tuple[str, ...]]) -> pd.DataFrame:
+def _table(rows: Sequence[tuple[str, ...]]) -> pd.DataFrame:
     """Files with their kind, the split and label that their folders give ("" for none), and why they are passed over.
 
     reason: one of REASONS, "" for an image that can be used. group: what such files have in common.

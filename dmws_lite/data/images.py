@@ -210,8 +210,9 @@ def _pages(file: Any) -> list[int]:
 
     try:
         with tifffile.TiffFile(file) as opened:
-            full = [number for number, page in enumerate(opened.pages) if not page.is_reduced]
-            return full or [*range(len(opened.pages))] or [0]
+            pages: Any = opened.pages
+            full = [number for number, page in enumerate(pages) if not page.is_reduced]
+            return full or [*range(len(pages))] or [0]
     except Exception:  # tifffile raises many kinds
         return [0]
 

@@ -171,7 +171,7 @@ def gather(
     patients = _patients(table["patient"], decoded.facts["patient"])
     groups = duplicates.groups(len(table), decoded.pairs)
     table = table.assign(**decoded.facts.drop(columns="patient"), patient=patients, group=groups)
-    rule = (card.split.rule if card else None) or ("published" if card and card.split.manifest else "auto")
+    rule: str = (card.split.rule if card else None) or ("published" if card and card.split.manifest else "auto")
     if card and card.split.manifest:
         table = splits.read_manifest(card.path.parent / card.split.manifest, table)
     else:
