@@ -139,7 +139,9 @@ def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
     if evaluation is not None:
         rows["test images"] = evaluation.attrs.get("images", "unknown")
         for row in evaluation.itertuples():
-            rows[f"test {row.metric.replace('_', ' ')}"] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+            metric, _, name = row.metric.partition("/")
+            title = f"test {metric.replace('_', ' ')}" + (f" of {name}" if name else "")
+            rows[title] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
     card = ModelCard.from_template(
         ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags),
         template_str=CARD,

@@ -41,6 +41,7 @@ def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
         "# embedded_vit_48, trained on phantoms",
         f"| test accuracy | {value:.3f} ({low:.3f} to {high:.3f}) |",
         "| test images | 4 |",
+        "| test sensitivity of nodule | 1.000 (",
         "| training images | 40 |",
         "| training steps | 300 |",
         "normal, nodule, opacity",
