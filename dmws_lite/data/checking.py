@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from dmws_lite.data.folders import explained
 from dmws_lite.data.probes import shortcuts, visible
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.data.splits import leaks
+from dmws_lite.runtime.text import examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,6 +38,7 @@ RULES = {
 }
 DROP = "Results look too good: open_data(..., leaks='drop') leaves out the earlier one of each"
 SKIP = "open_data(..., unusable='skip') leaves them out"
+KEEP = f"Keep the right one, or {SKIP}"
 
 
 @dataclass(frozen=True)
@@ -114,37 +116,35 @@ def inspect(gathered: Gathered) -> Report:
 
     table = gathered.table
     readable = (table["error"] == "").to_numpy()
-    names = [f"{file}#{frame}" if frame else file for file, frame in zip(table["file"], table["frame"], strict=True)]
     pairs = gathered.pairs.astype({"first": int, "second": int})
-    two_labels, two_splits = _conflicts(table, "label"), _conflicts(table, "split")
     shared = leaks(table, pairs)
-    faults = _pixel_faults(gathered)
+    two_labels, two_splits = _conflicts(table, "label"), _conflicts(table, "split")
+    faults = _pixel_faults(gathered, readable)
     probes = shortcuts(table[readable], gathered.thumbnails[readable])
     findings = [
-        *_unreadable(table, names),
-        *_two_labels(table, pairs, names, two_labels),
-        *_empty_classes(gathered, readable & ~two_labels),
-        *_leaks(gathered, shared, names, two_splits),
-        *_repeats(table, pairs, names),
-        *(_on_images("warning", kind, rows, names, text) for kind, (rows, text) in faults.items() if rows.any()),
+        _on_images("invalid", "unreadable", table, ~readable, f"cannot be read. Mend or delete them, or {SKIP}"),
+        *_copies(table, pairs, shared, two_labels, two_splits),
+        _empty_classes(gathered, readable & ~two_labels),
+        *_shared_patients(gathered, shared),
+        *(_on_images("warning", kind, table, rows, text) for kind, (rows, text) in faults.items()),
         *_left_out(gathered),
         *_balance(gathered),
-        *_counts_on_card(gathered),
-        *_shortcuts(probes),
-        *_split(gathered, bool((shared["kind"] == "patient").any())),
+        _counts_on_card(gathered),
+        _shortcuts(probes),
+        *_split(gathered, shared),
     ]
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    findings = sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
 
-    serious = shared[shared["kind"].isin(gathered.serious)]
-    torn = pairs[(pairs["kind"] == "near") & _differ(table, pairs, "label")]
-    flags = np.full(len(table), "", object)
-    for kind, (rows, _) in faults.items():
-        flags[rows] = kind
-    for flag, ends, rows in (("in two splits", serious, two_splits), ("two labels", torn, two_labels)):
-        flags[[*ends["first"], *ends["second"]]] = flag
-        flags[rows] = flag
-    flags[~readable] = "unreadable"
-    return Report(gathered.name, pd.DataFrame(map(vars, findings)), probes, shared, tuple(flags), gathered)
+    def among(linked: pd.DataFrame) -> Array:
+        return np.isin(np.arange(len(table)), linked[["first", "second"]])
+
+    flags = {
+        "unreadable": ~readable,
+        "two labels": two_labels | among(pairs[(pairs["kind"] == "near") & _differ(table, pairs, "label")]),
+        "in two splits": two_splits | among(shared[shared["kind"].isin(gathered.serious)]),
+    } | {kind: rows for kind, (rows, _) in faults.items()}
+    worst = np.select([*flags.values()], [*flags], "").tolist()
+    return Report(gathered.name, pd.DataFrame(map(vars, findings)), probes, shared, tuple(worst), gathered)
 
 
 def _conflicts(table: pd.DataFrame, column: str) -> Array:
@@ -160,83 +160,9 @@ def _differ(table: pd.DataFrame, pairs: pd.DataFrame, column: str) -> Array:
     return values[pairs["first"]] != values[pairs["second"]]
 
 
-def _on_images(severity: str, kind: str, rows: Array, names: list[str], text: str) -> Finding:
-    files = tuple(names[row] for row in np.flatnonzero(rows)[:EXAMPLES])
-    return Finding(severity, kind, int(rows.sum()), text, files)
-
-
-def _on_pairs(
-    severity: str, kind: str, pairs: pd.DataFrame, names: list[str], text: str, count: int | None = None
-) -> Iterator[Finding]:
-    """A finding on pairs of images, if there are any; count is that of the images in them, unless it is given."""
-    if len(pairs):
-        files = tuple(f"{names[row.first]} = {names[row.second]}" for row in pairs.head(EXAMPLES).itertuples())
-        yield Finding(severity, kind, count or len({*pairs["first"], *pairs["second"]}), text, files)
-
-
-def _unreadable(table: pd.DataFrame, names: list[str]) -> Iterator[Finding]:
-    rows = np.flatnonzero(table["error"] != "")
-    if len(rows):
-        files = tuple(f"{names[row]} ({table['error'].iloc[row]})" for row in rows[:EXAMPLES])
-        yield Finding("invalid", "unreadable", len(rows), f"cannot be read. Mend or delete them, or {SKIP}", files)
-
-
-def _two_labels(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str], rows: Array) -> Iterator[Finding]:
-    apart = pairs[_differ(table, pairs, "label")]
-    text = f"the same bytes have two labels. Keep the right one, or {SKIP}"
-    yield from _on_pairs("invalid", "two labels", apart[apart["kind"] == "exact"], names, text, int(rows.sum()))
-    text = "nearly the same picture has two labels: look at them, and keep the right one"
-    yield from _on_pairs("warning", "two labels", apart[apart["kind"] == "near"], names, text)
-
-
-def _empty_classes(gathered: Gathered, usable: Array) -> Iterator[Finding]:
-    table = gathered.table[usable]
-    present = {*zip(table["split"], table["label"], strict=True)}
-    missing = [f"{split} {name}" for split in SPLITS for name in gathered.classes if (split, name) not in present]
-    if missing:
-        more = f" and {len(missing) - EXAMPLES} more" if len(missing) > EXAMPLES else ""
-        text = f"no usable image in {', '.join(missing[:EXAMPLES])}{more}: add some, or remove the class everywhere"
-        yield Finding("invalid", "empty class in a split", len(missing), text)
-
-
-def _leaks(gathered: Gathered, shared: pd.DataFrame, names: list[str], two_splits: Array) -> Iterator[Finding]:
-    """What two splits have in common."""
-    table, stand_in = gathered.table, gathered.stand_in
-    kinds = {kind: shared[shared["kind"] == kind] for kind in ("exact", "near", "patient", "similar")}
-    text = f"the same bytes are in two splits. {DROP}"
-    yield from _on_pairs("invalid", "copies across splits", kinds["exact"], names, text, int(two_splits.sum()))
-    text = f"nearly the same picture is in two splits. {DROP}"
-    yield from _on_pairs("invalid", "near copies across splits", kinds["near"], names, text)
-    if len(kinds["patient"]):
-        count = table["patient"].iloc[kinds["patient"]["first"]].nunique()
-        text = f"{count} {'patient has' if count == 1 else 'patients have'} images in two splits. {DROP}"
-        if stand_in:
-            text = f"ids in two splits: {count}. They are {stand_in}, a stand-in for patients. {DROP}"
-        yield Finding("warning" if stand_in else "invalid", "patients across splits", count, text)
-    held_out = table["split"].isin(("val", "test")).to_numpy()
-    images = {row for column in ("first", "second") for row in kinds["similar"][column] if held_out[row]}
-    share = len(images) / max(1, held_out.sum())
-    unknown = stand_in or (table["patient"] == "").any()
-    why = (
-        "perhaps the same patient, or a neighbouring slice" if unknown else "of other patients, if their ids are right"
-    )
-    text = f"{share:.1%} of val and test look like an image of another split: {why}"
-    severity = "warning" if unknown and share >= MANY else "note"
-    yield from _on_pairs(severity, "look-alikes across splits", kinds["similar"], names, text)
-
-
-def _repeats(table: pd.DataFrame, pairs: pd.DataFrame, names: list[str]) -> Iterator[Finding]:
-    """Copies that stay within one split and class."""
-    within = pairs[~_differ(table, pairs, "split") & ~_differ(table, pairs, "label")]
-    text = "count more than once. Results stay valid; effectively there are fewer images"
-    for which, kind in (("exact", "copies within a split"), ("near", "near copies within a split")):
-        yield from _on_pairs("note", kind, within[within["kind"] == which], names, text)
-
-
-def _pixel_faults(gathered: Gathered) -> dict[str, tuple[Array, str]]:
-    """Unexpectedly coloured, tiny and blank images: which rows, and what it means."""
+def _pixel_faults(gathered: Gathered, readable: Array) -> dict[str, tuple[Array, str]]:
+    """Blank, tiny and unexpectedly coloured images: which rows, and what it means."""
     table, card = gathered.table, gathered.card
-    readable = (table["error"] == "").to_numpy()
     colour = readable & (table["mode"] == "colour").to_numpy()
     gray = 1 - colour.sum() / max(1, readable.sum())
     stated = card.image.mode if card and card.image else None
@@ -244,40 +170,101 @@ def _pixel_faults(gathered: Gathered) -> dict[str, tuple[Array, str]]:
     why = "the card says gray" if stated else f"{gray:.1%} of the images are gray"
     tiny = readable & (table[["width", "height"]].min(axis=1) < TINY).to_numpy()
     return {
-        "colour": (colour & expected, f"colour, though {why}: a mark drawn into it, or another source"),
-        "tiny": (tiny, f"the short side is below {TINY} pixels"),
         "blank": (readable & table["blank"].to_numpy(bool), "all pixels have one value"),
+        "tiny": (tiny, f"the short side is below {TINY} pixels"),
+        "colour": (colour & expected, f"colour, though {why}: a mark drawn into it, or another source"),
     }
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """The first few images as their file and frame, and why one cannot be read."""
+    rows = table[["file", "frame", "error"]].head(EXAMPLES).itertuples()
+    return [row.file + f"#{row.frame}" * bool(row.frame) + f" ({row.error})" * bool(row.error) for row in rows]
+
+
+def _on_images(severity: str, kind: str, table: pd.DataFrame, rows: Array, text: str) -> Finding:
+    return Finding(severity, kind, int(rows.sum()), text, tuple(_names(table[rows])))
+
+
+def _on_pairs(severity: str, kind: str, table: pd.DataFrame, pairs: pd.DataFrame, text: str) -> Finding:
+    first, second = (_names(table.iloc[pairs[end]]) for end in ("first", "second"))
+    files = tuple(f"{one} = {other}" for one, other in zip(first, second, strict=True))
+    return Finding(severity, kind, len({*pairs["first"], *pairs["second"]}), text, files)
+
+
+def _copies(
+    table: pd.DataFrame, pairs: pd.DataFrame, shared: pd.DataFrame, two_labels: Array, two_splits: Array
+) -> Iterator[Finding]:
+    """The same bytes, and nearly the same picture: with two labels, in two splits, and within one."""
+    torn = _differ(table, pairs, "label")
+    within = pairs[~torn & ~_differ(table, pairs, "split")]
+    nearly, repeated = "nearly the same picture", "count more than once. Results stay valid, on fewer images in effect"
+    for severity, kind, linked, which, text, rows in (
+        ("invalid", "two labels", pairs[torn], "exact", f"the same bytes have two labels. {KEEP}", two_labels),
+        ("warning", "two labels", pairs[torn], "near", f"{nearly} has two labels: look, and keep the right one", None),
+        ("invalid", "copies across splits", shared, "exact", f"the same bytes are in two splits. {DROP}", two_splits),
+        ("invalid", "near copies across splits", shared, "near", f"{nearly} is in two splits. {DROP}", None),
+        ("note", "copies within a split", within, "exact", repeated, None),
+        ("note", "near copies within a split", within, "near", repeated, None),
+    ):
+        finding = _on_pairs(severity, kind, table, linked[linked["kind"] == which], text)
+        yield finding if rows is None else replace(finding, count=int(rows.sum()))
+
+
+def _shared_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
+    """Patients in two splits, and look-alikes that may be: an image of val or test that resembles one elsewhere."""
+    table, stand_in = gathered.table, gathered.stand_in
+    count = table["patient"].iloc[shared["first"][shared["kind"] == "patient"]].nunique()
+    text = f"{count} {'patient has' if count == 1 else 'patients have'} images in two splits. {DROP}"
+    if stand_in:
+        text = f"ids in two splits: {count}. They are {stand_in}, a stand-in for patients. {DROP}"
+    yield Finding("warning" if stand_in else "invalid", "patients across splits", count, text)
+
+    similar = shared[shared["kind"] == "similar"]
+    held_out = table["split"].isin(("val", "test")).to_numpy()
+    images = np.unique(similar[["first", "second"]].to_numpy(int))
+    share = held_out[images].sum() / max(1, held_out.sum())
+    unknown = stand_in or (table["patient"] == "").any()
+    why = "perhaps the same patient, or a neighbouring slice"
+    why = why if unknown else "of other patients, if their ids are right"
+    text = f"{share:.1%} of val and test look like an image of another split: {why}"
+    severity = "warning" if unknown and share >= MANY else "note"
+    yield _on_pairs(severity, "look-alikes across splits", table, similar, text)
+
+
+def _empty_classes(gathered: Gathered, usable: Array) -> Finding:
+    table = gathered.table[usable]
+    present = {*zip(table["split"], table["label"], strict=True)}
+    missing = [f"{split} {name}" for split in SPLITS for name in gathered.classes if (split, name) not in present]
+    text = f"no usable image in {examples(missing)}: add some, or remove the class everywhere"
+    return Finding("invalid", "empty class in a split", len(missing), text)
 
 
 def _left_out(gathered: Gathered) -> Iterator[Finding]:
     for reason, text in explained(gathered.left_out).items():
         files = gathered.left_out["file"][gathered.left_out["reason"] == reason]
         yield Finding("warning", "left out", len(files), text, tuple(files.head(EXAMPLES)))
-    if gathered.one_patient:
-        text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
-        yield Finding("warning", "one patient id", len(gathered.table), text)
+    text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
+    yield Finding("warning", "one patient id", len(gathered.table) if gathered.one_patient else 0, text)
 
 
 def _balance(gathered: Gathered) -> Iterator[Finding]:
     usable = gathered.table[gathered.table["error"] == ""]
-    train, test = (
-        usable.loc[usable["split"] == split, "label"].value_counts().reindex(list(gathered.classes), fill_value=0)
-        for split in ("train", "test")
-    )
+    counts = usable.groupby(["split", "label"]).size().unstack(fill_value=0)
+    counts = counts.reindex(index=list(SPLITS), columns=list(gathered.classes), fill_value=0)
+    train, test = counts.loc["train"], counts.loc["test"]
     ratio = train.max() / max(1, train.min())
-    if ratio > UNEVEN:
-        text = f"in train, {train.idxmax()} has {ratio:.0f} times the images of {train.idxmin()}"
-        text += f" ({train.max()} and {train.min()}): read balanced accuracy, not accuracy"
-        yield Finding("warning" if ratio > IMBALANCED else "note", "class imbalance", len(train), text)
+    text = f"in train, {train.idxmax()} has {ratio:.0f} times the images of {train.idxmin()}"
+    text += f" ({train.max()} and {train.min()}): read balanced accuracy, not accuracy"
+    severity = "warning" if ratio > IMBALANCED else "note"
+    yield Finding(severity, "class imbalance", len(train) if ratio > UNEVEN else 0, text)
     few = test[test < FEW]
-    if len(few):
-        counts = ", ".join(f"{name} {count}" for name, count in few.items())
-        text = f"fewer than {FEW} test images, so a class's accuracy says little: {counts}"
-        yield Finding("note", "few test images", len(few), text)
+    listed = ", ".join(f"{name} {count}" for name, count in few.items())
+    text = f"fewer than {FEW} test images, so a class's accuracy says little: {listed}"
+    yield Finding("note", "few test images", len(few), text)
 
 
-def _counts_on_card(gathered: Gathered) -> Iterator[Finding]:
+def _counts_on_card(gathered: Gathered) -> Finding:
     """Counts that differ from the card's. A warning: another version of the set can be sound, but results differ."""
     table, counts = gathered.table, (gathered.card and gathered.card.counts) or {}
     published = gathered.rule == "published" and "all" not in counts
@@ -290,36 +277,37 @@ def _counts_on_card(gathered: Gathered) -> Iterator[Finding]:
     for split, classes in counts.items():
         expected.update({(place(split), label): count for label, count in classes.items()})
     present = Counter((place(split), label) for split, label in zip(table["split"], table["label"], strict=True))
-    differences = [(*key, present[key], count) for key, count in expected.items() if present[key] != count]
-    if differences:
-        listed = "; ".join(f"{split} {label} {n}, not {count}" for split, label, n, count in differences[:EXAMPLES])
-        text = f"another version of the set, or files are missing: {listed}"
-        yield Finding("warning", "counts differ from the card", len(differences), text)
+    differences = [
+        f"{split} {label} {present[split, label]}, not {count}"
+        for (split, label), count in expected.items()
+        if present[split, label] != count
+    ]
+    text = f"another version of the set, or files are missing: {'; '.join(differences[:EXAMPLES])}"
+    return Finding("warning", "counts differ from the card", len(differences), text)
 
 
-def _shortcuts(probes: pd.DataFrame) -> Iterator[Finding]:
+def _shortcuts(probes: pd.DataFrame) -> Finding:
     scores = "; ".join(f"{row.probe} {row.accuracy:.2f}" for row in probes.itertuples())
     text = f"accuracy of a linear model, chance {probes['chance'].iloc[0]:.2f}: {scores}"
-    if len(visible(probes)):
-        text = f"the source may be visible, and be learnt instead of the disease: {text}"
-        yield Finding("warning", "source shortcut", int(probes["images"].iloc[0]), text)
-    elif probes["accuracy"].notna().all():
-        yield Finding("note", "source shortcut", int(probes["images"].iloc[0]), text)
+    images = int(probes["images"].iloc[0]) if probes["accuracy"].notna().all() else 0
+    if visible(probes).empty:
+        return Finding("note", "source shortcut", images, text)
+    text = f"the source may be visible, and be learnt instead of the disease: {text}"
+    return Finding("warning", "source shortcut", images, text)
 
 
-def _split(gathered: Gathered, patients_shared: bool) -> Iterator[Finding]:
+def _split(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
     """How the split came about, and whose patients are not known."""
     table, rule, stand_in = gathered.table, gathered.rule, gathered.stand_in
     text = RULES[rule]
     if rule == "patient" and stand_in:
         text = f"split here, kept together by {stand_in}, a stand-in for patients"
-    elif rule == "patient" and not patients_shared:
+    elif rule == "patient" and "patient" not in set(shared["kind"]):
         text += ": nobody is in two splits"
     counts = Counter(table["split"])
     text += f" ({' / '.join(str(counts[split]) for split in SPLITS)})"
     yield Finding("warning" if rule == "random" else "note", "split", len(table), text)
     unknown = len(table) if stand_in else int((table["patient"] == "").sum())
-    if unknown:
-        text = "one patient may be in two splits without anyone knowing"
-        text += f"; what stands in for patients: {stand_in}" if stand_in else ""
-        yield Finding("note", "patients unknown", unknown, text)
+    text = "one patient may be in two splits without anyone knowing"
+    text += f"; what stands in for patients: {stand_in}" if stand_in else ""
+    yield Finding("note", "patients unknown", unknown, text)
