@@ -46,15 +46,6 @@ def test_a_folder_of_something_else_is_not_emptied(builder, tmp_path, monkeypatc
     assert (tmp_path / "mine" / "thesis.tex").read_text() == "years of work"
 
 
-def test_an_earlier_site_is_replaced(builder, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder.pages, "gather", lambda *_: None)
-    monkeypatch.setattr(builder, "build_main", lambda options: Path(options[-1], "index.html").touch())
-    builder.build(tmp_path / "site", tmp_path)
-    (tmp_path / "site" / "old.html").touch()
-    builder.build(tmp_path / "site", tmp_path)
-    assert {path.name for path in (tmp_path / "site").iterdir()} == {builder.MARKER, "index.html"}
-
-
 def test_a_chapter_is_run_again_when_its_code_or_the_package_has_changed(builder, tmp_path, monkeypatch):
     runs, execute = [], builder.execute
     monkeypatch.setattr(builder, "execute", lambda path, *rest: runs.append(path.stem) or execute(path, *rest))

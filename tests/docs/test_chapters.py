@@ -52,8 +52,9 @@ def test_alt_texts_are_found_by_the_picture_s_bytes():
     assert chapters.alt_texts(notebook) == {hashlib.sha256(b"a picture").hexdigest(): "words"}
 
 
-def test_badges_are_links_without_pictures_and_lead_to_the_files():
-    _, opening = page(code("1", PRINTED))
+def test_badges_are_links_without_pictures_and_the_setup_cell_is_folded():
+    cells, opening = page(code("import x", PRINTED, tags=["setup"]), code("2", PRINTED, tags=["exercise"]))
+    assert [cell.metadata.get("tags", []) for cell in cells] == [["hide-input"], []]
     assert "badge.svg" not in opening and "[Open in Colab](https://colab.research.google.com/y){.badge}" in opening
     assert f"blob/main/{NAME})" in opening
     assert "blob/main/notebooks/solutions/03_weight_selection.ipynb)" in opening
@@ -64,8 +65,3 @@ def test_a_page_says_when_it_is_no_full_run():
     assert "quick check" in page(code("1", PRINTED), smoke)[1]
     assert "without its results" in page(code("1"))[1]
     assert ":::" not in page(code("1", PRINTED), seed)[1]
-
-
-def test_the_setup_cell_is_folded():
-    cells, _ = page(code("import x", PRINTED, tags=["setup"]), code("2", PRINTED, tags=["exercise"]))
-    assert [cell.metadata.get("tags", []) for cell in cells] == [["hide-input"], []]
