@@ -21,7 +21,8 @@ copyright = (
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["_static"]
-suppress_warnings = ["ref.python"]  # two classes of one name: autodoc links to neither
+# Two classes of one name (autodoc links to neither), and verdicts of exercises, which have text and HTML beside them.
+suppress_warnings = ["ref.python", "mystnb.unknown_mime_type"]
 
 nb_execution_mode = "off"
 nb_merge_streams = True
