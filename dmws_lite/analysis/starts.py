@@ -119,11 +119,11 @@ def attention(networks: Networks, inputs: Tensor) -> pd.DataFrame:
 
 
 def _distance(weights: Tensor, network: nn.Module) -> float:
-    rows, columns = network.patch_embed.grid_size  # type: ignore[union-attr]
+    rows, columns = network.patch_embed.grid_size  # type: ignore[misc,union-attr]
     places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(weights)
     apart = torch.cdist(places, places)
     first = network.num_prefix_tokens  # class and register tokens have no place
-    among = weights[..., first:, first:]  # type: ignore[misc]
+    among = weights[..., first:, first:]
     return float(((among * apart).sum(-1) / among.sum(-1)).mean() / apart.mean())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ def _export(executed: Path, title: str) -> list[Path]:
         exporter.exclude_input, exporter.raw_template = True, template
         text = exporter.from_notebook_node(notebook, resources={"title": plain(title)})[0]
         content = re.sub(r"\n{3,}", "\n\n", text).encode()
-        paths.append(write_atomically(executed.with_suffix(suffix), lambda part, c=content: part.write_bytes(c)))
+        paths.append(write_atomically(executed.with_suffix(suffix), partial(Path.write_bytes, data=content)))
     return paths
 
 

@@ -126,7 +126,8 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     Raises ValueError, FileNotFoundError and all that opening and loading raise, before anything is trained.
     """
     device = device or pick_device(study.device).type
-    opened.cache_clear(), teachers.cache_clear()  # files may have changed
+    opened.cache_clear()  # files may have changed
+    teachers.cache_clear()
     sets = {data.title: _with_whole_path(data) for data in study.data}
     data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
     for pair, (name, method) in product(study.pairs, study.resolved.items()):
@@ -135,9 +136,9 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
     jobs: dict[str, Job] = {}
-    for data, pair, *run, name in study.grid():
+    for data, pair, fraction, seed, name in study.grid():
         weights = weights_id(teachers(pair), study.resolved[name])
-        job = Job(study, sets[data.title], pair, *run, name, data_ids[data.title], weights, device)
+        job = Job(study, sets[data.title], pair, fraction, seed, name, data_ids[data.title], weights, device)
         if job.key in jobs:
             raise ValueError(f"{jobs[job.key].title} and {job.title} are one and the same run: leave one of them out")
         jobs[job.key] = job

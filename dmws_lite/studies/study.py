@@ -121,7 +121,7 @@ class Study(Strict):
             hint = did_you_mean(self.reference, methods)
             raise ValueError(f"reference={self.reference!r} is none of the methods{hint}: {', '.join(methods)}")
         for kind, entries in (("data", self.data), ("pairs", self.pairs)):
-            titles = [entry.title for entry in entries]  # type: ignore[attr-defined]
+            titles = [entry.title for entry in entries]
             if len(set(titles)) < len(titles):
                 raise ValueError(f"{kind} has {titles} with one name twice: give them different names")
         return self
