@@ -16,7 +16,7 @@ from dmws_lite.runtime.files import build_folder
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz")
 RATIO, FREE = 100, 200 * 10**6  # an archive unpacks to at most FREE bytes, or RATIO times its own: our choice
-DAMAGED = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, EOFError, zlib.error, lzma.LZMAError)
+UNUSABLE = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
 
 
 def unpack(archive: str | Path, target: str | Path) -> Path:
@@ -49,13 +49,11 @@ def extract(archive: Path, folder: Path) -> None:
             with tarfile.open(archive) as opened:
                 _check_members(archive, ((info.name, info.size) for info in opened))
                 opened.extractall(folder, filter="data")
-    except (NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{archive}: {error}: unpack it yourself and pass the folder") from error
-    except tarfile.FilterError as error:
-        raise ValueError(f"{archive} leads out of its folder ({error}): nothing is unpacked") from error
-    except DAMAGED as error:
-        reason = str(error).split(":\n")[0]
-        raise ValueError(f"{archive} is no zip or tar, or damaged ({reason}): get another copy") from error
+    except UNUSABLE as error:
+        raise ValueError(
+            f"{archive} is no zip or tar, or damaged, encrypted or leading out of its folder "
+            f"({' '.join(str(error).split())}): get another copy, or unpack it yourself and pass the folder"
+        ) from error
     except OSError as error:
         raise OSError(
             f"{archive} could not be unpacked ({error.strerror or error}): free some space, or set DMWS_CACHE to a "

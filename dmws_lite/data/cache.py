@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray
+Reading = tuple[str, Decoded | None, str]  # a file's hash, and its image or why there is none
 FORMAT = 3  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
 FACTS = ("sha256", "width", "height", "mode", "depth", "blank", "patient", "error")
 NOBODY = ("", "anon", "anonymous", "anonymised", "anonymized", "none", "null", "unknown")  # ids of no patient
@@ -45,14 +46,6 @@ class Decoding:
     thumbnails: Array
     pairs: pd.DataFrame
     one_patient: bool
-
-
-class _Reading(NamedTuple):
-    """A file's hash, and its image or why there is none."""
-
-    sha256: str
-    decoded: Decoded | None
-    error: str = ""
 
 
 def decoded(
@@ -78,16 +71,16 @@ def decoded(
     settings = [FORMAT, str(root.resolve()), size, fit, window, images]
     folder = cache_folder("arrays") / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
 
-    def read(file: str, frame: int) -> _Reading:
+    def read(file: str, frame: int) -> Reading:
         sha256 = ""
         try:
             data = (root / file).read_bytes()
             sha256 = hashlib.sha256(data).hexdigest()
-            return _Reading(sha256, decode(data, suffix_of(file) or ".dcm", size, fit, frame, window))
+            return sha256, decode(data, suffix_of(file) or ".dcm", size, fit, frame, window), ""
         except (ImportError, MemoryError):
             raise
         except Exception as error:  # decoders raise many kinds; they are kept, and told together
-            return _Reading(sha256, None, str(error) or type(error).__name__)
+            return sha256, None, str(error) or type(error).__name__
 
     def fill(part: Path) -> None:
         with ThreadPoolExecutor(WORKERS) as pool:
@@ -104,17 +97,14 @@ def decoded(
 def _stamp(path: Path) -> list[int]:
     """What changes when a file does; nothing for a file that cannot be reached."""
     try:
-        stat = os.stat(path)
+        stat = path.stat()
+        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
     except OSError:
         return []
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
 
 
-def _write(part: Path, readings: Iterator[_Reading], size: int, frames: Sequence[int]) -> None:
-    """Write images, thumbnails, facts and pairs into a folder.
-
-    Gray images take one channel; from the first colour image on all take three.
-    """
+def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[int]) -> None:
+    """Write images, thumbnails, facts and pairs into a folder; all images take three channels when one is in colour."""
     import pandas as pd
 
     facts, thumbnails, channels, pseudonyms = [], [], 1, {"": ""}
@@ -130,7 +120,9 @@ def _write(part: Path, readings: Iterator[_Reading], size: int, frames: Sequence
                 if found is None:
                     facts.append((sha256, 0, 0, "", 0, False, "", error))
                     continue
-                person = found.patient if _is_somebody(found.patient) else ""
+                person = (
+                    "" if found.patient.strip().lower() in NOBODY or not found.patient.strip(" 0") else found.patient
+                )
                 patient = pseudonyms.setdefault(person, f"patient {len(pseudonyms)}")
                 facts.append((sha256, found.width, found.height, found.mode, found.depth, found.blank, patient, ""))
         table = pd.DataFrame(facts, columns=list(FACTS))
@@ -144,10 +136,6 @@ def _write(part: Path, readings: Iterator[_Reading], size: int, frames: Sequence
             f"cache folder {part.parent} could not be written ({error.strerror or error}): "
             "free some space, or set DMWS_CACHE to a folder that has it"
         ) from error
-
-
-def _is_somebody(patient: str) -> bool:
-    return patient.strip().lower() not in NOBODY and bool(patient.strip(" 0"))
 
 
 def _widen(images: Any, size: int) -> int:
@@ -175,8 +163,8 @@ def _open(folder: Path, files: Sequence[str], size: int) -> Decoding:
 
     names = pd.Series(list(files), facts.index, dtype=object)
     readable = facts["error"] == ""
-    one_patient = facts["patient"][readable].nunique() == 1 and names[readable].nunique() > 1
-    one_patient = one_patient and (facts["patient"][readable] != "").all()
+    ids = {*facts["patient"][readable]}
+    one_patient = len(ids) == 1 and "" not in ids and names[readable].nunique() > 1
     patients = pd.Series("", facts.index) if one_patient else facts["patient"]
     facts["patient"] = patients.where((patients != "") | ~names.duplicated(keep=False), names)
-    return Decoding(facts, images, thumbnails, pd.read_csv(folder / "pairs.csv"), bool(one_patient))
+    return Decoding(facts, images, thumbnails, pd.read_csv(folder / "pairs.csv"), one_patient)

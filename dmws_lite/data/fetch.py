@@ -270,7 +270,8 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
         raw = part.cast_column(image, Image(decode=False))
         folders = _class_folders(part.features[label], part[label])
         for row, item in enumerate(tqdm(raw, f"writing {split}", disable=not progress, leave=False)):
-            data, name = (item[image] or {}).get("bytes"), (item[image] or {}).get("path") or ""
+            stored = item[image] or {}
+            data, name = stored.get("bytes"), stored.get("path") or ""
             if data is None and not (name and local_files):
                 raise ValueError(f"row {row} holds no image (path {name!r}): its bytes must be in the data set")
             stem, suffix = _safe(Path(name).stem), Path(name).suffix.lower()
@@ -296,9 +297,9 @@ def _columns(part: Any) -> tuple[str, str, str]:
 
     images, labels = typed(Image), [*typed(ClassLabel), *named(*COLUMNS["label"], "labels")]
     images = images if len(images) == 1 else [name for name in named("image", "img") if name in images]
-    for found, what, kind in ((images, "image", "type Image"), (labels, "label", "type ClassLabel, or called label")):
-        if not found:
-            raise ValueError(f"columns {', '.join(part.features)}: none is the {what}; rename it ({kind})")
+    if not images or not labels:
+        what = "label; rename it (type ClassLabel, or called label)" if images else "image; rename it (type Image)"
+        raise ValueError(f"columns {', '.join(part.features)}: none is the {what}")
     return images[0], labels[0], next(iter(named(*COLUMNS["patient"])), "")
 
 

@@ -27,11 +27,11 @@ def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataF
     table:      one row per image with the columns label, patient, group, width, height, mode, depth.
     thumbnails: uint8 (N, 32, 32), the whole picture in gray.
     seed:       of the sample (3,000 images at most) and of the folds.
-    Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (the mean over classes of
-    the share of right answers), error (its standard error), chance (1 / number of classes), reach (the share of the way
-    from chance to 1) and images. NaN where a class has fewer than two patients or groups.
-    A logistic regression on standardised values, with classes weighted to equal shares, answers for images of patients
-    (where all are known, else groups of copies) that it was not fitted on: 5-fold cross-validation.
+    Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (balanced over classes),
+    error (its standard error), chance (1 / number of classes), reach (the share of the way from chance to 1), images.
+    NaN where a class has fewer than two patients or groups.
+    A logistic regression on standardised values answers for images of patients (where all are known, else groups of
+    copies) that it was not fitted on: 5-fold cross-validation.
     Source: our choice; probing with non-anatomical pixels follows Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
     """
     import pandas as pd
@@ -39,8 +39,7 @@ def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataF
     chosen = np.sort(np.random.default_rng(seed).permutation(len(table))[:SAMPLE])
     table, pixels = table.iloc[chosen], thumbnails[chosen].astype(np.float32) / 255
     labels = pd.factorize(table["label"], sort=True)[0]
-    known = (table["patient"] != "").all()
-    units = pd.factorize(table["patient" if known else "group"])[0]
+    units = pd.factorize(table["patient" if (table["patient"] != "").all() else "group"])[0]
     folds = _folds(labels, units, seed)
     flat = pixels.reshape(len(pixels), pixels.shape[1] * pixels.shape[2])
     features = (

@@ -97,18 +97,15 @@ def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     import pandas as pd
 
     rank = table["split"].map({split: k for k, split in enumerate(SPLITS)}).fillna(-1).to_numpy(int)
-    first, second = pairs["first"].to_numpy(np.int64), pairs["second"].to_numpy(np.int64)
-    apart = (rank[first] != rank[second]) & (rank[first] >= 0) & (rank[second] >= 0)
-    apart &= (pairs["kind"] != "exact").to_numpy()
-    first, second, kind = first[apart], second[apart], pairs["kind"].to_numpy(object)[apart]
-    swap = rank[first] > rank[second]
-    first, second = np.where(swap, second, first), np.where(swap, first, second)
-    alike = pd.DataFrame({"kind": kind, "first": first, "second": second})
-    hashes = table["sha256"].where(table["error"] == "", "")
-    copies = hashes.where(hashes == "", hashes + "#" + table["frame"].astype(str))
-    found = pd.concat(
-        [_same(copies, rank, "exact"), alike, _same(table["patient"], rank, "patient")], ignore_index=True
-    )
+    alike = pairs[pairs["kind"] != "exact"]
+    ends = alike[["first", "second"]].to_numpy(np.int64)
+    ends = np.take_along_axis(ends, np.argsort(rank[ends], axis=1, kind="stable"), axis=1)
+    alike = alike[["kind"]].assign(first=ends[:, 0], second=ends[:, 1])
+    alike = alike[(rank[ends[:, 0]] >= 0) & (rank[ends[:, 0]] < rank[ends[:, 1]])]
+    copies = table["sha256"] + "#" + table["frame"].astype(str)
+    copies = copies.where((table["error"] == "") & (table["sha256"] != ""), "")
+    parts = [_same(copies, rank, "exact"), alike, _same(table["patient"], rank, "patient")]
+    found = pd.concat(parts, ignore_index=True)
     for column in ("split", "file"):
         values = table[column].to_numpy()
         found[f"{column}_a"], found[f"{column}_b"] = values[found["first"]], values[found["second"]]
@@ -200,19 +197,16 @@ def _divided(table: pd.DataFrame, seed: int, shares: Mapping[str, float], togeth
     label = table["label"].map(classes.index).to_numpy()
     counts = np.zeros((unit.max() + 1, len(classes)), int)
     np.add.at(counts, (unit, label), 1)
-    parts = (counts > 0).sum(axis=0)
-    if parts.min() < len(shares):
-        k = int(parts.argmin())
-        raise ValueError(
-            f"class {classes[k]!r} has {counts[:, k].sum()} readable images in {parts[k]} independent parts, but "
-            f"{', '.join(shares)} need one each: {WAY_OUT}"
-        )
     names = sorted(shares, key=SPLITS.index, reverse=True)  # of two that lack as much, test comes first
     place = _assigned(counts, np.array([shares[split] for split in names]), seed)
-    missing = [(s, k) for s in range(len(names)) for k in range(len(classes)) if not counts[place == s, k].any()]
-    if missing:
-        split, k = names[missing[0][0]], missing[0][1]
-        raise ValueError(f"{split} would have no image of class {classes[k]!r}, too many belong together: {WAY_OUT}")
+    for number in range(len(names)):
+        missing = np.flatnonzero(~counts[place == number].any(axis=0))
+        if len(missing):
+            images = counts[:, missing[0]]
+            raise ValueError(
+                f"class {classes[missing[0]]!r} has {images.sum()} readable images in {(images > 0).sum()} independent "
+                f"parts, but {', '.join(shares)} need one each: {WAY_OUT}"
+            )
     return np.array(names)[place][unit]
 
 
