@@ -33,8 +33,7 @@ RULES = {
     "published": "the publisher's split is kept",
     "patient": "split here by patient",
     "near_duplicates": "split here by groups of copies and look-alikes, since not all patients are known",
-    "random": "split here at random: copies and patients may be in two splits. Leave `rule` out of the card's `split` "
-    "to keep together what belongs together",
+    "random": "split here at random, so copies and patients may be in two: leave `rule` out of the card's `split`",
 }
 DROP = "Results look too good: open_data(..., leaks='drop') leaves out the earlier one of each"
 SKIP = "open_data(..., unusable='skip') leaves them out"
@@ -221,13 +220,12 @@ def _shared_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Findi
     yield Finding("warning" if stand_in else "invalid", "patients across splits", count, text)
 
     similar = shared[shared["kind"] == "similar"]
-    held_out = table["split"].isin(("val", "test")).to_numpy()
+    held_out = table["split"].isin(("val", "test"))
     images = np.unique(similar[["first", "second"]].to_numpy(int))
-    share = held_out[images].sum() / max(1, held_out.sum())
+    share = held_out.iloc[images].sum() / max(1, held_out.sum())
     unknown = stand_in or (table["patient"] == "").any()
-    why = "perhaps the same patient, or a neighbouring slice"
-    why = why if unknown else "of other patients, if their ids are right"
-    text = f"{share:.1%} of val and test look like an image of another split: {why}"
+    who = "perhaps the same patient, or a neighbouring slice" if unknown else "other patients, if their ids are right"
+    text = f"{share:.1%} of val and test look like an image of another split: {who}"
     severity = "warning" if unknown and share >= MANY else "note"
     yield _on_pairs(severity, "look-alikes across splits", table, similar, text)
 
@@ -277,11 +275,8 @@ def _counts_on_card(gathered: Gathered) -> Finding:
     for split, classes in counts.items():
         expected.update({(place(split), label): count for label, count in classes.items()})
     present = Counter((place(split), label) for split, label in zip(table["split"], table["label"], strict=True))
-    differences = [
-        f"{split} {label} {present[split, label]}, not {count}"
-        for (split, label), count in expected.items()
-        if present[split, label] != count
-    ]
+    wrong = {key: count for key, count in expected.items() if present[key] != count}
+    differences = [f"{' '.join(key)} {present[key]}, not {count}" for key, count in wrong.items()]
     text = f"another version of the set, or files are missing: {'; '.join(differences[:EXAMPLES])}"
     return Finding("warning", "counts differ from the card", len(differences), text)
 

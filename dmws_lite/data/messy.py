@@ -24,13 +24,8 @@ def messy_folder(folder: str | Path, modality: str = "lung_ct", patients: int = 
     modality: see `phantoms`. patients: at least 12; each has one to three similar exposures, all of one class.
     Sizes and shapes are mixed, half of the patients have JPEG files, the rest PNG. Faults: one file is cut off, one
     is a copy of another under a new name, the first image has a (made-up) name burned into its pixels, and a text file
-    lies between the images.
-    Returns the folder, which is made. Raises ValueError for fewer than 12 patients, FileExistsError for a folder that
-    is not empty.
-    Source: our choice; the phantoms are drawn, no patient is involved.
-
-    >>> messy_folder("outputs/my_images")  # doctest: +SKIP
-    PosixPath('outputs/my_images')
+    lies between the images. Source: our choice; the phantoms are drawn, no patient is involved.
+    Returns the folder. Raises ValueError for fewer than 12 patients, FileExistsError for a folder that is not empty.
     """
     if patients < 12:
         raise ValueError(f"patients={patients} are too few to split: pass 12 or more")

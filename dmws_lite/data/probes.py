@@ -28,8 +28,8 @@ def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataF
     thumbnails: uint8 (N, 32, 32), the whole picture in gray.
     seed:       of the sample (3,000 images at most) and of the folds.
     Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (balanced over classes),
-    error (its standard error), chance (1 / number of classes), reach (the share of the way from chance to 1), images.
-    NaN where a class has fewer than two patients or groups.
+    error (its standard error), chance (1 / number of classes) and images. NaN where a class has fewer than two patients
+    or groups.
     A logistic regression on standardised values answers for images of patients (where all are known, else groups of
     copies) that it was not fitted on: 5-fold cross-validation.
     Source: our choice; probing with non-anatomical pixels follows Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
@@ -52,9 +52,8 @@ def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataF
     rows = []
     for name, values in zip(PROBES, features, strict=True):
         accuracy, error = _score(values, labels, folds) if folds else (np.nan, np.nan)
-        reach = (accuracy - chance) / (1 - chance) if chance < 1 else np.nan
-        rows.append((name, accuracy, error, chance, reach, len(table)))
-    return pd.DataFrame(rows, columns=["probe", "accuracy", "error", "chance", "reach", "images"])
+        rows.append((name, accuracy, error, chance, len(table)))
+    return pd.DataFrame(rows, columns=["probe", "accuracy", "error", "chance", "images"])
 
 
 def visible(probes: pd.DataFrame) -> pd.DataFrame:
