@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise, product
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,18 +67,18 @@ def read_folder(place: Path, card: Card | None = None, frames: str = "middle") -
     card:   says where to look, which folders or labels are classes, their order, and how file names tell patients.
     frames: of volumes and multi-page files, the "middle" image (the later of two) or "all"; then images of one file
             share a patient: the file, where no other is known (a DICOM file may know better: there it stays "").
-    Raises FileNotFoundError when nothing is there, ValueError when it cannot be a data set; the text says why.
+    Raises ValueError when it cannot be a data set; the text says why.
     """
-    place = Path(place)
-    if not place.exists():
-        raise FileNotFoundError(f"{place} is not there: pass a folder that holds class folders, or a manifest")
     if place.is_file():
-        table, _ = _by_manifests(place.parent, [place], _placed(place.parent, {}, None), card, whole=False)
-        return _listing(table, _table([]), place.parent, card, frames)
+        files = _placed(place.parent, {}, None)
+        table, left_out = _by_manifests(place.parent, [place], files, card, whole=False)
+        return _listing(table, left_out.iloc[:0], place.parent, card, frames)
     root = _entered(place, card)
     splits = _split_folders(root) if card is None or card.layout in (None, "splits") else {}
     files = _placed(root, splits, card)
-    _check_links(root, files)
+    if len(links := files["file"][(files["kind"] == "link") & (files["reason"] != "beside")]):
+        text = f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed"
+        raise ValueError(f"{text}. Put what they lead to in their place")
     if manifests := _manifests(root, splits, card):
         whole = not (card and card.layout == "manifest")
         table, left_out = _by_manifests(root, manifests, files, card, whole)
@@ -86,12 +86,12 @@ def read_folder(place: Path, card: Card | None = None, frames: str = "middle") -
     table = files[files["reason"] == ""]
     stray = table["file"][table["label"] == ""]
     if 0 < len(stray) < len(table):
-        raise ValueError(
-            f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them.{_hint(root)}"
-        )
+        text = f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them"
+        raise ValueError(f"{text}.{_hint(root)}")
     table = table[table["label"] != ""].assign(patient="", frame="")
-    homes = [root / name for name in splits] or [root]
-    folders = {name for home in homes for name in _visible(home)[0] if name.lower() not in MASKS}
+    homes = [f"{name}/" for name in splits] or [""]
+    meanings = [_meaning(home + name, splits, {}) for home in homes for name in _visible(root / home)[0]]
+    folders = {label for _, label, reason, _ in meanings if not reason}
     return _listing(table, files[files["reason"] != ""], root, card, frames, folders)
 
 
@@ -129,8 +129,8 @@ def _entered(root: Path, card: Card | None) -> Path:
 
 def _visible(folder: Path) -> tuple[list[str], list[str]]:
     """The names of the folders, and of the files, in a folder."""
-    _, folders, files = next(os.walk(folder, onerror=_refuse))
-    return sorted(filter(_is_visible, folders)), sorted(filter(_is_visible, files))
+    paths = [path for path in sorted(folder.iterdir()) if _is_visible(path.name)]
+    return [path.name for path in paths if path.is_dir()], [path.name for path in paths if not path.is_dir()]
 
 
 def _is_visible(name: str) -> bool:
@@ -186,58 +186,47 @@ def _kind(path: str, root: Path) -> str:
 
 
 def _placed(root: Path, splits: Mapping[str, str], card: Card | None) -> pd.DataFrame:
-    """Every image, and every file that is passed over, with what its folders say: see `_table`.
-
-    Here, and nowhere else, is decided what a folder is.
-    """
-    named, rows = _class_folders(card), []
-    for file, kind in _walk(root):
-        parts = file.split("/")
-        split = splits.get(parts[0], "")
-        folders = parts[1:-1] if split else parts[:-1]
-        depth = next((k for k in range(1, len(folders) + 1) if not named or "/".join(folders[:k]) in named), 0)
-        label = "/".join(folders[:depth])
-        reason, group = "", ""
-        if splits and not split and (folders or kind == "link"):
-            reason, group = "beside", parts[0]
-        elif any(name.lower() in MASKS for name in folders[depth if named else 0 :]):
-            reason, group = "mask", "/".join(parts[:-1])
-        elif named and not label:
-            reason, group = "folder", "/".join(parts[:-1]) or "the folder itself"
-        if kind in ("image", "link"):
-            rows.append((file, kind, split, named.get(label, label), reason, group))
-        elif kind and label and not reason:
-            rows.append((file, kind, split, named.get(label, label), "kind", kind))
-    return _table(rows)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> pd.DataFrame:
-    """Files with their kind, the split and label that their folders give ("" for none), and why they are passed over.
-
-    reason: one of REASONS, "" for an image that can be used. group: what such files have in common.
-    """
+    """Every image, and every file that is passed over: file, kind, and what its folder says (see `_meaning`)."""
     import pandas as pd
 
+    named, rows = _class_folders(card), []
+    for file, kind in _walk(root):
+        folder = file if kind == "link" else file.rpartition("/")[0]
+        split, label, reason, group = _meaning(folder, splits, named)
+        if kind in ("image", "link"):
+            rows.append((file, kind, split, label, reason, group))
+        elif kind and label and not reason:
+            rows.append((file, kind, split, label, "kind", kind))
     return pd.DataFrame(rows, columns=["file", "kind", "split", "label", "reason", "group"], dtype=object)
 
 
-def _check_links(root: Path, files: pd.DataFrame) -> None:
-    links = files["file"][(files["kind"] == "link") & (files["reason"] != "beside")]
-    if len(links):
-        raise ValueError(
-            f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed. "
-            "Put what they lead to in their place"
-        )
+def _meaning(folder: str, splits: Mapping[str, str], named: Mapping[str, str]) -> tuple[str, str, str, str]:
+    """Here, and nowhere else, is decided what a folder is.
+
+    splits: the split folders. named: the class folders that a card names.
+    Returns the split and the label of the images in it ("" where it tells none), one of REASONS to pass them over, or
+    "", and what those that are passed over have in common.
+    """
+    names = [name for name in folder.split("/") if name]
+    split = splits.get(names[0], "") if names else ""
+    inside = names[1:] if split else names
+    depth = next((k for k in range(1, len(inside) + 1) if not named or "/".join(inside[:k]) in named), 0)
+    label = "/".join(inside[:depth])
+    if splits and names and not split:
+        reason, group = "beside", names[0]
+    elif any(name.lower() in MASKS for name in inside[depth if named else 0 :]):
+        reason, group = "mask", folder
+    elif named and not label:
+        reason, group = "folder", folder or "the folder itself"
+    else:
+        reason, group = "", ""
+    return split, named.get(label, label), reason, group
 
 
 def _by_manifests(
     root: Path, manifests: list[Path], files: pd.DataFrame, card: Card | None, whole: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The images that manifests list, with what their folders say of them, and the files that are passed over.
-
-    whole: all images must be listed (with a card, those in folders that it names), and folders must agree with the
-           manifest where both say; folders that bear no class's name say nothing of labels.
-    """
+    """The images that manifests list (`whole`: all, in folders that agree), and the files that are passed over."""
     present = files[(files["kind"] == "image") & (files["reason"] != "beside")]
     entries = _entries(root, manifests, present["file"], card)
     expected = present["file"][present["label"] != ""] if card else present["file"]
@@ -248,8 +237,9 @@ def _by_manifests(
             "Add or delete them, or pass the manifest itself as the source to use only what it lists"
         )
     table = entries.merge(present[["file", "split", "label"]], on="file", suffixes=("", "_folder"))
-    classes = {*table["label"].str.lower()} & {*table["label_folder"].str.lower()} - {""}
-    for column in () if not whole else ("split", "label") if classes else ("split",):
+    classes = {*table["label"].str.lower()} & {*table["label_folder"].str.lower()} - {""}  # folders named by class
+    compared = ["split", "label"] if classes else ["split"]
+    for column in compared if whole else []:
         value, folder = table[column], table[f"{column}_folder"]
         differ = table["file"][(value.str.lower() != folder.str.lower()) & (value != "") & (folder != "")]
         if len(differ):
@@ -263,10 +253,8 @@ def _by_manifests(
     if not table["label"].any():
         raise ValueError(no_labels(manifests[0]))
     labelled = files["file"].isin(entries["file"][entries["label"] != ""])
-    skipped = files["reason"].isin(
-        ("kind", "beside") if card and card.layout == "manifest" else ("kind", "beside", "folder")
-    )
-    return table, files[skipped & ~labelled]
+    by_folder = () if card and card.layout == "manifest" else ("folder",)
+    return table, files[files["reason"].isin(("kind", "beside", *by_folder)) & ~labelled]
 
 
 def _manifests(root: Path, splits: Mapping[str, str], card: Card | None) -> list[Path]:
@@ -308,10 +296,7 @@ def _listing(
     frames: str,
     folders: Iterable[str] = (),
 ) -> Listing:
-    """The table in order, with classes, patients and frames; refused when it cannot be a data set.
-
-    folders: the names of the class folders, also of empty ones.
-    """
+    """The table in order, with patients and frames; refused if no data set. folders: class folders, also empty ones."""
     import pandas as pd
 
     classes = tuple(card.classes) if card else _in_order({*table["label"], *folders} - {""}, root)
@@ -334,12 +319,9 @@ def _listing(
 
 def _in_order(names: set[str], root: Path) -> tuple[str, ...]:
     """Class names in order of the alphabet, or of the numbers that they are."""
-    ordered = sorted(names, key=lambda name: (name.casefold(), name))
-    for name, after in pairwise(ordered):
-        if name.casefold() == after.casefold():
-            raise ValueError(
-                f"{root}: classes {name!r} and {after!r} differ in case only: write them the same everywhere"
-            )
+    counts = Counter(name.casefold() for name in names)
+    if alike := sorted(repr(name) for name in names if counts[name.casefold()] > 1):
+        raise ValueError(f"{root}: classes {' and '.join(alike)} differ in case only: write them the same everywhere")
     if all(name.isascii() and name.isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
@@ -356,11 +338,9 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: 
     if "" in given and len(given) > 1:
         unknown = table["file"][table["split"] == ""]
         raise ValueError(f"{root}: {len(unknown)} images have no split, others do: {examples(unknown)}. Give each one")
-    if "" not in given and not {"train", "test"} <= given:
-        missing = min({"train", "test"} - given)
-        raise ValueError(
-            f"{root} has {' and '.join(sorted(given))} but no {missing!r} split: add it, or undo the split"
-        )
+    if "" not in given and (missing := {"train", "test"} - given):
+        has = " and ".join(sorted(given))
+        raise ValueError(f"{root} has {has} but no {min(missing)!r} split: add it, or undo the split")
     least = {"": 3, "train": 1 if "val" in given else 2, "val": 1, "test": 1}
     counts = Counter(zip(table["split"], table["label"], strict=True))
     for split, name in product(sorted(given), classes):
@@ -373,8 +353,8 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: 
 
 def _hint(root: Path) -> str:
     """What to try when a folder holds a table that is no manifest by its name."""
-    tables = [name for name in _visible(root)[1] if name.lower().endswith((".csv", ".parquet"))]
-    others = [name for name in tables if name not in MANIFESTS]
+    names = [name for name in _visible(root)[1] if name not in MANIFESTS]
+    others = [name for name in names if name.lower().endswith((".csv", ".parquet"))]
     return f" If {examples(others)} lists the images, pass it as the source." if others else ""
 
 

@@ -284,10 +284,7 @@ def _flat(picture: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _stretched(values: Array, window: Window | None, inverted: bool = False) -> Image.Image:
-    """Values (H, W) as a picture of mode F: `window`, or the smallest and largest finite value, become 0 and 255.
-
-    Not-a-number becomes the lower end. inverted: the lower end is white.
-    """
+    """Values (H, W) as mode F: `window`, or the finite extremes, become 0 and 255; not-a-number is the lower end."""
     values = np.asarray(values, np.float32)
     finite = np.isfinite(values)
     if window is None:

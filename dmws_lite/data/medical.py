@@ -156,10 +156,8 @@ def _group(file: Any, name: str, frame: int) -> Any:
 
 
 def _toned(values: Array, group: Any, little_endian: bool) -> tuple[Array, Window | None]:
-    """Values and the window that show them as the file says (DICOM PS3.3 C.11.2), None for smallest to largest.
-
-    Not by pydicom's `apply_voi`, whose 8-bit tables end at 256 entries; its `apply_windowing` knows no enhanced files.
-    """
+    """Values and the window that show them as the file says (DICOM PS3.3 C.11.2), None for smallest to largest."""
+    # pydicom's own `apply_voi` ends 8-bit tables at 256 entries, and its `apply_windowing` knows no enhanced files.
     if group.get("VOILUTSequence") and len(group.VOILUTSequence[0].LUTData):
         entries, first, bits = group.VOILUTSequence[0].LUTDescriptor
         table = group.VOILUTSequence[0].LUTData

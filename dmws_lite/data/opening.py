@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,8 +107,7 @@ def open_data(
     _check_option("leaks", leaks, ("warn", "drop", "error"))
     _check_option("unusable", unusable, ("error", "skip"))
     gathered = gather(source, size, seed, fit, frames, progress)
-    for text in _cautions(gathered):
-        warnings.warn(text, stacklevel=2)
+    _warn(gathered)
     usable = _usable(gathered, unusable == "skip") & _apart(gathered, leaks)
     return _splits(gathered, usable)
 
@@ -129,8 +127,7 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
     gathered = gather(Path(folder), seed=seed)
-    for text in _cautions(gathered):
-        warnings.warn(text, stacklevel=2)
+    _warn(gathered)
     table = gathered.table
     name = re.sub(r"[^a-z0-9]+", "_", gathered.name.lower()).strip("_")[:60] or "my_images"
     card, manifest = (writable_folder(out) / f"{name}{suffix}" for suffix in (".md", ".csv"))
@@ -190,9 +187,9 @@ def unknown_source(path: Path) -> str:
         return f"{source} is a file of another kind: pass a folder, a card (.md), .csv, .parquet, .zip or .tar"
     if ":/" in str(path):
         return f"{source} is an address: write a card with it as `url` (see the template), or download it"
+    hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
     close = difflib.get_close_matches(str(path), cards())
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
-    hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
     return f"{source} is neither a folder, a file, nor a card{hint}: `dmws data list` shows the cards{hub}"
 
 
@@ -201,17 +198,17 @@ def _check_option(name: str, value: object, options: tuple[object, ...]) -> None
         raise ValueError(f"{name}={value!r} is unknown: pass one of {', '.join(map(repr, options))}")
 
 
-def _cautions(gathered: Gathered) -> Iterator[str]:
-    """What to be wary of in what was gathered, a sentence each."""
+def _warn(gathered: Gathered) -> None:
+    """Warn of what is passed over, and of what is not known of patients."""
     from dmws_lite.data.folders import explained
     from dmws_lite.data.splits import caution
 
-    yield from explained(gathered.left_out).values()
+    texts = [*explained(gathered.left_out).values(), caution(gathered.table, gathered.rule)]
     if gathered.one_patient:
         text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
-        yield f"{text}. A manifest with a column 'patient' can name them"
-    if text := caution(gathered.table, gathered.rule):
-        yield text
+        texts.append(f"{text}. A manifest with a column 'patient' can name them")
+    for text in filter(None, texts):
+        warnings.warn(text, stacklevel=3)
 
 
 def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
@@ -247,8 +244,7 @@ def _phantoms(card: Card, size: int, seed: int) -> Gathered:
     sets = phantoms(card.sources[0].phantom or "", size=size, seed=seed)
     parts = [getattr(sets, split) for split in SPLITS]
     images = np.concatenate([part.images for part in parts])
-    shape = (THUMBNAIL, THUMBNAIL)
-    small = [np.asarray(Image.fromarray(image).resize(shape, Image.Resampling.BICUBIC)) for image in images[:, 0]]
+    small = [np.asarray(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images[:, 0]]
     names = [name for part in parts for name in part.names]
     columns = {
         "file": names,
@@ -316,19 +312,18 @@ def _apart(gathered: Gathered, leaks: str) -> Array:
     from dmws_lite.data import splits
 
     shared = splits.leaks(gathered.table, gathered.pairs)
-    serious = shared[shared["kind"].isin(gathered.serious)]
     apart = np.ones(len(gathered.table), bool)
+    if leaks != "drop":
+        shared = shared[shared["kind"].isin(gathered.serious)]
+    if shared.empty:
+        return apart
+    pairs = "; ".join(f"{row.file_a} = {row.file_b}" for row in shared.head(3).itertuples())
+    examples = f"({tally(shared['kind'])}: {pairs})"
     if leaks == "drop":
         apart[shared["first"]] = False
-        serious = shared
-    if serious.empty:
-        return apart
-    pairs = "; ".join(f"{row.file_a} = {row.file_b}" for row in serious.head(3).itertuples())
-    examples = f"({tally(serious['kind'])}: {pairs})"
-    if leaks == "drop":
         text = f"{gathered.name}: dropped {(~apart).sum()} images that a later split shares {examples}"
     else:
-        text = f"{gathered.name}: its splits share {len(serious)} pairs of images or patients {examples}. "
+        text = f"{gathered.name}: its splits share {len(shared)} pairs of images or patients {examples}. "
         text += "Results on them look too good: open_data(..., leaks='drop') leaves out the earlier one of each"
     if leaks == "error":
         raise ValueError(text)

@@ -1,18 +1,15 @@
 import struct
 import sys
 import zlib
-from importlib.util import find_spec
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
-from dmws_lite.data import images as module
-from dmws_lite.data.images import decode, frames
+from dmws_lite.data.images import decode, frames, is_dicom
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data"
 FITS = ("crop", "letterbox")
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
@@ -27,7 +24,6 @@ def saved(array, form="PNG", **options):
 
 def tiff(*pages, **options):
     """Arrays as the pages of a TIFF file's bytes, written by tifffile."""
-    tifffile = pytest.importorskip("tifffile")
     file = BytesIO()
     with tifffile.TiffWriter(file, byteorder=options.pop("byteorder", "<")) as writer:
         for page in pages:
@@ -50,15 +46,6 @@ def image(data, suffix=".png", size=8, **options):
     return decode(data, suffix, size, **options).image
 
 
-def packaged(package, path):
-    """A file that another Python package brings along."""
-    spec = find_spec(package)
-    file = Path(spec.submodule_search_locations[0], path) if spec else Path("nowhere")
-    if not file.exists():
-        pytest.skip(f"{package} does not bring {path} along here")
-    return file
-
-
 def test_crop_keeps_the_middle_and_letterbox_keeps_everything():
     wide = np.zeros((40, 120), np.uint8)
     wide[:, 36:84], wide[:, :10] = 200, 90
@@ -78,11 +65,9 @@ def test_shrinking_is_antialiased():
 
 
 def test_gray_and_colour_files():
-    equal = np.repeat(GRAY[..., None], 3, axis=2)
     assert np.array_equal(image(saved(GRAY)), GRAY[None])
-    assert np.array_equal(image(saved(equal)), GRAY[None])
-    colour = equal.copy()
-    colour[..., 1] = 7
+    assert np.array_equal(image(saved(np.dstack([GRAY] * 3))), GRAY[None])
+    colour = np.dstack([GRAY, GRAY * 0 + 7, GRAY])
     assert np.array_equal(image(saved(colour)), colour.transpose(2, 0, 1))
     assert np.array_equal(image(saved(colour, "BMP"), ".bmp"), colour.transpose(2, 0, 1))
     assert image(saved(GRAY, "JPEG", quality=95), ".jpg").shape == (1, 8, 8)
@@ -102,9 +87,7 @@ def test_palette_alpha_and_one_bit_files():
     assert set(np.unique(image(saved(np.eye(8, dtype=bool))))) == {0, 255}
 
 
-@pytest.mark.parametrize(
-    "form, dtype", [("PNG", np.uint16), ("TIFF", np.uint16), ("TIFF", np.int32), ("TIFF", np.float32)]
-)
+@pytest.mark.parametrize("form, dtype", [("PNG", np.uint16), ("TIFF", np.float32)])
 def test_deep_files_are_scaled_from_their_own_range_or_a_window(form, dtype):
     deep = (np.arange(64).reshape(8, 8) * 50 + 1000).astype(dtype)
     expected = np.rint((deep - 1000.0) / 3150 * 255)
@@ -131,13 +114,11 @@ def test_orientation_tags_are_honoured(form, suffix, orientation, turns):
 @pytest.mark.parametrize(
     "array, form, mode, depth",
     [
-        (GRAY, "PNG", "gray", 8),
         (GRAY > 9, "PNG", "gray", 1),
         (GRAY > 9, "TIFF", "gray", 1),
         (GRAY > 9, "BMP", "gray", 1),
         (GRAY.astype(np.uint16), "PNG", "gray", 16),
         (GRAY.astype(np.float32), "TIFF", "gray", 32),
-        (np.dstack([GRAY, GRAY.T, GRAY]), "JPEG", "colour", 8),
         (np.dstack([GRAY] * 3), "JPEG", "gray", 8),
         (np.dstack([GRAY] * 4), "PNG", "colour", 8),
     ],
@@ -158,14 +139,17 @@ COLOURED[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out
         (COLOURED, "JPEG", "colour"),
         (COLOURED[50:], "PNG", "gray"),
         (COLOURED[50:], "JPEG", "gray"),
-        (np.dstack([COLOURED[50:], np.full((250, 420), 255)]).astype(np.uint8), "PNG", "gray"),
         (np.dstack([COLOURED[50:], np.full((250, 420), 254)]).astype(np.uint8), "PNG", "colour"),
         (np.dstack([COLOURED[50:, :, 0], np.full((250, 420), 255)]).astype(np.uint8), "PNG", "gray"),
     ],
 )
-def test_mode_does_not_depend_on_size_and_fit(array, form, mode):
+def test_mode_and_thumbnail_do_not_depend_on_size_and_fit(array, form, mode):
     data = saved(array, form)
-    assert {decode(data, ".png", size, fit).mode for size in (1, 16, 64, 299) for fit in FITS} == {mode}
+    found = [decode(data, ".png", size, fit) for size in (1, 16, 64, 299) for fit in FITS]
+    assert {one.mode for one in found} == {mode}
+    assert all(np.array_equal(one.thumbnail, found[0].thumbnail) for one in found)
+    shrunk = Image.fromarray(array).convert("L").resize((32, 32), Image.Resampling.BOX)
+    assert np.abs(found[0].thumbnail.astype(int) - np.asarray(shrunk)).mean() < 4
 
 
 def test_palettes_and_transparent_colours_are_colour_where_a_pixel_shows_it():
@@ -175,17 +159,6 @@ def test_palettes_and_transparent_colours_are_colour_where_a_pixel_shows_it():
     keyed = Image.fromarray(np.dstack([GRAY] * 3))
     modes += [decode(saved(keyed, transparency=colour), ".png", 8).mode for colour in ((4, 4, 4), (5, 5, 5))]
     assert modes == ["colour", "gray", "colour", "gray"]
-
-
-@pytest.mark.parametrize("form, suffix", [("JPEG", ".jpg"), ("PNG", ".png")])
-def test_thumbnails_do_not_depend_on_size_and_fit(form, suffix):
-    rows, columns = np.mgrid[:300, :420]
-    colour = np.stack([rows % 256, columns % 256, (rows + columns) % 256], -1).astype(np.uint8)
-    data = saved(colour, form)
-    found = [decode(data, suffix, size, fit).thumbnail for size in (8, 40, 64, 150, 500) for fit in FITS]
-    assert all(np.array_equal(found[0], other) for other in found)
-    shrunk = Image.fromarray(colour).convert("L").resize((32, 32), Image.Resampling.BOX)
-    assert np.abs(found[0].astype(int) - np.asarray(shrunk)).mean() < 4
 
 
 DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
@@ -233,13 +206,12 @@ def test_gray_tiff_files_with_transparency_are_laid_on_black():
 
 
 def test_kinds_of_tiff_that_are_not_read_say_what_they_are():
-    cmyk = tiff(np.zeros((8, 8, 4), np.float64), photometric="separated")
     with pytest.raises(ValueError, match="a TIFF of SEPARATED float64 is not read: save it as PNG"):
-        decode(cmyk, ".tif", 8)
+        decode(tiff(np.zeros((8, 8, 4), np.float64), photometric="separated"), ".tif", 8)
 
 
 def test_reduced_pages_are_never_taken(tmp_path):
-    with pytest.importorskip("tifffile").TiffWriter(tmp_path / "a.tif") as file:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(GRAY[::2, ::2].copy(), subfiletype=1, photometric="minisblack")
         file.write(GRAY, photometric="minisblack")
     data = (tmp_path / "a.tif").read_bytes()
@@ -261,7 +233,7 @@ def test_pages_of_a_tiff_are_frames(tmp_path):
     pages = [np.full((8, 8 + k), 10 * k, np.uint8) for k in range(4)]
     for data in (
         tiff(*pages, photometric="minisblack"),
-        saved(Image.fromarray(pages[0]), "TIFF", save_all=True, append_images=[Image.fromarray(p) for p in pages[1:]]),
+        saved(pages[0], "TIFF", save_all=True, append_images=[*map(Image.fromarray, pages[1:])]),
     ):
         (tmp_path / "stack.tiff").write_bytes(data)
         assert frames(tmp_path / "stack.tiff") == 4
@@ -344,5 +316,5 @@ def test_dicom_files_are_known_by_their_start(tmp_path):
     data = {"IM0001": bytes(128) + b"DICM\2", "short": b"DICM", "notes": b"x" * 500, "1.2.840.1": bytes(128) + b"DICM"}
     for name, content in data.items():
         (tmp_path / name).write_bytes(content)
-    assert [module.is_dicom(tmp_path / name) for name in data] == [True, False, False, True]
-    assert not module.is_dicom(tmp_path / "gone") and not module.is_dicom(str(tmp_path))
+    assert [is_dicom(tmp_path / name) for name in data] == [True, False, False, True]
+    assert not is_dicom(tmp_path / "gone") and not is_dicom(str(tmp_path))

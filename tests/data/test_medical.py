@@ -5,7 +5,6 @@ import itertools
 import logging
 import traceback
 import warnings
-import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 
 from dmws_lite.data import medical as reader
-from dmws_lite.data.images import decode, frames, suffix_of
+from dmws_lite.data.images import decode, frames
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")
@@ -108,10 +107,8 @@ def test_slope_intercept_and_window_by_hand():
     real = RAMP * 2.0 - 100
     assert np.abs(shown(data) - windowed(real, real.min(), real.max())).max() <= 1
     assert np.abs(shown(data, window=(-500, 500)) - windowed(real, -500, 500)).max() <= 1
-    own = dicom(
-        RAMP,
-        {"RescaleSlope": "2", "RescaleIntercept": "-100", "WindowCenter": ["40", "9"], "WindowWidth": ["400", "1"]},
-    )
+    windows = {"WindowCenter": ["40", "9"], "WindowWidth": ["400", "1"]}
+    own = dicom(RAMP, windows | {"RescaleSlope": "2", "RescaleIntercept": "-100"})
     assert np.abs(shown(own) - windowed(real, 39.5 - 199.5, 39.5 + 199.5)).max() <= 1
     assert np.array_equal(shown(own, window=(-500, 500)), shown(data, window=(-500, 500)))
 
@@ -126,10 +123,8 @@ def test_own_windows_agree_with_pydicom(function):
 
 
 def test_monochrome1_is_inverted():
-    tags = {"WindowCenter": "100", "WindowWidth": "800"}
-    plain = shown(dicom(RAMP, tags))
-    inverted = shown(dicom(RAMP, tags | {"PhotometricInterpretation": "MONOCHROME1"}))
-    assert np.abs(inverted - (255 - plain)).max() <= 1 and plain.std() > 20
+    inverted = shown(dicom(RAMP, {"PhotometricInterpretation": "MONOCHROME1"}))
+    assert np.abs(inverted - (255 - windowed(RAMP, RAMP.min(), RAMP.max()))).max() <= 1
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -171,52 +166,41 @@ def test_enhanced_files_keep_slope_and_window_beside_each_frame():
 
 
 def test_deflated_files_and_their_bombs(monkeypatch, tmp_path):
-    data = sample("image_dfl.dcm").read_bytes()
-    assert decode(data, ".dcm", 32).image.std() > 20
+    path = sample("image_dfl.dcm")
+    assert decode(path.read_bytes(), ".dcm", 32).image.std() > 20
+    bomb = dicom(np.zeros((3, 90, 90), np.int16))
+    (tmp_path / "three.dcm").write_bytes(written(pydicom.dcmread(BytesIO(bomb)), "1.2.840.10008.1.2.1.99"))
+    assert frames(tmp_path / "three.dcm") == 3
     monkeypatch.setattr(reader, "MAX_INFLATED", 10_000)
     with pytest.raises(ValueError, match="inflates to 10000 bytes or more"):
-        decode(data, ".dcm", 32)
-    stack = written(pydicom.dcmread(BytesIO(dicom(np.zeros((3, 90, 90), np.int16)))), "1.2.840.10008.1.2.1.99")
-    (tmp_path / "bomb.dcm").write_bytes(stack)
-    assert frames(tmp_path / "bomb.dcm") == 1
-    monkeypatch.setattr(reader, "MAX_INFLATED", 100_000)
-    assert frames(tmp_path / "bomb.dcm") == 3
-    start = 144 + int.from_bytes(data[140:144], "little")
-    with pytest.raises(ValueError, match="damaged one"):
-        decode(data[:start] + b"\xff" * 100, ".dcm", 32)
-    assert len(zlib.decompress(data[start:], -15)) > 10_000
+        decode(path.read_bytes(), ".dcm", 32)
+    assert frames(tmp_path / "three.dcm") == 1
 
 
-@pytest.mark.parametrize("name", ["MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_gdcm.dcm"])
-def test_a_missing_decoder_is_named(name):
-    path = sample(name)
+def test_a_missing_decoder_is_named():
+    path = sample("MR_small_jpeg_ls_lossless.dcm")
     if pydicom.pixels.get_decoder(pydicom.dcmread(path).file_meta.TransferSyntaxUID).is_available:
         pytest.skip("the decoder is installed here")
     with pytest.raises(ValueError, match='no decoder is installed.*pip install "pylibjpeg.*pylibjpeg-libjpeg'):
         decode(path.read_bytes(), ".dcm", 8)
 
 
-@pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "waveform_ecg.dcm", "rtstruct.dcm"])
-def test_files_without_a_picture(name):
-    path = sample(name)
-    with pytest.raises(ValueError, match="holds no picture"):
-        decode(path.read_bytes(), ".dcm", 8)
-    assert frames(path) == 1
-
-
-def test_broken_and_absurd_dicom_files(tmp_path):
-    with pytest.raises(ValueError, match="not a DICOM file|no picture"):
-        decode(b"this is a text, and not a short one: " * 20, ".dcm", 8)
-    with pytest.raises(ValueError, match="damaged"):
-        decode(sample("MR_truncated.dcm").read_bytes(), ".dcm", 8)
-    with pytest.raises(ValueError, match="60000 x 60000 pixels"):
-        decode(dicom(RAMP, {"Rows": 60000, "Columns": 60000}), ".dcm", 8)
-    (tmp_path / "many.dcm").write_bytes(data := dicom(RAMP, {"NumberOfFrames": "2000000000"}))
-    with pytest.raises(ValueError, match="2000000000 frames"):
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda: sample("test-SR.dcm").read_bytes(), "holds no picture"),
+        (lambda: b"this is a text, and not a short one: " * 20, "not a DICOM file|no picture"),
+        (lambda: sample("MR_truncated.dcm").read_bytes(), "damaged"),
+        (lambda: dicom(RAMP, {"Rows": 60000, "Columns": 60000}), "60000 x 60000 pixels"),
+        (lambda: dicom(RAMP, {"NumberOfFrames": "2000000000"}), "2000000000 frames"),
+        (lambda: dicom(RAMP, {"PhotometricInterpretation": "CMYK"}), "colour model"),
+    ],
+)
+def test_broken_and_absurd_dicom_files(tmp_path, make, text):
+    (tmp_path / "file.dcm").write_bytes(data := make())
+    with pytest.raises(ValueError, match=text):
         decode(data, ".dcm", 8)
-    assert frames(tmp_path / "many.dcm") == 1
-    with pytest.raises(ValueError, match="colour model"):
-        decode(dicom(RAMP, {"PhotometricInterpretation": "CMYK"}), ".dcm", 8)
+    assert frames(tmp_path / "file.dcm") == 1
 
 
 def broken_files():
@@ -253,37 +237,26 @@ def test_nothing_that_identifies_a_patient_gets_out(caplog, capfd, recwarn, tmp_
     caplog.set_level(logging.DEBUG)
     for spoken in (caplog, recwarn):  # by pydicom while it wrote the files
         spoken.clear()
-    texts, fine, refused = [], 0, 0
-    for k, data in enumerate(files):
+    assert decode(files[0], ".dcm", 8).patient == "ZQ-4711"
+    texts, refused = [], 0
+    for data in files:
         (tmp_path / "file.dcm").write_bytes(data)
         frames(tmp_path / "file.dcm")
         try:
-            found = decode(data, ".dcm", 8)
+            texts.append(repr(decode(data, ".dcm", 8)))
         except ValueError as error:
             refused += 1
+            assert error.__cause__ is None and error.__context__ is None
             texts.append("".join(traceback.format_exception(error)))
-            while error is not None:
-                texts.append(str(error))
-                error = error.__cause__ or error.__context__
-        else:
-            fine += 1
-            assert k or found.patient == "ZQ-4711"
-            texts += [
-                repr(found),
-                *(str(getattr(found, name)) for name in ("mode", "width", "height", "depth", "blank")),
-            ]
-    assert fine > 20 and refused > 60
+    assert 60 < refused < len(files) - 20
     texts += [str(warning.message) for warning in recwarn.list] + [caplog.text, *capfd.readouterr()]
     everything = "\n".join(texts)
     assert not [secret for secret in (*SECRETS, "Jane", "House") if secret in everything]
 
 
-def nifti(values, affine=None, kind=None, **header):
+def nifti(values, affine=None):
     """The bytes of a NIfTI file written by nibabel."""
-    image = (kind or nibabel.Nifti1Image)(values, np.diag([2.0, 2, 3, 1]) if affine is None else affine)
-    for name, value in header.items():
-        image.header[name] = value
-    return image.to_bytes()
+    return nibabel.Nifti1Image(values, np.diag([2.0, 2, 3, 1]) if affine is None else affine).to_bytes()
 
 
 def brain():
@@ -309,14 +282,9 @@ def boxed(plane, low=0, high=2400):
     return square
 
 
-def test_axial_slices_have_anterior_up_and_the_patients_left_on_the_right():
-    for k in range(5):
-        assert np.abs(seen(nifti(brain()), k) - boxed(axial(brain(), k))).max() <= 1
-
-
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("flips", list(itertools.product([1, -1], repeat=3)))
-def test_turned_and_flipped_volumes_give_the_same_picture(order, flips, tmp_path):
+def test_anterior_is_up_and_the_patients_left_on_the_right_however_a_volume_is_stored(order, flips, tmp_path):
     stored = brain().transpose(order)
     stored = stored[tuple(slice(None, None, flip) for flip in flips)]
     affine = np.eye(4)
@@ -332,34 +300,12 @@ def test_turned_and_flipped_volumes_give_the_same_picture(order, flips, tmp_path
             assert np.abs(seen(data, k) - boxed(axial(brain(), k))).max() <= 1
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["anatomical.nii", "functional.nii", "example4d.nii.gz", "example_nifti2.nii.gz", "reoriented_anat_moved.nii"],
-)
-def test_files_that_nibabel_brings(name):
-    path = Path(pytest.importorskip("nibabel.testing").data_path) / name
-    if not path.exists():
-        pytest.skip("nibabel's test files are not here")
-    turned = nibabel.as_closest_canonical(nibabel.load(path)).get_fdata()
-    volume = turned[..., 0] if turned.ndim == 4 else turned
-    assert frames(path) == volume.shape[2]
-    low, high = np.percentile(volume, (0.5, 99.5))
-    k = volume.shape[2] // 2
-    plane = windowed(axial(volume, k), low, high)
-    side = max(plane.shape)
-    found = decode(path.read_bytes(), suffix_of(path), side, "letterbox", k)
-    assert (found.height, found.width) == plane.shape
-    top, left = (side - plane.shape[0]) // 2, (side - plane.shape[1]) // 2
-    inside = found.image[0, top : top + plane.shape[0], left : left + plane.shape[1]]
-    assert np.abs(inside - plane).max() <= 1
-
-
 @pytest.mark.parametrize("dtype, depth", [(np.uint8, 8), (np.int16, 16), (np.float32, 32), (np.float64, 64)])
-@pytest.mark.parametrize("form", ["plain", "gz", "nifti2", "big"])
+@pytest.mark.parametrize("form", ["plain", "gz", "nifti2", "big", "4D"])
 def test_number_types_and_containers(dtype, depth, form):
     values = (brain() / 10).astype(dtype)
     kind = nibabel.Nifti2Image if form == "nifti2" else nibabel.Nifti1Image
-    image = kind(values, np.eye(4))
+    image = kind(np.stack([values, values + 9], -1) if form == "4D" else values, np.eye(4))
     if form == "big":
         image = kind(values, np.eye(4), image.header.as_byteswapped(">"))
     data = gzip.compress(image.to_bytes()) if form == "gz" else image.to_bytes()
@@ -376,12 +322,10 @@ def test_scaled_volumes_are_shown_in_their_real_values():
 def test_volumes_with_holes():
     holes = brain()
     holes[2, 3, 1], holes[0, 0, 1], holes[5, 5, 1] = np.nan, np.inf, -np.inf
-    known = holes[np.isfinite(holes)]
-    expected = boxed(
-        axial(np.nan_to_num(holes, nan=-1e9, posinf=1e9, neginf=-1e9), 1), *np.percentile(known, (0.5, 99.5))
-    )
+    low, high = np.percentile(holes[np.isfinite(holes)], (0.5, 99.5))
+    expected = boxed(axial(np.nan_to_num(holes, nan=low, posinf=high, neginf=low), 1), low, high)
     found = seen(nifti(holes), 1, window=None)
-    assert np.abs(found - expected).max() <= 1 and np.isnan(holes).sum() == 1
+    assert np.abs(found - expected).max() <= 1
     assert decode(nifti(holes * np.nan), ".nii", 8).blank
 
 
@@ -394,8 +338,7 @@ def test_volumes_that_are_not_gray():
 
 def test_broken_and_absurd_nifti_files(tmp_path):
     good = nifti(brain())
-    packed = gzip.compress(np.random.default_rng(0).bytes(9) + good)
-    for data in (b"text " * 200, good[:200], packed, b"\x1f\x8b", gzip.compress(good)[:80]):
+    for data in (b"text " * 200, good[:200], b"\x1f\x8b", gzip.compress(good)[:80]):
         with pytest.raises(ValueError, match="not a NIfTI file|damaged"):
             decode(data, ".nii", 8)
         (tmp_path / "broken.nii").write_bytes(data)
