@@ -54,8 +54,9 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
         inside = sum(counts.get(f"{path}.{child}", 0) for child, _ in part.named_children())
         parameters = sum(weight.numel() for weight in part.parameters(recurse=False))
         if parameters or counts.get(path, 0) > inside:
+            kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, module))
             flops = counts.get(path, 0) - inside
-            rows.append((module or "tokens", _stage(module, family), _kind(module), parameters, flops))
+            rows.append((module or "tokens", _stage(module, family), kind, parameters, flops))
     return pd.DataFrame(rows, columns=["module", "stage", "kind", "parameters", "flops"])
 
 
@@ -71,10 +72,6 @@ def block_widths(name: str) -> list[list[int]]:
         if part.block is not None and re.search(r"(mlp\.fc2|conv_pw)\.weight$", part.name):
             widths.setdefault(part.stage, {})[part.block] = part.shape[0]
     return [list(stage.values()) for stage in widths.values()]
-
-
-def _kind(module: str) -> str:
-    return next(kind for kind, pattern in KINDS.items() if re.search(pattern, module))
 
 
 def _stage(module: str, family: str) -> str:

@@ -136,11 +136,7 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
 
 
 def _similarities(x: Array, debiased: bool = True) -> Array:
-    """Inner products of all pairs of images, (image, image), centred; HSIC is the sum of products of two such tables.
-
-    The debiased one leaves out the products of an image with itself, and centres what is left ("U-centring", Székely &
-    Rizzo 2014, arXiv 1310.2926), which gives the estimator of Song et al.
-    """
+    """Centred inner products of all pairs of images; debiased by U-centring (Székely & Rizzo 2014, arXiv 1310.2926)."""
     x = np.asarray(x, np.float64)
     n = len(x)
     if n < 4:

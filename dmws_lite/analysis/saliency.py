@@ -24,23 +24,16 @@ Array = np.ndarray
 SCORES = ("mass", "hit")
 
 
-def grad_cam(
-    model: nn.Module,
-    images: ImageSet,
-    targets: Array | None = None,
-    layer: nn.Module | None = None,
-    batch_size: int = 100,
-) -> Array:
-    """Which places speak for a class: channels of a late layer, weighted by the class's gradient (Grad-CAM).
+def grad_cam(model: nn.Module, images: ImageSet, targets: Array | None = None, batch_size: int = 100) -> Array:
+    """Which places speak for a class: channels of the `last_layer`, weighted by the class's gradient (Grad-CAM).
 
     targets: int (N,), the class each map is about; None takes the predicted one.
-    layer:   whose output is looked at; None takes `last_layer`.
     Returns float32 (N, H, W): the weighted sum of the channels where it is positive, else 0, enlarged from the layer's
     grid (bilinear), divided by its largest value. The model is left in evaluation mode, its gradients as they were.
     Source: Selvaraju et al. 2017 (arXiv 1610.02391); tokens are put back into their grid, and a class token left out.
     """
-    layer, outputs, maps = layer or last_layer(model), [], []
-    hook = layer.register_forward_hook(lambda *call: outputs.append(call[-1]))
+    outputs, maps = [], []
+    hook = last_layer(model).register_forward_hook(lambda *call: outputs.append(call[-1]))
     try:
         for i, inputs in enumerate(batches(model.eval(), images, batch_size)):
             logits = model(inputs.requires_grad_())

@@ -111,10 +111,10 @@ def estimate(jobs: Sequence[Job]) -> str:
     return f"{len(jobs)} runs, from probes of {PROBE} steps: about {duration} on this machine, one after the other"
 
 
-def local(jobs: Iterable[Job], execute: Callable[[Job], Outcome] | None = None) -> Iterator[Outcome]:
+def local(jobs: Iterable[Job]) -> Iterator[Outcome]:
     """Runs one after the other in this process; an outcome before the next job is taken."""
     for job in jobs:
-        yield (execute or run.execute)(job)
+        yield run.execute(job)
 
 
 def ray_cluster(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dmws_lite.method.distillation import Distillation
@@ -10,9 +10,6 @@ from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students, make_students
 from dmws_lite.runtime.text import did_you_mean
-from dmws_lite.runtime.validation import check_keys
-
-CHANGEABLE = ("auxiliary", "swap", "elements", "layers")  # of make_students, by a variant
 
 
 @dataclass(frozen=True)
@@ -106,31 +103,6 @@ def find_method(name: str) -> Method:
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}{did_you_mean(name, METHODS)}: choose from {', '.join(METHODS)}")
     return METHODS[name]
-
-
-def variant(name: str, of: str, label: str | None, students: dict[str, Any], skd: dict[str, Any]) -> Method:
-    """A method like `of` but for some arguments of make_students or settings of Distillation.
-
-    Raises ValueError for an unknown method, and for an argument or a value that a variant may not have.
-
-    >>> variant("slow", "dual_skd", None, {}, {"half_life": 0.5}).definition
-    'dual_skd with half_life=0.5'
-    """
-    base = find_method(of)
-    changes = ", ".join(f"{key}={value}" for key, value in {**students, **skd}.items())
-    try:
-        check_keys(students, CHANGEABLE)
-        check_keys(skd, [f.name for f in fields(Distillation)])
-        Distillation(**skd)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"variant {name!r} ({changes}): {error}") from error
-    return replace(
-        base,
-        label=label or name,
-        definition=f"{of} with {changes}" if changes else base.definition,
-        students={**base.students, **students},
-        skd={**base.skd, **skd},
-    )
 
 
 def start(

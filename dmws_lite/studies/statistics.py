@@ -160,12 +160,11 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
     good: the sign that is better, 1 or -1.
     """
     n, among = len(gaps), interval(gaps)
-    mean, std = among["mean"], among["std"]
     p = 1.0 if n else float("nan")
     if n > 1 and gaps.any():
         p = float(wilcoxon(gaps).pvalue if n > EXACT else sign_flip_p(gaps))
     return {
-        "difference": mean,
+        "difference": among["mean"],
         "low": among["low"],
         "high": among["high"],
         "smallest": float(gaps.min()) if n else np.nan,
@@ -173,9 +172,9 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
         "better": int((good * gaps > 0).sum()),
         "equal": int((gaps == 0).sum()),
         "worse": int((good * gaps < 0).sum()),
-        "p": float(wilcoxon(gaps).pvalue) if p is None else p,
-        "effect": _effect(gaps, mean, std),
-        "detectable": std * detectable(n) if std > 0 else np.nan,
+        "p": p,
+        "effect": _effect(gaps, among["mean"], among["std"]),
+        "detectable": among["std"] * detectable(n) if among["std"] > 0 else np.nan,
         "seeds": n,
     }
 
@@ -294,10 +293,7 @@ def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str]) -> pd.DataFrame:
-    """One row for each method but the reference and each combination of keys.
-
-    units: what, with the seed, makes a difference one of its own; over the rest of GROUP differences are averaged.
-    """
+    """One row for each method but the reference and combination of keys; differences are means over a unit and seed."""
     runs, pair = _ordered(table, metric), [*_keys(table), "seed"]
     if reference not in set(runs["method"]):
         raise ValueError(
@@ -315,11 +311,7 @@ def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str],
 
 
 def _corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
-    """The rows with p_holm, Holm's correction over those that have a p (Holm 1979), and shown.
-
-    Ours, because multipletests of statsmodels calls gc.collect() each time: beside torch it takes 0.2 seconds
-    and more, and the results explorer corrects anew at each click. A test states that both agree.
-    """
+    """The rows with p_holm (Holm 1979) and shown. Ours: statsmodels' collects garbage each time, 0.2 s beside torch."""
     table = pd.DataFrame(rows, columns=[*keys, *paired_statistics(np.empty(0))])
     p = table["p"].dropna().sort_values(kind="stable")
     holm = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1)

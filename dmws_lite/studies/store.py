@@ -14,7 +14,7 @@ pandas opens a folder at once (`pd.read_parquet("store/predictions")`), so does 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Store:
             _write_json(mark, {"format": FORMAT})
         if not mark.is_file():
             raise FileNotFoundError(f"{self.folder} is no run store: pass the folder that `dmws study run` wrote to")
-        if (number := _read(mark, lambda: _json(mark)).get("format")) != FORMAT:
+        if (number := _read(mark).get("format")) != FORMAT:
             raise ValueError(
                 f"store {self.folder} has format {number!r}, this version reads {FORMAT}: run its studies again into a "
                 "new folder, or read it with the version that wrote it"
@@ -99,8 +99,7 @@ class Store:
         """A study: its definition, and its runs' names by key. Raises ValueError for an unknown or damaged one."""
         if name not in (names := self.studies()):
             raise ValueError(f"store {self.folder} has no study {name!r}: it has {', '.join(names) or 'none'}")
-        path = self.folder / "studies" / f"{name}.json"
-        return _read(path, lambda: _json(path, ("definition", "names")))
+        return _read(self.folder / "studies" / f"{name}.json", ("definition", "names"))
 
     def records(self, study: str | None = None, folder: str = "runs") -> list[dict[str, Any]]:
         """The records of a study's finished runs, under the study's names; folder="failures": of those that failed.
@@ -115,8 +114,6 @@ class Store:
 
     def table(self, study: str | None = None) -> pd.DataFrame:
         """One row per finished run: its names, budget, metrics on the test images, and costs."""
-        import pandas as pd
-
         return pd.DataFrame([_row(record) for record in self.records(study)], columns=COLUMNS)
 
     def history(self, study: str | None = None) -> pd.DataFrame:
@@ -134,22 +131,15 @@ class Store:
 
     def failures(self, study: str | None = None) -> pd.DataFrame:
         """One row per run that failed: key, names, error and its message."""
-        import pandas as pd
-
         rows = [{**_named(r), "error": r["error"]["type"], **r["error"]} for r in self.records(study, "failures")]
         return pd.DataFrame(rows, columns=["key", *NAMES, "error", "message"])
 
     def missing(self, study: str | None = None) -> pd.DataFrame:
         """One row per run of a study that is neither done nor failed: key and names."""
-        import pandas as pd
-
         studies = [study] if study else self.studies()
         names = {key: named for name in studies for key, named in self.study(name)["names"].items()}
-        rows = [
-            {"key": key, **n}
-            for key, n in names.items()
-            if key not in self and not self._path("failures", key).exists()
-        ]
+        ended = {path.stem for folder in ("runs", "failures") for path in (self.folder / folder).glob("*.json")}
+        rows = [{"key": key, **named} for key, named in names.items() if key not in ended]
         return pd.DataFrame(rows, columns=["key", *NAMES])
 
     def _only(self, study: str | None) -> str | None:
@@ -161,14 +151,11 @@ class Store:
         return self.folder / folder / f"{key}{'.json' if folder in ('runs', 'failures') else '.parquet'}"
 
     def _tables(self, folder: str, study: str | None) -> pd.DataFrame:
-        import pandas as pd
-
         names = pd.DataFrame([_named(record) for record in self.records(study)], columns=["key", *NAMES])
         if folder == "predictions":
             names = names.drop(columns="label")  # there it is the image's
         paths = [path for key in names["key"] if (path := self._path(folder, key)).exists()]
-        tables = [_read(path, lambda p=path: pd.read_parquet(p)) for path in paths]  # type: ignore[misc]
-        return names.merge(pd.concat(tables), on="key") if tables else names
+        return names.merge(pd.concat(map(_read, paths)), on="key") if paths else names
 
 
 def _named(record: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +181,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _record(path: Path) -> dict[str, Any]:
-    record = _read(path, lambda: _json(path, ("names", "fraction", "seed", "config", "status")))
+    record = _read(path, ("names", "fraction", "seed", "config", "status"))
     if record.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: delete it, run the study again"
@@ -202,17 +189,15 @@ def _record(path: Path) -> dict[str, Any]:
     return record
 
 
-def _json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
-    content = dict(json.loads(path.read_text(encoding="utf-8")))
-    if missing := [key for key in keys if key not in content]:
-        raise ValueError(f"no {missing[0]!r}")
-    return content
-
-
-def _read(path: Path, reader: Callable[[], Any]) -> Any:
-    """What `reader` reads from a file; ValueError that names the file and the way out where it cannot."""
+def _read(path: Path, keys: Sequence[str] = ()) -> Any:
+    """A table, or a JSON file's dict, which has these keys; ValueError with the way out for a damaged file."""
     try:
-        return reader()
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        if missing := [key for key in keys if key not in content]:
+            raise ValueError(f"no {missing[0]!r}")
+        return content
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): delete it and runs/{path.stem}.json, and run the study again"

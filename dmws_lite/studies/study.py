@@ -17,8 +17,10 @@ from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
 from dmws_lite.runtime.text import did_you_mean, shorten
 from dmws_lite.runtime.validation import Strict, check_keys, faults
-from dmws_lite.studies.methods import METHODS, Method, find_method, variant
+from dmws_lite.studies.methods import METHODS, Method, find_method
 from dmws_lite.training.settings import Training
+
+CHANGEABLE = ("auxiliary", "swap", "elements", "layers")  # of make_students, by a variant
 
 
 class Data(Strict):
@@ -62,6 +64,24 @@ class Variant(Strict):
     label: str | None = None
     students: dict[str, Any] = Field({})
     skd: dict[str, Any] = Field({})
+
+    @property
+    def method(self) -> Method:
+        base = find_method(self.of)
+        changes = ", ".join(f"{key}={value}" for key, value in {**self.students, **self.skd}.items())
+        try:
+            check_keys(self.students, CHANGEABLE)
+            check_keys(self.skd, [f.name for f in fields(Distillation)])
+            Distillation(**self.skd)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"variant {self.name!r} ({changes}): {error}") from error
+        return replace(
+            base,
+            label=self.label or self.name,
+            definition=f"{self.of} with {changes}" if changes else base.definition,
+            students={**base.students, **self.students},
+            skd={**base.skd, **self.skd},
+        )
 
 
 class Study(Strict):
@@ -134,7 +154,7 @@ class Study(Strict):
             name = entry if isinstance(entry, str) else entry.name
             if name in methods or (not isinstance(entry, str) and name in METHODS):
                 raise ValueError(f"method {name!r} is there twice: give the variant a name of its own")
-            methods[name] = find_method(name) if isinstance(entry, str) else variant(**dict(entry))
+            methods[name] = find_method(name) if isinstance(entry, str) else entry.method
         return methods
 
     def grid(self) -> Iterator[tuple[Data, Pair, float, int, str]]:

@@ -36,17 +36,17 @@ def test_a_vit_by_hand():
     assert flops["norms, tokens, scales"] == 0
 
 
-def test_stages_of_a_convolutional_network():
+def test_stages_and_kinds_of_a_convolutional_network():
     table = anatomy("convnext_femto").set_index("module")
-    stages = {"stem.0": "stem", "stages.1.downsample.1": "stage 1", "stages.3.blocks.1.mlp.fc2": "stage 3"}
-    stages |= {"head.norm": "head", "head.fc": "head"}
-    assert {module: table.loc[module, "stage"] for module in stages} == stages
-    kinds = {
-        "stages.1.downsample.1": "patches, stem, downsampling",
-        "stages.0.blocks.0.conv_dw": "depthwise convolutions",
+    modules = {
+        "stem.0": ("stem", "patches, stem, downsampling"),
+        "stages.0.blocks.0.conv_dw": ("stage 0", "depthwise convolutions"),
+        "stages.1.downsample.1": ("stage 1", "patches, stem, downsampling"),
+        "stages.3.blocks.1.mlp.fc2": ("stage 3", "MLPs, pointwise convolutions"),
+        "head.norm": ("head", "norms, tokens, scales"),
+        "head.fc": ("head", "classifier"),
     }
-    kinds |= {"head.fc": "classifier", "head.norm": "norms, tokens, scales"}
-    assert {module: table.loc[module, "kind"] for module in kinds} == kinds
+    assert {module: tuple(table.loc[module, ["stage", "kind"]]) for module in modules} == modules
 
 
 def test_widths_of_the_blocks():

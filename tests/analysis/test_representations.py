@@ -8,13 +8,7 @@ from sklearn.preprocessing import StandardScaler
 
 import dmws_lite as dm
 from dmws_lite.analysis.blocks import blocks_of
-from dmws_lite.analysis.representations import (
-    cka,
-    estimators,
-    features,
-    linear_probe,
-    over_training,
-)
+from dmws_lite.analysis.representations import cka, estimators, features, linear_probe, over_training
 from dmws_lite.method.networks import set_input_statistics
 
 NETWORKS = ("embedded_vit_48", "mobilenetv1_050", "convnext_atto")
@@ -62,13 +56,6 @@ def test_cka_does_not_see_rotation_scale_or_shift(pair, debiased):
     assert cka(x, x, debiased) == pytest.approx(1)
     assert cka(3 * x @ turn + 7, y, debiased) == pytest.approx(cka(x, y, debiased))
     assert cka(y, x, debiased) == pytest.approx(cka(x, y, debiased))
-
-
-def test_only_the_debiased_estimate_is_0_for_unrelated_features():
-    rng = np.random.default_rng(0)
-    draws = [rng.standard_normal((2, 12, 400)) for _ in range(60)]
-    biased, debiased = (np.mean([cka(x, y, kind) for x, y in draws]) for kind in (False, True))
-    assert biased > 0.9 and abs(debiased) < 0.03
 
 
 def test_estimators_compare_the_same_and_shuffled_images():

@@ -37,15 +37,6 @@ def convolutions(inputs):
     return starts.untrained(teacher, MOBILE[1], 3, inputs, (*starts.fitting(MOBILE[1]), starts.TEACHER))
 
 
-@pytest.fixture(scope="module")
-def kernels(convolutions):
-    return starts.matrices(convolutions)
-
-
-def mean(table, method, column):
-    return table.loc[table["method"] == method, column].mean()
-
-
 def test_starts_share_the_classifier_and_differ_in_the_body(networks):
     students = [network for name, network in networks.items() if name != starts.TEACHER]
     assert len(students) == len(starts.STARTS) == 7
@@ -115,8 +106,10 @@ def test_attention_weights_give_the_output_that_the_network_computes(networks, i
     assert torch.allclose(layer.proj((first @ values).transpose(1, 2).flatten(2)), seen[1], atol=1e-5)
 
 
-def test_networks_without_attention_are_measured_without_it(convolutions, kernels, inputs):
+def test_networks_without_attention_are_measured_without_it(convolutions, inputs):
+    kernels = starts.matrices(convolutions)
     assert starts.fitting(MOBILE[1]) == tuple(name for name in starts.STARTS if name != "mimetic")
     assert starts.attention(convolutions, inputs).empty
     assert set(kernels["kind"]) == {"conv_pw"} and kernels["block"].max() == 13
-    assert mean(kernels, "kaiming", "gain") == pytest.approx(math.sqrt(2), rel=0.02)
+    gains = kernels.groupby("method")["gain"].mean()
+    assert gains["kaiming"] == pytest.approx(math.sqrt(2), rel=0.02)

@@ -1,10 +1,9 @@
-import numpy as np
 import pytest
 import torch
 
 import dmws_lite as dm
 from dmws_lite.method.networks import Teacher
-from dmws_lite.studies.methods import METHODS, find_method, start, variant
+from dmws_lite.studies.methods import METHODS, find_method, start
 from dmws_lite.studies.run import train
 
 TINY = dm.Training(steps=4, batch_size=8, evaluations=2, seed=3)
@@ -41,14 +40,6 @@ def test_every_method_trains(splits, name):
     assert dm.predict(run.main, splits.test).shape == (15, 3)
 
 
-def test_training_is_reproducible_and_seeds_differ(splits):
-    def answers(seed):
-        training = dm.Training(steps=4, batch_size=8, seed=seed)
-        return dm.predict(train("dual_skd", splits, dm.load_teacher(), "embedded_vit_48", training).main, splits.test)
-
-    assert np.array_equal(answers(0), answers(0)) and not np.array_equal(answers(0), answers(1))
-
-
 def test_the_native_student_starts_from_its_own_weights(splits):
     native, frozen = weights("embedded_vit_48", 7), dm.Training(steps=1, batch_size=8, evaluations=1, lr=1e-12)
     teacher = weights("embedded_vit_96", 1)
@@ -61,14 +52,3 @@ def test_the_native_student_starts_from_its_own_weights(splits):
 def test_an_unknown_method_is_named_with_the_nearest():
     with pytest.raises(ValueError, match=r"unknown method 'dual_sdk' \(did you mean 'dual_skd'\?\): choose from def"):
         find_method("dual_sdk")
-
-
-def test_a_variant_is_its_base_but_for_its_changes():
-    made = variant("slow", "dual_swapped", "slow one", {"elements": "random"}, {"half_life": 0.5})
-    assert made.label == "slow one" and made.initializer == METHODS["dual_swapped"].initializer
-    assert made.students == {"swap": True, "elements": "random"} and made.skd == {"half_life": 0.5}
-    assert made.definition == "dual_swapped with elements=random, half_life=0.5"
-    with pytest.raises(ValueError, match=r"variant 'a' \(half_life=-1\): half_life=-1 must be above 0"):
-        variant("a", "dual_skd", None, {}, {"half_life": -1})
-    with pytest.raises(ValueError, match=r"variant 'a' \(alpha=much\): "):
-        variant("a", "dual_skd", None, {}, {"alpha": "much"})

@@ -22,15 +22,6 @@ from dmws_lite.studies.statistics import (
     titles,
 )
 
-T_975 = {
-    1: 12.7062047364,
-    2: 4.3026527297,
-    3: 3.1824463053,
-    4: 2.7764451052,
-    5: 2.5705818356,
-    8: 2.3060041352,
-    9: 2.2621571628,
-}
 CELLS = [method for row in FACTORIAL.values() for method in row]
 
 
@@ -71,7 +62,7 @@ def interval_by_hand(values):
     n = len(values)
     mean = sum(values) / n
     std = math.sqrt(sum((value - mean) ** 2 for value in values) / (n - 1))
-    half = T_975[n - 1] * std / math.sqrt(n)
+    half = stats.t.ppf(0.975, n - 1) * std / math.sqrt(n)
     return mean, std, mean - half, mean + half
 
 
@@ -228,29 +219,16 @@ def test_titles_name_the_pair_only_where_there_are_several():
     assert titles(pd.DataFrame({"method": ["a"]})) == [""]
 
 
-def test_different_budgets_in_one_group_are_refused():
-    values = {"default": [0.5], "a": [0.6]}
-    small, large = (
-        runs(values, data="mri", fraction=f).assign(budget=b) for f, b in ((0.1, "60 steps"), (1, "600 steps"))
-    )
-    table = pd.concat([small, large], ignore_index=True)
-    check_comparable(table)
-    table.loc[1, "budget"] = "90 steps"
-    message = r"different budgets on mri, 10 %: 60 steps \(default\); 90 steps \(a\)\. Methods are compared at one"
-    for function in (check_comparable, summary, differences, pooled):
-        with pytest.raises(ValueError, match=message):
-            function(table)
-
-
 @pytest.mark.parametrize(
-    "column, what", [("data_id", "images"), ("settings", "training settings"), ("weights", "weig")]
+    ("column", "what"),
+    [("data_id", "images"), ("budget", "budgets"), ("settings", "training settings"), ("weights", "weights")],
 )
-def test_other_images_settings_and_weights_under_the_same_name_are_refused(column, what):
+def test_other_images_budgets_settings_and_weights_in_one_group_are_refused(column, what):
     table = runs({"default": [0.5, 0.6], "a": [0.6, 0.7]}, data="imgs", fraction=0.1).assign(**{column: "one"})
     check_comparable(table)
     table.loc[table["seed"] == 1, column] = "two"
     message = rf"different {what}.* on imgs.*: one \(default, a\); two \(default, a\)\. .* only: pass .*\(--study\)"
-    for function in (check_comparable, differences, pooled):
+    for function in (check_comparable, summary, differences, pooled):
         with pytest.raises(ValueError, match=message):
             function(table)
     apart = table.assign(data=table["data"] + table[column])

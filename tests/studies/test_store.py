@@ -14,7 +14,7 @@ from dmws_lite.studies.statistics import check_comparable
 from dmws_lite.studies.store import Store
 
 
-def outcome(key, accuracy=0.5, **changes):
+def outcome(key, accuracy=0.5):
     training = {"steps": 4, "batch_size": 8, "seed": 0}
     names = {"data": "d", "pair": "t → s", "method": "m", "label": "M", "definition": "a method"}
     metrics = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"), accuracy)
@@ -35,21 +35,13 @@ def outcome(key, accuracy=0.5, **changes):
         "seconds": 1.0,
         "teacher_seconds": 0.5,
         "images_per_second": 9.0,
-        "cost": {"flops_per_step": 1, "step_memory_mb": 1.0, "parameters": 1, "latency_ms": 1.0},
+        "cost": {"flops_per_step": 1, "parameters": 1, "latency_ms": 1.0},
         "peak_memory_mb": 1.0,
         "machine": {"device": "cpu", "gpu": None},
     }
     history = pd.DataFrame({"step": [0, 4], "val_accuracy": [0.1, accuracy]})
-    predictions = pd.DataFrame(
-        {
-            "student": "main",
-            "image": ["a", "b"],
-            "label": [0, 1],
-            "predicted": [0, 0],
-            "probabilities": [[0.6, 0.4]] * 2,
-        }
-    )
-    return Outcome(record | changes, history, predictions)
+    predictions = pd.DataFrame({"student": "main", "image": ["a", "b"], "label": [0, 1], "predicted": [0, 0]})
+    return Outcome(record, history, predictions.assign(probabilities=[[0.6, 0.4]] * 2))
 
 
 @pytest.fixture

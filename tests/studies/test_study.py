@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from dmws_lite.method.distillation import Distillation
@@ -6,6 +8,7 @@ from dmws_lite.studies.study import make_study, read_study, studies
 from dmws_lite.training.settings import Training
 
 CONTENT = {"name": "mine", "data": ["a", "b"], "methods": ["weight_selection", "dual_skd"], "seeds": [3, 5]}
+VARIANT = {"name": "a", "of": "dual_skd"}
 
 
 @pytest.mark.parametrize("name", studies())
@@ -54,9 +57,12 @@ def test_the_reference_is_single_selection_or_the_first_method():
         make_study(**CONTENT, reference="default")
 
 
-def test_a_definition_makes_the_same_study_again():
-    entry = {"name": "slow", "of": "dual_skd", "skd": {"half_life": 0.5}}
+def test_a_variant_is_its_base_but_for_its_changes_and_a_definition_makes_the_same_study_again():
+    entry = {"name": "slow", "of": "dual_swapped", "students": {"elements": "random"}, "skd": {"half_life": 0.5}}
     study = make_study(**CONTENT | {"methods": ["weight_selection", entry]}, training={"steps": 7})
+    changes = {"students": {"swap": True, "elements": "random"}, "skd": {"half_life": 0.5}}
+    definition = "dual_swapped with elements=random, half_life=0.5"
+    assert study.resolved["slow"] == replace(METHODS["dual_swapped"], label="slow", definition=definition, **changes)
     assert make_study(**study.definition()) == study
     assert "threads" not in study.definition()
 
@@ -68,11 +74,8 @@ def test_a_definition_makes_the_same_study_again():
         ({"methods": ["dual", "dual"]}, "method 'dual' is there twice"),
         ({"seeds": 0}, "seeds is .*: it should have at least 1 item"),
         ({"seeds": [2**40]}, "seeds.0 is 1099511627776: it should be less than"),
-        ({"seeds": [-1]}, "seeds.0 is -1: it should be greater than"),
         ({"training": {"steps": 2.5}}, "training.steps is 2.5: it should be a valid integer"),
-        ({"training": {"steps": None}}, "training.steps is None"),
         ({"training": {"lr": float("inf")}}, "training.lr is inf: it should be a finite number"),
-        ({"training": {"lr": "fast"}}, "training.lr is 'fast': it should be a valid number"),
         ({"training": {"steps": 0}}, "training steps=0 must be above 0"),
         (
             {"training": {"stepps": 3}},
@@ -81,12 +84,10 @@ def test_a_definition_makes_the_same_study_again():
         ({"training": {"seed": 3}}, "training has an unknown key 'seed'"),
         ({"distillation": {"alpha": float("nan")}}, "distillation.alpha is nan"),
         ({"device": "tpu"}, "device is 'tpu': it should be 'cpu', 'cuda' or 'mps'"),
-        (
-            {"methods": ["weight_selection", {"name": "a", "of": "dual_skd", "students": {"seed": 5}}]},
-            "variant 'a' .seed=5.: has an unknown key 'seed': its keys are auxiliary, swap",
-        ),
+        ({"methods": [VARIANT | {"students": {"seed": 5}}]}, r"variant 'a' \(seed=5\): has an unknown key 'seed': its"),
+        ({"methods": [VARIANT | {"skd": {"half_life": -1}}]}, r"variant 'a' \(half_life=-1\): .* must be above 0"),
+        ({"methods": [VARIANT | {"skd": {"alpha": "much"}}]}, r"variant 'a' \(alpha=much\): "),
         ({"fractions": [10]}, r"fractions has 10.0, which is not in \(0, 1\]: write 0.1 for 10 %"),
-        ({"fractions": [0.0]}, "fractions has 0.0"),
         ({"data": ["x/a", "y/a"]}, "with one name twice"),
         ({"data": [{"source": "a", "leak": "drop"}]}, r"data.0 has an unknown key 'leak' \(did you mean 'leaks'\?\)"),
         (
