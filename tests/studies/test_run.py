@@ -34,6 +34,8 @@ def test_its_numbers_are_those_of_fit_and_evaluate(images, tiny_store):
     which = "method == 'dual_skd' and seed == 1"
     rows = tiny_store.predictions().query(f"{which} and student == 'main'")
     assert np.array_equal(np.stack(rows["probabilities"]), probabilities)
+    others = tiny_store.predictions().query("method == 'dual_skd' and seed == 0 and student == 'main'")
+    assert not np.array_equal(np.stack(others["probabilities"]), probabilities)
     assert rows["image"].tolist() == list(splits.test.names)
     row = tiny_store.table().query(which).iloc[0]
     metrics = evaluate(probabilities, splits.test.labels, splits.classes, resamples=0).set_index("metric")["value"]
