@@ -17,6 +17,7 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 FIXED = ("batch", "qkv", "in_chans", "group", "kernel_h", "kernel_w", "classes", "token")
+STAGE, BLOCK = r"stages\.(?P<stage>\d+)\.", r"blocks\.(?P<block>\d+)\."
 WB = r"(?P<end>weight|bias)"
 BN = r"(?P<end>weight|bias|running_mean|running_var)"
 
@@ -32,21 +33,16 @@ class Rule:
 
 FAMILIES: dict[str, tuple[Rule, ...]] = {
     "vit": (
-        Rule(r"cls_token|dist_token|reg_token", "batch token embed"),
-        Rule(r"pos_embed", "batch token embed"),
+        Rule(r"cls_token|dist_token|reg_token|pos_embed", "batch token embed"),
         Rule(r"patch_embed\.proj\.weight", "embed in_chans kernel_h kernel_w"),
-        Rule(r"patch_embed\.proj\.bias", "embed"),
-        Rule(rf"norm_pre\.{WB}", "embed"),
-        Rule(rf"blocks\.(?P<block>\d+)\.norm[12]\.{WB}", "embed"),
-        Rule(r"blocks\.(?P<block>\d+)\.attn\.qkv\.weight", "qkv*attn/{block} embed"),
-        Rule(r"blocks\.(?P<block>\d+)\.attn\.qkv\.bias", "qkv*attn/{block}"),
-        Rule(r"blocks\.(?P<block>\d+)\.attn\.proj\.weight", "embed attn/{block}"),
-        Rule(r"blocks\.(?P<block>\d+)\.attn\.proj\.bias", "embed"),
-        Rule(r"blocks\.(?P<block>\d+)\.ls[12]\.gamma", "embed"),
-        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc1\.weight", "mlp/{block} embed"),
-        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc1\.bias", "mlp/{block}"),
-        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc2\.weight", "embed mlp/{block}"),
-        Rule(r"blocks\.(?P<block>\d+)\.mlp\.fc2\.bias", "embed"),
+        Rule(rf"patch_embed\.proj\.bias|norm_pre\.{WB}", "embed"),
+        Rule(rf"{BLOCK}(?:norm[12]\.{WB}|ls[12]\.gamma|attn\.proj\.bias|mlp\.fc2\.bias)", "embed"),
+        Rule(rf"{BLOCK}attn\.qkv\.weight", "qkv*attn/{block} embed"),
+        Rule(rf"{BLOCK}attn\.qkv\.bias", "qkv*attn/{block}"),
+        Rule(rf"{BLOCK}attn\.proj\.weight", "embed attn/{block}"),
+        Rule(rf"{BLOCK}mlp\.fc1\.weight", "mlp/{block} embed"),
+        Rule(rf"{BLOCK}mlp\.fc1\.bias", "mlp/{block}"),
+        Rule(rf"{BLOCK}mlp\.fc2\.weight", "embed mlp/{block}"),
         Rule(rf"(?:norm|fc_norm)\.{WB}", "embed", alias="final_norm.{end}"),
         Rule(r"(?:head|head_dist)\.weight", "classes embed"),
         Rule(r"(?:head|head_dist)\.bias", "classes"),
@@ -54,21 +50,14 @@ FAMILIES: dict[str, tuple[Rule, ...]] = {
     "convnext": (
         Rule(r"stem\.0\.weight", "stage0 in_chans kernel_h kernel_w"),
         Rule(rf"stem\.0\.bias|stem\.1\.{WB}", "stage0"),
-        Rule(rf"stages\.(?P<stage>\d+)\.downsample\.0\.{WB}", "stage{before}"),
-        Rule(r"stages\.(?P<stage>\d+)\.downsample\.1\.weight", "stage{stage} stage{before} kernel_h kernel_w"),
-        Rule(r"stages\.(?P<stage>\d+)\.downsample\.1\.bias", "stage{stage}"),
-        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.gamma", "stage{stage}"),
-        Rule(
-            r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.conv_dw\.weight", "stage{stage} group kernel_h kernel_w"
-        ),
-        Rule(rf"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.(?:conv_dw\.bias|norm\.{WB})", "stage{stage}"),
-        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.fc1\.weight", "mlp/{stage}.{block} stage{stage}"),
-        Rule(
-            r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.(?:fc1\.bias|grn\.(?:weight|bias))",
-            "mlp/{stage}.{block}",
-        ),
-        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.fc2\.weight", "stage{stage} mlp/{stage}.{block}"),
-        Rule(r"stages\.(?P<stage>\d+)\.blocks\.(?P<block>\d+)\.mlp\.fc2\.bias", "stage{stage}"),
+        Rule(rf"{STAGE}downsample\.0\.{WB}", "stage{before}"),
+        Rule(rf"{STAGE}downsample\.1\.weight", "stage{stage} stage{before} kernel_h kernel_w"),
+        Rule(rf"{STAGE}downsample\.1\.bias", "stage{stage}"),
+        Rule(rf"{STAGE}{BLOCK}conv_dw\.weight", "stage{stage} group kernel_h kernel_w"),
+        Rule(rf"{STAGE}{BLOCK}(?:conv_dw\.bias|norm\.{WB}|gamma|mlp\.fc2\.bias)", "stage{stage}"),
+        Rule(rf"{STAGE}{BLOCK}mlp\.fc1\.weight", "mlp/{stage}.{block} stage{stage}"),
+        Rule(rf"{STAGE}{BLOCK}mlp\.(?:fc1\.bias|grn\.weight|grn\.bias)", "mlp/{stage}.{block}"),
+        Rule(rf"{STAGE}{BLOCK}mlp\.fc2\.weight", "stage{stage} mlp/{stage}.{block}"),
         Rule(rf"(?:head\.norm|norm_pre|norm)\.{WB}", "stage{last}", alias="final_norm.{end}"),
         Rule(r"head\.fc\.weight", "classes stage{last}"),
         Rule(r"head\.fc\.bias", "classes"),

@@ -239,15 +239,13 @@ def draw_classifier(model: nn.Module, seed: int) -> nn.Module:
 
 def _load(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str]) -> nn.Module:
     """Copy `state` into the model; every tensor must be there, but for the `optional` ones."""
-    own, way_out = model.state_dict(), "build the model that it was made for"
+    own = model.state_dict()
     for name in (*own, *state):
-        if name not in state and name not in optional:
-            raise ValueError(f"{source} has no tensor {name}, which the model needs: {way_out}")
-        if name not in own:
-            raise ValueError(f"the model has no tensor {name}, which {source} brings: {way_out}")
-        if name in state and state[name].shape != own[name].shape:
-            mine, theirs = tuple(own[name].shape), tuple(state[name].shape)
-            raise ValueError(f"{name} has shape {mine} in the model, but {theirs} in {source}: {way_out}")
+        mine, theirs = (tuple(s[name].shape) if name in s else "missing" for s in (own, state))
+        if mine != theirs and not (theirs == "missing" and name in optional):
+            raise ValueError(
+                f"{name} is {mine} in the model, {theirs} in {source}: build the model that it was made for"
+            )
     model.load_state_dict(state, strict=False)
     return model
 

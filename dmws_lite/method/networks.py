@@ -227,9 +227,7 @@ def _cfg(name: str) -> dict[str, Any]:
 def _safetensors_file(path: Path) -> Path:
     if path.is_dir():
         weights = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
-        if not weights:
-            raise FileNotFoundError(f"teacher folder {path} holds no .safetensors file")
-        return weights[0]
+        path = weights[0] if weights else path / "model.safetensors"
     if not path.exists():
         raise FileNotFoundError(f"teacher file {path} does not exist: pass another, or use {EMBEDDED_TEACHER!r}")
     if path.suffix != ".safetensors":

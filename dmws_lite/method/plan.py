@@ -38,10 +38,15 @@ class Assignment:
     note: str = ""
 
     @property
+    def written_out(self) -> list[np.ndarray]:
+        """The indices taken along each axis, also where they are all."""
+        shape = squeezed(self.teacher_shape, len(self.axes))
+        return [np.arange(size) if index is None else index for size, index in zip(shape, self.indices, strict=True)]
+
+    @property
     def size(self) -> int:
         """Number of teacher elements read."""
-        shape = squeezed(self.teacher_shape, len(self.axes))
-        return int(np.prod([t if i is None else len(i) for t, i in zip(shape, self.indices, strict=True)]))
+        return int(np.prod([len(index) for index in self.written_out]))
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class SelectionPlan:
         Returns a new state dict that holds the fed tensors only (see `skipped`), with the teacher's dtypes.
         Raises ValueError when a tensor is missing or has another shape than the plan was made for.
         """
-        return {a.student: _cut(a, _expected(teacher_state, a, self.teacher)) for a in self.assignments}
+        return {a.student: _cut(a, teacher_state, self.teacher) for a in self.assignments}
 
     def coverage(self) -> Share:
         """The share of the teacher's elements that this student receives (the classifier does not count)."""
@@ -120,15 +125,13 @@ class SelectionPlan:
 
         Consistency is what weight selection lives on: a channel of the residual stream must mean the same everywhere.
         """
-        indices: dict[str, list[np.ndarray | None]] = {}
+        indices: dict[str, list[np.ndarray]] = {}
         for a in self.assignments:
-            for axis, index, size in zip(a.axes, a.indices, squeezed(a.teacher_shape, len(a.axes)), strict=True):
-                parts: list[np.ndarray | None] = [index]
-                if "*" in axis and index is not None:
-                    parts = [part - k * (size // 3) for k, part in enumerate(np.split(index, 3))]
+            for axis, index, size in zip(a.axes, a.written_out, squeezed(a.teacher_shape, len(a.axes)), strict=True):
+                parts = np.split(index, 3) if "*" in axis else [index]
                 if axis not in FIXED:
-                    indices.setdefault(unfused(axis), []).extend(parts)
-        return {axis: all(_same(index, own[0]) for index in own) for axis, own in indices.items()}
+                    indices.setdefault(unfused(axis), []).extend(part - k * (size // 3) for k, part in enumerate(parts))
+        return {axis: all(np.array_equal(index, own[0]) for index in own) for axis, own in indices.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON. Read it again with `load_plan`.
@@ -181,46 +184,24 @@ def interpolate(pos_embed: torch.Tensor, tokens: int) -> torch.Tensor:
     return resample_abs_pos_embed(pos_embed, [after, after], [before, before], num_prefix_tokens=prefix)
 
 
-def _expected(state: Mapping[str, torch.Tensor], a: Assignment, teacher: str) -> torch.Tensor:
+def _cut(a: Assignment, state: Mapping[str, torch.Tensor], teacher: str) -> torch.Tensor:
     if a.teacher not in state:
         raise ValueError(f"the state dict has no tensor {a.teacher}: is it the teacher {teacher} of this plan?")
-    if (shape := tuple(state[a.teacher].shape)) != a.teacher_shape:
+    part = state[a.teacher].detach()
+    if (shape := tuple(part.shape)) != a.teacher_shape:
         raise ValueError(f"{a.teacher} has shape {shape}, not {a.teacher_shape}: make a plan for these weights")
-    return state[a.teacher]
-
-
-def _cut(a: Assignment, tensor: torch.Tensor) -> torch.Tensor:
-    part = tensor.detach()
     for axis, index in enumerate(a.indices):
         if index is not None:
-            part = _take(part, axis, index)
+            part = part.index_select(axis, torch.from_numpy(index).to(part.device))
     if a.note:
         part = interpolate(part, a.student_shape[1])
     return part.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
 
 
-def _take(tensor: torch.Tensor, axis: int, index: np.ndarray) -> torch.Tensor:
-    """The indices as a strided view where they are evenly spaced, else a copy."""
-    step = int(index[1] - index[0]) if len(index) > 1 else 1
-    if step > 0 and np.array_equal(index, index[0] + step * np.arange(len(index))):
-        return tensor[(slice(None),) * axis + (slice(int(index[0]), int(index[-1]) + 1, step),)]
-    return tensor.index_select(axis, torch.from_numpy(index).to(tensor.device))
-
-
 def _common(mine: Assignment, theirs: Assignment) -> int:
-    shape = squeezed(mine.teacher_shape, len(mine.axes))
-    counts = [_shared(i, j, size) for i, j, size in zip(mine.indices, theirs.indices, shape, strict=True)]
-    return int(np.prod(counts))
-
-
-def _shared(i: np.ndarray | None, j: np.ndarray | None, size: int) -> int:
-    if i is None or j is None:
-        return size if i is j else len(i if j is None else j)  # type: ignore[arg-type]
-    return len(np.intersect1d(i, j))
-
-
-def _same(a: np.ndarray | None, b: np.ndarray | None) -> bool:
-    return a is b if a is None or b is None else np.array_equal(a, b)
+    """Number of elements of one teacher tensor that both take."""
+    pairs = zip(mine.written_out, theirs.written_out, strict=True)
+    return int(np.prod([len(np.intersect1d(*pair)) for pair in pairs]))
 
 
 def _assignment(record: dict) -> Assignment:

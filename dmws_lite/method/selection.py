@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids
 
 Sets = tuple[np.ndarray, ...]
 Choose = Callable[..., Sets]
+WAYS = {  # out of a difference on an axis
+    "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
+    "classes": "the classifier can be selected only when both have the same classes: pass classifier=False",
+}
 
 
 def plan(
@@ -96,15 +100,12 @@ def complementary_plans(
 
 @dataclass(frozen=True)
 class _Pair:
-    """A teacher and a student after layer selection and component mapping."""
+    """A teacher and a student after layer selection and component mapping; `plan` has no assignments yet."""
 
+    plan: SelectionPlan
     teacher: Network
     student: Network
-    family: str
-    layers: tuple[tuple[int, ...], ...]
     pairs: list[tuple[Component, Component]]
-    skipped: dict[str, str]
-    teacher_shapes: dict[str, tuple[int, ...]]
     axes: dict[str, tuple[int, int]]
 
 
@@ -117,7 +118,8 @@ def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair
     theirs, mine = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
     pairs, skipped = map_components(theirs, mine, chosen, classifier)
     shapes = {c.name: c.shape for c in theirs if c.axes and (classifier or "classes" not in c.axes)}
-    return _Pair(t, s, family, chosen, pairs, skipped, shapes, _axes(pairs, t.name, s.name))
+    plan = SelectionPlan(t.name, s.name, family, "", 0, chosen, (), skipped, shapes)
+    return _Pair(plan, t, s, pairs, _axes(pairs, t.name, s.name))
 
 
 def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: str) -> dict[str, tuple[int, int]]:
@@ -128,7 +130,9 @@ def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: s
         for axis, t, s in zip(mine.axes, *shapes, strict=True):
             if axis in FIXED:
                 if t != s and axis != "token":
-                    raise ValueError(_refusal(axis, mine, theirs))
+                    way = WAYS.get(axis, "a kernel is never resampled: choose the same patch and kernel sizes")
+                    names = f"{mine.name} {mine.shape} differs from the teacher's {theirs.name} {theirs.shape}"
+                    raise ValueError(f"{names} on axis {axis!r}: {way}")
                 continue
             name, sizes = unfused(axis), (t // 3, s // 3) if "*" in axis else (t, s)
             if sizes[1] > sizes[0]:
@@ -139,15 +143,6 @@ def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: s
             if axes.setdefault(name, sizes) != sizes:
                 raise ValueError(f"{mine.name}: axis {name!r} has sizes {sizes} here, {axes[name]} in another tensor")
     return axes
-
-
-def _refusal(axis: str, mine: Component, theirs: Component) -> str:
-    ways = {
-        "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
-        "classes": "the classifier can be selected only when both have the same classes: pass classifier=False",
-    }
-    way = ways.get(axis, "a kernel is never resampled: choose a student with the teacher's patch and kernel sizes")
-    return f"{mine.name} {mine.shape} differs from the teacher's {theirs.name} {theirs.shape} on axis {axis!r}: {way}"
 
 
 def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Choose) -> tuple[SelectionPlan, ...]:
@@ -162,20 +157,8 @@ def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Cho
             sets = {axis: _index_sets(pair, axis, elements, axis_seed(seed, mine.name), choose) for axis in axes}
         for number, row in enumerate(rows):
             row.append(_assign(mine, theirs, {axis: own[number] for axis, own in sets.items()}))
-    return tuple(
-        SelectionPlan(
-            teacher=pair.teacher.name,
-            student=pair.student.name,
-            family=pair.family,
-            elements=elements,
-            phase=phase,
-            layers=pair.layers,
-            assignments=tuple(row),
-            skipped=pair.skipped,
-            teacher_shapes=pair.teacher_shapes,
-        )
-        for phase, row in zip(phases, rows, strict=True)
-    )
+    plans = zip(phases, rows, strict=True)
+    return tuple(replace(pair.plan, elements=elements, phase=phase, assignments=tuple(row)) for phase, row in plans)
 
 
 def _index_sets(pair: _Pair, axis: str, elements: str, seed: int, choose: Choose) -> Sets:

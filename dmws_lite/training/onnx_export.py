@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.runtime.files import write_atomically
@@ -33,18 +34,12 @@ class FromPixels(nn.Module):
     It takes uint8 pixels (N, 1 or 3, H, W), 0 to 255, and gives probabilities (N, classes).
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-        mean, std = input_statistics(model)
-        self.register_buffer("mean", torch.tensor(list(mean)).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(list(std)).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.model((pixels.float() / 255 - self.mean) / self.std).softmax(dim=1)  # (N, classes)
+        return self.model(normalise(pixels, *input_statistics(self.model))).softmax(dim=1)  # (N, classes)
 
 
 def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:

@@ -121,13 +121,6 @@ def test_auxiliary_and_partner_get_no_gradient_even_if_run_with_it(alpha):
         assert all(p.grad.abs().sum() > 0 for p in main.parameters())
 
 
-@pytest.mark.parametrize("strategy", ["dlb", "ps_kd"])
-def test_what_a_strategy_remembers_has_no_graph(strategy):
-    step = step_of(strategy)
-    STRATEGIES[strategy](step)
-    assert not any(tensor.requires_grad for tensor in step.memory.values())
-
-
 def test_without_alpha_the_auxiliary_is_not_run():
     def refuse():
         raise AssertionError("the auxiliary was run")
@@ -137,29 +130,13 @@ def test_without_alpha_the_auxiliary_is_not_run():
     assert STRATEGIES["ema"](step).isfinite()
 
 
-@pytest.mark.parametrize("strategy, source", [("ema", "targets"), ("kd", "targets"), ("cs_kd", "partner")])
-def test_row_i_is_taught_by_row_i_only(strategy, source):
-    step, other = step_of(strategy), step_of(strategy)
-    changed = getattr(step, source)().clone()
-    changed[2] += torch.tensor([3.0, -1.0, 0.0, 0.5])
-    setattr(other, source, lambda: changed)
-    moved = (gradient(strategy, step) - gradient(strategy, other)).abs().sum(1) > 1e-7
-    assert moved.tolist() == [False, False, True, False, False, False]
-
-
-def test_dlb_teaches_only_images_of_the_last_mini_batch_and_then_remembers_this_one():
-    step, plain = step_of("dlb"), step_of("none")
-    moved = (gradient("dlb", step) - gradient("none", plain)).abs().sum(1) > 1e-7
-    assert moved.tolist() == [False, True, False, True, False, False]
-    assert torch.equal(step.memory["indices"], step.indices)
-    assert torch.equal(step.memory["logits"], step.logits.detach())
-
-
-def test_dlb_starts_with_the_labels_alone():
-    step = step_of("dlb")
-    step.memory = {}
-    assert abs(STRATEGIES["dlb"](step).item() - by_hand("none", step)) < 1e-6
-    assert step.memory.keys() == {"indices", "logits"}
+def test_dlb_starts_with_the_labels_alone_and_then_remembers_each_mini_batch():
+    first, second = step_of("dlb"), step_of("dlb")
+    first.memory = {}
+    for step, expected in ((first, by_hand("none", first)), (second, by_hand("dlb", second))):
+        assert abs(STRATEGIES["dlb"](step).item() - expected) < 1e-5
+        assert torch.equal(step.memory["indices"], step.indices)
+        assert torch.equal(step.memory["logits"], step.logits.detach()) and not step.memory["logits"].requires_grad
 
 
 def test_ps_kd_remembers_what_the_main_student_says_of_these_images_only():
@@ -169,6 +146,7 @@ def test_ps_kd_remembers_what_the_main_student_says_of_these_images_only():
     after, rest = array(step.memory["probabilities"]), np.setdiff1d(np.arange(IMAGES), step.indices)
     assert np.allclose(after[step.indices], np.exp(log_softmax(array(step.logits))), atol=1e-6)
     assert np.array_equal(after[rest], array(before)[rest], equal_nan=True)
+    assert not step.memory["probabilities"].requires_grad
 
 
 def student(seed, momentum=0.1):
@@ -220,18 +198,12 @@ def test_alpha_warms_up_over_its_share_of_the_run(warmup, expected):
     assert np.allclose([settings.alpha_at(step, 100) for step in (0, 25, 50, 75, 99)], expected)
 
 
-@pytest.mark.parametrize("steps", [50, 5000])
-def test_momentum_comes_from_a_half_life_that_is_a_share_of_the_run(steps):
-    settings = Distillation(half_life=0.1)
-    assert all(
-        abs(settings.momentum_at(step, steps) ** (0.1 * steps) - 0.5) < 1e-9 for step in (0, steps // 2, steps - 1)
-    )
-
-
-def test_cosine_schedule_rises_from_the_momentum_to_one():
-    settings = Distillation(momentum=0.9, momentum_schedule="cosine")
-    found = [settings.momentum_at(step, 100) for step in (0, 25, 50, 100)]
-    assert np.allclose(found, [0.9, 1 - 0.1 * (np.sqrt(0.5) + 1) / 2, 0.95, 1.0])
+def test_momentum_comes_from_a_half_life_that_is_a_share_of_the_run_and_may_rise_to_one():
+    for step, steps in ((0, 50), (49, 50), (2500, 5000)):
+        assert abs(Distillation(half_life=0.1).momentum_at(step, steps) ** (0.1 * steps) - 0.5) < 1e-9
+    rising = Distillation(momentum=0.9, momentum_schedule="cosine")
+    expected = [0.9, 1 - 0.1 * (np.sqrt(0.5) + 1) / 2, 0.95, 1.0]
+    assert np.allclose([rising.momentum_at(step, 100) for step in (0, 25, 50, 100)], expected)
 
 
 @pytest.mark.parametrize(
@@ -241,16 +213,12 @@ def test_cosine_schedule_rises_from_the_momentum_to_one():
         ({"auxiliary_update": "copy"}, "unknown auxiliary_update='copy'.*ema, frozen, trained"),
         ({"momentum_schedule": "linear"}, "unknown momentum_schedule='linear'.*constant, cosine"),
         ({"alpha": -0.1}, "alpha=-0.1 is out of range: 0 <= alpha <= 1"),
-        ({"alpha": 1.1}, "alpha=1.1"),
         ({"alpha": float("nan")}, "alpha=nan"),
         ({"alpha_warmup": 1.5}, "alpha_warmup=1.5"),
         ({"momentum": 1.01}, "momentum=1.01"),
-        ({"momentum": -0.5}, "momentum=-0.5"),
-        ({"momentum": float("nan")}, "momentum=nan"),
         ({"temperature": 0.0}, "temperature=0.0 must be above 0"),
         ({"temperature": float("inf")}, "temperature=inf"),
         ({"half_life": 0.0}, "half_life=0.0 must be above 0"),
-        ({"half_life": float("nan")}, "half_life=nan"),
     ],
 )
 def test_settings_outside_their_range_are_refused(settings, message):

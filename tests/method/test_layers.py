@@ -14,9 +14,6 @@ from dmws_lite.method.layers import select_layers
 )
 def test_rules_work_stage_by_stage(layers, expected):
     assert select_layers((3, 9), (2, 4), layers) == expected
-
-
-def test_one_stage_takes_a_plain_list():
     assert select_layers([12], [3], [0, 5, 11]) == ((0, 5, 11),)
 
 

@@ -44,18 +44,9 @@ def test_unknown_names_offer_near_ones_and_the_embedded_pair():
         dm.build("convnext_tinny", 3)
 
 
-def test_describe_refuses_what_is_no_network():
+def test_describe_refuses_an_empty_state_dict():
     with pytest.raises(ValueError, match="teacher's state dict must map names to tensors"):
         describe({}, "teacher")
-    with pytest.raises(TypeError, match="pass a timm name, a module, or a state dict"):
-        describe([1, 2])
-
-
-def test_the_embedded_teacher_needs_no_network_and_fits_its_architecture():
-    teacher = dm.load_teacher()
-    assert teacher.mean == teacher.std == (0.5, 0.5, 0.5)
-    model = dm.build("embedded_vit_96", num_classes=50)
-    assert model.load_state_dict(teacher.state)
 
 
 def _state(name: str, classes: int = 5) -> dict[str, torch.Tensor]:
@@ -65,17 +56,12 @@ def _state(name: str, classes: int = 5) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_a_local_file_or_folder_of_the_same_layout_is_read(tmp_path, as_folder):
     state = _state("vit_tiny_patch16_224")
+    state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}  # needs no classifier
     save_file(state, tmp_path / "model.safetensors")
     (tmp_path / "other.safetensors").write_bytes(b"not this one")
     teacher = dm.load_teacher("vit_tiny_patch16_224", tmp_path if as_folder else tmp_path / "model.safetensors")
     assert all(torch.equal(teacher.state[name], tensor) for name, tensor in state.items())
     assert teacher.mean == (0.5, 0.5, 0.5)
-
-
-def test_a_file_without_a_classifier_is_read(tmp_path):
-    state = {name: tensor for name, tensor in _state("mobilenetv1_050").items() if not name.startswith("classifier")}
-    save_file(state, tmp_path / "half.safetensors")
-    assert dm.load_teacher("mobilenetv1_050", tmp_path / "half.safetensors").state.keys() == state.keys()
 
 
 def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path):
@@ -89,6 +75,9 @@ def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path):
         dm.load_teacher("convnext_tiny", good)
     with pytest.raises(ValueError, match=r"is \(1, 1, 96\), a vit_tiny_patch16_224 has \(1, 1, 192\)"):
         dm.load_teacher("vit_tiny_patch16_224", good)
+    torch.save({"a": torch.ones(1)}, cut)
+    with pytest.raises(ValueError, match="truncated or no safetensors file"):
+        dm.load_teacher("embedded_vit_96", cut)
     pickle = tmp_path / "teacher.pt"
     pickle.write_bytes(b"\x80\x04.")
     with pytest.raises(ValueError, match="not a .safetensors file, and pickles can run code"):
@@ -96,7 +85,7 @@ def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         dm.load_teacher("embedded_vit_96", tmp_path / "absent.safetensors")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="holds no .safetensors file"):
+    with pytest.raises(FileNotFoundError, match="empty/model.safetensors does not exist"):
         dm.load_teacher("embedded_vit_96", tmp_path / "empty")
 
 
@@ -112,13 +101,6 @@ def test_without_a_network_the_embedded_teacher_is_offered(monkeypatch):
 def test_a_network_without_pretrained_weights_never_passes_for_pretrained():
     with pytest.raises(ConnectionError, match="timm has no weights of mobilenetv1_050"):
         dm.load_teacher("mobilenetv1_050")
-
-
-def test_a_pickle_by_another_name_is_refused(tmp_path):
-    path = tmp_path / "teacher.safetensors"
-    torch.save({"a": torch.ones(1)}, path)
-    with pytest.raises(ValueError, match="truncated or no safetensors file"):
-        dm.load_teacher("embedded_vit_96", path)
 
 
 def test_a_network_carries_its_input_statistics_or_the_error_says_how_to_give_them():

@@ -137,20 +137,17 @@ def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
             assert torch.allclose(targets, teacher.eval()(draws[step]))
 
 
-def test_a_teacher_changes_the_main_student_only_with_alpha_and_by_what_it_says():
-    def final(alpha, seed=3):
-        students = Students(student(), conv_teacher(seed))
-        return states(fit(students, skd={"strategy": "kd", "alpha": alpha, "alpha_warmup": 0.0}).main)
+def test_soft_targets_change_the_main_student_only_with_alpha_and_by_what_the_teacher_says():
+    def final(students, strategy="none", alpha=0.5):
+        return states(fit(students, skd={"strategy": strategy, "alpha": alpha, "alpha_warmup": 0.0}).main)
 
-    assert equal(final(0.0), states(fit(Students(student()), skd={"strategy": "none"}).main))
-    assert not equal(final(0.5), final(0.0)) and not equal(final(0.5), final(0.5, seed=4))
+    def taught(seed):
+        return Students(student(), conv_teacher(seed))
 
-
-def test_alpha_zero_trains_the_main_student_exactly_as_no_distillation_does():
-    zero, none, some = (
-        states(fit(skd=skd).main) for skd in ({"alpha": 0.0}, {"strategy": "none"}, {"alpha": 0.5, "alpha_warmup": 0.0})
-    )
-    assert equal(zero, none) and not equal(zero, some)
+    none = final(pair())
+    assert equal(final(pair(), "ema", 0.0), none) and equal(final(taught(3), "kd", 0.0), none)
+    ema, kd, other = final(pair(), "ema"), final(taught(3), "kd"), final(taught(4), "kd")
+    assert not any(equal(a, b) for a, b in ((ema, none), (kd, none), (kd, other)))
 
 
 @pytest.mark.parametrize("strategy", ["ema", "dlb", "ps_kd", "cs_kd", "tf_kd", "none"])
@@ -361,18 +358,14 @@ def test_a_full_disk_keeps_the_checkpoint_that_was_there(tmp_path):
     assert load_checkpoint(path)["record"]["history"][-1]["step"] == 0 and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"\x00" * 64, "cut", "other"])
-def test_a_file_that_is_no_checkpoint_is_refused(tmp_path, content):
-    path = tmp_path / "run"
-    if content == "cut":
-        fit(training=ONE, checkpoint=path)
-        content = path.read_bytes()[:-500]
-    if content == "other":
-        torch.save([1, 2], path)
-    else:
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    path, other = tmp_path / "run", tmp_path / "other"
+    fit(training=ONE, checkpoint=path)
+    torch.save([1, 2], other)
+    for content in (b"", b"no checkpoint", b"\x00" * 64, path.read_bytes()[:-500], other.read_bytes()):
         path.write_bytes(content)
-    with pytest.raises(ValueError, match="is not a checkpoint of this project: delete it, or pass another path"):
-        fit(training=ONE, checkpoint=path)
+        with pytest.raises(ValueError, match="is not a checkpoint of this project: delete it, or pass another path"):
+            fit(training=ONE, checkpoint=path)
 
 
 def test_a_run_that_is_stopped_early_ends_as_a_whole_one_can_be_loaded_and_can_go_on(tmp_path):

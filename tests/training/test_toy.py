@@ -62,16 +62,11 @@ def run(data, trains_auxiliary=False):
     yield STEPS, main, auxiliary
 
 
-def test_the_auxiliary_is_the_average_unless_it_is_trained():
+def test_what_is_watched_of_a_run_and_that_the_auxiliary_is_the_average_unless_it_is_trained():
     data, clean = moons(20, 0.2), moons(100, 0.0, seed=9)
     watched = watch(run(data), data, clean, SETTINGS, STEPS)
     assert watched.result["gap"] == 0.0
     assert watch(run(data, trains_auxiliary=True), data, clean, SETTINGS, STEPS).result["gap"] > 0.001
-
-
-def test_what_is_watched_of_a_run():
-    data, clean = moons(20, 0.2), moons(100, 0.0, seed=9)
-    watched = watch(run(data), data, clean, SETTINGS, STEPS)
     assert list(watched.surfaces) == ["step 0", "step 1", "step 4", "step 10", "step 40"]
     assert list(watched.course["step"].unique()) == list(range(0, STEPS + 1, 2))
     start = watched.course.query("step == 0").set_index("student")
@@ -79,8 +74,5 @@ def test_what_is_watched_of_a_run():
     assert start.loc["auxiliary", "loss"] == judge(small_network(1), clean)["loss"]
     *_, (_, main, _) = run(data)
     assert watched.result["accuracy"] == judge(main, clean)["accuracy"]
-    assert watched.result["by heart"] == pytest.approx(
-        np.mean(
-            [int(main(x[None]).argmax()) == y for x, y in zip(data.x[data.wrong], data.labels[data.wrong], strict=True)]
-        )
-    )
+    answers = np.array([int(main(x[None]).argmax()) for x in data.x[data.wrong]])
+    assert watched.result["by heart"] == pytest.approx(np.mean(answers == data.labels[data.wrong].numpy()))
