@@ -29,15 +29,11 @@ def select_layers(
     >>> select_layers([3, 9], [2, 6], "last")
     ((1, 2), (3, 4, 5, 6, 7, 8))
     """
-    if len(teacher) != len(student):
+    if len(teacher) != len(student) or any(s > t for t, s in zip(teacher, student, strict=True)):
         raise ValueError(
-            f"the student has {len(student)} stage(s), its teacher {len(teacher)}: choose one of its family"
+            f"the student is deeper than its teacher, or of another family ({list(student)} blocks in its stages, its "
+            f"teacher {list(teacher)}): choose a shallower one of its family"
         )
-    for stage, (t, s) in enumerate(zip(teacher, student, strict=True)):
-        if s > t:
-            raise ValueError(
-                f"the student is deeper than its teacher in stage {stage} ({s} > {t} blocks): choose a shallower one"
-            )
     if isinstance(layers, str):
         return tuple(_by_rule(t, s, layers) for t, s in zip(teacher, student, strict=True))
     return _explicit(teacher, student, layers)

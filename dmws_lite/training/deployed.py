@@ -50,7 +50,6 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
     if reference not in ways:
         raise ValueError(f"reference={reference!r} is none of {', '.join(ways)}")
     probabilities = {name: predict_onnx(path, images) for name, path in ways.items()}
-    times = {name: latency(partial(load_answer(path), images.images[:1]), seconds) for name, path in ways.items()}
     expected, rows = probabilities[reference], []
     for name, path in ways.items():
         file, given = Path(path), probabilities[name]
@@ -58,7 +57,7 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
         row = {"way": name, "kilobytes": size / 1e3, "accuracy": float((given.argmax(1) == images.labels).mean())}
         row["same_class"] = float((given.argmax(1) == expected.argmax(1)).mean())
         row["largest_difference"] = float(np.abs(given - expected).max())
-        low, median, high = np.percentile(times[name], [25, 50, 75])
+        low, median, high = np.percentile(latency(partial(load_answer(path), images.images[:1]), seconds), [25, 50, 75])
         rows.append(row | {"median_ms": median, "low_ms": low, "high_ms": high})
     table = pd.DataFrame(rows)
     table.attrs["images"] = len(images)

@@ -379,19 +379,16 @@ def _check(students: Students, splits: Splits, training: Training, distillation:
     main, auxiliary, strategy = students.main, students.auxiliary, distillation.strategy
     size, classes, batch = len(splits.train), len(splits.classes), training.batch_size
     if batch > size:
-        raise ValueError(
-            f"batch_size={batch} is larger than the training set ({size} images): pass batch_size <= {size}"
-        )
+        raise ValueError(f"batch_size={batch} is larger than the training set: pass batch_size <= {size}")
     if strategy == "dlb" and batch % 2:
         raise ValueError(f"batch_size={batch} must be even for strategy='dlb', which repeats half of a batch")
     if not len(splits.val):
         raise ValueError("the validation set is empty: the best weights are chosen on it")
-    for network, role, way in (
-        (main, "main student", "build it with those"),
-        (auxiliary if strategy == "kd" else None, "teacher", "fine-tune it on them first"),
-    ):
+    for network, role in ((main, "main student"), (auxiliary if strategy == "kd" else None, "teacher")):
         if (outputs := getattr(network, "num_classes", classes)) != classes:
-            raise ValueError(f"the {role} has {outputs} outputs, the data {classes} classes: {way}")
+            raise ValueError(
+                f"the {role} has {outputs} outputs, the data {classes} classes: build or fine-tune it for these"
+            )
     if auxiliary is not None:
         _check_pair(main, auxiliary, strategy)
     elif strategy == "kd":

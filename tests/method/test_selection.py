@@ -209,13 +209,8 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
     ("teacher", "student", "options", "message"),
     [
         (*VIT[::-1], {}, r"wider than its teacher .* on axis 'embed'.*choose a narrower student"),
-        (_vit(96, 6), _vit(48, 3, depth=12), {}, r"deeper than its teacher in stage 0 \(12 > 2 blocks\)"),
-        (
-            "vit_smal_patch16_224",
-            VIT[1],
-            {},
-            "unknown model 'vit_smal_patch16_224': did you mean vit_small_patch16_224",
-        ),
+        (_vit(96, 6), _vit(48, 3, depth=12), {}, r"deeper than its teacher.*\[12\].*\[2\]"),
+        ("vit_smal_patch16_224", VIT[1], {}, "unknown model 'vit_smal_patch16_224': did you mean vit_small"),
         (*VIT, {"elements": "best"}, "unknown elements='best': choose one of uniform"),
         (*VIT, {"phase": 2}, "axis 'embed': phase=2 is out of range.*0 <= phase < 2"),
         (_vit(16, 2, patch=8), _vit(8, 2, patch=16), {}, "on axis 'kernel_h'.*patch and kernel sizes"),

@@ -83,7 +83,8 @@ def test_other_initialisers_elements_and_image_sizes(teacher):
     larger = make(teacher, image_size=96)
     assert larger.main.pos_embed.shape == (1, 145, 48)
     assert "interpolated" in {a.student: a.note for a in larger.plans[0].assignments}["pos_embed"]
-    assert make(teacher, elements="magnitude").plans[0].elements == "magnitude"
+    for elements in ("magnitude", "heads"):
+        assert make(teacher, elements=elements).plans[0].elements == elements
 
 
 def test_unknown_kinds_are_refused(teacher):
@@ -91,14 +92,3 @@ def test_unknown_kinds_are_refused(teacher):
         make(teacher, "twin")
     with pytest.raises(ValueError, match="'complementary' needs initializer='weight_selection', not 'xavier'"):
         make(teacher, initializer="xavier")
-
-
-def test_a_teacher_of_another_image_size_is_interpolated():
-    state = dm.build("embedded_vit_96", 5, image_size=96).state_dict()
-    larger = Teacher("embedded_vit_96", state, (0.5,) * 3, (0.5,) * 3, "a test")
-    students = make(larger)
-    notes = {a.student: a.note for a in students.plans[0].assignments}
-    assert notes["pos_embed"].startswith("interpolated from a 12 x 12 to a 8 x 8 grid")
-    assert students.plans[0].teacher == "embedded_vit_96"
-    assert torch.equal(students.main.norm.weight, state["norm.weight"][::2])
-    assert make(larger, elements="heads").plans[0].elements == "heads"
