@@ -153,29 +153,17 @@ class Step:
         return F.cross_entropy(self.logits.float(), self.labels, label_smoothing=self.smoothing)
 
 
-def none(step: Step) -> Tensor:
-    """CE(main, y): no distillation."""
-    return step.hard_loss()
-
-
 def ema(step: Step) -> Tensor:
-    """(1 - alpha) CE(main, y) + alpha T^2 KL(auxiliary || main).
+    """(1 - alpha) CE(main, y) + alpha T^2 KL(auxiliary || main); in "kd" a fixed teacher stands for the auxiliary.
 
-    Source: self-knowledge distillation of dual-model weight selection (arXiv 2508.20461); its exact form is our choice.
+    Source: self-knowledge distillation of dual-model weight selection (arXiv 2508.20461), and for "kd" Hinton et al.
+    2015 (arXiv 1503.02531); that the two weights add up to 1 is our choice.
     """
     if step.alpha == 0:
         return step.hard_loss()
     assert step.targets is not None
     soft = soft_loss(step.logits, step.targets(), step.temperature)
     return (1 - step.alpha) * step.hard_loss() + step.alpha * soft
-
-
-def kd(step: Step) -> Tensor:
-    """(1 - alpha) CE(main, y) + alpha T^2 KL(teacher || main), with a fixed teacher that knows the classes.
-
-    Source: Hinton et al. 2015 (arXiv 1503.02531); that the two weights add up to 1 is our choice.
-    """
-    return ema(step)
 
 
 def dlb(step: Step) -> Tensor:
@@ -231,5 +219,11 @@ def tf_kd(step: Step, correct: float = 0.9) -> Tensor:
 
 
 STRATEGIES: dict[str, Callable[[Step], Tensor]] = {
-    strategy.__name__: strategy for strategy in (ema, dlb, ps_kd, cs_kd, tf_kd, kd, none)
+    "ema": ema,
+    "dlb": dlb,
+    "ps_kd": ps_kd,
+    "cs_kd": cs_kd,
+    "tf_kd": tf_kd,
+    "kd": ema,
+    "none": Step.hard_loss,
 }
