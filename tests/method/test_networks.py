@@ -4,7 +4,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.models.efficientnet import _gen_mobilenet_v1
 
 import dmws_lite as dm
 from dmws_lite.method.networks import describe, set_input_statistics
@@ -31,10 +30,6 @@ def test_half_width_mobilenet_has_half_the_channels_throughout():
     for name in full:
         if full[name].ndim == 4:
             assert half[name].shape[0] * 2 == full[name].shape[0], name
-    again = _gen_mobilenet_v1(
-        "mobilenetv1_100", channel_multiplier=0.5, pad_type="same", fix_stem_head=False, num_classes=3
-    )
-    assert {n: t.shape for n, t in again.state_dict().items()} == {n: t.shape for n, t in half.items()}
 
 
 def test_unknown_names_offer_near_ones_and_the_embedded_pair():
