@@ -75,7 +75,7 @@ def test_chapters_are_measured_kept_and_a_failure_stops_no_other(course, chapter
     assert 2 <= found["00_small"].smoke < 60 and 1 <= found["00_small"].cpu < 60
     assert found["01_next"].cpu == 3, "the full run fails, and leaves the old time"
     shown = capsys.readouterr()
-    assert "failed: 01_next, cpu: 01_next.ipynb, cell 2: AssertionError" in shown.err and "threads: 1" in shown.out
+    assert "failed: 01_next, cpu: 01_next.ipynb, cell 3: AssertionError" in shown.err and "threads: 1" in shown.out
     made = {path.relative_to(course).as_posix() for path in (course / "executed").rglob("*.ipynb")}
     kept = {"executed/smoke/00_small.ipynb", "executed/smoke/01_next.ipynb", "executed/full/00_small.ipynb"}
     assert made == kept | {"executed/full/01_next.ipynb", "executed/full/unfinished/01_next.ipynb"}
