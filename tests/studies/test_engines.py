@@ -100,6 +100,24 @@ def test_two_processes_share_the_work(tiny, tmp_path):
     assert len(keys) == len(set(keys)) == len(Store(tmp_path / "s").table()) == len(study) == 16
 
 
+def test_a_killed_process_leaves_no_half_record(images, tmp_path):
+    study, folder = tmp_path / "long.yaml", tmp_path / "s"
+    study.write_text(
+        f"data: [{images}]\nmethods: [weight_selection, default]\nseeds: 50\nsize: 16\ndevice: cpu\n"
+        "fractions: [0.5]\ntraining: {steps: 2, batch_size: 8, evaluations: 1}\n"
+    )
+    command = [sys.executable, "-m", "dmws_lite.cli", "study", "run", str(study), "--store", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert wait_for(lambda: len(list(folder.glob("runs/*.json"))) >= 3, 200)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    store = Store(folder)
+    table, predictions = store.table(), store.predictions()
+    assert len(table) >= 3 and set(table["key"]) == set(predictions["key"]) == set(store.history()["key"])
+    assert (predictions.groupby("key").size() == 24).all()
+    assert all(store.claim(key) for key in store.missing()["key"])
+
+
 def test_an_engine_is_closed_and_locks_are_released_when_the_store_cannot_be_written(tiny, tmp_path, monkeypatch):
     closed = []
 
