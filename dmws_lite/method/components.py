@@ -18,6 +18,7 @@ Shapes = Mapping[str, Shape]
 
 FIXED = ("batch", "qkv", "in_chans", "group", "kernel_h", "kernel_w", "classes", "token")
 STAGE, BLOCK = r"stages\.(?P<stage>\d+)\.", r"blocks\.(?P<block>\d+)\."
+SEPARABLE, INVERTED = (rf"blocks\.(?P<stage>{stage})\.(?P<block>\d+)\." for stage in ("0", r"[1-9]\d*"))
 WB = r"(?P<end>weight|bias)"
 BN = r"(?P<end>weight|bias|running_mean|running_var)"
 
@@ -73,11 +74,30 @@ FAMILIES: dict[str, tuple[Rule, ...]] = {
         Rule(r"classifier\.weight", "classes out/{last}"),
         Rule(r"classifier\.bias", "classes"),
     ),
+    "mbconv": (  # stage 0 is depthwise separable, the others are inverted residuals around the stage's stream
+        Rule(r"conv_stem\.weight", "stem in_chans kernel_h kernel_w"),
+        Rule(rf"bn1\.{BN}", "stem"),
+        Rule(rf"{SEPARABLE}conv_dw\.weight", "{before} group kernel_h kernel_w"),
+        Rule(rf"{SEPARABLE}bn1\.{BN}", "{before}"),
+        Rule(rf"{SEPARABLE}conv_pw\.weight", "stage0 {before}"),
+        Rule(rf"{SEPARABLE}bn2\.{BN}", "stage0"),
+        Rule(rf"{INVERTED}conv_pw\.weight", "expansion/{stage}.{block} {before}"),
+        Rule(rf"{INVERTED}conv_dw\.weight", "expansion/{stage}.{block} group kernel_h kernel_w"),
+        Rule(rf"{INVERTED}bn[12]\.{BN}", "expansion/{stage}.{block}"),
+        Rule(rf"{INVERTED}conv_pwl\.weight", "stage{stage} expansion/{stage}.{block}"),
+        Rule(rf"{INVERTED}bn3\.{BN}", "stage{stage}"),
+        Rule(r"conv_head\.weight", "head stage{last}"),
+        Rule(rf"bn2\.{BN}", "head"),
+        Rule(r".*num_batches_tracked", ""),
+        Rule(r"classifier\.weight", "classes head"),
+        Rule(r"classifier\.bias", "classes"),
+    ),
 }
 
 _SIGNATURES = {
     "vit": ("blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"),
     "convnext": ("stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.mlp.fc1.weight"),
+    "mbconv": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pwl.weight"),
     "mobilenetv1": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.0.0.conv_pw.weight"),
 }
 
@@ -155,6 +175,8 @@ def _component(tensor: str, shape: Shape, family: str, blocks: tuple[int, ...], 
 def _neighbours(family: str, stage: int, block: int | None, blocks: tuple[int, ...]) -> dict[str, str]:
     """What `{before}` and `{last}` stand for in a rule's axes."""
     last = len(blocks) - 1
+    if family == "mbconv":
+        return {"before": f"stage{stage}" if block else f"stage{stage - 1}" if stage else "stem", "last": str(last)}
     if family != "mobilenetv1":
         return {"before": str(stage - 1), "last": str(last)}
     entry = f"{stage - 1}.{blocks[stage - 1] - 1}" if stage else "stem"

