@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from dmws_lite.cli_data import data_app
 from dmws_lite.cli_study import study_app
-from dmws_lite.runtime.console import print_files, print_line, print_table, shown
+from dmws_lite.runtime.console import print_files, print_line, print_table, shown, warnings_printed
 
 if TYPE_CHECKING:
     from dmws_lite.method.plan import SelectionPlan
@@ -98,12 +98,14 @@ def demo(
     from dmws_lite.runtime.notebooks import find_notebook, run_notebook
 
     start = time.time()
-    run_notebook(find_notebook("quickstart"), out, {"data": _data_source(data), "seed": seed, "smoke": smoke})
-    files = [path for pattern in ("*", "*/*") for path in sorted(out.glob(pattern)) if path.is_file()]
-    made = [path for path in files if path.stat().st_mtime >= start - 1]
+    parameters = {"data": _data_source(data), "seed": seed, "smoke": smoke}
+    with warnings_printed():
+        folder = run_notebook(find_notebook("quickstart"), out, parameters).parent
+    files = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
+    made = [path for path in files if path.stat().st_mtime >= start - 1 and not path.name.startswith(".")]
     print_line(f"done in {time.time() - start:.0f} s")
-    if out / "results.csv" in made:
-        _print_results(out / "results.csv")
+    if folder / "results.csv" in made:
+        _print_results(folder / "results.csv")
     print_files(made)
 
 
@@ -169,35 +171,31 @@ def run(
     out: Annotated[
         Path, typer.Option(help="Folder for the executed notebook, its HTML page and results; one subfolder per run.")
     ] = Path("outputs"),
+    kernel: Annotated[
+        str | None, typer.Option(help="A Jupyter kernel. [default: the notebook's, or this Python]")
+    ] = None,
 ) -> None:
-    """Run one notebook with parameters, and make an HTML page of it."""
+    """Run one notebook with parameters, and make an HTML page of it.
+
+    A batch goes on when a run fails, and the same command takes up a batch that was interrupted. The
+    result of another run is never overwritten: the new one goes to a folder of its own, run-2, run-3, ... in --out.
+    """
     from dmws_lite.runtime.notebooks import find_notebook, run_batch, run_notebook
+    from dmws_lite.runtime.parameters import read_batch
 
     path = find_notebook(name)
     values = {name: value for name, _, value in (text.partition("=") for text in parameter or [])}
     if batch is None:
-        executed = run_notebook(path, out, values)
+        with warnings_printed():
+            executed = run_notebook(path, out, values, kernel=kernel)
         print_files([executed, executed.with_suffix(".html")])
         return
-    summary = run_batch(path, out, [values | row for row in _read_batch(batch)])
+    with warnings_printed():
+        summary = run_batch(path, out, [values | row for row in read_batch(batch)], kernel)
     print_table(list(summary), summary.to_numpy())
-    print_files([out / "summary.csv"])
+    print_files([Path(summary["folder"].iloc[0]).parent / "summary.csv"])
     if failures := (summary["error"] != "").sum():
         raise RuntimeError(f"{failures} of {len(summary)} runs failed: see the summary")
-
-
-def _read_batch(path: Path) -> list[dict[str, Any]]:
-    """Sets of parameters: the rows of a .csv file, where an empty cell leaves the default, or a .yaml file's list."""
-    import pandas as pd
-    import yaml
-
-    try:
-        if path.suffix == ".csv":
-            rows = pd.read_csv(path, dtype=str, encoding="utf-8-sig").to_dict("records")
-            return [{name: value for name, value in row.items() if not pd.isna(value)} for row in rows]
-        return [dict(row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise ValueError(f"batch file {path.name} is no CSV file, and no list of mappings in YAML: {error}") from error
 
 
 def _data_source(data: str | None) -> str | None:

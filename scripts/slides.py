@@ -65,7 +65,9 @@ def write_deck(notebook: Path, out: Path, smoke: bool = False, scripts: Path | N
     Returns the page's path. Raises RuntimeError when a cell fails.
     """
     out = writable_folder(out)
-    executed = run_notebook(notebook, out, {"smoke": smoke, "output": str(out / "results" / notebook.stem)}, html=False)
+    executed = run_notebook(
+        notebook, out, {"smoke": smoke, "output": str(out / "results" / notebook.stem)}, html=False, replace=True
+    )
     if scripts:
         shutil.copytree(scripts, out / "scripts", dirs_exist_ok=True)
     text = page(nbformat.read(executed, as_version=4), LOCAL if scripts else {})

@@ -152,6 +152,7 @@ def test_a_notebook_runs_with_parameters(run, course, tmp_path):
         (["-p", "seed"], ["-p seed: a name and a value are needed, such as -p smoke True"]),
         (["--parameter=smoke"], ["parameter smoke = '' is no truth value"]),
         (["--batch", "gone.csv"], ["gone.csv"]),
+        (["--kernel", "ir"], ["kernel 'ir' is not installed here"]),
     ],
 )
 def test_wrong_parameters_are_refused(run, course, tmp_path, words, parts):
@@ -178,9 +179,7 @@ def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.yaml", b"seed: 1", "no list of mappings"),
-        ("a.yaml", b"- {seed: [1}", "a.yaml is no CSV file"),
-        ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is no CSV file"),
+        ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is not UTF-8"),
         ("a.csv", b"seed\n1\nx\n", "parameter seed = 'x' is no whole number"),
     ],
 )

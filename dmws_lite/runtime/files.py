@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 
@@ -74,3 +74,13 @@ def build_folder(target: Path, fill: Callable[[Path], object], resume: bool = Fa
         finally:
             if not resume:
                 shutil.rmtree(part, ignore_errors=True)
+
+
+def claim(path: Path) -> FileLock | None:
+    """A lock that keeps other processes from making `path` until it is released; None when one of them has it."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.runtime.files import claim, writable_folder, write_atomically
 from dmws_lite.runtime.parameters import typed
 from dmws_lite.runtime.progress import TEXT_ONLY
-from dmws_lite.runtime.text import did_you_mean
+from dmws_lite.runtime.text import did_you_mean, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
+    from nbformat import NotebookNode
 
 PACKAGE = Path(__file__).parents[1]
 EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
+DIED = (
+    "Most often it ran out of memory and the system ended it: take fewer or smaller images, or a machine with more; "
+    "else compiled code in this cell crashed"
+)
 ALT_TEXTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
 {%- block data_png scoped -%}
 {%- set alt = output | get_metadata('alt', 'image/png') -%}
@@ -54,10 +63,53 @@ def find_notebook(name: str) -> Path:
 def defaults(path: str | Path) -> dict[str, str]:
     """The parameters of a notebook and their default values, as source text."""
     try:
-        from papermill import inspect_notebook
+        from papermill.translators import PythonTranslator
     except ImportError as error:
         raise ImportError(EXTRA) from error
-    return {name: parameter["default"] for name, parameter in inspect_notebook(str(path)).items()}
+    cells = (cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", []))
+    return {
+        parameter.name: parameter.default for cell in islice(cells, 1) for parameter in PythonTranslator.inspect(cell)
+    }
+
+
+def read_notebook(path: str | Path) -> NotebookNode:
+    """A notebook of any nbformat, as nbformat 4. Raises ValueError, naming the file, for what is none."""
+    import nbformat
+
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        if all(isinstance(cell.source, str) for cell in notebook.cells):
+            return notebook
+        reason = "a cell has no source"
+    except OSError:
+        raise
+    except Exception as error:  # of many kinds, for empty, truncated and strange files
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+    raise ValueError(f"{path} cannot be read as a notebook ({reason}): get it anew, or save it again in Jupyter")
+
+
+def pick_kernel(path: str | Path, name: str | None = None) -> str:
+    """The kernel to run a notebook with: the one called `name`, else the notebook's own.
+
+    A Python notebook whose kernel is not installed here, or that names none, gets this Python's own, with a warning.
+    Raises ValueError for another language's kernel, or a `name`, that is not installed.
+    """
+    from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, find_kernel_specs
+
+    facts, installed = read_notebook(path).metadata, find_kernel_specs()
+    own = facts.get("kernelspec") or {}
+    asked = name or own.get("name") or ""
+    if asked.lower() in installed:
+        return asked
+    language = own.get("language") or (facts.get("language_info") or {}).get("name") or "python"
+    missing = f"its kernel {asked!r} is not installed here" if asked else "it names no kernel"
+    if name or language.lower() not in ("python", "python3", "ipython"):
+        what = f"kernel {name!r} is not installed here" if name else f"{missing}, and its language is {language}"
+        raise ValueError(f"{Path(path).name}: {what}: install it, or pass --kernel with one of {', '.join(installed)}")
+    warnings.warn(
+        f"{Path(path).name}: {missing}, so this Python's own kernel runs it (--kernel takes others)", stacklevel=2
+    )
+    return NATIVE_KERNEL_NAME
 
 
 def run_notebook(
@@ -66,57 +118,67 @@ def run_notebook(
     parameters: Mapping[str, Any] | None = None,
     cell_limit: int | None = None,
     html: bool = True,
+    kernel: str | None = None,
+    replace: bool = False,
 ) -> Path:
     """Execute a notebook with parameters, with its output on the screen, and make an HTML page of it.
 
-    out:        the folder that receives NAME.ipynb and NAME.html, also when a cell fails.
-    parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`); `output` is `out` if
-                it is not given.
+    out:        the folder that receives NAME.ipynb and NAME.html, also when a cell fails. Where another run (other
+                parameters, another notebook of that name) has them, or is making them, it is out/run-2, out/run-3, ...
+    parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`); `output` is the folder
+                if it is not given.
     cell_limit: seconds that a cell may take; None: any time.
     html:       whether to make the page.
+    kernel:     the name of a Jupyter kernel; None: see `pick_kernel`.
+    replace:    whether the result of another run may be overwritten.
     Returns the executed notebook's path.
-    Raises ValueError for an unknown or mistyped parameter, PermissionError when `out` can't be written,
-    FileExistsError when it is the notebook's own folder,
-    RuntimeError when a cell failed or took too long, or a widget's callback failed (papermill alone would not notice).
+    Raises ValueError for what is no notebook, a kernel that is not installed, an unknown or mistyped parameter;
+    PermissionError when `out` can't be written; FileExistsError when it is the notebook's own folder; RuntimeError when
+    a cell failed or took too long, the kernel died, or a widget's callback failed (papermill would not notice).
     """
-    path = Path(path)
-    types = defaults(path)
+    path, types = Path(path), defaults(path)
     values = typed(parameters or {}, types, path.name)
-    executed = writable_folder(out) / path.name
-    if "output" in types:
-        values = {"output": str(executed.parent.resolve())} | values
-    if executed.exists() and executed.samefile(path):
-        raise FileExistsError(f"{executed} is the notebook itself, and would be overwritten: pass another folder")
-    try:
-        _execute(path, executed, values, cell_limit)
-    finally:
-        if html and executed.is_file():
-            write_html(executed)
-    errors = widget_errors(executed)
-    if errors:
-        raise RuntimeError(f"{path.name}: a widget's callback failed ({'; '.join(errors)}): see {executed}")
-    return executed
+    kernel = pick_kernel(path, kernel)
+
+    def is_free(folder: Path) -> bool:
+        return _earlier(path, folder, _with_output(values, types, folder)) != "other" or replace
+
+    with _own_folder(Path(out), path.name, is_free) as folder:
+        return _run(path, folder, _with_output(values, types, folder), kernel, cell_limit, html)
 
 
-def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]], kernel: str | None = None) -> pd.DataFrame:
     """Run a notebook once for each set of parameters, into the subfolders `out/01`, `out/02`, ...
 
-    Returns, and writes to out/summary.csv, one row per run: run, its parameters, and the error if it failed.
+    A run that fails does not end the others. The same batch into the same folder goes on where it was interrupted:
+    finished runs are not repeated. Another batch goes to out/run-2, as for `run_notebook`.
+    Returns, and writes to summary.csv, one row per run: run, its parameters, its folder, and the error if it failed.
     Raises ValueError, before anything runs, for the first set with an unknown or mistyped parameter.
     """
     import pandas as pd
 
-    types, summary = defaults(path), pd.DataFrame()
-    rows = [{"run": f"{number:02}"} | typed(values, types, path.name) for number, values in enumerate(sets, 1)]
-    for row in rows:
-        print(f"==> run {row['run']} of {len(rows)}", flush=True)
-        try:
-            run_notebook(path, out / row["run"], {name: value for name, value in row.items() if name in types})
-            row["error"] = ""
-        except (RuntimeError, OSError) as error:
-            row["error"] = str(error)
-        summary = pd.DataFrame(rows, dtype=object).fillna("")
-        summary.to_csv(out / "summary.csv", index=False)
+    types, kernel = defaults(path), pick_kernel(path, kernel)
+    runs = {f"{n:02}": typed(values, types, f"{path.name}, run {n:02}") for n, values in enumerate(sets, 1)}
+
+    def earlier(folder: Path) -> dict[str, str]:
+        places = {run: (folder / run, _with_output(values, types, folder / run)) for run, values in runs.items()}
+        return {run: _earlier(path, place, values) for run, (place, values) in places.items()}
+
+    with _own_folder(out, "summary.csv", lambda folder: "other" not in earlier(folder).values()) as folder:
+        done, rows, summary = earlier(folder), [], pd.DataFrame()
+        for run, values in runs.items():
+            print(f"==> run {run} of {len(runs)}{': finished before' * (done[run] == 'same')}", flush=True)
+            error = ""
+            try:
+                if done[run] != "same":
+                    place = writable_folder(folder / run)
+                    _run(path, place, _with_output(values, types, place), kernel)
+            except Exception as failure:  # whatever it is, the others run
+                error = str(failure) or type(failure).__name__
+            rows.append({"run": run} | values | {"folder": str(folder / run), "error": error})
+            summary = pd.DataFrame(rows, dtype=object).fillna("")
+            summary = summary[[*summary.columns.drop(["folder", "error"]), "folder", "error"]]
+            write_atomically(folder / "summary.csv", partial(summary.to_csv, index=False))
     return summary
 
 
@@ -130,14 +192,14 @@ def widget_errors(path: str | Path) -> list[str]:
     return [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
 
 
-def write_html(path: str | Path, **options: Any) -> Path:
-    """Make an HTML page of a notebook, beside it; options are nbconvert's, such as exclude_input=True."""
+def write_html(path: str | Path, page: Path | None = None, **options: Any) -> Path:
+    """Make an HTML page of a notebook, beside it or as `page`; options are nbconvert's, such as exclude_input=True."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(**options)
+    exporter, page = HTMLExporter(**options), page or Path(path).with_suffix(".html")
     exporter.raw_template = with_alt_texts("lab")
-    page, _ = exporter.from_filename(str(path))
-    return write_atomically(Path(path).with_suffix(".html"), lambda part: part.write_text(page, encoding="utf-8"))
+    text, _ = exporter.from_notebook_node(read_notebook(path), resources={"metadata": {"name": page.stem}})
+    return write_atomically(page, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def with_alt_texts(template: str) -> str:
@@ -145,17 +207,80 @@ def with_alt_texts(template: str) -> str:
     return ALT_TEXTS.replace("TEMPLATE", template)
 
 
-def _execute(path: Path, executed: Path, parameters: dict[str, Any], cell_limit: int | None) -> None:
+def _with_output(values: Mapping[str, Any], types: Mapping[str, str], folder: Path) -> dict[str, Any]:
+    """The parameters, with the folder as `output` where the notebook has that one and it is not given."""
+    return ({"output": str(folder.resolve())} if "output" in types else {}) | dict(values)
+
+
+@contextmanager
+def _own_folder(out: Path, name: str, is_free: Callable[[Path], bool]) -> Iterator[Path]:
+    """The first of `out`, out/run-2, ... that is free; no other process takes it to make `name` in it meanwhile."""
+    for number in count(1):
+        folder = writable_folder(out / f"run-{number}" if number > 1 else out)
+        if (lock := claim(folder / name)) is None:
+            continue
+        try:
+            if is_free(folder):
+                if number > 1:
+                    text = f"{out} has, or is getting, the result of another run: this one goes to {folder}"
+                    warnings.warn(text, stacklevel=4)
+                yield folder
+                return
+        finally:
+            lock.release()
+
+
+def _earlier(path: Path, folder: Path, values: Mapping[str, Any]) -> str:
+    """What a folder has of a notebook: "" (nothing, or a run that failed), the "same" run, finished, or an "other"."""
+    executed = folder / path.name
+    if not executed.exists():
+        return ""
+    if executed.samefile(path):
+        raise FileExistsError(f"{executed} is the notebook itself, and would be overwritten: pass another folder")
+    before = read_notebook(executed)
+    facts = before.metadata.get("papermill") or {}
+    if facts.get("exception"):
+        return ""
+    cells = [cell.source for cell in before.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    same = facts.get("parameters") == values and cells == [cell.source for cell in read_notebook(path).cells]
+    return "same" if same else "other"
+
+
+def _run(
+    path: Path,
+    folder: Path,
+    parameters: dict[str, Any],
+    kernel: str,
+    cell_limit: int | None = None,
+    html: bool = True,
+) -> Path:
+    executed, part = folder / path.name, folder / f".{path.stem}.part.ipynb"
+    part.unlink(missing_ok=True)  # what a killed run left
+    failure = ": it was stopped"
+    try:
+        failure = _execute(path, part, parameters, kernel, cell_limit)
+    finally:
+        _keep(part, executed, failure, html)
+    if failure:
+        raise RuntimeError(f"{path.name}{failure} (the notebook so far is {executed})")
+    return executed
+
+
+def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, cell_limit: int | None) -> str:
+    """Run a notebook, saved after each cell as `part`. Returns where and why it failed, "" if it did not."""
+    from jupyter_client.kernelspec import get_kernel_spec
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill import execute_notebook
     from papermill.exceptions import PapermillExecutionError
 
     os.environ[TEXT_ONLY] = "1"  # the kernel inherits it: nobody sees its progress bars' widgets
+    places = (str(place).replace("{", "{{").replace("}", "}}") for place in (path, part))  # papermill formats them
     try:
         execute_notebook(
-            path,
-            executed,
+            *places,
             parameters,
+            kernel_name=kernel,
+            language=get_kernel_spec(kernel).language,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             coalesce_streams=True,
@@ -163,9 +288,34 @@ def _execute(path: Path, executed: Path, parameters: dict[str, Any], cell_limit:
             extra_arguments=["--log-level=ERROR"],
         )
     except PapermillExecutionError as error:
-        raise RuntimeError(
-            f"{path.name}, cell {error.exec_count}: {error.ename}: {error.evalue} (the notebook so far is {executed})"
-        ) from error
-    except (CellTimeoutError, DeadKernelError) as error:
-        reason = f"a cell took longer than {cell_limit} s" if isinstance(error, CellTimeoutError) else str(error)
-        raise RuntimeError(f"{path.name}: {reason} (the notebook so far is {executed})") from error
+        return f", cell {error.exec_count}: {error.ename}: {error.evalue}"
+    except CellTimeoutError:
+        return f"{_last_cell(part)}: it took longer than {cell_limit} s"
+    except DeadKernelError:
+        return f"{_last_cell(part)}: the kernel died. {DIED}"
+    except Exception as error:  # a kernel that does not start, a full disk
+        return f"{_last_cell(part)}: kernel {kernel!r} failed ({type(error).__name__}: {error})"
+    errors = "; ".join(widget_errors(part))
+    return f": a widget's callback failed ({errors})" if errors else ""
+
+
+def _last_cell(part: Path) -> str:
+    """The code cell of an executed notebook that was started last: its number and its first line."""
+    cells = [cell for cell in read_notebook(part).cells if cell.cell_type == "code"] if part.exists() else []
+    cells = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    return f", cell {len(cells)} ({shorten(cells[-1].source.strip().partition(chr(10))[0])})" if cells else ""
+
+
+def _keep(part: Path, executed: Path, failure: str, html: bool) -> None:
+    """Put what was executed in its place, with its page first, marked if it failed."""
+    import nbformat
+
+    if not part.exists():
+        return
+    if failure:
+        notebook = read_notebook(part)
+        notebook.metadata.papermill["exception"] = True
+        nbformat.write(notebook, part)
+    if html:
+        write_html(part, executed.with_suffix(".html"))
+    part.replace(executed)

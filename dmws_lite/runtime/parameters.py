@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import ast
+import csv
+import datetime
+import io
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-TRUTH = {"true": True, "false": False}
+import yaml
+
 WORDS = {bool: "truth value (True or False)", int: "whole number", float: "number", str: "text"}
+TRUTH = {"true": True, "false": False}
 
 
 def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str) -> dict[str, Any]:
-    """Values of the types that a notebook's defaults have.
+    """Values of the types that a notebook's defaults have, as they can be written into it.
 
-    values:   by name; texts, as a command line or a CSV file gives them, are read as the default's type.
+    values:   by name; texts, as a command line or a CSV file gives them, are read as the default's type. Arrays and
+              numpy's numbers become Python's, paths and dates become text.
     defaults: of the notebook's parameters, as source text.
     A whole number is taken for a float, a list for a tuple; where the default is None, anything is.
     Raises ValueError for an unknown name, with the notebook's own, and for a value of another type.
@@ -28,19 +35,58 @@ def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str)
     return {name: _typed(name, value, defaults[name]) for name, value in values.items()}
 
 
+def read_batch(path: Path) -> list[dict[str, Any]]:
+    """Sets of parameters: the rows of a .csv file, where an empty cell leaves the default, or a .yaml file's list.
+
+    Raises ValueError, naming the file, for one that is not UTF-8, has no such list, or an empty one.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            separator = max(",;\t", key=text.partition("\n")[0].count)
+            table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="(cell without a name)")
+            rows = [{name: value for name, value in row.items() if value} for row in table]
+        else:
+            rows = [dict(row) for row in yaml.safe_load(text)]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"batch file {path} is not UTF-8 ({error}): save it as UTF-8 (CSV UTF-8 in Excel)") from error
+    except (ValueError, TypeError, csv.Error, yaml.YAMLError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"batch file {path} is no CSV file, and no list of mappings in YAML: {reason}") from error
+    if not rows:
+        raise ValueError(f"batch file {path} lists no runs: add a row of parameters for each")
+    return rows
+
+
 def _typed(name: str, value: Any, source: str) -> Any:
     default = _literal(source)
-    kind = type(default)
+    kind = list if isinstance(default, tuple) else type(default)
     free = default is None or default == source  # None, or no literal: nothing is known of its type
     read = _literal(value) if isinstance(value, str) and (free or kind is not str) else value
+    read = _plain(name, read)
     if free:
         return read
-    if (kind is float and type(read) is int) or (kind in (list, tuple) and isinstance(read, list | tuple)):
-        read = kind(read)
+    if kind is float and type(read) is int:
+        read = float(read)
     if type(read) is not kind:
-        word = WORDS.get(kind, f"{kind.__name__}, such as {source}")
+        word = WORDS.get(kind, f"{type(default).__name__}, such as {source}")
         raise ValueError(f"parameter {name} = {value!r} is no {word}: its default is {source}")
     return read
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value as what JSON and a notebook's cell can hold."""
+    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy, pandas and torch
+    if isinstance(value, Path | datetime.date | datetime.time):
+        return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(name, one) for one in value]
+    if isinstance(value, dict):
+        return {key: _plain(name, one) for key, one in value.items()}
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    kinds = "a text, number, truth value, list, mapping, path, date or None"
+    raise ValueError(f"parameter {name} = {value!r} cannot be written into a notebook: pass {kinds}")
 
 
 def _literal(text: str) -> Any:

@@ -50,7 +50,7 @@ def write_report(
     chosen = reference or definition.get("reference", usual)
     parameters = {"store": str(store.folder.resolve()), "study": study or "", "metric": metric}
     parameters["reference"] = chosen if chosen in methods else ""
-    executed = run_notebook(course_folder() / "report.ipynb", out, parameters, html=False)
+    executed = run_notebook(course_folder() / "report.ipynb", out, parameters, html=False, replace=True)
     return _export(executed, ": ".join(filter(None, [study or "All runs", definition.get("question")])))
 
 

@@ -6,6 +6,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from dmws_lite.runtime import notebooks
+from dmws_lite.runtime.files import claim
 
 
 def write(path: Path, *sources: str) -> Path:
@@ -44,39 +45,100 @@ def test_pictures_of_the_page_have_their_alt_texts(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "message"),
+    ("parameters", "kernel", "message"),
     [
-        ({"seed": 2.5}, "parameter seed = 2.5 is no whole number: its default is 0"),
-        ({"sed": 1}, "small.ipynb has no parameter 'sed': its parameters are data = None, seed = 0"),
+        ({"seed": 2.5}, None, "parameter seed = 2.5 is no whole number: its default is 0"),
+        ({"sed": 1}, None, "small.ipynb has no parameter 'sed': its parameters are data = None, seed = 0"),
+        ({}, "conda-env-x", "small.ipynb: kernel 'conda-env-x' is not installed here.*--kernel with one of .*python3"),
     ],
 )
-def test_wrong_parameters_are_refused_before_anything_runs(tmp_path, parameters, message):
+def test_what_cannot_run_is_refused_before_anything_runs(tmp_path, parameters, kernel, message):
     path = write(tmp_path / "small.ipynb", "data = None\nseed = 0")
     with pytest.raises(ValueError, match=message):
-        notebooks.run_notebook(path, tmp_path / "out", parameters)
+        notebooks.run_notebook(path, tmp_path / "out", parameters, kernel=kernel)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_cell_that_takes_too_long_is_stopped_and_the_notebook_kept(tmp_path):
-    path = write(tmp_path / "small.ipynb", "seed = 0", "print('before')", "import time; time.sleep(60)")
-    with pytest.raises(RuntimeError, match="small.ipynb: a cell took longer than 2 s"):
-        notebooks.run_notebook(path, tmp_path / "out", cell_limit=2)
-    assert "before" in (tmp_path / "out" / "small.ipynb").read_text()
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"null", b"[]", b'{"cells": [{}]}', b"\xe8", b'{"nbformat": 9, "cells": []}']
+)
+def test_a_file_that_is_no_notebook_is_named(tmp_path, content):
+    (tmp_path / "odd.ipynb").write_bytes(content)
+    with pytest.raises(ValueError, match="odd.ipynb cannot be read as a notebook"):
+        notebooks.run_notebook(tmp_path / "odd.ipynb", tmp_path / "out")
 
 
-def test_a_kernel_that_dies_is_named_with_its_notebook(tmp_path):
-    path = write(tmp_path / "small.ipynb", "seed = 0", "import os; os._exit(1)")
-    with pytest.raises(RuntimeError, match="small.ipynb: Kernel died .the notebook so far is"):
-        notebooks.run_notebook(path, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("metadata", "kernel"),
+    [
+        ({}, "it names no kernel"),
+        ({"kernelspec": None, "language_info": {"name": "python"}}, "it names no kernel"),
+        ({"kernelspec": {"name": "conda-env-x", "language": "python"}}, "its kernel 'conda-env-x' is not installed"),
+        ({"kernelspec": {"name": "ir", "language": "R"}}, None),
+        ({"kernelspec": {"name": "julia-1.9"}, "language_info": {"name": "julia"}}, None),
+    ],
+)
+def test_another_environments_python_notebook_gets_this_pythons_kernel_and_no_other_language(
+    tmp_path, metadata, kernel
+):
+    path = write(tmp_path / "small.ipynb", "seed = 0")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata = metadata
+    nbformat.write(notebook, path)
+    if kernel:
+        with pytest.warns(UserWarning, match=f"small.ipynb: {kernel}.*this Python's own kernel runs it"):
+            assert notebooks.pick_kernel(path) == "python3"
+    else:
+        with pytest.raises(ValueError, match="is not installed here, and its language is (R|julia): install it, or"):
+            notebooks.pick_kernel(path)
+    assert notebooks.pick_kernel(path, "python3") == "python3"
 
 
-def test_a_failing_cell_is_named_and_the_executed_notebook_is_kept(tmp_path):
-    path = write(tmp_path / "small.ipynb", "seed = 0", "print('before')", "raise ValueError('seed is odd')")
-    with pytest.raises(RuntimeError, match="small.ipynb, cell 3: ValueError: seed is odd"):
-        notebooks.run_notebook(path, tmp_path / "out")
-    kept = nbformat.read(tmp_path / "out" / "small.ipynb", as_version=4)
+@pytest.mark.parametrize(
+    ("code", "limit", "message"),
+    [
+        ("import time; time.sleep(60)", 2, r"small.ipynb, cell 3 \('import time; .*'\): it took longer than 2 s"),
+        ("import os; os._exit(1)", None, r"cell 3 \('import os; os._exit.1.'\): the kernel died. .*ran out of memory"),
+        ("raise ValueError('seed is odd')", None, "small.ipynb, cell 3: ValueError: seed is odd"),
+    ],
+)
+def test_a_cell_that_fails_is_named_and_the_executed_part_is_kept(tmp_path, code, limit, message):
+    path, out = write(tmp_path / "small.ipynb", "seed = 0", "print('before')", code), tmp_path / "{out}"
+    with pytest.raises(RuntimeError, match=message + ".*the notebook so far is .*small.ipynb"):
+        notebooks.run_notebook(path, out, cell_limit=limit)
+    kept = nbformat.read(out / "small.ipynb", as_version=4)
     assert any("before" in str(cell.get("outputs")) for cell in kept.cells)
-    assert "seed is odd" in (tmp_path / "out" / "small.html").read_text()
+    assert "before" in (out / "small.html").read_text() and not list(out.glob(".*.ipynb"))
+
+
+def test_two_runs_into_one_folder_never_overwrite_one_another(tmp_path):
+    path, out = write(tmp_path / "small.ipynb", "n = 0\noutput = ''", "print(f'{n=} {output=}')"), tmp_path / "out"
+    assert notebooks.run_notebook(path, out, {"n": 1}, html=False) == out / "small.ipynb"
+    assert notebooks.run_notebook(path, out, {"n": 1}, html=False) == out / "small.ipynb"  # the same run again
+    with pytest.warns(UserWarning, match="out has, or is getting, the result of another run: this one goes to .*run-2"):
+        second = notebooks.run_notebook(path, out, {"n": 2}, html=False)
+    lock = claim(second)  # as a run does that is under way
+    with pytest.warns(UserWarning, match="this one goes to .*run-3"):
+        third = notebooks.run_notebook(path, out, {"n": 2}, html=False)
+    lock.release()
+    for place, n in ((out / "small.ipynb", 1), (second, 2), (third, 2)):
+        assert f"n={n} output='{place.parent}'" in place.read_text()
+    assert notebooks.run_notebook(path, out, {"n": 3}, html=False, replace=True) == out / "small.ipynb"
+
+
+def test_a_batch_goes_on_after_a_failure_and_after_an_interruption(tmp_path, monkeypatch):
+    path, out = write(tmp_path / "small.ipynb", "n = 0", "assert n != 2\nprint(n)"), tmp_path / "out"
+    runs, real = [], notebooks._execute
+    monkeypatch.setattr(notebooks, "write_html", lambda part, page: page.touch())
+    monkeypatch.setattr(notebooks, "_execute", lambda *words: runs.append(words[2]["n"]) or real(*words))
+    first = notebooks.run_batch(path, out, [{"n": "1"}, {"n": 2}, {"n": 3}])
+    assert first["error"].str.contains("AssertionError").tolist() == [False, True, False]
+    again = notebooks.run_batch(path, out, [{"n": 1}, {"n": 2}, {"n": 3}])
+    assert again.equals(first) and runs == [1, 2, 3, 2]
+    with pytest.warns(UserWarning, match="this one goes to .*run-2"):
+        other = notebooks.run_batch(path, out, [{"n": 4}])
+    assert other["folder"].tolist() == [str(out / "run-2" / "01")]
+    assert first.to_csv(index=False) == (out / "summary.csv").read_text()
 
 
 def test_an_error_in_a_widgets_callback_is_found(tmp_path):

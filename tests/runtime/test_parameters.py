@@ -1,6 +1,11 @@
+import datetime
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from dmws_lite.runtime.parameters import typed
+from dmws_lite.runtime.parameters import read_batch, typed
 
 KNOWN = {
     "smoke": "False",
@@ -16,13 +21,24 @@ KNOWN = {
 
 VALUES = [
     *(("smoke", "true", True), ("seed", "-7", -7), ("share", "1", 1.0), ("share", "1e-3", 0.001), ("share", 1, 1.0)),
+    *(("seed", np.int64(4), 4), ("share", np.float64(0.1), 0.1), ("share", np.int8(1), 1.0), ("smoke", np.True_, True)),
+    *(("fractions", np.array([0.1]), [0.1]), ("data", Path("a/b"), "a/b"), ("teacher", Path("5"), "5")),
+    *(
+        ("teacher", datetime.date(2026, 1, 2), "2026-01-02"),
+        ("teacher", {"a": (np.float32(1), Path("b"))}, {"a": [1.0, "b"]}),
+    ),
     *(("data", "5", "5"), ("data", "None", "None"), ("teacher", "file.safetensors", "file.safetensors")),
-    *(("teacher", "None", None), ("fractions", "(0.1, 1)", [0.1, 1]), ("sizes", [3], (3,)), ("made", "any", "any")),
+    *(("teacher", "None", None), ("fractions", "(0.1, 1)", [0.1, 1]), ("sizes", (3,), [3]), ("made", "any", "any")),
 ]
 MISTYPED = [
     *(("smoke", "maybe", "truth value"), ("smoke", "1", "truth value"), ("smoke", None, "truth value")),
     *(("seed", "1.0", "whole number"), ("seed", True, "whole number"), ("seed", "", "whole number")),
     *(("share", "a tenth", "number"), ("share", "True", "number"), ("data", 5, "text"), ("data", None, "text")),
+    *(
+        ("seed", np.float64(1), "whole number"),
+        ("share", np.str_("x"), "number"),
+        ("smoke", np.int64(1), "truth value"),
+    ),
     *(("fractions", "0.1", "list"), ("sizes", "x" * 9, "tuple")),
 ]
 
@@ -35,9 +51,15 @@ def test_values_get_the_types_of_their_defaults(name, value, expected):
 
 @pytest.mark.parametrize(("name", "value", "word"), MISTYPED)
 def test_other_types_are_refused_with_name_value_type_and_default(name, value, word):
-    message = f"parameter {name} = {value!r} is no {word}.*its default is {KNOWN[name]}"
-    with pytest.raises(ValueError, match=message.translate({ord(c): f"\\{c}" for c in "()[]"})):
+    message = rf"parameter {name} = {re.escape(repr(value))} is no {word}.*its default is {re.escape(KNOWN[name])}"
+    with pytest.raises(ValueError, match=message):
         typed({name: value}, KNOWN, "x.ipynb")
+
+
+@pytest.mark.parametrize("value", [object(), {1}, [b"x"]])
+def test_what_no_notebook_can_hold_is_refused(value):
+    with pytest.raises(ValueError, match="parameter teacher = .* cannot be written into a notebook: pass a text"):
+        typed({"teacher": value}, KNOWN, "x.ipynb")
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
@@ -45,3 +67,35 @@ def test_unknown_names_are_refused_with_the_known_ones():
         typed({"sed": 1}, KNOWN, "x.ipynb")
     with pytest.raises(ValueError, match="its parameters are none"):
         typed({"sed": 1}, {}, "x.ipynb")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        ("a.csv", '\ufeffseed,data\n1,\n2,"x\ny"\n', [{"seed": "1"}, {"seed": "2", "data": "x\ny"}]),
+        ("a.CSV", "seed;data\r\n1;è\r\n", [{"seed": "1", "data": "è"}]),
+        ("a.yaml", "- {seed: 1, data: [2, x]}\n", [{"seed": 1, "data": [2, "x"]}]),
+        ("a.csv", "seed\n1,2\n", [{"seed": "1", "(cell without a name)": ["2"]}]),  # which no notebook has
+    ],
+)
+def test_a_batch_is_read(tmp_path, name, content, rows):
+    (tmp_path / name).write_bytes(content.encode())
+    assert read_batch(tmp_path / name) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.yaml", b"seed: 1", "no list of mappings"),
+        ("a.yaml", b"- {seed: [1}", "a.yaml is no CSV file, .*expected ',' or ']'"),
+        ("a.yaml", b"[" * 9999, "a.yaml is no CSV file"),
+        ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is not UTF-8 .*: save it as UTF-8"),
+        ("a.csv", b"seed\n", "a.csv lists no runs"),
+        ("a.yaml", b"[]", "a.yaml lists no runs"),
+        ("a.csv", b"", "a.csv lists no runs"),
+    ],
+)
+def test_a_batch_file_that_cannot_be_used_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_batch(tmp_path / name)
