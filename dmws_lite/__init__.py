@@ -29,6 +29,8 @@ _HOMES = {
     "studies.engines": ("run_study",),
     "studies.store": ("Store",),
     "runtime.report": ("announce",),
+    "views.interactive": ("explore_elements", "explore_coverage", "explore_flow"),
+    "views.interactive_data": ("explore_costs", "explore_runs", "explore_features", "explore_slices"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"figures": "views.figures", "widgets": "views.widgets"}

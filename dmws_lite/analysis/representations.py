@@ -9,6 +9,7 @@ Source: Kornblith et al. 2019 (arXiv 1905.00414); debiased as in Nguyen et al. 2
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from itertools import combinations
 from typing import Any
 
@@ -108,6 +109,45 @@ def over_training(
     return pd.DataFrame(rows, columns=["step", "pair", "block", "cka"])
 
 
+def in_plane(
+    models: Mapping[str, nn.Module],
+    images: ImageSet,
+    snapshots: Mapping[int, Mapping[str, Mapping[str, Tensor]]] | None = None,
+) -> pd.DataFrame:
+    """Where each network puts each image, in the plane of the two principal components of what its classifier reads.
+
+    models:    trained networks by name, of a kind that timm makes; each has a plane of its own.
+    snapshots: by step, state dicts of some of them: these move, in the plane of the trained network.
+    Returns one row per network, step (nan without snapshots) and image: network, step, image (its number), x, y,
+    class, answer and file. The networks are left as they were.
+    """
+    from sklearn.decomposition import PCA
+
+    names, tables = np.array(images.classes), []
+    for name, model in models.items():
+        states = {step: states[name] for step, states in (snapshots or {}).items() if name in states}
+        last, shell = _read_by_classifier(model, images), deepcopy(model)
+        plane = PCA(2, random_state=0).fit(last[0])
+        for step in states or [np.nan]:
+            if states:
+                shell.load_state_dict(states[step])
+            read, scores = _read_by_classifier(shell, images) if states else last
+            x, y = plane.transform(read).T
+            own = {"network": name, "step": step, "image": range(len(images)), "x": x, "y": y}
+            facts = {"class": names[images.labels], "answer": names[scores.argmax(1)], "file": images.names}
+            tables.append(pd.DataFrame(own | facts))
+    return pd.concat(tables, ignore_index=True)
+
+
+@torch.inference_mode()
+def _read_by_classifier(model: Any, images: ImageSet) -> tuple[Array, Array]:
+    """What a network's classifier reads of each image, (image, feature), and what it makes of it, (image, class)."""
+    model.eval()
+    parts = [model.forward_head(model.forward_features(x), pre_logits=True) for x in batches(model, images)]
+    read = torch.cat(parts)
+    return read.float().cpu().numpy(), model.get_classifier()(read).float().cpu().numpy()
+
+
 def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
     """The teacher itself, frozen, with a linear classifier on top: what its features say of these classes.
 
@@ -120,9 +160,7 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
 
     size = train.images.shape[-1]
     model: Any = start(METHODS["full_teacher"], teacher, "", len(train.classes), size, seed=0).main.eval()
-    with torch.inference_mode():
-        parts = [model.forward_head(model.forward_features(x), pre_logits=True).numpy() for x in batches(model, train)]
-    scaler = StandardScaler().fit(x := np.concatenate(parts))
+    scaler = StandardScaler().fit(x := _read_by_classifier(model, train)[0])
     fitted = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)
     weight, bias = fitted.coef_, fitted.intercept_
     if len(weight) == 1:  # two classes: scikit-learn keeps the difference of their scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,11 +28,16 @@ DIED = (
     "Most often it ran out of memory and the system ended it: take fewer or smaller images, or a machine with more; "
     "else compiled code in this cell crashed"
 )
-ALT_TEXTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
+PLOTLY = "application/vnd.plotly.v1+json"
+OUTPUTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
 {%- block data_png scoped -%}
 {%- set alt = output | get_metadata('alt', 'image/png') -%}
 {{ super() | replace('<img ', '<img alt="%s" ' | format(alt | escape_html), 1) if alt else super() }}
-{%- endblock data_png -%}"""
+{%- if 'PLOTLY' in output.data %}
+<script type="PLOTLY">{{ output.data['PLOTLY'] | tojson }}</script>
+{%- endif %}
+{%- endblock data_png -%}""".replace("PLOTLY", PLOTLY)
+BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)")
 
 
 def course_folder() -> Path:
@@ -193,18 +199,36 @@ def widget_errors(path: str | Path) -> list[str]:
 
 
 def write_html(path: str | Path, page: Path | None = None, **options: Any) -> Path:
-    """Make an HTML page of a notebook, beside it or as `page`; options are nbconvert's, such as exclude_input=True."""
+    """Make an HTML page of a notebook, beside it or as `page`; options are nbconvert's, such as exclude_input=True.
+
+    Its plotly figures are drawn without a network; badges, whose pictures would need one, become links.
+    """
     from nbconvert import HTMLExporter
 
-    exporter, page = HTMLExporter(**options), page or Path(path).with_suffix(".html")
+    exporter, page, notebook = HTMLExporter(**options), page or Path(path).with_suffix(".html"), read_notebook(path)
+    for cell in notebook.cells:
+        cell.source = BADGE.sub(r"[\1](\2)", cell.source) if cell.cell_type == "markdown" else cell.source
     exporter.raw_template = with_alt_texts("lab")
-    text, _ = exporter.from_notebook_node(read_notebook(path), resources={"metadata": {"name": page.stem}})
+    text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.stem}})
+    text = with_plotly(text)
     return write_atomically(page, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def with_alt_texts(template: str) -> str:
-    """A template of nbconvert ("lab", "reveal"), but with the alt texts that pictures bring along in their metadata."""
-    return ALT_TEXTS.replace("TEMPLATE", template)
+    """A template of nbconvert ("lab", "reveal"), but with alt texts and plotly figures beside the pictures."""
+    return OUTPUTS.replace("TEMPLATE", template)
+
+
+def with_plotly(page: str) -> str:
+    """An HTML page with plotly.js, once, if it has figures for it."""
+    if f'<script type="{PLOTLY}">' not in page:
+        return page
+    from plotly.offline import get_plotlyjs
+
+    library = f"((define, module, exports) => {{{get_plotlyjs()}}})();"  # a page may have require.js: it is for others
+    draw = Path(__file__).with_name("interactive.js").read_text(encoding="utf-8")
+    body, end, rest = page.rpartition("</body>")
+    return f"{body}<script>{library}</script><script>{draw}</script>{end}{rest}"
 
 
 def _with_output(values: Mapping[str, Any], types: Mapping[str, str], folder: Path) -> dict[str, Any]:
