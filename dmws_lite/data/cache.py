@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Reading = tuple[str, Decoded | None, str]  # a file's hash, and its image or why there is none
-FORMAT = 3  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
+FORMAT = 4  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
 FACTS = ("sha256", "width", "height", "mode", "depth", "blank", "patient", "error")
 NOBODY = ("", "anon", "anonymous", "anonymised", "anonymized", "none", "null", "unknown")  # ids of no patient
 WORKERS = min(8, os.cpu_count() or 1)
@@ -71,8 +73,10 @@ def decoded(
     settings = [FORMAT, str(root.resolve()), size, fit, window, images]
     folder = cache_folder("arrays") / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
 
+    current, said = threading.local(), dict[str, list[str]]()
+
     def read(file: str, frame: int) -> Reading:
-        sha256 = ""
+        current.file, sha256 = file, ""
         try:
             data = (root / file).read_bytes()
             sha256 = hashlib.sha256(data).hexdigest()
@@ -82,10 +86,17 @@ def decoded(
         except Exception as error:  # decoders raise many kinds; they are kept, and told together
             return sha256, None, str(error) or type(error).__name__
 
+    def note(text: Any, category: type[Warning], *_: Any) -> None:
+        if issubclass(category, UserWarning):
+            said.setdefault(str(text), []).append(getattr(current, "file", ""))
+
     def fill(part: Path) -> None:
-        with ThreadPoolExecutor(WORKERS) as pool:
+        with ThreadPoolExecutor(WORKERS) as pool, warnings.catch_warnings():
+            warnings.simplefilter("always")
+            warnings.showwarning = note  # for all threads: each says which file it is at
             readings = pool.map(read, files, map(int, frames))
             _write(part, tqdm(readings, "decoding", len(files), disable=not progress, leave=False), size, frames)
+        (part / "warnings.json").write_text(json.dumps(said), encoding="utf-8")
 
     try:
         return _open(build_folder(folder, fill), files, size)
@@ -161,6 +172,8 @@ def _open(folder: Path, files: Sequence[str], size: int) -> Decoding:
     if not len(facts) == len(thumbnails) == len(files) or channels not in (1, 3):
         raise ValueError(f"{folder} does not hold {len(files)} images")
 
+    for text, told in json.loads((folder / "warnings.json").read_text("utf-8")).items():
+        warnings.warn(f"{text} ({len(told)} files, such as {min(told)})", stacklevel=4)
     names = pd.Series(list(files), facts.index, dtype=object)
     readable = facts["error"] == ""
     ids = {*facts["patient"][readable]}

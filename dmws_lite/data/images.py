@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -19,14 +20,34 @@ from dmws_lite.data import medical
 
 Array = np.ndarray
 Window = tuple[float, float]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 DICOM = (".dcm", ".dicom")
 NIFTI = (".nii", ".nii.gz")
 THUMBNAIL = 32  # pixels per side
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF")  # Pillow's other readers stay off: some start other programs
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # Pillow's other readers stay off: some start other programs
 DRAFT = 2 * THUMBNAIL  # pixels of a JPEG's short side from which its thumbnail is made
-ORIENTATION, BITS, COMPRESSION, PHOTOMETRIC, PLANES, SAMPLES = 274, 258, 259, 262, 284, 339  # TIFF tags
-MIN_IS_WHITE, RGB = 0, 2  # values of PHOTOMETRIC
+ORIENTATION = 274  # a tag of TIFF and EXIF
+MIN_IS_WHITE, RGB, PALETTE, CMYK = 0, 2, 3, 5  # values of a TIFF's photometric interpretation
+TONES = (MIN_IS_WHITE, 1, RGB, PALETTE)
+SEPARATE, PREMULTIPLIED, ALPHA = 2, 1, (1, 2)  # of its planar configuration, and its extra samples
+REDUCED, MASK = 1, 4  # bits of its subfile type
+KINDS = (  # place and bytes by which other kinds of files are known
+    *((4, b"ftyp" + brand, "a HEIC image") for brand in (b"heic", b"heix", b"mif1", b"msf1", b"hevc")),
+    *((4, b"ftyp" + brand, "an AVIF image") for brand in (b"avif", b"avis")),
+    *((0, mark, "a JPEG 2000 image") for mark in (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    *((0, mark, "a JPEG XL image") for mark in (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+    *((128, b"DICM", "a DICOM file"), (344, b"n+1\0", "a NIfTI file"), (0, b"\x1f\x8b", "a gzip file")),
+    *((0, b"%PDF", "a PDF"), (0, b"%!PS", "a PostScript file"), (0, b"8BPS", "a Photoshop file")),
+    *((0, b"PK\3\4", "a zip archive"), (0, b"\x89HDF", "an HDF5 file"), (0, b"\x93NUMPY", "a NumPy array")),
+    *((0, mark, "a web page") for mark in (b"<!DOCTYPE", b"<!doctype", b"<html")),
+    *((0, b"<svg", "an SVG drawing"), (0, b"version https://git-lfs", "a pointer of Git LFS")),
+)
+WAYS_OUT = {
+    "a DICOM file": "name it .dcm",
+    "a NIfTI file": "name it .nii",
+    "a web page": "download the image again",
+    "a pointer of Git LFS": "fetch the file that it stands for (git lfs pull)",
+}
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it says of broken files is in our own errors
 
 
@@ -73,11 +94,12 @@ def decode(
 ) -> Decoded:
     """One picture out of a file's bytes.
 
-    data, suffix: the file's bytes and its suffix, see `suffix_of`: PNG, JPEG, BMP, TIFF, DICOM or NIfTI.
+    data, suffix: the file's bytes and its suffix, see `suffix_of`: PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM or NIfTI.
     size:   pixels per side, 1 or more, reached with anti-aliasing.
     fit:    "crop" (the short side fills the square, the middle is kept) or "letterbox" (the long side fills it, the
             rest is black). Nothing is squashed; pixels are taken to be square.
-    frame:  page of a TIFF, frame of a multi-frame DICOM, axial slice of a NIfTI volume (from foot to head), from 0.
+    frame:  page of a TIFF (smaller versions and masks of others do not count), frame of a multi-frame DICOM, axial
+            slice of a NIfTI volume (from foot to head), from 0.
     window: (low, high), shown as black and white, in the file's units (such as Hounsfield) for DICOM, NIfTI and images
             with one channel of 16 bits or more. None: the window that a DICOM file names, else the picture's minimum
             and maximum, for NIfTI the volume's 0.5 and 99.5 percentiles (our choice). Files with 8 bits or with colour
@@ -95,8 +117,9 @@ def decode(
     if suffix in DICOM + NIFTI:
         picture = _medical(data, suffix, frame, window)
     else:
-        with _pillow_errors():
-            picture = _raster(data, size, frame, window)
+        with _pillow_errors(data):
+            is_tiff = data[:2] in (b"II", b"MM")
+            picture = _tiff(data, frame, window) if is_tiff else _raster(data, suffix, size, frame, window)
     image = _square(picture.image, size) if fit == "crop" else _letterbox(picture.image, size)
     if len(image) == 3 and (image == image[0]).all():
         image = image[:1]
@@ -119,7 +142,15 @@ def frames(path: str | Path) -> int:
     if suffix in DICOM + NIFTI:
         _check_reader(suffix)
         return medical.count_dicom(path) if suffix in DICOM else medical.count_nifti(path)
-    return len(_pages(path)) if suffix in (".tif", ".tiff") else 1
+    if suffix not in (".tif", ".tiff"):
+        return 1
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            return len(_pages(file)) or 1
+    except Exception:  # tifffile raises many kinds
+        return 1
 
 
 def suffix_of(path: str | Path) -> str:
@@ -157,75 +188,51 @@ def _medical(data: bytes, suffix: str, frame: int, window: Window | None) -> Pic
     return Picture(image, image, *image.size, part.depth, patient=part.patient)
 
 
-def _raster(data: bytes, size: int, frame: int, window: Window | None) -> Picture:
-    """One picture of a PNG, JPEG, BMP or TIFF file; of a JPEG no more is decoded than `size` and the thumbnail need."""
-    is_tiff = data[:2] in (b"II", b"MM")
-    pages = _pages(BytesIO(data)) if is_tiff else [0]
-    if frame >= len(pages):
-        raise ValueError(f"frame={frame}: the file holds {len(pages)}")
-    try:
-        opened = _opened(data, pages[frame])
-    except (Image.UnidentifiedImageError, SyntaxError):
-        if is_tiff:  # of a kind that Pillow does not know
-            return _tiff(data, pages[frame], window)
-        raise
-    if is_tiff and _is_misread(opened):
-        return _tiff(data, pages[frame], window)
+def _raster(data: bytes, suffix: str, size: int, frame: int, window: Window | None) -> Picture:
+    """One picture of a PNG, JPEG, BMP, GIF or WebP file; a JPEG is decoded no larger than `size` and thumbnail need."""
+    if frame:
+        raise ValueError(f"frame={frame}: the file holds 1")
+    opened = _opened(data)
+    if opened.format in ("GIF", "WEBP"):
+        count, form = getattr(opened, "n_frames", 1), {"GIF": ".gif", "WEBP": ".webp"}[opened.format]
+        if count > 1 or suffix != form:
+            text = f"{form[1:].upper()} files" + f" named {suffix}" * (suffix != form)
+            warnings.warn(text + " are read, the first frame of each", stacklevel=2)
     width, height = opened.size
-    if not is_tiff and opened.getexif().get(ORIENTATION) in (5, 6, 7, 8):  # turned by 90 degrees
+    if opened.getexif().get(ORIENTATION) in (5, 6, 7, 8):  # turned by 90 degrees
         width, height = height, width
-    tags = opened.tag_v2 if is_tiff else {}
-    bits = data[24] if opened.format == "PNG" else 1 if opened.mode == "1" else 8
-    depth = tags.get(BITS, (1,))[0] if is_tiff else bits
+    depth = data[24] if opened.format == "PNG" else 1 if opened.mode == "1" else 8
     opened.draft("RGB" if opened.mode != "L" else "L", (size, size))
     small = opened
     if opened.format in ("JPEG", "MPO"):
-        small = _opened(data, 0)
+        small = _opened(data)
         small.draft(None, (DRAFT, DRAFT))
         small = opened if small.size == opened.size else small
     for image in (opened, small):
         ImageOps.exif_transpose(image, in_place=True)
-    if opened.mode in ("I", "F") or opened.mode.startswith("I;16"):
-        values = np.asarray(opened)
-        if opened.mode == "I" and depth == 32 and tags.get(SAMPLES, (1,))[0] == 1:  # unsigned
-            values = values.view(np.uint32)
-        deep = _stretched(values, window, inverted=tags.get(PHOTOMETRIC) == MIN_IS_WHITE)
-        return Picture(deep, deep, width, height, depth)
-    flat, alpha = _flat(opened)
+    flat, alpha = _flat(opened, window)
     return Picture(flat, flat if small is opened else _flat(small)[0], width, height, depth, alpha)
 
 
-def _opened(data: bytes, page: int) -> Any:
+def _opened(data: bytes, formats: Sequence[str] = FORMATS) -> Any:
     """The file with its header read and its pixels not yet decoded."""
-    opened = Image.open(BytesIO(data), formats=FORMATS)
-    if page:
-        opened.seek(page)
+    opened = Image.open(BytesIO(data), formats=formats)
     medical.check_pixels(*opened.size)
     return opened
 
 
-def _pages(file: Any) -> list[int]:
-    """The pages of a TIFF file that are no reduced versions of another one; [0] for a broken file."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(file) as opened:
-            pages: Any = opened.pages
-            full = [number for number, page in enumerate(pages) if not page.is_reduced]
-            return full or [*range(len(pages))] or [0]
-    except Exception:  # tifffile raises many kinds
-        return [0]
-
-
 @contextmanager
-def _pillow_errors() -> Iterator[None]:
-    """Pillow raises many kinds of errors for broken files; here they become one."""
+def _pillow_errors(data: bytes) -> Iterator[None]:
+    """Pillow raises many kinds of errors for broken files; here they become one, which tells the file's true kind."""
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = medical.MAX_PIXELS // 10**6
         raise ValueError(f"the image has more than {most} million pixels: make it smaller") from error
     except Image.UnidentifiedImageError as error:
+        kind = next((kind for place, mark, kind in KINDS if data[place : place + len(mark)] == mark), "")
+        if kind:
+            raise ValueError(f"{kind}, whatever its name says: {WAYS_OUT.get(kind, 'save it as PNG')}") from error
         raise ValueError("not a PNG, JPEG, BMP or TIFF image of a known kind, or its start is damaged") from error
     except (MemoryError, ValueError):
         raise
@@ -233,47 +240,134 @@ def _pillow_errors() -> Iterator[None]:
         raise ValueError(f"the image is damaged ({error or type(error).__name__})") from error
 
 
-def _is_misread(opened: Any) -> bool:
-    """Whether Pillow gets a TIFF page wrong: signed bytes, planes of 16 bits, compressed values in swapped order."""
-    tags, (bits, *others) = opened.tag_v2, opened.tag_v2.get(BITS, (1,))
-    compressed = tags.get(COMPRESSION, 1) != 1
-    signed = bits <= 8 and tags.get(SAMPLES, (1,))[0] == 2
-    planes = bool(others) and bits == 16 and tags.get(PLANES, 1) == 2 and not compressed
-    return signed or planes or (opened.mode in ("I", "F") and tags.prefix == b"MM" and compressed)
+def _pages(file: Any) -> list[Any]:
+    """The pages of a TIFF that are no smaller version of another one, nor its mask; they may lie below small ones."""
+    pages = [*file.pages]
+    full = [page for page in pages if not page.subfiletype & (REDUCED | MASK)]
+    below = [sub for page in pages if not full and page.subifds for sub in page.pages]
+    full = full or [page for page in below if not page.subfiletype & (REDUCED | MASK)] or pages
+    largest = max((page.imagewidth * page.imagelength for page in full), default=0)
+    return [page for page in full if 4 * page.imagewidth * page.imagelength > largest] or full
 
 
-def _tiff(data: bytes, number: int, window: Window | None) -> Picture:
-    """A TIFF page that Pillow does not know, or gets wrong, read by tifffile: integers and floats of any size."""
+def _tiff(data: bytes, frame: int, window: Window | None) -> Picture:
+    """A page of a TIFF, read by tifffile; by Pillow only where it has a compression or colours that tifffile lacks."""
     import tifffile
 
+    kind = "TIFF"
     try:
         with tifffile.TiffFile(BytesIO(data)) as file:
-            page: Any = file.pages[number]
+            pages = _pages(file)
+            if frame >= len(pages):
+                raise medical.Refused(f"frame={frame}: the file holds {len(pages)}" if pages else "the TIFF is damaged")
+            page: Any = pages[frame]
+            kind = _kind(page)
+            number = next((k for k, other in enumerate(file.pages) if other is page), None)
             medical.check_pixels(page.imagewidth * page.imagedepth, page.imagelength)
-            planes = page.asarray(squeeze=False)[:, 0] if page.photometric <= RGB else None
+            if page.photometric in TONES and page.compression in tifffile.TIFF.DECOMPRESSORS:
+                image, alpha = _toned(page, _samples(page), window)
+                image.getexif()[ORIENTATION] = page.tags.valueof(ORIENTATION, 1)
+                ImageOps.exif_transpose(image, in_place=True)
+                return Picture(image, image, *image.size, page.bitspersample, alpha)
     except (MemoryError, medical.Refused):
         raise
     except Exception as error:  # tifffile raises many kinds
-        raise ValueError(f"the TIFF is damaged, or of a kind that is not read ({error}): save it as PNG") from error
-    if planes is None:
-        raise ValueError(f"a TIFF of {page.photometric.name} {page.dtype} is not read: save it as PNG")
-    values = np.moveaxis(planes, 0, -1).reshape(*planes.shape[1:3], -1)  # (height, width, samples)
-    if page.photometric != RGB:
-        image = _stretched(values[..., 0], window, inverted=page.photometric == MIN_IS_WHITE)
-    elif values.dtype.kind == "u":
-        image = Image.fromarray((values[..., :3] >> max(page.bitspersample - 8, 0)).astype(np.uint8))
+        raise ValueError(f"the {kind} is damaged, or of a kind that is not read ({error}): save it as PNG") from error
+    try:
+        if number is None or _is_misread(page):
+            raise SyntaxError
+        opened = _opened(data, ["TIFF"])
+        opened.seek(number)
+    except (Image.UnidentifiedImageError, SyntaxError, EOFError) as error:
+        raise ValueError(f"the {kind} is not read: save it as PNG") from error
+    ImageOps.exif_transpose(opened, in_place=True)
+    flat, alpha = _flat(opened, window, inverted=page.photometric == MIN_IS_WHITE)
+    return Picture(flat, flat, *flat.size, page.bitspersample, alpha)
+
+
+def _is_misread(page: Any) -> bool:
+    """Whether Pillow gets a TIFF page wrong that tifffile does not read."""
+    bits, kind = page.bitspersample, "" if page.dtype is None else page.dtype.kind
+    planes = page.planarconfig == SEPARATE and page.samplesperpixel > 1 and (bits > 8 or page.photometric == CMYK)
+    return planes or (kind == "i" and bits == 8) or (bits == 32 and (kind == "u" or page.parent.byteorder == ">"))
+
+
+def _kind(page: Any) -> str:
+    """What a TIFF page is, such as "float64 planar CMYK TIFF"."""
+    number = f"{page.bitspersample}-bit" if page.dtype is None else str(page.dtype)
+    number = f"{page.bitspersample}-bit" if number[:4] in ("uint", "bool") else number
+    colours = {"SEPARATED": "CMYK", "MINISBLACK": "gray", "MINISWHITE": "gray"}
+    photometric = getattr(page.photometric, "name", str(page.photometric))
+    packed = f" {page.compression.name}" if page.compression != 1 else ""
+    planar = " planar" if page.planarconfig == SEPARATE and page.samplesperpixel > 1 else ""
+    return f"{number}{planar} {colours.get(photometric, photometric)}{packed} TIFF"
+
+
+def _samples(page: Any) -> Array:
+    """The values of a TIFF page (H, W, samples)."""
+    bits, height, width = page.bitspersample, page.imagelength, page.imagewidth
+    if bits in (1, 8, 16, 32, 64) or page.is_tiled:
+        planes = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples of each)
+        return np.moveaxis(planes, 0, -1).reshape(height, width, -1)
+    planes, each = (page.samplesperpixel, 1) if page.planarconfig == SEPARATE else (1, page.samplesperpixel)
+    if bits > 16 or page.predictor != 1:
+        raise ValueError(f"{bits} bits")
+    return (
+        _unpacked(page, -(-width * each * bits // 8), bits)[:, : width * each]
+        .reshape(planes, height, width, each)
+        .transpose(1, 2, 3, 0)
+        .reshape(height, width, -1)
+    )
+
+
+def _unpacked(page: Any, row_bytes: int, bits: int) -> Array:
+    """Integers of up to 16 bits that are packed in rows of whole bytes, (rows, values)."""
+    import tifffile
+
+    file, decompress = page.parent.filehandle, tifffile.TIFF.DECOMPRESSORS[page.compression]
+    strips = file.read_segments(page.dataoffsets, page.databytecounts)
+    data = b"".join(bytes(decompress(strip)) if page.compression != 1 else strip for strip, _ in strips)
+    rows = np.unpackbits(np.frombuffer(data, np.uint8).reshape(-1, row_bytes), axis=1)
+    numbers = rows[:, : 8 * row_bytes // bits * bits].reshape(len(rows), -1, bits)
+    wide = np.zeros((*numbers.shape[:2], 16), np.uint8)
+    wide[..., 16 - bits :] = numbers
+    return np.packbits(wide, axis=-1).view(">u2")[..., 0].astype(np.uint16)
+
+
+def _toned(page: Any, values: Array, window: Window | None) -> tuple[Image.Image, bool]:
+    """A TIFF page's values as mode L, RGB or F, and whether some pixel is not opaque."""
+    bits, unsigned = page.bitspersample, values.dtype.kind in "bu"
+    colours = values[..., :3] if page.photometric == RGB else values[..., :1]
+    if values.dtype.kind == "c":
+        raise medical.Refused(f"the {_kind(page)} is not read: save it as PNG")
+    if page.photometric == PALETTE:
+        colours = (page.colormap[:, colours[..., 0]] >> 8).transpose(1, 2, 0)
+    elif unsigned and bits <= 8:
+        colours = np.rint(colours * (255 / (2**bits - 1)))
+    elif unsigned and page.photometric == RGB:
+        colours = colours >> (bits - 8)
     else:
-        wide = _rounded(_stretched(values[..., :3].reshape(len(values), -1), window))
-        image = Image.fromarray(wide.reshape(*values.shape[:2], 3))
-    image.getexif()[ORIENTATION] = page.tags.valueof(ORIENTATION, 1)
-    ImageOps.exif_transpose(image, in_place=True)
-    return Picture(image, image, *image.size, page.bitspersample)
+        flat = colours.reshape(len(colours), -1)
+        colours = np.asarray(_stretched(flat, window)).reshape(colours.shape)
+    if page.photometric == MIN_IS_WHITE:
+        colours = 255 - colours
+    kinds = [kind for kind in page.extrasamples if kind in ALPHA]
+    opaque = np.ones(1)
+    if kinds and unsigned:
+        place = values.shape[-1] - len(page.extrasamples) + [*page.extrasamples].index(kinds[0])
+        opaque = values[..., place] / (2**bits - 1)
+        colours = colours if kinds[0] == PREMULTIPLIED else np.rint(colours * opaque[..., None])
+    exact = unsigned and (bits <= 8 or page.photometric == RGB)
+    colours = colours.astype(np.uint8 if exact else np.float32)
+    if colours.shape[-1] == 3 and not exact:
+        colours = np.rint(colours).astype(np.uint8)
+    return Image.fromarray(colours[..., 0] if colours.shape[-1] == 1 else colours), bool((opaque < 1).any())
 
 
-def _flat(picture: Image.Image) -> tuple[Image.Image, bool]:
-    """The picture as L or RGB, its transparency laid on black, and whether some pixel is not opaque."""
-    if picture.mode == "La":  # gray with premultiplied alpha
-        return picture.getchannel("L"), picture.getchannel("a").getextrema() != (255, 255)
+def _flat(picture: Image.Image, window: Window | None = None, inverted: bool = False) -> tuple[Image.Image, bool]:
+    """The picture as L, RGB or, when deep, F, its transparency laid on black; and whether some pixel is not opaque."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _stretched(np.asarray(picture), window, inverted), False
     if picture.mode in ("1", "L"):
         return picture.convert("L"), False
     if "A" not in picture.getbands() and "transparency" not in picture.info:
@@ -285,15 +379,15 @@ def _flat(picture: Image.Image) -> tuple[Image.Image, bool]:
 
 def _stretched(values: Array, window: Window | None, inverted: bool = False) -> Image.Image:
     """Values (H, W) as mode F: `window`, or the finite extremes, become 0 and 255; not-a-number is the lower end."""
-    values = np.asarray(values, np.float32)
+    values = np.asarray(values, np.float64 if values.dtype.itemsize > 4 else np.float32)
     finite = np.isfinite(values)
     if window is None:
         window = (values[finite].min(), values[finite].max()) if finite.any() else (0, 0)
-    low, high = np.float32(window[0]), np.float32(window[1])
+    low, high = values.dtype.type(window[0]), values.dtype.type(window[1])
     if not finite.all():
         values = np.nan_to_num(values, nan=float(low), posinf=float(high), neginf=float(low))
     values = (np.clip(values, low, high) - low) * (255 / max(float(high - low), 1e-6))
-    return Image.fromarray(255 - values if inverted else values)
+    return Image.fromarray((255 - values if inverted else values).astype(np.float32))
 
 
 def _square(picture: Image.Image, size: int) -> Array:

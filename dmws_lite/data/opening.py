@@ -302,7 +302,10 @@ def _usable(gathered: Gathered, skip: bool) -> Array:
     if len(faults):
         text = f"{gathered.name}: {len(faults)} of {len(table)} images cannot be used: {'; '.join(faults[:5])}"
         if not skip:
-            raise ValueError(f"{text}. Mend or delete them, or open_data(..., unusable='skip') leaves them out")
+            left = table[~(broken | torn)].groupby(["split", "label"]).ngroups
+            hint = ", or open_data(..., unusable='skip') leaves them out"
+            enough = left == table.groupby(["split", "label"]).ngroups
+            raise ValueError(f"{text}. Mend or delete them{hint if enough else ''}")
         warnings.warn(f"{text}; they are left out", stacklevel=3)
     return ~(broken | torn).to_numpy()
 

@@ -157,3 +157,13 @@ def test_a_full_disk_is_named_and_leaves_nothing_behind(folder, own_cache):
     output = subprocess.check_output([sys.executable, "-c", LIMITED, str(folder[0])], text=True)
     assert str(own_cache / "arrays") in output and "free some space, or set DMWS_CACHE" in output
     assert [path.suffix for path in (own_cache / "arrays").iterdir()] == [".lock"]
+
+
+def test_what_decoders_warn_of_carries_the_files_name_each_time_it_is_opened(tmp_path):
+    root = tmp_path / "images"
+    root.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((9, 9), 50 * number, np.uint8)).save(root / f"{number}.png", "GIF" if number else "PNG")
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"GIF files named .png are read.* \(2 files, such as 1.png\)"):
+            opened(root)

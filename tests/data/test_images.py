@@ -205,17 +205,99 @@ def test_gray_tiff_files_with_transparency_are_laid_on_black():
         assert np.abs(found.image[0].astype(int) - on_black).max() <= 1 and found.mode == "colour"
 
 
-def test_kinds_of_tiff_that_are_not_read_say_what_they_are():
-    with pytest.raises(ValueError, match="a TIFF of SEPARATED float64 is not read: save it as PNG"):
-        decode(tiff(np.zeros((8, 8, 4), np.float64), photometric="separated"), ".tif", 8)
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+def test_compressions_that_tifffile_lacks_are_read_by_pillow(mode):
+    colour = Image.fromarray(np.dstack([GRAY, GRAY.T, GRAY[::-1]]))
+    picture = (
+        Image.fromarray(GRAY.astype({"I;16": "u2", "I": "i4", "F": "f4"}[mode]))
+        if mode in ("I;16", "I", "F")
+        else colour.convert(mode)
+    )
+    lzw, plain = (image(saved(picture, "TIFF", compression=kind), ".tif") for kind in ("tiff_lzw", "raw"))
+    assert np.array_equal(lzw, plain) and lzw.std() > 20
 
 
-def test_reduced_pages_are_never_taken(tmp_path):
+@pytest.mark.parametrize(
+    "photometric, planes, kind", [("separated", "separate", "planar CMYK"), ("cielab", "contig", "CIELAB")]
+)
+def test_kinds_of_tiff_that_are_not_read_say_what_they_are(photometric, planes, kind):
+    shape = (4, 8, 8) if planes == "separate" else (8, 8, 3)
+    with pytest.raises(ValueError, match=f"the float64 {kind} TIFF is not read: save it as PNG"):
+        decode(tiff(np.zeros(shape), photometric=photometric, planarconfig=planes), ".tif", 8)
+
+
+@pytest.mark.parametrize("options", [{"subfiletype": 1}, {}, {"subfiletype": 1, "subifds": 1}])
+def test_smaller_pages_are_never_taken(tmp_path, options):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
-        file.write(GRAY[::2, ::2].copy(), subfiletype=1, photometric="minisblack")
+        file.write(GRAY[::2, ::2].copy(), photometric="minisblack", **options)
         file.write(GRAY, photometric="minisblack")
     data = (tmp_path / "a.tif").read_bytes()
     assert frames(tmp_path / "a.tif") == 1 and np.array_equal(image(data, ".tif"), GRAY[None])
+
+
+def packed_tiff(values, bits, order="<", photometric=1, planes=1):
+    """A TIFF file's bytes, put together by hand: integers of any number of bits, in one strip (or one per plane)."""
+    height, width, samples = values.shape
+    rows = [values[..., k] for k in range(samples)] if planes == 2 else [values.reshape(height, -1)]
+    steps = [(part[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8).reshape(height, -1) for part in rows]
+    strips = [np.packbits(part, axis=1).tobytes() for part in steps]
+    places = [8 + sum(map(len, strips[:k])) for k in range(len(strips))]
+    lists = {258: ("H", [bits] * samples), 273: ("I", places), 279: ("I", [*map(len, strips)])}
+    numbers = {256: width, 257: height, 259: 1, 262: photometric, 277: samples, 278: height, 284: planes}
+    body, entries = b"".join(strips), {}
+    for tag, (form, items) in (lists | {tag: ("I", [value]) for tag, value in numbers.items()}).items():
+        packed = struct.pack(f"{order}{len(items)}{form}", *items)
+        if len(packed) > 4:
+            packed, body = struct.pack(order + "I", 8 + len(body)), body + packed
+        entries[tag] = struct.pack(order + "HHI", tag, 3 if form == "H" else 4, len(items)) + packed.ljust(4, b"\0")
+    start = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", 8 + len(body))
+    table = b"".join(entries[tag] for tag in sorted(entries))
+    return start + body + struct.pack(order + "H", len(entries)) + table + bytes(4)
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("bits", [2, 4, 6, 10, 12, 14])
+def test_tiff_files_whose_numbers_are_no_whole_bytes(bits, order):
+    values = np.arange(8 * 9).reshape(8, 9) * 37 % 2**bits
+    values[0, 0], values[0, 1] = 0, 2**bits - 1
+    expected = values / (2**bits - 1) * 255
+    for photometric, shown in ((1, expected), (0, 255 - expected)):
+        found = decode(packed_tiff(values[..., None], bits, order, photometric), ".tif", 9, "letterbox")
+        assert np.abs(found.image[0, :8] - shown).max() <= 1
+    colour = np.dstack([values, values[::-1], values[:, ::-1]])
+    shown = (colour >> bits - 8 if bits > 8 else colour / (2**bits - 1) * 255).transpose(2, 0, 1)
+    for planes in (1, 2):
+        data = packed_tiff(colour, bits, order, photometric=2, planes=planes)
+        assert np.abs(decode(data, ".tif", 9, "letterbox").image[:, :8] - shown).max() <= 1
+
+
+TRUE_KINDS = {  # the first bytes of a file that is named .png, what the error says
+    b"\0\0\0\x18ftypheic": "a HEIC image, whatever its name says: save it as PNG",
+    b"\0\0\0\x1cftypavif": "an AVIF image",
+    b"\0\0\0\x0cjP  \r\n": "a JPEG 2000 image",
+    bytes(128) + b"DICM": "a DICOM file, whatever its name says: name it .dcm",
+    b"version https://git-lfs.github.com/spec/v1": "a pointer of Git LFS",
+}
+
+
+@pytest.mark.parametrize("data", TRUE_KINDS)
+def test_files_whose_names_lie_are_told_by_their_true_kind(data):
+    with pytest.raises(ValueError, match=TRUE_KINDS[data]):
+        decode(data + bytes(60), ".png", 8)
+
+
+@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+def test_gif_and_webp_files_open_and_their_first_frame_is_said_to_be_taken(form):
+    dark, light = (Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (40, 200))
+    options = {"lossless": True} if form == "WEBP" else {}
+    found = image(saved(dark, form, **options), f".{form.lower()}")
+    assert np.abs(found.astype(int) - 40).max() <= 1
+    for data, suffix, text in (
+        (saved(dark, form, save_all=True, append_images=[light], **options), f".{form.lower()}", f"{form} files are"),
+        (saved(dark, form, **options), ".png", f"{form} files named .png are read, the first frame of each"),
+    ):
+        with pytest.warns(UserWarning, match=text):
+            assert np.array_equal(image(data, suffix), found)
 
 
 def test_float_tiff_files_with_holes():
@@ -298,8 +380,8 @@ def test_pictures_too_large_for_memory_are_refused(side):
 
 
 def test_other_files_are_refused():
-    for data in (b"", b"not an image", saved(GRAY, "GIF"), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
-        with pytest.raises(ValueError, match="not a PNG, JPEG, BMP or TIFF"):
+    for data in (b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
+        with pytest.raises(ValueError, match="not a PNG, JPEG, BMP or TIFF|a PostScript file, whatever"):
             decode(data, ".png", 8)
 
 
