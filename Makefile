@@ -28,7 +28,7 @@ endef
 export DATA STUDY
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test check package-test site-test browser colab-test latest-test course slides times site teacher study \
-	bench count format constraints clean
+	bench gpu-pack gpu count format constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -86,8 +86,16 @@ teacher: $(DEV)  ## pretrain the embedded teacher again into outputs/teacher (ab
 study: $(DEMO)  ## run a study, STUDY=lecture (or smoke, parts, a .yaml file), and make its report; more options in ARGS
 	@$(PY) -m dmws_lite.cli study run "$${STUDY:-lecture}" $(ARGS)
 
-bench: $(DEV)  ## measure speed and print the table
+bench: $(DEV)  ## measure speed, idle and with one core taken, and print the tables
 	@$(PY) benchmarks/speed.py $(ARGS)
+	@$(PY) benchmarks/busy.py
+
+gpu-pack: $(DEV)  ## make outputs/gpu-pack for a GPU machine without a network: IMAGES="folders", WEIGHTS="files"
+	@$(PY) benchmarks/gpu_pack.py $(IMAGES) --weights $(WEIGHTS)
+
+gpu:  ## check, measure and run the kept studies on this GPU, with the packages that are here; results in benchmarks/gpu
+	@PYTHONPATH=.:$$PYTHONPATH $(if $(wildcard $(PY)),$(PY),$(PYTHON)) benchmarks/gpu.py \
+		$(if $(wildcard outputs/gpu-pack),--pack outputs/gpu-pack) $(ARGS)
 
 format: $(DEV)  ## format the code and fix what the linter can fix
 	@$(PY) -m ruff check --fix .

@@ -17,9 +17,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
+from speed import synchronise, write_images
 
 import dmws_lite as dm
 from dmws_lite.data.augmentation import augment, normalise, to_device
@@ -30,21 +29,10 @@ from dmws_lite.runtime.seeds import generator
 COUNT, SIDE, BATCH = 3000, 224, 32
 
 
-def write_images(folder: Path) -> None:
-    """Class folders of JPEG files: phantoms, each shifted by a few pixels many times over."""
-    drawn = dm.phantoms("chest_xray", train=150, val=3, test=3, size=SIDE).train
-    for number in range(COUNT):
-        k, shift = number % len(drawn), number // len(drawn)
-        path = folder / drawn.classes[drawn.labels[k]] / f"{number:04d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.roll(drawn.images[k, 0], shift, axis=1)).save(path, quality=90)
-
-
 def seconds(job: Callable[[], object]) -> float:
     start = time.perf_counter()
     job()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronise()
     return time.perf_counter() - start
 
 
@@ -109,7 +97,7 @@ def main() -> None:
     device = pick_device()
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(action="ignore"):
         folder = Path(place, "images")
-        write_images(folder)
+        write_images(folder, COUNT, SIDE, ".jpg")
         os.environ["DMWS_CACHE"] = str(Path(place, "ours"))
         dm.open_data("phantom_chest_xray", 16)  # imports count on neither side
         here = ours(folder, args.size, device)

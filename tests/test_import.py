@@ -1,6 +1,7 @@
 """What importing costs, and who may import whom."""
 
 import ast
+import os
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -90,3 +91,21 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_only_widgets_imports_ipywidgets():
     users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "ipywidgets" in imported(path)}
     assert users and all(name.startswith("views/widgets/") for name in users)
+
+
+@pytest.mark.parametrize(
+    ("before", "first", "spins"),
+    [
+        ({}, "", "1000"),
+        ({}, "import torch", None),
+        ({"GOMP_SPINCOUNT": "7"}, "", "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "", None),
+    ],
+)
+def test_threads_wait_briefly_unless_torch_is_there_or_the_user_says_how(before, first, spins):
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    }
+    code = f"import os; {first or 'pass'}; import dmws_lite; print(os.environ.get('GOMP_SPINCOUNT'))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment | before, capture_output=True, text=True)
+    assert done.stdout.strip() == str(spins), done.stderr

@@ -24,7 +24,8 @@ def augment(
     """Flip, rotate, shift, zoom, change contrast and brightness and add noise: one draw an image.
 
     images:    uint8 or float (N, C, H, W), values 0 to 255, on any device.
-    generator: on the CPU. All draws come from it, so the same seed gives the same result on every device.
+    generator: on the CPU. All draws come from it, so the same seed gives the same result on every device, but for the
+               noise: a GPU draws its own, from a seed that comes from the generator.
     flips:     mirror half of the images left to right ("horizontal"), top to bottom ("vertical"), both or neither: what
                anatomy allows, as the data card says.
     degrees:   largest rotation.
@@ -46,6 +47,9 @@ def augment(
     def draw(largest: float, *shape: int) -> torch.Tensor:
         return (2 * torch.rand(n, *shape, generator=generator) - 1) * largest
 
+    def sent(values: torch.Tensor) -> torch.Tensor:
+        return values.to(device, non_blocking=True)  # without waiting for a GPU
+
     def mirror(direction: str) -> torch.Tensor:
         return 1 - 2 * (torch.rand(n, generator=generator) < 0.5).float() * (direction in flips)
 
@@ -60,7 +64,7 @@ def augment(
         cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
         along_x, along_y = (across * cos, -down * sin * aspect), (across * sin / aspect, down * cos)
         rows = torch.stack([*along_x, move[:, 0], *along_y, move[:, 1]], dim=1)
-        grid = _grid(rows.view(n, 2, 3).to(device), *out.shape[2:])
+        grid = _grid(sent(rows.view(n, 2, 3)), *out.shape[2:])
         if device.type == "mps":  # has no border padding before torch 2.13: the same by hand
             edge = 1 - 1 / torch.tensor([images.shape[3], images.shape[2]], dtype=grid.dtype, device=device)
             grid = grid.clamp(-edge, edge)
@@ -68,9 +72,12 @@ def augment(
         out = F.grid_sample(out, grid, padding_mode=padding, align_corners=False)
     if contrast:
         middle = out.mean(dim=(1, 2, 3), keepdim=True)
-        out.sub_(middle).mul_(gain.to(device)).add_(middle).add_(offset.to(device))
+        out.sub_(middle).mul_(sent(gain)).add_(middle).add_(sent(offset))
     if noise:
-        out.add_(torch.randn(out.shape, generator=generator).to(device).mul_(strength.to(device)))
+        if device.type != "cpu":
+            seed = torch.randint(2**62, (1,), generator=generator).item()
+            generator = torch.Generator(device).manual_seed(int(seed))
+        out.add_(torch.randn(out.shape, generator=generator, device=device).mul_(sent(strength)))
     return out.clamp_(0, 255)
 
 
@@ -102,8 +109,8 @@ def normalise(images: torch.Tensor, mean: float | Sequence[float], std: float | 
     centre, spread = _channels("mean", mean), _channels("std", std)
     if min(spread) <= 0:
         raise ValueError(f"std={std} must be positive: pass the teacher's std, such as 0.5")
-    shift = images.new_tensor(centre, dtype=torch.float32).view(1, 3, 1, 1)
-    scale = images.new_tensor(spread, dtype=torch.float32).view(1, 3, 1, 1)
+    values = (torch.tensor(value).view(1, 3, 1, 1) for value in (centre, spread))
+    shift, scale = (value.to(images.device, non_blocking=True) for value in values)
     return (images.float() / 255 - shift) / scale
 
 

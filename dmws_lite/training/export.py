@@ -65,6 +65,7 @@ class Run:
     history: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
     seconds: float = 0.0
+    skipped_steps: int = 0
     images_per_second: float = 0.0
     name: str = ""
     teacher: str = ""
@@ -106,6 +107,7 @@ def run_of(
         record["history"],
         record["best_step"],
         seconds,
+        record.get("skipped_steps", 0),
         steps * training.batch_size / seconds if seconds else 0.0,
         students.name,
         students.teacher,

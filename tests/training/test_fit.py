@@ -98,6 +98,27 @@ def test_the_auxiliary_gets_no_gradient_and_follows_by_ema_only():
         assert torch.allclose(tensor.double(), expected, atol=1e-6), name
 
 
+def test_a_step_that_the_gradient_scaler_skips_moves_no_student_and_is_counted(monkeypatch):
+    module, strategy, moved = sys.modules[Trainer.__module__], STRATEGIES["ema"], []
+    accelerator = module._accelerator
+
+    def scaled(*arguments):
+        own = accelerator(*arguments)
+        own.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        return own
+
+    monkeypatch.setattr(module, "_accelerator", scaled)
+    monkeypatch.setitem(STRATEGIES, "ema", lambda step: strategy(step) * (float("inf") if len(moved) in (1, 2) else 1))
+    trainer = Trainer(pair(), SPLITS, replace(SHORT, warmup=0), dm.Distillation(alpha_warmup=0.0), "cpu")
+    students = trainer.main, trainer.auxiliary
+    for _ in range(4):
+        before = [states(student) for student in students]
+        trainer.train_step()
+        moved.append([not equal(old, states(new)) for old, new in zip(before, students, strict=True)])
+    assert moved == [[True, True], [False, False], [False, False], [True, True]]
+    assert trainer.record["skipped_steps"] == 2 and trainer.accelerator.scaler.get_scale() == 256
+
+
 @pytest.mark.parametrize(("update", "moves"), [("frozen", False), ("trained", True), ("ema", True)])
 def test_the_auxiliarys_update_can_be_chosen(update, moves):
     students = pair()
@@ -117,14 +138,14 @@ def conv_teacher(seed: int = 3) -> torch.nn.Module:
 
 def test_a_fixed_teacher_gives_the_soft_targets_and_stays_as_it_is(monkeypatch):
     teacher, seen, draws = conv_teacher(), [], []
-    start, loss, augmented = states(teacher), STRATEGIES["kd"], Trainer._augmented
+    start, loss, augmented = states(teacher), STRATEGIES["kd"], Trainer.augmented
 
     def watched(step):
         seen.append((step.indices.clone(), step.targets()))
         return loss(step)
 
     monkeypatch.setitem(STRATEGIES, "kd", watched)
-    monkeypatch.setattr(Trainer, "_augmented", lambda *args: draws.append(augmented(*args)) or draws[-1])
+    monkeypatch.setattr(Trainer, "augmented", lambda *args: draws.append(augmented(*args)) or draws[-1])
     run = fit(Students(student(), teacher), skd={"strategy": "kd"})
     assert equal(start, states(teacher)) and all(p.grad is None for p in teacher.parameters())
     assert run.auxiliary is None and np.isnan(run.history[-1]["auxiliary_accuracy"])
