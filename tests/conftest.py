@@ -1,6 +1,7 @@
 """Every test run has a cache of its own, and runs each chapter once for all tests that look at it."""
 
 import functools
+import gc
 import importlib.util
 import os
 import re
@@ -94,6 +95,10 @@ def site(tmp_path_factory, executed):
     with warnings.catch_warnings():  # of Sphinx's extensions, about Sphinx's next version
         warnings.simplefilter("ignore")
         return Site(out, module.build(out, done), chapters)
+
+
+def pytest_collection_finish():
+    gc.freeze()  # no collection looks through what was imported; some libraries ask for one in each call
 
 
 def pytest_collection_modifyitems(items):

@@ -25,8 +25,9 @@ def test_the_embedded_teacher_knows_its_own_task():
     assert pretrain.accuracy(model, seed=99, batches=1, batch_size=200) > 0.6
 
 
-def test_a_short_pretraining_writes_the_teacher_and_its_report(tmp_path):
+def test_a_short_pretraining_writes_the_teacher_and_its_report(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "accuracy", lambda model, seed, batches: seed / 10)  # thousands of images, above
     report = pretrain.pretrain(steps=2, batch_size=4, out=tmp_path)
-    assert report["images_seen"] == 8
+    assert report["images_seen"] == 8 and (report["accuracy_curve"], report["accuracy"]) == ([(2, 0.1)], 0.2)
     teacher = dm.load_teacher("embedded_vit_96", tmp_path)
     assert teacher.state["head.weight"].shape == (len(formulas.CLASSES), 96)

@@ -1,4 +1,7 @@
-"""Reading what a learner gave as an answer, and comparing it with what is right and with what known mistakes give."""
+"""Reading what a learner gave as an answer, and comparing it with what is right and with what known mistakes give.
+
+Every reader raises Open for None and `...`, and Wrong, which says what came in, for what it cannot read.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,9 @@ PLAIN = {bool: "the truth value", str: "the text", int: "the number", float: "th
 
 
 class Wrong(Exception):
-    """An answer is wrong, and in which way; raised by an exercise's check.
+    """An answer is wrong; `reason` is a sentence, or the name of one of the exercise's texts, which `fields` complete.
 
-    reason: a sentence, or the name of one of the exercise's texts, which `fields` complete.
-    case:   which of several answers it is about.
+    case: which of several answers it is about.
     """
 
     def __init__(self, reason: str, case: str = "", **fields: Any) -> None:
@@ -39,26 +41,17 @@ def reject(wrong: bool | np.bool_, reason: str, case: str = "", **fields: Any) -
 
 
 def number(answer: Any, low: float = -math.inf, high: float = math.inf, case: str = "") -> float:
-    """The answer as a float: Python's and numpy's numbers, and arrays or tensors of one element.
-
-    low, high: what the question itself says about the range; both ends belong to it.
-    Raises Open for None and `...`; Wrong for anything that is no finite number, or lies outside the range.
-
-    >>> number(0.25, low=0, high=1)
-    0.25
-    """
+    """The answer as a finite float from `low` to `high`; also from arrays and tensors of one element."""
     _require(answer)
-    reject(isinstance(answer, str), f"{kind(answer)} is no number: write it without quotation marks", case)
-    function = callable(answer) and not hasattr(answer, "__float__")
-    reject(function, f"{kind(answer)} is no number: call it, and give what it returns", case)
     try:
         value = answer.item() if hasattr(answer, "item") else answer
         value = math.nan if isinstance(value, bool | complex | str) else float(value)
-    except OverflowError:
-        raise Wrong("this number is far too large", case) from None
     except Exception:
-        raise Wrong(f"{kind(answer)} is no number", case) from None
-    reject(not math.isfinite(value), f"{kind(answer)} is no number that one could compare: give a finite number", case)
+        value = math.nan
+    if not math.isfinite(value):
+        text, function = isinstance(answer, str), callable(answer) and not hasattr(answer, "__float__")
+        hint = "write it without quotation marks" if text else "call it, and give what it returns" if function else ""
+        raise Wrong(f"{kind(answer)} is no number: {hint or 'give a finite number'}", case)
     limits = {"at least": low, "at most": high}
     asked = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
     reject(not low <= value <= high, f"{value:g} cannot be: the answer is {asked}", case)
@@ -75,31 +68,25 @@ def compare(
     fields: Mapping[str, Any] | None = None,
     **mistakes: Any,
 ) -> Any:
-    """The answer, read as a number or an array, if it differs from `right` by at most the tolerance.
+    """The answer, a number or an array, if it differs from `right` by at most the tolerance.
 
     otherwise: the name of what to say where no known mistake fits; "": whether it is too small or too large.
     mistakes:  what known mistakes give, by the names of the exercise's texts, which `fields` complete.
-    Raises Open and Wrong as `number` and `array` do; Wrong with the first mistake that gives this answer.
-
-    >>> compare(0.3333, 1 / 3, upside_down=3)
-    0.3333
     """
-    shape = np.shape(right)
-    value = array(answer, shape, case=case or "your answer") if shape else number(answer, case=case)
+    value = array(answer, np.shape(right), case=case or "your answer") if np.shape(right) else number(answer, case=case)
 
     def near(target: Any, scale: float = 1) -> bool:
-        return bool(np.allclose(np.divide(value, scale), target, rtol=relative, atol=absolute))
+        return np.allclose(value / scale, target, rtol=relative, atol=absolute)
 
     if near(right):
         return value
-    reason = next((name for name, target in mistakes.items() if near(target)), otherwise)
-    if reason:
+    if reason := next((name for name, target in mistakes.items() if near(target)), otherwise):
         raise Wrong(reason, case, **(fields or {}))
-    if shape:
+    if isinstance(value, np.ndarray):
         close = np.isclose(value, right, rtol=relative, atol=absolute)
         raise Wrong(f"{np.sum(~close)} of {close.size} are wrong", case)
-    share = bool(0 < abs(right) <= 1)
-    reject(share and near(right, 100), f"{value:g} looks like a percentage: give the share itself", case)
+    percentage = 0 < abs(right) <= 1 and near(right, 100)
+    reject(percentage, f"{value:g} looks like a percentage: give the share itself", case)
     reject(right != 0 and near(-right), f"{value:g} has the wrong sign", case)
     raise Wrong(f"{value:g} is too {'small' if value < right else 'large'}", case)
 
@@ -113,14 +100,9 @@ def smallest(
     too_few: str = "too_few",
     **fields: Any,
 ) -> int:
-    """The answer as an int, if it is the smallest whole number from `low` on whose measure is at most `limit`.
+    """The answer, if it is the smallest whole number from `low` on whose measure, which falls, is at most `limit`.
 
-    measure: falls, or stays, as its argument rises.
     too_few: the name of what to say of a number that is too small; `fields`, n and measure complete it.
-    Raises Open and Wrong as `number` does; Wrong for a number with a fraction, for one too small and one too large.
-
-    >>> smallest(4, lambda n: 1 / n, 0.3)
-    4
     """
     value = number(answer, low, MOST, case)
     n = int(value)
@@ -133,15 +115,9 @@ def smallest(
 def array(
     answer: Any, shape: tuple[int | None, ...] = (None,), of: type = float, case: str = "your answer"
 ) -> np.ndarray:
-    """The answer as an array: from lists, tuples, sets (rising), ranges, numpy arrays, tensors, tables.
+    """The answer as an array of float, int or bool: from collections (sets rising), arrays, tensors, tables.
 
     shape: what it must have; None is any length but 0.
-    of:    float, int (whole numbers, also such as 3.0) or bool (also 0 and 1).
-    case:  what the answer is called in a message.
-    Returns float64, int64 or bool. Raises Open and Wrong, also for values that are not finite.
-
-    >>> array({8.0, 2.0}, of=int), array([[1, 0]], (1, None), of=bool)
-    (array([2, 8]), array([[ True, False]]))
     """
     if answer is None or unanswered(answer):
         raise Open
@@ -149,10 +125,14 @@ def array(
         values = np.asarray(_plain(answer))
         values = np.asarray(_plain(values.tolist())) if values.dtype.kind == "O" else values
         expected = tuple(values.shape[axis] if n is None else n for axis, n in enumerate(shape))
-        fits = bool(values.dtype.kind in ("biuf" if of is bool else "iuf") and values.size and values.shape == expected)
+        fits = values.dtype.kind in ("biuf" if of is bool else "iuf") and values.size and values.shape == expected
     except Exception:
         fits = False
-    reject(not fits, f"{kind(answer)}, where {_description(shape, of)} is asked for", case)
+    size = "" if shape[0] is None else f"{shape[0]} "
+    asked = (
+        f"an array of {ELEMENTS[of]} of shape {shape}" if shape[1:] else f"a list or an array of {size}{ELEMENTS[of]}"
+    )
+    reject(not fits, f"{kind(answer)}, where {asked} is asked for", case)
     reject(not np.isfinite(values).all(), f"{kind(answer)} with values that are no finite numbers", case)
     with np.errstate(invalid="ignore"):
         converted: np.ndarray = values.astype(of)
@@ -162,13 +142,7 @@ def array(
 
 
 def names(answer: Any, options: Sequence[str]) -> set[str]:
-    """The options that a collection of texts names; each is read as `choice` reads it.
-
-    Raises Open for None and `...`; Wrong for what is no collection, an empty one, and a name that is no option.
-
-    >>> names(["EMA"], ["ema", "kd"])
-    {'ema'}
-    """
+    """The options that a collection of texts names; each is read as `choice` reads it."""
     _require(answer)
     try:
         given = [] if isinstance(answer, str | bytes | Mapping) else list(islice(answer, MOST))
@@ -179,13 +153,7 @@ def names(answer: Any, options: Sequence[str]) -> set[str]:
 
 
 def called(function: Any, *arguments: Any) -> Any:
-    """What the learner's function returns for `arguments`.
-
-    Raises Open when it returns None or `...`, as the stub does; Wrong when it is no function, or raises an error.
-
-    >>> called(max, 2, 3)
-    3
-    """
+    """What the learner's function returns for `arguments`; Open when that is None or `...`, as from the stub."""
     _require(function)
     reject(not callable(function), f"{kind(function)} is no function: give the function's name, without brackets")
     try:
@@ -197,13 +165,7 @@ def called(function: Any, *arguments: Any) -> Any:
 
 
 def choice(answer: Any, options: Sequence[T], case: str = "") -> T:
-    """The option that the answer names; texts are compared without regard to case and spaces around them.
-
-    Raises Open for None and `...`; Wrong for anything else that is no option.
-
-    >>> choice(" Main", ["main", "auxiliary"])
-    'main'
-    """
+    """The option that the answer names; texts are compared without regard to case and spaces around them."""
     _require(answer)
     plain = _comparable(answer)
     for option in options:
@@ -213,11 +175,7 @@ def choice(answer: Any, options: Sequence[T], case: str = "") -> T:
 
 
 def kind(answer: Any) -> str:
-    """An answer in a few words that are safe to show: a number or text as it is, of anything else the type and size.
-
-    >>> kind("0.25"), kind([1, 2])
-    ("the text '0.25'", 'a list of 2')
-    """
+    """An answer in a few words that are safe to show: a number or text as it is, of anything else the type and size."""
     if answer is None:
         return "nothing"
     if type(answer) in PLAIN:
@@ -257,9 +215,3 @@ def _plain(answer: Any) -> Any:
 def _comparable(answer: Any) -> Any:
     value = answer.item() if hasattr(answer, "dtype") and getattr(answer, "shape", None) == () else answer
     return str(value).strip().lower() if isinstance(value, str) else value
-
-
-def _description(shape: tuple[int | None, ...], of: type) -> str:
-    if len(shape) == 1:
-        return f"a list or an array of {'' if shape[0] is None else f'{shape[0]} '}{ELEMENTS[of]}"
-    return f"an array of {ELEMENTS[of]} of shape {shape}"

@@ -53,7 +53,10 @@ def build(folder: Path = FOLDER, check: bool = False) -> list[Path]:
         raise ValueError(f"{folder / SOURCES} holds no notebook: the course is made from those that belong there")
     readme = folder / "README.md"
     setup = _setup_cell(nbformat.read(sources[0], as_version=4))["source"]
-    texts = {readme: _with_map(readme.read_text(encoding="utf-8"), chapters)}
+    text, maps = MAP.subn(rf"\g<1>{map_table(chapters)}\n\g<2>", readme.read_text(encoding="utf-8"))
+    if maps != 1:
+        raise ValueError("notebooks/README.md lacks the two marks between which the map is written")
+    texts = {readme: text}
     for source in sources:
         notebook = _shared(nbformat.read(source, as_version=4), source.name, chapters, setup)
         texts |= {folder / form / source.name: _text(notebook, form, source.stem) for form in LEFT_OUT}
@@ -62,14 +65,6 @@ def build(folder: Path = FOLDER, check: bool = False) -> list[Path]:
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, partial(Path.write_text, data=texts[path], encoding="utf-8"))
     return changed
-
-
-def without_source(folder: Path = FOLDER) -> list[Path]:
-    """Chapters beside the made ones that have no source: made from an older one, or by hand; build() leaves them."""
-    names = {path.name for path in (folder / SOURCES).glob("*.ipynb")}
-    return [
-        path for form in LEFT_OUT for path in sorted((folder / form).glob("[0-9]*.ipynb")) if path.name not in names
-    ]
 
 
 def without_tags(notebook: NotebookNode, tags: set[str]) -> NotebookNode:
@@ -91,9 +86,8 @@ def _shared(notebook: NotebookNode, name: str, chapters: dict[str, Chapter], set
         'a line "**Time:**" in the first cell': TIME.search(first),
         "a setup cell as the first code cell": "dm.announce()" in cell["source"],
     }
-    for part, present in parts.items():
-        if not present:
-            raise ValueError(f"{name} lacks {part}: see the other chapters")
+    if lacking := [part for part, present in parts.items() if not present]:
+        raise ValueError(f"{name} lacks {lacking[0]}: see the other chapters")
     cell["source"], cell["metadata"] = VERSION.sub(__version__, setup), {"tags": ["setup"]}
     notebook.cells[0].source = TIME.sub(time_line(chapter.seconds), first)
     return notebook
@@ -122,13 +116,6 @@ def _text(source: NotebookNode, form: str, name: str) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-def _with_map(readme: str, chapters: dict[str, Chapter]) -> str:
-    text, maps = MAP.subn(lambda match: f"{match[1]}{map_table(chapters)}\n{match[2]}", readme)
-    if maps != 1:
-        raise ValueError("notebooks/README.md lacks the two marks between which the map is written")
-    return text
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m dmws_lite.course.build")
@@ -137,8 +124,6 @@ def main(arguments: list[str] | None = None) -> int:
     changed = build(check=options.check)
     for path in changed:
         print(f"{'out of step' if options.check else 'made'}: {path.relative_to(FOLDER.parent)}")
-    for path in without_source():
-        print(f"no source for {path.relative_to(FOLDER.parent)}: delete it if it was made from one", file=sys.stderr)
     if options.check and changed:
         print("run: make course", file=sys.stderr)
     return int(options.check and bool(changed))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from dmws_lite.runtime.validation import Strict, faults
 
@@ -33,25 +33,17 @@ class Chapter(Strict):
 
 
 def read_chapters(folder: Path = FOLDER) -> dict[str, Chapter]:
-    """The chapters by name, in order.
-
-    Raises ValueError that names the chapter and the field that is wrong.
-    """
+    """The chapters by name, in order. Raises ValueError that names the chapter and the field that is wrong."""
     try:
         entries = yaml.safe_load((folder / "course.yaml").read_text(encoding="utf-8"))
+        chapters = TypeAdapter(dict[str, Chapter]).validate_python(entries)
     except yaml.YAMLError as error:
         raise ValueError(f"course.yaml: {error}") from error
-    if not isinstance(entries, dict):
-        raise ValueError("course.yaml: one mapping of chapter names is expected")
-    chapters = {}
-    for name, entry in entries.items():
-        try:
-            chapters[name] = Chapter.model_validate(entry)
-        except ValidationError as error:
-            raise ValueError(f"course.yaml, {name}: {faults(error)}") from error
-        unknown = [need for need in chapters[name].needs if need not in entries]
-        if unknown:
-            raise ValueError(f"course.yaml, {name}.needs: no chapter {', '.join(map(repr, unknown))}")
+    except ValidationError as error:
+        raise ValueError(f"course.yaml: {faults(error)}") from error
+    for name, chapter in chapters.items():
+        if unknown := set(chapter.needs) - set(chapters):
+            raise ValueError(f"course.yaml: {name}.needs: no chapter {', '.join(map(repr, unknown))}")
     return chapters
 
 

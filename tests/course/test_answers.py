@@ -65,7 +65,7 @@ WRONG = [
     (number, True, "True is no number"),
     (number, math.nan, "nan"),
     (number, -math.inf, "give a finite number"),
-    (number, 10**400, "far too large"),
+    (number, 10**400, "is no number"),
     (number, 1 + 2j, "a complex is no number"),
     (number, [1, 2], "a list of 2 is no number"),
     (number, torch.zeros(2, 3), "a Tensor of shape (2, 3) is no number"),

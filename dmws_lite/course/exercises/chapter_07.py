@@ -6,7 +6,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from dmws_lite.course.answers import called, compare, reject, smallest
 from dmws_lite.studies.statistics import FACTORIAL, LEVEL, detectable, factorial, smallest_p
@@ -27,8 +26,8 @@ def exercise_1(for_point: Any, for_holm: Any, *, spread: float, comparisons: int
 def exercise_2(holm: Any) -> None:
     """Holm's correction of p values, as a function of a list of them."""
     for p in ([0.02, 0.04, 0.01], [0.02, 0.04, 0.01, 0.2], [0.03, 0.011, 0.02, 0.5, 0.012], [0.6, 0.7]):
-        right = multipletests(p, LEVEL, "holm")[1]
-        compare(called(holm, list(p)), right, f"of {p}", 0, 1e-9, **_holm_mistakes(np.array(p), right))
+        right, mistakes = _corrections(np.array(p))
+        compare(called(holm, list(p)), right, f"of {p}", 0, 1e-9, **mistakes)
 
 
 @cache
@@ -50,16 +49,18 @@ def values_4(*, table: pd.DataFrame) -> dict[str, float]:
     return {"random": random, "selected": selected, "other": other, **interaction}
 
 
-def _holm_mistakes(p: np.ndarray, right: np.ndarray) -> dict[str, Any]:
-    """What known mistakes give."""
+def _corrections(p: np.ndarray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Holm's correction, and what known mistakes give."""
     n, order = len(p), np.argsort(p)
     place = np.argsort(order)
     falling = (n - place) * p
-    return {
+    rising = np.maximum.accumulate(falling[order])[place]
+    right = np.clip(rising, 0, 1)
+    return right, {
         "bonferroni": np.clip(n * p, 0, 1),
         "not_rising": np.clip(falling, 0, 1),
         "factors": np.clip((place + 1) * p, 0, 1),
-        "above_one": np.maximum.accumulate(falling[order])[place],
+        "above_one": rising,
         "order": np.sort(right),
         "uncorrected": p,
         "by_place": np.clip(np.arange(n, 0, -1) * p, 0, 1),

@@ -25,22 +25,6 @@ def exercise_1(apart: Any) -> None:
         reject(answer != right, reason, case)
 
 
-def exercise_2(images: Any) -> None:
-    """The test images that make the 95 % interval of an accuracy of 0.8 no wider than 0.05 to either side."""
-    value, variance = number(images, low=1), 0.8 * 0.2
-    mistakes = {
-        "one_error": variance / 0.05**2,
-        "whole_width": 1.96**2 * variance / 0.1**2,
-        "halved": 1.96**2 * variance / 0.025**2,
-        "widest": 1.96**2 * 0.25 / 0.05**2,
-        "root": 1.96 * variance**0.5 / 0.05,
-        "two_errors": 4 * variance / 0.05**2,
-    }
-    for name, wrong in mistakes.items():
-        reject(abs(value - wrong) <= 1 + 0.005 * wrong, name)
-    smallest(images, lambda n: 1.96 * (variance / n) ** 0.5, 0.05)
-
-
 def exercise_3(seeds: Any, *, comparisons: int) -> None:
     """The fewest seeds with which a difference could be shown at 0.05, after Holm's correction."""
     enough_for_one = smallest_p(int(number(seeds, 1, MOST))) <= LEVEL
