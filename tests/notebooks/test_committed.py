@@ -122,4 +122,4 @@ def test_exercises_are_complete(path):
 @sources
 def test_a_chapter_is_short(path):
     code = cells(path, kind="code", without=("setup", "solution"))
-    assert sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code) <= 170
+    assert sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code) <= 150
