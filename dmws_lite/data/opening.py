@@ -241,7 +241,7 @@ def _phantoms(card: Card, size: int, seed: int) -> Gathered:
 
     from dmws_lite.data.images import THUMBNAIL
 
-    sets = phantoms(card.sources[0].phantom or "", size=size, seed=seed)
+    sets = phantoms(card.sources[0].phantom or "", size=size, seed=seed, cached=True)
     parts = [getattr(sets, split) for split in SPLITS]
     images = np.concatenate([part.images for part in parts])
     small = [np.asarray(Image.fromarray(image).resize((THUMBNAIL, THUMBNAIL))) for image in images[:, 0]]

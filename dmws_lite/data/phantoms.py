@@ -8,10 +8,15 @@ All formulas are our choice.
 
 from __future__ import annotations
 
+import hashlib
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 
 from dmws_lite.data import anatomy
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
+from dmws_lite.runtime.files import build_folder, cache_folder
 
 Array = np.ndarray
 CLASSES: dict[str, tuple[str, ...]] = {
@@ -22,12 +27,21 @@ CLASSES: dict[str, tuple[str, ...]] = {
 MODALITIES = tuple(CLASSES)
 
 
-def phantoms(modality: str, train: int = 600, val: int = 150, test: int = 300, size: int = 64, seed: int = 0) -> Splits:
+def phantoms(
+    modality: str,
+    train: int = 600,
+    val: int = 150,
+    test: int = 300,
+    size: int = 64,
+    seed: int = 0,
+    cached: bool = False,
+) -> Splits:
     """Three disjoint, balanced sets of labelled phantoms.
 
     modality:         "chest_xray", "lung_ct" or "brain_mri".
     train, val, test: number of images; classes take turns, so a smaller set is the beginning of a larger one.
     size:             pixels per side; another size shows the same images (the grain aside).
+    cached:           keep the images in the cache folder, and read them there the next time: drawing takes seconds.
     Returns Splits of uint8 images (N, 1, size, size).
     Raises ValueError when a number of images is smaller than the number of classes.
 
@@ -39,11 +53,27 @@ def phantoms(modality: str, train: int = 600, val: int = 150, test: int = 300, s
     for split, count in zip(SPLITS, (train, val, test), strict=True):
         if count < len(classes):
             raise ValueError(f"{split}={count} is smaller than the number of classes: pass {split} >= {len(classes)}")
-        images = np.stack([phantom(modality, split, i, size, seed)[0] for i in range(count)])
+        images = (_kept if cached else _drawn)(modality, split, count, size, seed)
         labels = np.arange(count) % len(classes)
         names = tuple(f"{split}_{i:05d}_{classes[label]}" for i, label in enumerate(labels))
         sets.append(ImageSet(images[:, None], labels, classes, names))
     return Splits(modality, *sets)
+
+
+def _drawn(modality: str, split: str, count: int, size: int, seed: int) -> Array:
+    return np.stack([phantom(modality, split, i, size, seed)[0] for i in range(count)])
+
+
+def _kept(modality: str, split: str, count: int, size: int, seed: int) -> Array:
+    """The same from the cache, where today's formulas drew it; drawn anew where there can be no cache."""
+    formulas = b"".join(Path(file).read_bytes() for file in (__file__, anatomy.__file__))
+    name = f"{modality}_{split}_{count}_{size}_{seed}_{hashlib.sha256(formulas).hexdigest()[:16]}"
+    draw = partial(_drawn, modality, split, count, size, seed)
+    try:
+        folder = build_folder(cache_folder("phantoms") / name, lambda part: np.save(part / "images.npy", draw()))
+        return np.load(folder / "images.npy")
+    except (OSError, ValueError):  # no room, no permission, or damaged
+        return draw()
 
 
 def phantom(modality: str, split: str, index: int, size: int = 64, seed: int = 0) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from dmws_lite.data import phantoms as module
 from dmws_lite.data.phantoms import CLASSES, MODALITIES, draw, phantom, phantoms
 
 PINNED = ("17aebbb93375d3e9", "dbe7c710dae6807e", "fda549addb084586")
@@ -24,6 +25,21 @@ def test_a_seed_draws_the_phantoms_that_it_always_drew(modality, pinned):
                 assert image.shape == mask.shape == (size, size) and image.dtype == np.uint8 and mask.dtype == bool
                 digest.update(image.tobytes() + mask.tobytes())
     assert digest.hexdigest()[:16] == pinned
+
+
+def test_cached_phantoms_are_the_drawn_ones_drawn_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
+    options = {"modality": "lung_ct", "train": 6, "val": 3, "test": 3, "size": 16, "seed": 4}
+    expected, first = phantoms(**options), phantoms(**options, cached=True)
+    with monkeypatch.context() as patch:
+        patch.delattr(module, "phantom")
+        again = phantoms(**options, cached=True)
+    for part in ("train", "val", "test"):
+        for kept in (first, again):
+            assert np.array_equal(getattr(kept, part).images, getattr(expected, part).images)
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "file"))
+    assert np.array_equal(phantoms(**options, cached=True).test.images, expected.test.images)
 
 
 @pytest.mark.parametrize("modality, label", CASES)
