@@ -29,8 +29,11 @@ class Distillation:
                        "none" (labels only).
     alpha:             final weight of the soft targets, 0 <= alpha <= 1.
     alpha_warmup:      share of the run over which alpha rises linearly from 0; 0 means from the first step.
+    alpha_until:       share of the run after which the labels teach alone; 1 means that the soft targets stay.
+    alpha_anneal:      share of the run over which alpha falls back to 0 before that; 0 means at once.
     temperature:       T > 0 of the softmax on both sides.
     half_life:         share of the run after which the EMA has forgotten half of its start (see momentum_of).
+    half_life_epochs:  the half-life in passes over the training images, instead of a share of the run.
     momentum:          m in [0, 1] itself, instead of a half-life.
     momentum_schedule: "constant", or "cosine" (rises to 1 at the end of the run; Grill et al. 2020, arXiv 2006.07733).
     auxiliary_update:  "ema", "frozen" (the auxiliary stays as it was selected) or "trained" (on the labels, by itself).
@@ -46,18 +49,26 @@ class Distillation:
     momentum: float | None = None
     momentum_schedule: str = "constant"
     auxiliary_update: str = "ema"
+    alpha_until: float = 1.0
+    alpha_anneal: float = 0.0
+    half_life_epochs: float | None = None
 
     def __post_init__(self) -> None:
         choices = {"strategy": STRATEGIES, "auxiliary_update": UPDATES, "momentum_schedule": MOMENTUM_SCHEDULES}
         for name, names in choices.items():
             if (value := getattr(self, name)) not in names:
                 raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(names)}")
-        for name in ("alpha", "alpha_warmup", "momentum"):
+        for name in ("alpha", "alpha_warmup", "alpha_until", "alpha_anneal", "momentum"):
             value = getattr(self, name)
             if not (name == "momentum" and value is None) and not 0 <= value <= 1:
                 raise ValueError(f"{name}={value} is out of range: 0 <= {name} <= 1")
-        for name, hint in (("temperature", "2 to 4 soften the softmax"), ("half_life", "a share of the run, say 0.05")):
-            if not 0 < (value := getattr(self, name)) < math.inf:
+        for name, hint in (
+            ("temperature", "2 to 4 soften the softmax"),
+            ("half_life", "a share of the run, say 0.05"),
+            ("half_life_epochs", "say 1"),
+        ):
+            value = getattr(self, name)
+            if not (name == "half_life_epochs" and value is None) and not 0 < value < math.inf:
                 raise ValueError(f"{name}={value} must be above 0: {hint}")
 
     def alpha_at(self, step: int, steps: int) -> float:
@@ -65,13 +76,21 @@ class Distillation:
 
         >>> [Distillation(alpha=0.4, alpha_warmup=0.5).alpha_at(step, 100) for step in (0, 25, 50, 99)]
         [0.0, 0.2, 0.4, 0.4]
+        >>> up_and_down = Distillation(alpha=0.4, alpha_warmup=0.5, alpha_anneal=0.5)
+        >>> [up_and_down.alpha_at(step, 100) for step in (0, 25, 50, 75, 100)]
+        [0.0, 0.2, 0.4, 0.2, 0.0]
         """
-        warmup = self.alpha_warmup * steps
-        return self.alpha * min(1.0, step / warmup) if warmup else self.alpha
+        warmup, anneal, left = self.alpha_warmup * steps, self.alpha_anneal * steps, self.alpha_until * steps - step
+        rise = min(1.0, step / warmup) if warmup else 1.0
+        fall = min(1.0, left / anneal) if anneal else float(left > 0 or self.alpha_until == 1)
+        return self.alpha * max(0.0, min(rise, fall))
 
-    def momentum_at(self, step: int, steps: int) -> float:
-        """The EMA's momentum at `step` of `steps`."""
-        base = momentum_of(self.half_life * steps) if self.momentum is None else self.momentum
+    def momentum_at(self, step: int, steps: int, epoch: float | None = None) -> float:
+        """The EMA's momentum at `step` of `steps`; epoch: how many steps a pass over the training images takes."""
+        half_life = self.half_life * steps
+        if self.half_life_epochs is not None and epoch is not None:
+            half_life = self.half_life_epochs * epoch
+        base = momentum_of(half_life) if self.momentum is None else self.momentum
         if self.momentum_schedule == "constant":
             return base
         return 1 - (1 - base) * (math.cos(math.pi * step / steps) + 1) / 2

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dmws_lite.studies.statistics import EXACT, LEVEL, differences, pooled, smallest_p, titles
+from dmws_lite.studies.statistics import LEVEL, SMALLEST, differences, pooled, smallest_p, titles
 
 
 def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> list[str]:
@@ -16,8 +16,9 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     Those over several groups are of pairs of runs of one data set and seed, averaged over fractions and network pairs
     (see `pooled`).
 
-    A difference is "shown" as `differences` has it. Otherwise the sentence says what this number of seeds could have
-    shown. Equal results are no sign of equal predictions, and the sentence says so.
+    A difference is "shown", "equivalent" or "not shown" as `differences` has it; if it is not shown, the sentence says
+    how large it could still be, and whether so few seeds could have shown anything. Equal results are no sign of equal
+    predictions, and the sentence says so.
     Raises ValueError as `differences` does. Source: our choice.
 
     >>> import pandas as pd
@@ -68,21 +69,17 @@ def _sentence(row: dict[str, Any], place: str, reference: str, metric: str, unit
     if seeds == 1:
         return f"{text} with {units}: not shown; 1 seed gives no interval and no p below 1"
     equal = f", equal with {row['equal']}" if row["equal"] else ""
-    text += f" [{row['low']:+.3f}, {row['high']:+.3f}], better with {row['better']} of {units}{equal}, "
-    text += f"p = {row['p']:.3g} (Holm {row['p_holm']:.3g}): "
-    return text + ("shown" if row["shown"] else f"not shown; {_why_not(row, units, compared, most)}")
-
-
-def _why_not(row: dict[str, Any], units: str, compared: int, most: int) -> str:
-    """Why nothing is shown: what these seeds and Holm's correction could have shown at best."""
-    if row["seeds"] > EXACT:
-        return "any true difference in the interval agrees with these runs"
-    p = smallest_p(row["seeds"])
-    limit = max(p, min(1.0, compared * smallest_p(most)))
-    least = f"{p:.3g}" + (f" ({limit:.3g} after Holm's correction over {compared} comparisons)" if compared > 1 else "")
-    text = f"with {units} p could have been as small as {least}"
-    if limit >= LEVEL:
-        text = f"with {units} no p is below {least}, so none could be"
-    if row.get("detectable", 0) > 0:
-        text += f"; a t test finds a true difference only from about {row['detectable']:.2g} on (4 times in 5)"
-    return text
+    interval = f"{row['low']:+.3f}, {row['high']:+.3f}"
+    text += (
+        f" [{interval}], better with {row['better']} of {units}{equal}, p = {row['p']:.3g} (Holm {row['p_holm']:.3g})"
+    )
+    verdict = {
+        "shown": "shown",
+        "equivalent": f"equivalent, as the interval lies within ±{SMALLEST:g}",
+        "not shown": f"not shown, and could be anything from {interval.replace(',', ' to')}",
+    }
+    limit = max(smallest_p(seeds), min(1.0, compared * smallest_p(most)))
+    if row["verdict"] == "not shown" and limit >= LEVEL:
+        corrected = f" after Holm's correction over {compared} comparisons" if compared > 1 else ""
+        verdict["not shown"] += f"; with {units} no p is below {limit:.3g}{corrected}, so nothing could be shown"
+    return f"{text}: {verdict[row['verdict']]}"

@@ -1,4 +1,4 @@
-"""Running a study: what its store lacks is made, by this process ("local") or on GPUs and machines through Ray ("ray").
+"""Running a study: what its store lacks is made, on this machine's cores ("local") or on a Ray cluster ("ray").
 
 An engine takes jobs one by one and gives outcomes as they are ready.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,8 @@ from dmws_lite.studies.run import Job, Outcome
 from dmws_lite.studies.store import Store
 from dmws_lite.studies.study import Study, read_study
 
-RETRIES = 3  # of a run whose worker or node died
+SHORT = 20.0  # seconds of work that are not worth the start of other processes, each of which imports torch
+RETRIES = 3  # by Ray, of a run whose worker or node died
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "1"}  # Ray's own: no word home; not for ever
 PROBE = 8  # steps of a probe, the second half of which is timed
 
@@ -34,7 +39,9 @@ def run_study(
 
     study:    a Study, or what read_study takes.
     folder:   of the run store; made when it is not there. Several processes may work on one store at once.
-    engine:   "local" (this process), or "ray" with the options cpus, gpus (per run, may be fractions) and address.
+    engine:   "local", with the option workers: how many processes run at once; None is one for each core, or this one
+              where there is little to do or a GPU to share. "ray" has the options cpus, gpus (per run, may be
+              fractions) and address.
     progress: show a bar, and print what there is to do and which runs fail.
     Returns the Store. A run that fails is recorded with its error, and the rest goes on: see `store.failures()`.
     Raises ValueError for an unknown engine and for a study that cannot be run, before anything is trained;
@@ -44,22 +51,26 @@ def run_study(
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine={engine!r}: choose one of {', '.join(ENGINES)}")
-    if engine == "local" and options:
-        raise ValueError(f"{', '.join(options)} is for engine='ray': leave it out, or pass engine='ray'")
+    if engine == "local" and (others := options.keys() - {"workers"}):
+        raise ValueError(f"{', '.join(others)} is for engine='ray': leave it out, or pass engine='ray'")
     study = study if isinstance(study, Study) else read_study(study)
     if engine == "ray" and study.device == "cuda" and not options.get("gpus"):
         raise ValueError(f"study {study.name!r} is for a GPU: pass gpus=1, or a fraction to let runs share one")
     jobs = run.plan_jobs(study, "cuda" if options.get("gpus") else None)
     store = Store(folder, create=True)
     store.begin(study, jobs)
-    done = sum(job.key in store for job in jobs)
+    missing = [job for job in jobs if job.key not in store]
+    if engine == "local":
+        options["workers"] = options.get("workers") or _workers(missing)
     if progress:
-        print(f"{study.name}: {len(jobs)} runs, {done} of them stored in {store.folder}")
+        print(f"{study.name}: {len(jobs)} runs, {len(jobs) - len(missing)} of them stored in {store.folder}")
     locks, titles = dict[str, FileLock](), {job.key: job.title for job in jobs}
     try:
         with (
-            tqdm(total=len(jobs), initial=done, desc="runs", unit="run", disable=not progress) as bar,
-            closing(ENGINES[engine](_claimed(jobs, store, locks, bar), **options)) as outcomes,  # type: ignore[type-var]
+            tqdm(
+                total=len(jobs), initial=len(jobs) - len(missing), desc="runs", unit="run", disable=not progress
+            ) as bar,
+            closing(ENGINES[engine](_claimed(missing, store, locks, bar), **options)) as outcomes,  # type: ignore[type-var]
         ):
             for outcome in outcomes:
                 store.add(outcome)
@@ -78,11 +89,11 @@ def run_study(
 
 
 def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar: tqdm) -> Iterator[Job]:
-    """The jobs that are missing and that no other process makes, each claimed when it is asked for."""
+    """The jobs that no other process makes or has just made, each claimed when it is asked for."""
     for job in jobs:
-        if job.key in store or (lock := store.claim(job.key)) is None:
+        if (lock := store.claim(job.key)) is None:
             continue
-        if job.key in store:  # another process has just finished it
+        if job.key in store:
             lock.release()
             continue
         locks[job.key] = lock
@@ -90,8 +101,18 @@ def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar:
         yield job
 
 
+def _workers(jobs: Sequence[Job]) -> int:
+    """One process per core, or one in all: on a GPU, and where these runs are short even with the smallest networks."""
+    from joblib import cpu_count
+
+    steps = sum(job.training.steps * job.training.batch_size * (job.study.size / 64) ** 2 for job in jobs)
+    if not jobs or jobs[0].device != "cpu" or steps / 1000 + len(jobs) / 2 < SHORT:
+        return 1
+    return max(1, min(len(jobs), cpu_count() // jobs[0].study.threads))
+
+
 def estimate(jobs: Sequence[Job]) -> str:
-    """A sentence: how long these runs take one after the other, from a probe of a few steps of each method and pair.
+    """A sentence: how long these runs take, from a probe of a few steps of each method and pair.
 
     The probe's later steps are scaled to the whole run; evaluations and data sets of other sizes are not accounted for.
     Raises RuntimeError where a probe fails.
@@ -106,15 +127,40 @@ def estimate(jobs: Sequence[Job]) -> str:
             raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
         rest = outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
         probes[job.pair.title, job.name] = time.perf_counter() - began + rest
-    hours = sum(probes[job.pair.title, job.name] for job in jobs) / 3600
+    workers = _workers(jobs)
+    hours = sum(probes[job.pair.title, job.name] for job in jobs) / 3600 / workers
     duration = f"{hours:.1f} h" if hours >= 2 else f"{60 * hours:.0f} min"
-    return f"{len(jobs)} runs, from probes of {PROBE} steps: about {duration} on this machine, one after the other"
+    return f"{len(jobs)} runs, from probes of {PROBE} steps: about {duration} on this machine, {workers} at a time"
 
 
-def local(jobs: Iterable[Job]) -> Iterator[Outcome]:
-    """Runs one after the other in this process; an outcome before the next job is taken."""
-    for job in jobs:
-        yield run.execute(job)
+def local(jobs: Iterable[Job], workers: int = 1) -> Iterator[Outcome]:
+    """Runs one after the other in this process, or in several at once; an outcome before the next job is taken.
+
+    Raises RuntimeError when a process dies.
+    """
+    if workers == 1:
+        yield from map(run.execute, jobs)
+        return
+    from joblib.externals.loky import ProcessPoolExecutor  # the standard one would run a user's script again
+
+    jobs, pool, pending = iter(jobs), ProcessPoolExecutor(workers), set[Future]()
+    try:
+        while True:
+            pending |= {pool.submit(_quietly, job) for job in islice(jobs, workers - len(pending))}
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    except BrokenProcessPool as error:
+        raise RuntimeError("a process died, perhaps for want of memory: run again with fewer workers") from error
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def _quietly(job: Job) -> Outcome:
+    """Make a run in another process: what opening the data warns of was said when the study was planned."""
+    warnings.simplefilter("ignore")
+    return run.execute(job)
 
 
 def ray_cluster(
@@ -138,22 +184,18 @@ def ray_cluster(
         raise ImportError("engine 'ray' needs Ray: pip install 'dmws-lite[ray]', or use engine 'local'") from None
     if not cpus > 0 or gpus < 0:
         raise ValueError(f"cpus={cpus}, gpus={gpus}: pass cpus above 0, and gpus of 0 or above")
-    waiting, pending = iter(jobs), dict[Any, Job]()
+    jobs, pending = iter(jobs), dict[Any, Job]()
     with _connected(ray, address):
         if not _room(ray, cpus, gpus):
-            machines = [
-                f"{n['Resources'].get('CPU', 0):g} CPU, {n['Resources'].get('GPU', 0):g} GPU" for n in ray.nodes()
-            ]
             raise ValueError(
-                f"a run needs {cpus:g} CPU and {gpus:g} GPU, and no machine of the cluster has that "
-                f"({'; '.join(machines) or 'there is none'}): ask for less, or join another cluster"
+                f"a run needs {cpus:g} CPU and {gpus:g} GPU, and no machine of the cluster has that: ask for less, or "
+                "join another cluster"
             )
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(execute or run.execute)
         try:
             while True:
-                room = _room(ray, cpus, gpus) + 1 - len(pending)
-                for _, job in zip(range(room), waiting, strict=False):
-                    pending[task.remote(job)] = job
+                room = max(0, _room(ray, cpus, gpus) + 1 - len(pending))  # machines come and go
+                pending |= {task.remote(job): job for job in islice(jobs, room)}
                 if not pending:
                     return
                 for reference in ray.wait(list(pending), timeout=2.0)[0]:
@@ -189,19 +231,17 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     options = {"include_dashboard": False} if address == "local" else {}
     try:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="error", **options)
-        except Exception as error:  # Ray raises a bare one when its own processes are too slow to start
-            reason = str(error).split("\n")[0]
-            raise RuntimeError(
-                f"Ray does not start or answer at {address!r} ({reason}): check the address, or use engine 'local'"
-            ) from error
+        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
         yield
+    except ConnectionError as error:
+        reason = str(error).split("\n")[0]
+        raise RuntimeError(
+            f"no Ray cluster answers at {address!r} ({reason}): check it, or use engine 'local'"
+        ) from error
     finally:
         ray.shutdown()
 

@@ -19,7 +19,8 @@ class Method:
     label, definition: what figures and tables call it, and one line for the report.
     initializer: of the main student (see INITIALIZERS), or "native" (its own pretrained weights).
     students:    further arguments of make_students; auxiliary=None means no second student.
-    skd:         changes to the study's Distillation.
+    skd, training: changes to the study's Distillation and Training.
+    evaluated:   the student that is tested: "main", or "auxiliary" as it is after the last step.
     """
 
     label: str
@@ -27,6 +28,8 @@ class Method:
     initializer: str = "weight_selection"
     students: dict[str, Any] = field(default_factory=dict)
     skd: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    evaluated: str = "main"
 
     def distillation(self, base: Distillation = Distillation()) -> Distillation:
         """A study's settings of SKD with this method's changes."""
@@ -72,6 +75,10 @@ METHODS: dict[str, Method] = {
     # selection and self-knowledge distillation
     "single_skd": _dual("single selection + SKD", "the auxiliary starts as the main; EMA, soft targets", "same"),
     "dual": _dual("dual selection, no SKD", "complementary auxiliary that follows as EMA; labels only", alpha=0.0),
+    "ema_of_main": replace(
+        _dual("EMA of the main student", "single selection, labels only; its EMA is tested", "same", alpha=0.0),
+        evaluated="auxiliary",
+    ),
     "dual_skd": _dual("dual selection + SKD", "the method: complementary auxiliary, EMA, soft targets"),
     "dual_swapped": Method("dual + SKD, roles swapped", "main and auxiliary exchanged", students={"swap": True}),
     "random_skd": _dual("random auxiliary + SKD", "the auxiliary starts from random weights", "random"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dmws_lite.studies.store import Store
 
 HIDDEN = {"remove", "parameters", "injected-parameters"}  # tags of cells that the page leaves out
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 WITHOUT_PICTURES = "{%- extends 'markdown/index.md.j2' -%}{%- block data_png -%}{%- endblock -%}"
 
 
@@ -27,9 +29,11 @@ def write_report(
 ) -> list[Path]:
     """Write `out/report.html` and `out/report.md`, and beside them report.ipynb, in which the report can be changed.
 
+    A report that was made of the same runs by the same notebook is kept as it is.
+
     study:     a study in the store; None is its only study, or, where it has several, all runs.
     reference: the method that others are compared with; None is the study's, weight_selection or the first there is.
-    metric:    accuracy, balanced_accuracy, macro_f1, auroc or ece, of the main student on the test images.
+    metric:    one of METRICS, of the main student on the test images.
     Returns the two paths. The page is one file that fetches nothing and needs no scripts.
     Raises ValueError for a store without finished runs, an unknown study, reference or metric, and for runs that may
     not be compared (see check_comparable); PermissionError or OSError when the files cannot be written.
@@ -38,8 +42,9 @@ def write_report(
         raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}: choose one of them")
     study = store.studies()[0] if study is None and len(store.studies()) == 1 else study
     definition, table = store.study(study)["definition"] if study else {}, store.table(study)
+    failures = store.failures(study)
     if table.empty:
-        errors = [f"{row.error} ({row.message})" for row in store.failures(study).itertuples()]
+        errors = [f"{row.error} ({row.message})" for row in failures.itertuples()]
         hint = f"{len(errors)} failed, the first with {errors[0]}" if errors else "make some with `dmws study run`"
         raise ValueError(f"store {store.folder} has no finished run of {study or 'any study'}: {hint}")
     check_comparable(table)
@@ -50,11 +55,19 @@ def write_report(
     chosen = reference or definition.get("reference", usual)
     parameters = {"store": str(store.folder.resolve()), "study": study or "", "metric": metric}
     parameters["reference"] = chosen if chosen in methods else ""
-    executed = run_notebook(course_folder() / "report.ipynb", out, parameters, html=False, replace=True)
-    return _export(executed, ": ".join(filter(None, [study or "All runs", definition.get("question")])))
+    source = course_folder() / "report.ipynb"
+    made_of = [source.read_text(encoding="utf-8"), TEMPLATE.read_text(encoding="utf-8"), repr([parameters, definition])]
+    made_of += [rows.to_json() for rows in (table, failures, store.missing(study))]
+    mark = f"dmws-lite {hashlib.sha256(''.join(made_of).encode()).hexdigest()[:16]}"
+    pages = [Path(out) / f"report{suffix}" for suffix in (".html", ".md")]
+    if all(page.is_file() for page in pages) and mark in pages[0].read_text(encoding="utf-8", errors="replace"):
+        return pages
+    executed = run_notebook(source, out, parameters, html=False, replace=True)
+    title = ": ".join(filter(None, [study or "All runs", definition.get("question")]))
+    return _export(executed, {"title": plain(title), "mark": mark})
 
 
-def _export(executed: Path, title: str) -> list[Path]:
+def _export(executed: Path, resources: dict[str, str]) -> list[Path]:
     """The executed notebook without its code, as a page and as Markdown (without its pictures)."""
     import nbformat
     from nbconvert import HTMLExporter, MarkdownExporter
@@ -62,12 +75,11 @@ def _export(executed: Path, title: str) -> list[Path]:
     notebook = nbformat.read(executed, as_version=4)
     cells = [cell for cell in notebook.cells if not HIDDEN & set(cell.metadata.get("tags", []))]
     notebook.cells = [cell for cell in cells if cell.cell_type == "markdown" or cell.outputs]
-    page = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     html = HTMLExporter(anchor_link_text="", exclude_output_prompt=True)
-    paths = []
+    page, paths = TEMPLATE.read_text(encoding="utf-8"), []
     for exporter, template, suffix in ((html, page, ".html"), (MarkdownExporter(), WITHOUT_PICTURES, ".md")):
         exporter.exclude_input, exporter.raw_template = True, template
-        text = exporter.from_notebook_node(notebook, resources={"title": plain(title)})[0]
+        text = exporter.from_notebook_node(notebook, resources=dict(resources))[0]
         content = re.sub(r"\n{3,}", "\n\n", text).encode()
         paths.append(write_atomically(executed.with_suffix(suffix), partial(Path.write_bytes, data=content)))
     return paths

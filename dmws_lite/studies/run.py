@@ -8,6 +8,7 @@ import os
 import platform
 import subprocess
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -32,13 +33,15 @@ from dmws_lite.runtime.device import pick_device
 from dmws_lite.studies import costs
 from dmws_lite.studies.methods import METHODS, Method, find_method, start
 from dmws_lite.studies.study import Data, Pair, Study
-from dmws_lite.training.evaluation import evaluate, predict
+from dmws_lite.training.calibration import at, fit_temperature
+from dmws_lite.training.evaluation import calibration_error, evaluate, predict
 from dmws_lite.training.fit import Run, fit
 from dmws_lite.training.settings import Training
 
 FORMAT = 1  # of a record and of the store
 RECIPE = 1  # part of every key: raised when a change of the code, or of a default setting, changes results
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "nll", "ece_scaled", "nll_scaled")
+COSTS = ("flops_per_step", "parameters", "latency_ms")
 PACKAGES = ("dmws-lite", "torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn")
 
 
@@ -62,7 +65,7 @@ class Job:
 
     @property
     def training(self) -> Training:
-        return replace(self.study.training, seed=self.seed)
+        return replace(self.study.training, **self.method.training, seed=self.seed)
 
     @property
     def title(self) -> str:
@@ -85,6 +88,7 @@ class Job:
             "distillation": {"strategy": "none"} if skd.strategy == "none" else asdict(skd),
             "device": self.device,
             **({"threads": self.study.threads} if self.device == "cpu" else {}),
+            **({"evaluated": self.method.evaluated} if self.method.evaluated != "main" else {}),
         }
 
     @property
@@ -97,9 +101,14 @@ class Job:
 
     def names(self) -> dict[str, Any]:
         """What tables call the run."""
-        label, definition = self.method.label, self.method.definition
-        run = {"method": self.name, "label": label, "definition": definition}
-        return {"data": self.data.title, "pair": self.pair.title, **run, "fraction": self.fraction, "seed": self.seed}
+        method = {"method": self.name, "label": self.method.label, "definition": self.method.definition}
+        return {
+            "data": self.data.title,
+            "pair": self.pair.title,
+            **method,
+            "fraction": self.fraction,
+            "seed": self.seed,
+        }
 
 
 @dataclass(frozen=True)
@@ -195,7 +204,8 @@ def train(
     """
     method = find_method(method) if isinstance(method, str) else method
     batch_size, size = min(training.batch_size, max(2, len(splits.train) // 2 * 2)), splits.train.images.shape[-1]
-    training, distillation = replace(training, batch_size=batch_size), method.distillation(distillation)
+    training = replace(training, batch_size=batch_size, **method.training)
+    distillation = method.distillation(distillation)
     students = start(method, teacher, student, len(splits.classes), size, training.seed, native)
     if distillation.strategy != "kd":
         return fit(students, splits, training, distillation, device=device, progress=False)
@@ -214,41 +224,48 @@ def _executed(job: Job, began: datetime) -> Outcome:
         torch.cuda.reset_peak_memory_stats()
     run = train(job.method, part, weights[0], student, job.training, job.study.distillation, weights[1], device)
     peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
-    other = run.auxiliary
+    second = run.auxiliary
     if run.distillation.strategy == "kd":  # the teacher's passes count
-        other = start(METHODS["full_teacher"], weights[0], student, len(part.classes), job.study.size, job.seed).main
-    probabilities = _probabilities(run, part.test)
+        second = start(METHODS["full_teacher"], weights[0], student, len(part.classes), job.study.size, job.seed).main
     best = next(row for row in run.history if row["step"] == run.best_step)
+    networks = {"main": run.main, "auxiliary": run.auxiliary}
+    if job.method.evaluated == "auxiliary":  # as it is at the end: no evaluation of it was chosen
+        best = run.history[-1] | {"val_accuracy": run.history[-1]["auxiliary_accuracy"], "val_loss": None}
+        networks = {"main": run.auxiliary}
+    answers = {name: (predict(n, part.test), predict(n, part.val)) for name, n in networks.items() if n is not None}
+    frames = [_predicted(name, test, part.test) for name, (test, _) in answers.items()]
+    if len(answers) == 2:
+        answers["ensemble"] = tuple((a + b) / 2 for a, b in zip(*answers.values(), strict=True))
     values = {
         "status": "done",
         "error": None,
         "classes": list(part.classes),
         "images": {name: len(getattr(part, name)) for name in SPLITS},
         "batch_size": run.training.batch_size,
-        "metrics": {name: _metrics(p, part.test) for name, p in probabilities.items()},
+        "study_training": asdict(job.study.training),
+        "metrics": {name: _metrics(*pair, part) for name, pair in answers.items()},
         "val_accuracy": best["val_accuracy"],
         "val_loss": best["val_loss"],
-        "best_step": run.best_step,
+        "best_step": best["step"],
         "seconds": run.seconds,
         "images_per_second": run.images_per_second,
-        "cost": costs.measure(Students(run.main, other), part, run.training, run.distillation, device),
+        "cost": costs.measure(Students(run.main, second), part, run.training, run.distillation, device),
         "peak_memory_mb": peak,
     }
-    frames = [_predicted(name, p, part.test) for name, p in probabilities.items() if name != "ensemble"]
     return Outcome(_record(job, began, values), pd.DataFrame(run.history), pd.concat(frames))
 
 
-def _probabilities(run: Run, images: ImageSet) -> dict[str, np.ndarray]:
-    """Class probabilities (image, class) of the main student and, where there is one, the auxiliary and their mean."""
-    main = predict(run.main, images)
-    if run.auxiliary is None:
-        return {"main": main}
-    auxiliary = predict(run.auxiliary, images)
-    return {"main": main, "auxiliary": auxiliary, "ensemble": (main + auxiliary) / 2}
-
-
-def _metrics(probabilities: np.ndarray, images: ImageSet) -> dict[str, float]:
-    values = evaluate(probabilities, images.labels, images.classes, resamples=0).set_index("metric")["value"]
+def _metrics(test: np.ndarray, val: np.ndarray, splits: Splits) -> dict[str, float]:
+    """METRICS of probabilities on the test images; the scaled ones at the temperature that fits validation best."""
+    labels = splits.test.labels
+    values = evaluate(test, labels, splits.classes, resamples=0).set_index("metric")["value"].to_dict()
+    with warnings.catch_warnings():  # of a temperature at the end of its range: few validation images
+        warnings.simplefilter("ignore")
+        scaled = at(test, fit_temperature(val, splits.val.labels))
+    for suffix, probabilities in (("", test), ("_scaled", scaled)):
+        likelihood = probabilities[np.arange(len(labels)), labels].astype(float)
+        values |= {f"nll{suffix}": -np.log(likelihood.clip(1e-12)).mean()}
+    values["ece_scaled"] = calibration_error(scaled, labels)
     return {name: float(values[name]) for name in METRICS}
 
 

@@ -23,14 +23,13 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
-from dmws_lite.studies.run import FORMAT, METRICS, Job, Outcome
+from dmws_lite.studies.run import COSTS, FORMAT, METRICS, Job, Outcome
 from dmws_lite.studies.study import Study
 from dmws_lite.training.settings import Training
 
 FOLDERS = ("runs", "history", "predictions", "failures", "studies", "locks")
 NAMES = ["data", "pair", "fraction", "method", "label", "seed"]  # of a run, in every table
 BUDGET = ("steps", "batch_size", "evaluations")  # of Training: what every method gets the same of
-COSTS = ("flops_per_step", "parameters", "latency_ms")
 COLUMNS = ["key", *NAMES, "steps", "batch_size", "size", "budget", *METRICS, "auxiliary_accuracy", "ensemble_accuracy"]
 COLUMNS += ["val_accuracy", "best_step", "seconds", "images_per_second", *COSTS, "peak_memory_mb"]
 COLUMNS += ["device", "data_id", "weights", "settings"]
@@ -40,8 +39,8 @@ class Store:
     """A run store in `folder`, made when it is not there and `create` is True.
 
     Where a method takes a study's name, None is the only study of the store, or all runs where it has several or none.
-    Raises FileNotFoundError for a folder without a store, ValueError for a store that another version wrote, and
-    PermissionError when it cannot be written to.
+    Raises FileNotFoundError for a folder without a store, ValueError for a store that another version wrote and for a
+    damaged file (named, with the way out), and PermissionError when it cannot be written to.
     """
 
     def __init__(self, folder: str | Path, create: bool = False):
@@ -63,7 +62,7 @@ class Store:
             )
 
     def __contains__(self, key: str) -> bool:
-        return self._path("runs", key).exists()
+        return (self.folder / "runs" / f"{key}.json").exists()
 
     def claim(self, key: str) -> FileLock | None:
         """A lock on a run, released when its process ends; None when another process makes this run now."""
@@ -76,15 +75,15 @@ class Store:
 
     def add(self, outcome: Outcome) -> None:
         """Keep a run: its tables first, its record last. Of one that failed only the record, among the failures."""
-        key = outcome.key
+        key, failure = outcome.key, self.folder / "failures" / f"{outcome.key}.json"
         if not outcome.done:
-            _write_json(self._path("failures", key), outcome.record)
+            _write_json(failure, outcome.record)
             return
         for name, table in (("history", outcome.history), ("predictions", outcome.predictions)):
-            keyed = table.assign(key=key)
-            write_atomically(self._path(name, key), lambda part, t=keyed: t.to_parquet(part, index=False))  # type: ignore[misc]
-        _write_json(self._path("runs", key), outcome.record)
-        self._path("failures", key).unlink(missing_ok=True)
+            path, keyed = self.folder / name / f"{key}.parquet", table.assign(key=key)
+            write_atomically(path, lambda part, t=keyed: t.to_parquet(part, index=False))  # type: ignore[misc]
+        _write_json(self.folder / "runs" / f"{key}.json", outcome.record)
+        failure.unlink(missing_ok=True)
 
     def begin(self, study: Study, jobs: Sequence[Job]) -> None:
         """Keep a study's definition and its runs' names by key, in place of an earlier version, whose runs stay."""
@@ -96,24 +95,25 @@ class Store:
         return sorted(path.stem for path in (self.folder / "studies").glob("*.json"))
 
     def study(self, name: str) -> dict[str, Any]:
-        """A study: its definition, and its runs' names by key. Raises ValueError for an unknown or damaged one."""
+        """A study: its definition, and its runs' names by key. Raises ValueError for one that is not there."""
         if name not in (names := self.studies()):
             raise ValueError(f"store {self.folder} has no study {name!r}: it has {', '.join(names) or 'none'}")
         return _read(self.folder / "studies" / f"{name}.json", ("definition", "names"))
 
     def records(self, study: str | None = None, folder: str = "runs") -> list[dict[str, Any]]:
-        """The records of a study's finished runs, under the study's names; folder="failures": of those that failed.
-
-        Raises ValueError for a record that is damaged, naming the file and the way out.
-        """
-        names = self.study(study)["names"] if (study := self._only(study)) else {}
+        """The records of a study's finished runs, under the study's names; folder="failures": of those that failed."""
+        study = self._only(study)
+        names = self.study(study)["names"] if study else {}
         keys = names or sorted(path.stem for path in (self.folder / folder).glob("*.json"))
-        paths = {key: self._path(folder, key) for key in keys if folder == "runs" or key not in self}
+        paths = {key: self.folder / folder / f"{key}.json" for key in keys if folder == "runs" or key not in self}
         records = {key: _record(path) for key, path in paths.items() if path.exists()}
         return [record | ({"names": names[key]} if names else {}) for key, record in records.items()]
 
     def table(self, study: str | None = None) -> pd.DataFrame:
-        """One row per finished run: its names, budget, metrics on the test images, and costs."""
+        """One row per finished run: key, names, budget, the main student's metrics on the test images, costs.
+
+        A metric that the version that made a run did not know is nan.
+        """
         return pd.DataFrame([_row(record) for record in self.records(study)], columns=COLUMNS)
 
     def history(self, study: str | None = None) -> pd.DataFrame:
@@ -137,9 +137,9 @@ class Store:
     def missing(self, study: str | None = None) -> pd.DataFrame:
         """One row per run of a study that is neither done nor failed: key and names."""
         studies = [study] if study else self.studies()
-        names = {key: named for name in studies for key, named in self.study(name)["names"].items()}
+        names = {key: row for name in studies for key, row in self.study(name)["names"].items()}
         ended = {path.stem for folder in ("runs", "failures") for path in (self.folder / folder).glob("*.json")}
-        rows = [{"key": key, **named} for key, named in names.items() if key not in ended]
+        rows = [{"key": key, **row} for key, row in names.items() if key not in ended]
         return pd.DataFrame(rows, columns=["key", *NAMES])
 
     def _only(self, study: str | None) -> str | None:
@@ -147,50 +147,45 @@ class Store:
         names = self.studies()
         return names[0] if study is None and len(names) == 1 else study
 
-    def _path(self, folder: str, key: str) -> Path:
-        return self.folder / folder / f"{key}{'.json' if folder in ('runs', 'failures') else '.parquet'}"
-
     def _tables(self, folder: str, study: str | None) -> pd.DataFrame:
         names = pd.DataFrame([_named(record) for record in self.records(study)], columns=["key", *NAMES])
         if folder == "predictions":
             names = names.drop(columns="label")  # there it is the image's
-        paths = [path for key in names["key"] if (path := self._path(folder, key)).exists()]
+        paths = [path for key in names["key"] if (path := self.folder / folder / f"{key}.parquet").exists()]
         return names.merge(pd.concat(map(_read, paths)), on="key") if paths else names
 
 
 def _named(record: dict[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in ("key", "fraction", "seed")} | record["names"]
+    return {"key": record["key"], "fraction": record["fraction"], "seed": record["seed"], **record["names"]}
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
-    config, training, metrics = record["config"], Training(**record["config"]["training"]), record["metrics"]
+    config, metrics = record["config"], record["metrics"]
+    training = Training(**record.get("study_training", config["training"]))  # what methods change of it, compares
     return {
         **record,
         **_named(record),
         **metrics["main"],
         **{f"{name}_accuracy": values["accuracy"] for name, values in metrics.items() if name != "main"},
         **record["cost"],
-        "steps": training.steps,
+        "steps": config["training"]["steps"],
         "data_id": config["data"],
         "weights": None if config["initializer"] == "native" else config["weights"],
         "budget": ", ".join([*(f"{key} {getattr(training, key)}" for key in BUDGET), f"{record['size']} px"]),
         "settings": ", ".join(f"{k} {v}" for k, v in asdict(training).items() if k not in (*BUDGET, "seed")),
         "device": record["machine"]["gpu"] or record["machine"]["device"],
-        "seconds": record["seconds"] + record.get("teacher_seconds", 0),  # apart in older stores
     }
 
 
 def _record(path: Path) -> dict[str, Any]:
     record = _read(path, ("names", "fraction", "seed", "config", "status"))
-    if record.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has format {record.get('format')!r}, this version reads {FORMAT}: delete it, run the study again"
-        )
+    if (number := record.get("format")) != FORMAT:
+        raise ValueError(f"{path} has format {number!r}, this version reads {FORMAT}: delete it, run the study again")
     return record
 
 
 def _read(path: Path, keys: Sequence[str] = ()) -> Any:
-    """A table, or a JSON file's dict, which has these keys; ValueError with the way out for a damaged file."""
+    """A table, or a JSON file's dict, which must have these keys."""
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
@@ -199,9 +194,8 @@ def _read(path: Path, keys: Sequence[str] = ()) -> Any:
             raise ValueError(f"no {missing[0]!r}")
         return content
     except (OSError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}): delete it and runs/{path.stem}.json, and run the study again"
-        ) from error
+        again = f"delete it and runs/{path.stem}.json, and run the study again"
+        raise ValueError(f"{path} is damaged ({error}): {again}") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -20,7 +20,11 @@ from dmws_lite.runtime.validation import Strict, check_keys, faults
 from dmws_lite.studies.methods import METHODS, Method, find_method
 from dmws_lite.training.settings import Training
 
-CHANGEABLE = ("auxiliary", "swap", "elements", "layers")  # of make_students, by a variant
+CHANGEABLE = {  # by a variant
+    "students": ("auxiliary", "swap", "elements", "layers"),  # of make_students
+    "skd": tuple(field.name for field in fields(Distillation)),
+    "training": ("steps", "label_smoothing"),
+}
 
 
 class Data(Strict):
@@ -57,31 +61,30 @@ class Pair(Strict):
 
 
 class Variant(Strict):
-    """A method like another (`of`) but for some arguments of make_students or settings of Distillation."""
+    """A method like another (`of`) but for arguments of make_students or settings of Distillation or Training."""
 
     name: str
     of: str
     label: str | None = None
     students: dict[str, Any] = Field({})
     skd: dict[str, Any] = Field({})
+    training: dict[str, Any] = Field({})
 
     @property
     def method(self) -> Method:
         base = find_method(self.of)
-        changes = ", ".join(f"{key}={value}" for key, value in {**self.students, **self.skd}.items())
+        groups = {group: getattr(self, group) for group in CHANGEABLE}
+        changes = ", ".join(f"{key}={value}" for changed in groups.values() for key, value in changed.items())
         try:
-            check_keys(self.students, CHANGEABLE)
-            check_keys(self.skd, [f.name for f in fields(Distillation)])
+            for group, names in CHANGEABLE.items():
+                check_keys(groups[group], names)
             Distillation(**self.skd)
+            Training(**self.training)
         except (TypeError, ValueError) as error:
             raise ValueError(f"variant {self.name!r} ({changes}): {error}") from error
-        return replace(
-            base,
-            label=self.label or self.name,
-            definition=f"{self.of} with {changes}" if changes else base.definition,
-            students={**base.students, **self.students},
-            skd={**base.skd, **self.skd},
-        )
+        merged = {group: {**getattr(base, group), **changed} for group, changed in groups.items()}
+        definition = f"{self.of} with {changes}" if changes else base.definition
+        return replace(base, label=self.label or self.name, definition=definition, **merged)
 
 
 class Study(Strict):

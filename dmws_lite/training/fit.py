@@ -183,7 +183,8 @@ class Trainer:
         loss = STRATEGIES[d.strategy](step)
         moved = self._descend(self.learners[0], loss)
         if moved and self.auxiliary is not None and d.auxiliary_update == "ema":
-            update_auxiliary(self.auxiliary, self.main, d.momentum_at(self.step, t.steps))
+            momentum = d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size)
+            update_auxiliary(self.auxiliary, self.main, momentum)
         for learner in self.learners[1:]:  # an auxiliary that is trained on the labels, by itself
             logits = self._forward(learner, images).float()
             self._descend(learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
@@ -255,7 +256,7 @@ class Trainer:
             "loss": means[0].item(),
             "hard_loss": means[1].item(),
             "alpha": d.alpha_at(self.step, t.steps),
-            "momentum": d.momentum_at(self.step, t.steps),
+            "momentum": d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size),
             "lr": self.learners[0].optimizer.param_groups[0]["lr"],
             "images_per_second": steps * t.batch_size / seconds,
             "seconds": seconds,

@@ -1,12 +1,13 @@
-"""Running a study: resumed, interrupted, shared; and on a Ray cluster of two nodes, one of which is killed."""
+"""Running a study: resumed, interrupted, killed, shared, by several processes; on a Ray cluster that loses a node."""
 
-import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from types import SimpleNamespace
@@ -20,24 +21,32 @@ from dmws_lite.studies import engines, run
 from dmws_lite.studies.engines import estimate, local, ray_cluster, run_study
 from dmws_lite.studies.run import Outcome, plan_jobs
 from dmws_lite.studies.store import Store
+from dmws_lite.studies.study import make_study
 
-SMALL = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False, "include_log_monitor": False}
+NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False, "include_log_monitor": False}
 
 
-def wait_for(what, seconds: float = 40.0) -> bool:
+def wait_for(what, seconds: float = 60.0) -> bool:
     until = time.monotonic() + seconds
     while not what() and time.monotonic() < until:
-        time.sleep(0.05)
+        time.sleep(0.02)
     return what()
 
 
-def test_only_what_is_missing_is_made(tiny, tmp_path, capsys):
-    first = run_study(tiny(methods=["weight_selection"], seeds=1), tmp_path / "s", progress=False)
-    before = {path: path.stat().st_mtime_ns for path in first.folder.glob("runs/*")}
-    store = run_study(tiny(methods=["weight_selection"], seeds=2), tmp_path / "s")
-    assert "2 runs, 1 of them stored" in capsys.readouterr().out
-    assert all(path.stat().st_mtime_ns == changed for path, changed in before.items())
-    assert len(store.table()) == 2
+@pytest.fixture
+def stubbed(monkeypatch, outcome):
+    """Runs that take no time: the keys of those that were made, in order."""
+    keys = []
+    monkeypatch.setattr(run, "execute", lambda job: keys.append(job.key) or outcome(job.key))
+    return keys
+
+
+def test_only_what_is_missing_is_made(tiny, tmp_path, stubbed, capsys):
+    run_study(tiny(seeds=1), tmp_path / "s", progress=False)
+    assert len(stubbed) == 3
+    store = run_study(tiny(), tmp_path / "s")
+    assert "tiny: 6 runs, 3 of them stored" in capsys.readouterr().out
+    assert len(stubbed) == len(set(stubbed)) == len(store.table()) == 6
 
 
 def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(tiny, tmp_path, monkeypatch, capsys):
@@ -61,16 +70,9 @@ def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(tiny, tmp_path, monke
     assert store.failures().empty and len(store.table()) == 3
 
 
-def test_an_interrupt_keeps_what_is_done(tiny, tmp_path, monkeypatch, capsys):
-    real, made = run.execute, []
-
-    def second_is_stopped(job):
-        made.append(job)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        return real(job)
-
-    monkeypatch.setattr(run, "execute", second_is_stopped)
+def test_an_interrupt_keeps_what_is_done(tiny, tmp_path, monkeypatch, outcome, capsys):
+    answers = iter([outcome, lambda _: (_ for _ in ()).throw(KeyboardInterrupt)])
+    monkeypatch.setattr(run, "execute", lambda job: next(answers)(job.key))
     with pytest.raises(KeyboardInterrupt):
         run_study(tiny(), tmp_path / "s")
     store = Store(tmp_path / "s")
@@ -79,49 +81,47 @@ def test_an_interrupt_keeps_what_is_done(tiny, tmp_path, monkeypatch, capsys):
     assert all(store.claim(key) for key in store.missing()["key"])
 
 
-def _run_in_a_process(study, folder, made):
-    real = run.execute
-    keys = []
-    run.execute = lambda job: keys.append(job.key) or real(job)
-    run_study(study, folder, progress=False)
-    made.put(keys)
+def test_two_that_work_on_one_store_share_the_runs(tiny, tmp_path, stubbed, monkeypatch):
+    study = tiny(seeds=8)
+    jobs, both = plan_jobs(study), threading.Barrier(2)
+    monkeypatch.setattr(run, "plan_jobs", lambda *_: [both.wait(60), jobs][1])
+    threads = [threading.Thread(target=run_study, args=(study, tmp_path / "s", "local", False)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(stubbed) == sorted(job.key for job in jobs)  # each once
+    assert len(Store(tmp_path / "s").table()) == len(study) == 24
 
 
-def test_two_processes_share_the_work(tiny, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    made, study = context.Queue(), tiny(seeds=8, methods=["default", "weight_selection"])
-    processes = [context.Process(target=_run_in_a_process, args=(study, tmp_path / "s", made)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    keys = made.get(timeout=300) + made.get(timeout=300)
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert len(keys) == len(set(keys)) == len(Store(tmp_path / "s").table()) == len(study) == 16
+def test_a_killed_process_leaves_no_half_record(tiny, outcome, tmp_path):
+    study, folder = tiny(seeds=200), tmp_path / "s"
+    (tmp_path / "study").write_bytes(pickle.dumps((study.definition(), outcome(""))))
+    program = """
+import pickle, sys
+from dataclasses import replace
+from pathlib import Path
+from dmws_lite.studies import engines, run, study
 
-
-def test_a_killed_process_leaves_no_half_record(images, tmp_path):
-    study, folder = tmp_path / "long.yaml", tmp_path / "s"
-    study.write_text(
-        f"data: [{images}]\nmethods: [weight_selection, default]\nseeds: 50\nsize: 16\ndevice: cpu\n"
-        "fractions: [0.5]\ntraining: {steps: 2, batch_size: 8, evaluations: 1}\n"
-    )
-    command = [sys.executable, "-m", "dmws_lite.cli", "study", "run", str(study), "--store", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    assert wait_for(lambda: len(list(folder.glob("runs/*.json"))) >= 3, 200)
+definition, outcome = pickle.loads(Path(sys.argv[1], "study").read_bytes())
+run.execute = lambda job: replace(outcome, record=outcome.record | {"key": job.key})
+engines.run_study(study.make_study(**definition), Path(sys.argv[1], "s"), progress=False, workers=1)
+"""
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
+    assert wait_for(lambda: len(list(folder.glob("runs/*.json"))) >= 10, 120)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     store = Store(folder)
     table, predictions = store.table(), store.predictions()
-    assert len(table) >= 3 and set(table["key"]) == set(predictions["key"]) == set(store.history()["key"])
-    assert (predictions.groupby("key").size() == 24).all()
+    assert 10 <= len(table) < 600 and set(table["key"]) == set(predictions["key"]) == set(store.history()["key"])
+    assert (predictions.groupby("key").size() == 2).all()
     assert all(store.claim(key) for key in store.missing()["key"])
 
 
 def test_an_engine_is_closed_and_locks_are_released_when_the_store_cannot_be_written(tiny, tmp_path, monkeypatch):
     closed = []
 
-    def engine(jobs):
+    def engine(jobs, workers):
         try:
             yield from (SimpleNamespace(key=job.key) for job in jobs)
         finally:
@@ -148,6 +148,24 @@ def test_what_cannot_be_run_makes_no_store(tiny, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("changes", "device", "workers"),
+    [
+        ({"training": {"steps": 300}, "size": 64}, "cpu", 4),
+        ({"training": {"steps": 300}, "size": 64, "threads": 2}, "cpu", 2),
+        ({"training": {"steps": 300}, "size": 64, "seeds": 1}, "cpu", 3),  # no more than there are runs
+        ({"training": {"steps": 300}, "size": 64}, "cuda", 1),
+        ({}, "cpu", 1),  # not worth the start of other processes
+    ],
+)
+def test_long_studies_use_every_core(monkeypatch, changes, device, workers):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    content = {"name": "long", "data": ["a"], "methods": ["default", "weight_selection", "dual_skd"], "seeds": 2}
+    study = make_study(**content | {"size": 16, "training": {"steps": 10}} | changes)
+    jobs = [SimpleNamespace(training=study.training, study=study, device=device) for _ in range(len(study))]
+    assert engines._workers(jobs) == workers and engines._workers([]) == 1
+
+
 def test_an_estimate_scales_the_steps_of_one_probe_per_method(tiny, monkeypatch):
     """Steps of 0.5 s after slower first ones, beside 70 s of everything else, in each probe of 8 steps."""
     clock, probed = [0.0], []
@@ -169,6 +187,18 @@ def test_an_estimate_scales_the_steps_of_one_probe_per_method(tiny, monkeypatch)
         estimate(plan_jobs(tiny()))
 
 
+def test_a_process_that_dies_is_told_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(engines, "_quietly", os._exit)
+    with pytest.raises(RuntimeError, match="a process died, perhaps for want of memory: run again with fewer workers"):
+        list(local([1, 1], workers=2))
+
+
+def test_without_ray_the_way_out_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"engine 'ray' needs Ray: pip install 'dmws-lite\[ray\]', or use engine 'l"):
+        next(ray_cluster(range(1)))
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes of one CPU each, with this process joined to them; in a folder of their own."""
@@ -181,8 +211,8 @@ def cluster():
         for name, value in {**engines.ENVIRONMENT, "RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}.items():
             patch.setenv(name, value)
         try:
-            nodes.add_node(**SMALL, no_monitor=True)
-            nodes.doomed = nodes.add_node(**SMALL)
+            nodes.add_node(**NODE, no_monitor=True)
+            nodes.doomed = nodes.add_node(**NODE)
             started += psutil.Process().children(recursive=True)
             ray.init(address=nodes.address, log_to_driver=False, logging_level="error")
             yield nodes
@@ -195,48 +225,29 @@ def cluster():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_without_ray_the_way_out_is_said(monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ImportError, match=r"engine 'ray' needs Ray: pip install 'dmws-lite\[ray\]', or use engine 'l"):
-        next(ray_cluster(range(1)))
-
-
 def test_what_no_machine_has_is_said_at_once(cluster):
-    machines = r"no machine of the cluster has that \(1 CPU, 0 GPU; 1 CPU, 0 GPU\)"
-    with pytest.raises(ValueError, match=rf"a run needs 1 CPU and 0.5 GPU, and {machines}: ask for less"):
-        next(ray_cluster(range(1), gpus=0.5))
-    with pytest.raises(ValueError, match="a run needs 2 CPU"):
-        next(ray_cluster(range(1), cpus=2))
-    with pytest.raises(ValueError, match="cpus=0, gpus=0.0: pass cpus above 0"):
-        next(ray_cluster(range(1), cpus=0))
+    for options, message in (
+        ({"gpus": 0.5}, "a run needs 1 CPU and 0.5 GPU, and no machine of the cluster has that: ask for less"),
+        ({"cpus": 2}, "a run needs 2 CPU"),
+        ({"cpus": 0}, "cpus=0, gpus=0.0: pass cpus above 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            next(ray_cluster(range(1), **options))
 
 
-def test_a_run_that_raises_or_takes_its_worker_down_is_a_failed_outcome_and_the_rest_goes_on(
-    cluster, tiny, monkeypatch
-):
-    monkeypatch.setattr(engines, "RETRIES", 1)
-    jobs = plan_jobs(tiny(seeds=4, methods=["default"]))
-
-    def execute(job):
-        if job.seed == 1:
-            raise FileNotFoundError("no data here")
-        if job.seed == 2:
-            os._exit(1)
-        return SimpleNamespace(key=job.key, done=True)
-
-    outcomes = {outcome.key: outcome for outcome in ray_cluster(jobs, execute=execute)}
-    good, raised, died, last = (outcomes[job.key] for job in jobs)
-    assert good.done and last.done and len(outcomes) == 4
-    assert raised.record["error"]["type"] == "FileNotFoundError" and raised.record["error"]["message"] == "no data here"
-    assert "in execute" in raised.record["error"]["traceback"]
-    message = died.record["error"]["message"]
-    assert message.startswith("Ray gave this run up (WorkerCrashedError): ") and "\n" not in message
-
-
-def test_a_study_has_the_same_numbers_on_both_engines(cluster, tiny):
-    jobs = plan_jobs(tiny(methods=["dual_skd"], seeds=1, threads=2))  # where Ray would have one: OMP_NUM_THREADS
-    (here,), (there,) = (list(engine(jobs)) for engine in (local, ray_cluster))
-    assert here.done and there.done, (here.record["error"], there.record["error"])
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_a_run_has_the_same_numbers_elsewhere_and_one_that_fails_does_not_stop_it(request, tiny, engine):
+    """With two threads: Ray would have one (OMP_NUM_THREADS)."""
+    jobs = plan_jobs(tiny(methods=["dual_skd"], seeds=1, threads=2))
+    broken = plan_jobs(tiny(methods=["default"], seeds=1))[0]
+    object.__setattr__(broken, "data_id", "other")
+    (here,) = local(jobs)
+    if engine == "ray":
+        request.getfixturevalue("cluster")
+    outcomes = list(local([broken, *jobs], workers=2) if engine == "processes" else ray_cluster([broken, *jobs]))
+    failed, there = sorted(outcomes, key=lambda outcome: outcome.done)
+    assert here.done and there.done and len(outcomes) == 2
+    assert "here are other images or weights" in failed.record["error"]["message"]
     for part in ("key", "metrics", "val_accuracy", "best_step", "config", "images", "classes"):
         assert here.record[part] == there.record[part], part
     assert here.record["cost"]["flops_per_step"] == there.record["cost"]["flops_per_step"]
@@ -244,80 +255,46 @@ def test_a_study_has_the_same_numbers_on_both_engines(cluster, tiny):
     assert here.history.drop(columns=timings).equals(there.history.drop(columns=timings))
     a, b = (np.stack(outcome.predictions["probabilities"]) for outcome in (here, there))
     assert np.array_equal(a, b) and a.dtype == np.float32
-    assert here.predictions.drop(columns="probabilities").equals(there.predictions.drop(columns="probabilities"))
+
+
+def test_a_run_that_takes_its_worker_down_is_a_failed_outcome(cluster, tiny, monkeypatch):
+    monkeypatch.setattr(engines, "RETRIES", 0)
+    job = plan_jobs(tiny(seeds=1, methods=["default"]))[0]
+    (died,) = ray_cluster([job], execute=lambda job: os._exit(1))
+    message = died.record["error"]["message"]
+    assert message.startswith("Ray gave this run up (WorkerCrashedError): ") and "\n" not in message
 
 
 def test_ctrl_c_cancels_the_runs_and_leaves_the_cluster_that_was_joined(cluster, tmp_path):
     import ray
 
-    program = """
-import signal, sys, time
-from pathlib import Path
-from dmws_lite.studies.engines import ray_cluster
+    def execute(seed):
+        (tmp_path / str(seed)).touch()
+        time.sleep(600 if seed else 0)
+        return seed
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores Ctrl-C, and so its children
-folder = sys.argv[1]
-
-def execute(seed):
-    if seed:
-        Path(folder, str(seed)).touch()
-    time.sleep(600 if seed else 0)
-    return seed
-
-try:
-    for outcome in ray_cluster(iter(range(5)), execute=execute):
-        print("outcome", outcome, flush=True)
-except KeyboardInterrupt:
-    import ray
-    print("stopped", ray.is_initialized(), flush=True)
-"""
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path)],
-        env={**os.environ, "RAY_ADDRESS": cluster.address},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout.readline() == "outcome 0\n", process.stderr.read()
-        assert wait_for(lambda: any(tmp_path.iterdir()))
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=60)
-        assert out == "stopped False\n" and not errors, errors
-        assert wait_for(lambda: ray.available_resources().get("CPU") == 2)
-    finally:
-        process.kill()
-        process.wait()
+    outcomes = ray_cluster(iter(range(5)), execute=execute)
+    assert next(outcomes) == 0 and wait_for(lambda: len(list(tmp_path.iterdir())) > 1)
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.throw(KeyboardInterrupt)
+    assert ray.is_initialized() and wait_for(lambda: ray.available_resources().get("CPU") == 2)
 
 
-def test_a_node_that_is_killed_costs_no_run_and_every_run_is_stored_once(cluster, tiny, tmp_path, monkeypatch):
-    study = tiny(seeds=4, methods=["default", "weight_selection"])
-    keys, doomed, stored = {job.key for job in plan_jobs(study)}, cluster.doomed.node_id, []
-    begun = tmp_path / "begun"
-    begun.mkdir()
+def test_a_node_that_is_killed_costs_no_run_and_each_run_comes_once(cluster, tmp_path):
+    doomed = cluster.doomed.node_id
 
-    def execute(job):
+    def execute(key):
         import ray
 
-        from dmws_lite.studies import run
-
         node = ray.get_runtime_context().get_node_id()
-        (begun / f"{job.key}_{node}").touch()
-        if node == doomed:
-            time.sleep(600)
-        return run.execute(job)
+        (tmp_path / f"{key}_{node}").touch()
+        time.sleep(600 if node == doomed else 0)
+        return key
 
-    add = Store.add
-
-    def add_and_kill(store, outcome):
-        if not stored:
-            assert wait_for(lambda: any(begun.glob(f"*_{doomed}")))
-            cluster.remove_node(cluster.doomed, allow_graceful=False)
-        stored.append(outcome.key)
-        add(store, outcome)
-
-    monkeypatch.setattr(Store, "add", add_and_kill)
-    store = run_study(study, tmp_path / "store", engine="ray", progress=False, execute=execute)
-    assert sorted(stored) == sorted(keys) == sorted(store.table()["key"]) and store.failures().empty
-    lost = {path.name.split("_")[0] for path in begun.glob(f"*_{doomed}")}
-    assert lost and all(len(list(begun.glob(f"{key}_*"))) == 2 for key in lost)  # begun there, made here
+    outcomes = ray_cluster(iter(range(6)), execute=execute)
+    keys = [next(outcomes)]
+    assert wait_for(lambda: any(tmp_path.glob(f"*_{doomed}")))
+    cluster.remove_node(cluster.doomed, allow_graceful=False)
+    assert sorted([*keys, *outcomes]) == list(range(6))
+    lost = {path.name.split("_")[0] for path in tmp_path.glob(f"*_{doomed}")}
+    assert lost and all(len(list(tmp_path.glob(f"{key}_*"))) == 2 for key in lost)  # begun there, made here

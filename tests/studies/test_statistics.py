@@ -94,7 +94,7 @@ def test_differences_agree_with_arithmetic_by_hand(seeds):
     found = differences(table)
     assert list(found.columns) == [
         *("data", "pair", "fraction", "method", "label", "difference", "low", "high", "smallest", "largest", "better"),
-        *("equal", "worse", "p", "p_holm", "shown", "effect", "detectable", "seeds"),
+        *("equal", "worse", "p", "p_holm", "shown", "verdict", "detectable", "seeds"),
     ]
     assert found[["data", "method"]].apply(tuple, axis=1).tolist() == list(product(["mri", "ct"], ["a", "b"]))
     for row in found.to_dict("records"):
@@ -106,9 +106,6 @@ def test_differences_agree_with_arithmetic_by_hand(seeds):
         assert row["better"] == sum(count > 0 for count in counts) and row["equal"] == counts.count(0)
         assert row["better"] + row["equal"] + row["worse"] == row["seeds"] == seeds
         assert row["p"] == pytest.approx(p_by_enumeration(counts))
-        if seeds > 2:
-            hedges = math.gamma((seeds - 1) / 2) / (math.sqrt((seeds - 1) / 2) * math.gamma((seeds - 2) / 2))
-            assert row["effect"] == pytest.approx(hedges * mean / std)
         assert row["detectable"] == pytest.approx(std * detectable(seeds) if std else math.nan, nan_ok=True)
     assert found["p_holm"].tolist() == holm(found["p"])
 
@@ -123,10 +120,22 @@ def test_shown_needs_holms_p_below_5_percent_and_an_interval_without_0():
     assert row["p_holm"] < 0.05 and row["low"] < 0 and not row["shown"]
 
 
-def test_many_pairs_are_tested_by_wilcoxon():
-    few, many = (np.random.default_rng(1).normal(0.3, 1, n).round(12) for n in (EXACT, EXACT + 1))
-    assert paired_statistics(many)["p"] == stats.wilcoxon(many).pvalue
-    assert paired_statistics(few)["p"] == pytest.approx(p_by_enumeration((few * 1e12).round().astype(int).tolist()))
+@pytest.mark.parametrize(("step", "seeds", "verdict"), [(1, 8, "shown"), (0.2, 8, "equivalent"), (0.2, 5, "not shown")])
+def test_small_differences_are_equivalent_from_six_seeds_on(step, seeds, verdict):
+    """An interval within one point; and one that leaves out 0 is shown first, however small."""
+    gaps = 0.01 * step * np.array([1, 2, 3, 4, 5, 6, 7, 8]) if step == 1 else 0.01 * step * np.array([2, -2, 1, -1] * 2)
+    row = only(differences(runs({"default": np.full(seeds, 0.5), "a": 0.5 + gaps[:seeds]})))
+    assert row["verdict"] == verdict and row["shown"] == (verdict == "shown")
+    assert verdict != "equivalent" or -0.01 < row["low"] < row["high"] < 0.01
+
+
+def test_many_pairs_are_tested_by_random_flips():
+    rng = np.random.default_rng(1)
+    few, many = (rng.normal(0.3, 1, n).round(12) for n in (EXACT, EXACT + 1))
+    for gaps, tolerance in ((few, 1e-12), (many, 0.01)):
+        expected = p_by_enumeration((gaps * 1e12).round().astype(int).tolist())
+        assert paired_statistics(gaps)["p"] == pytest.approx(expected, abs=tolerance)
+    assert paired_statistics(many) == paired_statistics(many)
 
 
 @pytest.mark.parametrize("pairs", [3, 5, 8, 73, 87])
@@ -142,7 +151,7 @@ def test_the_detectable_difference_is_found_four_times_in_five(pairs):
 def test_identical_runs_differ_by_nothing_for_certain(seeds):
     values = np.random.default_rng(0).random(seeds)
     row = only(differences(runs({"single": values, "dual": values}), "single"))
-    assert row["difference"] == row["effect"] == row["smallest"] == row["largest"] == 0
+    assert row["difference"] == row["smallest"] == row["largest"] == 0
     assert row["p"] == row["p_holm"] == 1 and row["equal"] == seeds and math.isnan(row["detectable"])
     assert seeds == 1 or row["low"] == row["high"] == 0
 
@@ -150,7 +159,7 @@ def test_identical_runs_differ_by_nothing_for_certain(seeds):
 def test_one_seed_gives_a_difference_and_nothing_more():
     row = only(differences(runs({"default": [0.6], "a": [0.7]})))
     assert row["difference"] == pytest.approx(0.1) and row["p"] == row["p_holm"] == 1 and row["better"] == 1
-    assert all(math.isnan(row[name]) for name in ("low", "high", "effect", "detectable"))
+    assert all(math.isnan(row[name]) for name in ("low", "high", "detectable"))
 
 
 def test_only_seeds_that_both_have_are_paired():
