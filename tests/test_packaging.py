@@ -23,6 +23,7 @@ DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "
 BROUGHT_BY = {  # imported, but declared by a requirement that cannot do without them
     "filelock": "huggingface-hub",
     "jinja2": "torch",
+    "joblib": "scikit-learn",
     "markupsafe": "nbconvert",
     "nbclient": "nbconvert",
     "nbformat": "nbconvert",

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dmws_lite import __version__
 from dmws_lite.data.cards import cards
 from dmws_lite.data.opening import open_data
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
@@ -42,7 +43,7 @@ FORMAT = 1  # of a record and of the store
 RECIPE = 1  # part of every key: raised when a change of the code, or of a default setting, changes results
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "nll", "ece_scaled", "nll_scaled")
 COSTS = ("flops_per_step", "parameters", "latency_ms")
-PACKAGES = ("dmws-lite", "torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,8 @@ def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]
         "size": job.study.size,
         **values,
         "config": job.config(),
-        "versions": {name: metadata.version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": {"dmws-lite": __version__, **{name: metadata.version(name) for name in PACKAGES}}
+        | {"python": platform.python_version()},
         "git": _revision(),
         "machine": {"device": job.device, "gpu": gpu, **computer, "threads": job.study.threads},
         "started": began.isoformat(timespec="seconds"),
