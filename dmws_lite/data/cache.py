@@ -59,11 +59,9 @@ def decoded(
     window: tuple[float, float] | None = None,
     progress: bool = True,
 ) -> Decoding:
-    """Decode images, or open what was decoded before from the same files with the same settings.
+    """Decode images (and their slices, `frames`), or open what was decoded from the same files with the same settings.
 
-    root, files, frames: the folder, each image's path in it, and its slice in that file.
-    size, fit, window:   see `images.decode`.
-    A file is read again when its size or a time stamp has changed. Two processes may ask for the same images: one
+    A file is read again when its size or a time stamp has changed. Of two processes that ask for the same images one
     decodes, the other waits. Files that cannot be read get an error in the facts. Patients are pseudonyms of the ids in
     DICOM files; images of one file whose patient is not known have the file for a patient.
     Raises OSError naming the cache folder when it cannot be written (full or read-only).

@@ -78,12 +78,11 @@ class Source(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        given = self.model_dump(exclude_none=True)
-        kinds = [name for name in given if name in KINDS]
+        kinds = [name for name in KINDS if getattr(self, name) is not None]
         if len(kinds) != 1:
             raise ValueError(f"has {' and '.join(kinds) or 'no source'}: give one of {', '.join(KINDS)}")
-        if others := [name for name in given if name not in (*kinds, *KINDS[kinds[0]])]:
-            raise ValueError(f"has {others[0]}, which does not belong to {kinds[0]}: remove it")
+        if others := self.model_dump(exclude_none=True).keys() - {*kinds, *KINDS[kinds[0]]}:
+            raise ValueError(f"has {min(others)}, which does not belong to {kinds[0]}: remove it")
         if self.medmnist and not self.image_size:
             raise ValueError(f"has medmnist {self.medmnist!r} without image_size: add 28, 64, 128 or 224")
         return self
@@ -174,7 +173,7 @@ class Recipe(Strict):
 
 
 class Card(Recipe):
-    """A data set's card: the `dmws` block, and the parts of the front matter and the prose that people read."""
+    """A data set's card: the `dmws` block, and what else of the front matter and the prose people read."""
 
     name: str
     path: Path
@@ -247,8 +246,8 @@ def read_card(name_or_path: str | Path) -> Card:
         raise ValueError(f"{path}: {validation.faults(error)} (see template.md)") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
-    facts: dict[str, Any] = {"name": path.stem, "path": path, "prose": parts[2].strip()}
-    return Card.model_construct(**dict(front.dmws), pretty_name=front.pretty_name, license=front.license, **facts)
+    people = {"pretty_name": front.pretty_name, "license": front.license, "prose": parts[2].strip()}
+    return Card.model_construct(**dict(front.dmws), **people, name=path.stem, path=path)
 
 
 def _folder() -> Path:
@@ -277,21 +276,22 @@ def card_text(
     rule: str | None = None,
     manifest: str | None = None,
 ) -> str:
-    """The text of a data card for one's own images, with prose to be filled in.
-
-    table:   one row per image: label, split, mode, width, height, depth.
-    classes: the class names in the order of the labels.
-    folder:  where the images are. layout, rule, manifest: see the template; None leaves them to the loader.
-    """
+    """The text of a card for the images in a folder; table: one row per image, as `gather` makes it."""
     title = " ".join(name.split())
     table = table if (table["split"] != "").all() else table.assign(split="all")
-    parts = [(part, table["label"][table["split"] == part].value_counts(sort=False)) for part in (*SPLITS, "all")]
+    counts = table.groupby(["split", "label"]).size()
+    sizes, depths = table[["width", "height"]].drop_duplicates(), table["depth"].unique()
+    picture = {
+        "mode": "gray" if (table["mode"] == "gray").all() else "colour",
+        "size": sizes.iloc[0].tolist() if len(sizes) == 1 else None,
+        "depth": int(depths[0]) if len(depths) == 1 else None,
+    }
     recipe = {
         "sources": [{"folder": str(folder)}],
         "layout": layout,
         "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
-        "counts": {part: labels.sort_index().to_dict() for part, labels in parts if len(labels)},
-        "image": _picture(table),
+        "counts": {part: counts[part].to_dict() for part in (*SPLITS, "all") if part in counts},
+        "image": {key: value for key, value in picture.items() if value},
         "split": {key: value for key, value in (("rule", rule), ("manifest", manifest)) if value},
         "flips": [],
     }
@@ -304,15 +304,6 @@ def card_text(
         "language": ["en"],
         "dmws": {key: value for key, value in recipe.items() if value not in (None, {})},
     }
-    template = (_folder() / "template.md").read_text("utf-8")
-    prose = FRONT_MATTER.fullmatch(template)[2].replace("# My images", f"# {title}", 1)  # type: ignore[index]
-    prose = re.sub(r"(?m)^(?=[A-Z])", "To be filled in: ", prose)
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n{prose}"
-
-
-def _picture(table: pd.DataFrame) -> dict[str, Any]:
-    """What all images have in common."""
-    sizes, depths = table[["width", "height"]].drop_duplicates(), table["depth"].unique()
-    picture: dict[str, Any] = {"mode": "gray" if (table["mode"] == "gray").all() else "colour"}
-    picture |= {"size": sizes.iloc[0].tolist()} if len(sizes) == 1 else {}
-    return picture | ({"depth": int(depths[0])} if len(depths) == 1 else {})
+    template = (_folder() / "template.md").read_text("utf-8").partition("\n# My images\n")[2]
+    prose = re.sub(r"(?m)^(?=[A-Z])", "To be filled in: ", template)
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {title}\n{prose}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,7 @@ SKIP = "open_data(..., unusable='skip') leaves them out"
 KEEP = f"Keep the right one, or {SKIP}"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One row of a report: what was found, how many images (patients, classes) it concerns, and examples."""
 
     severity: str
@@ -116,14 +115,15 @@ def inspect(gathered: Gathered) -> Report:
     table = gathered.table
     readable = (table["error"] == "").to_numpy()
     pairs = gathered.pairs.astype({"first": int, "second": int})
+    pairs = pairs.assign(torn=_differ(table, pairs, "label"), apart=_differ(table, pairs, "split"))
     shared = leaks(table, pairs)
-    two_labels, two_splits = _conflicts(table, "label"), _conflicts(table, "split")
-    faults = _pixel_faults(gathered, readable)
+    conflicts = {column: _conflicts(table, column) for column in ("label", "split")}
+    faults = _faulty_pixels(gathered, readable)
     probes = shortcuts(table[readable], gathered.thumbnails[readable])
     findings = [
         _on_images("invalid", "unreadable", table, ~readable, f"cannot be read. Mend or delete them, or {SKIP}"),
-        *_copies(table, pairs, shared, two_labels, two_splits),
-        _empty_classes(gathered, readable & ~two_labels),
+        *_copies(table, pairs, shared, conflicts),
+        _empty_classes(gathered, readable & ~conflicts["label"]),
         *_shared_patients(gathered, shared),
         *(_on_images("warning", kind, table, rows, text) for kind, (rows, text) in faults.items()),
         *_left_out(gathered),
@@ -133,17 +133,17 @@ def inspect(gathered: Gathered) -> Report:
         *_split(gathered, shared),
     ]
     findings = sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
-
-    def among(linked: pd.DataFrame) -> Array:
-        return np.isin(np.arange(len(table)), linked[["first", "second"]])
-
+    near = pairs[pairs["torn"] & (pairs["kind"] == "near")]
+    serious = shared[shared["kind"].isin(gathered.serious)]
     flags = {
         "unreadable": ~readable,
-        "two labels": two_labels | among(pairs[(pairs["kind"] == "near") & _differ(table, pairs, "label")]),
-        "in two splits": two_splits | among(shared[shared["kind"].isin(gathered.serious)]),
+        "two labels": conflicts["label"] | table.index.isin(near[["first", "second"]].to_numpy().ravel()),
+        "in two splits": conflicts["split"] | table.index.isin(serious[["first", "second"]].to_numpy().ravel()),
     } | {kind: rows for kind, (rows, _) in faults.items()}
     worst = np.select([*flags.values()], [*flags], "").tolist()
-    return Report(gathered.name, pd.DataFrame(map(vars, findings)), probes, shared, tuple(worst), gathered)
+    return Report(
+        gathered.name, pd.DataFrame(findings, columns=Finding._fields), probes, shared, tuple(worst), gathered
+    )
 
 
 def _conflicts(table: pd.DataFrame, column: str) -> Array:
@@ -159,7 +159,7 @@ def _differ(table: pd.DataFrame, pairs: pd.DataFrame, column: str) -> Array:
     return values[pairs["first"]] != values[pairs["second"]]
 
 
-def _pixel_faults(gathered: Gathered, readable: Array) -> dict[str, tuple[Array, str]]:
+def _faulty_pixels(gathered: Gathered, readable: Array) -> dict[str, tuple[Array, str]]:
     """Blank, tiny and unexpectedly coloured images: which rows, and what it means."""
     table, card = gathered.table, gathered.card
     colour = readable & (table["mode"] == "colour").to_numpy()
@@ -186,28 +186,26 @@ def _on_images(severity: str, kind: str, table: pd.DataFrame, rows: Array, text:
 
 
 def _on_pairs(severity: str, kind: str, table: pd.DataFrame, pairs: pd.DataFrame, text: str) -> Finding:
-    first, second = (_names(table.iloc[pairs[end]]) for end in ("first", "second"))
-    files = tuple(f"{one} = {other}" for one, other in zip(first, second, strict=True))
-    return Finding(severity, kind, len({*pairs["first"], *pairs["second"]}), text, files)
+    files = map(" = ".join, zip(*(_names(table.iloc[pairs[end]]) for end in ("first", "second")), strict=True))
+    return Finding(severity, kind, len({*pairs["first"], *pairs["second"]}), text, tuple(files))
 
 
 def _copies(
-    table: pd.DataFrame, pairs: pd.DataFrame, shared: pd.DataFrame, two_labels: Array, two_splits: Array
+    table: pd.DataFrame, pairs: pd.DataFrame, shared: pd.DataFrame, conflicts: dict[str, Array]
 ) -> Iterator[Finding]:
     """The same bytes, and nearly the same picture: with two labels, in two splits, and within one."""
-    torn = _differ(table, pairs, "label")
-    within = pairs[~torn & ~_differ(table, pairs, "split")]
+    torn, within = pairs[pairs["torn"]], pairs[~pairs["torn"] & ~pairs["apart"]]
     nearly, repeated = "nearly the same picture", "count more than once. Results stay valid, on fewer images in effect"
-    for severity, kind, linked, which, text, rows in (
-        ("invalid", "two labels", pairs[torn], "exact", f"the same bytes have two labels. {KEEP}", two_labels),
-        ("warning", "two labels", pairs[torn], "near", f"{nearly} has two labels: look, and keep the right one", None),
-        ("invalid", "copies across splits", shared, "exact", f"the same bytes are in two splits. {DROP}", two_splits),
-        ("invalid", "near copies across splits", shared, "near", f"{nearly} is in two splits. {DROP}", None),
-        ("note", "copies within a split", within, "exact", repeated, None),
-        ("note", "near copies within a split", within, "near", repeated, None),
+    for severity, kind, linked, which, text, column in (
+        ("invalid", "two labels", torn, "exact", f"the same bytes have two labels. {KEEP}", "label"),
+        ("warning", "two labels", torn, "near", f"{nearly} has two labels: look, and keep the right one", ""),
+        ("invalid", "copies across splits", shared, "exact", f"the same bytes are in two splits. {DROP}", "split"),
+        ("invalid", "near copies across splits", shared, "near", f"{nearly} is in two splits. {DROP}", ""),
+        ("note", "copies within a split", within, "exact", repeated, ""),
+        ("note", "near copies within a split", within, "near", repeated, ""),
     ):
         finding = _on_pairs(severity, kind, table, linked[linked["kind"] == which], text)
-        yield finding if rows is None else replace(finding, count=int(rows.sum()))
+        yield finding._replace(count=int(conflicts[column].sum())) if column else finding
 
 
 def _shared_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:

@@ -22,17 +22,14 @@ _BLOCK = 2048  # rows of the correlation matrix that are in memory at once
 
 
 def pairs(hashes: Sequence[str], thumbnails: Array, progress: bool = False) -> pd.DataFrame:
-    """All pairs of images that are copies or look-alikes.
+    """All pairs of images that are copies or look-alikes: first < second (rows), kind, correlation, the closest first.
 
-    hashes:     one a file (N); "" for an image that could not be read, which is never part of a pair.
+    hashes:     one per file (N); "" for an image that could not be read, which is never part of a pair.
     thumbnails: uint8 (N, 32, 32), the whole picture in gray.
-    Returns a table with the columns first < second (rows), kind and correlation, the closest pairs first:
-      exact    the same bytes;
-      near     the same picture saved again, in another format, quality or size: local structure correlates by at
-               least NEAR, and gray levels differ by at most NEAR_DIFFERENCE of 255 (root mean square);
-      similar  a look-alike by local structure (at least SIMILAR): the same picture with other brightness or contrast,
-               a neighbouring slice, or a second exposure of one patient. Some are other patients.
-    Of an image with very many pairs the closest MOST are kept, so that a set of look-alikes stays manageable.
+    "exact": the same bytes. "near": the same picture saved again (correlation of local structure at least NEAR, gray
+    levels differ by at most NEAR_DIFFERENCE, root mean square). "similar" (at least SIMILAR): other brightness or
+    contrast, a neighbouring slice, a second exposure of one patient, or another patient. Of an image with very many
+    pairs the closest MOST are kept.
     Source: our choice. Files saved again with JPEG quality 40, at half or one and a half times the size stay above
     0.98 on real chest X-rays, lung CT and brain MRI; X-rays of different patients stay below 0.9.
     """
@@ -67,10 +64,7 @@ def _closest(hits: Array, closeness: Array) -> Array:
 
 
 def groups(count: int, linked: pd.DataFrame) -> Array:
-    """A group number for each of `count` images, int64 (count,): images linked by a chain of pairs share one.
-
-    linked: from `pairs`; the columns first and second are used.
-    """
+    """A group number for each of `count` images, int64: images linked by a chain of `pairs` share one."""
     links = (np.ones(len(linked), bool), (linked["first"], linked["second"]))
     graph = sparse.coo_matrix(links, shape=(count, count))
     return sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)

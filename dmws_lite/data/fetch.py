@@ -23,7 +23,6 @@ from dmws_lite.runtime.text import did_you_mean
 if TYPE_CHECKING:
     from dmws_lite.data.cards import Card, Source
 
-CHUNK = 2**16  # bytes received at once; of a broken connection the last are lost
 FROM_TABLES = "from_parquet"  # the folder of images that were in Parquet files
 
 
@@ -62,9 +61,7 @@ def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
 def fetch_hub(repository: str, revision: str | None = None, progress: bool = True, name: str = "hub") -> Path:
     """The folder of a data set on the Hugging Face Hub, downloaded when it is not there.
 
-    repository: "OWNER/NAME".
-    revision:   a commit, branch or tag; None is the newest, with a warning that says which commit it was.
-    name:       the folder in cache_folder("downloads") to keep it in.
+    revision: a commit, branch or tag; None is the newest, with a warning that says which commit it was.
     Archives in it are unpacked; Parquet files with images become class folders. Python files are not downloaded.
     Raises ConnectionError when it cannot be got, ValueError when its archives or tables cannot be used.
     """
@@ -140,23 +137,11 @@ def _load(package: str) -> Any:
 
 
 def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> None:
+    """An archive, downloaded and checked by pooch, unpacked."""
     pooch = _load("pooch")
-    name, known = f"{target.name}.download", source.sha256 and f"sha256:{source.sha256}"
-    begun = target.with_name(f".{name}.part")
-
-    def go_on(url: str, file: str, _: Any) -> None:
-        start = begun.stat().st_size if begun.exists() else 0
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        receive = pooch.HTTPDownloader(progressbar=progress, chunk_size=CHUNK, timeout=60, headers=headers)
-        try:
-            with open(begun, "ab") as opened:
-                receive(url, opened, _)
-        except _load("requests").HTTPError:  # such as that there is nothing more to send
-            begun.unlink()
-            raise
-        begun.replace(file)
-
-    archive = Path(pooch.retrieve(source.url, known, name, target.parent, downloader=go_on))
+    known = source.sha256 and f"sha256:{source.sha256}"
+    download = pooch.HTTPDownloader(progressbar=progress, timeout=60)
+    archive = Path(pooch.retrieve(source.url, known, f"{target.name}.download", target.parent, downloader=download))
     try:
         size, sha256 = archive.stat().st_size, pooch.file_hash(str(archive))
         if source.size not in (None, size):
@@ -264,24 +249,24 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
     import pandas as pd
     from datasets import Image
 
-    rows: list[tuple[str, Any]] = []
+    patients: dict[str, Any] = {}
     for split, part in splits.items():
         image, label, patient = _columns(part)
-        raw = part.cast_column(image, Image(decode=False))
         folders = _class_folders(part.features[label], part[label])
-        for row, item in enumerate(tqdm(raw, f"writing {split}", disable=not progress, leave=False)):
+        rows = part.cast_column(image, Image(decode=False))
+        for row, item in enumerate(tqdm(rows, f"writing {split}", disable=not progress, leave=False)):
             stored = item[image] or {}
-            data, name = stored.get("bytes"), stored.get("path") or ""
-            if data is None and not (name and local_files):
-                raise ValueError(f"row {row} holds no image (path {name!r}): its bytes must be in the data set")
-            stem, suffix = _safe(Path(name).stem), Path(name).suffix.lower()
+            data, name = stored.get("bytes"), Path(stored.get("path") or "")
+            if data is None and not (name.name and local_files):
+                raise ValueError(f"row {row} holds no image (path {str(name)!r}): its bytes must be in the data set")
+            stem, suffix = _safe(name.stem), name.suffix.lower()
             ending = f"{'_' * bool(stem)}{stem}{suffix if suffix in SUFFIXES else '.png'}"
             file = folder / split / folders[row] / f"{row:06d}{ending}"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(Path(name).read_bytes() if data is None else data)
-            rows.append((file.relative_to(folder).as_posix(), item[patient] if patient else None))
-    table = pd.DataFrame(rows, columns=["file", "patient"])
-    if table["patient"].notna().any():
+            file.write_bytes(name.read_bytes() if data is None else data)
+            patients[file.relative_to(folder).as_posix()] = item[patient] if patient else None
+    if any(patients.values()):
+        table = pd.DataFrame({"file": patients.keys(), "patient": patients.values()})
         table.to_csv(folder / "metadata.csv", index=False)
 
 
@@ -289,17 +274,17 @@ def _columns(part: Any) -> tuple[str, str, str]:
     """The names of the columns that hold the image, the label and the patient ("" for none)."""
     from datasets import ClassLabel, Image
 
-    def typed(kind: Any) -> list[str]:
-        return [name for name, feature in part.features.items() if isinstance(feature, kind)]
+    features = part.features
+    typed = {kind: [name for name in features if isinstance(features[name], kind)] for kind in (Image, ClassLabel)}
 
     def named(*names: str) -> list[str]:
-        return [name for name in part.features if name.lower() in names]
+        return [name for name in features if name.lower() in names]
 
-    images, labels = typed(Image), [*typed(ClassLabel), *named(*COLUMNS["label"], "labels")]
+    images, labels = typed[Image], [*typed[ClassLabel], *named(*COLUMNS["label"], "labels")]
     images = images if len(images) == 1 else [name for name in named("image", "img") if name in images]
     if not images or not labels:
         what = "label; rename it (type ClassLabel, or called label)" if images else "image; rename it (type Image)"
-        raise ValueError(f"columns {', '.join(part.features)}: none is the {what}")
+        raise ValueError(f"columns {', '.join(features)}: none is the {what}")
     return images[0], labels[0], next(iter(named(*COLUMNS["patient"])), "")
 
 
@@ -310,7 +295,7 @@ def _class_folders(feature: Any, labels: Any) -> list[str]:
     if missing:
         raise ValueError(f"{len(missing)} rows have no label, such as row {missing[0]}: filter them out")
     names = [feature.int2str(label) if is_class else str(label) for label in labels]
-    if len({_safe(name) for name in {*names}}) < len({*names}):
+    if len({_safe(name) for name in names}) < len({*names}):
         raise ValueError(f"classes {', '.join(sorted({*names}))} do not give different folder names: rename them")
     return [_safe(name) for name in names]
 

@@ -24,15 +24,11 @@ VISIBLE = 0.55
 def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataFrame:
     """How well a linear model tells the class from border pixels, brightness or file properties alone.
 
-    table:      one row per image with the columns label, patient, group, width, height, mode, depth.
-    thumbnails: uint8 (N, 32, 32), the whole picture in gray.
-    seed:       of the sample (3,000 images at most) and of the folds.
+    thumbnails: uint8 (N, 32, 32), the whole picture in gray; seed: of the sample and of the folds.
     Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (balanced over classes),
-    error (its standard error), chance (1 / number of classes) and images. NaN where a class has fewer than two patients
-    or groups.
-    A logistic regression on standardised values answers for images of patients (where all are known, else groups of
-    copies) that it was not fitted on: 5-fold cross-validation.
-    Source: our choice; probing with non-anatomical pixels follows Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
+    its standard error, chance and images. NaN where a class has fewer than two patients or groups.
+    A logistic regression answers for images of patients (where all are known, else groups of copies) that it was not
+    fitted on. Source: our choice; probing with non-anatomical pixels follows Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
     """
     import pandas as pd
 

@@ -85,14 +85,11 @@ def caution(table: pd.DataFrame, rule: str) -> str:
 
 
 def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """What two splits share.
+    """What two splits share: kind ("exact", "near", "similar", "patient"), first and second (rows; the first is in the
+    earlier split), split_a, split_b, file_a, file_b.
 
-    table: with file, frame, split, patient, sha256 and error.
-    pairs: look-alikes, see `duplicates.pairs`; of an image with very many there are the closest ones only.
-    Returns a table with kind ("exact", "near", "similar" or "patient"), first and second (rows; the first is in the
-    earlier split, in the order train, val, test), split_a, split_b, file_a, file_b. One row per pair of look-alikes;
-    for patients and for exact copies, which are told by their hash, a row for each image in the earlier split and each
-    later split that has the same one, with its first image there.
+    One row per pair of look-alikes (`pairs` has the closest ones only); for patients, and for exact copies, which are
+    told by their hash, one for each image and each later split that has the same one, with its first image there.
     """
     import pandas as pd
 
@@ -102,14 +99,15 @@ def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     ends = np.take_along_axis(ends, np.argsort(rank[ends], axis=1, kind="stable"), axis=1)
     alike = alike[["kind"]].assign(first=ends[:, 0], second=ends[:, 1])
     alike = alike[(rank[ends[:, 0]] >= 0) & (rank[ends[:, 0]] < rank[ends[:, 1]])]
-    copies = table["sha256"] + "#" + table["frame"].astype(str)
-    copies = copies.where((table["error"] == "") & (table["sha256"] != ""), "")
-    parts = [_same(copies, rank, "exact"), alike, _same(table["patient"], rank, "patient")]
-    found = pd.concat(parts, ignore_index=True)
-    for column in ("split", "file"):
-        values = table[column].to_numpy()
-        found[f"{column}_a"], found[f"{column}_b"] = values[found["first"]], values[found["second"]]
-    return found[["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]]
+    copies = (table["sha256"] + "#" + table["frame"].astype(str)).mask(
+        (table["error"] != "") | (table["sha256"] == ""), ""
+    )
+    shared = pd.concat(
+        [_same(copies, rank, "exact"), alike, _same(table["patient"], rank, "patient")], ignore_index=True
+    )
+    sides = {"a": table.iloc[shared["first"]], "b": table.iloc[shared["second"]]}
+    columns = {f"{column}_{side}": sides[side][column].to_numpy() for column in ("split", "file") for side in sides}
+    return shared[["kind", "first", "second"]].assign(**columns)
 
 
 def _same(values: pd.Series, rank: Array, kind: str) -> pd.DataFrame:
@@ -124,18 +122,14 @@ def _same(values: pd.Series, rank: Array, kind: str) -> pd.DataFrame:
 
 
 def write_manifest(table: pd.DataFrame, path: str | Path) -> Path:
-    """Keep a split as a .csv file (UTF-8) with the columns of MANIFEST, in one step.
-
-    Raises OSError naming the file when it cannot be written.
-    """
+    """Keep a split as a .csv file (UTF-8) with the columns of MANIFEST."""
     return write_atomically(path, lambda part: table[MANIFEST].to_csv(part, index=False, lineterminator="\n"))
 
 
 def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the splits that a manifest from `write_manifest` gives.
+    """The table with the splits that a manifest from `write_manifest` gives, by file and frame.
 
-    Rows are matched by file and frame. Raises ValueError naming files that have other bytes than the manifest says
-    (sha256, where it is given), are missing, or are not listed.
+    Raises ValueError naming files that have other bytes than it says, are missing, or are not listed.
     """
     import pandas as pd
 
@@ -147,27 +141,29 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"split manifest {path} has the columns {', '.join(manifest)}: 'file' and 'split' are needed")
     if unknown := {*manifest["split"]} - {*SPLITS, ""}:
         raise ValueError(f"split manifest {path}: split {unknown.pop()!r} is none of {', '.join(SPLITS)}")
-    manifest, ours = manifest.set_axis(_keys(manifest)), table.set_axis(_keys(table))
-    if not manifest.index.is_unique:
-        twice = manifest.index[manifest.index.duplicated()][0]
+    manifest, ours = manifest.assign(key=_keys(manifest)), table.assign(key=_keys(table))
+    if not manifest["key"].is_unique:
+        twice = manifest["key"][manifest["key"].duplicated()].iloc[0]
         raise ValueError(f"split manifest {path} lists {twice} twice: keep one row")
-    both = ours.index.intersection(manifest.index)
-    hashes = manifest["sha256"][both] if "sha256" in manifest else pd.Series("", both)
+    columns = [name for name in ("key", "split", "sha256") if name in manifest]
+    both = ours.merge(manifest[columns], "outer", "key", suffixes=("", "_listed"), indicator="side")
+    listed = both["sha256_listed"].fillna("") if "sha256" in manifest else ""
     faults = {
-        "have changed": both[(hashes != "") & (hashes != ours["sha256"][both])],
-        "are missing": manifest.index.difference(both),
-        "are not in it": ours.index.difference(both),
+        "have changed": (both["side"] == "both") & (listed != "") & (listed != both["sha256"]),
+        "are missing": both["side"] == "right_only",
+        "are not in it": both["side"] == "left_only",
     }
-    texts = [f"{len(files)} {what} ({', '.join(files[:3])})" for what, files in faults.items() if len(files)]
+    texts = [f"{rows.sum()} {what} ({', '.join(both['key'][rows][:3])})" for what, rows in faults.items() if rows.any()]
     if texts:
         raise ValueError(
             f"images differ from those that split manifest {path} is for: {'; '.join(texts)}. Get that version of "
             "them, or make a new manifest"
         )
-    return table.assign(split=manifest["split"][ours.index].to_numpy())
+    return table.assign(split=manifest.set_index("key")["split"][ours["key"]].to_numpy())
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
+    """The name of each image: its file, and its frame but for the first."""
     frames = table["frame"].astype(str) if "frame" in table else ["0"] * len(table)
     return [
         normalize("NFC", file if frame in ("0", "") else f"{file}#{frame}")
