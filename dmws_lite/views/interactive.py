@@ -35,7 +35,7 @@ class Interactive(go.Figure):
     """
 
     twin: Any = None  # a style.Picture
-    _ipython_display_ = None  # IPython then asks for the bundle below
+    _ipython_display_ = _repr_html_ = None  # IPython then asks for the bundle below alone
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, facts = self.twin._repr_mimebundle_()
