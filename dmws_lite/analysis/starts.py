@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dmws_lite.analysis.blocks import attention_weights, block_outputs, blocks_of, summed_up
 from dmws_lite.method.components import family_of
-from dmws_lite.method.initializers import recalibrate_batchnorm
+from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import Teacher, describe
 from dmws_lite.studies.methods import METHODS, find_method, start
 
@@ -47,7 +47,9 @@ def untrained(
     Raises ValueError for an unknown method and all that the initialisers refuse.
     """
     chosen, size = {name: find_method(name) for name in methods}, inputs.shape[-1]
-    networks = {name: start(how, teacher, student, classes, size, seed).main for name, how in chosen.items()}
+    networks = {
+        name: start(how, teacher, student, classes, size, seed, images=inputs).main for name, how in chosen.items()
+    }
     return {name: recalibrate_batchnorm(network, [inputs]).eval() for name, network in networks.items()}
 
 

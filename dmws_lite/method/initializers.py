@@ -2,18 +2,19 @@
 
     initializer(model, *, seed=0, plan=None, teacher_state=None) -> model
 
-works in place and returns the model, a timm model on the CPU. Only "weight_selection" uses `plan`; only it and
-"full_teacher" use `teacher_state`. All draw from generators of their own: equal seeds give equal weights, and torch's
-global random state stays as it was. All end with the same classifier for the same seed (normal of standard deviation
-0.02, biases 0), so that compared runs start from equal classifiers. That classifier is our choice, and so is what
-`xavier`, `kaiming` and `truncated_normal` do beside their weights: norms start at 1 and 0, layer scales as in a fresh
-model, tokens and position embeddings from a normal of standard deviation 0.02.
+works in place and returns the model, a timm model on the CPU. "weight_selection" and those of MEASURED use `plan`; they
+and "full_teacher" use `teacher_state`; those of MEASURED also take `images`, and leave what they measured in
+`model.measured`. All draw from generators of their own: equal seeds give equal weights, and torch's global random
+state stays as it was. All end with the same classifier for the same seed (normal of standard deviation 0.02, biases 0),
+so that compared runs start from equal classifiers. That classifier is our choice, and so is what `xavier`, `kaiming`
+and `truncated_normal` do beside their weights: norms start at 1 and 0, layer scales as in a fresh model, tokens and
+position embeddings from a normal of standard deviation 0.02.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -22,12 +23,17 @@ from timm.layers.grn import GlobalResponseNorm
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock
 from timm.models.efficientnet import EfficientNet, efficientnet_init_weights
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from dmws_lite.method.networks import Teacher, set_input_statistics
+from dmws_lite.method.branches import BRANCHES
+from dmws_lite.method.compensation import compensate, measure, places_of
+from dmws_lite.method.components import family_of
+from dmws_lite.method.measuring import calibration_images
+from dmws_lite.method.networks import Teacher, build, describe, name_of, set_input_statistics
 from dmws_lite.method.plan import SelectionPlan, interpolate
+from dmws_lite.method.projection import project
 from dmws_lite.runtime.seeds import generator
 
+MEASURED = {"selection_ls": tuple(BRANCHES), "projection": ("vit",), "projection_ls": ("vit",)}  # with their families
 STD = 0.02
 CONVNEXT_LAYER_SCALE = 1e-6  # Liu et al. 2022, arXiv 2201.03545
 _BODY, _CLASSIFIER, _ATTENTION = 0, 1, 2  # independent random streams of one seed
@@ -36,16 +42,50 @@ _BODY, _CLASSIFIER, _ATTENTION = 0, 1, 2  # independent random streams of one se
 def initialize(name: str, model: nn.Module, **options) -> nn.Module:
     """Initialise `model` in place with the initialiser called `name`.
 
-    options: seed, plan, teacher_state, as that initialiser needs them. teacher_state may be the Teacher itself: then
-             the model carries the teacher's input statistics, as its weights need them.
-    Raises ValueError for an unknown name, with the names there are.
+    options: seed, plan, teacher_state, images, as that initialiser needs them.
+    teacher_state: the teacher's state dict, its module, or the Teacher itself: then the model carries the teacher's
+             input statistics, as its weights need them.
+    images:  training images that the methods in MEASURED measure on, no labels: uint8 (N, 1 or 3, H, W), an ImageSet,
+             or floats (N, 3, H, W) that are normalised as the teacher's input; of the model's image size.
+    Raises ValueError for an unknown name, with the names there are, for a teacher without weights and for images that
+    do not fit; a warning says when there are so few images that a fit may hold for them only.
+
+    >>> splits, teacher = dm.open_data("phantom_brain_mri"), dm.load_teacher()  # doctest: +SKIP
+    >>> model, plan = dm.build("embedded_vit_48", 3), dm.plan(teacher, "embedded_vit_48")  # doctest: +SKIP
+    >>> dm.initialize("selection_ls", model, plan=plan, teacher_state=teacher, images=splits.train)  # doctest: +SKIP
     """
     if name not in INITIALIZERS:
         raise ValueError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
-    if isinstance(teacher := options.get("teacher_state"), Teacher):
+    teacher, images = options.get("teacher_state"), options.pop("images", None)
+    if isinstance(teacher, str):
+        raise ValueError(f"teacher_state={teacher!r} is a name without weights: pass load_teacher({teacher!r})")
+    if isinstance(teacher, Teacher):
         set_input_statistics(model, teacher.mean, teacher.std)
         options["teacher_state"] = teacher.state
+    elif isinstance(teacher, nn.Module) and name not in MEASURED:
+        options["teacher_state"] = teacher.state_dict()
+    if name in MEASURED:
+        _check_family(name, model)
+        options["images"] = None if images is None else _sized(calibration_images(images, model), model)
     return INITIALIZERS[name](model, **options)
+
+
+def _check_family(name: str, model: nn.Module) -> None:
+    family = family_of(describe(model).shapes, name_of(model))
+    if family not in MEASURED[name]:
+        others = ", ".join(["weight_selection", *(other for other, families in MEASURED.items() if family in families)])
+        raise ValueError(
+            f"initializer {name!r} works with the families {', '.join(MEASURED[name])}; {name_of(model)} is a "
+            f"{family}: choose one of {others}"
+        )
+
+
+def _sized(images: Tensor, model: Any) -> Tensor:
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    if size and tuple(images.shape[2:]) != tuple(size):
+        shapes = [" x ".join(map(str, sides)) for sides in (images.shape[2:], size)]
+        raise ValueError(f"calibration images are {shapes[0]}, the model takes {shapes[1]}: open them with that size")
+    return images
 
 
 @torch.no_grad()
@@ -124,6 +164,33 @@ def weight_selection(
     return _load(model, plan.apply(teacher_state), "the plan", optional=plan.skipped)
 
 
+def selection_ls(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+    """Weight selection, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
+    weight_selection(model, seed=seed, plan=plan, teacher_state=_state(teacher_state))
+    teacher = _teacher("selection_ls", teacher_state, plan, images)
+    model.measured = compensate(model, teacher, plan.layers, places_of(plan), images)
+    return model
+
+
+def projection(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+    """Principal components of the teacher's stream in place of channels (pre-norm ViTs): see `project`.
+
+    plan: only its blocks, and which of the student's tensors the teacher has, matter.
+    """
+    teacher = _teacher("projection", teacher_state, plan, images)
+    places = project(default(model, seed=seed), teacher, plan, images)
+    model.measured = measure(model, teacher, plan.layers, places, images, "projection")
+    return model
+
+
+def projection_ls(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+    """`projection`, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
+    teacher = _teacher("projection_ls", teacher_state, plan, images)
+    places = project(default(model, seed=seed), teacher, plan, images)
+    model.measured = compensate(model, teacher, plan.layers, places, images, method="projection_ls")
+    return model
+
+
 @torch.no_grad()
 def full_teacher(
     model: nn.Module, *, seed: int = 0, plan=None, teacher_state: Mapping[str, Tensor] | None = None
@@ -143,40 +210,35 @@ def full_teacher(
 
 INITIALIZERS: dict[str, Callable[..., nn.Module]] = {
     rule.__name__: rule
-    for rule in (default, xavier, kaiming, truncated_normal, mimetic, weight_selection, full_teacher)
+    for rule in (
+        default,
+        xavier,
+        kaiming,
+        truncated_normal,
+        mimetic,
+        weight_selection,
+        selection_ls,
+        projection,
+        projection_ls,
+        full_teacher,
+    )
 }
 
 
-@torch.no_grad()
-def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
-    """Measure the running statistics of every BatchNorm anew, in place; a model without BatchNorm stays as it is.
+def _state(teacher: Mapping[str, Tensor] | nn.Module | None) -> Mapping[str, Tensor] | None:
+    return teacher.state_dict() if isinstance(teacher, nn.Module) else teacher
 
-    A selected channel sees other inputs than it saw in the teacher, so the teacher's statistics are wrong for it.
-    batches: normalised float (batch, 3, height, width); the statistics are their plain average. Dropout stays off, and
-             modes and momenta are as before afterwards (torch's own update_bn keeps neither).
-    Raises ValueError when there is no batch.
-    """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    if not norms:
-        return model
-    device, batches = next(model.parameters()).device, iter(batches)
-    if (first := next(batches, None)) is None:
-        raise ValueError("batches is empty: pass at least one batch of training images to measure BatchNorm on")
-    modes, momenta = {m: m.training for m in model.modules()}, [norm.momentum for norm in norms]
-    try:
-        model.eval()
-        for norm in norms:
-            norm.train()
-            norm.momentum = None  # a plain average
-            norm.reset_running_stats()
-        for batch in chain([first], batches):
-            model(batch.to(device))
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
-    return model
+
+def _teacher(method: str, teacher: Any, plan: SelectionPlan | None, images: Tensor | None) -> nn.Module:
+    """The teacher's network, for images of this size."""
+    if plan is None or teacher is None or images is None:
+        raise ValueError(
+            f"initializer {method!r} needs plan=plan(teacher, student), teacher_state=teacher, and images=training "
+            "images to measure on, uint8 (N, 1 or 3, H, W): no labels"
+        )
+    if isinstance(teacher, nn.Module):
+        return deepcopy(teacher)
+    return full_teacher(build(plan.teacher, 1, images.shape[-1]), teacher_state=teacher)
 
 
 def _require_cpu(model: nn.Module) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from dmws_lite.method.initializers import draw_classifier, initialize
+from dmws_lite.method.initializers import MEASURED, draw_classifier, initialize
 from dmws_lite.method.layers import Layers
+from dmws_lite.method.measuring import CALIBRATION, Measured, calibration_images
 from dmws_lite.method.networks import Teacher, build, input_statistics, name_of
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans
 from dmws_lite.runtime.seeds import generator
 
 _OTHER = 3  # a random stream apart from those of the initialisers
+SELECTED = ("weight_selection", "selection_ls")  # from a plan, which may be complementary
 AUXILIARIES = ("complementary", "same", "random", None)
 
 
@@ -40,6 +43,11 @@ class Students:
             object.__setattr__(self, "name", name_of(self.main))
 
     @property
+    def measured(self) -> tuple[Measured, ...]:
+        """What was measured for each student that a method of MEASURED filled, main first."""
+        return tuple(model.measured for model in (self.main, self.auxiliary) if hasattr(model, "measured"))
+
+    @property
     def mean(self) -> tuple[float, ...]:
         """The mean of the main student's input, per RGB channel, of values in [0, 1]."""
         return input_statistics(self.main)[0]
@@ -62,41 +70,58 @@ def make_students(
     initializer: str = "weight_selection",
     seed: int = 0,
     image_size: int | None = None,
+    images: Any = None,
+    calibration: int = CALIBRATION,
 ) -> Students:
     """The main student and its auxiliary; both start with the same classifier, drawn from `seed`.
 
     auxiliary:   where its weights come from: "complementary" (another subset of the teacher), "same" (the main's own
                  start), "random" (fresh weights; where the main's are random, another draw), or None for no auxiliary.
     swap:        exchange the roles of main and auxiliary.
-    initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection".
+    initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection" or
+                 "selection_ls".
     seed:        of the classifier, of random weights and of the random element strategies.
+    images:      training images, without labels, for the initialisers that measure (see `initialize`): "selection_ls",
+                 "projection", "projection_ls"; `students.measured` says what they did.
+    calibration: at most so many of these images are used, evenly spread over all.
     Both students carry the teacher's mean and standard deviation of the input (see `input_statistics`).
     Raises ValueError for an unknown kind of auxiliary and for all that `complementary_plans` and `initialize` refuse.
     Source: the dual-model idea is that of Tsutsumi et al. 2026 (arXiv 2508.20461).
 
     >>> students = make_students(load_teacher(), "embedded_vit_48", num_classes=3)  # doctest: +SKIP
+    >>> students = make_students(
+    ...     load_teacher(), "embedded_vit_48", 3, initializer="selection_ls", images=splits.train
+    ... )  # doctest: +SKIP
     """
     if auxiliary not in AUXILIARIES:
         raise ValueError(f"unknown auxiliary={auxiliary!r}: choose one of {', '.join(map(repr, AUXILIARIES))}")
-    selected = initializer == "weight_selection"
+    if isinstance(teacher, str):
+        raise ValueError(f"teacher={teacher!r} is a name without weights: pass load_teacher({teacher!r})")
+    selected, planned = initializer in SELECTED, initializer in (*SELECTED, *MEASURED)
     if auxiliary == "complementary" and not selected:
-        raise ValueError(f"auxiliary='complementary' needs initializer='weight_selection', not {initializer!r}")
+        raise ValueError(
+            f"auxiliary='complementary' needs initializer={' or '.join(map(repr, SELECTED))}, not {initializer!r}: "
+            "pass auxiliary=None, 'same' or 'random'"
+        )
     plans: tuple[SelectionPlan, ...] = ()
-    if selected:
+    if planned:
         fresh = build(student, num_classes, image_size)
         n = 2 if auxiliary == "complementary" else 1
         plans = complementary_plans(teacher, fresh, n, elements, layers, seed=seed)
+    if images is not None and initializer in MEASURED:
+        images = calibration_images(images, teacher, calibration)
 
     def make(kind: str, seed: int, plan: SelectionPlan | None = None) -> nn.Module:
         model = build(student, num_classes, image_size)
-        return initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher)
+        return initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher, images=images)
 
     main, other = make(initializer, seed, plans[0] if plans else None), None
     if auxiliary == "random":
-        other = make("default", seed if selected else generator(seed, _OTHER).initial_seed())
+        other = make("default", seed if planned else generator(seed, _OTHER).initial_seed())
         draw_classifier(other, seed)
     elif auxiliary is not None:
         other = make(initializer, seed, plans[-1] if plans else None)
     if swap and other is not None:
         main, other, plans = other, main, plans[::-1]
+    plans = plans if selected else ()  # a projected student holds no subset
     return Students(main, other, plans, student, teacher.name, initializer)

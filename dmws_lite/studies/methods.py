@@ -63,6 +63,11 @@ METHODS: dict[str, Method] = {
     "truncated_normal": _hard("truncated normal", "truncated normal weights, std 0.02", "truncated_normal"),
     "mimetic": _hard("mimetic", "mimetic attention weights (ViT)", "mimetic"),
     "weight_selection": _hard("single selection", "the main subset (uniform, first layers)"),
+    "selection_ls": _hard("selection + least squares", "the main subset, each layer refitted", "selection_ls"),
+    "projection": _hard("projection", "principal components of the teacher's stream (ViT)", "projection"),
+    "projection_ls": _hard(
+        "projection + least squares", "principal components, each layer refitted (ViT)", "projection_ls"
+    ),
     "selection_consecutive": _hard("consecutive selection", "neighbours on each axis", elements="consecutive"),
     "selection_random": _hard("random selection", "random elements, the same on each named axis", elements="random"),
     "selection_random_inconsistent": _hard(
@@ -113,10 +118,18 @@ def find_method(name: str) -> Method:
 
 
 def start(
-    method: Method, teacher: Teacher, student: str, classes: int, size: int, seed: int, native: Teacher | None = None
+    method: Method,
+    teacher: Teacher,
+    student: str,
+    classes: int,
+    size: int,
+    seed: int,
+    native: Teacher | None = None,
+    images: Any = None,
 ) -> Students:
     """The students of a method, untrained.
 
+    images: training images of the run, which some initialisers measure on (see `make_students`).
     native: the student's own pretrained weights, for the method "native".
     """
     if method.initializer in ("native", "full_teacher"):
@@ -125,5 +138,5 @@ def start(
             raise ValueError("method 'native' needs native=load_teacher(student, weights='file.safetensors')")
         model = initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source)
         return Students(model, None, ())
-    options = {"initializer": method.initializer, "seed": seed, "image_size": size, **method.students}
+    options = {"initializer": method.initializer, "seed": seed, "image_size": size, "images": images, **method.students}
     return make_students(teacher, student, classes, **options)

@@ -140,9 +140,11 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     teachers.cache_clear()
     sets = {data.title: _with_whole_path(data) for data in study.data}
     data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
+    images = opened(next(iter(sets.values())), study.size).train.images[:2]
     for pair, (name, method) in product(study.pairs, study.resolved.items()):
         try:  # so that a pair that does not fit is refused before a run is
-            start(method, teachers(pair)[0], pair.student, 2, study.size, 0, teachers(pair)[1])
+            with warnings.catch_warnings(action="ignore"):  # of two images only
+                start(method, teachers(pair)[0], pair.student, 2, study.size, 0, teachers(pair)[1], images)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
     jobs: dict[str, Job] = {}
@@ -199,7 +201,8 @@ def train(
     splits:   with the training images that are to be used: see Splits.part.
     training: its seed is that of the start, too; a batch is never larger than the training set, and even.
     native:   the student's own pretrained weights, for the method "native".
-    Classic distillation fine-tunes its teacher first, on the same images with the same budget; Run.seconds counts that.
+    Classic distillation fine-tunes its teacher first, on the same images with the same budget; Run.seconds counts that,
+    and what the start measured on images.
 
     >>> train("dual_skd", dm.open_data("brain").part(0.1, 0), dm.load_teacher(), "embedded_vit_48")  # doctest: +SKIP
     """
@@ -207,9 +210,10 @@ def train(
     batch_size, size = min(training.batch_size, max(2, len(splits.train) // 2 * 2)), splits.train.images.shape[-1]
     training = replace(training, batch_size=batch_size, **method.training)
     distillation = method.distillation(distillation)
-    students = start(method, teacher, student, len(splits.classes), size, training.seed, native)
+    students = start(method, teacher, student, len(splits.classes), size, training.seed, native, splits.train)
     if distillation.strategy != "kd":
-        return fit(students, splits, training, distillation, device=device, progress=False)
+        run = fit(students, splits, training, distillation, device=device, progress=False)
+        return replace(run, seconds=run.seconds + sum(measured.seconds for measured in students.measured))
     tuned = train("full_teacher", splits, teacher, student, training, device=device)
     students = replace(students, auxiliary=tuned.main)
     run = fit(students, splits, training, distillation, device=device, progress=False)

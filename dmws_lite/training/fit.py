@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from dmws_lite.data.augmentation import augment, normalise, to_device
 from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
-from dmws_lite.method.initializers import recalibrate_batchnorm
+from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device, pick_precision

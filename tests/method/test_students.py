@@ -90,5 +90,7 @@ def test_other_initialisers_elements_and_image_sizes(teacher):
 def test_unknown_kinds_are_refused(teacher):
     with pytest.raises(ValueError, match="unknown auxiliary='twin': choose one of 'complementary'"):
         make(teacher, "twin")
-    with pytest.raises(ValueError, match="'complementary' needs initializer='weight_selection', not 'xavier'"):
+    with pytest.raises(
+        ValueError, match="'complementary' needs initializer='weight_selection' or 'selection_ls', not 'xavier'"
+    ):
         make(teacher, initializer="xavier")

@@ -23,10 +23,10 @@ def test_every_method_has_a_label_and_a_line_of_its_own():
     assert all(method.definition and "\n" not in method.definition for method in METHODS.values())
 
 
-def test_every_method_starts_with_the_same_classifier_and_the_teachers_statistics():
+def test_every_method_starts_with_the_same_classifier_and_the_teachers_statistics(splits):
     teacher = weights("embedded_vit_96", 1)
     names = [name for name in METHODS if name not in ("native", "full_teacher")]
-    starts = [start(METHODS[name], teacher, "embedded_vit_48", 3, 64, 3) for name in names]
+    starts = [start(METHODS[name], teacher, "embedded_vit_48", 3, 64, 3, images=splits.train) for name in names]
     students = [student for pair in starts for student in (pair.main, pair.auxiliary) if student is not None]
     assert len(students) > len(names)
     assert all(torch.equal(student.head.weight, students[0].head.weight) for student in students)

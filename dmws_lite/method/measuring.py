@@ -1,0 +1,189 @@
+"""Measuring on calibration images: the images themselves, activations, BatchNorm's statistics, and what is kept of it.
+
+Calibration images are training images of the run, without their labels; never validation or test images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from dmws_lite.method.networks import input_statistics
+
+CALIBRATION = 128  # images, by default: docs/results.md has the error against their number
+BATCH = 32  # images that pass a network at once
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a start beyond selection has measured, on which images, and what it has changed.
+
+    images, digest: how many calibration images there were, and the first 16 digits of their SHA-256.
+    seconds:        that measuring and fitting took.
+    table:          one row per fitted layer, in the order of the forward pass: module, aims_at ("output", or "stream"
+                    after the branch that it ends), inputs, places (images x positions), ridge, and the error before
+                    and after: squared distance to the teacher at the kept places, as a share of the teacher's variance.
+    """
+
+    method: str
+    images: int
+    digest: str
+    seconds: float
+    table: pd.DataFrame
+
+    def __repr__(self) -> str:
+        before, after = self.table[["before", "after"]].iloc[-1] if len(self.table) else (float("nan"),) * 2
+        text = f"error at the end {before:.3f} before, {after:.3f} after, {self.seconds:.1f} s"
+        return f"Measured({self.method} on {self.images} images: {text})"
+
+
+def calibration_images(images: Any, network: Any, limit: int | None = None) -> Tensor:
+    """Calibration images as a network takes them, float (N, 3, H, W).
+
+    images:  uint8 (N, 1 or 3, H, W), an array, a tensor or an ImageSet; or a float tensor (N, 3, H, W) that is
+             normalised already.
+    network: a name, Teacher or module, whose input statistics uint8 images are normalised with.
+    limit:   at most so many are taken, evenly spread over all of them.
+    Raises TypeError or ValueError for anything else, no image, values that are not finite or were never normalised.
+    """
+    images = getattr(images, "images", images)
+    if hasattr(images, "train"):
+        raise TypeError("calibration images are training images: pass images=splits.train, not all splits")
+    if not isinstance(images, np.ndarray | Tensor):
+        raise TypeError(f"images={type(images).__name__}: pass training images, uint8 (N, 1 or 3, H, W)")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
+        raise ValueError(f"calibration images have shape {tuple(images.shape)}: pass (N, 1 or 3, H, W), at least one")
+    chosen = np.linspace(0, len(images) - 1, min(limit or len(images), len(images))).round().astype(int)
+    batch = torch.as_tensor(images[chosen]).cpu()
+    if batch.dtype == torch.uint8:
+        shift, scale = (
+            torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in input_statistics(network)
+        )
+        return (batch.float() / 255 - shift) / scale
+    if not batch.is_floating_point() or batch.shape[1] != 3 or not batch.isfinite().all() or batch.abs().max() > 50:
+        raise ValueError(
+            f"calibration images are {batch.dtype} {tuple(batch.shape)}, values {batch.min():g} to {batch.max():g}: "
+            "pass uint8, or finite floats (N, 3, H, W), normalised with the teacher's mean and standard deviation"
+        )
+    return batch
+
+
+def digest(images: Tensor) -> str:
+    """The first 16 digits of the images' SHA-256."""
+    return hashlib.sha256(images.contiguous().numpy().data).hexdigest()[:16]
+
+
+def batches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """The same images of several tensors, BATCH at a time."""
+    return zip(*(tensor.split(BATCH) for tensor in tensors), strict=True)
+
+
+def in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """What `run` makes of all inputs."""
+    return torch.cat([run(batch) for (batch,) in batches(inputs)])
+
+
+def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """What goes into `layer` and what comes out of it while `run` works on `inputs`."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    handle = layer.register_forward_hook(lambda _, given, output: kept.append((given[0], output)))
+    try:
+        run(inputs)
+    finally:
+        handle.remove()
+    return kept[0]
+
+
+class Moments:
+    """First and second moments of inputs a and targets y, summed batch by batch in float64.
+
+    free: whether the fit has an intercept, so that covariances count.
+    """
+
+    def __init__(self, free: bool = True):
+        self.free, self.n, self.sums = free, 0, []
+
+    def add(self, a: Tensor, y: Tensor, layer: str) -> None:
+        """Add inputs (place, input) and targets (place, output)."""
+        a, y = a.double(), y.double()
+        if not (a.isfinite().all() and y.isfinite().all()):
+            raise ValueError(f"activations at {layer} are not finite: check the teacher's weights and the images")
+        new = [a.sum(0), y.sum(0), a.T @ a, y.T @ a, y.square().sum()]
+        self.sums = [old + one for old, one in zip(self.sums, new, strict=True)] if self.n else new
+        self.n += len(a)
+
+    def __add__(self, other: Moments) -> Moments:
+        both = Moments(self.free)
+        both.n = self.n + other.n
+        both.sums = [a + b for a, b in zip(self.sums, other.sums, strict=True)]
+        return both
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Of inputs and targets; 0 where the fit has no intercept."""
+        a, y = self.sums[0] / self.n, self.sums[1] / self.n
+        return (a, y) if self.free else (a * 0, y * 0)
+
+    def variance(self) -> float:
+        """Sum of squares of the targets about their mean."""
+        return float(self.sums[4] - self.n * self.means()[1].square().sum())
+
+    def covariances(self) -> tuple[Tensor, Tensor]:
+        """C_aa (input, input) and C_ya (output, input)."""
+        a, y = self.means()
+        return self.sums[2] / self.n - a[:, None] * a, self.sums[3] / self.n - y[:, None] * a
+
+    def solve(self, ridge: float) -> tuple[Tensor, Tensor]:
+        """Weight (output, input) and bias (output,) of the ridge regression; directions without variance get 0."""
+        (a, y), (c_aa, c_ya) = self.means(), self.covariances()
+        values, vectors = torch.linalg.eigh(c_aa)
+        floor = values[-1] * len(values) * torch.finfo(torch.float64).eps
+        inverse = torch.where(values > floor, 1 / (values + ridge * c_aa.diag().mean()), 0)
+        weight = (c_ya @ vectors * inverse) @ vectors.T
+        return weight, y - weight @ a
+
+    def error(self, weight: Tensor, bias: Tensor) -> float:
+        """Mean squared distance of weight a + bias from the targets."""
+        (c_aa, c_ya), a, y = self.covariances(), *self.means()
+        spread = (weight @ c_aa * weight).sum() - 2 * (weight * c_ya).sum()
+        return float(spread + (y - weight @ a - bias).square().sum())  # less the targets' own variance
+
+
+@torch.no_grad()
+def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
+    """Measure the running statistics of every BatchNorm anew, in place; a model without BatchNorm stays as it is.
+
+    A selected channel sees other inputs than it saw in the teacher, so the teacher's statistics are wrong for it.
+    batches: normalised float (batch, 3, height, width); the statistics are their plain average. Dropout stays off, and
+             modes and momenta are as before afterwards (torch's own update_bn keeps neither).
+    Raises ValueError when there is no batch.
+    """
+    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    if not norms:
+        return model
+    device, batches = next(model.parameters()).device, iter(batches)
+    if (first := next(batches, None)) is None:
+        raise ValueError("batches is empty: pass at least one batch of training images to measure BatchNorm on")
+    modes, momenta = {m: m.training for m in model.modules()}, [norm.momentum for norm in norms]
+    try:
+        model.eval()
+        for norm in norms:
+            norm.train()
+            norm.momentum = None  # a plain average
+            norm.reset_running_stats()
+        for batch in chain([first], batches):
+            model(batch.to(device))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+    return model

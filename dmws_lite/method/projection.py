@@ -1,0 +1,185 @@
+"""Projection: a student's stream holds the principal components of its teacher's, in place of some of its channels.
+
+For pre-norm ViTs, whose blocks only read the stream through a LayerNorm and only add to it, and for a student that
+keeps a stock LayerNorm. (Not for ConvNeXt: its depthwise convolutions work on single channels, which a rotation mixes.)
+Ancestor: SliceGPT (Ashkboos et al. 2024, arXiv 2401.15024). The formulas for a LayerNorm that stays, the choice of
+heads and of hidden units are ours.
+
+With M = I - 11'/D, P (D, d - 1) the leading eigenvectors of the second moment of the normalised M x over all places
+that read the stream, and Q (d, d - 1) an orthonormal basis of what is orthogonal to the ones vector, the student's
+stream is R x with R = Q P' M. What writes to the stream is multiplied by R; what reads it, through a LayerNorm with
+gamma and beta, gets W' = sqrt(D rho / d) W diag(gamma) P Q' and b' = b + W beta, rho = E[|P'z|^2 / |z|^2] there.
+Exact at d = D.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dmws_lite.method.branches import require_plain_blocks
+from dmws_lite.method.elements import whole_heads
+from dmws_lite.method.measuring import BATCH
+from dmws_lite.method.plan import SelectionPlan
+
+ALL = slice(None)
+END = ("end", 0)  # the place after the last block that is taken, where the final norm reads
+
+
+@dataclass(frozen=True)
+class Basis:
+    """P (D, d - 1) and Q (d, d - 1), and the second moment (D, D) of the normalised stream at each place."""
+
+    components: Tensor
+    complement: Tensor
+    moments: dict[tuple[str, int], Tensor]
+
+    @property
+    def writer(self) -> Tensor:
+        """R (d, D), by which all that is written to the stream is multiplied; M is in P already."""
+        return self.complement @ self.components.T
+
+    def reader(self, norm: Any, place: tuple[str, int]) -> Tensor:
+        """sqrt(D rho / d) diag(gamma) P Q' (D, d), by which a matrix that reads the stream at `place` is multiplied."""
+        moment, (width, narrow) = self.moments[place], (len(self.components), len(self.complement))
+        share = (self.components.T @ moment * self.components.T).sum() / moment.trace()  # rho
+        return (width * share / narrow).sqrt() * norm.weight.double()[:, None] * (self.components @ self.complement.T)
+
+
+@torch.no_grad()
+def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> dict[str, Tensor]:
+    """Fill a ViT's student in place with its projected teacher.
+
+    teacher: with its weights, of the student's image size.
+    plan:    says which blocks are taken, and whether the classifier is taken too.
+    images:  normalised calibration images (N, 3, H, W).
+    Returns what the outputs of each layer stand for in the teacher: indices, or for layers that write to the stream the
+    matrix R (student channel, teacher channel).
+    Raises ValueError for all but timm's pre-norm ViTs, and for heads that do not fit.
+    """
+    require_plain_blocks(student, teacher)
+    moments, energies = _measure(teacher.eval(), plan.layers[0], images.to(next(teacher.parameters()).dtype))
+    components = principal_components(torch.stack(list(moments.values())).mean(0), student.embed_dim - 1)
+    basis = Basis(components, complement_of_ones(student.embed_dim), moments)
+    write, places, taken = basis.writer, {}, {a.student for a in plan.assignments}
+    _write(student.patch_embed.proj, teacher.patch_embed.proj, None, write, ALL)
+    for name in taken & {"cls_token", "reg_token", "pos_embed"}:
+        mine = getattr(student, name)
+        mine.copy_(getattr(teacher, name)[:, : mine.shape[1]].double() @ write.T)
+    for number, k in enumerate(plan.layers[0]):
+        own, source = student.blocks[number], teacher.blocks[k]
+        heads = _heads(own.attn, source.attn, energies["heads", k])
+        rows = torch.cat([heads + part * source.attn.proj.in_features for part in range(3)])
+        units = _top(energies["units", k], own.mlp.fc2.in_features)
+        _read(own.attn.qkv, source.attn.qkv, source.norm1, basis.reader(source.norm1, ("norm1", k)), rows)
+        _write(own.attn.proj, source.attn.proj, source.ls1, write, heads)
+        _read(own.mlp.fc1, source.mlp.fc1, source.norm2, basis.reader(source.norm2, ("norm2", k)), units)
+        _write(own.mlp.fc2, source.mlp.fc2, source.ls2, write, units)
+        outputs = {"attn.qkv": rows, "attn.proj": write, "mlp.fc1": units, "mlp.fc2": write}
+        places |= {f"blocks.{number}.{name}": where for name, where in outputs.items()}
+        for scale in (own.ls1, own.ls2):
+            if hasattr(scale, "gamma"):
+                nn.init.ones_(scale.gamma)  # the teacher's is in the matrices now
+    if "head.weight" in taken:
+        norm = teacher.fc_norm if isinstance(teacher.norm, nn.Identity) else teacher.norm
+        _read(student.head, teacher.head, norm, basis.reader(norm, END), ALL)
+    for norm in (module for module in student.modules() if isinstance(module, nn.LayerNorm)):
+        nn.init.ones_(norm.weight)
+        nn.init.zeros_(norm.bias)
+    return places
+
+
+def principal_components(moment: Tensor, count: int) -> Tensor:
+    """The leading eigenvectors (D, count) of a moment (D, D) within what is orthogonal to the ones vector.
+
+    The largest element of each is positive: an eigenvector's sign is arbitrary.
+    """
+    inside = complement_of_ones(len(moment))
+    vectors = (inside @ torch.linalg.eigh(inside.T @ moment @ inside).eigenvectors).flip(1)[:, :count]
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    return vectors * largest.sign()
+
+
+def complement_of_ones(size: int) -> Tensor:
+    """An orthonormal basis (size, size - 1) of what is orthogonal to the ones vector: cosines, float64.
+
+    >>> basis = complement_of_ones(4)
+    >>> torch.allclose(basis.T @ basis, torch.eye(3).double()), bool(basis.sum(0).abs().max() < 1e-12)
+    (True, True)
+    """
+    places = torch.arange(size, dtype=torch.float64) + 0.5
+    return torch.cos(torch.pi / size * places[:, None] * torch.arange(1, size)) * (2 / size) ** 0.5
+
+
+def _measure(teacher: Any, chosen: tuple[int, ...], images: Tensor) -> tuple[dict, dict]:
+    """The second moment of the normalised stream at each place, and the energy that heads and hidden units write."""
+    moments: dict[tuple[str, int], Any] = defaultdict(float)
+    energies: dict[tuple[str, int], Any] = defaultdict(float)
+
+    def note_stream(stream: Tensor, place: tuple[str, int]) -> None:
+        z = stream.double().flatten(0, -2)
+        z = z - z.mean(1, keepdim=True)
+        z = z / z.norm(dim=1, keepdim=True)
+        moments[place] = moments[place] + z.T @ z
+
+    def note_energy(inputs: Tensor, place: tuple[str, int], layer: nn.Linear, groups: int) -> None:
+        a = inputs.double().flatten(0, -2).unflatten(1, (groups, -1))  # (token, group, channel)
+        weight = layer.weight.double().unflatten(1, (groups, -1))
+        moment = torch.einsum("ngi,ngj->gij", a, a)
+        energies[place] = energies[place] + torch.einsum("gij,ogi,ogj->g", moment, weight, weight)
+
+    def watch(module: nn.Module, note: Callable, *details: Any) -> Any:
+        return module.register_forward_pre_hook(lambda _, given: note(given[0], *details))
+
+    handles = [teacher.blocks[chosen[-1]].register_forward_hook(lambda _, __, output: note_stream(output, END))]
+    for k in chosen:
+        block = teacher.blocks[k]
+        handles += [watch(getattr(block, name), note_stream, (name, k)) for name in ("norm1", "norm2")]
+        handles.append(watch(block.attn.proj, note_energy, ("heads", k), block.attn.proj, block.attn.num_heads))
+        handles.append(watch(block.mlp.fc2, note_energy, ("units", k), block.mlp.fc2, block.mlp.fc2.in_features))
+    try:
+        for batch in images.split(BATCH):
+            teacher.forward_features(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not all(moment.isfinite().all() for moment in moments.values()):
+        raise ValueError("the teacher's activations are not finite: check its weights and the images")
+    return dict(moments), dict(energies)
+
+
+def _heads(own: Any, source: Any, energy: Tensor) -> Tensor:
+    """The channels of those heads that write most energy, whole where the head's size allows."""
+    if own.num_heads > source.num_heads or own.head_dim > source.head_dim:
+        raise ValueError(
+            f"projection keeps whole heads: the student's {own.num_heads} heads of {own.head_dim} do not fit into the "
+            f"teacher's {source.num_heads} heads of {source.head_dim}: use selection_ls"
+        )
+    sizes = (source.num_heads, source.head_dim), (own.num_heads, own.head_dim)
+    return torch.from_numpy(whole_heads(*sizes, _top(energy, own.num_heads).numpy()))
+
+
+def _top(energy: Tensor, count: int) -> Tensor:
+    return energy.argsort(descending=True, stable=True)[:count].sort().values
+
+
+def _read(layer: Any, source: Any, norm: Any, reader: Tensor, rows: Any) -> None:
+    """Fill a layer that reads the stream: W' = W reader, b' = b + W beta."""
+    weight = source.weight.double()[rows]
+    layer.weight.copy_(weight @ reader)
+    if layer.bias is not None:
+        bias = 0 if source.bias is None else source.bias.double()[rows]
+        layer.bias.copy_(bias + weight @ norm.bias.double())
+
+
+def _write(layer: Any, source: Any, scale: Any, writer: Tensor, columns: Any) -> None:
+    """Fill a layer that writes to the stream: W' = R diag(layer scale) W, b' = R diag(layer scale) b."""
+    writer = writer * scale.gamma.double() if hasattr(scale, "gamma") else writer
+    layer.weight.copy_((writer @ source.weight.double().flatten(1)[:, columns]).view_as(layer.weight))
+    if layer.bias is not None and source.bias is not None:
+        layer.bias.copy_(writer @ source.bias.double())

@@ -1,0 +1,251 @@
+"""Least squares and projection: exact where nothing is cut, against float64 by hand, and what they refuse."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from timm.models.convnext import ConvNeXt
+from timm.models.efficientnet import _gen_mobilenet_v1
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+import dmws_lite as dm
+from dmws_lite.method.compensation import compensate, places_of
+from dmws_lite.method.measuring import Moments, calibration_images
+
+
+def vit(width=16, heads=2, depth=2, size=16, **options):
+    return VisionTransformer(
+        size, 4, num_classes=3, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=2, **options
+    )
+
+
+def convnext(width=8, depth=2, **options):
+    return ConvNeXt(num_classes=3, depths=(1, depth, 1, 1), dims=(width, width, 2 * width, 2 * width), **options)
+
+
+def mobilenet(width=0.125):
+    return _gen_mobilenet_v1("mobilenetv1_100", width, num_classes=3, pad_type="same")
+
+
+def trained(model, seed=0):
+    """A network none of whose tensors is constant, in float64."""
+    own = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, tensor in model.double().state_dict().items():
+            if tensor.is_floating_point():
+                noise = torch.rand(tensor.shape, generator=own, dtype=tensor.dtype)
+                tensor.copy_(
+                    tensor + 0.5 * noise if tensor.ndim < 2 or "running" in name else tensor + 0.1 * (noise - 0.5)
+                )
+    return model.eval()
+
+
+def images(n=40, size=16, seed=1):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def spoiled(model):
+    """The same with other weights in all layers that are to be refitted."""
+    with torch.no_grad():
+        for name, layer in model.named_modules():
+            if name.endswith(("qkv", "attn.proj", "fc1", "fc2", "conv_pw", "downsample.1")):
+                layer.weight.mul_(0.7).add_(0.01)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "size"),
+    [
+        (vit, 16),
+        (lambda: vit(init_values=0.3, reg_tokens=2, global_pool="avg"), 16),
+        (lambda: vit(qkv_bias=False), 16),
+        (convnext, 64),
+        (lambda: convnext(conv_mlp=True, use_grn=True, ls_init_value=None), 64),
+        (mobilenet, 64),
+    ],
+)
+def test_with_all_channels_kept_and_no_ridge_the_student_equals_its_teacher_again(build, size):
+    teacher, calibration = trained(build()), images(200 if size == 16 else 48, size)
+    student = build().double()
+    student.load_state_dict(teacher.state_dict())
+    plan = dm.plan(teacher, student)
+    spoiled(student)
+    assert (student.eval()(calibration) - teacher(calibration)).abs().max() > 1e-3
+    measured = compensate(student, teacher, plan.layers, places_of(plan), calibration, ridge=0)
+    assert (student.eval()(calibration) - teacher(calibration)).abs().max() < 1e-6
+    assert (measured.table["before"].iloc[1:] > 1e-6).all() and measured.table["after"].max() < 1e-10
+
+
+def test_one_layer_by_hand():
+    rng = np.random.default_rng(0)
+    a, y = rng.normal(size=(50, 4)) + 3, rng.normal(size=(50, 2)) - 1
+    moments = Moments()
+    for part in (slice(0, 20), slice(20, 50)):
+        moments.add(torch.from_numpy(a[part]), torch.from_numpy(y[part]), "a layer")
+    weight, bias = moments.solve(0.1)
+    c_aa = np.cov(a.T, bias=True)
+    c_ya = (y - y.mean(0)).T @ (a - a.mean(0)) / 50
+    expected = c_ya @ np.linalg.inv(c_aa + 0.1 * c_aa.diagonal().mean() * np.eye(4))
+    assert np.allclose(weight.numpy(), expected, atol=1e-12)
+    assert np.allclose(bias.numpy(), y.mean(0) - expected @ a.mean(0), atol=1e-12)
+
+
+def test_a_toy_by_hand_each_layer_in_turn_on_the_students_own_activations():
+    """The first MLP branch of a one-block ViT: fc1 aims at the teacher's outputs, fc2 at the stream's difference."""
+    teacher, student, calibration = trained(vit(16, 2, 1)), vit(8, 1, 1).double(), images()
+    plan = dm.plan(teacher, student)
+    student.load_state_dict(plan.apply(teacher.state_dict()), strict=False)
+    compensate(student, teacher, plan.layers, places_of(plan), calibration)
+    with torch.no_grad():
+        streams = [net.norm_pre(net._pos_embed(net.patch_embed(calibration))) for net in (student, teacher)]
+        own, theirs = (
+            x + net.blocks[0].attn(net.blocks[0].norm1(x)) for x, net in zip(streams, (student, teacher), strict=True)
+        )
+        block, source = student.blocks[0], teacher.blocks[0]
+
+        def ridge(a, y):
+            a, y = a.flatten(0, -2).numpy(), y.flatten(0, -2).numpy()
+            c_aa, c_ya = np.cov(a.T, bias=True), (y - y.mean(0)).T @ (a - a.mean(0)) / len(a)
+            return c_ya @ np.linalg.inv(c_aa + 1e-3 * c_aa.diagonal().mean() * np.eye(len(c_aa)))
+
+        hidden = source.mlp.fc1(source.norm2(theirs))
+        assert np.allclose(block.mlp.fc1.weight, ridge(block.norm2(own), hidden[..., ::2]), atol=1e-10)
+        target = (theirs + source.mlp.fc2(source.mlp.act(hidden)))[..., ::2] - own
+        inputs = block.mlp.act(block.mlp.fc1(block.norm2(own)))
+        assert np.allclose(block.mlp.fc2.weight, ridge(inputs, target), atol=1e-10)
+
+
+@pytest.mark.parametrize("options", [{}, {"init_values": 0.3, "reg_tokens": 2}, {"global_pool": "avg"}])
+def test_projection_is_exact_where_nothing_is_cut(options):
+    teacher, student, calibration = trained(vit(**options)), vit(**options).double(), images()
+    plan = dm.plan(teacher, student, classifier=True)
+    dm.initialize("projection", student, plan=plan, teacher_state=teacher, images=calibration)
+    assert not torch.allclose(student.blocks[0].mlp.fc1.weight, teacher.blocks[0].mlp.fc1.weight)
+    assert (student.eval()(calibration) - teacher(calibration)).abs().max() < 1e-10
+    assert student.measured.table["after"].max() < 1e-20
+
+
+@pytest.fixture(scope="module")
+def embedded():
+    teacher = dm.load_teacher()
+    photos = dm.phantoms("brain_mri", train=48, val=3, test=3).train
+    return teacher, photos
+
+
+def make(embedded, initializer, auxiliary=None, **options):
+    teacher, photos = embedded
+    return dm.make_students(teacher, "embedded_vit_48", 3, auxiliary, initializer=initializer, images=photos, **options)
+
+
+def test_the_error_after_the_last_block_falls_from_selection_to_least_squares_to_projection(embedded):
+    ls, projected = (make(embedded, name).measured[0].table.iloc[-1] for name in ("selection_ls", "projection_ls"))
+    assert ls["module"] == projected["module"] == "blocks.3.mlp.fc2" and ls["aims_at"] == "stream"
+    assert ls["before"] > 0.5 > 0.05 > ls["after"] > projected["after"] > 0
+    assert make(embedded, "projection").measured[0].table["after"].iloc[-1] == pytest.approx(projected["before"])
+
+
+@pytest.mark.parametrize("initializer", ["selection_ls", "projection_ls"])
+def test_equal_images_give_equal_students_and_the_seed_draws_the_classifier_only(embedded, initializer):
+    first, again, other = (make(embedded, initializer, seed=seed).main.state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert {name for name in first if not torch.equal(first[name], other[name])} == {"head.weight"}
+
+
+def test_both_students_are_compensated_each_from_its_own_subset(embedded):
+    students = make(embedded, "selection_ls", "complementary")
+    assert students.plans[0].overlap(students.plans[1]).used == 0
+    assert [measured.table["after"].iloc[-1] < 0.05 for measured in students.measured] == [True, True]
+    assert torch.equal(students.main.head.weight, students.auxiliary.head.weight)
+    assert not torch.equal(students.main.blocks[0].mlp.fc1.weight, students.auxiliary.blocks[0].mlp.fc1.weight)
+    with pytest.raises(ValueError, match="'complementary' needs initializer='weight_selection' or 'selection_ls'"):
+        make(embedded, "projection", "complementary")
+
+
+def test_what_was_measured_is_a_table(embedded):
+    measured = make(embedded, "selection_ls", calibration=40).measured[0]
+    assert (measured.method, measured.images, len(measured.digest)) == ("selection_ls", 40, 16)
+    assert list(measured.table) == ["module", "aims_at", "inputs", "places", "ridge", "before", "after"]
+    assert set(measured.table["places"]) == {40 * 65} and "0.0" in repr(measured)
+
+
+def test_uint8_and_normalised_images_are_the_same_and_an_image_set_will_do(embedded):
+    teacher, photos = embedded
+    floats = (torch.from_numpy(photos.images).float() / 255 - 0.5) / 0.5
+    ways = [photos, photos.images, torch.from_numpy(photos.images), floats.expand(-1, 3, -1, -1)]
+    batches = [calibration_images(way, teacher, 12) for way in ways]
+    assert all(torch.equal(batch, batches[0]) for batch in batches) and batches[0].shape == (12, 3, 64, 64)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": None}, "'selection_ls' needs .*images=training images"),
+        ({"images": torch.zeros(4, 3, 32, 32)}, "calibration images are 32 x 32, the model takes 64 x 64"),
+        ({"images": torch.full((4, 3, 64, 64), 200.0)}, "values 200 to 200: pass uint8"),
+        ({"images": torch.full((4, 3, 64, 64), torch.nan)}, "finite floats"),
+        ({"images": torch.zeros(0, 3, 64, 64)}, "at least one"),
+        ({"teacher_state": "embedded_vit_96"}, "is a name without weights: pass load_teacher"),
+        ({"teacher_state": None}, "needs plan"),
+        ({"teacher_state": {}}, "no tensor"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(embedded, change, message):
+    teacher, photos = embedded
+    given = {"plan": dm.plan(teacher, "embedded_vit_48"), "teacher_state": teacher, "images": photos, **change}
+    with pytest.raises(ValueError, match=message):
+        dm.initialize("selection_ls", dm.build("embedded_vit_48", 3), **given)
+
+
+def test_splits_are_refused_so_that_no_test_image_is_measured_on(embedded):
+    with pytest.raises(TypeError, match="pass images=splits.train"):
+        calibration_images(dm.phantoms("brain_mri", train=3, val=3, test=3), "embedded_vit_96")
+
+
+def test_activations_that_are_not_finite_name_the_layer(embedded):
+    teacher, photos = embedded
+    broken = {**teacher.state, "blocks.1.mlp.fc1.bias": torch.full((384,), torch.inf)}
+    given = {"plan": dm.plan(teacher, "embedded_vit_48"), "teacher_state": broken, "images": photos}
+    for name, message in (("selection_ls", r"blocks.1.mlp.fc1 are not finite"), ("projection", "are not finite")):
+        with pytest.raises(ValueError, match=message):
+            dm.initialize(name, dm.build("embedded_vit_48", 3), **given)
+
+
+def test_a_family_without_the_method_names_those_that_have_it():
+    plan = dm.plan("mobilenetv1_100", "mobilenetv1_050")
+    networks = [dm.build(name, 3) for name in ("mobilenetv1_050", "mobilenetv1_100")]
+    given = {"plan": plan, "teacher_state": networks[1], "images": torch.zeros(4, 3, 64, 64)}
+    with pytest.raises(
+        ValueError, match="families vit; mobilenetv1_050 is a mobilenetv1: choose one of weight_selection, selection_ls"
+    ):
+        dm.initialize("projection", networks[0], **given)
+
+
+def test_few_images_warn_with_what_it_means(embedded):
+    teacher, photos = embedded
+    with pytest.warns(UserWarning, match=re.escape("2 calibration images give 130 places, fewer than the 192 inputs")):
+        make((teacher, photos.images[:2]), "selection_ls")
+    with warnings.catch_warnings(action="error"):
+        make((teacher, photos.images[:24]), "selection_ls")
+
+
+def test_images_go_through_in_batches_and_too_many_are_a_memory_error(embedded, monkeypatch):
+    whole = make(embedded, "selection_ls").main.state_dict()
+    monkeypatch.setattr("dmws_lite.method.measuring.BATCH", 5)
+    parts = make(embedded, "selection_ls").main.state_dict()
+    assert all(torch.allclose(whole[name], parts[name], atol=1e-4) for name in whole)
+
+    def full(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")
+
+    monkeypatch.setattr("dmws_lite.method.compensation.Walk", full)
+    with pytest.raises(MemoryError, match="pass fewer"):
+        make(embedded, "selection_ls")
+
+
+def test_modes_and_random_state_stay_as_they_were(embedded):
+    before = torch.get_rng_state()
+    assert make(embedded, "selection_ls").main.training and torch.equal(before, torch.get_rng_state())
+    assert isinstance(make(embedded, "projection").main, nn.Module)
