@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from dmws_lite.data import anatomy
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
@@ -74,6 +75,20 @@ def _kept(modality: str, split: str, count: int, size: int, seed: int) -> Array:
         return np.load(folder / "images.npy")
     except (OSError, ValueError):  # no room, no permission, or damaged
         return draw()
+
+
+def write_volume(
+    path: str | Path, modality: str = "brain_mri", slices: int = 15, size: int = 64, seed: int = 0
+) -> Path:
+    """Write a TIFF file with many pages, as a scan has slices: a drawn one that shrinks towards both ends.
+
+    >>> write_volume("volume.tiff")  # doctest: +SKIP
+    """
+    middle = Image.fromarray(phantom(modality, "test", 0, size, seed)[0])
+    sides = 2 * np.rint(size / 2 * np.sqrt(1 - np.linspace(-0.95, 0.95, slices) ** 2)).astype(int)
+    pages = [ImageOps.expand(middle.resize((side, side)), (size - side) // 2) for side in sides]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    return Path(path)
 
 
 def phantom(modality: str, split: str, index: int, size: int = 64, seed: int = 0) -> tuple[Array, Array]:
