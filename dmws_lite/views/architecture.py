@@ -13,6 +13,7 @@ from math import prod
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
@@ -20,22 +21,15 @@ from dmws_lite.analysis.anatomy import KINDS
 from dmws_lite.method.components import FIXED
 from dmws_lite.method.plan import Assignment, SelectionPlan
 from dmws_lite.views import style
+from dmws_lite.views.style import FURTHER, MARKERS, PALETTE
 
 COUNTS = {"parameters": "weights", "flops": "FLOPs"}
 COUNT_LOOKS: dict[str, style.Style] = {
-    "weights": {"color": style.FURTHER[0], "marker": "o", "linestyle": "-"},
+    "weights": {"color": FURTHER[0], "marker": "o", "linestyle": "-"},
     "FLOPs": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
 }
-FILLS = (
-    "#FFFFFF",
-    style.FURTHER[1],
-    style.FURTHER[0],
-    "#B2E2D2",
-    "#D55E00",
-    style.FURTHER[2],
-    style.PALETTE["teacher"],
-)
-KIND_HATCHES = ("", "..", "", "////", "xx", "\\\\", "")
+COLOURS = ("#FFFFFF", FURTHER[1], FURTHER[0], "#B2E2D2", "#D55E00", FURTHER[2], PALETTE["teacher"])
+FILLS = dict(zip(KINDS, zip(COLOURS, ("", "..", "", "////", "xx", "\\\\", ""), strict=True), strict=True))
 PLACES = (  # the first pattern that a tensor's name matches says where it is drawn; what none matches goes by its own
     (r"blocks\.(?P<block>\d+)\.(?:norm|attn|mlp|ls)", "block {block}"),
     (r"stages\.(?P<stage>\d+)\.downsample", "downsampling {stage}"),
@@ -62,22 +56,21 @@ def silhouettes(pairs: Mapping[str, tuple[Sequence[Sequence[int]], Sequence[Sequ
     figure, grid = style.picture(3.9, 1, len(pairs), squeeze=False)
     words = []
     for axes, (title, networks) in zip(grid[0], pairs.items(), strict=True):
-        apart = 1.15 * max(max(map(max, widths)) for widths in networks)
+        apart, ends = 1.15 * max(max(map(max, widths)) for widths in networks), []
         for role, widths, centre in zip(("teacher", "main"), networks, (0.0, apart), strict=True):
             top = 0.0
             for stage in widths:  # from the top down; the number of channels stands above each stage
                 rows = top + np.arange(len(stage))
-                axes.barh(rows, stage, left=centre - np.array(stage) / 2, height=0.8, color=style.PALETTE[role])
-                axes.text(centre, top - 0.55, f"{stage[0]}", ha="center", va="bottom", fontsize=8)
+                axes.barh(rows, stage, left=centre - np.array(stage) / 2, height=0.8, color=PALETTE[role])
+                axes.text(centre, top - 0.55, f"{stage[0]}", ha="center", va="bottom")
                 top += len(stage) + 1.1
+            ends.append(f"{sum(map(len, widths))} blocks of {'/'.join(str(stage[0]) for stage in widths)} channels")
+        style.clear(axes)
         depths = [sum(map(len, widths)) for widths in networks]
         axes.set_xticks([0, apart], [f"teacher\n{depths[0]} blocks", f"student\n{depths[1]} blocks"])
-        axes.set_title(title.replace(" → ", "\n→ "), fontsize=10)
-        axes.set(ylim=(22, -1.2), yticks=[])
-        axes.tick_params(length=0, labelsize=9)
-        style.bare(axes, bottom=False)
-        channels = ["/".join(str(stage[0]) for stage in widths) for widths in networks]
-        ends = [f"{depth} blocks of {wide} channels" for depth, wide in zip(depths, channels, strict=True)]
+        axes.set(title=title.replace(" → ", "\n→ "), ylim=(22, -1.2))
+        axes.grid(False)
+        axes.tick_params(length=0)
         words.append(f"{title}: {' to '.join(ends)}")
     figure.alt_text = f"Blocks of teacher and student, as wide as their channels. {'; '.join(words)}."
     return figure
@@ -88,29 +81,21 @@ def shares_by_kind(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
 
     tables: by the name of their row, from `anatomy`.
     """
-    figure, grid = style.picture(1.3 + 0.36 * len(tables), 1, 2, sharey=True)
-    sums = {name: table.groupby("kind", sort=False)[list(COUNTS)].sum() for name, table in tables.items()}
-    words = []
+    figure, grid = style.picture(1.3 + 0.38 * len(tables), 1, 2, sharey=True)
+    sums = pd.concat({name: table.groupby("kind")[list(COUNTS)].sum() for name, table in tables.items()})
+    words, totals = [], sums.groupby(level=0, sort=False).sum()
     for axes, (column, count) in zip(grid, COUNTS.items(), strict=True):
-        shares = pd.DataFrame({name: own[column] / own[column].sum() for name, own in sums.items()}).fillna(0)
-        left = np.zeros(len(tables))
-        for kind, colour, hatch in zip(KINDS, FILLS, KIND_HATCHES, strict=True):
-            if kind in shares.index:
-                fill = {"facecolor": colour, "hatch": hatch, "edgecolor": "#222222", "linewidth": 0.5}
-                axes.barh(range(len(tables)), shares.loc[kind], left=left, height=0.72, label=kind, **fill)
-                left += shares.loc[kind]
-        axes.set_title(f"{count}: share of the network", fontsize=10)
+        shares = sums[column].unstack(fill_value=0).reindex(index=tables, columns=KINDS).dropna(axis=1, how="all")
+        shares = shares.div(totals[column], axis=0).fillna(0)
+        style.bars(axes, shares, FILLS, "barh", stacked=True, edgecolor="#222222", linewidth=0.5)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-        axes.set_xlim(0, 1)
-        style.bare(axes)
-        words += [f"{name}: {share.idxmax()} {share.max():.0%} of the {count}" for name, share in shares.items()]
-    names = [
-        f"{name}\n{_amount(own['parameters'])} weights, {_amount(own['flops'])} FLOPs" for name, own in sums.items()
+        axes.set(xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5), title=f"{count}: share of the network", ylabel="")
+        words += [f"{name}: {own.idxmax()} {own.max():.0%} of the {count}" for name, own in shares.iterrows()]
+    texts = [
+        f"{own.Index}\n{_amount(own.parameters)} weights, {_amount(own.flops)} FLOPs" for own in totals.itertuples()
     ]
-    grid[0].set_yticks(range(len(tables)), names, fontsize=8)
-    grid[0].set_ylim(len(tables) - 0.5, -0.5)
-    grid[1].tick_params(axis="y", length=0)
-    style.add_legend(figure, grid, ncols=4)
+    grid[0].set_yticks(range(len(tables)), texts)
+    style.add_legend(figure, grid)
     figure.alt_text = f"Shares of weights and FLOPs by kind of layer. Largest: {'; '.join(words)}."
     return figure
 
@@ -141,21 +126,17 @@ def ratios(pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> style.Pict
     """
     figure, grid = style.picture(2.9, 1, len(pairs), squeeze=False, sharex=True, sharey=True)
     kinds, words = [kind for kind in KINDS if kind != "classifier"], []
+    look = style.semantics(COUNT_LOOKS) | {"dodge": 0.4, "markers": ["o", "s"], "linestyles": "none"}
+    del look["dashes"]
     for axes, (title, tables) in zip(grid[0], pairs.items(), strict=True):
         teacher, student = (table.groupby("kind")[list(COUNTS)].sum().reindex(kinds) for table in tables)
         left = (student / teacher.where(teacher > 0)).rename(columns=COUNTS)
-        for (count, look), shift in zip(COUNT_LOOKS.items(), (-0.12, 0.12), strict=True):
-            dots = {"linestyle": "none", "markersize": 6, "label": count}
-            axes.plot(left[count], np.arange(len(kinds)) + shift, **look | dots)
-        for x in (1 / 4, 1 / 2):
-            axes.axvline(x, color=style.PALETTE["teacher"], linestyle=":", linewidth=1, zorder=0)
-        axes.set_xscale("log")
+        long = left.reset_index().melt("kind", var_name="count", value_name="left")
+        sns.pointplot(long, x="left", y="kind", hue="count", ax=axes, errorbar=None, markersize=5, **look)
+        axes.set(xscale="log", xlim=(0.1, 1.15), title=title.replace(" → ", "\n→ "))
         axes.set_xticks([1 / 8, 1 / 4, 1 / 2, 1], ["⅛", "¼", "½", "1"])
         axes.set_xticks([], minor=True)
-        axes.set(xlim=(0.1, 1.15), ylim=(len(kinds) - 0.5, -0.5))
-        axes.set_title(title.replace(" → ", "\n→ "), fontsize=10)
         words.append(f"{title}: {style.listed(left['weights'].dropna())}")
-    grid[0, 0].set_yticks(range(len(kinds)), kinds)
     style.finish(figure, grid[0], "student / teacher")
     figure.alt_text = f"Weights of the student as a share of the teacher's, by kind of layer. {'; '.join(words)}."
     return figure
@@ -184,21 +165,19 @@ def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.P
     words = []
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
         sources, targets = theirs[title], _places([a.student for a in plan.assignments])
-        rows = {name: float(row) for row, name in enumerate(sources)}
-        heights = dict(zip(targets, np.linspace(0, len(sources) - 1, len(targets)), strict=True))
+        left = {name: float(row) for row, name in enumerate(sources)}
+        right = dict(zip(targets, np.linspace(0, len(sources) - 1, len(targets)), strict=True))
         edges = Counter((place_of(a.teacher), place_of(a.student)) for a in plan.assignments)
         for (source, target), tensors in edges.items():
-            ends = rows[source], heights[target]
-            axes.plot([0, 1], ends, color=style.PALETTE["teacher"], linewidth=1, zorder=1)
             unit = "" if len(plans) > 1 else " tensors" if tensors > 1 else " tensor"
-            _label(axes, sum(ends) / 2, f"{tensors}{unit}")
-        used = {source for source, _ in edges}
-        _column(axes, 0, rows, used, "teacher", "right")
-        _column(axes, 1, heights, {target for _, target in edges}, "main", "left")
-        _frame(axes, len(rows), title or f"{plan.teacher} → {plan.student}", 0.7 if len(plans) == 1 else 0.85)
+            _draw_edge(axes, left[source], right[target], f"{tensors}{unit}")
+        for x, heights in enumerate((left, right)):
+            used = {edge[x] for edge in edges}
+            _draw_column(axes, x, list(heights.values()), list(heights), [name in used for name in heights])
+        _frame(axes, len(left), title or f"{plan.teacher} → {plan.student}", 0.7 if len(plans) == 1 else 0.95)
         fed = "; ".join(f"{source} feeds {target}" for source, target in edges)
-        left = ", ".join(name for name in sources if name not in used) or "nothing"
-        words.append(f"{title or plan.student}: {fed}. Not used: {left}.")
+        unused = ", ".join(name for name in sources if name not in {source for source, _ in edges}) or "nothing"
+        words.append(f"{title or plan.student}: {fed}. Not used: {unused}.")
     figure.alt_text = f"Parts of the teacher, and the parts of the student that they feed. {' '.join(words)}"
     return figure
 
@@ -213,21 +192,14 @@ def mapped_tensors(plan: SelectionPlan, place: str) -> style.Picture:
     if not shown:
         fed = ", ".join(dict.fromkeys(place_of(a.student) for a in plan.assignments))
         raise ValueError(f"nothing feeds place={place!r} of {plan.student}: choose one of {fed}")
-    figure, axes = style.picture(0.9 + 0.36 * len(shown))
-    words = []
+    figure, axes = style.picture(0.9 + 0.38 * len(shown))
+    words, rows = [], list(range(len(shown)))
     for row, a in enumerate(shown):
         line, meaning = EDGES[sum(axis not in FIXED for axis in a.axes)]
-        axes.plot(
-            [0, 1], [row, row], color=style.PALETTE["teacher"], linestyle=line, linewidth=1, zorder=1, label=meaning
-        )
-        _label(axes, row, f"{', '.join(a.axes)}   {_fraction(a)}")
-        axes.text(-0.04, row, f"{a.teacher}\n{_shape(a.teacher_shape)}", ha="right", va="center", fontsize=8)
-        axes.text(1.04, row, f"{a.student}\n{_shape(a.student_shape)}", ha="left", va="center", fontsize=8)
+        _draw_edge(axes, row, row, f"{', '.join(a.axes)}   {_fraction(a)}", linestyle=line, label=meaning)
         words.append(f"{a.student}: {', '.join(a.axes)}, {_fraction(a)} of the teacher's {_shape(a.teacher_shape)}")
-    for x, role in ((0, "teacher"), (1, "main")):
-        axes.scatter(
-            [x] * len(shown), range(len(shown)), s=60, marker=style.MARKERS[role], color=style.PALETTE[role], zorder=2
-        )
+    _draw_column(axes, 0, rows, [f"{a.teacher}\n{_shape(a.teacher_shape)}" for a in shown])
+    _draw_column(axes, 1, rows, [f"{a.student}\n{_shape(a.student_shape)}" for a in shown])
     style.add_legend(figure, [axes], loc="outside lower center")
     _frame(axes, len(shown), f"{place}: {plan.teacher} → {plan.student}", 0.55)
     figure.alt_text = f"Tensors of {place}, their axes, and the share that the student receives. {'; '.join(words)}."
@@ -241,30 +213,29 @@ def _places(tensors: Iterable[str]) -> list[str]:
     return [*names, "classifier"]
 
 
-def _column(axes: Axes, x: float, rows: Mapping[str, float], used: set[str], role: str, side: str) -> None:
-    look, heights = style.role_look(role), list(rows.values())
-    faces = [look["color"] if name in used else "white" for name in rows]
-    axes.scatter([x] * len(rows), heights, 70, faces, marker=look["marker"], edgecolors=look["color"], zorder=2)
-    for name, row in rows.items():
-        offset = (8 if side == "left" else -8, 0)
-        axes.annotate(name, (x, row), offset, textcoords="offset points", ha=side, va="center", fontsize=8)
-
-
-def _label(axes: Axes, y: float, text: str) -> None:
+def _draw_edge(axes: Axes, left: float, right: float, text: str, **line: str) -> None:
+    axes.plot([0, 1], [left, right], color=PALETTE["teacher"], linewidth=1, zorder=1, **line)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-    axes.text(0.5, y, text, ha="center", va="center", fontsize=8, bbox=box, zorder=3)
+    axes.text(0.5, (left + right) / 2, text, ha="center", va="center", bbox=box, zorder=3)
+
+
+def _draw_column(axes: Axes, x: int, rows: list[float], names: list[str], filled: list[bool] | None = None) -> None:
+    """The parts of the teacher (x = 0) or of the student (x = 1), with their names outside; hollow where not filled."""
+    role, side, offset = ("teacher", "right", -8) if x == 0 else ("main", "left", 8)
+    faces = [PALETTE[role] if full else "white" for full in filled or [True] * len(rows)]
+    axes.scatter([x] * len(rows), rows, 70, faces, marker=MARKERS[role], edgecolors=PALETTE[role], zorder=2)
+    for name, row in zip(names, rows, strict=True):
+        style.note(axes, x, row, name, (offset, 0), ha=side)
 
 
 def _frame(axes: Axes, rows: int, title: str, margin: float) -> None:
-    axes.set(xlim=(-margin, 1 + margin), ylim=(rows - 0.4, -1.3), xticks=[], yticks=[])
-    axes.set_title(title, fontsize=10)
-    axes.text(0.04, -1.0, "teacher", ha="right", fontsize=9, color=style.PALETTE["teacher"], weight="bold")
-    axes.text(0.96, -1.0, "student", ha="left", fontsize=9, color=style.PALETTE["main"], weight="bold")
-    style.bare(axes, bottom=False)
+    style.clear(axes)
+    axes.set(xlim=(-margin, 1 + margin), ylim=(rows - 0.4, -1.3), title=title)
+    axes.text(0.04, -1.0, "teacher", ha="right", color=PALETTE["teacher"], weight="bold")
+    axes.text(0.96, -1.0, "student", ha="left", color=PALETTE["main"], weight="bold")
 
 
-def _amount(counts: pd.Series) -> str:
-    total = counts.sum()
+def _amount(total: float) -> str:
     return f"{total / 1e9:.1f} G" if total >= 1e9 else f"{total / 1e6:.1f} M"
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
-from dmws_lite.views.style import PALETTE, Picture, bare, finish, gray_or_rgb, listed, literal, note, panels, picture
+from dmws_lite.views.style import PALETTE, Picture, gray_or_rgb, listed, literal, note, panels, picture
 
 
 def deployed(table: pd.DataFrame) -> Picture:
@@ -20,28 +20,26 @@ def deployed(table: pd.DataFrame) -> Picture:
     """
     figure, grid = panels(3, 1.0 + 0.42 * len(table), sharey=True)
     n, words = table.attrs["images"], []
-    for k, row in enumerate(table.to_dict("records")):
-        role = "teacher" if row["way"].startswith("teacher") else "main"
-        low, high = proportion_confint(round(row["accuracy"] * n), n, method="wilson")
-        if np.isfinite(row["kilobytes"]):
-            grid[0].barh(k, row["kilobytes"], 0.6, color=PALETTE[role], alpha=0.75)
-            note(grid[0], row["kilobytes"], k, f"{row['kilobytes']:,.0f}")
-        for axes, ends, value, form in (
-            (grid[1], (row["low_ms"], row["high_ms"]), row["median_ms"], ".2g"),
-            (grid[2], (low, high), row["accuracy"], ".3f"),
-        ):
-            axes.plot(ends, [k, k], color=PALETTE[role], linewidth=3, alpha=0.4)
-            axes.plot(value, k, "s" if role == "teacher" else "o", color=PALETTE[role])
+    for k, row in enumerate(table.itertuples()):
+        teacher = row.way.startswith("teacher")
+        look = {"color": PALETTE["teacher" if teacher else "main"], "marker": "s" if teacher else "o"}
+        if np.isfinite(row.kilobytes):
+            grid[0].barh(k, row.kilobytes, 0.6, color=look["color"], alpha=0.75)
+            note(grid[0], row.kilobytes, k, f"{row.kilobytes:,.0f}")
+        wilson = proportion_confint(round(row.accuracy * n), n, method="wilson")
+        times = (row.low_ms, row.high_ms)
+        for axes, ends, value, form in ((grid[1], times, row.median_ms, ".2g"), (grid[2], wilson, row.accuracy, ".3f")):
+            axes.hlines(k, *ends, color=look["color"], linewidth=3, alpha=0.4)
+            axes.plot(value, k, **look)
             note(axes, ends[1], k, f"{value:{form}}")
-        cost = f"{row['kilobytes']:,.0f} kB, {row['median_ms']:.2g} ms, accuracy {row['accuracy']:.3f}"
-        words.append(f"{row['way']}: {cost}")
-    finish(figure, grid, legend=False)
+        cost = f"{row.kilobytes:,.0f} kB, {row.median_ms:.2g} ms, accuracy {row.accuracy:.3f}"
+        words.append(f"{row.way}: {cost}")
     for axes, label in zip(grid, ("size (kB)", "ms per image, batch 1", "test accuracy"), strict=True):
         axes.set(xlabel=label, ylim=(len(table) - 0.5, -0.5))
-        axes.margins(x=0.25)
+        axes.margins(x=0.3)
     for axes in grid[:2]:
         axes.set_xlim(left=0)
-    grid[0].set_yticks(range(len(table)), map(literal, table["way"]), fontsize=9)
+    grid[0].set_yticks(range(len(table)), map(literal, table["way"]))
     figure.alt_text = f"Cost of each way to ask. {'; '.join(words)}."
     return figure
 
@@ -54,15 +52,14 @@ def answer(image: np.ndarray, probabilities: Sequence[float], classes: Sequence[
     values, best = np.asarray(probabilities, float), int(np.argmax(probabilities))
     figure, (left, right) = picture(1.2 + 0.4 * len(classes), 1, 2, width_ratios=(1, 2.4))
     left.imshow(gray_or_rgb(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    left.set_title(literal(name), fontsize=9)
+    left.set_title(literal(name))
     left.axis("off")
     bars = right.barh(range(len(classes)), values, 0.55, facecolor="white", hatch="///", edgecolor="#777777")
     bars[best].set(facecolor=PALETTE["main"], edgecolor=PALETTE["main"], hatch="")
-    for k, value in enumerate(values):
-        note(right, value, k, f"{value:.1%}", fontsize=10, fontweight="bold" if k == best else None)
+    for k, text in enumerate(right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=10)):
+        text.set_fontweight("bold" if k == best else "normal")
     right.set_yticks(range(len(classes)), [literal(f"▸ {c}" if k == best else c) for k, c in enumerate(classes)])
     right.set(xlim=(0, 1.12), ylim=(len(classes) - 0.5, -0.5), xlabel="probability", xticks=np.linspace(0, 1, 6))
-    bare(right, left=True)
     shares = listed(dict(zip(classes, values, strict=True)), ".1%")
     figure.alt_text = f"{name}: the student says {classes[best]}. Probabilities: {shares}."
     return figure

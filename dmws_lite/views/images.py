@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -28,6 +29,7 @@ SAMPLE = 200  # images per class whose pixels are counted
 FLAGGED, PAIRS = 3, 4  # pictures shown at most: flagged ones of a class, pairs
 LARGEST = 512  # pixels of the longer side of an image that is shown at full size
 ALARM = "#D55E00"  # frames of flagged images, which carry the word too
+PLAIN: style.Style = {"saturation": 1, "errorbar": None}  # bars of numbers, in the palette's own colours
 KIND_WORDS = {"exact": "same bytes", "near": "nearly the same", "similar": "look-alike"}
 
 
@@ -77,12 +79,14 @@ def class_balance(splits: Splits) -> style.Picture:
 def intensities(splits: Splits) -> style.Picture:
     """How bright the training images of each class are: a histogram of pixel values per class, and its mean."""
     train = splits.train
-    histograms = _histograms(train.images, train.classes, np.array(train.classes)[train.labels])
-    figure, axes = style.picture(0.9 + 0.45 * len(histograms))
-    _draw_levels(axes, histograms)
-    axes.set_yticks(range(len(histograms)), [style.wrapped(name, 20) for name in train.classes])
-    means = style.listed(_means(histograms), ".0f")
-    figure.alt_text = f"Pixel values of the training images of {splits.name} by class; means of 0 to 255: {means}."
+    figure, grid = style.picture(0.9 + 0.5 * len(train.classes), len(train.classes), sharex=True, squeeze=False)
+    means = _draw_levels(grid[:, 0], train.images, train.classes, np.array(train.classes)[train.labels])
+    for axes, name in zip(grid[:, 0], train.classes, strict=True):
+        axes.set_ylabel(style.wrapped(name, 20), rotation=0, ha="right", va="center")
+    figure.alt_text = (
+        f"Pixel values of the training images of {splits.name} by class; means of 0 to 255: "
+        f"{style.listed(means, '.0f')}."
+    )
     return figure
 
 
@@ -97,20 +101,20 @@ def data_page(report: Report) -> style.Picture:
     sizes = gathered.table[readable].groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
     per_class = 8 if len(classes) <= 5 else 12
     heights = [
-        0.135 * len(findings) + 0.1,
+        0.145 * len(findings) + 0.1,
         0.87 * style.WIDTH / per_class * len(classes),
-        0.7 + 0.3 * len(classes),
+        0.8 + 0.35 * len(classes),
         2.1,
     ]
     heights += [1.6] if pairs else []
     figure = style.Picture(figsize=(style.WIDTH, sum(heights) + 0.6), layout="constrained")
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-    parts[0].text(0.01, 0.95, style.literal("\n".join(findings)), fontsize=7.5, va="top")
+    parts[0].text(0.01, 0.95, style.literal("\n".join(findings)), fontsize=8, va="top")
     _draw_sheet(parts[1].subplots(), report, per_class)
-    *columns, levels = parts[2].subplots(1, 4, width_ratios=[1, 1, 1, 2.4])
-    _draw_balance(columns, counts)
-    _draw_levels(levels, _histograms(gathered.images, classes, gathered.table["label"].where(readable, "").to_numpy()))
-    levels.set_yticks([])
+    left, right = parts[2].subfigures(1, 2, width_ratios=[3, 2.2])
+    _draw_balance(left.subplots(1, 3), counts)
+    levels = right.subplots(len(classes), 1, sharex=True, squeeze=False)[:, 0]
+    _draw_levels(levels, gathered.images, classes, gathered.table["label"].where(readable, "").to_numpy())
     _draw_probes(parts[3].subplots(), report.probes)
     if pairs:
         _draw_pairs(parts[4].subplots(), gathered, pairs)
@@ -118,7 +122,7 @@ def data_page(report: Report) -> style.Picture:
     numbers = f"{len(gathered.table)} images, {len(classes)} classes, {shares} train / val / test"
     size = _common_size(sizes)
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
-    figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {size}"), fontsize=11)
+    figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {size}"), fontsize=10)
     serious = report.findings[report.findings["severity"] != "note"]
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
     probes = style.listed(report.probes.set_index("probe")["accuracy"].dropna()) or "not known"
@@ -155,11 +159,11 @@ def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
                 frame: Any = {"fill": False, "edgecolor": ALARM, "linewidth": 2}
                 axes.add_patch(Rectangle((left, top), TILE - 1, TILE - 1, **frame))
                 box, place = {"color": "white", "pad": 0.6}, (left + TILE / 2, top + TILE - 3)
-                axes.text(*place, flags[image], ha="center", va="bottom", fontsize=6.5, bbox=box)
+                axes.text(*place, flags[image], ha="center", va="bottom", fontsize=7, bbox=box)
     axes.imshow(canvas, interpolation="antialiased")
     axes.set_anchor("E")
-    names = [f"{style.wrapped(name, 20)}\n({(labels == name).sum()})" for name in gathered.classes]
-    axes.set_yticks(np.arange(len(names)) * step + TILE / 2, names, fontsize=8)
+    names = [f"{style.wrapped(name, 16)}\n({(labels == name).sum()})" for name in gathered.classes]
+    axes.set_yticks(np.arange(len(names)) * step + TILE / 2, names)
     axes.set_xticks([])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -169,46 +173,51 @@ def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
     """A column per split, a bar per class: its share of the split, with the number of images."""
     for axes, split in zip(columns, counts, strict=True):
         shares = counts[split] / max(1, counts[split].sum())
-        bars = axes.barh(range(len(counts)), shares, 0.7, color=style.PALETTE["main"])
-        axes.bar_label(bars, [str(count) for count in counts[split]], padding=3, fontsize=8)
-        axes.set(xlim=(0, 1.45 * max(shares.max(), 1e-6)), ylim=(len(counts) - 0.5, -0.5), xticks=[], yticks=[])
-        axes.set_title(f"{split}: {counts[split].sum()}", fontsize=9)
-        style.bare(axes, bottom=False)
-    columns[0].set_yticks(range(len(counts)), [style.wrapped(name, 20) for name in counts.index], fontsize=8)
-    columns[0].tick_params(length=0)
+        sns.barplot(x=shares.to_numpy(), y=np.arange(len(shares)), orient="h", ax=axes, **PLAIN)
+        axes.set_yticks(range(len(shares)), [style.wrapped(name, 20) for name in shares.index])
+        axes.bar_label(axes.containers[0], list(map(str, counts[split])), padding=3)
+        axes.set(xlim=(0, 1.5 * max(shares.max(), 1e-6)), xticks=[], title=f"{split}: {counts[split].sum()}")
+        axes.tick_params(length=0, labelleft=axes is columns[0])
+        axes.spines["bottom"].set_visible(False)
 
 
-def _draw_levels(axes: Axes, histograms: pd.DataFrame) -> None:
-    """A histogram per row, heights as square roots of shares, so that a black background does not hide the rest."""
-    heights = 0.85 * np.sqrt(histograms.to_numpy() / max(histograms.to_numpy().max(), 1e-9))
-    for row, (bars, mean) in enumerate(zip(heights, _means(histograms), strict=True)):
-        edges, base = np.linspace(0, 255, LEVELS + 1), row + 0.42
-        axes.stairs(base - bars, edges, baseline=base, fill=True, color=style.PALETTE["random"])
-        axes.plot([mean, mean], [base, row - 0.4], color=style.PALETTE["main"], linewidth=1.5)
-    axes.set(xlim=(0, 255), ylim=(len(heights) - 0.5, -0.5), xlabel="pixel value (share of pixels as square root)")
-    _small(axes, "intensities, line: mean")
+def _draw_levels(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> pd.Series:
+    """A histogram of pixel values per class, of SAMPLE images at most, spread over the class; returns their means.
+
+    Heights are square roots of shares, so that a black background does not hide the rest.
+    """
+    middles, means = (np.arange(LEVELS) + 0.5) * 255 / LEVELS, {}
+    for axes, name in zip(grid, classes, strict=True):
+        own = np.flatnonzero(labels == name)
+        own = own[np.linspace(0, len(own) - 1, min(SAMPLE, len(own))).astype(int)]
+        counts = np.histogram(pixels[own].mean(axis=1) if len(own) else [], LEVELS, (0, 255))[0]
+        means[name] = float(counts @ middles / max(1, counts.sum()))
+        look: style.Style = {"color": style.PALETTE["random"], "element": "step", "linewidth": 0}
+        sns.histplot(x=middles, weights=np.sqrt(counts), bins=LEVELS, binrange=(0, 255), ax=axes, **look)
+        axes.axvline(means[name], color=style.PALETTE["main"], linewidth=1.5)
+        axes.set(xlim=(0, 255), yticks=[], ylabel="")
+    grid[0].set_title("intensities, line: mean")
+    grid[-1].set_xlabel("pixel value (share of pixels as square root)")
+    return pd.Series(means)
 
 
 def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
     """Accuracy of each probe, with chance and the share from which a probe is a warning."""
-    last, chance = len(probes) - 1, probes["chance"].iloc[0]
+    chance = probes["chance"].iloc[0]
+    sns.barplot(probes, x="accuracy", y="probe", edgecolor=style.PALETTE["teacher"], linewidth=0.5, ax=axes, **PLAIN)
+    for bar in axes.patches:
+        if probes["probe"].iloc[round(bar.get_y() + bar.get_height() / 2)] == PROBES[-1]:
+            bar.set(facecolor=style.UNUSED, hatch="///")
     for row, probe in enumerate(probes.itertuples()):
-        if np.isnan(probe.accuracy):
-            axes.text(0.02, row, "too few patients or groups", va="center", fontsize=8)
-            continue
-        colour, hatch = (style.UNUSED, "///") if probe.probe == PROBES[-1] else (style.PALETTE["main"], "")
-        axes.barh(
-            row, probe.accuracy, 0.7, color=colour, hatch=hatch, edgecolor=style.PALETTE["teacher"], linewidth=0.5
-        )
-        axes.text(1.03, row, f"{probe.accuracy:.2f} ± {2 * probe.error:.2f}", va="center", fontsize=8)
-    warning = chance + VISIBLE * (1 - chance)
-    for value, line, text, end in ((chance, ":", "chance", last + 0.5), (warning, "--", "warning", last - 0.5)):
-        axes.plot([value, value], [-0.6, end], line, color="black", linewidth=1)
-        axes.text(value, -0.65, text, ha="center", va="bottom", fontsize=8)
-    axes.set_yticks(range(len(probes)), probes["probe"], fontsize=8)
-    axes.set(xlim=(0, 1.25), ylim=(last + 0.5, -1.3), xlabel="accuracy of a linear model (mean over classes)")
-    axes.set_xticks(np.linspace(0, 1, 6))
-    _small(axes, "what tells the class without anatomy?")
+        known = not np.isnan(probe.accuracy)
+        text = f"{probe.accuracy:.2f} ± {2 * probe.error:.2f}" if known else "too few patients or groups"
+        axes.text(1.03, row, text, va="center")
+    for value, line, text in ((chance, ":", "chance"), (chance + VISIBLE * (1 - chance), "--", "warning")):
+        axes.axvline(value, linestyle=line, color="black", linewidth=1)
+        axes.text(value, -0.65, text, ha="center", va="bottom")
+    axes.set(xlim=(0, 1.35), ylim=(len(probes) - 0.5, -0.6), ylabel="", xticks=np.linspace(0, 1, 6))
+    axes.set(xlabel="accuracy of a linear model (mean over classes)")
+    axes.set_title("what tells the class without anatomy?", pad=16)
 
 
 def _draw_pairs(axes: Axes, gathered: Any, pairs: list[tuple[int, int, str]]) -> None:
@@ -221,10 +230,10 @@ def _draw_pairs(axes: Axes, gathered: Any, pairs: list[tuple[int, int, str]]) ->
         rows = gathered.table.iloc[[first, second]].itertuples()
         lines = [f"{row.split}, {_tail(row.label, 22)}:\n{_tail(row.file, 30)}" for row in rows]
         text = style.literal("\n".join([KIND_WORDS[kind], *lines]))
-        axes.text(left, TILE + GAP, text, fontsize=6.5, va="top", linespacing=1.2)
+        axes.text(left, TILE + GAP, text, fontsize=7, va="top", linespacing=1.2)
     axes.imshow(canvas, interpolation="antialiased")
     axes.set_ylim(TILE + 80, 0)
-    axes.set_title("pairs: copies or look-alikes", fontsize=9, loc="left")
+    axes.set_title("pairs: copies or look-alikes", loc="left")
     axes.set_axis_off()
 
 
@@ -240,23 +249,6 @@ def _tile(image: np.ndarray) -> np.ndarray:
     """An image (C, S, S) as an RGB tile uint8 (TILE, TILE, 3)."""
     pixels = np.ascontiguousarray(style.gray_or_rgb(image))
     return np.asarray(Image.fromarray(pixels).resize((TILE, TILE)).convert("RGB"))
-
-
-def _histograms(pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> pd.DataFrame:
-    """By class the share of pixels in each of LEVELS ranges: of SAMPLE images at most, spread over the class."""
-    rows = []
-    for name in classes:
-        own = np.flatnonzero(labels == name)
-        own = own[np.linspace(0, len(own) - 1, min(SAMPLE, len(own))).astype(int)]
-        values = pixels[own].mean(axis=1) if len(own) else np.zeros(0)
-        counts = np.histogram(values, LEVELS, (0, 255))[0]
-        rows.append(counts / max(1, counts.sum()))
-    return pd.DataFrame(rows, index=list(classes))
-
-
-def _means(histograms: pd.DataFrame) -> pd.Series:
-    """The mean pixel value of each histogram."""
-    return histograms @ ((np.arange(LEVELS) + 0.5) * 255 / LEVELS)
 
 
 def _counts(gathered: Any) -> pd.DataFrame:
@@ -279,14 +271,6 @@ def _common_size(sizes: pd.Series) -> str:
 
 def _by_split(counts: pd.DataFrame) -> str:
     return "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
-
-
-def _small(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=9)
-    for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set_fontsize(8)
-    axes.tick_params(labelsize=8)
-    style.bare(axes, left=True)
 
 
 def _tail(text: str, length: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.collections import LineCollection
 from PIL import Image
 
@@ -33,14 +34,12 @@ def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
     for axes, (title, table) in zip(grid, tables.items(), strict=True):
         shown = table.set_axis(_numbered(table.index)).set_axis(_numbered(table.columns), axis=1)
         style.heat(axes, shown, len(table.columns) <= NUMBERS, annot_kws={"fontsize": 7})
-        axes.set(xlabel="", ylabel="")
-        axes.set_title(style.wrapped(title, 34), fontsize=9)
+        axes.set_title(style.wrapped(title, 34))
         values = table.to_numpy()
         ends = f"from {np.nanmin(values):.2f} to {np.nanmax(values):.2f}"
         words.append(f"{title}: {ends}, last blocks {values[-1, -1]:.2f}")
-    grid[0].set_ylabel("student's block", fontsize=9)
+    style.finish(figure, grid, "teacher's block", "student's block")
     figure.colorbar(grid[-1].collections[0], ax=grid, label="CKA", fraction=0.03)
-    figure.supxlabel("teacher's block", fontsize=9)
     figure.alt_text = f"CKA of each student's block with each teacher's block. {'; '.join(words)}."
     return figure
 
@@ -52,8 +51,7 @@ def cka_estimators(table: pd.DataFrame) -> style.Picture:
     """
     long = table.melt(["images", "pairs"], ["biased", "debiased"], "estimate", "CKA")
     long["name"] = long["estimate"] + ", " + long["pairs"] + " images"
-    counts = table["images"]
-    words = f"Two estimates of CKA, from {counts.min()} to {counts.max()} images"
+    words = f"Two estimates of CKA, from {table['images'].min()} to {table['images'].max()} images"
     return style.curves(long, "images", "CKA", "name", words=words, level=(0, ""), height=3.0)
 
 
@@ -62,11 +60,9 @@ def cka_over_training(table: pd.DataFrame) -> style.Picture:
 
     table: from `over_training`.
     """
-    named = table.assign(
-        block="block " + table["block"].astype(str), pair=table["pair"].str.replace(", ", " and "), CKA=table["cka"]
-    )
+    named = table.assign(block=table["block"].map("block {}".format), pair=table["pair"].str.replace(", ", " and "))
     words = "CKA from the first to the last evaluation of a training"
-    return style.curves(named, "step", "CKA", "block", "pair", words)
+    return style.curves(named, "step", "cka", "block", "pair", words, ylabel="CKA")
 
 
 def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.ndarray | None = None) -> style.Picture:
@@ -108,42 +104,33 @@ def inspected(
     Raises ValueError for an index, names or shapes that do not fit the images.
     """
     _check(images, index, probabilities, maps, masks)
-    names = [name for name in NETWORKS if name in maps]
-    columns = [0.005 + 0.25 * k for k in range(len(names) + 1)]
-    figure, axes = style.placed(
-        4.3, *((x, 0.44, 0.24, 0.4466) for x in columns), *((x + 0.005, 0.11, 0.2, 0.22) for x in columns[1:])
-    )
-    pictures, bars = axes[: len(columns)], axes[len(columns) :]
+    names, classes = [name for name in NETWORKS if name in maps], list(map(style.literal, images.classes))
+    place = {"left": 0.01, "right": 0.985, "bottom": 0.11, "top": 0.89, "wspace": 0.08, "hspace": 0.15}
+    figure, grid = style.picture(4.3, 2, 4, layout=None, gridspec_kw=place | {"height_ratios": [2.2, 1]})
     truth, pixels = images.labels[index], _rgb(images.images[index])
-    outline = masks[index] if masks is not None and masks[index].any() else None
-    heats = {name: _stretched(maps[name][index], pixels.shape[:2]) for name in names}
-    for panel, name in zip(pictures, ("", *names), strict=True):
-        panel.imshow(_heated(pixels, heats[name]) if name else pixels)
-        if outline is not None:
-            _draw_outline(panel, outline)
-        panel.set(xticks=[], yticks=[])
-        panel.spines[:].set_visible(False)
-    pictures[0].set_title(style.literal(f"image {index}\n{images.classes[truth]}"), fontsize=10)
-    words, places = [], np.arange(len(images.classes))
-    for panel, bar, name in zip(pictures[1:], bars, names, strict=True):
-        shares = probabilities[name][index]
-        best, verdict = int(shares.argmax()), "right" if shares.argmax() == truth else "wrong"
-        panel.set_title(
-            style.literal(f"{name}: {verdict}\n{images.classes[best]}, {100 * shares[best]:.0f} %"), fontsize=10
-        )
-        bar.barh(places, 100 * shares, color=style.PALETTE[name], hatch=style.HATCHES[name], edgecolor="white")
-        bar.set(xlim=(0, 100), ylim=(len(places) - 0.5, -0.5), xticks=[0, 50, 100])
-        bar.set_yticks(places, map(style.literal, images.classes) if bar is bars[0] else [""] * len(places))
-        bar.set_xlabel("probability (%)", fontsize=8)
-        bar.tick_params(labelsize=8, length=2)
-        style.bare(bar, left=True)
-        row, column = np.unravel_index(heats[name].argmax(), heats[name].shape)
-        side = f", {'inside' if outline[row, column] else 'outside'} the finding" if outline is not None else ""
-        answer = f"{images.classes[best]} ({100 * shares[best]:.0f} %, {verdict})"
+    outline = masks[index] if masks is not None and masks[index].any() else np.zeros(pixels.shape[:2], bool)
+    grid[0, 0].imshow(pixels)
+    grid[0, 0].set_title(style.literal(f"image {index}\n{images.classes[truth]}"))
+    words = []
+    for panel, bars, name in zip(grid[0, 1:], grid[1, 1:], names, strict=False):
+        shares, heat = 100 * probabilities[name][index], _stretched(maps[name][index], pixels.shape[:2])
+        best = int(shares.argmax())
+        said, verdict = f"{images.classes[best]}, {shares[best]:.0f} %", "right" if best == truth else "wrong"
+        panel.imshow(_heated(pixels, heat))
+        panel.set_title(style.literal(f"{name}: {verdict}\n{said}"))
+        bars.barh(classes, shares, color=style.PALETTE[name], hatch=style.HATCHES[name])
+        bars.set(xlim=(0, 104), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 50, 100], xlabel="probability (%)")
+        bars.tick_params(labelleft=bars is grid[1, 1])
+        row, column = np.unravel_index(heat.argmax(), heat.shape)
+        side = f", {'inside' if outline[row, column] else 'outside'} the finding" if outline.any() else ""
+        answer = f"{said.replace(', ', ' (')}, {verdict})"
         words.append(f"{name} predicts {answer} and looks most at row {row}, column {column}{side}")
-    figure.text(
-        0.015, 0.41, "yellow: looks most" + "\noutline: the finding" * (outline is not None), va="top", fontsize=9
-    )
+    for axes in grid[0, : len(names) + 1]:
+        _draw_outline(axes, outline)
+    style.clear(*grid[0])
+    for axes in (grid[1, 0], *grid[:, len(names) + 1 :].flat):
+        axes.set_visible(False)
+    figure.text(0.015, 0.1, "yellow: looks most" + "\noutline: the finding" * bool(outline.any()), va="top")
     figure.alt_text = f"Image {index}, {images.classes[truth]}: {'; '.join(words)}."
     return figure
 
@@ -159,9 +146,7 @@ def localisation(table: pd.DataFrame) -> style.Picture:
         means = table[table["score"] == score].set_index("map").rename(columns={"value": "mean"})
         style.forest(axes, table.head(0), means, by="map")
         axes.axvline(table.attrs["chance"], color=style.PALETTE["teacher"], linestyle=":", linewidth=1.2)
-        axes.set_xlim(0)
-        axes.set_xlabel(title, fontsize=9)
-    style.finish(figure, grid, legend=False)
+        axes.set(xlim=(0, None), title=title)
     hits = style.listed(table[table["score"] == "hit"].set_index("map")["value"])
     figure.alt_text = (
         f"How well maps find lesions, {table['images'].iloc[0]} images with one. Peak in the lesion: {hits}. "
@@ -179,16 +164,16 @@ def calibration(probabilities: Maps, labels: np.ndarray) -> style.Picture:
     figure, grid = style.panels(len(probabilities), 2.3, sharex=True, sharey=True)
     errors = {name: calibration_error(shares, labels) for name, shares in probabilities.items()}
     for axes, (name, shares) in zip(grid, probabilities.items(), strict=True):
-        table = pd.DataFrame({"confidence": shares.max(1), "right": shares.argmax(1) == labels})
-        bins = np.digitize(table["confidence"], np.linspace(0, 1, BINS + 1)[1:-1], right=True)
-        means, counts = table.groupby(bins).mean(), table.groupby(bins).size()
+        table = pd.DataFrame({"confidence": shares.max(1), "accuracy": shares.argmax(1) == labels})
+        groups = table.groupby(np.digitize(table["confidence"], np.linspace(0, 1, BINS + 1)[1:-1], right=True))
+        means, counts = groups.mean(), groups.size()
+        axes.bar(counts.index / BINS, 0.3 * counts / counts.max(), 1 / BINS, align="edge", color="#DDDDDD")
         axes.plot([0, 1], [0, 1], color=style.PALETTE["random"], linewidth=0.8)
-        axes.plot(means["confidence"], means["right"], color=style.PALETTE["main"], linewidth=1)
-        axes.scatter(means["confidence"], means["right"], 120 * counts / counts.sum(), color=style.PALETTE["main"])
-        axes.bar(counts.index / BINS, 0.3 * counts / counts.max(), 1 / BINS, align="edge", color="#DDDDDD", zorder=0)
-        axes.set(xlim=(0, 1), ylim=(0, 1.02))
-        axes.set_title(f"{style.wrapped(name, 30)}\nece {errors[name]:.3f}", fontsize=8)
-    style.finish(figure, grid, "confidence", "accuracy", legend=False)
+        sns.lineplot(means, x="confidence", y="accuracy", ax=axes, color=style.PALETTE["main"])
+        axes.scatter(means["confidence"], means["accuracy"], 120 * counts / counts.sum(), zorder=3)
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{style.wrapped(name, 30)}\nece {errors[name]:.3f}")
+        axes.set_xticks([0, 0.5, 1])
+    style.finish(figure, grid, "confidence", "accuracy")
     figure.alt_text = (
         f"Accuracy against confidence by method. Mean calibration error (ece): {style.listed(errors, '.3f')}."
     )
@@ -213,9 +198,8 @@ def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | No
 
     table: from `robustness` in `analysis.robustness`. Bars at the accuracy: 95 % intervals over images.
     """
-    names = list(table["model"].unique())
-    beside = table["model"].map(lambda name: 0.08 * (names.index(name) - (len(names) - 1) / 2))  # not on top
-    shown = table.assign(x=table["severity"] + beside)
+    places = pd.factorize(table["model"])[0]
+    shown = table.assign(x=table["severity"] + 0.08 * (places - places.max() / 2))  # beside each other
     shown = shown if column == "accuracy" else shown.drop(columns=["low", "high"])
     words = f"{column.capitalize()} on the test images from severity 0 to {table['severity'].max()}"
     level = None if chance is None else (chance, "chance")

@@ -12,16 +12,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
 
 from dmws_lite.method.components import FIXED, depths, squeezed, unfused
 from dmws_lite.method.plan import Assignment, SelectionPlan
 from dmws_lite.views import style
+from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED, student_colours, student_names
 
 Plans = SelectionPlan | Sequence[SelectionPlan]
 CORNER = 24  # rows and columns of a tensor that its map shows
+OWNERS = {"only main": (PALETTE["main"], ""), "both": (SHARED, "xxx"), "only auxiliary": (PALETTE["auxiliary"], "///")}
+OWNERS |= {"not used": (UNUSED, "")}
+SHAPES = {"teacher": "square", "main": "circle"}
+CELLS: style.Style = {"cbar": False, "linewidths": 0.8, "linecolor": "white", "vmin": 0}
 
 
 def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Picture:
@@ -34,7 +40,7 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Pictur
     names = list(axes or _typical(masks))
     figure, (whole, near) = style.picture(0.95 + 0.45 * len(names), 1, 2, width_ratios=[3, 4])
     _draw_strips(whole, near, masks, names, 32)
-    _legend(figure, len(_several(plans)))
+    _add_legend(figure, len(_several(plans)))
     figure.alt_text = f"Strips of teacher indices, one lane per student. {_strip_words(masks, names)}"
     return figure
 
@@ -43,7 +49,7 @@ def tensor_maps(plans: Plans, tensors: Sequence[str]) -> style.Picture:
     """Who receives each element of a few teacher tensors, as maps of their first rows and columns."""
     figure, grid = style.picture(3.0 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
     words = [_draw_map(axes, plans, tensor) for axes, tensor in zip(grid[0], tensors, strict=True)]
-    _legend(figure, len(_several(plans)), _shared(plans, tensors))
+    _add_legend(figure, len(_several(plans)), _are_shared(plans, tensors))
     figure.alt_text = f"Maps of teacher tensors. {' '.join(words)}"
     return figure
 
@@ -58,26 +64,15 @@ def coverage_bars(plans: Plans) -> style.Picture:
     if len(plans) > 2:
         raise ValueError(f"coverage_bars draws one or two plans, not {len(plans)}: pass plans[:2]")
     table = _shares(plans)
-    only = "only " if table["both"].any() else ""
-    parts = [
-        (f"{only}main", table["main"] - table["both"], style.PALETTE["main"], ""),
-        ("both", table["both"], style.SHARED, "xxx"),
-        (f"{only}auxiliary", table["auxiliary"] - table["both"], style.PALETTE["auxiliary"], "///"),
-        ("not used", 1 - table["main"] - table["auxiliary"] + table["both"], style.UNUSED, ""),
-    ]
+    total = style.listed(table.loc["all"], ".1%")
+    table = table.loc[:, table.any()]
+    fills = OWNERS | {name.removeprefix("only "): fill for name, fill in OWNERS.items()}
     figure, axes = style.picture(1.0 + 0.24 * len(table))
-    left = np.zeros(len(table))
-    for label, share, colour, hatch in parts:
-        if share.any():
-            look = {"color": colour, "hatch": hatch, "edgecolor": "white", "label": label}
-            axes.barh(table.index, 100 * share, left=100 * left, **look)
-        left = left + share.to_numpy()
+    style.bars(axes, 100 * table, fills, "barh", stacked=True)
     axes.set(xlim=(0, 100), ylim=(-0.6, len(table) - 0.4), xlabel="share of the teacher's elements (%)")
-    axes.tick_params(axis="y", labelsize=9, length=0)
     axes.get_yticklabels()[0].set_fontweight("bold")
-    style.bare(axes)
+    axes.grid(False)
     style.add_legend(figure, [axes])
-    total = style.listed({label: share.loc["all"] for label, share, *_ in parts}, ".1%")
     figure.alt_text = f"Shares of the elements of {len(table) - 1} kinds of teacher tensors. In all: {total}."
     return figure
 
@@ -101,18 +96,15 @@ def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
     figure, grid = style.picture(4.0, 1, len(plans), squeeze=False, sharey=True)
     words = []
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
-        users = [(a.student, *own[1:]) for a in plan.assignments for own in _plain_axes(a) if own[0] == axis]
-        shown, size = users[:14], users[0][2]
-        raster = np.array([_mask(index, size)[:48] for _, index, _ in shown])
-        colours = np.where(raster[..., None], to_rgb(style.PALETTE["main"]), to_rgb(style.UNUSED))
-        _draw_cells(axes, colours, 0, raster.shape[1], -0.5, len(raster) - 0.5)
-        axes.set_ylim(len(raster) - 0.5, -0.5)
-        axes.set_yticks(range(len(raster)), [name for name, *_ in shown], fontsize=8)
-        verdict = "agree" if plan.consistency()[axis] else "disagree"
-        axes.set_title(f"{title}: {len(users)} tensors {verdict}", fontsize=10)
-        axes.set_xlabel(f"teacher index on {axis} (first {raster.shape[1]} of {size})", fontsize=9)
-        axes.tick_params(length=0)
-        words.append(f"{title}: the {len(users)} tensors {verdict}.")
+        masks = {a.student: _mask(*own[1:]) for a in plan.assignments for own in _plain_axes(a) if own[0] == axis}
+        raster = pd.DataFrame(list(masks.values())[:14], list(masks)[:14]).iloc[:, :48]
+        colours = ListedColormap([UNUSED, PALETTE["main"]])
+        sns.heatmap(raster, ax=axes, cmap=colours, vmax=1, xticklabels=8, **CELLS)
+        axes.tick_params(length=0, rotation=0)
+        verdict = f"{len(masks)} tensors {'agree' if plan.consistency()[axis] else 'disagree'}"
+        size = len(next(iter(masks.values())))
+        axes.set(title=f"{title}: {verdict}", xlabel=f"teacher index on {axis} (first {raster.shape[1]} of {size})")
+        words.append(f"{title}: the {verdict}.")
     figure.alt_text = f"Teacher indices that tensors use on axis {axis}, one row per tensor. {' '.join(words)}"
     return figure
 
@@ -120,15 +112,14 @@ def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
 def selection(plans: Plans, tensor: str) -> style.Picture:
     """One look at a selection, as the explorer draws it: layers, strips of (at most four) axes, the map of a tensor."""
     masks = axis_masks(plans)
-    own = [unfused(axis) for axis in _map_axes(plans, tensor)[1]]
-    names = list(dict.fromkeys(own + _typical(masks)))[:4]
-    figure, (layers, whole, near, map_) = style.placed(
-        4.9, (0.08, 0.73, 0.91, 0.26), (0.08, 0.15, 0.2, 0.48), (0.3, 0.15, 0.27, 0.48), (0.64, 0.15, 0.35, 0.48)
-    )
+    names = list(dict.fromkeys([*map(unfused, _map_axes(plans, tensor)[1]), *_typical(masks)]))[:4]
+    figure = style.Picture(figsize=(style.WIDTH, 4.9))
+    places = [(0.08, 0.73, 0.91, 0.26), (0.08, 0.15, 0.2, 0.48), (0.3, 0.15, 0.27, 0.48), (0.64, 0.15, 0.35, 0.48)]
+    layers, whole, near, elements = map(figure.add_axes, places)
     _draw_layers(layers, _several(plans)[0])
     _draw_strips(whole, near, masks, names, 16)
-    words = _draw_map(map_, plans, tensor)
-    _legend(figure, len(_several(plans)), _shared(plans, [tensor]), loc="lower center")
+    words = _draw_map(elements, plans, tensor)
+    _add_legend(figure, len(_several(plans)), _are_shared(plans, [tensor]), loc="lower center")
     figure.alt_text = f"{summary(plans)}. {words} {_strip_words(masks, names)}"
     return figure
 
@@ -167,8 +158,7 @@ def tensor_roles(plans: Plans, tensor: str) -> np.ndarray:
     shape, (kept, _) = plans[0].teacher_shapes[tensor], _map_axes(plans, tensor)
     roles = np.zeros([shape[i] for i in kept], np.int64)
     for number, plan in enumerate(plans, 1):
-        a = next((a for a in plan.assignments if a.teacher == tensor), None)
-        if a is not None:
+        if a := _assignment(plan, tensor):
             where = np.ix_(*(_mask(a.indices[i], shape[i]) for i in kept))
             roles[where] = np.where(roles[where] == 0, number, len(plans) + 1)
     return np.atleast_2d(roles)
@@ -182,24 +172,30 @@ def summary(plans: Plans) -> str:
     'coverage: main 25.50 %, auxiliary 25.50 %; overlap 0.00 %; 25 of 25 axes consistent'
     """
     plans = _several(plans)
-    by_name = zip(style.student_names(len(plans)), plans, strict=True)
+    by_name = zip(student_names(len(plans)), plans, strict=True)
     covered = ", ".join(f"{name} {100 * plan.coverage().total:.2f} %" for name, plan in by_name)
     shared = [a.overlap(b).total for a, b in combinations(plans, 2)]
-    overlap = f"; {'largest ' if len(plans) > 2 else ''}overlap {100 * max(shared):.2f} %" if shared else ""
+    overlap = f"; {'largest ' * (len(plans) > 2)}overlap {100 * max(shared):.2f} %" if shared else ""
     agreeing = plans[0].consistency().values()
     return f"coverage: {covered}{overlap}; {sum(agreeing)} of {len(agreeing)} axes consistent"
 
 
 def _shares(plans: Sequence[SelectionPlan]) -> pd.DataFrame:
-    """By kind of tensor (block numbers are left out), "all" first: shares of its elements for main, auxiliary, both."""
+    """By kind of tensor (block numbers are left out), "all" first: shares of its elements by who receives them."""
     sizes = pd.Series({name: int(np.prod(shape)) for name, shape in plans[0].teacher_shapes.items()})
-    shares = pd.DataFrame({"main": plans[0].coverage().tensors, "auxiliary": 0.0, "both": 0.0}, sizes.index)
-    if len(plans) == 2:
-        shares["auxiliary"], shares["both"] = plans[1].coverage().tensors, plans[0].overlap(plans[1]).tensors
-    used = shares.mul(sizes, axis=0).assign(size=sizes)
+    own = [pd.Series(plan.coverage().tensors).reindex(sizes.index) for plan in plans]
+    both = pd.Series(plans[0].overlap(plans[1]).tensors if len(plans) > 1 else 0.0, sizes.index)
+    only = "only " if both.any() else ""
+    shares = {
+        f"{only}main": own[0] - both,
+        "both": both,
+        f"{only}auxiliary": own[1] - both if len(own) > 1 else 0 * both,
+    }
+    used = pd.DataFrame(shares).mul(sizes, axis=0).assign(size=sizes)
     table = used.groupby(used.index.str.replace(r"\d+", "*", regex=True), sort=False).sum()
     table = pd.concat([table.sum().to_frame("all").T, table.iloc[::-1]])
-    return table.div(table.pop("size"), axis=0)
+    table = table.div(table.pop("size"), axis=0)
+    return table.assign(**{"not used": 1 - table.sum(axis=1)})
 
 
 def _typical(axes: Iterable[str]) -> list[str]:
@@ -219,6 +215,10 @@ def _mask(index: np.ndarray | None, size: int) -> np.ndarray:
     return np.isin(np.arange(size), np.arange(size) if index is None else index)
 
 
+def _assignment(plan: SelectionPlan, tensor: str) -> Assignment | None:
+    return next((a for a in plan.assignments if a.teacher == tensor), None)
+
+
 def _plain_axes(a: Assignment) -> list[tuple[str, np.ndarray | None, int]]:
     """(axis, teacher indices, teacher size) of the axes that elements are selected along; of q, k and v those of q."""
     axes = []
@@ -232,7 +232,7 @@ def _plain_axes(a: Assignment) -> list[tuple[str, np.ndarray | None, int]]:
 def _map_axes(plans: Plans, tensor: str) -> tuple[list[int], list[str]]:
     """Position and name of the axes of a teacher tensor along which elements are selected: one or two."""
     plan = _several(plans)[0]
-    a = next((a for a in plan.assignments if a.teacher == tensor), None)
+    a = _assignment(plan, tensor)
     if a is None:
         return [i for i, size in enumerate(plan.teacher_shapes[tensor]) if size > 1][:2], []
     kept = [i for i, axis in enumerate(a.axes) if axis not in FIXED]
@@ -243,103 +243,91 @@ def _map_axes(plans: Plans, tensor: str) -> tuple[list[int], list[str]]:
 
 
 def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], names: Sequence[str], zoom: int) -> None:
+    """A strip per axis, a lane per student: the shares of the whole axis, and its first indices one by one."""
     for row, name in enumerate(names):
-        mask = masks[name]
-        students, size = mask.shape
-        colours = np.array([to_rgb(c) for c in style.student_colours(students)])[:, None]
+        students, size = masks[name].shape
+        colours = np.array([to_rgb(c) for c in student_colours(students)])[:, None]
         bins = max(n for n in range(1, 49) if size % n == 0)  # bins of one size: none looks fuller than it is
-        shares = mask.reshape(students, bins, -1).mean(2)
-        for axes, taken, width in ((whole, shares, 1), (near, mask[:, :zoom], min(zoom, size))):
-            shade = np.expand_dims(taken, 2)
-            cells = shade * colours + (1 - shade) * to_rgb(style.UNUSED)
-            _draw_cells(axes, cells, 0, width, row - 0.4, row + 0.4, "white" if axes is near else "none")
+        shares, first = masks[name].reshape(students, bins, -1).mean(2), masks[name][:, :zoom]
+        for axes, taken, width, line in ((whole, shares, 1, "none"), (near, first, first.shape[1], "white")):
+            cells = taken[..., None] * colours + (1 - taken[..., None]) * to_rgb(UNUSED)
+            x, y = np.linspace(0, width, taken.shape[1] + 1), np.linspace(row - 0.4, row + 0.4, students + 1)
+            axes.pcolormesh(x, y, cells, edgecolors=line, linewidth=0.8)
+    style.clear(whole, near)
     for axes in (whole, near):
-        axes.set(ylim=(len(names) - 0.5, -0.5))
-        axes.tick_params(length=0, labelsize=8)
-    whole.set_yticks(range(len(names)), [f"{name}\n({masks[name].shape[1]})" for name in names], fontsize=9)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.tick_params(length=0)
+    whole.set_yticks(range(len(names)), [f"{name}\n({masks[name].shape[1]})" for name in names])
     whole.set_xticks([0, 1], ["first", "last"])
-    near.set(yticks=[], xlim=(0, zoom))
+    whole.set_title("whole axis (shade: share)")
+    near.set(xlim=(0, zoom), title=f"first {zoom} teacher indices")
     near.set_xticks(np.arange(0, zoom, 8) + 0.5, np.arange(0, zoom, 8))
-    whole.set_title("whole axis (shade: share taken)", fontsize=9)
-    near.set_title(f"first {zoom} teacher indices", fontsize=9)
-
-
-def _draw_cells(axes: Axes, colours: np.ndarray, left: float, right: float, top: float, bottom: float, line="white"):
-    """Cells of colours (row, column, RGB) between these places on the axes."""
-    rows, columns = colours.shape[:2]
-    x, y = np.linspace(left, right, columns + 1), np.linspace(top, bottom, rows + 1)
-    axes.pcolormesh(x, y, colours, edgecolors=line, linewidth=0.8)
-    axes.spines[:].set_visible(False)
 
 
 def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
     """The first rows and columns of a tensor, by who receives them; returns the shares of the whole in words."""
     roles, n = tensor_roles(plans, tensor), len(_several(plans))
-    (rows, columns), shown = roles.shape, roles[:CORNER, :CORNER]
-    colours = np.array([to_rgb(c) for c in (style.UNUSED, *style.student_colours(n), style.SHARED)])[shown]
-    _draw_cells(axes, colours, 0, shown.shape[1], 0, shown.shape[0])
-    axes.set(xlim=(0, shown.shape[1]), ylim=(shown.shape[0], 0))
+    rows, shown = len(roles), roles[:CORNER, :CORNER]
+    ticks: Any = {"xticklabels": 5, "yticklabels": 5 if rows > 1 else False}
+    sns.heatmap(
+        shown, ax=axes, cmap=ListedColormap([UNUSED, *student_colours(n), SHARED]), vmax=n + 1, **CELLS, **ticks
+    )
+    axes.tick_params(length=2, rotation=0)
     strokes: dict[int, Any] = {2: (2, 2, -45), n + 1: (4, 2, 45)} if n > 1 else {}  # one stroke, a cross
     for role, spokes in strokes.items():
         y, x = np.nonzero(shown == role)
         axes.scatter(x + 0.5, y + 0.5, 16, "white", marker=spokes, linewidths=0.8)
     axes.set_aspect(1 if rows > 1 else 4)
-    first, size = (
-        (f"{shown.shape[0]} x {shown.shape[1]}", f"{rows} x {columns}") if rows > 1 else (shown.shape[1], columns)
-    )
-    axes.set_title(f"{tensor}\n{'all' if shown.shape == roles.shape else f'first {first} of {size}'}", fontsize=9)
-    names = _map_axes(plans, tensor)[1]
-    axes.set_xlabel(names[-1] if names else "", fontsize=9)
-    axes.set_ylabel(names[0] if rows > 1 and names else "", fontsize=9)
-    axes.tick_params(labelsize=8, length=2)
-    if rows == 1:
-        axes.set_yticks([])
-    several = ["several"] if n > 1 else []
-    shares = {name: float(np.mean(roles == k)) for k, name in enumerate([*style.student_names(n), *several], 1)}
-    return f"{tensor}: {style.listed(shares | {'nobody': float(np.mean(roles == 0))}, '.0%')}."
+    first, size = (" x ".join(map(str, shape[-2 if rows > 1 else -1 :])) for shape in (shown.shape, roles.shape))
+    names = _map_axes(plans, tensor)[1] or [""]
+    axes.set_title(f"{tensor}\n{'all' if shown.shape == roles.shape else f'first {first} of {size}'}")
+    axes.set(xlabel=names[-1], ylabel=names[0] if rows > 1 else "")
+    people = ["nobody", *student_names(n), *["several"] * (n > 1)]
+    shares = {name: float(np.mean(roles == k)) for k, name in enumerate(people)}
+    return f"{tensor}: {style.listed(shares | {'nobody': shares.pop('nobody')}, '.0%')}."
 
 
 def _draw_layers(axes: Axes, plan: SelectionPlan) -> None:
+    """Numbered blocks of the teacher above those of the student, joined by lines; hollow ones feed nothing."""
     above = 0.0
     teacher = depths(plan.teacher_shapes, plan.family)
     for stage, (blocks, depth) in enumerate(zip(plan.layers, teacher, strict=True)):
         start = above + (depth - len(blocks)) / 2
         for number, block in enumerate(blocks):
-            axes.plot([above + block, start + number], [1, 0], color=style.PALETTE["teacher"], linewidth=1, zorder=1)
-        _nodes(axes, above + np.arange(depth), 1, "teacher", [b in blocks for b in range(depth)])
-        _nodes(axes, start + np.arange(len(blocks)), 0, "main", [True] * len(blocks))
+            axes.plot([above + block, start + number], [1, 0], color=PALETTE["teacher"], linewidth=1)
+            _draw_node(axes, start + number, 0, number, "main")
+        for block in range(depth):
+            _draw_node(axes, above + block, 1, block, "teacher", block in blocks)
         if len(teacher) > 1:
-            axes.text(above + (depth - 1) / 2, 1.45, f"stage {stage}", ha="center", fontsize=8)
+            axes.text(above + (depth - 1) / 2, 1.45, f"stage {stage}", ha="center")
         above += depth + 0.7
-    axes.set(xlim=(-0.7, above), ylim=(-0.5, 1.7), xticks=[])
-    axes.set_yticks([0, 1], ["student", "teacher"], fontsize=9)
+    style.clear(axes)
+    axes.set(xlim=(-0.7, above), ylim=(-0.5, 1.7))
+    axes.set_yticks([0, 1], ["student", "teacher"])
+    axes.grid(False)
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
 
 
-def _nodes(axes: Axes, x: np.ndarray, y: float, role: str, filled: list[bool]) -> None:
-    colour, marker = style.role_look(role)["color"], style.role_look(role)["marker"]
-    faces = [colour if full else "white" for full in filled]
-    axes.scatter(x, np.full(len(x), y), s=210, marker=marker, facecolors=faces, edgecolors=colour, zorder=2)
-    text: style.Style = {"ha": "center", "va": "center", "fontsize": 8, "zorder": 3}
-    for number, (place, full) in enumerate(zip(x, filled, strict=True)):
-        axes.text(place, y, str(number), color="white" if full else colour, **text)
+def _draw_node(axes: Axes, x: float, y: float, number: int, role: str, filled: bool = True) -> None:
+    colour = PALETTE[role]
+    box = {"boxstyle": SHAPES[role], "facecolor": colour if filled else "white", "edgecolor": colour}
+    axes.text(x, y, str(number), color="white" if filled else colour, ha="center", va="center", bbox=box)
 
 
-def _legend(figure: style.Picture, n: int, shared: bool | None = None, loc: Any = "outside lower center") -> None:
+def _add_legend(figure: style.Picture, n: int, shared: bool | None = None, loc: Any = "outside lower center") -> None:
     """One patch per student, with the marks of the maps.
 
     shared: whether the maps hold elements that several students receive; None where there are strips only.
     """
-    hatches = ["///" if i == 1 and shared is not None else "" for i in range(n)]
-    parts = [*zip(style.student_colours(n), style.student_names(n), hatches, strict=True)]
-    parts += [(style.SHARED, "both" if n == 2 else "several", "xxx")] if shared else []
-    parts.append((style.UNUSED, "not used", ""))
-    handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=name) for c, name, hatch in parts]
-    figure.legend(handles=handles, loc=loc, ncols=len(handles), frameon=False, fontsize=9)
+    hatches = ["", HATCHES["auxiliary"] if shared is not None else "", *[""] * n]
+    parts = list(zip(student_names(n), student_colours(n), hatches, strict=False))
+    parts += [("both" if n == 2 else "several", SHARED, "xxx")] if shared else []
+    parts.append(("not used", UNUSED, ""))
+    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=name) for name, colour, hatch in parts]
+    figure.legend(handles=handles, loc=loc, ncols=len(handles))
 
 
-def _shared(plans: Plans, tensors: Sequence[str]) -> bool:
+def _are_shared(plans: Plans, tensors: Sequence[str]) -> bool:
     n = len(_several(plans))
     return n > 1 and any((tensor_roles(plans, tensor) == n + 1).any() for tensor in tensors)
 
@@ -349,7 +337,7 @@ def _strip_words(masks: dict[str, np.ndarray], names: Sequence[str]) -> str:
     for name in names:
         counts, times = masks[name].sum(1), masks[name].sum(0)
         taken, shared, unused = " and ".join(map(str, counts)), int((times > 1).sum()), int((times == 0).sum())
-        students = zip(style.student_names(len(counts)), masks[name], strict=True)
+        students = zip(student_names(len(counts)), masks[name], strict=True)
         which = "; ".join(f"{student} {_ends(mask.nonzero()[0])}" for student, mask in students)
         words.append(f"{name}: {taken} of {len(times)} indices, {shared} shared, {unused} unused; {which}.")
     return " ".join(words)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dmws_lite.analysis.starts import STARTS, TEACHER
 from dmws_lite.studies.methods import METHODS
@@ -26,12 +26,11 @@ def spectra(weights: pd.DataFrame) -> style.Picture:
     weights: from `matrices`.
     """
     shares = [np.interp(PLACES, np.linspace(0, 1, len(s)), s / s[0]) for s in weights["singular"]]
-    table = weights[["kind", "label"]].assign(place=[PLACES] * len(weights), share=shares).explode(["place", "share"])
-    means = table.groupby(["kind", "label", "place"], sort=False)["share"].mean().reset_index()
-    look = {name: own | {"markevery": 10} for name, own in _looks(weights).items()}
+    table = weights[["method", "kind", "label"]].assign(place=[PLACES] * len(weights), share=shares)
+    table = table.explode(["place", "share"]).groupby(list(table)[:4], sort=False)["share"].mean().reset_index()
     xlabel = "place in the spectrum (0: the largest singular value, 1: the smallest)"
-    options: style.Style = {"look": look, "xlabel": xlabel, "ylabel": "σ / largest σ", "height": 2.3, "columns": 2}
-    figure = style.curves(means, "place", "share", "label", "kind", **options)
+    options: style.Style = {"drawn": {"markevery": 10}, "xlabel": xlabel, "ylabel": "σ / largest σ"}
+    figure = _curves(table, "place", "share", "kind", height=2.3, **options)
     figure.alt_text = (
         f"Normalised singular values of the weight matrices ({', '.join(weights['kind'].unique())}). "
         f"Stable rank as a share of the full rank, means: {_means(weights, 'rank_share')}."
@@ -44,8 +43,8 @@ def gains(weights: pd.DataFrame) -> style.Picture:
 
     weights: from `matrices`.
     """
-    figure = style.curves(weights, "block", "gain", "label", "kind", look=_looks(weights), height=2.3, columns=2)
-    _logarithmic(figure.axes[0])
+    figure = _curves(weights, "block", "gain", "kind", height=2.3)
+    _scale_log(figure.axes[0])
     kinds = ", ".join(weights["kind"].unique())
     figure.alt_text = f"Gain of the weight matrices ({kinds}) by block. Means: {_means(weights, 'gain')}."
     return figure
@@ -58,7 +57,7 @@ def through_depth(signals: pd.DataFrame) -> style.Picture:
     """
     titles = {"spread": "standard deviation of the activations", "similarity": "cosine of two images"}
     figure = _by_block(signals, titles, "", sharey=False)
-    _logarithmic(figure.axes[0])
+    _scale_log(figure.axes[0])
     last = signals.loc[signals.groupby("method", sort=False)["block"].idxmax()]
     figure.alt_text = (
         f"Activations through depth. Standard deviation after the last block: {_means(last, 'spread')}. "
@@ -84,18 +83,16 @@ def attention(looking: pd.DataFrame) -> style.Picture:
 
 
 def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Picture:
-    """Validation loss over the first steps: mean over seeds (thick) and every seed (thin).
+    """Validation loss over the first steps: mean over seeds, and a band from the lowest to the highest seed.
 
     losses: from `first_steps` in `dmws_lite.analysis.starts`.
     chance: the loss of equal probabilities for all classes, drawn as a line.
     """
-    look, end = _looks(losses), losses["step"].max()
-    means = losses.groupby(["label", "step"], sort=False)["val_loss"].mean().reset_index()
     level = None if chance is None else (chance, "chance")
-    options: style.Style = {"look": look, "ylabel": "validation loss", "level": level, "height": 3.6}
-    figure = style.curves(means, "step", "val_loss", "label", **options)
-    for (label, _), run in losses.groupby(["label", "seed"]):
-        figure.axes[0].plot(run["step"], run["val_loss"], color=look[label]["color"], linewidth=0.6, alpha=0.5)
+    band: style.Style = {"errorbar": ("pi", 100), "drawn": {"err_style": "band"}}
+    options: style.Style = {"ylabel": "validation loss", "level": level, "height": 3.6}
+    figure = _curves(losses, "step", "val_loss", **band | options)
+    end = losses["step"].max()
     figure.alt_text = (
         f"Validation loss over the first {end} steps, {losses['seed'].nunique()} seed(s) per method. "
         f"Means at the end: {_means(losses[losses['step'] == end], 'val_loss')}."
@@ -105,24 +102,27 @@ def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Pict
 
 def _by_block(table: pd.DataFrame, titles: dict[str, str], ylabel: str, **options: Any) -> style.Picture:
     """Columns of a table over the blocks, a line per method; one panel per column, with its title."""
-    long = table.melt(["label", "block"], list(titles), "column").replace({"column": titles})
-    options |= {"look": _looks(table), "ylabel": ylabel, "height": 2.9, "columns": 2}
-    return style.curves(long, "block", "value", "label", "column", **options)
+    long = table.melt(["method", "label", "block"], list(titles), "column").replace({"column": titles})
+    return _curves(long, "block", "value", "column", ylabel=ylabel, height=2.9, **options)
 
 
-def _logarithmic(axes: Axes) -> None:
+def _curves(table: pd.DataFrame, x: str, y: str, panel: str | None = None, **options: Any) -> style.Picture:
+    """A line per method. Looks: the roles that all chapters share, then STARTS, then what else there is."""
+    names = dict.fromkeys([*STARTS, *table["method"]])
+    roles = {METHODS[name].label: role for name, role in ROLES.items()}
+    look = style.looks([METHODS[name].label for name in names], roles)
+    figure = style.curves(table, x, y, "label", panel, look=look, columns=2, **options)
+    if x == "block":
+        figure.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
+
+
+def _scale_log(axes: Axes) -> None:
     """A logarithmic axis with plain numbers at 1, 2 and 5."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _looks(table: pd.DataFrame) -> dict[str, style.Style]:
-    """Colour, mark and line of each label: the roles that all chapters share, then STARTS, then what else there is."""
-    names = dict.fromkeys([*STARTS, *table["method"]])
-    roles = {METHODS[name].label: role for name, role in ROLES.items()}
-    return style.looks([METHODS[name].label for name in names], roles)
 
 
 def _means(table: pd.DataFrame, column: str) -> str:

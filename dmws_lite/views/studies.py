@@ -17,18 +17,17 @@ from dmws_lite.views import style
 
 AUXILIARIES = ("none", "same", "complementary")
 COSTS = {"seconds": "training seconds", "flops_per_step": "GFLOPs per step"}
-CURVES = {"main": "#0072B2", "auxiliary": "#E69F00", "α": "#4D4D4D", "left of the start": "#D55E00"}
-DASHES = {"main": "", "auxiliary": (3, 1), "α": (1, 1), "left of the start": (4, 1, 1, 1)}
+STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α", "left": "left of the start"}
+CURVES = style.looks(STUDENTS.values(), {"main": "main", "auxiliary": "auxiliary", "α": "teacher"})
+CURVES["left of the start"] = {"color": "#D55E00", "marker": "D", "linestyle": "-."}
+Group = tuple[str, pd.DataFrame, pd.DataFrame]  # title, values (one row per dot), means (one row per method)
 
 
 def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
-    groups = [
-        (title, part_of(table, rows).rename(columns={metric: "value"}), rows)
-        for title, rows in panels_of(summary(table, metric))
-    ]
-    figure = _forests(groups, labels_of(table), _words(metric))
-    figure.suptitle("diamond: mean; bar: its 95 % interval; dots: seeds", fontsize=9)
+    groups = [(title, part_of(table, rows), rows) for title, rows in panels_of(summary(table, metric))]
+    figure = _forests(groups, metric, labels_of(table), _words(metric))
+    figure.suptitle("diamond: mean; bar: its 95 % interval; dots: seeds", fontsize="medium")
     figure.alt_text = f"{_words(metric).capitalize()} on the test images by method. {_ends(groups, '.3f')}."
     return figure
 
@@ -55,19 +54,18 @@ def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str
     groups = []
     for title, own in panels_of(rows.rename(columns={"difference": "mean", "shown": "filled"})):
         wide = part_of(table, own).pivot(index="seed", columns="method", values=metric).astype(float)
-        gaps = wide.sub(wide[reference], axis=0).melt()
-        groups.append((title, gaps[gaps["method"].isin(own["method"])], own))
-    labels = labels_of(table)
+        groups.append((title, wide.sub(wide[reference], axis=0)[own["method"]].melt(), own))
+    labels, shown = labels_of(table), f"{rows['shown'].sum()} of {len(rows)}"
     others = {name: label for name, label in labels.items() if name in set(rows["method"])}
-    figure = _forests(groups, others, "difference", zero=True)
+    figure = _forests(groups, "value", others, "difference", zero=True)
     figure.suptitle(
         f"{_words(metric)} minus that of {style.wrapped(labels[reference], 60)}, paired by seed. Dots: seeds; bar: "
         "95 % interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown",
-        fontsize=9,
+        fontsize="medium",
     )
     figure.alt_text = (
-        f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {rows['shown'].sum()} of {len(rows)} "
-        f"are shown (corrected p below 0.05, interval without 0). {_ends(groups, '+.3f')}."
+        f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {shown} are shown (corrected p below "
+        f"0.05, interval without 0). {_ends(groups, '+.3f')}."
     )
     return figure
 
@@ -87,18 +85,18 @@ def comparison(
     paired: join the results of each seed by a line.
     on:     what was measured on.
     """
-    metrics, seeds = [metric] if isinstance(metric, str) else metric, table["seed"].nunique()
-    labels, groups = list(dict.fromkeys(table["label"])), []
-    for name in metrics:
-        values = table[["label", "seed", name]].set_axis(["method", "seed", "value"], axis=1)
-        means = {label: interval(own.to_numpy(float)) for label, own in values.groupby("method", sort=False)["value"]}
-        groups.append((f"{_words(name)} on {on}", values, pd.DataFrame(means).T.rename_axis("method").reset_index()))
-    figure, words = _forests(groups, dict(zip(labels, labels, strict=True)), "", height=0.5), []
+    table, seeds, words = table.assign(method=table["label"]), table["seed"].nunique(), []
+    metrics = [metric] if isinstance(metric, str) else metric
+    groups = [
+        (f"{_words(name)} on {on}", table.rename(columns={name: "value"}), _means(table, name)) for name in metrics
+    ]
+    labels = labels_of(table)
+    figure = _forests(groups, "value", labels, "", height=0.5)
     for axes, (title, values, means) in zip(figure.axes, groups, strict=False):
         for row, mean in enumerate(means["mean"]):
             style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
         if paired:
-            wide = values.pivot(index="method", columns="seed", values="value").loc[labels]
+            wide = values.pivot(index="method", columns="seed", values="value").loc[list(labels)]
             axes.plot(wide.to_numpy(), range(len(labels)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
         if chance is not None:
             axes.axvline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
@@ -109,7 +107,7 @@ def comparison(
         told = "; ".join(means["method"] + " " + numbers.str.removesuffix(" ± nan"))
         words.append(f"{title.capitalize()}, {seeds} seed(s): {told}")
     title = f"diamond: mean of {seeds} seed{'s' * (seeds > 1)}; dots: seeds{', joined by lines' * paired}"
-    figure.suptitle(title + "; bar: 95 % interval of the mean" * (seeds > 1), fontsize=9)
+    figure.suptitle(title + "; bar: 95 % interval of the mean" * (seeds > 1), fontsize="medium")
     words += [f"dotted line: {guess} {chance:.3f}"] if chance is not None else []
     figure.alt_text = "; ".join(words) + "."
     return figure
@@ -122,17 +120,20 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """
     if missing := [name for names in FACTORIAL.values() for name in names if name not in set(table["method"])]:
         raise ValueError(f"the factorial needs {', '.join(missing)} as well: run a study with these methods")
-    rows = [
-        (name, f"{start} start", place + shift)
-        for (start, names), shift in zip(FACTORIAL.items(), (-0.06, 0.06), strict=True)
-        for place, name in enumerate(names)
-    ]
-    places = pd.DataFrame(rows, columns=["method", "start", "x"])
-    cells, runs = (_grouped(part).merge(places) for part in (summary(table, metric), table))
-    look = style.looks(cells["start"], {"random start": "random", "selected start": "main"})
+    cells = pd.DataFrame(
+        [
+            (name, f"{start} start", place + shift)
+            for (start, names), shift in zip(FACTORIAL.items(), (-0.06, 0.06), strict=True)
+            for place, name in enumerate(names)
+        ],
+        columns=["method", "start", "x"],
+    )
+    summary(table, metric)  # raises where runs may not be compared
+    runs = _grouped(table).merge(cells).sort_values("x", kind="stable")
+    look = style.looks(runs["start"], {"random start": "random", "selected start": "main"})
     words = f"Mean {_words(metric)} without an auxiliary and with the complementary (or another random) one"
-    options: style.Style = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look}
-    figure = style.curves(cells.sort_values("x"), "x", "mean", "start", "group", words, **options)
+    options: style.Style = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look, "errorbar": _t_interval}
+    figure = style.curves(runs, "x", metric, "start", "group", words, **options)
     for axes, (_, own) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
         axes.scatter(own["x"], own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
         axes.set_xticks(range(3), AUXILIARIES)
@@ -145,13 +146,15 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
 
     reference: a method drawn black and dotted. More than about eight methods are hard to read: pass some of them.
     """
-    means, fractions = _grouped(summary(table, metric), GROUP[:2]), sorted(table["fraction"].unique())
+    summary(table, metric)  # raises where runs may not be compared
+    runs, fractions = _grouped(table, GROUP[:2]), sorted(table["fraction"].unique())
     labels = list(labels_of(table).values())
-    beside = means["label"].map(lambda label: 1.04 ** (labels.index(label) - (len(labels) - 1) / 2))  # not on top
-    means = means.assign(x=means["fraction"] * beside).sort_values("fraction", kind="stable")
+    beside = runs["label"].map(lambda label: 1.04 ** (labels.index(label) - (len(labels) - 1) / 2))  # not on top
+    runs = runs.assign(x=runs["fraction"] * beside).sort_values("fraction", kind="stable")
     words = f"Mean {_words(metric)} from {100 * fractions[0]:g} % to {100 * fractions[-1]:g} % of the training images"
-    options: style.Style = {"xlabel": "training images (%)", "ylabel": _words(metric), "look": _looks(table, reference)}
-    figure = style.curves(means, "x", "mean", "label", "group", words, **options)
+    options: style.Style = {"look": _looks(table, reference), "errorbar": _t_interval}
+    options |= {"xlabel": "training images (%)", "ylabel": _words(metric)}
+    figure = style.curves(runs, "x", metric, "label", "group", words, **options)
     for axes in figure.axes:
         axes.set(xscale="log", xlim=(fractions[0] / 1.5, fractions[-1] * 1.5))
         axes.set_xticks(fractions, [f"{100 * value:g}" for value in fractions])
@@ -163,18 +166,20 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     """Mean result against training seconds (left) and FLOPs of a step (right), a row of panels per group."""
     runs = _grouped(table.assign(flops_per_step=table["flops_per_step"] / 1e9)).rename(columns=COSTS)
     means = runs.groupby(["group", "label"], sort=False)[[metric, *COSTS.values()]].mean().reset_index()
-    costs = means.melt(["group", "label", metric], var_name="cost").sort_values("group", kind="stable")
-    costs["panel"] = (costs["group"] + ": " + costs["cost"]).str.removeprefix(": ")
-    look = {name: own | {"linestyle": "none"} for name, own in _looks(table, reference).items()}
-    options: style.Style = {"xlabel": "cost", "ylabel": _words(metric), "look": look, "sharex": False, "columns": 2}
-    figure = style.curves(costs, "value", metric, "label", "panel", **options)
-    for axes in figure.axes:
-        axes.set_xlim(0, 1.08 * axes.dataLim.x1 or 1)
+    groups, look = means["group"].unique(), style.semantics(_looks(table, reference))
+    del look["dashes"]
+    figure, grid = style.panels(2 * len(groups), 2.5, len(labels_of(table)), columns=2, sharey=True)
+    places = [(group, cost) for group in groups for cost in COSTS.values()]
+    for axes, (group, cost) in zip(grid, places, strict=True):
+        own = means[means["group"] == group]
+        sns.scatterplot(own, x=cost, y=metric, hue="label", style="label", s=50, ax=axes, **look)
+        axes.set(title=style.wrapped(f"{group}: {cost}".removeprefix(": "), 52), xlim=(0, 1.08 * own[cost].max() or 1))
+    style.finish(figure, grid, "cost", _words(metric))
     spans = means.groupby("group", sort=False)[COSTS["seconds"]].agg(["min", "max"])
-    words = "; ".join(
-        f"{group}: {low:.3g} to {high:.3g} s".removeprefix(": ") for group, low, high in spans.itertuples()
+    parts = [f"{group}: {low:.3g} to {high:.3g} s".removeprefix(": ") for group, low, high in spans.itertuples()]
+    figure.alt_text = (
+        f"Mean {_words(metric)} against training time and FLOPs of a step. Training took {'; '.join(parts)}."
     )
-    figure.alt_text = f"Mean {_words(metric)} against training time and FLOPs of a step. Training took {words}."
     return figure
 
 
@@ -194,22 +199,26 @@ def auxiliary_over_time(
     if rows.empty:
         raise ValueError("no method here has an auxiliary student: add one that has, such as dual_skd")
     frozen = rows["method"].map(lambda name: (updates or {}).get(name, "ema") != "ema")
-    rows["left of the start"] = pd.concat(_left(run) for _, run in rows.groupby("key")).mask(frozen)
-    rows = rows.rename(columns={"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α"})
-    labels, words = [label for label in labels_of(table).values() if label in set(rows["label"])], []
-    figure, grid = style.panels(len(labels), 2.6, len(CURVES), sharex=True, sharey=True)
-    look: style.Style = {"hue": "curve", "style": "curve", "palette": CURVES, "dashes": DASHES}
-    for axes, label in zip(grid, labels, strict=True):
-        own = rows[rows["label"] == label].melt("step", list(CURVES), "curve")
-        sns.lineplot(own, x="step", y="value", errorbar=("pi", 100), ax=axes, **look)
-        axes.legend().remove()  # one for all panels stands above them
-        axes.set(xlabel="", ylabel="", ylim=(-0.02, 1.02))
-        axes.set_title(style.wrapped(label, 34), fontsize=9)
-        ends = own.groupby(["curve", "step"])["value"].mean().groupby("curve").agg(["first", "last"])
-        for student in ("main", "auxiliary"):
-            first, last = ends.loc[student]
-            words.append(f"{label}, {student}: from {first:.2f} to {last:.2f}")
-    style.finish(figure, grid, "step", "validation accuracy; share")
+    rows["left"] = pd.concat(_left(run) for _, run in rows.groupby("key")).mask(frozen)
+    long = rows.rename(columns=STUDENTS).melt(["label", "step"], list(STUDENTS.values()), "curve")
+    order = {label: place for place, label in enumerate(labels_of(table).values())}
+    long = long.sort_values("label", key=lambda labels: labels.map(order), kind="stable")
+    options: style.Style = {
+        "errorbar": ("pi", 100),
+        "drawn": {"err_style": "band", "markers": False},
+        "look": CURVES,
+        "height": 2.6,
+    }
+    options |= {"ylabel": "validation accuracy; share"}
+    figure = style.curves(long, "step", "value", "curve", "label", **options)
+    figure.axes[0].set_ylim(-0.02, 1.02)
+    means = long.groupby(["label", "curve", "step"], sort=False)["value"].mean()
+    ends = means.groupby(["label", "curve"], sort=False).agg(["first", "last"])
+    words = [
+        f"{label}, {curve}: from {a:.2f} to {b:.2f}"
+        for (label, curve), a, b in ends.itertuples()
+        if curve in style.PALETTE
+    ]
     figure.alt_text = f"Validation accuracy over training, mean over seeds. {'; '.join(words)}."
     return figure
 
@@ -231,27 +240,40 @@ def labels_of(table: pd.DataFrame) -> dict[str, str]:
 
 
 def _forests(
-    groups: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]],
+    groups: Sequence[Group],
+    value: str,
     labels: Mapping[str, str],
     xlabel: str,
     height: float = 0.29,
     zero: bool = False,
 ) -> style.Picture:
-    """A panel for each group (title, values, means), a row for each method, `height` inches high; `zero` marks 0."""
+    """A panel for each group, a row for each method, `height` inches high; `zero` marks 0."""
     figure, grid = style.panels(len(groups), 1.0 + height * len(labels), sharey=True)
     for axes, (title, values, means) in zip(grid, groups, strict=True):
-        style.forest(axes, values, means.set_index("method").reindex(labels), by="method")
-        shown = np.append(values["value"].dropna(), [0.0] if zero else [])
+        style.forest(axes, values, means.set_index("method").reindex(labels), value, by="method")
+        shown = np.append(values[value].dropna(), [0.0] if zero else [])
         room = max(float(np.ptp(shown)), 0.01)  # an interval of two seeds may be far wider: it leaves the frame
         left, right = axes.get_xlim()
         axes.set_xlim(max(left, shown.min() - 1.5 * room), min(right, shown.max() + 1.5 * room))
         axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) > 1 else 8, steps=[1, 2, 5, 10]))
         if zero:
             axes.axvline(0, color=style.PALETTE["teacher"], linewidth=1)
-        axes.set_title(style.wrapped(title, 34, lines=3), fontsize=9)
-    grid[0].set_yticks(range(len(labels)), [style.wrapped(label, 28) for label in labels.values()], fontsize=8)
-    style.finish(figure, grid, xlabel, legend=False)
+        axes.set_title(style.wrapped(title, 34, lines=3))
+    grid[0].set_yticks(range(len(labels)), [style.wrapped(label, 28) for label in labels.values()])
+    style.finish(figure, grid, xlabel)
     return figure
+
+
+def _means(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Mean and interval of a metric by label."""
+    means = {label: interval(own.to_numpy(float)) for label, own in table.groupby("label", sort=False)[metric]}
+    return pd.DataFrame(means).T.rename_axis("method").reset_index()
+
+
+def _t_interval(values: pd.Series) -> tuple[float, float]:
+    """The t interval over seeds, as seaborn wants it."""
+    own = interval(values.to_numpy(float))
+    return own["low"], own["high"]
 
 
 def _left(run: pd.DataFrame) -> pd.Series:
@@ -269,7 +291,7 @@ def _grouped(table: pd.DataFrame, by: Sequence[str] = GROUP) -> pd.DataFrame:
 
 
 def _looks(table: pd.DataFrame, reference: str | None) -> dict[str, style.Style]:
-    """Colour, mark and line of each method by its place in the table; the reference is black and dotted."""
+    """Colour, marker and line of each method by its place in the table; the reference is black and dotted."""
     labels = labels_of(table)
     return style.looks(labels.values(), {labels[reference]: "reference"} if reference in labels else {})
 
@@ -278,7 +300,7 @@ def _words(metric: str) -> str:
     return metric.replace("_", " ")
 
 
-def _ends(groups: Sequence[tuple[str, pd.DataFrame, pd.DataFrame]], form: str) -> str:
+def _ends(groups: Sequence[Group], form: str) -> str:
     """For the alt text: the methods with the smallest and the largest mean of each group."""
     words = []
     for title, _, means in groups:

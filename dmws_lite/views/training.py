@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
-from matplotlib.axes import Axes
 from scipy.special import softmax
 from torch.nn import functional as F
 
 from dmws_lite.method.distillation import half_life_of, momentum_of, soft_loss
 from dmws_lite.views import style
+from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED
 
 if TYPE_CHECKING:
     from dmws_lite.training.fit import Run
 
-PARTS = {"labels": ("#009E73", "..."), "soft targets": (style.PALETTE["auxiliary"], "///"), "sum": (style.SHARED, "")}
+STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary"}
+SCHEDULES: style.Style = {"palette": [PALETTE["teacher"]] * 2, "dashes": ["", (1, 1)]}
+FILLS = {name: (PALETTE[name], HATCHES[name]) for name in ("main", "auxiliary")}
+KNOWN = {
+    "both right": (PALETTE["teacher"], ""),
+    "only main right": FILLS["main"],
+    "only auxiliary right": FILLS["auxiliary"],
+    "both wrong": (UNUSED, ""),
+}
+PARTS = {"labels": ("#009E73", "..."), "soft targets": FILLS["auxiliary"], "sum": (SHARED, "")}
 
 
 def history(runs: Run | Mapping[str, Run]) -> style.Picture:
@@ -27,30 +36,27 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
 
     runs: a Run, or Runs by the title of their column (at most four are readable).
     """
-    by_title = runs if isinstance(runs, Mapping) else {"": runs}
-    figure, grid = style.picture(
-        5.6, 3, len(by_title), squeeze=False, sharex="col", sharey="row", height_ratios=[2, 3, 1.4]
-    )
+    runs = runs if isinstance(runs, Mapping) else {"": runs}
+    shape: style.Style = {"sharex": "col", "sharey": "row", "height_ratios": [2, 3, 1.4]}
+    figure, grid = style.picture(5.6, 3, len(runs), squeeze=False, **shape)
     words = []
-    for (loss, accuracy, schedule), (title, run) in zip(grid.T, by_title.items(), strict=True):
+    for (loss, accuracy, schedule), (title, run) in zip(grid.T, runs.items(), strict=True):
         rows = pd.DataFrame(run.history).set_index("step")
-        loss.plot(rows["loss"], color=style.PALETTE["main"], marker=".")
-        loss.set_title(title, fontsize=10)
-        for student, column in (("main", "val_accuracy"), ("auxiliary", "auxiliary_accuracy")):
-            if rows[column].notna().any():
-                accuracy.plot(rows[column], label=student, **style.role_look(student))
-                ends = rows[column].iloc[[0, -1]]
-                words.append(f"{title} {student}: from {ends.iloc[0]:.2f} to {ends.iloc[1]:.2f}.".strip())
-        star: style.Style = {"color": style.PALETTE["main"], "markersize": 14, "label": "kept: best on validation"}
-        accuracy.plot(run.best_step, rows["val_accuracy"][run.best_step], "*", **star)
-        for name, line in (("alpha", "-"), ("momentum", ":")):
-            schedule.plot(rows[name], color=style.PALETTE["teacher"], linestyle=line, label=name)
-        schedule.set(xlabel="step", ylim=(-0.05, 1.05))
-    style.finish(figure, grid.ravel(), legend=False)
-    for axes, label in zip(grid[:, 0], ("training loss", "validation accuracy", "schedules"), strict=True):
-        axes.set_ylabel(label)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize=8, frameon=False)
+        sns.lineplot(rows["loss"], ax=loss, color=PALETTE["main"], marker="o")
+        students = rows[list(STUDENTS)].rename(columns=STUDENTS).dropna(axis=1, how="all")
+        sns.lineplot(students, ax=accuracy, **style.semantics(style.looks(STUDENTS.values())))
+        star = {"color": PALETTE["main"], "markersize": 14, "label": "kept: best on validation", "zorder": 3}
+        accuracy.plot(run.best_step, students["main"][run.best_step], "*", **star)
+        sns.lineplot(rows[["alpha", "momentum"]], ax=schedule, **SCHEDULES)
+        loss.set_title(title)
+        schedule.set(ylim=(-0.05, 1.05))
+        for name, values in students.items():
+            words.append(f"{title} {name}: from {values.iloc[0]:.2f} to {values.iloc[-1]:.2f}.".strip())
+    for row, label in zip(grid, ("training loss", "validation accuracy", "schedules"), strict=True):
+        row[0].set_ylabel(label)
+        for axes in row[1:]:
+            axes.legend([])
+    grid[1, 0].legend(title="")
     figure.alt_text = f"Loss, validation accuracy and schedules over training steps. Accuracy of {' '.join(words)}"
     return figure
 
@@ -64,22 +70,11 @@ def disagreement(run: Run) -> style.Picture:
     if "both_right" not in rows:
         raise ValueError("disagreement needs a run with an auxiliary student: pass one to fit")
     both, main, other = rows["both_right"], rows["val_accuracy"], rows["auxiliary_accuracy"]
-    shares = {"both right": both, "only main right": main - both, "only auxiliary right": other - both}
-    shares = pd.DataFrame(shares | {"both wrong": 1 - main - other + both})
+    shares = pd.concat([both, main - both, other - both, 1 - main - other + both], axis=1, keys=KNOWN)
     figure, axes = style.picture(3.4)
-    looks = (
-        (style.PALETTE["teacher"], ""),
-        (style.PALETTE["main"], ""),
-        (style.PALETTE["auxiliary"], "///"),
-        (style.UNUSED, ""),
-    )
-    bottom = np.zeros(len(rows))
-    for (label, share), look in zip(shares.items(), looks, strict=True):
-        _bars(axes, range(len(rows)), share, 0.85, look, str(label), bottom)
-        bottom += share
-    axes.set_xticks(range(len(rows)), map(str, rows.index))
+    style.bars(axes, shares, KNOWN, stacked=True)
     axes.set(xlabel="step", ylabel="share of validation images", ylim=(0, 1))
-    style.bare(axes)
+    axes.grid(False)
     style.add_legend(figure, [axes])
     first, last = (style.listed(shares.iloc[i], ".0%") for i in (0, -1))
     figure.alt_text = f"Right and wrong answers of both students. First evaluation: {first}. Last: {last}."
@@ -100,10 +95,13 @@ def confusion(counts: pd.DataFrame) -> style.Picture:
 
 def half_life(steps: int, half_lives: Sequence[float]) -> style.Picture:
     """How much of the auxiliary's start an EMA still holds after each step, for a few half-lives (in steps)."""
-    names = [f"half-life {life:.0f} steps (momentum {momentum_of(life):.4g})" for life in half_lives]
-    left = [(100 * momentum_of(life) ** np.arange(steps + 1)).tolist() for life in half_lives]
+    left = {
+        f"half-life {life:.0f} steps (momentum {momentum_of(life):.4g})": 100
+        * momentum_of(life) ** np.arange(steps + 1)
+        for life in half_lives
+    }
     words = f"Share (%) of its start that an exponential moving average holds, over {steps} steps"
-    return _curves(dict(zip(names, left, strict=True)), 0, words, xlabel="step", ylabel="left of the start (%)")
+    return _curves(left, 0, words, xlabel="step", ylabel="left of the start (%)", drawn={"markevery": 0.1})
 
 
 def similarity(curves: Mapping[str, Sequence[float]], ylabel: str = "similarity to the teacher") -> style.Picture:
@@ -135,43 +133,33 @@ def soft_targets(
     """
     names = list(classes or (f"class {k}" for k in range(len(student_logits))))
     _check_soft_targets(len(student_logits), len(target_logits), len(names), label, temperature, alpha)
-    logits = {"main": np.asarray(student_logits, float), "auxiliary": np.asarray(target_logits, float)}
-    soft = {name: softmax(values / temperature) for name, values in logits.items()}
-    losses, gradients = _loss_parts(logits["main"], logits["auxiliary"], label, temperature, alpha)
-    figure, grid = style.placed(3.4, (0.07, 0.15, 0.36, 0.64), (0.5, 0.15, 0.11, 0.64), (0.685, 0.15, 0.31, 0.64))
-    (shares, loss, push), places = grid, np.arange(len(names))
-    for shift, (name, values) in zip((-0.2, 0.2), soft.items(), strict=True):
-        _bars(
-            shares,
-            places + shift,
-            values,
-            0.38,
-            (style.PALETTE[name], style.HATCHES[name]),
-            f"{name}, T = {temperature:g}",
-        )
-        shares.hlines(softmax(logits[name]), places + shift - 0.19, places + shift + 0.19, style.SHARED, linewidth=2)
-    shares.plot([], [], color=style.SHARED, linewidth=2, label="at T = 1")
-    for at, (name, look) in enumerate(PARTS.items()):
-        _bars(loss, [at], [losses[at]], 0.7, look)
-        loss.text(at, losses[at], f"{losses[at]:.2f}", ha="center", va="bottom", fontsize=8)
-        _bars(push, places + 0.28 * (at - 1), gradients[at], 0.26, look, name)
-    ticks = [style.literal(f"{name}\n(right)" if k == label else name) for k, name in enumerate(names)]
+    logits = pd.DataFrame({"main": student_logits, "auxiliary": target_logits}, dtype=float)
+    losses, gradients = _loss_parts(logits, label, temperature, alpha)
+    soft = logits.div(temperature).apply(softmax)
+    soft.columns = at_t = [f"{name}, T = {temperature:g}" for name in logits]
+    shape = {"left": 0.07, "right": 0.995, "bottom": 0.15, "top": 0.79, "width_ratios": [3.2, 2, 3], "wspace": 0.35}
+    figure, grid = style.picture(3.4, 1, 3, layout=None, gridspec_kw=shape)
+    shares, loss, push = grid
+    style.bars(shares, soft, dict(zip(at_t, FILLS.values(), strict=True)))
+    for side, values in zip((-0.2, 0.2), logits.apply(softmax).to_numpy().T, strict=True):
+        places = np.arange(len(names)) + side
+        shares.hlines(values, places - 0.19, places + 0.19, SHARED, linewidth=2, label="at T = 1" if side > 0 else "")
+    style.bars(loss, pd.DataFrame([losses], columns=list(PARTS)), PARTS)
+    for group in loss.containers:
+        loss.bar_label(group, fmt="%.2f", fontsize=7.5)
+    style.bars(push, pd.DataFrame(gradients.T, columns=list(PARTS)), PARTS)
     shares.set(ylim=(0, 1.02), ylabel="probability")
-    loss.set(xlim=(-0.6, 2.6), xticks=[], ylim=(0, 1.12 * max(*losses, 0.1)))
-    loss.set_title("loss", fontsize=9)
+    loss.set(xticks=[], ylim=(0, 1.12 * max(*losses, 0.1)), title="loss")
     room = 1.1 * max(np.abs(gradients).max(), 0.1)
-    push.set_ylim(-room, room)
-    push.set_title("gradient on the logits", fontsize=9)
-    push.axhline(0, color=style.SHARED, linewidth=0.8)
-    for axes in grid:
-        axes.tick_params(labelsize=8)
-        style.bare(axes, left=True)
-    for axes, left in ((shares, 0.06), (push, 0.51)):
-        axes.set_xticks(places, ticks)
+    push.set(ylim=(-room, room), title="gradient on the logits")
+    push.axhline(0, color=SHARED, linewidth=0.8)
+    ticks = [style.literal(f"{name}\n(right)" if k == label else name) for k, name in enumerate(names)]
+    for axes, left in ((shares, 0.06), (push, 0.6)):
+        axes.set_xticks(range(len(names)), ticks)
         style.add_legend(figure, [axes], loc="upper left", bbox_to_anchor=(left, 1.0), ncols=3, handlelength=1.5)
     figure.alt_text = (
         f"Soft targets on one image; right: {names[label]}; T = {temperature:g}, alpha = {alpha:g}. "
-        f"Main: {_pairs(names, soft['main'])}. Auxiliary: {_pairs(names, soft['auxiliary'])}. "
+        f"Main: {_pairs(names, soft[at_t[0]])}. Auxiliary: {_pairs(names, soft[at_t[1]])}. "
         f"Loss: {_pairs(PARTS, losses)}. Gradient on the logits, in sum: {_pairs(names, gradients[2])}."
     )
     return figure
@@ -194,24 +182,23 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     left = momentum ** (steps - after)  # (step,)
     older, newer = (1 - momentum) * left[: steps // 2].sum(), (1 - momentum) * left[steps // 2 :].sum()
     sums = {"start of the\nauxiliary": momentum**steps, "main, older\nhalf": older, "main, newer\nhalf": newer}
-    figure, (curve, share) = style.placed(3.0, (0.09, 0.17, 0.53, 0.66), (0.76, 0.17, 0.23, 0.66))
-    curve.plot(after, 100 * left, color=style.PALETTE["main"], drawstyle="steps-mid")
-    curve.fill_between(after, 100 * left, step="mid", color=style.PALETTE["main"], alpha=0.3, linewidth=0)
+    shape = {"left": 0.09, "right": 0.99, "bottom": 0.17, "top": 0.83, "width_ratios": [5, 2.2], "wspace": 0.35}
+    figure, (curve, share) = style.picture(3.0, 1, 2, layout=None, gridspec_kw=shape)
+    curve.fill_between(after, 100 * left, step="mid", color=PALETTE["main"], alpha=0.3, linewidth=0)
+    curve.plot(after, 100 * left, color=PALETTE["main"], drawstyle="steps-mid")
     if 0 < life < steps:
-        curve.axvline(steps - life, color=style.SHARED, linestyle=":")
-        curve.text(steps - life, 50, "one half-life ago ", ha="right" if life < steps / 2 else "left", fontsize=8)
+        curve.axvline(steps - life, color=SHARED, linestyle=":")
+        curve.text(steps - life, 50, " one half-life ago ", ha="right" if life < steps / 2 else "left")
     curve.set(xlim=(0, steps + 1), ylim=(0, 105), xlabel="main student after step", ylabel="weight (% of the newest)")
-    looks = ((style.PALETTE["auxiliary"], "///"), (style.PALETTE["main"], "..."), (style.PALETTE["main"], ""))
-    for row, (value, (colour, hatch)) in enumerate(zip(sums.values(), looks, strict=True)):
-        share.barh(row, 100 * value, color=colour, hatch=hatch, edgecolor="white")
-        share.text(100 * value + 2, row, _percent(value), va="center", fontsize=9)
-    share.set_yticks(range(3), list(sums))
-    share.set(xlim=(0, 130), xticks=[0, 50, 100], ylim=(2.6, -0.6), xlabel="share of the auxiliary (%)")
-    for axes in (curve, share):
-        axes.tick_params(labelsize=8)
-        style.bare(axes, left=True)
-    title = f"half-life {life:.4g} steps (momentum {momentum:.4g}), after {steps} step{'s' if steps > 1 else ''}"
-    figure.text(0.09, 0.91, title, fontsize=10)
+    drawn = share.barh(
+        list(sums), [100 * value for value in sums.values()], color=[PALETTE["auxiliary"], *["#0072B2"] * 2]
+    )
+    for bar, hatch in zip(drawn, ("///", "...", ""), strict=True):
+        bar.set_hatch(hatch)
+    share.bar_label(drawn, [_percent(value) for value in sums.values()], padding=3)
+    share.set(xlim=(0, 135), xticks=[0, 50, 100], ylim=(2.6, -0.6), xlabel="share of the auxiliary (%)")
+    title = f"half-life {life:.4g} steps (momentum {momentum:.4g}), after {steps} step{'s' * (steps > 1)}"
+    figure.text(0.09, 0.91, title)
     start, before, recently = map(_percent, sums.values())
     figure.alt_text = (
         f"What an exponential moving average consists of; {title}: {start} its start, {before} the main student in the "
@@ -223,9 +210,8 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
 def _curves(curves: Mapping[str, Sequence[float]], first: int, words: str, **options: Any) -> style.Picture:
     """Curves by name over x = first, first + 1, ..."""
     parts = [pd.DataFrame({"name": name, "y": values}) for name, values in curves.items()]
-    table = pd.concat([part.assign(x=part.index + first) for part in parts])
-    look = {name: own | {"markevery": 0.1} for name, own in style.looks(curves).items()}
-    return style.curves(table, "x", "y", "name", words=words, look=look, height=3.0, **options)
+    table = pd.concat([part.assign(x=part.index + first) for part in parts], ignore_index=True)
+    return style.curves(table, "x", "y", "name", words=words, height=3.0, **options)
 
 
 def _check_soft_targets(student: int, target: int, classes: int, label: int, temperature: float, alpha: float) -> None:
@@ -236,28 +222,21 @@ def _check_soft_targets(student: int, target: int, classes: int, label: int, tem
         )
     if label not in range(student):
         raise ValueError(f"label={label} is out of range: 0 to {student - 1}")
-    if not (math.isfinite(temperature) and temperature > 0):
+    if not 0 < temperature < np.inf:
         raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the softmax as it is")
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha={alpha} is out of range: 0 <= alpha <= 1")
 
 
-def _loss_parts(
-    student: np.ndarray, target: np.ndarray, label: int, temperature: float, alpha: float
-) -> tuple[list[float], np.ndarray]:
+def _loss_parts(logits: pd.DataFrame, label: int, temperature: float, alpha: float) -> tuple[list[float], np.ndarray]:
     """The loss and its gradient (part, class) by part: from the labels, from the soft targets, and their sum."""
-    logits = torch.tensor(student)[None].requires_grad_()
-    parts = (
-        (1 - alpha) * F.cross_entropy(logits, torch.tensor([label])),
-        alpha * soft_loss(logits, torch.tensor(target)[None], temperature),
-    )
-    losses = [part.item() for part in parts]
-    gradients = np.stack([torch.autograd.grad(part, logits)[0][0].numpy() for part in parts])
-    return [*losses, sum(losses)], np.concatenate([gradients, gradients.sum(0, keepdims=True)])
-
-
-def _bars(axes: Axes, places, heights, width: float, look: tuple[str, str], label: str = "", bottom=0.0) -> None:
-    axes.bar(places, heights, width, bottom, color=look[0], hatch=look[1], edgecolor="white", label=label)
+    main, target = (torch.tensor(logits[name].to_numpy())[None] for name in ("main", "auxiliary"))
+    main.requires_grad_()
+    right = (1 - alpha) * F.cross_entropy(main, torch.tensor([label]))
+    soft = alpha * soft_loss(main, target, temperature)
+    gradients = np.stack([torch.autograd.grad(part, main)[0][0].numpy() for part in (right, soft)])
+    losses = [right.item(), soft.item()]
+    return [*losses, sum(losses)], np.vstack([gradients, gradients.sum(0)])
 
 
 def _pairs(names, values) -> str:

@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 
@@ -17,3 +18,18 @@ def check_picture():
         assert picture.width == 8 * 110 and np.asarray(picture.convert("L")).std() > 5
 
     return check
+
+
+@pytest.fixture
+def drawn():
+    """drawn(figure, panel): the lines of a panel, by what the legend says of their colour."""
+
+    def lines(figure, panel=0):
+        axes = figure.axes[panel]
+        legend = figure.legends[0] if figure.legends else axes.get_legend()
+        entries = zip(legend.legend_handles, legend.get_texts(), strict=True)
+        names = {to_hex(handle.get_color()): text.get_text() for handle, text in entries}
+        shown = [line for line in axes.lines if len(line.get_xdata()) and to_hex(line.get_color()) in names]
+        return {names[to_hex(line.get_color())]: line for line in reversed(shown)}  # the first of a colour
+
+    return lines

@@ -24,7 +24,7 @@ def test_costs_are_drawn_as_they_are():
     assert [bar.get_width() for bar in sizes.patches] == [2800, 550]  # none for a way without a file
     medians = [line.get_xdata()[0] for line in times.lines if len(line.get_xdata()) == 1]
     assert medians == [9, 2, 0.6]
-    low, high = accuracies.lines[0].get_xdata()
+    low, high = accuracies.collections[0].get_segments()[0][:, 0]
     assert 0.70 < low < 0.8 < high < 0.88  # Wilson, 80 of 100: 0.711 to 0.867
     markers = [line.get_marker() for line in times.lines if len(line.get_xdata()) == 1]
     assert markers[0] != markers[1] == markers[2]

@@ -120,7 +120,7 @@ def test_bars_are_shares_with_counts():
 
 def test_intensities_mark_the_mean_of_each_class():
     figure = figures.intensities(splits())
-    means = [line.get_xdata()[0] for line in figure.axes[0].lines]
+    means = [axes.lines[0].get_xdata()[0] for axes in figure.axes]
     assert means == pytest.approx([10, 30], abs=4)  # half a bar of the histogram
 
 

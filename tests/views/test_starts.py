@@ -1,4 +1,3 @@
-import matplotlib.colors
 import numpy as np
 import pandas as pd
 import pytest
@@ -42,10 +41,6 @@ def losses():
     return pd.concat([table.assign(seed=0), table.assign(seed=1, val_loss=table["val_loss"] - 0.2)])
 
 
-def drawn(axes):
-    return {own.get_label(): own.lines[0] for own in axes.containers}
-
-
 FIGURES = {
     "spectra": lambda: figures.spectra(weights()),
     "gains": lambda: figures.gains(weights()),
@@ -61,43 +56,43 @@ def test_every_figure_draws_and_says_what_it_shows(name, check_picture):
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_method_looks_the_same_in_all_figures_and_unlike_any_other(name):
-    found = drawn(FIGURES[name]().axes[0])
-    style = {
-        label: (matplotlib.colors.to_hex(line.get_color()).upper(), line.get_marker()) for label, line in found.items()
-    }
-    assert len(style) == len(set(style.values())) == len({colour for colour, _ in style.values()}) == len(NAMES)
-    assert style["single selection"] == (PALETTE["main"], "o") and style["full teacher"] == (PALETTE["teacher"], "s")
-    reference = drawn(FIGURES["gains"]().axes[0])
-    assert all(line.get_marker() == reference[label].get_marker() for label, line in found.items())
+def test_a_method_looks_the_same_in_all_figures_and_unlike_any_other(name, drawn):
+    found = drawn(FIGURES[name]())
+    assert len(found) == len({line.get_marker() for line in found.values()}) == len(NAMES)
+    assert found["single selection"].get_color() == PALETTE["main"]
+    assert found["full teacher"].get_color() == PALETTE["teacher"]
+    reference = drawn(FIGURES["gains"]())
+    assert all(line.get_color() == reference[label].get_color() for label, line in found.items())
 
 
-def test_a_method_keeps_its_look_when_others_are_left_out():
+def test_a_method_keeps_its_look_when_others_are_left_out(drawn):
     few = figures.attention(looks()[lambda table: table["method"].isin(["mimetic", "kaiming"])])
-    everything = drawn(FIGURES["attention"]().axes[0])
-    for label, line in drawn(few.axes[0]).items():
+    everything = drawn(FIGURES["attention"]())
+    for label, line in drawn(few).items():
         assert line.get_color() == everything[label].get_color()
 
 
-def test_spectra_are_divided_by_the_largest_singular_value():
+def test_spectra_are_divided_by_the_largest_singular_value(drawn):
     figure = figures.spectra(weights())
     assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == ["qkv", "proj", "fc1"]
-    curve = drawn(figure.axes[0])["Xavier"].get_ydata()
+    curve = drawn(figure)["Xavier"].get_ydata()
     assert curve[[0, 30, 60]] == pytest.approx([1, 0.5, 0.25])
 
 
-def test_depth_starts_before_the_first_block():
-    spread, similarity = figures.through_depth(signals()).axes
-    assert drawn(spread)["Kaiming"].get_xdata().tolist() == [0, 1, 2]
-    assert drawn(similarity)["truncated normal"].get_ydata() == pytest.approx([1, 0.9, 0.8])
+def test_depth_starts_before_the_first_block(drawn):
+    figure = figures.through_depth(signals())
+    spread, similarity = figure.axes
+    assert drawn(figure)["Kaiming"].get_xdata().tolist() == [0, 1, 2]
+    assert drawn(figure, 1)["truncated normal"].get_ydata() == pytest.approx([1, 0.9, 0.8])
     assert spread.get_yscale() == "log" and similarity.get_yscale() == "linear"
 
 
-def test_first_steps_show_the_mean_every_seed_and_chance():
-    axes = figures.first_steps(losses(), chance=1.0986).axes[0]
-    assert drawn(axes)["random initialisation"].get_ydata() == pytest.approx([1.0, 1.0])
-    assert len(axes.lines) == len(NAMES) * 3 + 1
-    assert any(list(line.get_ydata()) == [1.0986, 1.0986] for line in axes.lines)
+def test_first_steps_show_the_mean_the_range_over_seeds_and_chance(drawn):
+    figure = figures.first_steps(losses(), chance=1.0986)
+    assert drawn(figure)["random initialisation"].get_ydata() == pytest.approx([1.0, 1.0])
+    band = figure.axes[0].collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.9, 1.1))
+    assert any(list(line.get_ydata()) == [1.0986, 1.0986] for line in figure.axes[0].lines)
 
 
 def test_no_attention_is_said():

@@ -24,14 +24,13 @@ def test_a_picture_gives_notebooks_its_alt_text_and_is_saved_with_it(tmp_path):
 
 def test_twenty_names_are_told_apart_without_colour():
     look = style.looks([f"method {k}" for k in range(20)], {"method 3": "reference"})
-    marks = {(own["marker"], own.get("markerfacecolor") == "white") for own in look.values()}
-    assert len(look) == len(marks) == 20
+    assert len(look) == len({own["marker"] for own in look.values()}) == 20
     assert look["method 3"] == {"color": "#000000", "marker": "*", "linestyle": ":"}
 
 
 def test_roles_have_their_colours_without_being_told():
     look = style.looks(["main", "other", "teacher"])
-    assert look["main"] == style.role_look("main") and look["teacher"]["color"] == style.PALETTE["teacher"]
+    assert look["main"] == {"color": style.PALETTE["main"], "marker": "o", "linestyle": "-"}
     assert look["other"]["color"] not in style.PALETTE.values()
 
 
@@ -51,10 +50,12 @@ def test_a_forest_draws_means_above_their_values_with_the_intervals_it_was_given
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b"]
 
 
-def test_lines_have_bars_from_low_to_high(axes):
-    table = pd.DataFrame({"x": [0, 1], "y": [0.5, 0.6], "name": "main", "low": [0.4, 0.5], "high": [0.7, 0.9]})
-    style.lines(axes, table, "x", "y", "name", style.looks(["main"]))
-    assert axes.collections[0].get_segments()[1] == pytest.approx(np.array([(1, 0.5), (1, 0.9)]))
+def test_curves_draw_means_and_the_bars_they_are_given(drawn):
+    table = pd.DataFrame({"x": [0, 0, 1], "y": [0.5, 0.7, 0.8], "name": "main", "low": 0.4, "high": [0.7, 0.8, 0.9]})
+    figure = style.curves(table, "x", "y", "name", words="Means", level=(0.3, "chance"))
+    assert drawn(figure)["main"].get_ydata() == pytest.approx([0.6, 0.8])
+    assert figure.axes[0].collections[-1].get_segments()[2] == pytest.approx(np.array([(1, 0.4), (1, 0.9)]))
+    assert figure.axes[0].texts[0].get_text() == "chance" and figure.alt_text == "Means. main: 0.60 to 0.80."
 
 
 def test_names_are_no_formulas_and_short():

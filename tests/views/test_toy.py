@@ -18,7 +18,7 @@ def test_surfaces_show_the_grids_with_their_line():
     (line,) = second.collections
     where = np.concatenate([path.vertices for path in line.get_paths()])[:, 0]
     assert np.allclose(where, sum(WINDOW[:2]) / 2, atol=0.12)
-    assert first.images[0].get_extent() == list(WINDOW) or tuple(first.images[0].get_extent()) == WINDOW
+    assert tuple(first.images[0].get_extent()) == WINDOW
     assert "main step 0: class 1 on 100% of the plane, mean confidence 0.60" in figure.alt_text
 
 
@@ -31,11 +31,11 @@ def test_points_are_drawn_by_label_and_wrong_ones_ringed():
     assert zero.get_paths()[0].vertices.tolist() != one.get_paths()[0].vertices.tolist()  # not by colour alone
 
 
-def test_the_course_of_both_students():
+def test_the_course_of_both_students(drawn):
     rows = [(step, student, 0.5 + step / 100, 1.0) for step in (0, 10) for student in ("main", "auxiliary")]
     course = pd.DataFrame(rows, columns=["step", "student", "accuracy", "loss"])
     figure = figures.toy_course({"A": course, "B": course})
-    lines = {own.get_label(): own.lines[0] for own in figure.axes[0].containers}
+    lines = drawn(figure)
     for student in ("main", "auxiliary"):
         assert list(lines[student].get_ydata()) == pytest.approx([0.5, 0.6])
         assert matplotlib.colors.to_hex(lines[student].get_color()).upper() == PALETTE[student]

@@ -21,10 +21,6 @@ def run(auxiliary=True):
     return SimpleNamespace(history=rows, best_step=10)
 
 
-def lines(axes):
-    return {line.get_label(): line for line in axes.lines}
-
-
 def heights(axes, container):
     return [bar.get_height() for bar in axes.containers[container]]
 
@@ -46,12 +42,12 @@ def test_every_figure_draws_and_says_what_it_shows(name, check_picture):
     check_picture(FIGURES[name]())
 
 
-def test_history_shows_both_students_and_the_kept_step():
-    drawn = lines(figures.history(run()).axes[1])
-    assert drawn["main"].get_ydata().tolist() == [0.3, 0.6, 0.55]
-    assert drawn["auxiliary"].get_color() == figures.PALETTE["auxiliary"] and drawn["auxiliary"].get_linestyle() == "--"
-    assert drawn["kept: best on validation"].get_xdata() == [10]
-    assert "auxiliary" not in lines(figures.history(run(auxiliary=False)).axes[1])
+def test_history_shows_both_students_and_the_kept_step(drawn):
+    figure = figures.history(run())
+    main, auxiliary = (drawn(figure, 1)[name] for name in ("kept: best on validation", "auxiliary"))
+    assert main.get_ydata().tolist() == [0.3, 0.6, 0.55] and figure.axes[1].lines[-1].get_xdata() == [10]
+    assert auxiliary.get_color() == figures.PALETTE["auxiliary"] and auxiliary.get_linestyle() == "--"
+    assert "auxiliary" not in drawn(figures.history(run(auxiliary=False)), 1)
 
 
 def test_disagreement_stacks_to_one():
