@@ -38,6 +38,7 @@ PLACES = (  # the first pattern that a tensor's name matches says where it is dr
     (r"patch_embed\.", "patches"),
     (r"(?:stem|conv_stem|bn1)\.", "stem"),
     (r"(?:cls_token|dist_token|reg_token|pos_embed)", "tokens"),
+    (r"(?:conv_head|bn2)\.", "last convolution"),
     (r"(?:norm|fc_norm|norm_pre|head\.norm)\.", "final norm"),
     (r"(?:head|head_dist|classifier)\.", "classifier"),
 )

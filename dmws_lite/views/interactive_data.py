@@ -30,6 +30,8 @@ COSTS = {  # column of a table of runs: name, unit
 RUN_AXES = ("label", "data", "pair", "fraction", "seed", "steps", "batch_size", "size", "device", *COSTS, "ece")
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
 SYMBOLS |= {"X": "x", "<": "triangle-left", ">": "triangle-right", "p": "pentagon", "*": "star"}
+SYMBOLS |= {"d": "diamond-tall", "h": "hexagon", "8": "octagon", "H": "hexagon2", (4, 1, 0): "star-diamond"}
+SYMBOLS |= {(4, 1, 45): "star-square", (3, 1, 0): "star-triangle-up", (3, 1, 60): "star-triangle-down"}
 MISSING = -0.15  # where a missing value lies, on an axis from 0 to 1
 CLASS_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "star", "pentagon", "hexagon")
 
@@ -46,8 +48,7 @@ def explore_costs(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     parts = [(label, table[table["method"] == method]) for method, label in labels.items()]
     first, traces = next(iter(costs)), []
     for label, runs in parts:
-        hollow = "-open" * (looks[label].get("markerfacecolor") == "white")
-        mark = {"color": looks[label]["color"], "symbol": SYMBOLS[looks[label]["marker"]] + hollow, "size": 10}
+        mark = {"color": looks[label]["color"], "symbol": SYMBOLS.get(looks[label]["marker"], "hexagram"), "size": 10}
         told = {"text": [_settings(run) for _, run in runs.iterrows()], "hovertemplate": "%{text}<extra></extra>"}
         values = {"x": _scaled(runs, first), "y": _plain(runs[metric])}
         traces.append(go.Scatter(mode="markers", name=escape(label), marker=mark, **values, **told))
@@ -203,9 +204,8 @@ def _lines(table: pd.DataFrame, axes: Mapping[str, tuple[np.ndarray, dict[float,
         for y, text in list(ticks.items())[:12]:
             style.note(plot, x, y, style.wrapped(text, 14), fontsize=7)
     names = [style.wrapped(_axis_name(name), 14) for name in axes]
-    plot.set_xticks(range(len(axes)), names, fontsize=8)
+    plot.set_xticks(range(len(axes)), names)
     plot.set(yticks=[], xlim=(-0.2, len(axes) - 0.3))
-    style.bare(plot)
     best = table.dropna(subset=metric).sort_values(metric, kind="stable").iloc[[0, -1]]
     ends = " to ".join(f"{value:.3f} ({label})" for label, value in zip(best["label"], best[metric], strict=True))
     told = f"{', '.join(map(_axis_name, axes))}. {metric.replace('_', ' ').capitalize()} goes from {ends}."
@@ -253,7 +253,7 @@ def _planes(table: pd.DataFrame, networks: list[str], classes: list[str]) -> sty
             axes.scatter(rows["x"], rows["y"], 16, faces, style.MARKS[i % 10], edgecolors=colour, linewidths=0.8)
             axes.scatter([], [], 16, colour, style.MARKS[i % 10], label=name)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(style.wrapped(network, 34), fontsize=9)
+        axes.set_title(style.wrapped(network, 34))
         words.append(f"{network}: {own['right'].mean():.0%} right")
     style.finish(figure, grid)
     classes_told = ", ".join(classes)
