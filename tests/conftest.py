@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 import sys
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -23,10 +22,12 @@ CELL_LIMIT = 90  # seconds that a cell may take in a smoke run; the aim is 60
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_cache():
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+def own_cache(tmp_path_factory):
+    """One cache for all workers of a test run: phantoms are drawn once."""
+    base = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
         if "DMWS_CACHE" not in os.environ:
-            patch.setenv("DMWS_CACHE", folder)
+            patch.setenv("DMWS_CACHE", str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"))
         yield
 
 

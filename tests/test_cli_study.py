@@ -9,7 +9,7 @@ from dmws_lite.studies import run as run_module
 from dmws_lite.studies.store import Store
 
 TEXT = """
-data: [phantom_lung_ct]
+data: [phantom_brain_mri]
 methods: [default, weight_selection]
 seeds: 2
 size: 16
@@ -49,11 +49,11 @@ def test_run_makes_the_runs_and_the_report_and_nothing_twice(folder):
 
 def test_options_replace_what_the_file_says(folder):
     words = ["--method", "weight_selection", "--seeds", 1, "--fraction", 0.2, "--steps", 3, "--size", 32]
-    result = dmws("run", folder / "mine.yaml", "--store", folder / "other", "--data", "phantom_brain_mri", *words)
+    result = dmws("run", folder / "mine.yaml", "--store", folder / "other", "--data", "phantom_chest_xray", *words)
     assert result.exit_code == 0, result.output
     (row,) = Store(folder / "other").table("mine").itertuples()
     values = row.data, row.method, row.fraction, row.steps, row.size
-    assert values == ("phantom_brain_mri", "weight_selection", 0.2, 3, 32)
+    assert values == ("phantom_chest_xray", "weight_selection", 0.2, 3, 32)
 
 
 def test_plan_says_how_long_and_makes_nothing(folder):

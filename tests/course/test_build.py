@@ -63,19 +63,18 @@ def course(tmp_path):
     return tmp_path
 
 
-def cells(path):
-    return nbformat.read(path, as_version=4).cells
+def cells(course, form=""):
+    return nbformat.read(course / form / "00_small.ipynb", as_version=4).cells
 
 
-def sources(path):
-    return [cell.source for cell in cells(path)]
-
-
-def test_a_built_course_is_in_step_and_a_change_is_found(course):
+def test_a_built_course_is_in_step_and_a_change_is_found(course, monkeypatch, capsys):
+    monkeypatch.setattr(builder, "FOLDER", course)
+    monkeypatch.setattr(builder.build, "__defaults__", (course, False))
+    assert builder.main(["--check"]) == 1 and f"out of step: {course.name}/README.md" in capsys.readouterr().out
     made = {path.relative_to(course).as_posix() for path in builder.build(course)}
     forms = {f"{form}00_small.ipynb" for form in ("", "instructor/", "solutions/")}
     assert made == forms | {"README.md"}
-    assert builder.build(course, check=True) == builder.build(course) == []
+    assert builder.build(course, check=True) == builder.build(course) == [] and builder.main(["--check"]) == 0
     path = course / "00_small.ipynb"
     path.write_text(path.read_text().replace("How many?", "How few?"))
     before = path.read_bytes()
@@ -83,57 +82,39 @@ def test_a_built_course_is_in_step_and_a_change_is_found(course):
     assert builder.build(course) == [path] and "How many?" in path.read_text()
 
 
-def test_the_student_gets_stubs_and_no_solutions(course):
+STUB, SOLUTION, DEEP = (
+    'check("00.1", ...)',
+    'check("00.1", 3)',
+    "[a card](../../data_cards/template.md), [map](../README.md)",
+)
+
+
+@pytest.mark.parametrize(
+    ("form", "present", "absent"),
+    [
+        ("", [STUB, "[solutions](solutions/00_small.ipynb)", "](../data_cards/"], [SOLUTION, "Because.", "Tell them."]),
+        ("solutions", [SOLUTION, "Because.", "[without them](../00_small.ipynb)", DEEP], [STUB, "Tell them."]),
+        ("instructor", [STUB, SOLUTION, "Because.", "Tell them.", DEEP], ["without them", "[solutions]"]),
+    ],
+)
+def test_a_form_has_its_cells_and_links_the_setup_its_own_badge_and_ids_in_order(course, form, present, absent):
+    before = cells(course, "instructor")
     builder.build(course)
-    shown = sources(course / "00_small.ipynb")
-    assert 'check("00.1", ...)' in shown and 'check("00.1", 3)' not in shown
-    assert not {"Because.", "Tell them."} & set(shown)
-    assert any("## Exercises\n\nTry first, then compare: [solutions](solutions/00_small.ipynb)." in s for s in shown)
-    assert "[a card](../data_cards/template.md), [map](README.md), [next](01_next.ipynb)" in shown
-
-
-def test_the_solutions_replace_the_stubs(course):
-    builder.build(course)
-    shown = sources(course / "solutions" / "00_small.ipynb")
-    assert 'check("00.1", 3)' in shown and "Because." in shown and 'check("00.1", ...)' not in shown
-    assert "Tell them." not in shown and any("[without them](../00_small.ipynb)" in s for s in shown)
-    assert "[a card](../../data_cards/template.md), [map](../README.md), [next](01_next.ipynb)" in shown
-
-
-def test_every_form_has_the_setup_cell_its_own_badge_and_ids_in_order(course):
-    builder.build(course)
-    for form in ("", "instructor", "solutions"):
-        path = course / form / "00_small.ipynb"
-        setup = next(cell for cell in cells(path) if cell.cell_type == "code")
-        assert setup.source == SETUP.replace("0.0.1", __version__) and setup.metadata.tags == ["setup"]
-        assert [cell.id for cell in cells(path)] == [f"c{n:03}" for n in range(len(cells(path)))]
-        first = sources(path)[0]
-        assert first.count("[![Open in Colab]") == 1
-        assert badge(f"notebooks/{form}/00_small.ipynb".replace("//", "/")) in first
-        assert "**Time:** 2 minutes on one CPU core, 15 seconds with `smoke`." in first
-        assert "guess" not in first and first.endswith("\n\nMore.")
-
-
-def test_the_hand_written_source_keeps_all_else(course):
-    source = course / "instructor" / "00_small.ipynb"
-    before = cells(source)
-    builder.build(course)
-    assert [cell.source for cell in before[3:]] == sources(source)[3:]
-    assert [cell.metadata for cell in before[3:]] == [cell.metadata for cell in cells(source)][3:]
-
-
-def test_files_are_stable_text(course):
-    builder.build(course)
-    written = (course / "00_small.ipynb").read_text()
+    made = cells(course, form)
+    shown = "\n\n".join(cell.source for cell in made)
+    assert all(part in shown for part in present) and not any(part in shown for part in absent)
+    setup = next(cell for cell in made if cell.cell_type == "code")
+    assert setup.source == SETUP.replace("0.0.1", __version__) and setup.metadata.tags == ["setup"]
+    assert [cell.id for cell in made] == [f"c{n:03}" for n in range(len(made))]
+    first = made[0].source
+    assert first.count("[![Open in Colab]") == 1
+    assert badge(f"notebooks/{form}/00_small.ipynb".replace("//", "/")) in first
+    assert "**Time:** 2 minutes on one CPU core, 15 seconds with `smoke`." in first
+    assert "guess" not in first and first.endswith("\n\nMore.")
+    written = (course / form / "00_small.ipynb").read_text()
     assert written == json.dumps(json.loads(written), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def test_the_command_says_what_is_out_of_step(course, monkeypatch, capsys):
-    monkeypatch.setattr(builder, "FOLDER", course)
-    monkeypatch.setattr(builder.build, "__defaults__", (course, False))
-    assert builder.main(["--check"]) == 1
-    assert f"out of step: {course.name}/README.md" in capsys.readouterr().out
-    assert builder.main([]) == 0 and builder.main(["--check"]) == 0
+    if form == "instructor":  # what is written by hand stays
+        assert [(cell.source, cell.metadata) for cell in before[3:]] == [(c.source, c.metadata) for c in made[3:]]
 
 
 def test_a_course_without_sources_is_refused(course):
