@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import pandas as pd
-
 from dmws_lite.course.answers import Wrong, called, compare
 
 Values = dict[str, Any]
@@ -47,6 +45,8 @@ def evaluate(formula: str | float, values: Values) -> float:
     >>> evaluate("sqrt(n) / 2", {"n": 16})
     2.0
     """
+    import pandas as pd
+
     return float(pd.eval(str(formula), local_dict=values, engine="python"))
 
 
