@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ import dmws_lite as dm
 from dmws_lite.data.augmentation import augment
 from dmws_lite.data.sets import Splits
 from dmws_lite.method.distillation import STRATEGIES
-from dmws_lite.method.initializers import recalibrate_batchnorm
+from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import Teacher
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device, pick_precision
@@ -85,6 +86,7 @@ class Place:
     pack: Path | None
     out: Path
     until: float
+    workers: int = 1  # runs of a study at once
 
     @property
     def toy(self) -> bool:
@@ -298,8 +300,8 @@ def memory_after_a_run(place: Place, splits: Splits) -> Iterator[Row]:
 def speed(place: Place) -> None:
     """Ratios first, then images per second, what dual costs, and several runs at once; compiled networks last."""
     table = Table(place.out / "speed.md", "Speed on this machine", ("what", "measured", "aim"))
-    big = [] if place.toy else [("vit_tiny_patch16_224", 224, 128), ("convnext_femto", 224, 128)]
-    sizes = [("embedded_vit_48", 64, 32), *big, *([] if place.toy else [("mobilenetv1_050", 224, 128)])]
+    big = "vit_tiny_patch16_224", "convnext_femto", "mobilenetv1_050", "efficientnet_lite0_050"
+    sizes = [("embedded_vit_48", 64, 8 if place.toy else 32), *((name, 224, 128) for name in big if not place.toy)]
     jobs = [partial(ratios, place, *size) for size in sizes[: 1 if place.toy else 2]]
     jobs += [partial(loops, place), partial(costs_of_two, place), partial(several_runs, place)]
     for kinds in (LAYOUTS, COMPILED):
@@ -309,7 +311,7 @@ def speed(place: Place) -> None:
 
 def ratios(place: Place, student: str, size: int, batch: int) -> Iterator[Row]:
     """SKD step / plain step, and the input pipeline"""
-    yield from skd_and_pipeline(student, size, batch, place.device, 2 if place.toy else 10, 1 if place.toy else 5)
+    yield from skd_and_pipeline(student, size, batch, place.device, 1 if place.toy else 10, 1 if place.toy else 5)
 
 
 def loops(place: Place) -> Iterator[Row]:
@@ -318,7 +320,7 @@ def loops(place: Place) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder, new_cache():
         write_images(Path(folder), 24 if place.toy else 600, size)
         began = time.perf_counter()
-        splits = dm.open_data(folder, size, progress=False, leaks="ignore")
+        splits = dm.open_data(folder, size, progress=False)
         opened = time.perf_counter() - began
         yield f"opening {len(splits)} images of {size} px, once", f"{opened:.1f} s", ""
         students = Students(dm.build(student, 3, size))
@@ -494,7 +496,8 @@ def study(place: Place) -> None:
                 print(f"{name}: {missing} runs more would take longer than the time that is left")
                 continue
             began = time.monotonic()
-            dm.run_study(chosen, store.folder, progress=False)
+            at_once = {"workers": place.workers} if place.workers > 1 else {}
+            dm.run_study(chosen, store.folder, progress=False, **at_once)
             rates[name] = (time.monotonic() - began) / missing
             write_study(place, name, store)
     for name in kept:
@@ -504,7 +507,7 @@ def study(place: Place) -> None:
 def chosen_study(place: Place, name: str, fractions: list[float], seeds: int) -> Any:
     changes: dict[str, Any] = {"fractions": fractions, "seeds": seeds}
     if place.images():
-        changes["data"] = [{"source": str(path), "name": path.name, "leaks": "ignore"} for path in place.images()]
+        changes["data"] = [{"source": str(path), "name": path.name} for path in place.images()]
     files = {path.stem: str(path) for path in (place.pack / "weights").glob("*.safetensors")} if place.pack else {}
     teacher, student = IMAGENET
     if teacher in files:
@@ -551,6 +554,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help=f"of each part; by default {SECONDS}")
     parser.add_argument("--pack", type=Path, help="folder of images, weights and wheels that gpu_pack.py made")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "gpu", help="folder of the results")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="runs of a study at once (the speed part measures what pays)"
+    )
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
@@ -559,14 +565,16 @@ def main() -> None:
         parser.error(f"--pack {args.pack} is no folder: make it with `make gpu-pack`")
     if args.pack:
         add_wheels(args.pack)
+    warnings.simplefilter("ignore")  # of images that look alike, and of libraries
     args.out.mkdir(parents=True, exist_ok=True)
     if len(args.part) == 1:
         seconds = args.seconds or SECONDS[args.part[0]]
-        return PARTS[args.part[0]](Place(pick_device(), args.pack, args.out, time.monotonic() + seconds))
+        place = Place(pick_device(), args.pack, args.out, time.monotonic() + seconds, args.workers)
+        return PARTS[args.part[0]](place)
     failed = False
     for part in args.part:  # each in a process of its own, which can be ended
         seconds = args.seconds or SECONDS[part]
-        options = ["--part", part, "--seconds", str(seconds), "--out", str(args.out)]
+        options = ["--part", part, "--seconds", str(seconds), "--out", str(args.out), "--workers", str(args.workers)]
         options += ["--pack", str(args.pack)] if args.pack else []
         try:
             failed |= bool(subprocess.run([sys.executable, __file__, *options], timeout=seconds + GRACE).returncode)

@@ -1,4 +1,4 @@
-"""Speed, as a table: SKD against plain training, the input pipeline, both students' selection, the import.
+"""Speed, as a table: SKD against plain training, the pieces of a step, other loops, selection, the import.
 
 `make bench` runs it (chapters have `make times`); `--out benchmarks/speed.md` writes the table with date and machine.
 Figures are medians of alternating repeats, so that a machine whose speed drifts treats all alike.
@@ -7,9 +7,11 @@ Figures are medians of alternating repeats, so that a machine whose speed drifts
 from __future__ import annotations
 
 import argparse
+import cProfile
 import datetime
 import os
 import platform
+import pstats
 import subprocess
 import sys
 import tempfile
@@ -52,27 +54,28 @@ def alternating(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return {name: median(seconds) for name, seconds in times.items()}
 
 
+def new_trainer(student: str, size: int, batch: int, device: torch.device, strategy: str) -> Trainer:
+    """A run of many steps, to take some from."""
+    splits = dm.phantoms("chest_xray", train=max(300, 2 * batch), val=3, test=3, size=size)
+    students = Students(dm.build(student, 3, size), dm.build(student, 3, size, seed=1))
+    training, skd = dm.Training(steps=100_000, batch_size=batch), dm.Distillation(strategy, alpha_warmup=0.0)
+    return Trainer(students, splits, training, skd, device.type)
+
+
+def run_steps(trainer: Trainer, steps: int) -> None:
+    for _ in range(steps):
+        trainer.train_step()
+
+
 def skd_and_pipeline(
     student: str, size: int, batch: int, device: torch.device, steps: int, repeats: int
 ) -> list[tuple[str, str, str]]:
     """A training step of `fit`: plain, with SKD, and on one fixed batch in place of the input pipeline."""
-    splits = dm.phantoms("chest_xray", train=max(300, 2 * batch), val=3, test=3, size=size)
-    training = dm.Training(steps=100_000, batch_size=batch)
-
-    def trainer(strategy: str) -> Trainer:
-        students = Students(dm.build(student, 3, size), dm.build(student, 3, size, seed=1))
-        skd = dm.Distillation(strategy, alpha_warmup=0.0)
-        return Trainer(students, splits, training, skd, device.type)
-
-    trainers = {"skd": trainer("ema"), "plain": trainer("none"), "fixed": trainer("none")}
+    strategies = {"skd": "ema", "plain": "none", "fixed": "none"}
+    trainers = {name: new_trainer(student, size, batch, device, strategy) for name, strategy in strategies.items()}
     images = trainers["fixed"].augmented(torch.arange(batch, device=device))
     trainers["fixed"].augmented = lambda indices, stream=0: images  # type: ignore[method-assign]
-
-    def run(own: Trainer) -> None:
-        for _ in range(steps):
-            own.train_step()
-
-    seconds = alternating({name: partial(run, own) for name, own in trainers.items()}, repeats)
+    seconds = alternating({name: partial(run_steps, own, steps) for name, own in trainers.items()}, repeats)
     for own in trainers.values():
         own.close()
     name, per_step = f"{student}, {size} px, batch {batch}", seconds["plain"] / steps
@@ -82,6 +85,33 @@ def skd_and_pipeline(
         (f"SKD step / plain step ({name})", f"{ratios[0]:.2f}", "<= 1.34"),
         (f"throughput with the input pipeline / on one fixed batch ({name})", f"{ratios[1]:.2f}", ">= 0.95"),
     ]
+
+
+PIECES = {  # of a step: the end of the file's name, and the function
+    "forward pass of the main student": ("training/fit.py", "_forward"),
+    "backward pass": ("accelerate/accelerator.py", "backward"),
+    "soft targets": ("training/fit.py", "_logits"),
+    "AdamW": ("accelerate/optimizer.py", "step"),
+    "augmentation, normalisation": ("training/fit.py", "augmented"),
+    "clipping": ("accelerate/accelerator.py", "clip_grad_norm_"),
+    "EMA": ("method/distillation.py", "move_average"),
+    "choice of the images": ("training/fit.py", "_batch"),
+}
+
+
+def profile_rows(device: torch.device, steps: int = 60) -> list[tuple[str, str, str]]:
+    """The share of an SKD step that each piece of it takes, by cProfile, to which Python's share looks larger."""
+    trainer, profile = new_trainer("embedded_vit_48", 64, 32, device, "ema"), cProfile.Profile()
+    run_steps(trainer, 5)
+    profile.runcall(run_steps, trainer, steps)
+    trainer.close()
+    calls = pstats.Stats(profile).stats  # type: ignore[attr-defined]
+    whole = next(call[3] for (_, _, name), call in calls.items() if name == "run_steps")
+    rows = []
+    for title, (file, function) in PIECES.items():
+        inside = sum(call[3] for (path, _, name), call in calls.items() if path.endswith(file) and name == function)
+        rows.append((f"of an SKD step: {title}", f"{inside / whole:.1%}", ""))
+    return rows
 
 
 def loop_row(device: torch.device, repeats: int) -> tuple[str, str, str]:
@@ -223,6 +253,7 @@ def main() -> None:
     args = parser.parse_args()
     device = pick_device()
     rows = skd_and_pipeline("embedded_vit_48", 64, 32, device, 10, args.repeats)
+    rows += profile_rows(device) if device.type == "cpu" else []
     rows += [loop_row(device, args.repeats)]
     rows += [
         selection_row(*pair, args.repeats)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -114,14 +113,23 @@ def half_life_of(momentum: float) -> float:
     return math.log(2) / -math.log(momentum) if 0 < momentum < 1 else (0.0 if momentum <= 0 else math.inf)
 
 
-@torch.no_grad()
 def update_auxiliary(auxiliary: nn.Module, main: nn.Module, momentum: float) -> None:
     """auxiliary <- momentum * auxiliary + (1 - momentum) * main, in place; buffers too, integer ones are copied.
 
     Both students must be of one architecture. The arithmetic is torch's own (swa_utils); its AveragedModel is not used
     because its first update copies the main student over the auxiliary, which would turn "dual" into "single".
     """
-    old_tensors, new_tensors = (chain(model.parameters(), model.buffers()) for model in (auxiliary, main))
+    move_average(tensors_of(auxiliary), tensors_of(main), momentum)
+
+
+def tensors_of(model: nn.Module) -> list[Tensor]:
+    """Parameters and buffers, which an EMA averages; a loop collects them once."""
+    return [*model.parameters(), *model.buffers()]
+
+
+@torch.no_grad()
+def move_average(old_tensors: list[Tensor], new_tensors: list[Tensor], momentum: float) -> None:
+    """What `update_auxiliary` does, on lists of tensors."""
     pairs = list(zip(old_tensors, new_tensors, strict=True))
     floating = [pair for pair in pairs if pair[0].is_floating_point()]
     get_ema_multi_avg_fn(momentum)([old for old, _ in floating], [new for _, new in floating], None)

@@ -13,11 +13,10 @@ RANGE = (0.05, 20.0)  # of temperatures
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that makes the labels most likely (smallest negative log-likelihood).
+    """The temperature in RANGE that makes the labels most likely: above 1 where the network was too sure.
 
     probabilities: float (N, classes), of *validation* images: those of the test images must not choose it.
     labels:        int (N,).
-    Returns T in RANGE: above 1 where the network was too sure, below 1 where it was too modest.
     Logits that lie further than 103 below the largest leave probabilities of 0, and count as if they lay there: that
     matters for T above 15 only. Warns when T is at an end of RANGE, and thus may lie beyond.
     Source: Guo et al. 2017 (arXiv 1706.04599).

@@ -11,21 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.training.export import add_to_card
+from dmws_lite.runtime.files import write_atomically
 from dmws_lite.training.onnx_export import load_answer, predict_onnx
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Array = np.ndarray
+HEADING = "## Files and speed"
+COLUMNS = ["way", "kilobytes", "accuracy", "same_class", "largest_difference", "median_ms", "low_ms", "high_ms"]
 
 
-def latency(function: Callable[[], object], seconds: float = 0.2) -> Array:
-    """Milliseconds that one call takes on one thread, measured for about `seconds` after a warm-up.
-
-    Returns float (measurements,); fast calls are measured several at a time.
-    Source: torch.utils.benchmark, which waits for the GPU where there is one.
-    """
+def latency(function: Callable[[], object], seconds: float = 0.2) -> np.ndarray:
+    """Milliseconds of one call on one thread, float (measurements,), by torch.utils.benchmark: it waits for a GPU."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns of a GPU that is not there
     from torch.utils.benchmark import Timer
 
@@ -49,26 +46,29 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
 
     if reference not in ways:
         raise ValueError(f"reference={reference!r} is none of {', '.join(ways)}")
-    probabilities = {name: predict_onnx(path, images) for name, path in ways.items()}
-    expected, rows = probabilities[reference], []
+    expected, rows = predict_onnx(ways[reference], images), []
     for name, path in ways.items():
-        file, given = Path(path), probabilities[name]
+        file, given = Path(path), predict_onnx(path, images)
         size = (file / "model.safetensors" if file.is_dir() else file).stat().st_size
-        row = {"way": name, "kilobytes": size / 1e3, "accuracy": float((given.argmax(1) == images.labels).mean())}
-        row["same_class"] = float((given.argmax(1) == expected.argmax(1)).mean())
-        row["largest_difference"] = float(np.abs(given - expected).max())
-        low, median, high = np.percentile(latency(partial(load_answer(path), images.images[:1]), seconds), [25, 50, 75])
-        rows.append(row | {"median_ms": median, "low_ms": low, "high_ms": high})
-    table = pd.DataFrame(rows)
+        answers, times = given.argmax(1), latency(partial(load_answer(path), images.images[:1]), seconds)
+        right, same = (answers == images.labels).mean(), (answers == expected.argmax(1)).mean()
+        rows.append(
+            (name, size / 1e3, right, same, np.abs(given - expected).max(), *np.percentile(times, [50, 25, 75]))
+        )
+    table = pd.DataFrame(rows, columns=COLUMNS)
     table.attrs["images"] = len(images)
     return table
 
 
 def add_speed_to_card(folder: str | Path, table: pd.DataFrame, machine: str) -> Path:
-    """Put the table of `measure` into the student's card, as its section "Files and speed".
+    """Put the table of `measure` into the student's card as its last section, in the place of an earlier one.
 
     machine: where it was measured, in words. Returns the card's path.
+    Raises FileNotFoundError when the folder holds no card, OSError when it cannot be written.
     """
+    path = Path(folder) / "README.md"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
     rows = [
         f"| {row.way} | {row.kilobytes:,.0f} | {row.accuracy:.3f} | {row.same_class:.3f} | {row.median_ms:.2f} "
         f"({row.low_ms:.2f} to {row.high_ms:.2f}) |"
@@ -76,4 +76,6 @@ def add_speed_to_card(folder: str | Path, table: pd.DataFrame, machine: str) -> 
     ]
     head = ["| | size (kB) | accuracy | same class | ms per image |", "|---|---|---|---|---|"]
     note = f"Batch 1, one thread, median and middle half of the times, on {machine}. Accuracy on the test images."
-    return add_to_card(folder, "Files and speed", "\n".join([*head, *rows, "", note]))
+    before = path.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
+    card = "\n".join([before, "", HEADING, "", *head, *rows, "", note, ""])
+    return write_atomically(path, lambda part: part.write_text(card, encoding="utf-8"))

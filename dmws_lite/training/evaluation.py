@@ -76,10 +76,13 @@ def evaluate(
     probabilities, labels = _checked(probabilities, labels, classes)
     if resamples < 0:
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
-    values = _weighted_values(np.ones((1, len(labels))), probabilities, labels)
-    low, high, dropped = _intervals(probabilities, labels, resamples, seed)
-    table = pd.DataFrame({"metric": _names(classes), "value": values[0], "low": low, "high": high})
-    table.attrs |= {"dropped": dropped, "images": len(labels)}
+    rates = [f"{rate}/{name}" for rate in ("sensitivity", "specificity") for name in classes]
+    names = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", *rates]
+    values = _weighted_values(np.ones((1, len(labels))), probabilities, labels)[0]
+    drawn = _resampled_values(resamples, seed, probabilities, labels)
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0) if len(drawn) else np.full((2, len(names)), np.nan)
+    table = pd.DataFrame({"metric": names, "value": values, "low": low, "high": high})
+    table.attrs |= {"dropped": resamples - len(drawn), "images": len(labels)}
     return table
 
 
@@ -115,27 +118,14 @@ def _checked(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     return probabilities, labels
 
 
-def _names(classes: Sequence[str]) -> list[str]:
-    rates = [f"{rate}/{name}" for rate in ("sensitivity", "specificity") for name in classes]
-    return ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", *rates]
-
-
-def _intervals(
-    probabilities: np.ndarray, labels: np.ndarray, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Low and high of the metrics in the order of `_names`, each (metric,), and the number of resamples left out."""
+def _resampled_values(resamples: int, seed: int, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The metrics (resample, metric) of images drawn with replacement, where no class of the labels is missed."""
     rng, n = np.random.default_rng(seed), len(labels)
-    truth = labels[:, None] == np.unique(labels)
-    drawn = [np.empty((0, 5 + 2 * probabilities.shape[1]))]
+    truth, drawn = labels[:, None] == np.unique(labels), [np.empty((0, 5 + 2 * probabilities.shape[1]))]
     for start in range(0, resamples, CHUNK):
         counts = rng.multinomial(n, np.full(n, 1 / n), min(CHUNK, resamples - start)).astype(np.float64)
-        whole = (counts @ truth > 0).all(1)
-        drawn.append(_weighted_values(counts[whole], probabilities, labels))
-    values = np.concatenate(drawn)  # (resample, metric)
-    if not len(values):
-        return np.full(values.shape[1], np.nan), np.full(values.shape[1], np.nan), resamples
-    low, high = np.percentile(values, [2.5, 97.5], axis=0)
-    return low, high, resamples - len(values)
+        drawn.append(_weighted_values(counts[(counts @ truth > 0).all(1)], probabilities, labels))
+    return np.concatenate(drawn)
 
 
 def _weighted_values(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

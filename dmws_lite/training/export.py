@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,18 +23,18 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CARD = """---
-{{ card_data }}
+{data}
 ---
 
-# {{ name }}, trained on {{ data }}
+# {name}, trained on {images}
 
-A small image classifier made by dmws-lite. {{ start }}Method: {{ method }}.
+A small image classifier made by dmws-lite. {start}Method: {method}.
 
 | | |
 |---|---|
-{% for name, value in rows.items() %}| {{ name }} | {{ value }} |
-{% endfor %}
-Load it with `dmws_lite.load_student("{{ folder }}")`.
+{rows}
+
+Load it with `dmws_lite.load_student("{folder}")`.
 
 **Not a medical device.** For teaching and experiments only: trained on few images, not validated for any clinical use.
 """
@@ -80,10 +79,10 @@ class Run:
     distillation: Distillation = Distillation()
 
     def save(self, folder: str | Path, evaluation: pd.DataFrame | None = None) -> Path:
-        """Write the main student (model.safetensors) and its model card (README.md); `load_student` reads it again.
+        """Write the main student (model.safetensors) and its model card (README.md). Returns the folder.
 
         evaluation: the table of `evaluate` on the test images, for the card.
-        Returns the folder. Raises PermissionError or OSError when it can't be written.
+        Raises PermissionError or OSError when it can't be written.
         """
         folder = writable_folder(folder)
         mean, std = input_statistics(self.main)
@@ -99,38 +98,32 @@ class Run:
 def run_of(
     students: Students, splits: Splits, training: Training, distillation: Distillation, record: dict[str, Any]
 ) -> Run:
-    """The Run of these students after training; record: "history", "best_step" and "seconds"."""
+    """The Run of these students after training; record: history, best_step, seconds and skipped_steps."""
     seconds, steps = record["seconds"], record["history"][-1]["step"]
     return Run(
         students.main,
         None if distillation.strategy == "kd" else students.auxiliary,
-        record["history"],
-        record["best_step"],
-        seconds,
-        record.get("skipped_steps", 0),
-        steps * training.batch_size / seconds if seconds else 0.0,
-        students.name,
-        students.teacher,
-        students.initializer,
-        students.plans,
-        splits.name,
-        splits.classes,
-        splits.train.images.shape[-1],
-        splits.fit,
-        len(splits.train),
-        training,
-        distillation,
+        **{name: record[name] for name in ("history", "best_step", "seconds", "skipped_steps")},
+        images_per_second=steps * training.batch_size / seconds if seconds else 0.0,
+        **{name: getattr(students, name) for name in ("name", "teacher", "initializer", "plans")},
+        data=splits.name,
+        classes=splits.classes,
+        image_size=splits.train.images.shape[-1],
+        fit=splits.fit,
+        training_images=len(splits.train),
+        training=training,
+        distillation=distillation,
     )
 
 
 def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCardData
 
     tags = ["medical-imaging", *(["weight-selection"] if run.initializer == "weight_selection" else [])]
     mean, std = map(list, input_statistics(run.main))
-    size = f"{run.image_size} x {run.image_size} pixels"
+    size, weights = f"{run.image_size} x {run.image_size} pixels", sum(p.numel() for p in run.main.parameters())
     rows: dict[str, Any] = {
-        "architecture": f"`{run.name}`, {sum(p.numel() for p in run.main.parameters()):,} parameters",
+        "architecture": f"`{run.name}`, {weights:,} parameters",
         "classes": ", ".join(run.classes),
         "input": f"{size}, values in [0, 1], normalised with mean {mean} and std {std}",
         "other shapes": FITS[run.fit],
@@ -142,46 +135,26 @@ def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
         rows["test images"] = evaluation.attrs.get("images", "unknown")
         for row in evaluation.itertuples():
             metric, _, name = row.metric.partition("/")
-            title = f"test {metric.replace('_', ' ')}" + (f" of {name}" if name else "")
-            rows[title] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
-    card = ModelCard.from_template(
-        ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags),
-        template_str=CARD,
+            rows[f"test {metric.replace('_', ' ')}" + f" of {name}" * bool(name)] = (
+                f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+            )
+    return CARD.format(
+        data=ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags).to_yaml(),
+        name=run.name,
+        images=run.data,
         start=STARTS.get(run.initializer, RANDOM).format(teacher=run.teacher),
         method=_method(run),
-        name=run.name,
-        data=run.data,
-        rows=rows,
+        rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
         folder=folder,
     )
-    return card.content
 
 
 def _method(run: Run) -> str:
-    d = run.distillation
+    d, selection = run.distillation, ("", "single selection and ", "dual selection and ")[len(run.plans)]
     if d.strategy == "none" or d.alpha == 0:
         return "training on the labels"
-    if d.strategy == "kd":
-        return "classic distillation from a fine-tuned teacher"
-    if d.strategy != "ema":
-        return f"self-distillation ({d.strategy})"
-    selection = ("", "single selection and ", "dual selection and ")[len(run.plans)]
-    return f"{selection}self-knowledge distillation"
-
-
-def add_to_card(folder: str | Path, heading: str, text: str) -> Path:
-    """Put a section at the end of a student's card, in the place of an earlier one with this heading.
-
-    text: Markdown without headings. Returns the card's path.
-    Raises FileNotFoundError when the folder holds no card, OSError when it cannot be written.
-    """
-    path = Path(folder) / "README.md"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
-    sections = re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    others = "".join(section for section in sections if not section.startswith(f"## {heading}\n")).rstrip()
-    card = f"{others}\n\n## {heading}\n\n{text.strip()}\n"
-    return write_atomically(path, lambda part: part.write_text(card, encoding="utf-8"))
+    names = {"kd": "classic distillation from a fine-tuned teacher", "ema": f"{selection}self-knowledge distillation"}
+    return names.get(d.strategy, f"self-distillation ({d.strategy})")
 
 
 def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -194,7 +167,7 @@ def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
     try:
         with safe_open(path, framework="pt") as file:
-            facts: dict[str, Any] = {"fit": '"crop"', **(file.metadata() or {})}  # old files do not say how they fit
+            facts: dict[str, Any] = dict(file.metadata() or {})
         facts |= {key: json.loads(facts[key]) for key in ("classes", "mean", "std", "image_size", "fit")}
     except (SafetensorError, KeyError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} was not written by Run.save ({error})") from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from io import BytesIO
@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 from dmws_lite.data.augmentation import augment, normalise, to_device
 from dmws_lite.data.sets import Splits
-from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
+from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, move_average, tensors_of
 from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.method.students import Students
@@ -78,21 +78,19 @@ def fit(
         writable_folder(Path(checkpoint).parent)
         if Path(checkpoint).exists():
             trainer.resume(checkpoint)
-    history, first = trainer.record["history"], trainer.accelerator.is_main_process  # the first of several processes
-    steps = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int)).tolist()
+    first = trainer.accelerator.is_main_process  # of several
     bar = tqdm(
         total=training.steps, initial=trainer.step, desc="training", unit="step", disable=not (progress and first)
     )
     random_state = torch.get_rng_state()
     try:
-        for step in [step for step in steps if not history or step > trainer.step]:
-            row = trainer.train_until(step, bar) | trainer.evaluate()
-            trainer.note(row)
+        for step in trainer.moments():
+            row = trainer.train_until(step, bar)
             bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
             if checkpoint is not None and first:
                 trainer.save(checkpoint)
             stop = float(bool(first and on_evaluation and on_evaluation(row)))
-            if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # every process learns of it
+            if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # of every process
                 break
     finally:
         bar.close()
@@ -121,6 +119,7 @@ class Learner:
     """A network that is trained, as accelerate prepared it, with its optimiser and its learning rate's schedule."""
 
     network: nn.Module
+    weights: list[nn.Parameter]
     optimizer: Any
     schedule: CosineLRScheduler
 
@@ -138,19 +137,19 @@ class Trainer:
         self.teacher = students.auxiliary.eval().to(self.device) if kd and students.auxiliary is not None else None
         self.layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format  # of convolutions
         self.images, self.labels = to_device(splits.train, self.device)  # uint8 (N, C, H, W), int64 (N,)
-        self.by_class = [np.flatnonzero(splits.train.labels == k) for k in range(len(splits.classes))]
         for student in filter(None, (self.main, self.auxiliary)):
             student.to(self.device, memory_format=self.layout)
-            recalibrate_batchnorm(student, self._plain_batches())
+            parts = self.images.chunk(-(-len(self.images) // 256))  # of about the same size
+            recalibrate_batchnorm(student, (normalise(part, self.mean, self.std) for part in parts))
         self.learners = [self._learner(self.main)]
         if self.auxiliary is not None:
             self.auxiliary.eval().requires_grad_(trained)
-        if self.auxiliary is not None and trained:
-            self.learners.append(self._learner(self.auxiliary))
+            self.learners += [self._learner(self.auxiliary)] if trained else []
+            self.averaged = tensors_of(self.auxiliary), tensors_of(self.main)  # by the EMA
         self.memory: dict[str, Tensor] = {}  # what a strategy keeps from step to step
         if distillation.strategy == "ps_kd":
-            unseen = torch.full((len(splits.train), len(splits.classes)), float("nan"), device=self.device)
-            self.memory["probabilities"] = unseen
+            shape = len(splits.train), len(splits.classes)
+            self.memory["probabilities"] = torch.full(shape, float("nan"), device=self.device)
         self.step = 0
         self.record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0, "skipped_steps": 0}
         self.best: dict[str, Tensor] = {}
@@ -162,29 +161,26 @@ class Trainer:
         warmup = int(t.warmup * t.steps)
         schedule = CosineLRScheduler(optimizer, t.steps, warmup_t=warmup, t_in_epochs=False, warmup_prefix=False)
         network, optimizer = self.accelerator.prepare(network, optimizer)
-        return Learner(network, optimizer, schedule)
-
-    def _plain_batches(self) -> Iterator[Tensor]:
-        """All training images, normalised but not augmented, to measure BatchNorm's statistics on."""
-        for part in self.images.chunk(-(-len(self.images) // 256)):
-            yield normalise(part, self.mean, self.std)
+        return Learner(network, list(network.parameters()), optimizer, schedule)
 
     def train_step(self) -> Tensor:
         """One step of both students. Returns its loss and its cross-entropy with the labels, (2,)."""
-        t, d = self.training, self.distillation
-        rows = self._batch()  # int64 (batch,), on the CPU
-        indices = self._sent(rows)
-        images = self.augmented(indices)  # float (batch, 3, height, width)
-        labels = self.labels[indices]  # int64 (batch,)
-        logits = self._forward(self.learners[0], images)  # (batch, classes)
+        t, d, learner = self.training, self.distillation, self.learners[0]
+        rows = self._batch()
+        indices = self._sent(rows)  # int64 (batch,)
+        images, labels = (
+            self.augmented(indices),
+            self.labels[indices],
+        )  # float (batch, 3, height, width), int64 (batch,)
+        logits = self._forward(learner, images)  # (batch, classes)
         alpha, targets = d.alpha_at(self.step, t.steps), partial(self._logits, self.teacher or self.auxiliary, images)
         partner = partial(self._partner_logits, rows)
         step = Step(logits, labels, indices, alpha, d.temperature, t.label_smoothing, targets, partner, self.memory)
         loss = STRATEGIES[d.strategy](step)
-        moved = self._descend(self.learners[0], loss)
+        moved = self._descend(learner, loss)
         if moved and self.auxiliary is not None and d.auxiliary_update == "ema":
             momentum = d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size)
-            update_auxiliary(self.auxiliary, self.main, momentum)
+            move_average(*self.averaged, momentum)
         for learner in self.learners[1:]:  # an auxiliary that is trained on the labels, by itself
             logits = self._forward(learner, images).float()
             self._descend(learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
@@ -195,15 +191,14 @@ class Trainer:
             return torch.stack([loss.detach(), step.hard_loss()])
 
     def _batch(self) -> np.ndarray:
-        """Which training images this process sees in this step."""
+        """Which training images this process sees in this step, int64 (batch,)."""
         t, rank = self.training, self.accelerator.process_index
         overlap = 2 if self.distillation.strategy == "dlb" else 1
         indices = batch_indices(self.step, len(self.images), t.batch_size, t.seed, overlap)
         return indices[rank :: self.accelerator.num_processes]
 
     def _sent(self, rows: np.ndarray) -> Tensor:
-        """The same numbers on the device, without waiting for it."""
-        return torch.from_numpy(rows).to(self.device, non_blocking=True)
+        return torch.from_numpy(rows).to(self.device, non_blocking=True)  # a GPU is not waited for
 
     def augmented(self, indices: Tensor, stream: int = 0) -> Tensor:
         """The images at `indices`, augmented and normalised; `stream` tells apart several draws in one step."""
@@ -220,7 +215,7 @@ class Trainer:
     def _descend(self, learner: Learner, loss: Tensor) -> bool:
         """A step down the loss. Returns False where the gradient scaler skipped it, because gradients overflowed."""
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(learner.network.parameters(), self.training.clip)
+        self.accelerator.clip_grad_norm_(learner.weights, self.training.clip)
         learner.optimizer.step()
         learner.optimizer.zero_grad()
         return not learner.optimizer.step_was_skipped
@@ -233,14 +228,19 @@ class Trainer:
     def _partner_logits(self, rows: np.ndarray) -> Tensor:
         """The main student's logits on other images of the same classes; on the same one where a class has no other."""
         rng = np.random.default_rng([self.training.seed, self.step, self.accelerator.process_index])
-        partners = []
-        for row in rows:
-            mates = self.by_class[self.splits.train.labels[row]]
-            partners.append(rng.choice(mates[mates != row]) if len(mates) > 1 else row)
+        labels = self.splits.train.labels
+        mates = [np.flatnonzero(labels == labels[row]) for row in rows]
+        partners = [rng.choice(own[own != row]) if len(own) > 1 else row for own, row in zip(mates, rows, strict=True)]
         return self._logits(self.main, self.augmented(self._sent(np.array(partners)), stream=1))
 
+    def moments(self) -> list[int]:
+        """The steps at which the students are still to be evaluated, 0 among them."""
+        t, done = self.training, self.step if self.record["history"] else -1
+        moments = np.unique(np.linspace(0, t.steps, t.evaluations + 1).round().astype(int))
+        return moments[moments > done].tolist()
+
     def train_until(self, until: int, bar: tqdm) -> dict[str, float]:
-        """Train up to step `until`. Returns the first columns of a row of the history: means over these steps."""
+        """Train up to step `until` and evaluate. Returns the history's new row, with means over these steps."""
         t, d, start, first = self.training, self.distillation, time.perf_counter(), self.step
         torch.manual_seed(t.seed * 1_000_003 + first)
         sums = torch.zeros(2, device=self.device)
@@ -251,7 +251,7 @@ class Trainer:
                 self._check_finite(self.accelerator.reduce(sums, "mean"))
         steps, seconds = self.step - first, time.perf_counter() - start
         means = self.accelerator.reduce(sums, "mean") / steps if steps else sums * float("nan")
-        return {
+        row = {
             "step": self.step,
             "loss": means[0].item(),
             "hard_loss": means[1].item(),
@@ -260,10 +260,18 @@ class Trainer:
             "lr": self.learners[0].optimizer.param_groups[0]["lr"],
             "images_per_second": steps * t.batch_size / seconds,
             "seconds": seconds,
+            **self._evaluate(),
         }
+        quality = (row["val_accuracy"], -row["val_loss"])  # the best weights: highest accuracy, then lowest loss
+        if quality > tuple(self.record.get("best_quality", (-1, 0))):
+            self.record |= {"best_step": self.step, "best_quality": quality}
+            self.best = {name: tensor.detach().clone() for name, tensor in self.main.state_dict().items()}
+        self.record["history"].append(row)
+        self.record["seconds"] += seconds
+        return row
 
-    def evaluate(self) -> dict[str, float]:
-        """Both students on the validation images: the other columns of a row of the history."""
+    def _evaluate(self) -> dict[str, float]:
+        """Both students on the validation images."""
         val, students = self.splits.val, list(filter(None, (self.main, self.auxiliary)))
         if self.accelerator.num_processes > 1:  # BatchNorm's statistics are those of the first process
             for buffer in (buffer for student in students for buffer in student.buffers()):
@@ -271,20 +279,14 @@ class Trainer:
         probabilities = [predict(student, val) for student in students]  # (validation images, classes) each
         self._check_finite(torch.from_numpy(probabilities[0]))
         right = [p.argmax(1) == val.labels for p in probabilities]
-        likelihood = probabilities[0][np.arange(len(val)), val.labels]
-        row = {"auxiliary_accuracy": float("nan"), "both_right": float("nan"), "val_accuracy": float(right[0].mean())}
-        if self.auxiliary is not None:
-            row |= {"auxiliary_accuracy": float(right[1].mean()), "both_right": float((right[0] & right[1]).mean())}
-        return row | {"val_loss": float(-np.log(likelihood.clip(1e-12)).mean())}
-
-    def note(self, row: dict[str, float]) -> None:
-        """Put a row into the history; the best weights are those of the highest accuracy, then of the lowest loss."""
-        quality = (row["val_accuracy"], -row["val_loss"])
-        if quality > tuple(self.record.get("best_quality", (-1, 0))):
-            self.record |= {"best_step": row["step"], "best_quality": quality}
-            self.best = {name: tensor.detach().clone() for name, tensor in self.main.state_dict().items()}
-        self.record["history"].append(row)
-        self.record["seconds"] += row["seconds"]
+        likelihood = probabilities[0][np.arange(len(val)), val.labels].clip(1e-12)
+        both = self.auxiliary is not None
+        return {
+            "auxiliary_accuracy": float(right[1].mean()) if both else float("nan"),
+            "both_right": float((right[0] & right[1]).mean()) if both else float("nan"),
+            "val_accuracy": float(right[0].mean()),
+            "val_loss": float(-np.log(likelihood).mean()),
+        }
 
     def close(self) -> None:
         """Give both students back as they came: no mixed precision in their forward, gradients allowed."""
@@ -316,8 +318,9 @@ class Trainer:
         """Go on from a checkpoint. Raises ValueError naming the settings that it was not made with."""
         state = load_checkpoint(path)
         if other := [key for key, value in self._settings().items() if state["settings"].get(key) != value]:
+            names = ", ".join(other)
             raise ValueError(
-                f"checkpoint {path} was made with other settings ({', '.join(other)}): delete it, or pass another path"
+                f"checkpoint {path} was made with other settings ({names}): delete it, or pass another path"
             )
         self.main.load_state_dict(state["main"])
         if self.auxiliary is not None:
@@ -347,10 +350,9 @@ class Trainer:
 
     def _check_finite(self, values: Tensor) -> None:
         if not torch.isfinite(values).all():
-            raise FloatingPointError(
-                f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip}): "
-                "train with a lower lr; the last checkpoint, from before that, is kept"
-            )
+            where = f"step {self.step} (lr={self.training.lr}, clip={self.training.clip})"
+            way_out = "train with a lower lr; the last checkpoint, from before that, is kept"
+            raise FloatingPointError(f"the loss is no longer finite at {where}: {way_out}")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -403,9 +405,7 @@ def _check(students: Students, splits: Splits, training: Training, distillation:
         raise ValueError("the validation set is empty: the best weights are chosen on it")
     for network, role in ((main, "main student"), (auxiliary if strategy == "kd" else None, "teacher")):
         if (outputs := getattr(network, "num_classes", classes)) != classes:
-            raise ValueError(
-                f"the {role} has {outputs} outputs, the data {classes} classes: build or fine-tune it for these"
-            )
+            raise ValueError(f"the {role} has {outputs} outputs, the data {classes} classes: build it for these")
     if auxiliary is not None:
         _check_pair(main, auxiliary, strategy)
     elif strategy == "kd":
@@ -420,7 +420,5 @@ def _check_pair(main: nn.Module, auxiliary: nn.Module, strategy: str) -> None:
         text = "main and auxiliary must be of one architecture: make both with make_students"
         raise ValueError(f"{text} (a teacher as auxiliary needs Distillation(strategy='kd'))")
     if (mine := input_statistics(main)) != (theirs := input_statistics(auxiliary)):
-        raise ValueError(
-            f"main and auxiliary see the same images, but expect them with mean and std {mine} and {theirs}: "
-            "make both with make_students, or choose a teacher with the same"
-        )
+        text = f"main and auxiliary see the same images, but expect them with mean and std {mine} and {theirs}"
+        raise ValueError(f"{text}: make both with make_students, or choose a teacher with the same")

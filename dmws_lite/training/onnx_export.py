@@ -29,10 +29,7 @@ ADVICE = ("Please consider", "Expected bias")  # how those remarks of the quanti
 
 
 class FromPixels(nn.Module):
-    """A network with its normalisation before it and a softmax behind it, so that nobody can forget either.
-
-    It takes uint8 pixels (N, 1 or 3, H, W), 0 to 255, and gives probabilities (N, classes).
-    """
+    """A network from uint8 pixels (N, 1 or 3, H, W) to probabilities (N, classes): normalisation and softmax inside."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -43,15 +40,13 @@ class FromPixels(nn.Module):
 
 
 def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
-    """Write a saved student as `folder/model.onnx`.
+    """Write the student that `Run.save` wrote into `folder` as `folder/model.onnx`. Returns its path.
 
-    folder:  that `Run.save` wrote.
     licence: of the weights, for the file's metadata. They come from the teacher's and from your images.
-    The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes);
-    normalisation and softmax are inside, and N is free. Its metadata are the student's facts, licence and version.
+    The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes), N is free;
+    normalisation and softmax are inside. Its metadata are the student's facts, licence and version.
     Raises ImportError without onnx, what `load_student` raises, and OSError when the file cannot be written.
-    Source: our choice. torch's older exporter (deprecated, but there in 2.11) needs no onnxscript, and leaves no paths
-    of this machine in the file.
+    Source: torch's older exporter, which needs no onnxscript, and leaves no paths of this machine in the file.
     """
     onnx = require("onnx")
     from dmws_lite import __version__
@@ -80,10 +75,9 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
 
 
 def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
-    """Class probabilities of every image by an ONNX file, on one CPU thread, as `predict` gives them by torch.
+    """Class probabilities, float32 (N, classes), by an ONNX file on one CPU thread, as `predict` gives them by torch.
 
     images: an ImageSet, or uint8 (N, C, H, W), C = 1 or 3, of the student's size.
-    Returns float32 (N, classes).
     """
     pixels, answer = _pixels(images), load_answer(path)
     return np.concatenate([answer(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)])
@@ -128,15 +122,12 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
     calibration: training images (64 are enough), uint8 (N, C, H, W), on which the ranges of the inputs of matrix
                  products and convolutions are measured ("static"). None: matrix products only, and ranges are found
                  when an input comes ("dynamic"); a network of convolutions stays as large as it was.
-    Whether int8 is faster depends on the processor and on the size of the network: measure.
     Raises ImportError without onnx or onnxruntime, FileNotFoundError without model.onnx, OSError when the file cannot
-    be written.
-    Source: onnxruntime's quantization; matrix products and convolutions only, one scale per channel (our choice: on
-    validation images of phantom_chest_xray, other settings were not clearly better).
+    be written. Source: onnxruntime's quantization; one scale per channel is our choice.
     """
     onnx = require("onnx")
     require("onnxruntime")
-    from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
     source = Path(folder) / WHOLE
     if not source.is_file():
@@ -150,7 +141,9 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
                 quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **kinds)
             else:
                 kinds |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
-                quantize_static(source, made, _reader(calibration), **kinds)
+                batches = ({"pixels": image[None]} for image in _pixels(calibration))
+                reader = type("Reader", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})
+                quantize_static(source, made, reader(), **kinds)
             graph = onnx.load(made)
     finally:
         logging.getLogger().removeFilter(_no_advice)
@@ -161,7 +154,7 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
 
 
 def onnx_facts(path: str | Path) -> dict[str, str]:
-    """What an ONNX file says of itself: its metadata, as text; all but licence and versions as JSON."""
+    """The metadata of an ONNX file, as text; all but licence and versions as JSON."""
     return {entry.key: entry.value for entry in require("onnx").load(path).metadata_props}
 
 
@@ -176,20 +169,6 @@ def require(package: str) -> Any:
 
 def _pixels(images: ImageSet | Array) -> Array:
     return images.images if isinstance(images, ImageSet) else images
-
-
-def _reader(images: ImageSet | Array) -> Any:
-    """Images one by one, as onnxruntime's calibration reads them."""
-    from onnxruntime.quantization import CalibrationDataReader
-
-    pixels = iter(_pixels(images))
-
-    class Reader(CalibrationDataReader):
-        def get_next(self) -> dict[str, Array] | None:
-            image = next(pixels, None)
-            return None if image is None else {"pixels": image[None]}
-
-    return Reader()
 
 
 def _no_advice(record: logging.LogRecord) -> bool:

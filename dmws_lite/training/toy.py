@@ -38,17 +38,16 @@ class Points:
     def mates(self) -> Tensor:
         """int64 (points,): for each point another one with the same label (itself, where there is no other)."""
         mates = torch.arange(len(self.labels))
-        for label in self.labels.unique():
+        for label in (0, 1):
             own = torch.nonzero(self.labels == label).flatten()
             mates[own] = own.roll(1)
         return mates
 
 
 def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int = 0) -> Points:
-    """Two interleaving half circles, one a class, with a share of wrong labels.
+    """Two interleaving half circles of radius 1, one per class; `wrong` is the share of flipped labels, 0 to 1.
 
-    wrong: share of the labels that are flipped, 0 to 1 (else ValueError).
-    spread: standard deviation of the points around their half circle, whose radius is 1.
+    spread: standard deviation of the points around their half circle.
     Source: scikit-learn's make_moons; the wrong labels are our choice.
     """
     from sklearn.datasets import make_moons
@@ -56,9 +55,8 @@ def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int =
     if not 0 <= wrong <= 1:
         raise ValueError(f"wrong={wrong} is a share of the labels: 0 <= wrong <= 1")
     x, true = make_moons(points, noise=spread, random_state=seed)
-    flipped = np.random.default_rng(seed).choice(points, round(wrong * points), replace=False)
     labels = true.copy()
-    labels[flipped] = 1 - labels[flipped]
+    labels[np.random.default_rng(seed).choice(points, round(wrong * points), replace=False)] ^= 1
     return Points(torch.from_numpy(x).float(), torch.from_numpy(labels), torch.from_numpy(true))
 
 

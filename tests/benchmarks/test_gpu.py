@@ -19,9 +19,10 @@ WITHOUT = f"""
 import sys
 from importlib.machinery import PathFinder
 
-class Without:
-    def find_spec(name, path=None, target=None):
-        spec = PathFinder.find_spec(name, path, target)
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        spec = super().find_spec(name, path, target)
         missing = name.split(".")[0] in {(*MISSING, *(name.replace("-", "_") for name in PACKED))!r}
         return None if missing and spec and "gpu-pack-" not in str(spec.origin) else spec
 

@@ -58,17 +58,6 @@ def test_measure_counts_by_hand(saved):
         measure({"one": folders[0]}, LABELLED, "left")
 
 
-def test_an_onnx_file_is_asked_by_onnxruntime(saved):
-    pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    from dmws_lite.training.onnx_export import to_onnx
-
-    file = to_onnx(saved[0][0])
-    assert np.allclose(load_answer(file)(LABELLED.images[:5]), saved[1][0][:5], atol=1e-5)
-    table = measure({"torch": saved[0][0], "onnx": file}, LABELLED, "torch", seconds=0.01)
-    assert table["kilobytes"].tolist()[1] == file.stat().st_size / 1e3 and (table["largest_difference"] < 1e-5).all()
-
-
 def test_latency_is_that_of_a_call_on_one_thread():
     threads, before = [], torch.get_num_threads()
 

@@ -2,8 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 import dmws_lite as dm
 from dmws_lite.method.networks import set_input_statistics
@@ -96,11 +94,3 @@ def test_a_folder_without_a_student_is_refused(tmp_path):
 def test_the_student_knows_how_images_become_squares(tmp_path, fit):
     assert ("the rest is black" in card_of(tmp_path, fit=fit)) == (fit == "letterbox")
     assert dm.load_student(tmp_path)[1]["fit"] == fit
-
-
-def test_an_old_file_is_cropped(tmp_path):
-    path = made().save(tmp_path) / "model.safetensors"
-    with safe_open(path, framework="pt") as file:
-        facts = {key: value for key, value in file.metadata().items() if key != "fit"}
-    save_file(load_file(path), path, metadata=facts)
-    assert dm.load_student(tmp_path)[1]["fit"] == "crop"

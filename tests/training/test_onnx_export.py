@@ -6,9 +6,10 @@ import pytest
 import torch
 
 import dmws_lite as dm
-from dmws_lite import __version__
+from dmws_lite import ImageSet, __version__
 from dmws_lite.method.networks import set_input_statistics
-from dmws_lite.training.fit import Run
+from dmws_lite.training.deployed import measure
+from dmws_lite.training.export import Run
 from dmws_lite.training.onnx_export import check_onnx, onnx_facts, predict_onnx, quantize, to_onnx
 
 pytest.importorskip("onnx", reason='needs onnx: pip install "dmws-lite[course]"')
@@ -61,6 +62,13 @@ def test_the_file_says_what_it_is_and_nothing_of_this_machine(exported):
     assert facts["licence"] == "Apache-2.0" and facts["dmws_lite"] == __version__ and facts["image_size"] == "64"
     content = path.read_bytes()
     assert b"site-packages" not in content and str(folder).encode() not in content and b".py" not in content
+
+
+def test_its_size_and_its_answers_are_measured_as_those_of_the_folder(exported):
+    _, folder, path = exported
+    images = ImageSet(draw(6), np.arange(6) % 3, ("normal", "nodule", "opacity"), tuple("abcdef"))
+    table = measure({"torch": folder, "onnx": path}, images, "torch", seconds=0.01)
+    assert table["kilobytes"].tolist()[1] == path.stat().st_size / 1e3 and (table["largest_difference"] < 1e-5).all()
 
 
 def test_a_student_saved_again_is_noticed(tmp_path):
