@@ -19,7 +19,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,6 +30,7 @@ import torch
 from PIL import Image
 
 import dmws_lite as dm
+from dmws_lite.data.sets import Splits
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.device import pick_device, pick_precision
 from dmws_lite.training.fit import Trainer
@@ -54,9 +55,14 @@ def alternating(jobs: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return {name: median(seconds) for name, seconds in times.items()}
 
 
+@cache
+def phantoms(count: int, size: int) -> Splits:
+    return dm.phantoms("chest_xray", train=count, val=3, test=3, size=size)
+
+
 def new_trainer(student: str, size: int, batch: int, device: torch.device, strategy: str) -> Trainer:
     """A run of many steps, to take some from."""
-    splits = dm.phantoms("chest_xray", train=max(300, 2 * batch), val=3, test=3, size=size)
+    splits = phantoms(2 * batch, size)
     students = Students(dm.build(student, 3, size), dm.build(student, 3, size, seed=1))
     training, skd = dm.Training(steps=100_000, batch_size=batch), dm.Distillation(strategy, alpha_warmup=0.0)
     return Trainer(students, splits, training, skd, device.type)
@@ -197,7 +203,7 @@ def timm_loop(folder: str, device: torch.device, batch: int, steps: int, size: i
 def plain_loop(loader: Any, device: torch.device, batch: int, steps: int, size: int, student: str) -> float:
     """Training as a script would do it, in the precision that we choose too."""
     model = dm.build(student, 3, size).to(device).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=device.type == "cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=device.type == "cuda" or None)
     dtype, done = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(pick_precision(device)[0]), 0
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     began = time.perf_counter()

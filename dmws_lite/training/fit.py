@@ -156,8 +156,8 @@ class Trainer:
 
     def _learner(self, network: nn.Module) -> Learner:
         # a fused AdamW rounds differently on a CPU, where it saves 4 %; with a scaler it hides which steps were skipped
-        t, fused = self.training, self.device.type == "cuda" and self.accelerator.scaler is None
-        optimizer = create_optimizer_v2(network, "adamw", t.lr, t.weight_decay, fused=fused)
+        t, fused = self.training, {"fused": True} if self.device.type == "cuda" and not self.accelerator.scaler else {}
+        optimizer = create_optimizer_v2(network, "adamw", t.lr, t.weight_decay, **fused)
         warmup = int(t.warmup * t.steps)
         schedule = CosineLRScheduler(optimizer, t.steps, warmup_t=warmup, t_in_epochs=False, warmup_prefix=False)
         network, optimizer = self.accelerator.prepare(network, optimizer)
