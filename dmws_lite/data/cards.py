@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import permutations
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -42,7 +42,8 @@ def _inside(value: str) -> str:
     return str(path)
 
 
-def _pattern(value: str) -> str:
+def check_pattern(value: str) -> str:
+    """A regular expression with one group."""
     try:
         groups = re.compile(value).groups
     except re.error as error:
@@ -126,7 +127,7 @@ class Patient(Strict):
     stands_for: what the group really holds, where it is no patient, such as "blocks of 100 neighbouring files".
     """
 
-    pattern: Annotated[str, AfterValidator(_pattern)]
+    pattern: Annotated[str, AfterValidator(check_pattern)]
     stands_for: Text | None = None
 
 
@@ -271,7 +272,7 @@ def card_text(
     name: str,
     table: pd.DataFrame,
     classes: Iterable[str],
-    layout: str | None,
+    layout: str | Mapping[str, object] | None,
     folder: str | Path,
     rule: str | None = None,
     manifest: str | None = None,
@@ -288,7 +289,7 @@ def card_text(
     }
     recipe = {
         "sources": [{"folder": str(folder)}],
-        "layout": layout,
+        **(layout if isinstance(layout, Mapping) else {"layout": layout}),
         "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
         "counts": {part: counts[part].to_dict() for part in (*SPLITS, "all") if part in counts},
         "image": {key: value for key, value in picture.items() if value},

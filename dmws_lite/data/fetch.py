@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from dmws_lite.data.archives import extract, unpack_inside
 from dmws_lite.data.images import SUFFIXES
-from dmws_lite.data.manifests import COLUMNS, SPLIT_NAMES
+from dmws_lite.data.manifests import COLUMNS
+from dmws_lite.data.names import SPLIT_NAMES
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.files import build_folder, cache_folder
 from dmws_lite.runtime.progress import tqdm

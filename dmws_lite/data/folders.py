@@ -10,8 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dmws_lite.data import images
-from dmws_lite.data.manifests import SPLIT_NAMES, no_labels, read_entries
+from dmws_lite.data import images, manifests, names
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import examples, tally
 
@@ -23,21 +22,26 @@ if TYPE_CHECKING:
 ENDINGS = (*images.SUFFIXES, *images.DICOM, *images.NIFTI)
 SEVERAL = ("", ".tif", ".tiff", *images.DICOM, *images.NIFTI)  # files that can hold several images; "" is DICOM
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")
-MASKS = ("mask", "masks")
 JUNK = ("__MACOSX", "@eaDir")  # left behind by archives and file servers; hidden files are passed over too
 BYPRODUCTS = {  # what lies beside images without being one
-    *(".txt", ".csv", ".tsv", ".json", ".jsonl", ".yaml", ".yml", ".toml", ".xml", ".parquet", ".xls", ".xlsx", ".ods"),
+    *(".txt", ".yaml", ".yml", ".toml", ".xml", ".ods", *manifests.TABLES),
     *(".md", ".rst", ".html", ".htm", ".css", ".js", ".pdf", ".doc", ".docx", ".tex", ".bib", ".log"),
     *(".py", ".ipynb", ".sh", ".m", ".r", ".db", ".ini", ".lnk", ".url", ".md5", ".sha256"),
 }
 NAMED = ("dicomdir", "readme", "license", "licence", "notice")  # the same, without an ending
+LOOKED_AT, ROWS = 40, 200  # tables, and rows of each, that are tried for a list of the images: our choice
 REASONS = {  # for passing over files, and the way out
     "kind": ("of kinds that are not read", "Save them as PNG"),
-    "mask": ("in folders called mask or masks", "A card can name such a folder as a class"),
+    "mask": ("that are masks or overlays", "A card can name such a folder as a class"),
     "beside": ("in folders beside train, val and test", "Move what belongs to a split into it"),
+    "set": ("in folders that hold a data set of their own", "Pass such a folder itself to open it"),
+    "stray": ("in folders of predictions or results", "open_data(..., label=1) takes all folders as classes"),
+    "empty": ("in folders without images", "They are no classes"),
+    "unlisted": ("that the table does not list", "Add them to it, or leave them out"),
     "folder": ("in folders that the card does not name", "Add those that are classes to its `classes`"),
     "label": ("with labels that the card does not name", "Add those that are classes to its `classes`"),
 }
+Folder = tuple[str, ...]
 
 
 class Listing(NamedTuple):
@@ -48,59 +52,76 @@ class Listing(NamedTuple):
     classes:  the class names, in order.
     root:     the folder that `file` is relative to.
     left_out: one row per file that is passed over: file, reason (see REASONS), group (its ending, folder or label).
+    notes:    what is to be said of how it was read.
+    recipe:   what a card says to read it again: layout, manifest, columns.
     """
 
     table: pd.DataFrame
     classes: tuple[str, ...]
     root: Path
     left_out: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    recipe: Mapping[str, object] = {}
 
 
-def read_folder(place: Path, card: Card | None = None, frames: str = "middle") -> Listing:
+def read_folder(
+    place: Path, card: Card | None = None, frames: str = "middle", label: str | int | None = None, patient: str = ""
+) -> Listing:
     """The images of a folder, or of a manifest.
 
-    place:  a folder: one folder per class; or train, test and perhaps val (in any case; also training, testing, valid,
-            validation) with class folders inside; or images in any order with a manifest, see MANIFESTS. A manifest
-            beside class or split folders, or in each split folder, adds to what they say. A folder that holds nothing
-            but one folder with these in it is entered.
-            Or a manifest (see `manifests.read_entries`): the images that it lists, and no others.
-    card:   says where to look, which folders or labels are classes, their order, and how file names tell patients.
-    frames: of volumes and multi-page files, the "middle" image (the later of two) or "all"; then images of one file
-            share a patient: the file, where no other is known (a DICOM file may know better: there it stays "").
-    Raises ValueError when it cannot be a data set; the text says why.
+    place:   a folder (classes, splits with classes, or images with a table that lists them), or a table: then the
+             images that it lists, and no others. What a folder is, its name says (see `names`); a table that lists the
+             images goes before the names of folders.
+    card:    says where to look, which folders or labels are classes, their order, and how file names tell patients.
+    frames:  of volumes and multi-page files, the "middle" image (the later of two) or "all"; then images of one file
+             share a patient: the file, where no other is known (a DICOM file may know better: there it stays "").
+    label:   the column, or the level of folders (1 is the upper one), that holds the label, where there are several.
+    patient: a regular expression whose group is the patient in the files' paths.
+    Raises ValueError when it cannot be a data set, or can be read in two ways; the text says why, and the way out.
     """
-    if place.is_file():
-        files = _placed(place.parent, {}, None)
-        table, left_out = _by_manifests(place.parent, [place], files, card, whole=False)
-        return _listing(table, left_out.iloc[:0], place.parent, card, frames)
-    root = _entered(place, card)
-    splits = _split_folders(root) if card is None or card.layout in (None, "splits") else {}
-    files = _placed(root, splits, card)
-    if len(links := files["file"][(files["kind"] == "link") & (files["reason"] != "beside")]):
-        text = f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed"
-        raise ValueError(f"{text}. Put what they lead to in their place")
-    if manifests := _manifests(root, splits, card):
-        whole = not (card and card.layout == "manifest")
-        table, left_out = _by_manifests(root, manifests, files, card, whole)
-        return _listing(table, left_out, root, card, frames)
-    table = files[files["reason"] == ""]
-    stray = table["file"][table["label"] == ""]
-    if 0 < len(stray) < len(table):
-        text = f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them"
-        raise ValueError(f"{text}.{_hint(root)}")
-    table = table[table["label"] != ""].assign(patient="", frame="")
-    homes = [f"{name}/" for name in splits] or [""]
-    meanings = [_meaning(home + name, splits, {}) for home in homes for name in _visible(root / home)[0]]
-    folders = {label for _, label, reason, _ in meanings if not reason}
-    return _listing(table, files[files["reason"] != ""], root, card, frames, folders)
+    alone = place.is_file()
+    root = place.parent if alone else _entered(place, card)
+    files = _files(root)
+    masks = names.masks([*files["file"][files["kind"] == "image"]], root) if card is None and not alone else {}
+    files["partner"] = files["file"].map(masks)
+    folders = _folders(root, files, card, label if isinstance(label, int) else 0, alone)
+    files = _placed(files, folders)
+    notes: list[str] = []
+    if alone:
+        tables, whole = [place], False
+    else:
+        links = files["file"][(files["kind"] == "link") & (files["reason"] != "beside")]
+        if len(links):
+            text = f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed"
+            raise ValueError(f"{text}. Put what they lead to in their place")
+        tables = _manifests(root, folders.splits, card)
+        whole = bool(tables) and not (card and card.layout == "manifest")
+        if not tables and not isinstance(label, int) and (not card or card.layout == "manifest"):
+            tables, notes = _listing_tables(root, files, label, folders)
+    columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
+    columns |= {"label": label} if isinstance(label, str) else {}
+    if tables:
+        table, left_out, told = _by_manifests(root, tables, files, card, columns, whole)
+        notes += told
+    else:
+        table, left_out = _by_folders(root, files, folders, card)
+    recipe = _recipe(root, tables, columns, whole)
+    pattern = patient or (card.patient.pattern if card and card.patient else "")
+    listing = _listing(table, left_out, root, card, frames, pattern)
+    return listing._replace(notes=tuple(notes), recipe=recipe)
 
 
 def explained(left_out: pd.DataFrame) -> dict[str, str]:
     """What is passed over, in one sentence per reason."""
-    return {
-        reason: f"left out {len(rows)} files {REASONS[reason][0]} ({tally(rows['group'])}). {REASONS[reason][1]}"
-        for reason, rows in left_out.groupby("reason")
-    }
+    texts = {}
+    for reason, rows in left_out.groupby("reason"):
+        what = tally(rows["group"])
+        if reason == "mask":
+            pairs = rows[rows["group"] != ""]
+            first = (pairs if len(pairs) else rows).iloc[0]
+            what = f"such as {first['file']}" + f" of {first['group']}" * bool(first["group"])
+        texts[str(reason)] = f"left out {len(rows)} files {REASONS[str(reason)][0]} ({what}). {REASONS[str(reason)][1]}"
+    return texts
 
 
 def _entered(root: Path, card: Card | None) -> Path:
@@ -110,27 +131,21 @@ def _entered(root: Path, card: Card | None) -> Path:
         if not inner.is_dir() or not inner.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"{card.path}: root: {card.root} is no folder inside {root}: pass the one that holds it")
         root = inner
-    marks = [*_class_folders(card), *([card.manifest] if card and card.manifest else MANIFESTS)]
-
-    def holds_layout(folder: Path) -> bool:
-        return any((folder / name).exists() for name in marks)
-
+    marks = {*_class_folders(card), *([card.manifest] if card and card.manifest else MANIFESTS)}
     while True:
-        folders, files = _visible(root)
-        if len(folders) != 1 or folders[0].lower() in SPLIT_NAMES or holds_layout(root):
+        inside = [path for path in sorted(root.iterdir()) if _is_visible(path.name)]
+        folders = [path for path in inside if path.is_dir()]
+        kinds = {_kind(str(path), root) for path in inside if path not in folders}
+        if len(folders) != 1 or folders[0].is_symlink() or kinds & {"image", "table"}:
             return root
-        inner = root / folders[0]
-        if inner.is_symlink() or any(_kind(str(root / name), root) == "image" for name in files):
+        inner = [path.name for path in folders[0].iterdir() if path.is_dir() or path.name in marks]
+        if any((root / name).exists() for name in marks) or not inner or _roles([folders[0].name])[0] in SPLITS:
             return root
-        if not (_visible(inner)[0] or holds_layout(inner)):
-            return root
-        root = inner
+        root = folders[0]
 
 
-def _visible(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of the folders, and of the files, in a folder."""
-    paths = [path for path in sorted(folder.iterdir()) if _is_visible(path.name)]
-    return [path.name for path in paths if path.is_dir()], [path.name for path in paths if not path.is_dir()]
+def _roles(folders: Iterable[str]) -> list[str]:
+    return [*names.roles(folders).values()]
 
 
 def _is_visible(name: str) -> bool:
@@ -146,23 +161,21 @@ def _class_folders(card: Card | None) -> dict[str, str]:
     return {label.folder: name for name, label in card.classes.items()} if card else {}
 
 
-def _split_folders(root: Path) -> dict[str, str]:
-    """Each split folder's name, and the split that it holds."""
-    splits = {name: SPLIT_NAMES[name.lower()] for name in _visible(root)[0] if name.lower() in SPLIT_NAMES}
-    for split in set(splits.values()):
-        names = [name for name in splits if splits[name] == split]
-        if len(names) > 1:
-            raise ValueError(f"{root}: {' and '.join(names)} are both the {split} split: merge them")
-    return splits
+def _files(root: Path) -> pd.DataFrame:
+    """Each visible file below a folder that is not wholly a by-product: file, kind (see `_kind`) and folder."""
+    import pandas as pd
+
+    rows = [(file, kind, file if kind == "link" else file.rpartition("/")[0]) for file, kind in _walk(root)]
+    return pd.DataFrame(rows, columns=["file", "kind", "folder"], dtype=object)
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
     """Each visible file below a folder, and its kind: see `_kind`."""
-    for place, folders, names in os.walk(root, onerror=_refuse):
+    for place, folders, files in os.walk(root, onerror=_refuse):
         folders[:] = filter(_is_visible, folders)
         inside = "" if place == str(root) else f"{Path(place).relative_to(root).as_posix()}/"
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in filter(_is_visible, [*names, *links]):
+        for name in filter(_is_visible, [*files, *links]):
             file, kind = inside + name, _kind(os.path.join(place, name), root)
             if kind == "image" and re.search("[\ud800-\udfff]", file):
                 readable = file.encode(errors="replace").decode()
@@ -171,7 +184,7 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def _kind(path: str, root: Path) -> str:
-    """What a file is: "image", "" for by-products, "link" out of the root or to a folder, or what is not read."""
+    """What a file is: "image", "table", "" for by-products, "link" out of the root or to a folder, or its ending."""
     name = os.path.basename(path).lower()
     suffix = images.suffix_of(name)
     if os.path.islink(path) and not (os.path.isfile(path) and Path(path).resolve().is_relative_to(root.resolve())):
@@ -179,91 +192,194 @@ def _kind(path: str, root: Path) -> str:
     if not os.path.isfile(path):
         return "no regular file"  # reading from a pipe would not end
     if name in NAMED or suffix in BYPRODUCTS:
-        return ""
+        return "table" if suffix in manifests.TABLES else ""
     if not suffix:
         return "image" if images.is_dicom(path) else "without an ending"
     return "image" if suffix in ENDINGS else suffix
 
 
-def _placed(root: Path, splits: Mapping[str, str], card: Card | None) -> pd.DataFrame:
-    """Every image, and every file that is passed over: file, kind, and what its folder says (see `_meaning`)."""
-    import pandas as pd
+class _Folders(NamedTuple):
+    """What each folder is (split, label, reason to pass it over, group), or why they cannot be read."""
 
-    named, rows = _class_folders(card), []
-    for file, kind in _walk(root):
-        folder = file if kind == "link" else file.rpartition("/")[0]
-        split, label, reason, group = _meaning(folder, splits, named)
-        if kind in ("image", "link"):
-            rows.append((file, kind, split, label, reason, group))
-        elif kind and label and not reason:
-            rows.append((file, kind, split, label, "kind", kind))
-    return pd.DataFrame(rows, columns=["file", "kind", "split", "label", "reason", "group"], dtype=object)
+    meanings: dict[str, tuple[str, str, str, str]]
+    splits: tuple[str, ...] = ()
+    problem: str = ""
 
 
-def _meaning(folder: str, splits: Mapping[str, str], named: Mapping[str, str]) -> tuple[str, str, str, str]:
-    """Here, and nowhere else, is decided what a folder is.
+def _folders(root: Path, files: pd.DataFrame, card: Card | None, level: int, alone: bool) -> _Folders:
+    """Here, and nowhere else, is decided what a folder is: by what a card names, else by names and places."""
+    shown = files[~files["kind"].isin(("", "table")) & files["partner"].isna()]
+    every = {folder: tuple(filter(None, folder.split("/"))) for folder in files["folder"]}
+    holders = {every[folder] for folder in shown["folder"]}
+    if alone:
+        return _Folders({folder: ("", parts[0] if parts else "", "", "") for folder, parts in every.items()})
+    if card is None:
+        return _by_levels(root, every, holders, level)
+    tops = names.roles({folder[0] for folder in holders if folder})
+    splits = {name: role for name, role in tops.items() if role in SPLITS and card.layout in (None, "splits")}
+    named = _class_folders(card)
+    return _Folders({folder: _on_card(parts, splits, named) for folder, parts in every.items()}, (*splits,))
 
-    splits: the split folders. named: the class folders that a card names.
-    Returns the split and the label of the images in it ("" where it tells none), one of REASONS to pass them over, or
-    "", and what those that are passed over have in common.
-    """
-    names = [name for name in folder.split("/") if name]
-    split = splits.get(names[0], "") if names else ""
-    inside = names[1:] if split else names
-    depth = next((k for k in range(1, len(inside) + 1) if not named or "/".join(inside[:k]) in named), 0)
-    label = "/".join(inside[:depth])
-    if splits and names and not split:
-        reason, group = "beside", names[0]
-    elif any(name.lower() in MASKS for name in inside[depth if named else 0 :]):
-        reason, group = "mask", folder
-    elif named and not label:
-        reason, group = "folder", folder or "the folder itself"
+
+def _on_card(parts: Folder, splits: Mapping[str, str], named: Mapping[str, str]) -> tuple[str, str, str, str]:
+    split = splits.get(parts[0], "") if parts else ""
+    inside = parts[1:] if split else parts
+    label = next(("/".join(inside[:k]) for k in range(1, len(inside) + 1) if "/".join(inside[:k]) in named), "")
+    if splits and parts and not split:
+        return split, label, "beside", parts[0]
+    if label and any(map(names.is_mask_folder, inside[label.count("/") + 1 :])):
+        return split, named[label], "mask", ""
+    masks = not label and any(map(names.is_mask_folder, inside))
+    reason = "" if label else "mask" if masks else "folder"
+    return split, named.get(label, ""), reason, "" if masks else "/".join(parts) or "the folder itself"
+
+
+def _by_levels(root: Path, every: Mapping[str, Folder], holders: set[Folder], level: int) -> _Folders:
+    """What folders are by their names and places: which level tells the split, and which the label."""
+    rest, splits, passed, problem, above, at = set(holders), {}, {}, "", -1, 0
+    while True:
+        here = names.roles(sorted({folder[at] for folder in rest if len(folder) > at}))
+        if not splits and {*here.values()} & {*SPLITS}:
+            splits = {name: role for name, role in here.items() if role in SPLITS}
+            _check_splits(root, splits)
+            passed = {
+                folder[: at + 1]: ("beside", folder[at]) for folder in rest if folder[at:] and folder[at] not in splits
+            }
+            rest = {folder for folder in rest if folder[: at + 1] not in passed}
+            if len(sides := {folder[:at] for folder in rest if folder}) > 1:
+                problem = _side_by_side(root, sides)
+            above, at = at, at + 1
+        elif rest and all(len(folder) > at + 1 for folder in rest) and (len(here) == 1 or {*here.values()} == {"part"}):
+            at += 1
+        else:
+            break
+    inner = {name: _inner({f[at + 1 :] for f in rest if f[at:] and f[at] == name}) for name in here}
+    prefix = next(iter(rest), ())[:at]
+    own = [name for name, folders in inner.items() if not splits and _splits_in(folders)]
+    if own and len(own) == len(here) and all(len(folder) == 1 for name in own for folder in inner[name]):
+        splits, above = {name: role for folders in inner.values() for name, role in _splits_in(folders).items()}, at + 1
+    elif own and len(here) - len(own) < 2:
+        problem = problem or _side_by_side(root, {(*prefix, name) for name in here})
     else:
-        reason, group = "", ""
-    return split, named.get(label, label), reason, group
+        passed |= _strays(here, inner, prefix, own)
+    left = [name for name in here if (*prefix, name) not in passed and here[name] != "part"]
+    if level:
+        passed, problem, at = {key: why for key, why in passed.items() if why[0] == "beside"}, "", level - 1
+        splits, above = ({}, -1) if above == at else (splits, above)
+    elif not left and here:
+        text = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the images"
+        problem = problem or f"{text} is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
+    elif not problem and above <= at:
+        problem = _two_readings(root, {name: inner[name] for name in left}, at, prefix)
+
+    def meaning(folder: Folder) -> tuple[str, str, str, str]:
+        split = splits.get(folder[above], "") if 0 <= above < len(folder) else ""
+        label = folder[at] if len(folder) > at and (level or here.get(folder[at]) != "part") else ""
+        for length in range(1, len(folder) + 1):
+            if reason := passed.get(folder[:length]):
+                return split, label, *reason
+            if length <= at + 1 and not any(other[:length] == folder[:length] for other in holders):
+                return split, label, "empty", "/".join(folder[:length])
+        return split, label, "", ""
+
+    tops = tuple(splits) if above == 0 else ()
+    return _Folders({key: meaning(folder) for key, folder in every.items()}, tops, problem)
 
 
-def _by_manifests(
-    root: Path, manifests: list[Path], files: pd.DataFrame, card: Card | None, whole: bool
+def _inner(folders: set[Folder]) -> set[Folder]:
+    """The folders inside a folder, without levels that hold one folder, or parts, only."""
+    while folders and all(folders):
+        tops = names.roles({folder[0] for folder in folders})
+        if {*tops.values()} & {*SPLITS} or (len(tops) > 1 and {*tops.values()} != {"part"}):
+            break
+        folders = {folder[1:] for folder in folders}
+    return folders
+
+
+def _splits_in(folders: set[Folder]) -> dict[str, str]:
+    tops = names.roles({folder[0] for folder in folders if folder})
+    return {name: role for name, role in tops.items() if role in SPLITS}
+
+
+def _strays(
+    here: Mapping[str, str], inner: Mapping[str, set[Folder]], prefix: Folder, own: list[str]
+) -> dict[Folder, tuple[str, str]]:
+    """Folders beside classes that are none: a set of its own, the whole set once more, predictions."""
+    below = {name: {folder[0].casefold() for folder in inner[name] if folder} for name in here}
+    siblings = {name.casefold() for name in here}
+    again = [name for name in here if len(below[name] & siblings - {name.casefold()}) > 1]
+    strays = [name for name, role in here.items() if role == "stray" and len(here) > 2]
+    why = {name: "stray" for name in strays} | {name: "set" for name in (*own, *again)}
+    return {(*prefix, name): (reason, "/".join((*prefix, name))) for name, reason in why.items()}
+
+
+def _check_splits(root: Path, splits: Mapping[str, str]) -> None:
+    for split in {*splits.values()}:
+        alike = [name for name, role in splits.items() if role == split and not any(map(str.isdigit, name))]
+        if len(alike) > 1:
+            raise ValueError(f"{root}: {' and '.join(alike)} are both the {split} split: merge them")
+
+
+def _side_by_side(root: Path, folders: set[Folder]) -> str:
+    places = sorted("/".join(folder) for folder in folders)
+    calls = " or ".join(f"open_data({str(root / place)!r})" for place in places[:4])
+    return f"{root} holds {len(places)} data sets side by side ({examples(places)}): open one, {calls}"
+
+
+def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, prefix: Folder) -> str:
+    """Why folders in folders may be classes or hold them; "" when they are named by numbers, as patients are."""
+    below = {name: sorted({folder[0] for folder in folders if folder}) for name, folders in inner.items()}
+    counts = Counter(name for names_inside in below.values() for name in names_inside)
+    if len(inner) < 2 or any(() in inner[name] or len(below[name]) < 2 for name in inner):
+        return ""
+    if max(counts.values()) == 1 and all(re.search(r"\d", name) for name in counts):
+        return ""
+    call, alone = f"open_data({str(root)!r}, label=", root.joinpath(*prefix, next(iter(inner)))
+    return (
+        f"{root} can be read in two ways: the classes are {examples(inner)} ({call}{at + 1})), or the folders inside "
+        f"them, {examples(sorted(counts))} ({call}{at + 2})). Or open one alone, such as open_data({str(alone)!r})"
+    )
+
+
+def _placed(files: pd.DataFrame, folders: _Folders) -> pd.DataFrame:
+    """Every image, and every file that is passed over: file, kind, folder, split, label, reason and group."""
+    for place, column in enumerate(("split", "label", "reason", "group")):
+        files[column] = [folders.meanings[folder][place] for folder in files["folder"]]
+    is_mask = files["partner"].notna()
+    files.loc[is_mask, "reason"] = "mask"
+    files.loc[is_mask, "group"] = files["partner"][is_mask]
+    other = ~files["kind"].isin(("image", "link", "table", ""))
+    in_masks = files["folder"].map(lambda folder: any(map(names.is_mask_folder, folder.split("/"))))
+    unread = other & (files["label"] != "") & (files["reason"] == "") & ~in_masks.astype(bool)
+    files.loc[unread, "group"] = files["kind"][unread]
+    files.loc[unread, "reason"] = "kind"
+    empty = files["kind"].isin(("table", "")) & (files["reason"] == "empty")
+    return files[files["kind"].isin(("image", "link", "table")) | unread | empty].reset_index(drop=True)
+
+
+def _by_folders(
+    root: Path, files: pd.DataFrame, folders: _Folders, card: Card | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The images that manifests list (`whole`: all, in folders that agree), and the files that are passed over."""
-    present = files[(files["kind"] == "image") & (files["reason"] != "beside")]
-    entries = _entries(root, manifests, present["file"], card)
-    expected = present["file"][present["label"] != ""] if card else present["file"]
-    unlisted = expected[~expected.isin(entries["file"])]
-    if whole and len(unlisted):
-        raise ValueError(
-            f"{manifests[0]} does not list {len(unlisted)} of {len(expected)} images: {examples(unlisted)}. "
-            "Add or delete them, or pass the manifest itself as the source to use only what it lists"
-        )
-    table = entries.merge(present[["file", "split", "label"]], on="file", suffixes=("", "_folder"))
-    classes = {*table["label"].str.lower()} & {*table["label_folder"].str.lower()} - {""}  # folders named by class
-    compared = ["split", "label"] if classes else ["split"]
-    for column in compared if whole else []:
-        value, folder = table[column], table[f"{column}_folder"]
-        differ = table["file"][(value.str.lower() != folder.str.lower()) & (value != "") & (folder != "")]
-        if len(differ):
-            raise ValueError(
-                f"{manifests[0]} and the folders disagree on the {column} of {len(differ)} images: {examples(differ)}. "
-                "Move the files, or correct the manifest"
-            )
-    table["split"] = table["split"].where(table["split"] != "", table["split_folder"])
-    if not table["label"].any():
-        table["label"] = table["label_folder"]
-    if not table["label"].any():
-        raise ValueError(no_labels(manifests[0]))
-    labelled = files["file"].isin(entries["file"][entries["label"] != ""])
-    by_folder = () if card and card.layout == "manifest" else ("folder",)
-    return table, files[files["reason"].isin(("kind", "beside", *by_folder)) & ~labelled]
+    """The images by the names of their folders, and the files that are passed over."""
+    if folders.problem:
+        raise ValueError(folders.problem)
+    files = files[(files["kind"] != "table") | (files["reason"] == "empty")]
+    table = files[files["reason"] == ""]
+    stray = table["file"][(table["label"] == "") & (table["kind"] == "image")]
+    if 0 < len(stray) < len(table):
+        text = f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them"
+        raise ValueError(f"{text}.{_hint(root)}")
+    table = table[(table["label"] != "") & (table["kind"] == "image")].assign(patient="", frame="")
+    return table, files[files["reason"] != ""]
 
 
-def _manifests(root: Path, splits: Mapping[str, str], card: Card | None) -> list[Path]:
-    """The manifest of the folder, or of each split folder."""
+def _manifests(root: Path, splits: Iterable[str], card: Card | None) -> list[Path]:
+    """The manifest of the folder, or of each split folder, by its name."""
     paths = [folder / name for folder in (root, *(root / split for split in splits)) for name in MANIFESTS]
-    if card and (card.manifest or card.layout == "manifest"):
-        paths = [root / (card.manifest or MANIFESTS[0])]
+    if card and card.manifest:
+        paths = [root / card.manifest]
         if not paths[0].is_file():
-            raise ValueError(f"{card.path}: manifest: {paths[0].name} is not in {root}")
+            raise ValueError(f"{card.path}: manifest: {card.manifest} is not in {root}")
     paths = [path for path in paths if path.is_file()]
     paths = [path for path in paths if path.parent == root] or paths
     if len({path.parent for path in paths}) < len(paths):
@@ -274,40 +390,125 @@ def _manifests(root: Path, splits: Mapping[str, str], card: Card | None) -> list
     return paths
 
 
-def _entries(root: Path, manifests: list[Path], files: Iterable[str], card: Card | None) -> pd.DataFrame:
-    """What manifests say of the files, in a card's words for the classes: see `manifests.read_entries`."""
+def _listing_tables(
+    root: Path, files: pd.DataFrame, label: str | int | None, folders: _Folders
+) -> tuple[list[Path], list[str]]:
+    """The tables, whatever their names, that list the images and label them, and notes on those that do not."""
+    tables = [root / file for file in sorted(files["file"][files["kind"] == "table"], key=lambda f: (f.count("/"), f))]
+    every = {*files["file"][files["kind"] == "image"]}
+    labelled: dict[Path, set[str]] = {}
+    notes = []
+    for path in tables[:LOOKED_AT]:
+        try:
+            raw = manifests.read_table(path, ROWS)
+            entries = manifests.listed(raw, every)
+        except ValueError as error:
+            if path.suffix.lower() in (".xlsx", ".xls"):
+                notes.append(f"{error}; whether it lists the images is not known")
+            continue
+        if 2 * len(entries) < len(raw) or not len(raw):
+            continue
+        has_label = label in raw if label else "label" in manifests.column_roles(raw, every) or manifests.findings(raw)
+        if has_label:
+            labelled[path] = manifests.listed(manifests.read_table(path), every)
+        else:
+            call = f"open_data({str(path)!r}, label=NAME)"
+            text = f"{path} lists these images, but none of its columns is the label by its name"
+            notes.append(f"{text} ({', '.join(map(str, raw))}): {call} takes one")
+    several = [path for path in labelled if any(labelled[path] & labelled[o] for o in labelled if o != path)]
+    if several:
+        calls = " or ".join(f"open_data({str(path)!r})" for path in several)
+        raise ValueError(
+            f"{root}: {examples(p.name for p in several)} list the same images: pass the one to use, {calls}"
+        )
+    names_of = {*files["label"][(files["kind"] == "image") & (files["reason"] == "")]} - {""}
+    if not labelled and notes and (folders.problem or len(names_of) < 2):
+        raise ValueError(f"{folders.problem or f'{root} holds no two class folders'}. {'. '.join(notes)}")
+    return [*labelled], notes
+
+
+def _by_manifests(
+    root: Path, tables: list[Path], files: pd.DataFrame, card: Card | None, columns: dict[str, str], whole: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """The images that tables list (`whole`: all, in folders that agree), the files that are passed over, and notes."""
     import pandas as pd
 
-    columns = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
-    parts = []
-    for path in manifests:
-        folder = "" if path.parent == root else f"{path.parent.name}/"
-        part = read_entries(path, [file.removeprefix(folder) for file in files if file.startswith(folder)], columns)
+    present = files[(files["kind"] == "image") & (files["reason"] != "beside")]
+    parts, notes = [], []
+    for path in tables:
+        folder = "" if path.parent == root or not whole else f"{path.parent.name}/"
+        inside = [file.removeprefix(folder) for file in present["file"] if file.startswith(folder)]
+        part, told = manifests.read_entries(path, inside, columns, path.parent if folder else root)
         parts.append(part.assign(file=folder + part["file"]))
-    table = pd.concat(parts, ignore_index=True)
-    return table.assign(label=table["label"].replace(_class_folders(card)))
+        notes += told
+    entries = pd.concat(parts, ignore_index=True)
+    if card:
+        entries["label"] = entries["label"].replace(_class_folders(card))
+    elif entries["label"].any():
+        manifests.check_labels(entries, tables[0])
+    expected = present[(present["label"] != "") if card else (present["reason"] != "mask")]
+    unlisted = expected[~expected["file"].isin(entries["file"])]
+    if whole and len(unlisted):
+        raise ValueError(
+            f"{tables[0]} does not list {len(unlisted)} of {len(expected)} images: {examples(unlisted['file'])}. "
+            "Add or delete them, or pass the manifest itself as the source to use only what it lists"
+        )
+    table = entries.merge(present[["file", "split", "label"]], on="file", suffixes=("", "_folder"))
+    classes = {*table["label"].str.lower()} & {*table["label_folder"].str.lower()} - {""}  # folders named by class
+    for column in (["split", "label"] if classes else ["split"]) if whole else []:
+        value, folder = table[column], table[f"{column}_folder"]
+        differ = table["file"][(value.str.lower() != folder.str.lower()) & (value != "") & (folder != "")]
+        if len(differ):
+            raise ValueError(
+                f"{tables[0]} and the folders disagree on the {column} of {len(differ)} images: {examples(differ)}. "
+                "Move the files, or correct the manifest"
+            )
+    table["split"] = table["split"].where(table["split"] != "", table["split_folder"])
+    if not whole and not {"train", "test"} <= {*table["split"]}:
+        table["split"] = ""  # one side alone is no split
+    if not table["label"].any():
+        table["label"] = table["label_folder"]
+    if not table["label"].any():
+        raise ValueError(manifests.no_labels(tables[0]))
+    if not whole and not card:
+        folders = {*present["label"][present["reason"] == ""]} - {""}
+        if len(folders) > 1 and (table["label"].str.lower() != table["label_folder"].str.lower()).any():
+            notes.append(
+                f"{tables[0]} lists these images: the labels are its own, not the folders {examples(sorted(folders))}"
+            )
+    labelled = files["file"].isin(entries["file"][entries["label"] != ""])
+    by_folder = () if card and card.layout == "manifest" else ("folder",)
+    left_out = files[files["reason"].isin(("kind", "beside", "empty", "mask", *by_folder)) & ~labelled]
+    left_out = left_out[~left_out["file"].isin(os.path.relpath(path, root) for path in tables)]
+    unlisted = unlisted[~unlisted["file"].isin(left_out["file"])]
+    more = unlisted.assign(reason="unlisted", group=unlisted["folder"]) if not whole and not card else unlisted[:0]
+    return table, pd.concat([left_out, more], ignore_index=True), notes
+
+
+def _recipe(root: Path, tables: list[Path], columns: Mapping[str, str], whole: bool) -> dict[str, object]:
+    """What a card says of the layout, so that it is read the same way again."""
+    if len(tables) == 1 and not whole:
+        place = {"layout": "manifest", "manifest": os.path.relpath(tables[0], root)}
+        return place | ({"columns": dict(columns)} if columns else {})
+    return {}
 
 
 def _listing(
-    table: pd.DataFrame,
-    left_out: pd.DataFrame,
-    root: Path,
-    card: Card | None,
-    frames: str,
-    folders: Iterable[str] = (),
+    table: pd.DataFrame, left_out: pd.DataFrame, root: Path, card: Card | None, frames: str, pattern: str
 ) -> Listing:
-    """The table in order, with patients and frames; refused if no data set. folders: class folders, also empty ones."""
+    """The table in order, with patients and frames; refused if it is no data set."""
     import pandas as pd
 
-    classes = tuple(card.classes) if card else _in_order({*table["label"], *folders} - {""}, root)
+    classes = tuple(card.classes) if card else _in_order({*table["label"]} - {""}, root)
     unnamed = table[~table["label"].isin((*classes, ""))]
     left_out = pd.concat([left_out, unnamed.assign(reason="label", group=unnamed["label"])], ignore_index=True)
     table = table[table["label"].isin(classes)]
     _check(table, classes, root, left_out)
-    if card and card.patient:
-        matches = [re.search(card.patient.pattern, file) for file in table["file"]]
+    if pattern:
+        matches = [re.search(pattern, file) for file in table["file"]]
+        where = f"{card.path}: patient" if card and card.patient else "patient"
         if not any(matches):
-            raise ValueError(f"{card.path}: patient: {card.patient.pattern!r} is in no file name: correct the pattern")
+            raise ValueError(f"{where}: {pattern!r} is in no file name: correct the pattern")
         by_name = [match[1] or "" if match else "" for match in matches]
         table = table.assign(patient=table["patient"].where(table["patient"] != "", by_name))
     table = _with_frames(table, root, frames)
@@ -317,14 +518,14 @@ def _listing(
     return Listing(table[columns], classes, root, left_out[["file", "reason", "group"]])
 
 
-def _in_order(names: set[str], root: Path) -> tuple[str, ...]:
+def _in_order(labels: set[str], root: Path) -> tuple[str, ...]:
     """Class names in order of the alphabet, or of the numbers that they are."""
-    counts = Counter(name.casefold() for name in names)
-    if alike := sorted(repr(name) for name in names if counts[name.casefold()] > 1):
+    counts = Counter(name.casefold() for name in labels)
+    if alike := sorted(repr(name) for name in labels if counts[name.casefold()] > 1):
         raise ValueError(f"{root}: classes {' and '.join(alike)} differ in case only: write them the same everywhere")
-    if all(name.isascii() and name.isdecimal() for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
+    if all(name.isascii() and name.isdecimal() for name in labels):
+        return tuple(sorted(labels, key=lambda name: (int(name), name)))
+    return tuple(sorted(labels))
 
 
 def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: pd.DataFrame) -> None:
@@ -353,8 +554,8 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: 
 
 def _hint(root: Path) -> str:
     """What to try when a folder holds a table that is no manifest by its name."""
-    names = [name for name in _visible(root)[1] if name not in MANIFESTS]
-    others = [name for name in names if name.lower().endswith((".csv", ".parquet"))]
+    inside = [path.name for path in sorted(root.iterdir()) if _is_visible(path.name) and path.name not in MANIFESTS]
+    others = [name for name in inside if name.lower().endswith(manifests.TABLES)]
     return f" If {examples(others)} lists the images, pass it as the source." if others else ""
 
 

@@ -1,54 +1,56 @@
-"""Manifests: tables (.csv, .parquet) that list images and say what they are."""
+"""Manifests: tables (.csv, .tsv, .parquet, .xlsx, .json, .jsonl) that list images and say what they are."""
 
 from __future__ import annotations
 
+import json
+import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from dmws_lite.data.images import suffix_of
+from dmws_lite.data.names import SPLIT_NAMES
 from dmws_lite.runtime.text import examples
 
 if TYPE_CHECKING:
     import pandas as pd
 
+TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".json", ".jsonl")
 COLUMNS = {  # names of columns, in any case; the first that is there is used
     "file": (
         *("file", "file_name", "filename", "path", "file_path", "filepath", "image", "image_path", "image_name"),
-        *("image_file", "image_id", "image_index"),
+        *("image_file", "image_id", "image_index", "id_code"),
     ),
-    "label": ("label", "class", "class_name", "diagnosis", "dx", "category", "target"),
+    "label": (
+        *("label", "class", "class_name", "diagnosis", "dx", "category", "target", "benign_malignant", "labels"),
+        *("finding", "findings", "finding_labels", "pathology", "disease", "level", "grade"),
+    ),
     "split": ("split", "subset", "partition"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid", "case_id", "lesion_id"),
     "frame": ("frame",),
 }
-SPLIT_NAMES = {
-    **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"},
-    **{"test": "test", "testing": "test"},
-}
 UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")  # in the columns split and patient
+UNCERTAIN = {"", "-1", "uncertain", "unknown", "nan"}  # beside 0 and 1
 
 
-def read_entries(path: Path, files: Sequence[str], columns: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """What a manifest says of the images in its folder.
+def read_entries(
+    path: Path, files: Sequence[str], columns: Mapping[str, str] | None = None, root: Path | None = None
+) -> tuple[pd.DataFrame, list[str]]:
+    """What a manifest says of the images in a folder, and notes on how it was read.
 
-    path:    a .csv (UTF-8; comma, semicolon or tab) or .parquet file.
-    files:   paths of the images that are there, relative to the manifest's folder. A row may name one by this path,
-             by this path without its ending, or by its name alone when no other image has it.
+    files:   paths of the images that are there, relative to root (the manifest's folder). A row may name one by this
+             path, without its ending, by the end of its path, or by its name alone when no other image has it.
     columns: role ("file", "label", "split", "patient") to the column's name; the rest is looked for, see COLUMNS.
-    Returns one row per row of the manifest: file (one of `files`), label, split, patient and frame, all text, "" where
-    not said.
-    Raises ValueError naming the manifest: it cannot be read, has no column with files, lists an image that is not
-    there, outside its folder, or twice, labels some images only, or has a split that is none of SPLIT_NAMES.
+    Returns a row for each row of the manifest: file (one of `files`), label, split, patient and frame, all text, ""
+    where not said. Raises ValueError naming the manifest.
     """
     import pandas as pd
 
-    raw = _read(path)
-    plain = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in raw}
-    usual = {role: [plain[name] for name in names if name in plain] for role, names in COLUMNS.items()}
-    roles = {role: names[0] for role, names in usual.items() if names} | dict(columns or {})
+    raw, root, notes = read_table(path), root or path.parent, []
+    roles = column_roles(raw, files, columns)
     missing = [name for name in roles.values() if name not in raw] + ["file"] * ("file" not in roles)
     if missing:
         raise ValueError(
@@ -62,49 +64,140 @@ def read_entries(path: Path, files: Sequence[str], columns: Mapping[str, str] | 
             f"pass datasets.load_dataset({path.suffix[1:]!r}, data_files=...)"
         )
     values = {role: _text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
-    table = pd.DataFrame({"file": _matched(names, files, path), **values}, dtype=object)
+    table = pd.DataFrame({"file": _matched(names, files, path, root), **values}, dtype=object)
+    others = [name for name in _usual(raw)["label"] if name != roles.get("label")]
+    if "label" not in roles and (scores := findings(raw)) and (_numbers(raw[scores]) == 1).sum(axis=1).eq(1).all():
+        table["label"] = _numbers(raw[scores]).idxmax(axis=1)
+        notes.append(f"{path}: the label is the one of {examples(scores)} that is 1")
+    elif others and not (columns or {}).get("label"):
+        calls = " or ".join(f"label={name!r}" for name in others)
+        notes.append(f"{path}: the label is column {roles['label']!r}; open_data(..., {calls}) takes another")
     for role in ("split", "patient"):
         table[role] = table[role].mask(table[role].str.lower().isin(UNKNOWN), "")
     splits = table["split"].str.lower().map({**SPLIT_NAMES, "": ""})
     if splits.isna().any():
         unknown = table["split"][splits.isna()].iloc[0]
         raise ValueError(f"{path}: split {unknown!r} is unknown: write one of {', '.join(SPLIT_NAMES)}")
+    table = table.drop_duplicates(ignore_index=True) if len(table) else table
     repeated = table["file"][table.duplicated(["file", "frame"])]
     if len(repeated):
         raise ValueError(f"{path} lists {len(repeated)} images twice: {examples(repeated)}. Keep one row of each")
-    blank = table["file"][table["label"] == ""]
+    return table.assign(split=table["split"].str.lower().map({**SPLIT_NAMES, "": ""})), notes
+
+
+def check_labels(table: pd.DataFrame, path: Path) -> None:
+    """Refuse several labels in one, values that say "not known", and labels that are missing."""
+    labels = table["label"]
+    counts = Counter(labels)
+    numbers = {"1" if label in ("1", "true") else label for label in map(str.lower, counts)}
+    if {"0", "1"} <= numbers and numbers - {"0", "1"} <= UNCERTAIN and len(numbers) > 2:
+        told = ", ".join(f"{count} {label or 'blank'}" for label, count in sorted(counts.items()))
+        raise ValueError(
+            f"{path}: beside 0 and 1 its labels hold other values ({told}), which often mean uncertain or not "
+            "mentioned, and are no class. Write 0 or 1 in their place, or take those rows off the list (in pandas, "
+            "table[table[column].isin([0, 1])])"
+        )
+    blank = table["file"][labels == ""]
     if 0 < len(blank) < len(table):
         raise ValueError(
             f"{path} gives {len(blank)} of {len(table)} images no label: {examples(blank)}. "
             "Fill them in, or take them off the list"
         )
-    return table.assign(split=splits)
+    for mark in "|;,":
+        joined = [label for label in counts if mark in label]
+        parts = Counter(part.strip(" []'\"") for label in joined for part in label.split(mark))
+        again = sum(part in counts or count > 1 for part, count in parts.items())
+        if joined and (mark != "," or 2 * again >= len(parts)):
+            number = sum(counts[label] for label in joined)
+            raise ValueError(
+                f"{path}: {number} of {len(table)} images have several labels, joined by {mark!r}: {joined[0]!r}. This "
+                "project classifies one label an image. Keep the rows with one label, or add a column that says "
+                f"whether one is there (in pandas, table[column].str.contains({next(iter(parts))!r})) and pass its "
+                "name, open_data(..., label=NAME)"
+            )
 
 
 def no_labels(path: Path) -> str:
     """Why a manifest gives no labels, and the way out."""
-    raw = _read(path)
-    columns = [name for name in raw if {*_text(raw[name])} == {"0", "1"}]
-    if len(columns) > 1:
+    raw = read_table(path)
+    if scores := findings(raw):
         return (
-            f"{path} seems to hold a column of 0 and 1 for each class ({', '.join(columns)}): add one column 'label' "
-            "with the class's name instead (in pandas, table[columns].idxmax(axis=1))"
+            f"{path} seems to hold a column of 0 and 1 for each finding ({', '.join(scores)}), of which several or "
+            "none are 1 in some rows. This project classifies one label an image: "
+            f"open_data({str(path)!r}, label={scores[0]!r}) takes one of them"
         )
-    return f"{path} has no column with labels: its columns are {', '.join(raw)}. Name one 'label'"
+    return (
+        f"{path} has no column with labels: its columns are {', '.join(map(str, raw))}. Name one 'label', or pass the "
+        f"one that it is: open_data({str(path)!r}, label={str(raw.columns[-1])!r})"
+    )
 
 
-def _read(path: Path) -> pd.DataFrame:
+def findings(raw: pd.DataFrame) -> list[str]:
+    """The columns of 0 and 1 (also -1 and blank), where there are several."""
+    columns = [str(name) for name in raw if {"1"} < {*_text(raw[name])} <= {"0", "1", "-1", ""}]
+    constant = [str(name) for name in raw if {*_text(raw[name])} == {"0"}]
+    return [name for name in raw if name in columns + constant] if len(columns) > 1 else []
+
+
+def listed(raw: pd.DataFrame, files: Iterable[str]) -> set[str]:
+    """The names, without folder and ending, of the images that a table lists in its files' column."""
+    stems = {_forms(file)[3] for file in files}
+    column = column_roles(raw, files).get("file")
+    return {_forms(str(name).replace("\\", "/"))[3] for name in raw[column]} & stems if column else set()
+
+
+def column_roles(raw: pd.DataFrame, files: Iterable[str], columns: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Which column is what: as told, else by its name; the files' column also by what is in it."""
+    roles = {role: names[0] for role, names in _usual(raw).items() if names} | dict(columns or {})
+    stems = {_forms(file)[3] for file in files}
+    if "file" not in (columns or {}) and stems:
+
+        def known(name: str) -> int:
+            return sum(isinstance(value, str) and _forms(value.replace("\\", "/"))[3] in stems for value in raw[name])
+
+        ranked = [*_usual(raw)["file"], *raw]
+        best = max(ranked, key=known, default="")
+        if best in raw and known(best):
+            roles["file"] = best
+    return roles
+
+
+def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
+    """A table (the first rows of it) as text, where its kind does not know better."""
     import pandas as pd
 
+    suffix = path.suffix.lower()
     try:
-        if path.suffix.lower() == ".parquet":
+        if suffix == ".parquet":
             return pd.read_parquet(path)
-        with open(path, encoding="utf-8") as file:
-            separator = max(",;\t", key=file.readline().count)
-        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
-        return table.rename(columns=str.strip)
-    except (ValueError, OSError) as error:
+        if suffix in (".xlsx", ".xls"):
+            table = pd.read_excel(path, dtype=str, keep_default_na=False, nrows=rows)
+        elif suffix in (".json", ".jsonl"):
+            text = path.read_text("utf-8")
+            items = [*map(json.loads, text.splitlines())] if suffix == ".jsonl" else json.loads(text)
+            table = pd.DataFrame(items).astype(object)
+            table = table.where(table.notna(), "")
+        else:
+            with open(path, encoding="utf-8") as file:
+                separator = max(",;\t", key=file.readline().count)
+            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, nrows=rows)
+        return table.rename(columns=lambda name: str(name).strip())
+    except ImportError as error:
+        raise ValueError(
+            f"{path} is not read here: save it as .csv, or pip install {error.name or 'openpyxl'}"
+        ) from error
+    except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): save it as .csv in UTF-8, or as .parquet") from error
+
+
+def _usual(raw: pd.DataFrame) -> dict[str, list[str]]:
+    """The columns that have a usual name of each role, in the order of COLUMNS."""
+    plain = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in raw}
+    return {role: [plain[name] for name in names if name in plain] for role, names in COLUMNS.items()}
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    return table.apply(_text).replace("", "0").astype(float)
 
 
 def _text(column: pd.Series) -> pd.Series:
@@ -113,17 +206,37 @@ def _text(column: pd.Series) -> pd.Series:
     return text.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True).astype(object)
 
 
-def _matched(names: Iterable[str], files: Iterable[str], path: Path) -> list[str]:
+def _forms(file: str) -> tuple[str, str, str, str]:
+    """A path, without its ending, its name, and that without its ending."""
+    key = normalize("NFC", file)
+    name, ending = key.rpartition("/")[2], len(suffix_of(key))
+    return key, key[: len(key) - ending], name, name[: len(name) - ending]
+
+
+def _matched(names: Iterable[str], files: Iterable[str], path: Path, root: Path) -> list[str]:
     """The file that each name means: by its path, else by path without ending, by name, by name without ending."""
     indexes: list[dict[str, list[str]]] = [{}, {}, {}, {}]
     for file in files:
-        key = normalize("NFC", file)
-        name, ending = key.rpartition("/")[2], len(suffix_of(key))
-        for index, form in zip(indexes, (key, key[: len(key) - ending], name, name[: len(name) - ending]), strict=True):
+        for index, form in zip(indexes, _forms(file), strict=True):
             index.setdefault(form, []).append(file)
-    plain = [normalize("NFC", _inside(name.strip(), path)) for name in names]
-    matches = {name: next((index[name] for index in indexes if name in index), []) for name in plain}
+
+    plain = [normalize("NFC", _inside(name.strip(), path, root)) for name in names]
+    shared = min((name.rpartition("/")[0] for name in plain), default="")
+    while shared and not all(name.startswith(f"{shared}/") for name in plain):
+        shared = shared.rpartition("/")[0]
+    above = [shared[:k] for k in range(len(shared) + 1) if not k or shared[k : k + 1] in ("", "/")]
+
+    def find(name: str) -> list[str]:
+        for folder in above:  # folders above ours, which all names have
+            below = name.removeprefix(folder).removeprefix("/")
+            if hits := next((index[below] for index in indexes if below in index), []):
+                return hits
+        return []
+
+    matches = {name: find(name) for name in plain}
     missing = [name for name in plain if not matches[name]]
+    if missing and (PurePosixPath(missing[0]).is_absolute() or PureWindowsPath(missing[0]).drive):
+        raise ValueError(f"{path}: {missing[0]!r} leads out of its folder: write paths relative to the manifest")
     if missing:
         raise ValueError(
             f"{path} lists {len(missing)} of {len(plain)} images that are not in its folder: {examples(missing)}. "
@@ -134,9 +247,14 @@ def _matched(names: Iterable[str], files: Iterable[str], path: Path) -> list[str
     return [matches[name][0] for name in plain]
 
 
-def _inside(name: str, path: Path) -> str:
-    """A path of a manifest, relative to it and with forward slashes; refused when it leads out of its folder."""
-    plain = PurePosixPath(name.replace("\\", "/").removeprefix(f"{path.parent.as_posix()}/"))
-    if plain.is_absolute() or PureWindowsPath(name).drive or ".." in plain.parts:
+def _inside(name: str, path: Path, root: Path) -> str:
+    """A path of a manifest with forward slashes, relative to root when it leads into it; refused with .. out of it."""
+    plain = posixpath.normpath(name.replace("\\", "/")) if name else name
+    for folder in (root, root.resolve(), path.parent):
+        plain = plain.removeprefix(f"{folder.as_posix()}/")
+    below = path.parent.relative_to(root).as_posix() if path.parent.is_relative_to(root) else "."
+    if plain.startswith("../"):
+        plain = posixpath.normpath(posixpath.join(below, plain))
+    if plain.startswith(".."):
         raise ValueError(f"{path}: {name!r} leads out of its folder: write paths relative to the manifest")
-    return str(plain)
+    return plain

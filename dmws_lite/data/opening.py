@@ -7,7 +7,8 @@ import hashlib
 import os
 import re
 import warnings
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 HUB = "hf://datasets/"
-MANIFESTS = (".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Gathered:
     left_out:    one row per file that was passed over: see `folders.Listing`.
     root:        the folder that the table's files are in; None for phantoms.
     fit:         how the images became squares: "crop" or "letterbox" (phantoms are drawn as squares).
-    one_patient: whether all DICOM files have one patient's id, which tells nobody apart.
+    notes:       what is to be said of how the data were read, and of what names seem to tell of patients.
+    recipe:      what a card says to read them again, see `folders.Listing`.
     """
 
     name: str
@@ -55,7 +56,8 @@ class Gathered:
     card: Card | None = None
     root: Path | None = None
     fit: str = "crop"
-    one_patient: bool = False
+    notes: tuple[str, ...] = ()
+    recipe: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def flips(self) -> tuple[str, ...]:
@@ -82,12 +84,15 @@ def open_data(
     unusable: str = "error",
     frames: str = "middle",
     progress: bool = True,
+    label: str | int | None = None,
+    patient: str | None = None,
 ) -> Splits:
     """Open a data set: decoded once, split so that nothing leaks, ready to train on.
 
     source:   a card's name ("phantom_brain_mri"; `dmws data list` shows them) or file, a folder (one subfolder per
-              class, or train, val and test with those inside, or with a manifest), a manifest (.csv, .parquet), a .zip
-              or .tar of these, "hf://datasets/OWNER/NAME@REVISION", or a `datasets` Dataset or DatasetDict.
+              class, or train, val and test with those inside, or with a table that lists the images), such a table
+              (.csv, .tsv, .parquet, .xlsx, .json), a .zip or .tar of these, "hf://datasets/OWNER/NAME@REVISION", or a
+              `datasets` Dataset or DatasetDict.
     size:     pixels per side.
     seed:     of the split, where none is published, and of phantoms; None is the card's, or 0.
     fit:      "crop" (the short side fills the square, the middle is kept), "letterbox" (the long side does, the rest is
@@ -96,6 +101,8 @@ def open_data(
               the earlier split shares with a later one (train before val before test; look-alikes too).
     unusable: "error", or "skip" files that cannot be read or that have two labels, with a warning.
     frames:   of volumes and multi-frame files: the "middle" one, or "all".
+    label:    the table's column, or the level of folders (1 is the upper one), with the label, where several could be.
+    patient:  a regular expression with one group, which is the patient in the files' paths.
     Returns Splits. A published split is kept; without val, 15 % of train are held out. Without a published split:
     70 / 15 / 15 % by patient where patients are known, else by groups of copies and look-alikes, stratified.
     Decoded images are kept in the cache ($DMWS_CACHE, or ~/.cache/dmws-lite); a split is kept by `new_card`.
@@ -106,18 +113,20 @@ def open_data(
     """
     _check_option("leaks", leaks, ("warn", "drop", "error"))
     _check_option("unusable", unusable, ("error", "skip"))
-    gathered = gather(source, size, seed, fit, frames, progress)
+    gathered = gather(source, size, seed, fit, frames, progress, label, patient)
     _warn(gathered)
     usable = _usable(gathered, unusable == "skip") & _apart(gathered, leaks)
     return _splits(gathered, usable)
 
 
-def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
+def new_card(
+    folder: str | Path, out: str | Path = ".", seed: int = 0, label: str | int | None = None, patient: str | None = None
+) -> Path:
     """Write a data card for a folder of images, from what is seen in it, and its split for everyone to have the same.
 
     folder: of images, see `open_data`. The card names it relative to itself.
     out:    the folder for NAME.md and NAME.csv, where NAME is made from the folder's.
-    seed:   of the split, where none is published.
+    seed:   of the split, where none is published. label, patient: see `open_data`.
     Returns the card's path. Its prose is to be filled in; NAME.csv holds file names, labels and hashes, no patients.
     Raises NotADirectoryError for what is no folder, FileExistsError instead of overwriting anything.
     """
@@ -126,7 +135,7 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
 
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
-    gathered = gather(Path(folder), seed=seed)
+    gathered = gather(Path(folder), seed=seed, label=label, patient=patient)
     _warn(gathered)
     table = gathered.table
     name = re.sub(r"[^a-z0-9]+", "_", gathered.name.lower()).strip("_")[:60] or "my_images"
@@ -135,7 +144,10 @@ def new_card(folder: str | Path, out: str | Path = ".", seed: int = 0) -> Path:
         if path.exists():
             raise FileExistsError(f"{path} exists already: move it, or pass another folder for the card")
     place = os.path.relpath(gathered.root or folder, Path(out).resolve())
-    text = card_text(gathered.name, table, gathered.classes, _layout(table), place, gathered.rule, manifest.name)
+    recipe = dict(gathered.recipe) | ({"patient": {"pattern": patient}} if patient else {})
+    text = card_text(
+        gathered.name, table, gathered.classes, recipe or _layout(table), place, gathered.rule, manifest.name
+    )
     write_manifest(table, manifest)
     return write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -147,6 +159,8 @@ def gather(
     fit: str | None = None,
     frames: str = "middle",
     progress: bool = True,
+    label: str | int | None = None,
+    patient: str | None = None,
 ) -> Gathered:
     """Everything known of a data set, with nothing left out: see `open_data` for the arguments."""
     from dmws_lite.data import cache, cards, duplicates, folders, splits
@@ -161,7 +175,9 @@ def gather(
     if card and card.sources[0].phantom:
         return _phantoms(card, size, seed)
     place, name = _located(source, card, size, progress)
-    table, classes, root, left_out = folders.read_folder(place, card, frames)
+    if patient:
+        cards.check_pattern(patient)
+    table, classes, root, left_out, notes, recipe = folders.read_folder(place, card, frames, label, patient or "")
     fit = fit or (card.fit if card else "crop")
     window = (card.window[0], card.window[1]) if card and card.window else None
     decoded = cache.decoded(root, list(table["file"]), list(table["frame"]), size, fit, window, progress)
@@ -174,8 +190,9 @@ def gather(
     else:
         parts, rule = splits.split_table(table, seed, rule)
         table = table.assign(split=parts)
+    notes = (*notes, *_on_patients(table, classes, decoded.one_patient))
     gathered = Gathered(name, table, decoded.images, decoded.thumbnails, decoded.pairs, classes, rule, left_out)
-    return _in_order(replace(gathered, card=card, root=root, fit=fit, one_patient=decoded.one_patient))
+    return _in_order(replace(gathered, card=card, root=root, fit=fit, notes=notes, recipe=recipe))
 
 
 def unknown_source(path: Path) -> str:
@@ -184,7 +201,7 @@ def unknown_source(path: Path) -> str:
 
     source = f"source={str(path)!r}"
     if path.is_file():
-        return f"{source} is a file of another kind: pass a folder, a card (.md), .csv, .parquet, .zip or .tar"
+        return f"{source} is a file of another kind: pass a folder, a card (.md), a table such as .csv, .zip or .tar"
     if ":/" in str(path):
         return f"{source} is an address: write a card with it as `url` (see the template), or download it"
     hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
@@ -203,17 +220,40 @@ def _warn(gathered: Gathered) -> None:
     from dmws_lite.data.folders import explained
     from dmws_lite.data.splits import caution
 
-    texts = [*explained(gathered.left_out).values(), caution(gathered.table, gathered.rule)]
-    if gathered.one_patient:
-        text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
-        texts.append(f"{text}. A manifest with a column 'patient' can name them")
+    texts = (*explained(gathered.left_out).values(), *gathered.notes, caution(gathered.table, gathered.rule))
     for text in filter(None, texts):
         warnings.warn(text, stacklevel=3)
+
+
+def _on_patients(table: pd.DataFrame, classes: tuple[str, ...], one_patient: bool) -> Iterator[str]:
+    """What is to be said of patients that are not known: ids that tell nobody apart, names that look like people."""
+    from dmws_lite.data.names import patient_pattern
+
+    if one_patient:
+        text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
+        yield f"{text}. A manifest with a column 'patient' can name them"
+    unknown = table[table["patient"] == ""]
+    if not (pattern := patient_pattern([*unknown["file"]], len(classes))):
+        return
+    ids = unknown["file"].str.extract(pattern)[0]
+    sides = unknown.assign(ids=ids)[unknown["split"] != ""].groupby("ids")["split"].nunique()
+    yield (
+        f"the names of {ids.notna().sum()} files look as if they told {ids.nunique()} patients, such as "
+        f"{ids.dropna().iloc[0]} in {unknown['file'][ids.notna()].iloc[0]}; {(sides > 1).sum()} of them have images in "
+        f"two splits or more. If they are patients, open_data(..., patient={pattern!r}) uses them, or in a card "
+        f"`patient: {{pattern: {_quoted(pattern)}}}`"
+    )
+
+
+def _quoted(text: str) -> str:
+    """Text between the quotes of YAML."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
     """The local folder or manifest of a source, and the data set's name."""
     from dmws_lite.data import archives, fetch
+    from dmws_lite.data.manifests import TABLES
 
     if card:
         return fetch.fetch(card, progress, size), card.name
@@ -225,7 +265,7 @@ def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple
     if not str(source):
         raise ValueError("source='' is empty: pass a folder, a card or an archive")
     path = Path(source).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in MANIFESTS):
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
         return path.resolve(), path.resolve().stem if path.is_file() else path.resolve().name
     if path.is_file() and path.name.lower().endswith(archives.ARCHIVES):
         stat = path.stat()

@@ -1,5 +1,6 @@
 """Folders as people have them, on disk: what is read, what is passed over and said, what is refused."""
 
+import json
 import os
 from pathlib import Path
 
@@ -67,6 +68,76 @@ READ = {  # content, images of each split and class, number of files left out fo
     "no val": ({key: 2 for key in SPLITS if "val" not in key}, {key: 2 for key in SPLITS if "val" not in key}, {}),
     "a copy of the set beside its splits": (SPLITS | {"chest_xray/train/a": 4, "holdout": 3}, SPLITS, {"beside": 7}),
     "masks": ({"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2}, AB, {"mask": 7}),
+    "masks beside images": (
+        AB | {"a/000_mask.png": "", "a/001 Mask.png": "", "a/001_mask_1.png": "", "b/000_segmentation.tif": ""},
+        AB,
+        {"mask": 4},
+    ),
+    "folders of masks": (
+        {f"{k}/{name}": 3 for k in "ab" for name in ("images", "lung masks", "ManualMask/leftMask")},
+        AB,
+        {"mask": 12},
+    ),
+    "parts with classes": (
+        {f"{part}/{k}": 3 for part in ("fold1", "batch_2", "images_001") for k in "ab"},
+        {"a": 9, "b": 9},
+        {},
+    ),
+    "splits by longer names": (
+        {f"{split}/{k}": 2 for split in ("train_images", "stage_2_test_images") for k in "ab"},
+        {f"{split}/{k}": 2 for split in ("train", "test") for k in "ab"},
+        {},
+    ),
+    "splits inside the classes": (
+        {f"{k}/{split}": 2 for k in "ab" for split in ("train", "test")},
+        {f"{split}/{k}": 2 for split in ("train", "test") for k in "ab"},
+        {},
+    ),
+    "patients inside the classes": ({f"{k}/{k}{i}": 2 for k in "ab" for i in range(3)}, {"a": 6, "b": 6}, {}),
+    "what is no class": (
+        AB | {"pred": 2, "rcnn/TRAIN": 2, "rcnn/TEST": 1, "whole/a": 3, "whole/b": 3, "split/list.txt": ""},
+        AB,
+        {"stray": 2, "set": 9, "empty": 1},
+    ),
+    "tables of another kind": (AB | {"boxes.csv": "id,x\n1,2\n", "a.json": "{}"}, AB, {}),
+    "a table of one list": (
+        heap(6) | {"labels.json": json.dumps([{"image": f"{i}", "dx": "ab"[i % 2]} for i in range(6)])},
+        AB,
+        {},
+    ),
+    "a table beside parts": (
+        {f"HAM_images_part_{1 + i % 2}/{i}.jpg": "" for i in range(6)}
+        | {"HAM_metadata.csv": listed("image_id,dx", [f"{i},{'ab'[i % 2]}" for i in range(6)])},
+        AB,
+        {},
+    ),
+    "a table beside class folders": (
+        {f"{k}/{i}.png": "" for i, k in enumerate("xyxyxy")}
+        | {"truth.tsv": listed("name\tlabel", [f"{i}.png\t{'ab'[i // 3]}" for i in range(6)])}
+        | {"x/more.png": ""},
+        AB,
+        {"unlisted": 1},
+    ),
+    "a column per class": (
+        {f"images/{i}.png": "" for i in range(6)}
+        | {"truth/x.csv": listed("image,a,b,age", [f"{i},{1 - i % 2}.0,{i % 2},{i}" for i in range(6)])},
+        AB,
+        {},
+    ),
+    "tables of one split each": (
+        {f"{split}_images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
+        | {
+            f"{split}.csv": listed("id_code,diagnosis", [f"{split}{i},{'ab'[i % 2]}" for i in range(4)])
+            for split in ("train", "test")
+        },
+        {f"{split}/{name}": 2 for split in ("train", "test") for name in "ab"},
+        {},
+    ),
+    "boxes in a table": (
+        heap(6) | {"boxes.csv": listed("patientId,x,Target", [f"{i % 6},9,{i % 2}" for i in range(12)])},
+        {"0": 3, "1": 3},
+        {},
+    ),
     "what systems leave behind": (
         AB | {"a/._0.png": "", "a/@eaDir": 1, "a/.hidden": 1, "__MACOSX/a": 1, ".cache": 1, "b/LICENSE": ""},
         AB,
@@ -74,7 +145,7 @@ READ = {  # content, images of each split and class, number of files left out fo
     ),
     "by-products": (AB | {f"a/1.{kind}": "" for kind in ("csv", "json", "pdf", "html")} | {"x.h5": ""}, AB, {}),
     "kinds that are not read": (
-        AB | {"a/1.WEBP": "", "b/c/2.gif": "", "b/IM1": "", "a/masks/1.gif": ""},
+        AB | {"a/1.HEIC": "", "b/c/2.svg": "", "b/IM1": "", "a/masks/1.svg": ""},
         AB,
         {"kind": 3},
     ),
@@ -105,12 +176,11 @@ REFUSED = {  # content, what the error says
     "nothing": ({}, "no class folder"),
     "no folder": ({"x.png": ""}, "no class folder with images .*make one folder per class"),
     "kinds that are not read": (
-        {f"{k}/{i}.webp": "" for k in "ab" for i in range(3)},
-        r"no class folder with images.* Left out 6 files of kinds that are not read \(6 .webp\)",
+        {f"{k}/{i}.heic": "" for k in "ab" for i in range(3)},
+        r"no class folder with images.* Left out 6 files of kinds that are not read \(6 .heic\)",
     ),
     "one class": ({"a": 4}, "holds one class, 'a': a classifier needs at least 2"),
     "one image": ({"a": 4, "b": 1}, r"holds 1 images of class 'b', at least 3 are needed \(.png"),
-    "an empty class": (AB | {"c/notes.txt": ""}, "holds 0 images of class 'c'"),
     "a class missing in a split": (SPLITS | {"test/c": 1}, "train holds 0 images of class 'c', at least 1"),
     "a stray image": (AB | {"overview.png": ""}, "overview.png lie in no class folder: move them into one, or delete"),
     "classes that differ in case": ({"Well": 3, "well": 3}, "'Well' and 'well' differ in case only: write them the"),
@@ -120,7 +190,42 @@ REFUSED = {  # content, what the error says
     "two manifests": (AB | {"metadata.csv": "", "manifest.csv": ""}, "metadata.csv, manifest.csv: keep one"),
     "unlisted images": (AB | {"b/003.png": "", "metadata.csv": LISTED}, "does not list 1 of 7 images: b/003.png"),
     "images without labels": (AB | {"metadata.csv": LISTED[:-2] + "\n"}, "gives 1 of 6 images no label: b/002.png"),
-    "another table": (heap(6) | {"labels.csv": BY_LABEL}, "If labels.csv lists the images, pass it as the source"),
+    "two readings": (
+        {f"{organ}/{organ}_{kind}": 3 for organ in ("colon", "lung") for kind in ("aca", "n")},
+        r"two ways: the classes are colon, lung \(open_data\('.*', label=1\)\), or the folders inside them, "
+        r"colon_aca, colon_n, lung_aca, lung_n \(open_data\('.*', label=2\)",
+    ),
+    "sets side by side": (
+        {
+            f"{name}/{split}/{k}": 2
+            for name in ("Lung Data", "Infection Data")
+            for split in ("train", "test")
+            for k in "ab"
+        },
+        r"2 data sets side by side \(Infection Data, Lung Data\): open one, open_data\('.*/Infection Data'\) or",
+    ),
+    "parts alone": ({"part_1": 3, "part_2": 3}, "part_1, part_2 are parts of a set by their names.*label=1"),
+    "a table without labels": (
+        heap(6) | {"list.csv": "image,age\n" + "".join(f"{i},{i}\n" for i in range(6))},
+        r"list.csv lists these images, but none of its columns .*\(image, age\): open_data\('.*list.csv', label=NAME\)",
+    ),
+    "two tables": (
+        heap(6) | {"one.csv": BY_LABEL, "two.csv": BY_LABEL},
+        r"one.csv, two.csv list the same images: pass the one to use, open_data\('",
+    ),
+    "several labels in one": (
+        heap(6) | {"x.csv": BY_LABEL.replace(",a", ",a|b")},
+        r"3 of 6 images have several labels, joined by '\|': 'a\|b'.*label=NAME",
+    ),
+    "uncertain labels": (
+        heap(6) | {"x.csv": listed("file,label", [f"images/{i}.png,{(-1, 0, 1)[i % 3]}" for i in range(6)])},
+        r"beside 0 and 1 its labels hold other values \(2 -1, 2 0, 2 1\), which often mean uncertain",
+    ),
+    "several findings": (
+        heap(6)
+        | {"x.csv": listed("file,Edema,Fracture", [f"images/{i}.png,{i % 2},{i % 3 == 1:d}" for i in range(6)])},
+        r"a column of 0 and 1 for each finding \(Edema, Fracture\), of which several.*label='Edema'\)",
+    ),
     "other labels": (
         AB | {"metadata.csv": LISTED.replace("0.png,a", "0.png,b")},
         "on the label of 1 images: a/000.png",
@@ -132,11 +237,6 @@ REFUSED = {  # content, what the error says
     "some splits": (
         AB | {"metadata.csv": listed("file,split", [f"{file},{'train' * ('0.png' not in file)}" for file in FILES])},
         "2 images have no split, others do: a/000.png, b/000.png",
-    ),
-    "a column per class": (
-        {f"{i}.png": "" for i in range(6)}
-        | {"metadata.csv": listed("image,MEL,NV,age", [f"{i},{i % 2}.0,{1 - i % 2},{i}" for i in range(6)])},
-        r"a column of 0 and 1 for each class \(MEL, NV\): add one column 'label'",
     ),
     "no label": (
         {"0.png": "", "1.png": "", "metadata.csv": "image,age\n0,5\n1,6\n"},
@@ -153,12 +253,12 @@ def test_what_cannot_be_a_data_set_is_refused(tmp_path, name):
 
 
 def test_what_is_passed_over_is_counted_in_a_sentence_per_reason(tmp_path):
-    made(tmp_path, AB | {f"a/{i}.webp": "" for i in range(30)} | {"b/1.gif": "", "b/IM1": "", "b/masks": 2})
+    made(tmp_path, AB | {f"a/{i}.heic": "" for i in range(30)} | {"b/1.svg": "", "b/IM1": "", "b/masks": 2})
     os.mkfifo(tmp_path / "a" / "pipe.png")
     assert explained(read_folder(tmp_path).left_out) == {
-        "kind": "left out 33 files of kinds that are not read (30 .webp, 1 .gif, 1 no regular file, "
+        "kind": "left out 33 files of kinds that are not read (30 .heic, 1 .svg, 1 no regular file, "
         "1 without an ending). Save them as PNG",
-        "mask": "left out 2 files in folders called mask or masks (2 b/masks). "
+        "mask": "left out 2 files that are masks or overlays (such as b/masks/000.png of b/000.png). "
         "A card can name such a folder as a class",
     }
 
@@ -340,8 +440,8 @@ def test_a_patient_in_a_manifest_goes_before_the_pattern(tmp_path):
 @pytest.mark.parametrize("name", ["brain_mri", "chest_xray", "lung_ct"])
 def test_real_sets(name):
     expected = pd.read_csv(REAL / name / "metadata.csv", keep_default_na=False).sort_values("file_name")
-    table, classes, root, left_out = read_folder(REAL / name)
-    assert root == REAL / name and classes == tuple(sorted(expected["label"].unique())) and left_out.empty
+    table, classes, root, left_out, notes, _ = read_folder(REAL / name)
+    assert root == REAL / name and classes == tuple(sorted(expected["label"].unique())) and left_out.empty and not notes
     images = table.sort_values("file")
     assert images["file"].tolist() == expected["file_name"].tolist()
     for column in ("label", "split", "patient"):

@@ -5,9 +5,13 @@ from unicodedata import normalize
 import pandas as pd
 import pytest
 
-from dmws_lite.data.manifests import read_entries
+from dmws_lite.data import manifests
 
 FILES = ["a/1.png", "a/2.png", "b/3.png", "b/brain.v2.nii.gz"]
+
+
+def read_entries(*arguments):
+    return manifests.read_entries(*arguments)[0]
 
 
 def csv(path, text, encoding="utf-8"):

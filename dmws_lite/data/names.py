@@ -1,0 +1,186 @@
+"""What the names of folders and files say: splits, parts, masks, and what may be patients."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dmws_lite.data.images import FORMATS, suffix_of
+
+SPLIT_NAMES = {
+    **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"},
+    **{"test": "test", "testing": "test"},
+}
+PICTURES = {
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "picture",
+    "pictures",
+    "photo",
+    "photos",
+    "png",
+    "jpg",
+    "jpeg",
+    "tif",
+    "tiff",
+}
+FILLERS = PICTURES | {
+    "bmp",
+    "dicom",
+    "dcm",
+    "nifti",
+    "data",
+    "dataset",
+    "set",
+    "sets",
+    "input",
+    "inputs",
+    "file",
+    "files",
+}
+PARTS = {"part", "parts", "fold", "folds", "batch", "batches", "chunk", "shard", "all"}
+STRAYS = {"pred", "preds", "predicted", "prediction", "predictions", "output", "outputs", "result", "results"}
+MASKS = {
+    "mask",
+    "masks",
+    "segmentation",
+    "segmentations",
+    "annotation",
+    "annotations",
+    "label",
+    "labels",
+    "groundtruth",
+}
+MASKS |= {"gt", "truth", "overlay", "overlays", "contour", "contours", "heatmap", "heatmaps"}
+MASK_WORDS = (
+    "masks?|seg|segmentations?|segmented|annotations?|annotated|labels?|ground[ _-]?truth|gt|overlays?|contours?|roi"
+)
+MASK_END = re.compile(rf"(.+?)([ _.-]*)({MASK_WORDS})[ _.-]*\d*", re.I)
+MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.I)
+NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels near its two values; files of a kind that are looked at: our choice
+SUBJECT = r"(?i:patient|person|subject|subj|sub|pat|case|participant|volunteer)[ _-]*\d+"
+LEAST = 4  # groups of images from which they may be patients
+
+
+def words(name: str) -> list[str]:
+    """The words and numbers of a name, in lower case: "leftMask_2" holds left, mask and 2."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", name)]
+
+
+def roles(names: Iterable[str]) -> dict[str, str]:
+    """What folders side by side are: "train", "val", "test", "part", "stray" (predictions), or "", perhaps a class."""
+    said = {name: [word for word in words(name) if not word.isdigit()] for name in names}
+    common = set.intersection(*map(set, said.values())) - PARTS - {*SPLIT_NAMES} if len(said) > 1 else set()
+
+    def role(name: str) -> str:
+        own = {*said[name]} - common - FILLERS - {"and", "stage"}
+        splits = {SPLIT_NAMES.get(word, "") for word in own}
+        if own and "" not in splits and len(splits - {"val"}) <= 1:
+            return max(splits, key=("val", "test", "train").index)
+        plain = {*said[name]} - common
+        if said[name] and plain <= PARTS | FILLERS and (plain or {*said[name]} & (PARTS | FILLERS)):
+            return "part"
+        return "stray" if own and own <= STRAYS else ""
+
+    return {name: role(name) for name in said}
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder's name says that it holds masks or overlays."""
+    said = words(name)
+    while said and said[-1] in PICTURES:
+        said.pop()
+    return bool(said) and said[-1] in MASKS and not {"with", "without", "no"} & {*said}
+
+
+def masks(files: Sequence[str], root: Path) -> dict[str, str]:
+    """The files that are masks or overlays, and the image that each belongs to ("" if none is seen).
+
+    By the names of folders and files first; then files named like another image, with a suffix or in another folder,
+    are looked at: as masks count those of a suffix (a folder) that are nearly two-valued, while the others are not.
+    """
+    stems: dict[str, list[str]] = defaultdict(list)
+    for file in files:
+        stems[_stem(file)].append(file)
+    hits: dict[str, str] = {}
+    for file in files:
+        base, certain = _mask_of(file, stems)
+        others = [other for other in stems.get(base, []) if other != file]
+        if certain or others:
+            hits[file] = min(others, key=lambda other: (_apart(other, file), other), default="")
+    images = [file for file in files if file not in hits]
+    for group in _alike(images, stems, hits).values():
+        sample = group[:: max(1, len(group) // SAMPLE)]
+        if all(_two_valued(root / file) and not _two_valued(root / other) for file, other in sample):
+            hits |= dict(group)
+    return {file: "" if other in hits else other for file, other in hits.items()}
+
+
+def _stem(file: str) -> str:
+    name = file.rpartition("/")[2].lower()
+    return name[: len(name) - len(suffix_of(name))]
+
+
+def _apart(one: str, other: str) -> int:
+    """How many folders two files do not share."""
+    first, second = one.split("/")[:-1], other.split("/")[:-1]
+    shared = sum(a == b for a, b in zip(first, second, strict=False))
+    return len(first) + len(second) - 2 * shared
+
+
+def _mask_of(file: str, stems: Mapping[str, list[str]]) -> tuple[str, bool]:
+    """The stem of the image that a mask may belong to, and whether the file is one for certain."""
+    stem, folders = _stem(file), file.split("/")[:-1]
+    end, start = MASK_END.fullmatch(stem), MASK_START.fullmatch(stem)
+    certain = any(map(is_mask_folder, folders)) or bool(end and end[3].startswith("mask"))
+    bases = [end[1]] if end and (end[2] or end[3].startswith("mask")) else []
+    bases += [form.format(start[2]) for form in ("{}", "image_{}", "img_{}")] if start else []
+    bases += [stem] if certain else []
+    return next((base for base in bases if base in stems), stem if certain else ""), certain
+
+
+def _alike(images: Sequence[str], stems: Mapping[str, list[str]], hits: Mapping[str, str]) -> dict[str, list]:
+    """Pairs of a file and the image that it is named like, for each suffix, and for each folder of the same names."""
+    suffixes, folders = defaultdict(list), defaultdict(list)
+    for file in images:
+        stem, (folder, _, _) = _stem(file), file.rpartition("/")
+        for cut in re.finditer(r"[ _.-]+(?=\D)", stem):
+            if others := [other for other in stems.get(stem[: cut.start()], []) if other not in hits]:
+                suffixes[re.sub(r"\d+", "0", stem[cut.start() :])].append((file, others[0]))
+                break
+        if others := [other for other in stems[stem] if other != file and other not in hits]:
+            folders[folder].append((file, others[0]))
+    sizes = Counter(file.rpartition("/")[0] for file in images)
+    return suffixes | {f"{name}/": pairs for name, pairs in folders.items() if len(pairs) > 0.9 * sizes[name]}
+
+
+def _two_valued(path: Path) -> bool:
+    """Whether nearly all pixels of an image have one of two values."""
+    try:
+        with Image.open(path, formats=(*FORMATS, "TIFF")) as opened:
+            opened.draft("L", (128, 128))
+            values = np.asarray(opened.convert("L").resize((128, 128), Image.Resampling.NEAREST), int)
+    except Exception:  # decoding says what is wrong with it
+        return False
+    low, high = values.min(), values.max()
+    near = (values - low <= (high - low) / 10) | (high - values <= (high - low) / 10)
+    return bool(near.mean() >= NEARLY)
+
+
+def patient_pattern(files: Sequence[str], classes: int) -> str:
+    """A regular expression whose group may be the patient in the files' paths; "" when names do not look like it."""
+    before = [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]
+    for pattern in (SUBJECT, *before):
+        keys = [match[0] for match in (re.search(pattern, file) for file in files) if match]
+        counts = Counter(keys)
+        shared = sum(count for count in counts.values() if count > 1)
+        if len(counts) >= max(LEAST, classes + 1) and 2 * shared >= len(keys) >= len(files) / 4:
+            return f"({pattern})"
+    return ""
