@@ -127,6 +127,7 @@ def inspect(gathered: Gathered) -> Report:
         *_shared_patients(gathered, shared),
         *(_on_images("warning", kind, table, rows, text) for kind, (rows, text) in faults.items()),
         *_left_out(gathered),
+        *(Finding("warning", "how it was read", 1, note) for note in gathered.notes),
         *_balance(gathered),
         _counts_on_card(gathered),
         _shortcuts(probes),

@@ -101,7 +101,7 @@ def read_folder(
     columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
     columns |= {"label": label} if isinstance(label, str) else {}
     if tables:
-        table, left_out, told = _by_manifests(root, tables, files, card, columns, whole)
+        table, left_out, told = _by_manifests(root, tables, files, card, columns, whole, alone)
         notes += told
     else:
         table, left_out = _by_folders(root, files, folders, card)
@@ -270,7 +270,7 @@ def _by_levels(root: Path, every: Mapping[str, Folder], holders: set[Folder], le
         text = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the images"
         problem = problem or f"{text} is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
     elif not problem and above <= at:
-        problem = _two_readings(root, {name: inner[name] for name in left}, at, prefix)
+        problem = _two_readings(root, {name: inner[name] for name in left}, at, [(*prefix, name) for name in here])
 
     def meaning(folder: Folder) -> tuple[str, str, str, str]:
         split = splits.get(folder[above], "") if 0 <= above < len(folder) else ""
@@ -326,7 +326,7 @@ def _side_by_side(root: Path, folders: set[Folder]) -> str:
     return f"{root} holds {len(places)} data sets side by side ({examples(places)}): open one, {calls}"
 
 
-def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, prefix: Folder) -> str:
+def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, sides: list[Folder]) -> str:
     """Why folders in folders may be classes or hold them; "" when they are named by numbers, as patients are."""
     below = {name: sorted({folder[0] for folder in folders if folder}) for name, folders in inner.items()}
     counts = Counter(name for names_inside in below.values() for name in names_inside)
@@ -334,10 +334,11 @@ def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, prefix:
         return ""
     if max(counts.values()) == 1 and all(re.search(r"\d", name) for name in counts):
         return ""
-    call, alone = f"open_data({str(root)!r}, label=", root.joinpath(*prefix, next(iter(inner)))
+    call = f"open_data({str(root)!r}, label="
+    alone = " or ".join(f"open_data({str(root.joinpath(*side))!r})" for side in sides[:4])
     return (
         f"{root} can be read in two ways: the classes are {examples(inner)} ({call}{at + 1})), or the folders inside "
-        f"them, {examples(sorted(counts))} ({call}{at + 2})). Or open one alone, such as open_data({str(alone)!r})"
+        f"them, {examples(sorted(counts))} ({call}{at + 2})). Or open one alone, {alone}"
     )
 
 
@@ -406,11 +407,11 @@ def _listing_tables(
             if path.suffix.lower() in (".xlsx", ".xls"):
                 notes.append(f"{error}; whether it lists the images is not known")
             continue
-        if 2 * len(entries) < len(raw) or not len(raw):
+        if 2 * len(entries) < len(raw) or not len(raw):  # other tables
             continue
         has_label = label in raw if label else "label" in manifests.column_roles(raw, every) or manifests.findings(raw)
         if has_label:
-            labelled[path] = manifests.listed(manifests.read_table(path), every)
+            labelled[path] = {*manifests.listed(manifests.read_table(path), every)}
         else:
             call = f"open_data({str(path)!r}, label=NAME)"
             text = f"{path} lists these images, but none of its columns is the label by its name"
@@ -428,7 +429,13 @@ def _listing_tables(
 
 
 def _by_manifests(
-    root: Path, tables: list[Path], files: pd.DataFrame, card: Card | None, columns: dict[str, str], whole: bool
+    root: Path,
+    tables: list[Path],
+    files: pd.DataFrame,
+    card: Card | None,
+    columns: dict[str, str],
+    whole: bool,
+    alone: bool,
 ) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """The images that tables list (`whole`: all, in folders that agree), the files that are passed over, and notes."""
     import pandas as pd
@@ -465,12 +472,14 @@ def _by_manifests(
             )
     table["split"] = table["split"].where(table["split"] != "", table["split_folder"])
     if not whole and not {"train", "test"} <= {*table["split"]}:
-        table["split"] = ""  # one side alone is no split
-    if not table["label"].any():
+        if given := {*table["split"]} - {""}:
+            notes.append(f"{tables[0]}: only {' and '.join(sorted(given))} has labels, so the split is made here")
+        table["split"] = ""
+    if not table["label"].any() and (whole or alone or card):
         table["label"] = table["label_folder"]
     if not table["label"].any():
         raise ValueError(manifests.no_labels(tables[0]))
-    if not whole and not card:
+    if not whole and not card and not alone:
         folders = {*present["label"][present["reason"] == ""]} - {""}
         if len(folders) > 1 and (table["label"].str.lower() != table["label_folder"].str.lower()).any():
             notes.append(
@@ -531,7 +540,7 @@ def _in_order(labels: set[str], root: Path) -> tuple[str, ...]:
 def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: pd.DataFrame) -> None:
     """Refuse what cannot be a data set."""
     kinds, given = ", ".join(ENDINGS), {*table["split"]}
-    hint = _hint(root) + "".join(f" {text[0].upper()}{text[1:]}" for text in explained(left_out).values())
+    hint = _hint(root) + "".join(f" {text[0].upper()}{text[1:]}." for text in explained(left_out).values())
     if table.empty:
         raise ValueError(f"{root} holds no class folder with images ({kinds}): make one folder per class.{hint}")
     if len(classes) < 2:

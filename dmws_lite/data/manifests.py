@@ -139,11 +139,11 @@ def findings(raw: pd.DataFrame) -> list[str]:
     return [name for name in raw if name in columns + constant] if len(columns) > 1 else []
 
 
-def listed(raw: pd.DataFrame, files: Iterable[str]) -> set[str]:
-    """The names, without folder and ending, of the images that a table lists in its files' column."""
+def listed(raw: pd.DataFrame, files: Iterable[str]) -> list[str]:
+    """The paths, without ending, of the images that a table lists in its files' column, one for each row."""
     stems = {_forms(file)[3] for file in files}
-    column = column_roles(raw, files).get("file")
-    return {_forms(str(name).replace("\\", "/"))[3] for name in raw[column]} & stems if column else set()
+    names = [_forms(str(name).replace("\\", "/")) for name in raw.get(column_roles(raw, files).get("file"), ())]
+    return [name[1] for name in names if name[3] in stems]
 
 
 def column_roles(raw: pd.DataFrame, files: Iterable[str], columns: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -184,7 +184,7 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
         return table.rename(columns=lambda name: str(name).strip())
     except ImportError as error:
         raise ValueError(
-            f"{path} is not read here: save it as .csv, or pip install {error.name or 'openpyxl'}"
+            f"{path} is not read here: save it as .csv, or pip install {'xlrd' if suffix == '.xls' else 'openpyxl'}"
         ) from error
     except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): save it as .csv in UTF-8, or as .parquet") from error

@@ -65,7 +65,7 @@ MASK_WORDS = (
 MASK_END = re.compile(rf"(.+?)([ _.-]*)({MASK_WORDS})[ _.-]*\d*", re.I)
 MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.I)
 NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels near its two values; files of a kind that are looked at: our choice
-SUBJECT = r"(?i:patient|person|subject|subj|sub|pat|case|participant|volunteer)[ _-]*\d+"
+SUBJECT = r"(?i:(patient|person|subject|subj|sub|pat|case|participant|volunteer))[ _-]*\d+"
 LEAST = 4  # groups of images from which they may be patients
 
 
@@ -109,18 +109,27 @@ def masks(files: Sequence[str], root: Path) -> dict[str, str]:
     stems: dict[str, list[str]] = defaultdict(list)
     for file in files:
         stems[_stem(file)].append(file)
+    folders = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in map(_folder, files)}
     hits: dict[str, str] = {}
     for file in files:
-        base, certain = _mask_of(file, stems)
-        others = [other for other in stems.get(base, []) if other != file]
+        base, certain = _mask_of(file, stems, folders[_folder(file)])
+        others = [other for other in stems.get(base, []) if other != file and not folders[_folder(other)]]
         if certain or others:
-            hits[file] = min(others, key=lambda other: (_apart(other, file), other), default="")
+            hits[file] = _nearest(file, others)
     images = [file for file in files if file not in hits]
     for group in _alike(images, stems, hits).values():
         sample = group[:: max(1, len(group) // SAMPLE)]
         if all(_two_valued(root / file) and not _two_valued(root / other) for file, other in sample):
             hits |= dict(group)
     return {file: "" if other in hits else other for file, other in hits.items()}
+
+
+def _folder(file: str) -> str:
+    return file.rpartition("/")[0]
+
+
+def _nearest(file: str, others: Iterable[str]) -> str:
+    return min(others, key=lambda other: (_apart(other, file), other), default="")
 
 
 def _stem(file: str) -> str:
@@ -135,11 +144,11 @@ def _apart(one: str, other: str) -> int:
     return len(first) + len(second) - 2 * shared
 
 
-def _mask_of(file: str, stems: Mapping[str, list[str]]) -> tuple[str, bool]:
+def _mask_of(file: str, stems: Mapping[str, list[str]], in_folder: bool) -> tuple[str, bool]:
     """The stem of the image that a mask may belong to, and whether the file is one for certain."""
-    stem, folders = _stem(file), file.split("/")[:-1]
+    stem = _stem(file)
     end, start = MASK_END.fullmatch(stem), MASK_START.fullmatch(stem)
-    certain = any(map(is_mask_folder, folders)) or bool(end and end[3].startswith("mask"))
+    certain = in_folder or bool(end and end[3].startswith("mask"))
     bases = [end[1]] if end and (end[2] or end[3].startswith("mask")) else []
     bases += [form.format(start[2]) for form in ("{}", "image_{}", "img_{}")] if start else []
     bases += [stem] if certain else []
@@ -150,14 +159,14 @@ def _alike(images: Sequence[str], stems: Mapping[str, list[str]], hits: Mapping[
     """Pairs of a file and the image that it is named like, for each suffix, and for each folder of the same names."""
     suffixes, folders = defaultdict(list), defaultdict(list)
     for file in images:
-        stem, (folder, _, _) = _stem(file), file.rpartition("/")
+        stem = _stem(file)
         for cut in re.finditer(r"[ _.-]+(?=\D)", stem):
             if others := [other for other in stems.get(stem[: cut.start()], []) if other not in hits]:
-                suffixes[re.sub(r"\d+", "0", stem[cut.start() :])].append((file, others[0]))
+                suffixes[re.sub(r"\d+", "0", stem[cut.start() :])].append((file, _nearest(file, others)))
                 break
         if others := [other for other in stems[stem] if other != file and other not in hits]:
-            folders[folder].append((file, others[0]))
-    sizes = Counter(file.rpartition("/")[0] for file in images)
+            folders[_folder(file)].append((file, _nearest(file, others)))
+    sizes = Counter(map(_folder, images))
     return suffixes | {f"{name}/": pairs for name, pairs in folders.items() if len(pairs) > 0.9 * sizes[name]}
 
 
@@ -176,11 +185,15 @@ def _two_valued(path: Path) -> bool:
 
 def patient_pattern(files: Sequence[str], classes: int) -> str:
     """A regular expression whose group may be the patient in the files' paths; "" when names do not look like it."""
-    before = [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]
-    for pattern in (SUBJECT, *before):
-        keys = [match[0] for match in (re.search(pattern, file) for file in files) if match]
+    subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
+    patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
+    patterns += [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
+    rest, chosen = [*files], []
+    for pattern in patterns:
+        keys = [match[0] for match in (re.search(pattern, file) for file in rest) if match]
         counts = Counter(keys)
         shared = sum(count for count in counts.values() if count > 1)
-        if len(counts) >= max(LEAST, classes + 1) and 2 * shared >= len(keys) >= len(files) / 4:
-            return f"({pattern})"
-    return ""
+        if len(counts) >= max(LEAST, classes + 1) and 2 * shared >= len(keys) >= len(files) / 5:
+            chosen.append(pattern)
+            rest = [file for file in rest if not re.search(pattern, file)]
+    return f"({'|'.join(chosen)})" if chosen else ""

@@ -87,9 +87,79 @@ def test_a_published_split_is_kept_without_a_word_and_stays_memory_mapped(tmp_pa
 
 def test_what_is_passed_over_is_said(tmp_path):
     root = split_folder(tmp_path / "set")
-    save(root / "train/a/masks/1.png", np.zeros((9, 9), np.uint8))
-    with pytest.warns(UserWarning, match=r"left out 1 files in folders called mask or masks \(1 train/a/masks\)"):
+    save(root / "train/a/masks/000.png", np.zeros((9, 9), np.uint8))
+    with pytest.warns(UserWarning, match=r"left out 1 files that are masks .*train/a/masks/000.png of train/a/000.png"):
         assert len(open_data(root, size=16, progress=False)) == 28
+
+
+def test_images_of_two_values_that_are_named_like_others_are_masks(tmp_path):
+    root = folder(tmp_path / "set", {"a": 10, "b": 10})
+    disc = ((np.indices((40, 40)) - 20) ** 2).sum(0) < 90
+    for path in sorted(root.rglob("*.png")):
+        save(path.with_name(f"{path.stem}_lesion.png"), (disc * 255).astype(np.uint8))
+        save(root / "regions" / f"{path.parent.name}{path.stem}.png", np.asarray(Image.open(path)))
+        save(path.with_name(f"{path.stem}_flipped.png"), np.asarray(Image.open(path))[:, ::-1])
+    shutil.rmtree(root / "regions")
+    with pytest.warns(UserWarning, match="left out 20 files that are masks or overlays .*_lesion.png of "):
+        assert len(open_data(root, size=16, progress=False)) == 40
+
+
+def test_names_that_look_like_patients_are_said_and_used_on_request(tmp_path):
+    root = tmp_path / "chest_xray"
+    files = [
+        (s, k, p, i)
+        for s, k, p in (("train", 0, 12), ("val", 12, 4), ("test", 8, 6))
+        for p in range(k, k + p)
+        for i in (0, 1)
+    ]
+    for seed, (split, _, person, view) in enumerate(files):
+        for label, name in (
+            ("ill", f"person{person}_bacteria_{view}"),
+            ("well", f"NORMAL2-IM-{person:04d}-{view:04d}"),
+        ):
+            pixels = np.random.default_rng([seed, len(name)]).integers(0, 256, (20, 20), dtype=np.uint8)
+            save(root / split / label / f"{name}.png", pixels)
+    with pytest.warns(
+        UserWarning, match="names of 88 files look as if they told 32 patients.*; 12 of them have images in"
+    ) as told:
+        open_data(root, size=16, progress=False)
+    text = next(str(warning.message) for warning in told if "told 32" in str(warning.message))
+    pattern = eval(text.split("patient=")[1].split(") uses")[0])
+    assert f"`patient: {{pattern: '{pattern}'}}`" in text
+    with pytest.warns(UserWarning, match="share .* pairs of images or patients"):
+        splits = open_data(root, size=16, progress=False, patient=pattern)
+    assert {"person3", "NORMAL2-IM-0003"} <= {*splits.train.patients}
+    for source in (root, new_card(root, tmp_path / "cards", patient=pattern)):
+        dropped = opened(source, leaks="drop", patient=pattern if source == root else None)
+        assert not {*dropped.train.patients} & {*dropped.test.patients}
+
+
+def test_a_table_beside_parts_makes_a_card_that_reads_it(tmp_path):
+    root = folder(tmp_path / "set", {"part_1": 12, "part_2": 12})
+    rows = [f"{part}/{i:03d},{'xy'[i % 2]},{i // 6}" for part in ("part_1", "part_2") for i in range(12)]
+    (root / "truth.csv").write_text("\n".join(["name,dx,target", *rows]))
+    with pytest.warns(UserWarning, match=r"the label is column 'dx'; open_data\(..., label='target'\) takes another"):
+        assert open_data(root, size=16, progress=False).classes == ("x", "y")
+    by_target = opened(root, label="target")
+    assert by_target.classes == ("0", "1")
+    by_card = opened(new_card(root, tmp_path / "cards", label="target"))
+    assert [part.names for part in parts(by_card)] == [part.names for part in parts(by_target)]
+
+
+def test_levels_of_folders_can_be_told(tmp_path):
+    for organ in ("colon", "lung"):
+        folder(tmp_path / "set" / organ, {f"{organ}_aca": 10, f"{organ}_n": 10}, len(organ))
+    assert opened(tmp_path / "set", label=1).classes == ("colon", "lung")
+    assert opened(tmp_path / "set", label=2).classes == ("colon_aca", "colon_n", "lung_aca", "lung_n")
+
+
+def test_skipping_is_not_advised_where_nothing_would_be_left(tmp_path):
+    root = split_folder(tmp_path / "set")
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(ValueError, match="28 of 28 images cannot be used") as caught:
+        opened(root)
+    assert "skip" not in str(caught.value)
 
 
 def test_a_published_split_without_val_gets_one_from_train(tmp_path):
