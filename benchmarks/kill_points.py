@@ -118,21 +118,26 @@ def run(work, folder: Path, seconds: float | None = None) -> bool:
     return killed
 
 
+def visible(folder: Path, pattern: str = "**/*") -> list[Path]:
+    """The files that match, but for hidden ones: what a kill leaves unfinished is hidden."""
+    paths = [path for path in folder.glob(pattern) if path.is_file()]
+    return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
 def half_written(folder: Path) -> list[str]:
     """The visible files that cannot be read."""
     broken = []
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    for path in visible(folder):
         try:
-            if path.is_file() and not hidden:
-                READERS.get(path.suffix, Path.read_bytes)(path)
+            READERS.get(path.suffix, Path.read_bytes)(path)
         except Exception as error:
             broken.append(f"{path}: {error}")
     return broken
 
 
 def finished(folder: Path, pattern: str) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.glob(pattern)}
+    """When the parts that are finished were written."""
+    return {path: path.stat().st_mtime_ns for path in visible(folder, pattern)}
 
 
 def result(folder: Path) -> str:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import count, islice
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,10 +72,8 @@ def defaults(path: str | Path) -> dict[str, str]:
         from papermill.translators import PythonTranslator
     except ImportError as error:
         raise ImportError(EXTRA) from error
-    cells = (cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", []))
-    return {
-        parameter.name: parameter.default for cell in islice(cells, 1) for parameter in PythonTranslator.inspect(cell)
-    }
+    tagged = [cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    return {entry.name: entry.default for cell in tagged[:1] for entry in PythonTranslator.inspect(cell)}
 
 
 def read_notebook(path: str | Path) -> NotebookNode:
@@ -112,9 +110,8 @@ def pick_kernel(path: str | Path, name: str | None = None) -> str:
     if name or language.lower() not in ("python", "python3", "ipython"):
         what = f"kernel {name!r} is not installed here" if name else f"{missing}, and its language is {language}"
         raise ValueError(f"{Path(path).name}: {what}: install it, or pass --kernel with one of {', '.join(installed)}")
-    warnings.warn(
-        f"{Path(path).name}: {missing}, so this Python's own kernel runs it (--kernel takes others)", stacklevel=2
-    )
+    text = f"{Path(path).name}: {missing}, so this Python's own kernel runs it (--kernel takes others)"
+    warnings.warn(text, stacklevel=2)
     return NATIVE_KERNEL_NAME
 
 
@@ -278,13 +275,22 @@ def _run(
     cell_limit: int | None = None,
     html: bool = True,
 ) -> Path:
+    """Execute a notebook into a folder: as a hidden file, that takes its place with its page when all is over."""
+    import nbformat
+
     executed, part = folder / path.name, folder / f".{path.stem}.part.ipynb"
     part.unlink(missing_ok=True)  # what a killed run left
     failure = ": it was stopped"
     try:
         failure = _execute(path, part, parameters, kernel, cell_limit)
     finally:
-        _keep(part, executed, failure, html)
+        if part.exists():
+            notebook = read_notebook(part)
+            notebook.metadata.papermill["exception"] = bool(failure)
+            nbformat.write(notebook, part)
+            if html:
+                write_html(part, executed.with_suffix(".html"))
+            part.replace(executed)
     if failure:
         raise RuntimeError(f"{path.name}{failure} (the notebook so far is {executed})")
     return executed
@@ -317,8 +323,9 @@ def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, ce
         return f"{_last_cell(part)}: it took longer than {cell_limit} s"
     except DeadKernelError:
         return f"{_last_cell(part)}: the kernel died. {DIED}"
-    except Exception as error:  # a kernel that does not start, a full disk
-        return f"{_last_cell(part)}: kernel {kernel!r} failed ({type(error).__name__}: {error})"
+    except Exception as error:  # such as a kernel whose Python is gone
+        place = _last_cell(part) or f": kernel {kernel!r} did not start (--kernel takes others)"
+        return f"{place}: {type(error).__name__}: {error}"
     errors = "; ".join(widget_errors(part))
     return f": a widget's callback failed ({errors})" if errors else ""
 
@@ -328,18 +335,3 @@ def _last_cell(part: Path) -> str:
     cells = [cell for cell in read_notebook(part).cells if cell.cell_type == "code"] if part.exists() else []
     cells = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
     return f", cell {len(cells)} ({shorten(cells[-1].source.strip().partition(chr(10))[0])})" if cells else ""
-
-
-def _keep(part: Path, executed: Path, failure: str, html: bool) -> None:
-    """Put what was executed in its place, with its page first, marked if it failed."""
-    import nbformat
-
-    if not part.exists():
-        return
-    if failure:
-        notebook = read_notebook(part)
-        notebook.metadata.papermill["exception"] = True
-        nbformat.write(notebook, part)
-    if html:
-        write_html(part, executed.with_suffix(".html"))
-    part.replace(executed)

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import nbformat
@@ -109,6 +110,17 @@ def test_a_cell_that_fails_is_named_and_the_executed_part_is_kept(tmp_path, code
     kept = nbformat.read(out / "small.ipynb", as_version=4)
     assert any("before" in str(cell.get("outputs")) for cell in kept.cells)
     assert "before" in (out / "small.html").read_text() and not list(out.glob(".*.ipynb"))
+
+
+def test_a_kernel_that_does_not_start_is_named(tmp_path, monkeypatch):
+    (tmp_path / "kernels" / "gone").mkdir(parents=True)
+    spec = {"argv": ["/no/python", "{connection_file}"], "display_name": "gone", "language": "python"}
+    (tmp_path / "kernels" / "gone" / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    with pytest.raises(
+        RuntimeError, match="small.ipynb: kernel 'gone' did not start.*: FileNotFoundError: .*/no/python"
+    ):
+        notebooks.run_notebook(write(tmp_path / "small.ipynb", "n = 0"), tmp_path / "out", html=False, kernel="gone")
 
 
 def test_two_runs_into_one_folder_never_overwrite_one_another(tmp_path):
