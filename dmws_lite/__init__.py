@@ -19,7 +19,7 @@ if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os
 _HOMES = {
     "method.selection": ("plan", "complementary_plans"),
     "method.plan": ("SelectionPlan", "load_plan"),
-    "method.networks": ("build", "load_teacher", "input_statistics"),
+    "method.networks": ("build", "load_teacher", "fold_scales", "input_statistics"),
     "method.initializers": ("INITIALIZERS", "initialize"),
     "method.students": ("Students", "make_students"),
     "method.distillation": ("Distillation",),

@@ -245,6 +245,9 @@ def _totals(plans: tuple[SelectionPlan, ...]) -> Iterator[str]:
     yield f"not consistent on {broken}" if broken else "consistent on every axis"
     for name, reason in main.skipped.items():
         yield f"not selected: {name} ({reason})"
+    for meaning, names in main.losses().items():
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        yield f"the student has no place for {', '.join(names[:2])}{more} of the teacher: {meaning}"
 
 
 if __name__ == "__main__":

@@ -40,6 +40,7 @@ FAMILIES: dict[str, tuple[Rule, ...]] = {
         Rule(rf"{BLOCK}(?:norm[12]\.{WB}|ls[12]\.gamma|attn\.proj\.bias|mlp\.fc2\.bias)", "embed"),
         Rule(rf"{BLOCK}attn\.qkv\.weight", "qkv*attn/{block} embed"),
         Rule(rf"{BLOCK}attn\.qkv\.bias", "qkv*attn/{block}"),
+        Rule(rf"{BLOCK}attn\.[qk]_norm\.{WB}", "head_channel"),
         Rule(rf"{BLOCK}attn\.proj\.weight", "embed attn/{block}"),
         Rule(rf"{BLOCK}mlp\.fc1\.weight", "mlp/{block} embed"),
         Rule(rf"{BLOCK}mlp\.fc1\.bias", "mlp/{block}"),
@@ -94,12 +95,24 @@ FAMILIES: dict[str, tuple[Rule, ...]] = {
     ),
 }
 
+UNITY = "copied matrices act as if the scale were 1; dm.fold_scales(teacher) multiplies it into them, exactly"
+LOST = {  # what it means where the teacher has such a tensor and the student has not, by the end of its name
+    "norm_pre": "the student has no norm before its blocks: they read another scale than the teacher's",
+    "gamma": UNITY,
+    "q_norm": "the student's queries are not normalised as the teacher's are: its attention is sharper or flatter",
+    "k_norm": "the student's keys are not normalised as the teacher's are: its attention is sharper or flatter",
+    "grn": "the student does not normalise its hidden units by their response over the image",
+}
+
 _SIGNATURES = {
     "vit": ("blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"),
     "convnext": ("stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.mlp.fc1.weight"),
     "mbconv": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pwl.weight"),
     "mobilenetv1": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.0.0.conv_pw.weight"),
 }
+
+
+_PLAIN = "it has no table: choose a network of its size with a plain MLP (timm names without swiglu, eva, giant)"
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,8 @@ def family_of(shapes: Shapes, name: str) -> str:
     for family, signature in _SIGNATURES.items():
         if all(tensor in shapes for tensor in signature):
             return family
+    if gated := next((tensor for tensor in shapes if re.search(r"mlp\.(fc1_g|w12|w1)\.weight", tensor)), None):
+        raise ValueError(f"{name}: {gated} belongs to a gated MLP (SwiGLU): {_PLAIN}")
     example = ", ".join(list(shapes)[:3])
     raise ValueError(
         f"{name}: no known family ({', '.join(FAMILIES)}); its tensors are {example}, ...: "
@@ -150,6 +165,9 @@ def components(shapes: Shapes, family: str, name: str) -> list[Component]:
     Raises ValueError naming the first tensor that the family's table does not know, or whose axes differ from it.
     """
     blocks = depths(shapes, family)
+    fc1, fc2 = (shapes.get(f"blocks.0.mlp.{layer}.weight", (0, 0)) for layer in ("fc1", "fc2"))
+    if fc1[0] == 2 * fc2[1] != 0:
+        raise ValueError(f"{name}: blocks.0.mlp is a gated MLP (SwiGLU, fc1 {fc1}, fc2 {fc2}): {_PLAIN}")
     return [_component(tensor, tuple(shape), family, blocks, name) for tensor, shape in shapes.items()]
 
 
@@ -215,8 +233,9 @@ def map_components(
     student: list[Component],
     layers: tuple[tuple[int, ...], ...],
     classifier: bool = False,
-) -> tuple[list[tuple[Component, Component]], dict[str, str]]:
-    """Pairs of (student tensor, teacher tensor), and the student tensors that stay unfed with the reason.
+) -> tuple[list[tuple[Component, Component]], dict[str, str], dict[str, str]]:
+    """Pairs of (student tensor, teacher tensor); the student tensors that stay unfed, with the reason; and the tensors
+    of the teacher's chosen blocks that the student has no place for, with what that means.
 
     layers: the teacher block of each student block, stage by stage (see select_layers).
     classifier: whether the classifier is selected too, which needs the same classes in teacher and student.
@@ -231,6 +250,17 @@ def map_components(
             skipped[c.name] = "the classifier is not selected unless classifier=True"
         elif (theirs := by_key.get((c.key, c.stage, source))) is None:
             skipped[c.name] = "the teacher has no such tensor"
+        elif "head_channel" in c.axes:
+            skipped[c.name] = "a norm over a head's channels is not selected: a student's head mixes those of two heads"
+        elif c.name == "reg_token" and c.shape[1] > theirs.shape[1]:
+            skipped[c.name] = f"the teacher has only {theirs.shape[1]} register token(s)"
         else:
             pairs.append((c, theirs))
-    return pairs, skipped
+    mapped = {c.key for c in student}
+    lost = {c.name: _loss(c.name) for c in teacher if c.key not in mapped and c.axes and "classes" not in c.axes}
+    taken = {c.name for c in teacher if c.block is None or c.block in layers[c.stage]}
+    return pairs, skipped, {name: why for name, why in lost.items() if name in taken}
+
+
+def _loss(tensor: str) -> str:
+    return next((why for part, why in LOST.items() if part in tensor), "the student has no such tensor")

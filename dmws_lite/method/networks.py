@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import as_file, files
@@ -109,6 +111,11 @@ def _check_name(name: str) -> None:
             f"unknown model {name!r}: did you mean {', '.join(near) or 'one of timm.list_models()'}? "
             f"Without a network use {EMBEDDED_TEACHER!r} and {EMBEDDED_STUDENT!r}"
         )
+    architecture, _, tag = name.partition(".")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")] if tag else []
+    if tag and tag not in tags:
+        known = f"timm knows {', '.join(tags)}" if tags else "timm knows none"
+        raise ValueError(f"unknown pretrained weights {tag!r} of {architecture}: {known}")
 
 
 @dataclass(frozen=True)
@@ -185,7 +192,8 @@ class Teacher:
 def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None) -> Teacher:
     """A teacher's weights: the embedded one, a local safetensors file or folder, or pretrained ones by name.
 
-    weights: a .safetensors file, or a folder that holds one (model.safetensors is preferred); None takes the embedded
+    weights: a .safetensors file, or a folder that holds one (model.safetensors is preferred); weights in several files
+             (model-00001-of-00002.safetensors, or their .index.json) are read whole; None takes the embedded
              teacher's own file; for tf_efficientnet_lite0, 1 and 2 the installed weight package (the extra
              `dmws-lite[imagenet]`, no network needed); else timm's pretrained weights (downloaded once).
     Raises ValueError for an unknown name, a pickle, a truncated file or weights of another architecture,
@@ -193,13 +201,12 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
     """
     _check_name(name)
     if weights is not None:
-        path = _safetensors_file(Path(weights))
-        state, source = _read(path, name), str(path)
+        state, source = _read(_safetensors_files(Path(weights)), name), str(weights)
     elif name == EMBEDDED_TEACHER:
         with as_file(files("dmws_lite") / "assets" / f"{name}.safetensors") as path:
-            state, source = _read(path, name), "the package"
-    elif installed := packaged_weights(name, _describe_name(name).shapes):
-        state, source = _read(installed, name), f"the package {PACKAGES[name]}"
+            state, source = _read([path], name), "the package"
+    elif name in PACKAGES and (installed := packaged_weights(name, _describe_name(name).shapes)):
+        state, source = _read([installed], name), f"the package {PACKAGES[name]}"
     else:
         state, source = _download(name), "timm's pretrained weights"
     return Teacher(name, state, *input_statistics(name), source)
@@ -240,26 +247,56 @@ def _cfg(name: str) -> dict[str, Any]:
     return cfg.to_dict() if cfg else HALF | {"classifier": "head"}
 
 
-def _safetensors_file(path: Path) -> Path:
+def _safetensors_files(path: Path) -> list[Path]:
+    """The one file, or all the files that weights lie in."""
     if path.is_dir():
         weights = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
         path = weights[0] if weights else path / "model.safetensors"
-    if not path.exists():
-        raise FileNotFoundError(f"teacher file {path} does not exist: pass another, or use {EMBEDDED_TEACHER!r}")
-    if path.suffix != ".safetensors":
-        raise ValueError(
-            f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened: "
-            "convert it with safetensors.torch.save_file on a machine you trust"
-        )
-    return path
+    if path.name.endswith(".safetensors.index.json"):
+        names = sorted(set(json.loads(path.read_text())["weight_map"].values())) if path.exists() else [path.name]
+    elif parts := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.safetensors", path.name):
+        names = [f"{parts[1]}-{n + 1:05}-of-{parts[2]}.safetensors" for n in range(int(parts[2]))]
+    else:
+        names = [path.name]
+    paths = [path.with_name(name) for name in names]
+    for path in paths:
+        if not path.exists():
+            hint = "one of several that belong together" if len(paths) > 1 else f"or use {EMBEDDED_TEACHER!r}"
+            raise FileNotFoundError(f"teacher file {path} does not exist: pass another, {hint}")
+        if path.suffix != ".safetensors":
+            raise ValueError(
+                f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened: "
+                "convert it with safetensors.torch.save_file on a machine you trust"
+            )
+    return paths
 
 
-def _read(path: Path, name: str) -> State:
-    """The state dict in a file, checked against the architecture; a file without a classifier is accepted."""
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path.name} is truncated or no safetensors file ({error}): fetch it again") from error
+def fold_scales(teacher: Teacher) -> Teacher:
+    """The same teacher with its layer scales (ViT's ls1 and ls2, ConvNeXt's gamma) multiplied into the matrices before.
+
+    The scales are 1 then, and what it computes stays the same: for students without such scales.
+
+    >>> dm.make_students(dm.fold_scales(teacher), "vit_tiny_patch16_224", 3)  # doctest: +SKIP
+    """
+    state = dict(teacher.state)
+    for name in [name for name in state if name.endswith(".gamma")]:
+        block, _, scale = name.removesuffix(".gamma").rpartition(".")
+        layer = {"ls1": f"{block}.attn.proj", "ls2": f"{block}.mlp.fc2"}.get(scale, f"{block}.{scale}.mlp.fc2")
+        gamma, state[name] = state[name], torch.ones_like(state[name])
+        for end in ("weight", "bias"):
+            if (tensor := state.get(f"{layer}.{end}")) is not None:
+                state[f"{layer}.{end}"] = tensor * gamma.view(-1, *[1] * (tensor.ndim - 1))
+    return replace(teacher, state=state)
+
+
+def _read(paths: list[Path], name: str) -> State:
+    """The state dict in these files, checked against the architecture; weights without a classifier are accepted."""
+    state: State = {}
+    for path in paths:
+        try:
+            state |= load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path.name} is truncated or no safetensors file ({error}): fetch it again") from error
     names = _cfg(name)["classifier"]
     classifier = tuple(f"{n}." for n in ([names] if isinstance(names, str) else names))
     for key, shape in _describe_name(name).shapes.items():

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,7 @@ class SelectionPlan:
     layers:           the teacher block of each student block, stage by stage.
     assignments:      one for each student tensor that the teacher feeds.
     skipped:          student tensors that keep their initial values, with the reason.
+    lost:             tensors of the teacher's chosen blocks that the student has no place for, with what that means.
     teacher_shapes:   every teacher tensor but its classifier; coverage and overlap are shares of these.
     """
 
@@ -85,6 +87,7 @@ class SelectionPlan:
     assignments: tuple[Assignment, ...]
     skipped: dict[str, str]
     teacher_shapes: dict[str, Shape]
+    lost: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return (
@@ -133,6 +136,13 @@ class SelectionPlan:
                     indices.setdefault(unfused(axis), []).extend(part - k * (size // 3) for k, part in enumerate(parts))
         return {axis: all(np.array_equal(index, own[0]) for index in own) for axis, own in indices.items()}
 
+    def losses(self) -> dict[str, list[str]]:
+        """The teacher's tensors that the student has no place for, by what that means."""
+        by_meaning: dict[str, list[str]] = {}
+        for name, meaning in self.lost.items():
+            by_meaning.setdefault(meaning, []).append(name)
+        return by_meaning
+
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON. Read it again with `load_plan`.
 
@@ -160,6 +170,17 @@ def load_plan(path: str | Path) -> SelectionPlan:
         return SelectionPlan(**record)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a saved plan ({FORMAT}): make one with plan(...).save(path)") from error
+
+
+def prefix_tokens(shapes: Mapping[str, Shape]) -> int:
+    """The number of a ViT's tokens (class, distillation, register) that its position embedding has before the patches.
+
+    >>> prefix_tokens({"pos_embed": (1, 197, 8), "cls_token": (1, 1, 8)}), prefix_tokens({"pos_embed": (1, 196, 8)})
+    (1, 0)
+    """
+    tokens = sum(shapes.get(name, (0, 0))[1] for name in ("cls_token", "dist_token", "reg_token"))
+    patches = shapes.get("pos_embed", (0, 0))[1] - tokens
+    return tokens if patches > 0 and isqrt(patches) ** 2 == patches else 0
 
 
 def position_grids(old: int, new: int) -> tuple[int, int, int]:
@@ -193,7 +214,7 @@ def _cut(a: Assignment, state: Mapping[str, torch.Tensor], teacher: str) -> torc
     for axis, index in enumerate(a.indices):
         if index is not None:
             part = part.index_select(axis, torch.from_numpy(index).to(part.device))
-    if a.note:
+    if "token" in a.axes and part.shape[1] != a.student_shape[1]:
         part = interpolate(part, a.student_shape[1])
     return part.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
 

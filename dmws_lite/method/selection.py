@@ -21,7 +21,7 @@ from dmws_lite.method.components import (
 from dmws_lite.method.elements import STRATEGIES, axis_seed, phased, subsets, whole_heads
 from dmws_lite.method.layers import Layers, select_layers
 from dmws_lite.method.networks import Network, describe
-from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids
+from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids, prefix_tokens
 
 Sets = tuple[np.ndarray, ...]
 Choose = Callable[..., Sets]
@@ -122,9 +122,9 @@ def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair
             f"{family}: choose 'first', 'uniform', or block numbers that begin with 0 in each stage"
         )
     theirs, mine = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
-    pairs, skipped = map_components(theirs, mine, chosen, classifier)
+    pairs, skipped, lost = map_components(theirs, mine, chosen, classifier)
     shapes = {c.name: c.shape for c in theirs if c.axes and (classifier or "classes" not in c.axes)}
-    plan = SelectionPlan(t.name, s.name, family, "", 0, chosen, (), skipped, shapes)
+    plan = SelectionPlan(t.name, s.name, family, "", 0, chosen, (), skipped, shapes, lost)
     return _Pair(plan, t, s, pairs, _axes(pairs, t.name, s.name))
 
 
@@ -155,6 +155,7 @@ def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Cho
     if elements not in STRATEGIES:
         raise ValueError(f"unknown elements={elements!r}: choose one of {', '.join(STRATEGIES)}")
     rows: list[list[Assignment]] = [[] for _ in phases]
+    prefixes = prefix_tokens(pair.teacher.shapes), prefix_tokens(pair.student.shapes)
     shared = {axis: _index_sets(pair, axis, elements, seed, choose) for axis in pair.axes}
     for mine, theirs in pair.pairs:
         sets = shared
@@ -162,7 +163,7 @@ def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Cho
             axes = {unfused(axis) for axis in mine.axes} & set(pair.axes)
             sets = {axis: _index_sets(pair, axis, elements, axis_seed(seed, mine.name), choose) for axis in axes}
         for number, row in enumerate(rows):
-            row.append(_assign(mine, theirs, {axis: own[number] for axis, own in sets.items()}))
+            row.append(_assign(mine, theirs, {axis: own[number] for axis, own in sets.items()}, prefixes))
     plans = zip(phases, rows, strict=True)
     return tuple(replace(pair.plan, elements=elements, phase=phase, assignments=tuple(row)) for phase, row in plans)
 
@@ -207,7 +208,8 @@ def _scores(pair: _Pair, axis: str) -> np.ndarray:
     return np.mean(scores, axis=0)
 
 
-def _assign(mine: Component, theirs: Component, sets: dict[str, np.ndarray]) -> Assignment:
+def _assign(mine: Component, theirs: Component, sets: dict[str, np.ndarray], prefixes: tuple[int, int]) -> Assignment:
+    """prefixes: numbers of tokens before the patches in the position embeddings of teacher and student."""
     indices: list[np.ndarray | None] = []
     for axis, size in zip(mine.axes, squeezed(theirs.shape, len(theirs.axes)), strict=True):
         index = sets.get(unfused(axis))
@@ -215,7 +217,15 @@ def _assign(mine: Component, theirs: Component, sets: dict[str, np.ndarray]) -> 
             index = np.concatenate([index + part * (size // 3) for part in range(3)])
         indices.append(None if index is None or len(index) == size else index)
     note = ""
-    if "token" in mine.axes and theirs.shape[1] != mine.shape[1]:
-        prefix, before, after = position_grids(theirs.shape[1], mine.shape[1])
-        note = f"interpolated from a {before} x {before} to a {after} x {after} grid, {prefix} prefix token(s) kept"
+    if "token" in mine.axes and (old := theirs.shape[1]) != (new := mine.shape[1]):
+        first, kept = (old, new) if mine.name != "pos_embed" else prefixes
+        if first > kept:
+            indices[mine.axes.index("token")] = np.r_[:kept, first:old]
+            old, note = old - first + kept, f"the first {kept} of {first} tokens before the patches"
+        if old != new:
+            prefix, before, after = position_grids(old, new)
+            grids = (
+                f"interpolated from a {before} x {before} to a {after} x {after} grid, {prefix} prefix token(s) kept"
+            )
+            note = f"{note}; {grids}" if note else grids
     return Assignment(mine.name, theirs.name, mine.axes, tuple(indices), mine.shape, theirs.shape, note)

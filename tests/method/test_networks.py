@@ -1,4 +1,5 @@
 import copy
+import json
 
 import pytest
 import timm
@@ -6,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 import dmws_lite as dm
-from dmws_lite.method.networks import describe, set_input_statistics
+from dmws_lite.method.networks import Teacher, describe, set_input_statistics
 
 
 def test_build_is_seeded_and_leaves_the_global_random_state_alone():
@@ -107,3 +108,33 @@ def test_a_network_carries_its_input_statistics_or_the_error_says_how_to_give_th
     assert dm.input_statistics("deit_tiny_patch16_224")[0] == (0.485, 0.456, 0.406), "the name's own stay"
     with pytest.raises(ValueError, match=r"Linear does not say .*set model.pretrained_cfg = .*or use dm.build"):
         dm.input_statistics(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("given", ["", "model-00002-of-00002.safetensors", "model.safetensors.index.json"])
+def test_weights_in_several_files_are_read_whole_and_a_missing_one_is_named(tmp_path, given):
+    state = dm.build("embedded_vit_96", 3).state_dict()
+    files = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for file, names in zip(files, (list(state)[:20], list(state)[20:]), strict=True):
+        save_file({name: state[name] for name in names}, tmp_path / file)
+    weight_map = {name: files[number >= 20] for number, name in enumerate(state)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    teacher = dm.load_teacher("embedded_vit_96", tmp_path / given)
+    assert all(torch.equal(teacher.state[name], state[name]) for name in state)
+    (tmp_path / files[0]).unlink()
+    with pytest.raises(FileNotFoundError, match="model-00001-of-00002.safetensors does not exist: .*belong together"):
+        dm.load_teacher("embedded_vit_96", tmp_path / given)
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "convnext_atto"])
+def test_folded_scales_are_1_and_the_teacher_computes_the_same(name):
+    model, size = dm.build(name, 3, 28 if "vit" in name else None).double().eval(), 28 if "vit" in name else 32
+    for parameter_name, parameter in model.named_parameters():
+        if parameter_name.endswith("gamma"):
+            torch.nn.init.uniform_(parameter, 0.1, 2)
+    teacher = Teacher(name, model.state_dict(), (0.5,) * 3, (0.5,) * 3, "a test")
+    images = torch.rand(2, 3, size, size, dtype=torch.float64)
+    folded = copy.deepcopy(model)
+    folded.load_state_dict(dm.fold_scales(teacher).state)
+    gammas = [tensor for key, tensor in folded.state_dict().items() if key.endswith("gamma")]
+    assert gammas and all((gamma == 1).all() for gamma in gammas)
+    assert torch.allclose(folded(images), model(images), atol=1e-12)

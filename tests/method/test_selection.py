@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.layers import SwiGLU
 from timm.models.convnext import ConvNeXt
 from timm.models.vision_transformer import VisionTransformer
 
@@ -16,6 +17,9 @@ EMBEDDED = ("embedded_vit_96", "embedded_vit_48")
 LITE = ("tf_efficientnet_lite2", "tf_efficientnet_lite0")
 HALF_LITE = ("tf_efficientnet_lite0", "efficientnet_lite0_050")
 HALVED = [VIT, CONVNEXT, MOBILENET, EMBEDDED]
+SCALES = [f"blocks.{block}.ls{n}.gamma" for block in (0, 1) for n in (1, 2)]
+GAMMAS = [f"stages.{stage}.blocks.{block}.gamma" for stage, depth in enumerate((2, 2, 6, 2)) for block in range(depth)]
+QK_NORMS = [f"blocks.0.attn.{x}_norm.{end}" for x in "qk" for end in ("weight", "bias")]
 PAIRS = [*HALVED, LITE, HALF_LITE, ("mobilenetv2_100", "mobilenetv2_050")]
 
 
@@ -162,6 +166,50 @@ def test_layer_scale_distillation_token_and_pooled_norm_are_mapped():
     assert "dist_token" in {a.student for a in deit.assignments} and "head_dist.weight" in deit.skipped
 
 
+@pytest.mark.parametrize(("old", "new"), [(4, 1), (9, 4), (4, 2), (1, 4), (3, 0)])
+@pytest.mark.parametrize("embedded", [True, False])
+def test_register_tokens_are_taken_by_position_or_left_unfed_and_never_interpolated(old, new, embedded):
+    teacher, student = (_vit(w, 2, reg_tokens=n, no_embed_class=not embedded) for w, n in ((16, old), (8, new)))
+    if embedded and new > old:
+        with pytest.raises(ValueError, match="not two square grids with the same prefix tokens"):
+            dm.plan(teacher, student)
+        return
+    plan = dm.plan(teacher, student)
+    made, state = plan.apply(teacher.state_dict()), teacher.state_dict()
+    patches = state["pos_embed"][:, -64:, ::2]
+    prefix = state["pos_embed"][:, : 1 + new, ::2] if embedded else patches[:, :0]
+    assert torch.equal(made["pos_embed"], torch.cat([prefix, patches], dim=1))
+    assert ("reg_token" in made) == (old >= new > 0)
+    if "reg_token" in made:
+        assert torch.equal(made["reg_token"], state["reg_token"][:, :new, ::2])
+    elif new:
+        assert plan.skipped["reg_token"] == "the teacher has only 1 register token(s)"
+    else:
+        assert list(plan.lost) == ["reg_token"]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "lost", "meaning"),
+    [
+        ("vit_base_patch16_clip_224", VIT[0], ["norm_pre.weight", "norm_pre.bias"], "no norm before its blocks"),
+        (_vit(16, 2, init_values=0.1, depth=3), _vit(8, 2), SCALES, "as if the scale were 1"),
+        ("convnext_tiny", "convnextv2_atto", GAMMAS, "as if the scale were 1"),
+        (_vit(16, 2, depth=1, qk_norm=True), _vit(8, 2, depth=1), QK_NORMS, "are not normalised as the teacher's"),
+        (*VIT, [], ""),
+    ],
+)
+def test_a_plan_lists_what_the_student_has_no_place_for_and_what_that_means(tmp_path, teacher, student, lost, meaning):
+    plan = dm.plan(teacher, student)
+    assert sorted(plan.lost) == sorted(lost) and all(meaning in text for text in plan.lost.values())
+    assert sum(map(len, plan.losses().values())) == len(lost)
+    assert dm.load_plan(plan.save(tmp_path / "plan.json")).lost == plan.lost
+
+
+def test_norms_of_queries_and_keys_are_left_unfed():
+    plan = dm.plan(_vit(16, 2, qk_norm=True), _vit(8, 2, qk_norm=True))
+    assert "norm over a head's channels" in plan.skipped["blocks.0.attn.q_norm.weight"] and not plan.lost
+
+
 def test_a_classifier_is_selected_only_when_asked_for():
     assert "head.weight" in dm.plan(*EMBEDDED).skipped
     assert "head.weight" in {a.student for a in dm.plan(*EMBEDDED, classifier=True).assignments}
@@ -223,7 +271,9 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
         (*LITE, {"layers": "last"}, "drops the first block of a stage.*begin with 0 in each stage"),
         ("efficientnet_b0", "efficientnet_b0", {}, r"blocks.0.0.se.conv_reduce.weight .*add a Rule"),
         ("resnet18", "resnet18", {}, r"resnet18: no known family .*FAMILIES"),
-        (_vit(16, 2, qk_norm=True), _vit(8, 2), {}, r"tensor blocks.0.attn.q_norm.weight .*add a Rule"),
+        (_vit(16, 2, mlp_layer=SwiGLU), _vit(8, 2), {}, r"mlp.fc1_g.weight belongs to a gated MLP \(SwiGLU\)"),
+        ("vit_giant_patch14_dinov2", VIT[1], {}, r"blocks.0.mlp is a gated MLP .*with a plain MLP"),
+        (f"{VIT[0]}.nope", VIT[1], {}, "unknown pretrained weights 'nope' of vit_small.*timm knows augreg_in1k"),
         (*VIT, {"elements": "magnitude"}, "magnitude' needs the weights of vit_small"),
         (_vit(16, 2).state_dict(), _vit(8, 2), {"elements": "heads"}, "needs the number of heads"),
         (_vit(16, 2), _vit(8, 4), {"elements": "heads"}, "do not fit into"),
