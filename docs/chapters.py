@@ -1,6 +1,7 @@
 """Executed notebooks as pages: alt texts kept, widgets replaced by a note, badges without pictures from elsewhere."""
 
 import hashlib
+import json
 import re
 from base64 import b64decode
 from pathlib import Path
@@ -9,10 +10,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from dmws_lite.course.build import METADATA
+from dmws_lite.runtime.notebooks import BADGE, PLOTLY
 
 REPOSITORY = "https://github.com/dmws-lite/dmws-lite"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)")
 NOTES = {
     "unread": "This page shows the chapter without its results: they appear when you run it.",
     "smoke": "This page shows a quick check (`smoke = True`): its results mean nothing; read the text with a full run.",
@@ -76,12 +77,23 @@ def _state(notebook: NotebookNode) -> str:
 def _code(cell: NotebookNode) -> list[NotebookNode]:
     """A code cell with its static outputs, and a note after it in place of an explorer; progress bars just go."""
     kept = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+    kept = [part for output in kept for part in _with_figure(output)]
     tags = ["hide-input"] if "setup" in cell.metadata.get("tags", []) else []
     made = nbformat.v4.new_code_cell(cell.source, outputs=kept, metadata={"tags": tags} if tags else {})
-    if len(kept) == len(cell.outputs) or "widgets." not in cell.source:
+    if not any(WIDGET in output.get("data", {}) for output in cell.outputs) or "widgets." not in cell.source:
         return [made]
     note = NOTES["selection_explorer" if "selection_explorer(" in cell.source else "widget"]
     return [made, nbformat.v4.new_markdown_cell(note)]
+
+
+def _with_figure(output: NotebookNode) -> list[NotebookNode]:
+    """An output, and after its picture the plotly figure that interactive.js draws in its place."""
+    figure = output.get("data", {}).pop(PLOTLY, None)
+    if figure is None:
+        return [output]
+    text = json.dumps(figure, separators=(",", ":")).replace("<", "\\u003c")
+    script = f'<script type="{PLOTLY}">{text}</script>'
+    return [output, nbformat.v4.new_output("display_data", {"text/html": script})]
 
 
 def _opening(text: str, name: str, state: str) -> str:

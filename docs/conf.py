@@ -42,6 +42,7 @@ pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 html_title = "dmws-lite"
 html_css_files = ["site.css"]
+html_js_files = [("interactive.js", {"defer": "defer"})]
 html_math_renderer = "mathml"
 html_copy_source = False
 html_domain_indices = False

@@ -9,8 +9,10 @@ import chapters
 import nbformat
 import reference
 import selection_data
+from plotly.offline import get_plotlyjs
 
 from dmws_lite.course.chapters import duration, read_chapters
+from dmws_lite.runtime.notebooks import PACKAGE
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -120,3 +122,5 @@ def _own_pages(source: Path) -> None:
     for name in ("explorer.js", "explorer.css"):
         shutil.copy(DOCS / "selection_explorer" / name, static)
     selection_data.write(static / "pairs.js")
+    shutil.copy(PACKAGE / "runtime" / "interactive.js", static)
+    (static / "plotly.min.js").write_text(f"((define, module, exports) => {{{get_plotlyjs()}}})();", encoding="utf-8")

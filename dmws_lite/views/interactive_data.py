@@ -250,8 +250,9 @@ def _planes(table: pd.DataFrame, networks: list[str], classes: list[str]) -> sty
         for i, name in enumerate(classes):
             rows, colour = own[own["class"] == name], style.DISTINCT[i % len(style.DISTINCT)]
             faces = [colour if right else "white" for right in rows["right"]]
-            axes.scatter(rows["x"], rows["y"], 16, faces, style.MARKS[i % 10], edgecolors=colour, linewidths=0.8)
-            axes.scatter([], [], 16, colour, style.MARKS[i % 10], label=name)
+            mark = {"s": 16, "marker": style.MARKS[i % 10], "edgecolors": colour, "linewidths": 0.8}
+            axes.scatter(rows["x"], rows["y"], c=faces, **mark)
+            axes.scatter([], [], c=colour, label=name, **mark)
         axes.set(xticks=[], yticks=[])
         axes.set_title(style.wrapped(network, 34))
         words.append(f"{network}: {own['right'].mean():.0%} right")

@@ -1,0 +1,97 @@
+"""Figures to explore in the HTML page of a run, without a network: drawn, hovered, moved; wide and narrow, dark too."""
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+import dmws_lite as dm
+from dmws_lite.data.phantoms import write_volume
+from dmws_lite.runtime.notebooks import write_html
+
+BADGE = "[![Open in Colab](https://example.org/badge.svg)](https://example.org/notebook)"
+PAIR = ("embedded_vit_96", "embedded_vit_48")
+HOVERS = {  # what is pointed at, and a part of what is then told
+    "elements": (".nsewdrag", "goes to: "),
+    "coverage": (".trace.treemap .slice >> nth=40", "elements"),
+    "flow": (".sankey-link >> nth=1", "elements copied"),
+    "costs": (".scatterlayer .point >> nth=4", "learning_rate 0.001"),
+    "features": (".scatterlayer .point >> nth=4", "says: "),
+    "slices": (".nsewdrag", "row "),
+}
+SLIDERS = {"elements": "blocks.0.mlp.fc1.weight", "features": "training step: 0", "slices": "slice (of 15): 1"}
+
+
+def explored(folder):
+    plans = {name: dm.complementary_plans(*PAIR, elements=name) for name in ("uniform", "consecutive")}
+    rng = np.random.default_rng(0)
+    runs = [
+        {"key": f"{name}{seed}", "method": name, "label": f"{name} weights", "seed": seed, "accuracy": rng.random()}
+        | {"seconds": 9 + rng.random(), "flops_per_step": 4e9, "settings": "learning_rate 0.001", "data": "a"}
+        | {"ece": np.nan if seed else 0.1}
+        for name in ("random", "selected")
+        for seed in range(3)
+    ]
+    points = [
+        {"network": network, "step": step, "image": i, "x": rng.normal(), "y": rng.normal(), "file": f"{i}.png"}
+        | {"class": "ab"[i % 2], "answer": "ab"[i // 2 % 2]}
+        for network, steps in (("teacher", [np.nan]), ("main", [0, 50]), ("auxiliary", [0, 50]))
+        for step in steps
+        for i in range(20)
+    ]
+    return {
+        "elements": dm.explore_elements(plans, ["blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight", "norm.bias"]),
+        "coverage": dm.explore_coverage(plans["uniform"]),
+        "flow": dm.explore_flow({rule: dm.plan(*PAIR, layers=rule) for rule in ("first", "last")}),
+        "costs": dm.explore_costs(pd.DataFrame(runs)),
+        "runs": dm.explore_runs(pd.DataFrame(runs)),
+        "features": dm.explore_features(pd.DataFrame(points)),
+        "slices": dm.explore_slices(write_volume(folder / "volume.tiff")),
+    }
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    cells = [new_markdown_cell(f"# Title\n\n{BADGE}")]
+    for name, figure in explored(folder).items():
+        data, facts = figure._repr_mimebundle_()
+        cells.append(new_code_cell(name, outputs=[new_output("display_data", data, metadata=facts)]))
+    nbformat.write(new_notebook(cells=cells), folder / "page.ipynb")
+    return write_html(folder / "page.ipynb")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (640, "dark")])
+def test_figures_are_drawn_hovered_and_moved_without_a_network(page, html, screenshot, width, scheme):
+    asked = []
+    page.route("http**", lambda route: (asked.append(route.request.url), route.fulfill(body="")))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(html.as_uri())
+    page.wait_for_selector("html[data-plotly=drawn]", state="attached", timeout=60_000)
+    assert all("cdnjs.cloudflare.com" in url for url in asked), asked  # nbconvert's own: formulas and widgets
+    assert html.read_text().count("plotly.js v") == 1
+    places = page.locator(".plotly-place")
+    assert places.count() == page.locator("img.plotly-twin[alt]").count() == len(HOVERS) + 1
+    for number, (name, (target, told)) in enumerate(HOVERS.items()):
+        place = places.nth(number + (number > 3))  # parallel coordinates have no hover
+        place.scroll_into_view_if_needed()
+        box = place.locator(target).first.bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.51, box["y"] + box["height"] * 0.51)
+        page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
+        place.locator(".hoverlayer text, .hoverlayer .hovertext").first.wait_for(timeout=5_000)
+        assert told in place.locator(".hoverlayer").text_content().replace("\xa0", " "), name
+        if name in SLIDERS:
+            rail = place.locator(".slider-rail-touch-rect").bounding_box()
+            share = 0.5 if name == "elements" else 0.0
+            page.mouse.click(rail["x"] + 8 + share * (rail["width"] - 16), rail["y"] + rail["height"] / 2)
+            place.get_by_text(SLIDERS[name]).first.wait_for(timeout=5_000)
+        assert place.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), name
+        screenshot(f"explored_{name}_{width}")
+    assert "mlp/0" in places.nth(0).text_content()
+    places.nth(4).scroll_into_view_if_needed()
+    assert places.nth(4).locator(".parcoords .axis-title").count() == 5
+    screenshot(f"explored_runs_{width}")
+    page.emulate_media(media="print")
+    assert not places.nth(0).is_visible() and page.locator("img.plotly-twin").first.is_visible()
