@@ -12,6 +12,9 @@ from dmws_lite.runtime.console import print_files, print_line, print_table, warn
 if TYPE_CHECKING:
     from dmws_lite.data.checking import Report
 
+LABEL = "The table's column, or the level of folders (1 is the upper one), with the label, where several could be."
+PATIENT = "A regular expression with one group: the patient in the files' paths."
+
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: list and show their cards, get them, check them.")
 
 
@@ -61,6 +64,8 @@ def check(
     size: Annotated[int, typer.Option(help="Pixels per side of the images in the picture.")] = 64,
     seed: Annotated[int | None, typer.Option(help="Of the split, where none is published.")] = None,
     frames: Annotated[str, typer.Option(help="Of volumes: the middle slice of each, or all.")] = "middle",
+    label: Annotated[str | None, typer.Option(help=LABEL)] = None,
+    patient: Annotated[str | None, typer.Option(help=PATIENT)] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture and the table.")] = Path("outputs"),
 ) -> None:
     """Look for copies, leaks, broken images and shortcuts; exits with 1 when something makes results invalid."""
@@ -71,7 +76,7 @@ def check(
 
     writable_folder(out)
     with warnings_printed():
-        report = checking.check(source, size, seed, frames)
+        report = checking.check(source, size, seed, frames, label=_label(label), patient=patient)
     _print_report(report)
     name = file_name(f"check_{report.name}")
     figures.save(figures.data_page(report), out, name)
@@ -88,14 +93,20 @@ def new(
     folder: Annotated[Path, typer.Argument(help="A folder of images that `dmws data check` can open.")],
     out: Annotated[Path, typer.Option(help="Folder for the card and its split.")] = Path("."),
     seed: Annotated[int, typer.Option(help="Of the split, where none is published.")] = 0,
+    label: Annotated[str | None, typer.Option(help=LABEL)] = None,
+    patient: Annotated[str | None, typer.Option(help=PATIENT)] = None,
 ) -> None:
     """Write a data card for your own images, and a file that keeps their split for everybody."""
     from dmws_lite.data.opening import new_card
 
     with warnings_printed():
-        card = new_card(folder, out, seed)
+        card = new_card(folder, out, seed, _label(label), patient)
     print_files([card, card.with_suffix(".csv")])
     print_line(f"Fill in what the card says is to be filled in; open_data, check and demo take its path, {card}")
+
+
+def _label(text: str | None) -> str | int | None:
+    return int(text) if text and text.isdecimal() else text
 
 
 def _print_report(report: Report) -> None:

@@ -92,10 +92,12 @@ def check(
     frames: str = "middle",
     fit: str | None = None,
     progress: bool = True,
+    label: str | int | None = None,
+    patient: str | None = None,
 ) -> Report:
     """Look for what makes results on a data set wrong, or easy to misread.
 
-    source, size, seed, frames, fit: see `open_data`; size and fit are those of the images in the picture, findings do
+    source, size, seed, frames, fit, label, patient: see `open_data`; size and fit are those of the images in the picture, findings do
     not depend on them.
     Returns a Report. What is "invalid" makes results wrong; a "warning" is to be looked at; a "note" is to be known.
     Raises what `gather` raises when there is no data set to look at.
@@ -105,7 +107,7 @@ def check(
     """
     from dmws_lite.data.opening import gather
 
-    return inspect(gather(source, size, seed, fit, frames, progress))
+    return inspect(gather(source, size, seed, fit, frames, progress, label, patient))
 
 
 def inspect(gathered: Gathered) -> Report:

@@ -224,6 +224,8 @@ def _folders(root: Path, files: pd.DataFrame, card: Card | None, level: int, alo
 def _on_card(parts: Folder, splits: Mapping[str, str], named: Mapping[str, str]) -> tuple[str, str, str, str]:
     split = splits.get(parts[0], "") if parts else ""
     inside = parts[1:] if split else parts
+    while inside and inside[0] not in named and names.roles(inside[:1])[inside[0]] == "part" and len(inside) > 1:
+        inside = inside[1:]
     label = next(("/".join(inside[:k]) for k in range(1, len(inside) + 1) if "/".join(inside[:k]) in named), "")
     if splits and parts and not split:
         return split, label, "beside", parts[0]

@@ -41,6 +41,7 @@ class Gathered:
     left_out:    one row per file that was passed over: see `folders.Listing`.
     root:        the folder that the table's files are in; None for phantoms.
     fit:         how the images became squares: "crop" or "letterbox" (phantoms are drawn as squares).
+    one_patient: whether all DICOM files have one patient's id, which tells nobody apart.
     notes:       what is to be said of how the data were read, and of what names seem to tell of patients.
     recipe:      what a card says to read them again, see `folders.Listing`.
     """
@@ -56,6 +57,7 @@ class Gathered:
     card: Card | None = None
     root: Path | None = None
     fit: str = "crop"
+    one_patient: bool = False
     notes: tuple[str, ...] = ()
     recipe: Mapping[str, object] = field(default_factory=dict)
 
@@ -135,6 +137,8 @@ def new_card(
 
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
+    if isinstance(label, int):
+        raise ValueError(f"label={label}: a card names the folder of each class: see `folder` in its template")
     gathered = gather(Path(folder), seed=seed, label=label, patient=patient)
     _warn(gathered)
     table = gathered.table
@@ -190,9 +194,11 @@ def gather(
     else:
         parts, rule = splits.split_table(table, seed, rule)
         table = table.assign(split=parts)
-    notes = (*notes, *_on_patients(table, classes, decoded.one_patient))
+    notes = (*notes, *_on_patients(table, classes))
     gathered = Gathered(name, table, decoded.images, decoded.thumbnails, decoded.pairs, classes, rule, left_out)
-    return _in_order(replace(gathered, card=card, root=root, fit=fit, notes=notes, recipe=recipe))
+    return _in_order(
+        replace(gathered, card=card, root=root, fit=fit, one_patient=decoded.one_patient, notes=notes, recipe=recipe)
+    )
 
 
 def unknown_source(path: Path) -> str:
@@ -220,18 +226,18 @@ def _warn(gathered: Gathered) -> None:
     from dmws_lite.data.folders import explained
     from dmws_lite.data.splits import caution
 
-    texts = (*explained(gathered.left_out).values(), *gathered.notes, caution(gathered.table, gathered.rule))
+    texts = [*explained(gathered.left_out).values(), *gathered.notes, caution(gathered.table, gathered.rule)]
+    if gathered.one_patient:
+        text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
+        texts.append(f"{text}. A manifest with a column 'patient' can name them")
     for text in filter(None, texts):
         warnings.warn(text, stacklevel=3)
 
 
-def _on_patients(table: pd.DataFrame, classes: tuple[str, ...], one_patient: bool) -> Iterator[str]:
-    """What is to be said of patients that are not known: ids that tell nobody apart, names that look like people."""
+def _on_patients(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]:
+    """What is to be said of names that look as if they told patients, where these are not known."""
     from dmws_lite.data.names import patient_pattern
 
-    if one_patient:
-        text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
-        yield f"{text}. A manifest with a column 'patient' can name them"
     unknown = table[table["patient"] == ""]
     if not (pattern := patient_pattern([*unknown["file"]], len(classes))):
         return
