@@ -97,8 +97,8 @@ def check(
 ) -> Report:
     """Look for what makes results on a data set wrong, or easy to misread.
 
-    source, size, seed, frames, fit, label, patient: see `open_data`; size and fit are those of the images in the picture, findings do
-    not depend on them.
+    source, size, seed, frames, fit, label, patient: see `open_data`; size and fit are those of the images in the
+    picture, findings do not depend on them.
     Returns a Report. What is "invalid" makes results wrong; a "warning" is to be looked at; a "note" is to be known.
     Raises what `gather` raises when there is no data set to look at.
 
