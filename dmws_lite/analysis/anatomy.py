@@ -32,10 +32,8 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
 
     name: a timm name, or one of ours. Nothing is downloaded and no weight is made (torch's meta device).
     Returns one row per module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (without
-    those of modules inside it), flops (two for each multiplication and addition of matrix products, convolutions
-    and attention; normalisation and activations are not counted). Do not change it in place: it is kept.
+    those of modules inside it), flops (as `costs.step_flops` counts them).
     Raises ValueError for an unknown name or a network of no known family.
-    Source: FLOPs by torch.utils.flop_counter; kinds and stages are our choice.
 
     >>> table = anatomy("vit_tiny_patch16_224")
     >>> int(table["parameters"].sum()), int(table["flops"].sum())

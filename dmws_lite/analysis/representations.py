@@ -31,10 +31,8 @@ def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size
     """The output of each block of a ViT, ConvNeXt or MobileNet, for each image.
 
     places: True keeps what stands at every place, (image, place x channel), and begins with "stem", the input of the
-            first block. False sums an image up as the classifier would, (image, channel): the class token if the
-            classifier reads it, else the mean over places.
-    Returns float32 arrays by the block's name. The model is left in evaluation mode.
-    Raises ValueError for a network without blocks.
+            first block. False sums an image up as the classifier would (class token or mean), (image, channel).
+    Returns float32 arrays by the block's name. Raises ValueError for a network without blocks.
     """
     parts: dict[str, list[Array]] = {}
     for inputs in batches(model, images, batch_size):
@@ -49,9 +47,8 @@ def cka(first: Array, second: Array, debiased: bool = True) -> float:
     """Linear CKA of two representations of the same images: 1 for equal up to rotation and scale, 0 for unrelated.
 
     first, second: float (image, feature), rows in the same order; the numbers of features may differ.
-    debiased:      True takes the unbiased estimator of HSIC (Song et al. 2012), which is 0 on average for unrelated
-                   representations, and can be negative; False the usual one, which is far above 0 where there are more
-                   features than images. (The ratio of unbiased estimates is not unbiased itself, but nearly.)
+    debiased:      True takes the unbiased estimator of HSIC (Song et al. 2012), 0 on average for unrelated
+                   representations; False the usual one, far above 0 where there are more features than images.
     Raises ValueError for fewer than 4 images, or another number of rows.
 
     >>> x = np.random.default_rng(0).standard_normal((20, 500))
@@ -74,9 +71,8 @@ def cka_table(first: Features, second: Features, debiased: bool = True) -> pd.Da
 def estimators(first: Array, second: Array, counts: Sequence[int], seed: int = 0, repeats: int = 10) -> pd.DataFrame:
     """Both estimators of CKA on fewer and fewer images: on the same ones, and on pairs that have nothing in common.
 
-    counts: numbers of images, from 4 to those there are.
-    Returns images, pairs ("same" or "shuffled": the second network's images in another order), and the means of biased
-    and debiased over `repeats` draws.
+    counts: numbers of images, 4 or more. Returns images, pairs ("same" or "shuffled": the second network's images in
+    another order), and the means of biased and debiased over `repeats` draws.
     """
     rng, rows = np.random.default_rng(seed), []
     for count in np.repeat(counts, repeats):

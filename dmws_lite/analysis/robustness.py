@@ -28,10 +28,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 def corrupt(images: ImageSet, kind: str, severity: int, seed: int = 0) -> ImageSet:
     """The same images, spoilt.
 
-    kind:     "noise", "blur" or "contrast" (see CORRUPTIONS).
-    severity: 1 to 5; 0 gives the images as they are.
-    seed:     of the noise. An image has the same draw at every severity, only louder.
-    Returns an ImageSet with the same labels. Raises ValueError for an unknown kind or severity.
+    kind, severity: "noise", "blur" or "contrast", 1 to 5; 0 gives the images as they are.
+    seed:           of the noise, whose draw is the same at every severity, only louder.
+    Raises ValueError for an unknown kind or severity.
     """
     if kind not in CORRUPTIONS or severity not in (0, *SEVERITIES):
         raise ValueError(f"kind={kind!r}, severity={severity}: pass one of {', '.join(CORRUPTIONS)}, and 0 to 5")
@@ -60,9 +59,8 @@ def robustness(
 
     models:     by name. severities: besides 0, which is always there.
     reference:  the network that the others are compared with, image by image; None is the first.
-    Returns model, corruption, severity, accuracy, low, high (95 % over images), confidence (the mean of the largest
-    probability), difference, difference_low, difference_high (of the accuracy to the reference's, paired by image).
-    Intervals hold for these trained networks, not for another seed of training.
+    Returns model, corruption, severity, accuracy, low, high (95 % over images, for these networks), confidence (mean of
+    the largest probability), difference, difference_low, difference_high (to the reference, paired by image).
     """
     rows, clean = [], {name: predict(model, images) for name, model in models.items()}
     for kind in CORRUPTIONS:

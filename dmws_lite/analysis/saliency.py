@@ -28,8 +28,7 @@ def grad_cam(model: nn.Module, images: ImageSet, targets: Array | None = None, b
     """Which places speak for a class: channels of the `last_layer`, weighted by the class's gradient (Grad-CAM).
 
     targets: int (N,), the class each map is about; None takes the predicted one.
-    Returns float32 (N, H, W): the weighted sum of the channels where it is positive, else 0, enlarged from the layer's
-    grid (bilinear), divided by its largest value. The model is left in evaluation mode, its gradients as they were.
+    Returns float32 (N, H, W), enlarged from the layer's grid. The model is left in evaluation mode.
     Source: Selvaraju et al. 2017 (arXiv 1610.02391); tokens are put back into their grid, and a class token left out.
     """
     outputs, maps = [], []
@@ -53,9 +52,8 @@ def grad_cam(model: nn.Module, images: ImageSet, targets: Array | None = None, b
 def attention_rollout(model: nn.Module, images: ImageSet, batch_size: int = 100) -> Array:
     """Which patches the output is mixed from: the blocks' attention, averaged over heads and multiplied up (rollout).
 
-    Each block is taken as half attention, half residual. It is the same for all classes: attention knows of none.
-    Returns float32 (N, H, W), as `grad_cam` does; the class token's attention if the classifier reads it, else the mean
-    over all tokens. Raises ValueError for a network without attention.
+    Each block is taken as half attention, half residual; what the classifier reads (class token or mean) is followed.
+    Returns float32 (N, H, W), the same for all classes. Raises ValueError for a network without attention.
     Source: Abnar & Zuidema 2020 (arXiv 2005.00928).
     """
     maps = []
@@ -81,13 +79,7 @@ def last_layer(model: nn.Module) -> nn.Module:
 
 
 def lesions(modality: str, split: str, count: int, size: int = 64, seed: int = 0) -> Array:
-    """The lesion masks of the first `count` images of a split of `phantoms`, bool (count, size, size).
-
-    Arguments as there; "phantom_brain_mri", the name of the card, will do too. Images without a lesion have no pixel.
-
-    >>> lesions("phantom_brain_mri", "test", 3).sum((1, 2))[0]
-    np.int64(0)
-    """
+    """The lesion masks of the first images of a split of `phantoms` (or of its card), bool (count, size, size)."""
     modality = modality.removeprefix("phantom_")
     return np.stack([phantom(modality, split, i, size, seed)[1] for i in range(count)])
 
@@ -97,8 +89,7 @@ def reference_maps(masks: Array, seen: Array, grid: int = 8, seed: int = 0) -> d
 
     masks: bool (N, H, W), of the images that are scored: for the number and size only.
     seen:  bool (M, H, W), lesion masks of training images.
-    grid:  places a side of the random map, as many as the network's.
-    Returns, each (N, H, W): "random" (uniform noise on the grid, enlarged), "centre" (a Gaussian whose standard
+    Returns, each (N, H, W): "random" (noise on a grid of places, enlarged), "centre" (a Gaussian whose standard
     deviation is a fifth of the side) and "usual place" (the mean of the training masks). Our choice.
     """
     n, height, width = masks.shape
@@ -118,21 +109,16 @@ def scores(maps: Array, masks: Array) -> pd.DataFrame:
       image: its number;
       area:  the lesion's share of the pixels, which is what a map without a preference would score in the other two;
       mass:  the share of the map's sum that lies in the lesion (Wang et al. 2020, arXiv 1910.01279);
-      hit:   1 where the map's largest value lies in the lesion, else 0: the pointing game of Zhang et al. 2018 (arXiv
-             1608.00507), without their tolerance; with several largest values, the share of them in the lesion.
-    A map that is 0 everywhere has no preference. Raises ValueError for other shapes, negative values, no lesion at all.
-
-    >>> scores(np.eye(4)[None], np.eye(4, dtype=bool)[None])[["area", "mass", "hit"]].to_numpy()
-    array([[0.25, 1.  , 1.  ]])
+      hit:   1 where the map's largest value lies in the lesion, else 0 (the share of several largest values): the
+             pointing game of Zhang et al. 2018 (arXiv 1608.00507), without their tolerance.
+    Raises ValueError for other shapes and for masks without a lesion.
     """
     maps, masks = np.asarray(maps, np.float64), np.asarray(masks, bool)
-    if maps.shape != masks.shape or maps.ndim != 3:
-        raise ValueError(f"maps {maps.shape} and masks {masks.shape} must both be (N, H, W)")
-    if maps.min() < 0:
-        raise ValueError(f"maps go down to {maps.min():.3g}: a share of mass needs values of at least 0")
     there = np.flatnonzero(masks.any((1, 2)))
-    if not len(there):
-        raise ValueError("no image has a lesion: there is nothing to score")
+    if maps.shape != masks.shape or not len(there):
+        raise ValueError(
+            f"maps {maps.shape}, masks {masks.shape}, {len(there)} lesions: pass (N, H, W) of each and lesions"
+        )
     flat, lesion = maps[there].reshape(len(there), -1), masks[there].reshape(len(there), -1)
     flat = np.where(flat.any(1, keepdims=True), flat, 1.0)
     peaks = flat == flat.max(1, keepdims=True)
@@ -151,8 +137,7 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
 
     maps: by name, in the order of the table; one of them is the reference.
     Returns one row per kind of map and score: map, score ("mass" or "hit"), value, low, high, difference,
-    difference_low, difference_high, images. Intervals are 95 % (Student's t over images): they hold for these networks,
-    not for another seed of training.
+    difference_low, difference_high, images. Intervals are 95 % t intervals over images, for these networks.
     """
     tables, rows = {name: scores(each, masks) for name, each in maps.items()}, []
     for name, table in tables.items():
@@ -182,7 +167,7 @@ def agreement(first: Array, second: Array) -> Array:
 def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, float]:
     """A network's hit rate beside those of networks with random weights, and how alike their maps are.
 
-    maps: float (N, H, W). unlearnt: one such array per network with random weights. masks: bool (N, H, W).
+    unlearnt: maps (N, H, W) of each network with random weights.
     Returns hit, unlearnt_mean and unlearnt_best (their mean and largest hit rate), correlation (mean of `agreement`).
     Source: the model randomisation test of Adebayo et al. 2018 (arXiv 1810.03292); scoring it is our choice.
     """

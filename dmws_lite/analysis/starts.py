@@ -59,10 +59,8 @@ def matrices(networks: Networks) -> pd.DataFrame:
 
     networks: by method, as `untrained` gives them.
     Returns method, label, block, kind (the layer's name in its block), tensor and
-      gain:        Frobenius norm / sqrt(rows): by how much the layer multiplies the size of an input whose elements
-                   are independent, so that networks of different widths compare;
-      stable_rank: (Frobenius norm / largest singular value)^2, between 1 and the smaller side;
-      rank_share:  stable_rank / the smaller side, above 0 up to 1;
+      gain:        Frobenius norm / sqrt(rows), by which the layer multiplies the size of independent inputs;
+      stable_rank: (Frobenius norm / largest singular value)^2; rank_share: the same / the smaller side;
       singular:    all singular values, the largest first.
     """
     rows = []
@@ -87,10 +85,8 @@ def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
     """What the images have become before the first block and after each.
 
     inputs: normalised images (image, 3, height, width), at least two.
-    Returns method, label, block and
-      spread:     standard deviation over all values of all images;
-      similarity: mean cosine between what two different images have become, where an image is summed up as the
-                  classifier would. 1: the images cannot be told apart.
+    Returns method, label, block, spread (standard deviation over all values of all images) and similarity (mean cosine
+    between two different images, summed up as the classifier would: at 1 they cannot be told apart).
     """
     rows = []
     for method, network in networks.items():
@@ -106,11 +102,8 @@ def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
 def attention(networks: Networks, inputs: Tensor) -> pd.DataFrame:
     """Where each attention block looks, means over heads, tokens and images; no rows for networks without attention.
 
-    inputs: normalised images (image, 3, height, width).
-    Returns method, label, block and, each divided by what attention to all tokens alike would have,
-      entropy:  of the attention of a token: 1 is everywhere alike, 0 a single token;
-      distance: between a patch and the patches it attends to: below 1 looks near.
-    Source: entropy and distance as in studies of trained transformers; dividing them is our choice.
+    Returns method, label, block and, each divided by what attention to all tokens alike would have, entropy (of the
+    attention of a token: 0 is a single token) and distance (from a patch to those it attends to: below 1 looks near).
     """
     rows = []
     for method, network in networks.items():

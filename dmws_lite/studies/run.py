@@ -74,7 +74,7 @@ class Job:
 
     def config(self) -> dict[str, Any]:
         """What determines the result, as plain data."""
-        skd = self.method.distillation(self.study.distillation)  # of which nothing else matters for "none"
+        method, skd = self.method, self.method.distillation(self.study.distillation)
         return {
             "recipe": RECIPE,
             "data": self.data_id,
@@ -83,13 +83,13 @@ class Job:
             "teacher": self.pair.teacher,
             "student": self.pair.student,
             "weights": self.weights_id,
-            "initializer": self.method.initializer,
-            "students": self.method.students,
+            "initializer": method.initializer,
+            "students": method.students,
             "training": asdict(self.training),
             "distillation": {"strategy": "none"} if skd.strategy == "none" else asdict(skd),
             "device": self.device,
             **({"threads": self.study.threads} if self.device == "cpu" else {}),
-            **({"evaluated": self.method.evaluated} if self.method.evaluated != "main" else {}),
+            **({"evaluated": method.evaluated} if method.evaluated != "main" else {}),
         }
 
     @property
@@ -102,14 +102,8 @@ class Job:
 
     def names(self) -> dict[str, Any]:
         """What tables call the run."""
-        method = {"method": self.name, "label": self.method.label, "definition": self.method.definition}
-        return {
-            "data": self.data.title,
-            "pair": self.pair.title,
-            **method,
-            "fraction": self.fraction,
-            "seed": self.seed,
-        }
+        places = {"data": self.data.title, "pair": self.pair.title, "fraction": self.fraction, "seed": self.seed}
+        return {**places, "method": self.name, "label": self.method.label, "definition": self.method.definition}
 
 
 @dataclass(frozen=True)
@@ -141,19 +135,21 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     sets = {data.title: _with_whole_path(data) for data in study.data}
     data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
     images = opened(next(iter(sets.values())), study.size).train.images[:2]
+    weights_ids = {}
     for pair, (name, method) in product(study.pairs, study.resolved.items()):
+        teacher, native = teachers(pair)
+        weights_ids[pair.title, name] = weights_id((teacher, native), method)
         try:  # so that a pair that does not fit is refused before a run is
             with warnings.catch_warnings(action="ignore"):  # of two images only
-                start(method, teachers(pair)[0], pair.student, 2, study.size, 0, teachers(pair)[1], images)
+                start(method, teacher, pair.student, 2, study.size, 0, native, images)
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"method {name!r} does not fit the pair {pair.title}: {error}") from error
     jobs: dict[str, Job] = {}
     for data, pair, fraction, seed, name in study.grid():
-        weights = weights_id(teachers(pair), study.resolved[name])
-        job = Job(study, sets[data.title], pair, fraction, seed, name, data_ids[data.title], weights, device)
-        if job.key in jobs:
-            raise ValueError(f"{jobs[job.key].title} and {job.title} are one and the same run: leave one of them out")
-        jobs[job.key] = job
+        ids = data_ids[data.title], weights_ids[pair.title, name]
+        job = Job(study, sets[data.title], pair, fraction, seed, name, *ids, device)
+        if (other := jobs.setdefault(job.key, job)) is not job:
+            raise ValueError(f"{other.title} and {job.title} are one and the same run: leave one of them out")
     return list(jobs.values())
 
 

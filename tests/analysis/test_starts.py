@@ -46,11 +46,6 @@ def test_starts_share_the_classifier_and_differ_in_the_body(networks):
     assert not same
 
 
-def test_the_teacher_is_the_teacher(networks):
-    weight = networks[starts.TEACHER].blocks[3].mlp.fc1.weight
-    assert torch.equal(weight, dm.load_teacher().state["blocks.3.mlp.fc1.weight"])
-
-
 def test_gains_are_those_that_the_rules_promise(networks):
     weights = starts.matrices(networks)
     assert len(weights) == 7 * 4 * 4 + 6 * 4

@@ -66,27 +66,7 @@ def test_flops_of_a_vit_count_attention_and_every_network_of_the_step(splits):
     assert taught == alone + 2 * BATCH * (3 * 16 * 16 * 10 + 10 * 3)
 
 
-def test_fused_attention_is_switched_off_and_on_again():
-    model = vit()
-    with pytest.raises(KeyError), costs.plain_attention(model, None):
-        assert not any(block.attn.fused_attn for block in model.blocks)
-        raise KeyError
-    assert all(block.attn.fused_attn for block in model.blocks)
-
-
-def test_the_method_costs_more_a_step_than_single_selection_and_is_as_large(splits):
-    ways = {"dual_skd": ("complementary", dm.Distillation()), "weight_selection": (None, NONE)}
-    cost = {}
-    for name, (auxiliary, distillation) in ways.items():
-        students = dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, auxiliary, image_size=16)
-        cost[name] = costs.measure(students, splits, TRAINING, distillation, "cpu")
-        assert cost[name]["parameters"] == sum(weight.numel() for weight in students.main.parameters())
-    dual, single = cost["dual_skd"], cost["weight_selection"]
-    assert dual["parameters"] == single["parameters"] and min(dual["latency_ms"], single["latency_ms"]) > 0
-    assert 1.3 < dual["flops_per_step"] / single["flops_per_step"] < 1.5  # four forwards' worth instead of three
-
-
-@pytest.mark.parametrize("strategy", ["ema", "dlb", "ps_kd", "cs_kd", "tf_kd", "none"])
+@pytest.mark.parametrize("strategy", ["ema", "dlb", "ps_kd", "cs_kd"])  # each has a memory or draws of its own
 def test_measuring_does_not_change_the_run(splits, strategy):
     distillation = dm.Distillation(strategy=strategy, alpha_warmup=0.0)
 
@@ -95,7 +75,9 @@ def test_measuring_does_not_change_the_run(splits, strategy):
         students = dm.Students(convolutional(), convolutional())
         before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
         if measuring:
-            costs.measure(students, splits, TRAINING, distillation, "cpu")
+            cost = costs.measure(students, splits, TRAINING, distillation, "cpu")
+            assert cost["parameters"] == sum(weight.numel() for weight in students.main.parameters())
+            assert cost["latency_ms"] > 0
         assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
         made = dm.fit(students, splits, TRAINING, distillation, device="cpu", progress=False)
         rows = [{k: v for k, v in row.items() if k not in ("seconds", "images_per_second")} for row in made.history]

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from dmws_lite.studies import report as report_module
 from dmws_lite.studies.report import write_report
 from dmws_lite.studies.statistics import differences, image_interval
 from dmws_lite.studies.store import Store
@@ -26,7 +27,7 @@ def report(tiny, tiny_store, tmp_path_factory):
     study = store.folder / "studies" / "tiny.json"
     study.write_text(study.read_text().replace('"name": "tiny"', '"name": "tiny", "question": "does it work?"', 1))
     page, text = write_report(store, folder / "out")
-    assert {path.name for path in (folder / "out").iterdir()} == {"report.html", "report.md", "report.ipynb"}
+    assert {path.name for path in (folder / "out").glob("[!.]*")} == {"report.html", "report.md", "report.ipynb"}
     return store, BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser"), text.read_text(encoding="utf-8")
 
 
@@ -98,6 +99,26 @@ def test_what_is_missing_what_so_few_seeds_cannot_show_and_how_to_make_it_again(
     definition = yaml.safe_load(re.search(r"```\n(name: .*?)\n```", text, re.DOTALL)[1])
     assert make_study(**definition).name == "tiny"
     assert "dmws study run tiny.yaml\ndmws study report outputs/studies/tiny --study tiny" in text
+
+
+def test_a_report_is_made_again_only_when_something_changed(report, monkeypatch):
+    """Last of those that read this report, since it is changed; a rerun of a finished study must not take long."""
+    store, _, _ = report
+    out, made = store.folder.parent / "out", []
+    monkeypatch.setattr(
+        report_module, "run_notebook", lambda *_, **options: made.append(options) or out / "report.ipynb"
+    )
+    before = (out / "report.html").read_bytes()
+    write_report(store, out)
+    assert not made and (out / "report.html").read_bytes() == before
+    write_report(store, out, metric="auroc")
+    write_report(store, out, metric="auroc")
+    assert len(made) == 1
+    next(store.folder.glob("runs/*.json")).unlink()
+    write_report(store, out, metric="auroc")
+    (out / "report.md").unlink()
+    write_report(store, out, metric="auroc")
+    assert len(made) == 3
 
 
 def test_what_cannot_be_reported_is_refused_before_anything_runs(tiny_store, tmp_path):

@@ -4,12 +4,16 @@ from itertools import product
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 import dmws_lite as dm
 from dmws_lite.method.networks import Teacher
 from dmws_lite.studies import run as run_module
+from dmws_lite.studies.engines import run_study
 from dmws_lite.studies.run import execute, plan_jobs, train
-from dmws_lite.training.evaluation import evaluate
+from dmws_lite.studies.statistics import check_comparable
+from dmws_lite.training.evaluation import calibration_error, evaluate
 
 
 def test_a_study_is_one_row_per_run(tiny, tiny_store):
@@ -148,3 +152,38 @@ def test_a_part_smaller_than_a_batch_still_runs(tiny):
     (job,) = plan_jobs(tiny(fractions=[0.1], seeds=1, methods=["weight_selection"]))
     record = execute(job).record
     assert record["images"]["train"] < 8 and record["status"] == "done"
+
+
+def test_a_method_may_test_the_moving_average_and_have_steps_of_its_own(tiny, images, tmp_path):
+    longer = {"name": "longer", "of": "weight_selection", "training": {"steps": 6, "label_smoothing": 0.3}}
+    study = tiny(methods=["weight_selection", "ema_of_main", longer], seeds=1)
+    store = run_study(study, tmp_path / "s", progress=False)
+    rows = store.table().set_index("method")
+    assert rows["steps"].to_dict() == {"weight_selection": 4, "ema_of_main": 4, "longer": 6}
+    assert rows["budget"].nunique() == rows["settings"].nunique() == 1 and rows["auxiliary_accuracy"].isna().all()
+    check_comparable(store.table())
+    part, training = dm.open_data(images, 16).part(0.5, 0), dm.Training(steps=4, batch_size=8, evaluations=2)
+    students = dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, "same", image_size=16)
+    run = dm.fit(students, part, training, dm.Distillation(alpha=0.0), device="cpu", progress=False)
+    average = store.predictions().query("method == 'ema_of_main'")
+    assert np.array_equal(np.stack(average["probabilities"]), dm.predict(run.auxiliary, part.test))
+    assert not np.array_equal(dm.predict(run.main, part.test), dm.predict(run.auxiliary, part.test))
+    assert rows.loc["ema_of_main", "val_accuracy"] == run.history[-1]["auxiliary_accuracy"]
+
+
+def test_calibration_before_and_after_the_temperature_that_fits_validation_best():
+    splits, rng = dm.phantoms("lung_ct", train=3, val=90, test=60), np.random.default_rng(0)
+    val, test = (
+        softmax(6 * (rng.random((len(part), 3)) + 0.3 * np.eye(3)[part.labels]), axis=1)
+        for part in (splits.val, splits.test)
+    )
+
+    def nll(probabilities, labels, temperature):
+        return log_loss(labels, softmax(np.log(probabilities) / temperature, axis=1))
+
+    best = min(np.geomspace(0.1, 10, 2001), key=lambda t: nll(val, splits.val.labels, t))
+    metrics = run_module._metrics(test, val, splits)
+    assert metrics["nll"] == pytest.approx(nll(test, splits.test.labels, 1))
+    assert metrics["nll_scaled"] == pytest.approx(nll(test, splits.test.labels, best), abs=1e-3) and best > 1.2
+    scaled = calibration_error(softmax(np.log(test) / best, axis=1), splits.test.labels)
+    assert metrics["ece_scaled"] == pytest.approx(scaled, abs=0.01) and metrics["ece_scaled"] < metrics["ece"]

@@ -87,6 +87,8 @@ def test_a_variant_is_its_base_but_for_its_changes_and_a_definition_makes_the_sa
         ({"methods": [VARIANT | {"students": {"seed": 5}}]}, r"variant 'a' \(seed=5\): has an unknown key 'seed': its"),
         ({"methods": [VARIANT | {"skd": {"half_life": -1}}]}, r"variant 'a' \(half_life=-1\): .* must be above 0"),
         ({"methods": [VARIANT | {"skd": {"alpha": "much"}}]}, r"variant 'a' \(alpha=much\): "),
+        ({"methods": [VARIANT | {"training": {"lr": 1}}]}, r"variant 'a' \(lr=1\): has an unknown key 'lr'"),
+        ({"methods": [VARIANT | {"training": {"steps": 0}}]}, r"variant 'a' \(steps=0\): steps=0 must be above 0"),
         ({"fractions": [10]}, r"fractions has 10.0, which is not in \(0, 1\]: write 0.1 for 10 %"),
         ({"data": ["x/a", "y/a"]}, "with one name twice"),
         ({"data": [{"source": "a", "leak": "drop"}]}, r"data.0 has an unknown key 'leak' \(did you mean 'leaks'\?\)"),
