@@ -1,8 +1,9 @@
 """The script that measures how long the chapters take."""
 
+import multiprocessing
 import os
-import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -11,6 +12,7 @@ import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from dmws_lite.course.chapters import read_chapters
+from dmws_lite.course.executed import execute
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 sys.path.append(str(SCRIPTS))
@@ -49,55 +51,67 @@ def test_a_chapter_without_a_line_for_its_times_is_named(course):
         times.write_times("02_bare", {"cpu": 1}, course)
 
 
-@pytest.fixture
-def chapter(course, monkeypatch):
-    """Chapter 00, which starts in an empty folder, and 01, whose full run fails."""
-    code = "import os, pathlib, time\ntime.sleep(2 if smoke else 0)\nassert not pathlib.Path('outputs').exists()\n"
-    code += "pathlib.Path('outputs').mkdir()\nprint('threads:', os.environ['OMP_NUM_THREADS'])"
-    cells = [new_code_cell('smoke = False\noutput = "outputs"'), new_code_cell(code)]
-    cells[0].metadata["tags"] = ["parameters"]
+def write_chapter(path, code):
+    cells = [new_code_cell('smoke = False\noutput = "outputs"', metadata={"tags": ["parameters"]}), new_code_cell(code)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), course / "00_small.ipynb")
-    cells[1].source = "assert smoke"
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), course / "01_next.ipynb")
-    monkeypatch.setattr(times, "FOLDER", course)
-    monkeypatch.setattr(times, "EXECUTED", course / "executed")
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def test_a_chapter_runs_in_an_empty_folder_and_a_failure_replaces_nothing(tmp_path):
+    code = "import pathlib, time\nassert not pathlib.Path('outputs').exists()\npathlib.Path('outputs').mkdir()\n"
+    chapter, done = write_chapter(tmp_path / "00_small.ipynb", code + "time.sleep(1)\nassert smoke"), tmp_path / "done"
+    assert 1 <= execute(chapter, done, smoke=True) < 60
+    assert {path.name for path in done.iterdir()} == {"00_small.ipynb", "00_small.html", "unfinished"}
+    before = (done / "00_small.ipynb").read_bytes()
+    with pytest.raises(RuntimeError, match="00_small.ipynb, cell 3"):
+        execute(chapter, done)
+    assert (done / "00_small.ipynb").read_bytes() == before and (done / "unfinished" / "00_small.ipynb").is_file()
+    assert "outputs" not in {path.name for path in tmp_path.rglob("*")}
+
+
+@pytest.fixture
+def measured(course, monkeypatch):
+    """Two chapters, and what is run in place of them, as name and smoke; the full run of 01 fails."""
+    runs = []
+
+    def execute(notebook, folder, smoke):
+        runs.append((notebook.stem, smoke))
+        assert folder.name == ("smoke" if smoke else "full")
+        if runs[-1] == ("01_next", False):
+            raise RuntimeError("01_next.ipynb, cell 3: AssertionError")
+        return 7.4
+
+    for name in ("00_small", "01_next"):
+        write_chapter(course / f"{name}.ipynb", "")
+    for name, value in {"FOLDER": course, "execute": execute, "one_core": lambda: None}.items():
+        monkeypatch.setattr(times, name, value)
     monkeypatch.setattr(times, "pick_device", lambda: torch.device("cpu"))
-    return course / "00_small.ipynb"
+    return runs
 
 
-def test_chapters_are_measured_kept_and_a_failure_stops_no_other(course, chapter, monkeypatch, capsys):
-    monkeypatch.setattr(times, "one_core", lambda: monkeypatch.setenv("OMP_NUM_THREADS", "1"))
-    (course / "executed" / "full").mkdir(parents=True)
-    (course / "executed" / "full" / "01_next.ipynb").write_text("of an earlier run")
+def test_chapters_are_measured_and_a_failure_stops_no_other_and_keeps_its_time(course, measured, capsys):
     assert times.main([]) == 1
-    found = {name: entry.seconds for name, entry in read_chapters(course).items()}
-    assert 2 <= found["00_small"].smoke < 60 and 1 <= found["00_small"].cpu < 60
-    assert found["01_next"].cpu == 3, "the full run fails, and leaves the old time"
-    shown = capsys.readouterr()
-    assert "failed: 01_next, cpu: 01_next.ipynb, cell 3: AssertionError" in shown.err and "threads: 1" in shown.out
-    made = {path.relative_to(course).as_posix() for path in (course / "executed").rglob("*.ipynb")}
-    kept = {"executed/smoke/00_small.ipynb", "executed/smoke/01_next.ipynb", "executed/full/00_small.ipynb"}
-    assert made == kept | {"executed/full/01_next.ipynb", "executed/full/unfinished/01_next.ipynb"}
-    assert (course / "executed" / "full" / "01_next.ipynb").read_text() == "of an earlier run"
-    assert "outputs" not in {path.name for path in course.rglob("*")}
+    assert "failed: 01_next, cpu: 01_next.ipynb, cell 3: AssertionError" in capsys.readouterr().err
+    found = {name: entry.seconds.model_dump() for name, entry in read_chapters(course).items()}
+    assert found["00_small"] == {"cpu": 7, "smoke": 7, "gpu": None}
+    assert found["01_next"] == {"cpu": 3, "smoke": 7, "gpu": 5}
 
 
-def test_only_the_chapters_that_are_named_are_measured(course, chapter, monkeypatch, capsys):
-    measured = []
-    monkeypatch.setattr(times, "one_core", lambda: None)
-    monkeypatch.setattr(times, "execute", lambda notebook, folder, smoke: measured.append((notebook.stem, smoke)) or 7)
-    assert times.main(["01"]) == 0 and times.main(["00", "--smoke"]) == 0
-    assert measured == [("01_next", True), ("01_next", False), ("00_small", True)]
+def test_only_the_chapters_that_are_named_are_measured(measured, capsys):
+    assert times.main(["01", "--smoke"]) == times.main(["00"]) == 0
+    assert measured == [("01_next", True), ("00_small", True), ("00_small", False)]
     with pytest.raises(SystemExit):
         times.main(["11"])
     assert "begins with 11" in capsys.readouterr().err
 
 
+def limits():
+    times.one_core()
+    return len(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps a process to one core")
 def test_one_core_means_one_core_and_one_thread():
-    kernel = "import os; print(len(os.sched_getaffinity(0)), os.environ['OMP_NUM_THREADS'])"
-    code = "import subprocess, sys\nfrom times import one_core\none_core()\n"
-    code += f"subprocess.run([sys.executable, '-c', {kernel!r}], check=True)"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=SCRIPTS)
-    assert found.stdout.split() == ["1", "1"]
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        assert pool.submit(limits).result() == (1, "1", "1")
