@@ -9,9 +9,8 @@ import pandas as pd
 
 from dmws_lite.course.answers import array, called, compare, smallest
 from dmws_lite.method.plan import SelectionPlan
-from dmws_lite.studies.statistics import smallest_p
+from dmws_lite.studies.statistics import LEVEL, smallest_p
 
-LEVEL = 0.05
 CLASSES = ("a", "b", "c")
 MADE_UP = pd.DataFrame([[6, 3, 1], [2, 15, 3], [0, 4, 36]], pd.Index(CLASSES), pd.Index(CLASSES))
 
@@ -26,20 +25,16 @@ def values_1(*, plans: Sequence[SelectionPlan]) -> dict[str, float]:
 def exercise_2(measures: Any, *, counts: pd.DataFrame) -> dict[str, Any]:
     """Sensitivity and specificity of a class, as a function of the table of counts and the class's name."""
     for table in (MADE_UP, counts):
-        for name in _with_images(table):
+        images = table.sum(axis=1)
+        named = table.index[(images > 0) & (images < images.sum())]  # have images, and others to be told from
+        for name in named:
             _check_measures(measures, table, name)
-    return {"name": min(_with_images(counts), key=lambda name: counts.loc[name, name] / counts.loc[name].sum())}
+    return {"name": min(named, key=lambda name: counts.loc[name, name] / counts.loc[name].sum())}
 
 
 def exercise_3(seeds: Any) -> None:
     """The smallest number of seeds with which agreement by chance alone has p below 0.05."""
     smallest(seeds, smallest_p, LEVEL)
-
-
-def _with_images(table: pd.DataFrame) -> list[Any]:
-    """The classes that have images, and others to be told from."""
-    rows = table.sum(axis=1)
-    return list(table.index[(rows > 0) & (rows < rows.sum())])
 
 
 def _check_measures(measures: Any, table: pd.DataFrame, name: Any) -> None:

@@ -70,6 +70,4 @@ def _measured(network: nn.Module, inputs: torch.Tensor) -> dict[str, float]:
 
 
 def _change(before: float, after: float) -> str:
-    if abs(after - before) <= 1e-3 * abs(before):
-        return "stays"
-    return "rises" if after > before else "falls"
+    return "stays" if abs(after - before) <= 1e-3 * abs(before) else "rises" if after > before else "falls"

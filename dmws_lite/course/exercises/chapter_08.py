@@ -10,8 +10,7 @@ from scipy.stats import binom
 
 from dmws_lite.analysis.representations import cka
 from dmws_lite.course.answers import array, called, compare, reject
-
-LEVEL = 0.05
+from dmws_lite.studies.statistics import LEVEL
 
 
 def exercise_1(own: Any) -> None:

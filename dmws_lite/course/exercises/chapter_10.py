@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dmws_lite.course.answers import MOST, called, choice, number, reject, smallest
-from dmws_lite.studies.statistics import smallest_p
+from dmws_lite.studies.statistics import LEVEL, smallest_p
 
-LEVEL = 0.05
 CASES = (
     (("P1", "P2", "P2"), ("P3", "P4"), "yes", "nobody in both"),
     (("P1", "P2"), ("P2", "P3"), "no", "P2 in both"),
