@@ -303,9 +303,10 @@ def speed(place: Place) -> None:
     big = "vit_tiny_patch16_224", "convnext_femto", "mobilenetv1_050", "efficientnet_lite0_050"
     sizes = [("embedded_vit_48", 64, 8 if place.toy else 32), *((name, 224, 128) for name in big if not place.toy)]
     jobs = [partial(ratios, place, *size) for size in sizes[: 1 if place.toy else 2]]
-    jobs += [partial(loops, place), partial(costs_of_two, place), partial(several_runs, place)]
-    for kinds in (LAYOUTS, COMPILED):
-        jobs += [partial(throughput, place, *size, kind) for size in sizes for kind in kinds]
+    jobs += [partial(loops, place), partial(costs_of_two, place)]
+    jobs += [partial(throughput, place, *size, kind) for size in sizes for kind in LAYOUTS]
+    jobs += [partial(several_runs, place)]
+    jobs += [partial(throughput, place, *size, kind) for size in sizes for kind in COMPILED]
     place.fill(table, jobs)
 
 
@@ -366,7 +367,7 @@ def costs_of_two(place: Place) -> Iterator[Row]:
 def several_runs(place: Place) -> Iterator[Row]:
     """Several runs on one device at once"""
     alone = 0.0
-    for count in (1, 2) if place.toy else (1, 4, 8):
+    for count in (2,) if place.toy else (1, 4, 8):
         rate = run_at_once(place, count)
         alone = alone or rate
         measured = f"{rate:.0f} steps/s in all, {rate / alone:.2f} ×"
@@ -483,25 +484,26 @@ def study(place: Place) -> None:
     """The kept studies on the packed images: fractions and seeds grow as long as the time allows."""
     from dmws_lite.studies.study import studies
 
-    kept = [name for name in STUDIES if name in studies()]
+    stores = {name: dm.Store(place.out / "stores" / name, create=True) for name in STUDIES if name in studies()}
     rates: dict[str, float] = {}  # seconds of a run
+    broken: dict[str, str] = {}  # studies that cannot be run, and why
     for fractions, seeds in GROWTH[: 1 if place.toy else None]:
-        for name in kept:
-            chosen = chosen_study(place, name, fractions, seeds)
-            store = dm.Store(place.out / "stores" / name, create=True)
-            missing = len(chosen) - len(store.table())
-            if missing <= 0:
+        for name in [name for name in stores if name not in broken]:
+            chosen, began = chosen_study(place, name, fractions, seeds), time.monotonic()
+            missing = len(chosen) - len(stores[name].table())
+            if missing <= 0 or missing * rates.get(name, 0) > place.left:
                 continue
-            if missing * rates.get(name, 0) > place.left:
-                print(f"{name}: {missing} runs more would take longer than the time that is left")
-                continue
-            began = time.monotonic()
             at_once = {"workers": place.workers} if place.workers > 1 else {}
-            dm.run_study(chosen, store.folder, progress=False, **at_once)
+            try:
+                dm.run_study(chosen, stores[name].folder, progress=False, **at_once)
+            except Exception as error:  # the other studies go on
+                broken[name] = f"{type(error).__name__}: {error}"
             rates[name] = (time.monotonic() - began) / missing
-            write_study(place, name, store)
-    for name in kept:
-        write_study(place, name, dm.Store(place.out / "stores" / name, create=True))
+            write_study(place, name, stores[name])
+    for name, store in stores.items():
+        write_study(place, name, store)
+    if broken:
+        raise RuntimeError("; ".join(f"study {name}: {reason}" for name, reason in broken.items()))
 
 
 def chosen_study(place: Place, name: str, fractions: list[float], seeds: int) -> Any:
@@ -567,13 +569,13 @@ def main() -> None:
         add_wheels(args.pack)
     warnings.simplefilter("ignore")  # of images that look alike, and of libraries
     args.out.mkdir(parents=True, exist_ok=True)
-    if len(args.part) == 1:
-        seconds = args.seconds or SECONDS[args.part[0]]
-        place = Place(pick_device(), args.pack, args.out, time.monotonic() + seconds, args.workers)
-        return PARTS[args.part[0]](place)
-    failed = False
-    for part in args.part:  # each in a process of its own, which can be ended
+    device, failed = pick_device(), False
+    for part in args.part:
         seconds = args.seconds or SECONDS[part]
+        if len(args.part) == 1 or device.type == "cpu":
+            PARTS[part](Place(device, args.pack, args.out, time.monotonic() + seconds, args.workers))
+            continue
+        # a process of its own, which can be ended
         options = ["--part", part, "--seconds", str(seconds), "--out", str(args.out), "--workers", str(args.workers)]
         options += ["--pack", str(args.pack)] if args.pack else []
         try:

@@ -64,7 +64,7 @@ def pack(tmp_path_factory):
 def test_all_parts_run_where_a_gpu_machine_lacks_packages(pack, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WITHOUT)
     options = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "DMWS_CACHE": str(tmp_path / "cache")}
-    done = script("gpu.py", "--seconds", 250, "--pack", pack, "--out", tmp_path / "out", **options)
+    done = script("gpu.py", "--seconds", 400, "--pack", pack, "--out", tmp_path / "out", **options)
     tables = {path.stem: path.read_text() for path in (tmp_path / "out").glob("*.md")}
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert {"correctness", "speed", "study_parts"} <= tables.keys()
