@@ -80,7 +80,7 @@ def test_every_explorer_fits_a_narrow_window_moves_in_a_moment_and_has_no_blank_
             assert control.index == 0 and None not in [value for _, value in entries]
             start = time.process_time()
             control.index = len(entries) - 1
-            assert time.process_time() - start < 1.0  # how long it takes: benchmarks/explorers.py
+            assert time.process_time() - start < 1.0
             assert (control.label, control.value) == entries[-1]
 
 
