@@ -71,14 +71,14 @@ def check(
     """Look for copies, leaks, broken images and shortcuts; exits with 1 when something makes results invalid."""
     from dmws_lite.data import checking
     from dmws_lite.runtime.files import writable_folder, write_atomically
-    from dmws_lite.runtime.text import file_name
+    from dmws_lite.runtime.text import plain
     from dmws_lite.views import figures
 
     writable_folder(out)
     with warnings_printed():
         report = checking.check(source, size, seed, frames, label=_label(label), patient=patient)
     _print_report(report)
-    name = file_name(f"check_{report.name}")
+    name = f"check_{plain(report.name)[:40].replace('/', '_')}"
     figures.save(figures.data_page(report), out, name)
     findings = report.findings.assign(files=report.findings["files"].map("; ".join))
     table = write_atomically(out / f"{name}.csv", lambda part: findings.to_csv(part, index=False))

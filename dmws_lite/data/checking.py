@@ -243,8 +243,6 @@ def _left_out(gathered: Gathered) -> Iterator[Finding]:
     for reason, text in explained(gathered.left_out).items():
         files = gathered.left_out["file"][gathered.left_out["reason"] == reason]
         yield Finding("warning", "left out", len(files), text, tuple(files.head(EXAMPLES)))
-    text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
-    yield Finding("warning", "one patient id", len(gathered.table) if gathered.one_patient else 0, text)
 
 
 def _balance(gathered: Gathered) -> Iterator[Finding]:

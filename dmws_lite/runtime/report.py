@@ -9,11 +9,11 @@ import sys
 from importlib import metadata
 from typing import Any
 
-HOSTS = {"colab": "Colab", "kaggle": "Kaggle", "jupyter": "Jupyter", "shell": "a shell"}
-GPU_ADVICE = {
-    "colab": ". Choose one in the menu Runtime > Change runtime type > GPU",
-    "kaggle": ". Choose one in the menu Settings > Accelerator > GPU",
-    "jupyter": ". Faster: a machine with a GPU, or the chapter's Colab badge",
+HOSTS = {  # what they are called, and the way to a GPU there
+    "colab": ("Colab", ". Choose one in the menu Runtime > Change runtime type > GPU"),
+    "kaggle": ("Kaggle", ". Choose one in the menu Settings > Accelerator > GPU"),
+    "jupyter": ("Jupyter", ". Faster: a machine with a GPU, or the chapter's Colab badge"),
+    "shell": ("a shell", ""),
 }
 
 
@@ -69,12 +69,12 @@ def sentences(here: dict[str, Any]) -> list[str]:
     free = ", ".join(
         f"{here[f'{what}_gb']:.1f} GB of {what}" for what in ("memory", "disk", "gpu") if here[f"{what}_gb"]
     )
-    warning = f"Warning: no GPU: everything runs, but slowly{GPU_ADVICE.get(here['host'], '')}"
+    place, advice = HOSTS[here["host"]]
     return [
-        f"dmws-lite {here['dmws_lite']} in {HOSTS[here['host']]}: Python {here['python']}, {versions}",
+        f"dmws-lite {here['dmws_lite']} in {place}: Python {here['python']}, {versions}",
         f"{here['gpu'] or here['device']}, {here['precision']} ({here['reason']}); free: {free}",
         f"missing: {'; '.join(here['missing']) or 'nothing'}",
-        *([warning] if here["device"] == "cpu" else []),
+        *([f"Warning: no GPU: everything runs, but slowly{advice}"] if here["device"] == "cpu" else []),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Text from outside (names of files and classes, cards, errors), made safe to show and to name files by."""
+"""Text from outside (names of files and classes, cards, errors), made safe to show."""
 
 import difflib
 import unicodedata
@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, half characters, ends of lines and paragraphs
-LONGEST = 100  # characters of a file's name, and twice as many bytes: room for an ending and a temporary name
 
 
 def plain(text: str, keep: str = "") -> str:
@@ -18,15 +17,6 @@ def plain(text: str, keep: str = "") -> str:
     'lung�[2J�'
     """
     return "".join("�" if unicodedata.category(c) in UNSEEN and c not in keep else c for c in text)
-
-
-def file_name(text: str) -> str:
-    """Text that can name a file, without its ending: plain, no slashes, cut to LONGEST characters.
-
-    >>> file_name("check_a/b")
-    'check_a_b'
-    """
-    return plain(text).replace("/", "_")[:LONGEST].encode()[: 2 * LONGEST].decode(errors="ignore")
 
 
 def did_you_mean(name: object, options: Iterable[str]) -> str:

@@ -169,7 +169,10 @@ FAULTS = {
         lambda f: replace(f, left_out=pd.DataFrame({"file": ["a.gif", "b.gif"], "reason": "kind", "group": ".gif"})),
         ("warning", "left out", 2, ("a.gif", "b.gif")),
     ),
-    "one DICOM id in all files": (lambda f: replace(f, one_patient=True), ("warning", "one patient id", N, ())),
+    "what is to be said of how it was read": (
+        lambda f: replace(f, notes=("labels are from the column dx",)),
+        ("warning", "how it was read", 1, ()),
+    ),
     "a mark of the source": (
         lambda f: f.thumbnails.__setitem__((f.table["label"] == "b", 0), 255) or f,
         ("warning", "source shortcut", N, ()),
@@ -197,27 +200,6 @@ def test_every_planted_fault_is_found_and_named(fault):
     assert list(report.findings["severity"]) == sorted(
         report.findings["severity"], key=["invalid", "warning", "note"].index
     )
-
-
-def test_details_say_what_it_means_and_the_way_out():
-    def detail(fault):
-        report = inspect(finished(FAULTS[fault][0](clean())))
-        return report.findings.set_index("kind")["detail"][FAULTS[fault][1][1]]
-
-    assert detail("unreadable") == (
-        "cannot be read. Mend or delete them, or open_data(..., unusable='skip') leaves them out"
-    )
-    assert "open_data(..., leaks='drop') leaves out" in detail("exact copies in two splits")
-    assert "open_data(..., unusable='skip')" in detail("one image with two labels")
-    assert "no usable image in val b: add some" in detail("a class that cannot be read in one split")
-    assert "are 100 neighbouring file numbers, a stand-in" in detail("what stands in for patients in two splits")
-    assert "what stands in for patients: 100 neighbouring file numbers" in detail("ids that only stand in for patients")
-    assert "perhaps the same patient" in detail("look-alikes of what stands in for patients")
-    assert "a has 12 times the images of b (60 and 5)" in detail("very uneven classes")
-    assert "train b 60, not 61; test a 40, not 4" in detail("other counts than the card's")
-    assert detail("look-alikes of unknown patients").startswith("5.0% of val and test look like")
-    assert "border pixels 1.00" in detail("a mark of the source")
-    assert "2 patients have images in two splits" in detail("patients in two splits")
 
 
 def test_flags_name_the_worst_fault_of_each_image():

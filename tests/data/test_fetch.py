@@ -191,13 +191,6 @@ def test_a_medmnist_set_becomes_folders_with_the_same_pixels(tmp_path, server, m
     assert quiet(fetch, card(tmp_path, MED)) == folder and not server.log
 
 
-def test_a_medmnist_file_that_is_not_the_right_one_is_refused(tmp_path, server, medmnist):
-    server.files["/breastmnist_64.npz"] += b"x"
-    with pytest.raises(FileNotFoundError, match="medmnist breastmnist at 64 px: .*download failed!"):
-        fetch(card(tmp_path, MED), progress=False)
-    assert not content(tmp_path / "cache")
-
-
 def test_the_smallest_medmnist_images_that_need_no_enlarging_come_first(tmp_path, monkeypatch):
     sides = []
     monkeypatch.setattr("dmws_lite.data.fetch._get", lambda source, *_: sides.append(source.image_size) or tmp_path)

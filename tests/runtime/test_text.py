@@ -1,6 +1,6 @@
 import pytest
 
-from dmws_lite.runtime.text import file_name, plain
+from dmws_lite.runtime.text import plain
 
 
 @pytest.mark.parametrize(
@@ -14,11 +14,3 @@ def test_letters_of_all_scripts_and_wanted_lines_stay():
     text = "Ünï 肺 صدر 🫁 [bold] $x_1$ :lungs:"
     assert plain(text) == text
     assert plain("a\nb\x1b", keep="\n") == "a\nb�"
-
-
-def test_file_names_are_short_in_characters_and_bytes():
-    assert file_name("check_set") == "check_set"
-    assert file_name("a/b\nc") == "a_b�c"
-    assert len(file_name("L" * 300)) == 100
-    lungs = file_name("🫁" * 300)
-    assert len(lungs.encode()) <= 200 and set(lungs) == {"🫁"}
