@@ -45,7 +45,7 @@ def show(card: Annotated[str, typer.Argument(help="A card's name, or its .md fil
 
 @data_app.command(epilog="Example: dmws data get pneumoniamnist")
 def get(card: Annotated[str, typer.Argument(help="A card's name, or its .md file.")]) -> None:
-    """Download a card's images, or find them where they are; an interrupted download is continued."""
+    """Download a card's images, or find them where they are."""
     from dmws_lite.data.cards import read_card
     from dmws_lite.data.fetch import fetch
 
