@@ -546,7 +546,7 @@ def add_wheels(pack: Path) -> None:
     for wheel in sorted((pack / "wheels").glob("*.whl")):
         if importlib.util.find_spec(wheel.name.split("-")[0]) is None:
             zipfile.ZipFile(wheel).extractall(site)
-    sys.path.append(site)
+    sys.path.insert(0, site)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), site)))
 
 
