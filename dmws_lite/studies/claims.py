@@ -47,13 +47,9 @@ def _together(rows: pd.DataFrame) -> str | None:
 
 def _sentences(rows: pd.DataFrame, places: Sequence[str | None], reference: str, metric: str, unit: str) -> list[str]:
     """One sentence per row; a row whose place is None counts as a comparison, but has no sentence."""
-    compared, most = int(rows["p"].notna().sum()), rows["seeds"].max()
+    shared = reference, metric, unit, int(rows["p"].notna().sum()), rows["seeds"].max()
     records = zip(places, rows.to_dict("records"), strict=True)
-    return [
-        f"{_sentence(row, place, reference, metric, unit, compared, most)}."
-        for place, row in records
-        if place is not None
-    ]
+    return [f"{_sentence(row, place, *shared)}." for place, row in records if place is not None]
 
 
 def _sentence(row: dict[str, Any], place: str, reference: str, metric: str, unit: str, compared: int, most: int) -> str:
@@ -70,9 +66,8 @@ def _sentence(row: dict[str, Any], place: str, reference: str, metric: str, unit
         return f"{text} with {units}: not shown; 1 seed gives no interval and no p below 1"
     equal = f", equal with {row['equal']}" if row["equal"] else ""
     interval = f"{row['low']:+.3f}, {row['high']:+.3f}"
-    text += (
-        f" [{interval}], better with {row['better']} of {units}{equal}, p = {row['p']:.3g} (Holm {row['p_holm']:.3g})"
-    )
+    text += f" [{interval}], better with {row['better']} of {units}{equal}, "
+    text += f"p = {row['p']:.3g} (Holm {row['p_holm']:.3g})"
     verdict = {
         "shown": "shown",
         "equivalent": f"equivalent, as the interval lies within ±{SMALLEST:g}",

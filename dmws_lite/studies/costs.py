@@ -25,11 +25,7 @@ from dmws_lite.training.settings import Training
 def measure(
     students: Students, splits: Splits, training: Training, distillation: Distillation, device: str | None = None
 ) -> dict[str, Any]:
-    """What training these students so costs, from a step of copies of them on a few of the images.
-
-    Returns flops_per_step (see `step_flops`), parameters (of the main student) and latency_ms, the median time of one
-    image's forward pass.
-    """
+    """flops_per_step (see `step_flops`), parameters of the main student, latency_ms: the median for one image."""
     main, size = deepcopy(students.main).eval().to(pick_device(device)), splits.train.images.shape[-1]
     image = torch.zeros(1, 3, size, size, device=pick_device(device))
     with torch.inference_mode():

@@ -39,9 +39,9 @@ def run_study(
 
     study:    a Study, or what read_study takes.
     folder:   of the run store; made when it is not there. Several processes may work on one store at once.
-    engine:   "local", with the option workers: how many processes run at once; None is one for each core, or this one
-              where there is little to do or a GPU to share. "ray" has the options cpus, gpus (per run, may be
-              fractions) and address.
+    engine:   "local", with the option workers, the number of processes (by default one per core; this one alone on a
+              GPU, and where there is little to do); or "ray", with cpus, gpus (per run, may be fractions) and address.
+              What a notebook adds to INITIALIZERS or STRATEGIES is known to its own process only: pass workers=1.
     progress: show a bar, and print what there is to do and which runs fail.
     Returns the Store. A run that fails is recorded with its error, and the rest goes on: see `store.failures()`.
     Raises ValueError for an unknown engine and for a study that cannot be run, before anything is trained;
@@ -207,11 +207,9 @@ def ray_cluster(
 
 def _room(ray: Any, cpus: float, gpus: float) -> int:
     """How many runs fit into the cluster at once."""
+    needs = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(
-        int(min(machine.get("CPU", 0) / cpus, machine.get("GPU", 0) / gpus if gpus else float("inf")) + 1e-9)
-        for machine in machines
-    )
+    return sum(int(min(machine.get(kind, 0) / need for kind, need in needs.items()) + 1e-9) for machine in machines)
 
 
 def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:

@@ -154,15 +154,9 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
 
 def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
-    """The columns of `differences` for one method, but for p_holm and shown.
-
-    gaps: float (n,), differences rounded so that equal ones are equal; n may be 0.
-    good: the sign that is better, 1 or -1.
-    """
+    """The columns of `differences` for one method, but for p_holm, shown and verdict; good: the sign that is better."""
     n, among = len(gaps), interval(gaps)
-    p = 1.0 if n else float("nan")
-    if n > 1 and gaps.any():
-        p = float(sign_flip_p(gaps))
+    p = float(sign_flip_p(gaps)) if n > 1 and gaps.any() else 1.0 if n else np.nan
     return {
         "difference": among["mean"],
         "low": among["low"],
@@ -227,10 +221,9 @@ def image_interval(
     Raises ValueError for shapes that disagree. Source: scipy.stats.bootstrap, percentiles.
     """
     a, b, labels = np.asarray(probabilities_a), np.asarray(probabilities_b), np.asarray(labels)
-    if a.shape != b.shape or a.ndim not in (2, 3) or labels.shape != a.shape[-2:-1] or len(labels) < 2:
+    if a.shape != b.shape or labels.shape != a.shape[-2:-1]:
         raise ValueError(
-            f"shapes {a.shape}, {b.shape} and labels {labels.shape}: pass (N, classes) or (seeds, N, classes) for the "
-            "same images twice, and a label for each of at least 2 images"
+            f"shapes {a.shape}, {b.shape}, labels {labels.shape}: pass (N, classes) or (seeds, N, classes)"
         )
     right_a, right_b = ((each.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for each in (a, b))
     gaps = right_a - right_b  # (N,)
@@ -282,19 +275,16 @@ def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str]) -> pd.DataFrame:
     """One row for each method but the reference and combination of keys; differences are means over a unit and seed."""
     runs, pair = _ordered(table, metric), [*_keys(table), "seed"]
-    if reference not in set(runs["method"]):
-        raise ValueError(
-            f"reference={reference!r} is not in the table: choose one of {', '.join(runs['method'].unique())}"
-        )
+    if reference not in (names := runs["method"].unique()):
+        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(names)}")
     base = runs.loc[runs["method"] == reference, [*pair, metric]]
     others = runs[runs["method"] != reference].merge(base, how="left", on=pair, suffixes=("", "_of_reference"))
     others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float)
     each = others.groupby([*units, "seed", "method", "label"], sort=False, dropna=False)["gap"].mean().round(12)
     keys, good = [*keys, "method", "label"], -1 if metric in SMALLER_IS_BETTER else 1
     groups = _groups(each.reset_index(), keys) if len(others) else []
-    return _corrected(
-        [group | paired_statistics(part["gap"].dropna().to_numpy(), good) for group, part in groups], keys
-    )
+    rows = [group | paired_statistics(part["gap"].dropna().to_numpy(), good) for group, part in groups]
+    return _corrected(rows, keys)
 
 
 def _corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:

@@ -267,5 +267,5 @@ def test_the_image_interval_is_that_of_resampled_images():
     assert (low, high) == pytest.approx(tuple(expected), abs=0.01)
     assert image_interval(a, b, labels) == (difference, low, high)
     assert image_interval(a[0], a[0], labels) == (0, 0, 0)
-    with pytest.raises(ValueError, match="pass .N, classes. or .seeds, N, classes. for the same images twice"):
+    with pytest.raises(ValueError, match="pass .N, classes. or .seeds, N, classes."):
         image_interval(a, b[:, :-1], labels)
