@@ -127,13 +127,15 @@ def ratios(pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> style.Pict
     """
     figure, grid = style.picture(2.9, 1, len(pairs), squeeze=False, sharex=True, sharey=True)
     kinds, words = [kind for kind in KINDS if kind != "classifier"], []
-    look = style.semantics(COUNT_LOOKS) | {"dodge": 0.4, "markers": ["o", "s"], "linestyles": "none"}
-    del look["dashes"]
+    palette = [look["color"] for look in COUNT_LOOKS.values()]
+    look: style.Style = {"palette": palette, "dodge": 0.4, "markers": ["o", "s"], "linestyles": "none"}
     for axes, (title, tables) in zip(grid[0], pairs.items(), strict=True):
         teacher, student = (table.groupby("kind")[list(COUNTS)].sum().reindex(kinds) for table in tables)
         left = (student / teacher.where(teacher > 0)).rename(columns=COUNTS)
         long = left.reset_index().melt("kind", var_name="count", value_name="left")
         sns.pointplot(long, x="left", y="kind", hue="count", ax=axes, errorbar=None, markersize=5, **look)
+        for x in (1 / 4, 1 / 2):
+            axes.axvline(x, color=PALETTE["teacher"], linestyle=":", linewidth=1, zorder=0)
         axes.set(xscale="log", xlim=(0.1, 1.15), title=title.replace(" → ", "\n→ "))
         axes.set_xticks([1 / 8, 1 / 4, 1 / 2, 1], ["⅛", "¼", "½", "1"])
         axes.set_xticks([], minor=True)

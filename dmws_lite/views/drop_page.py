@@ -83,16 +83,10 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
     }
     views = files("dmws_lite") / "views"
     template, network = ((views / name).read_text(encoding="utf-8") for name in ("drop_page.html.j2", "vit.js"))
-    page = (
-        Environment(autoescape=True)
-        .from_string(template)
-        .render(
-            title=f"Which of these is it: {', '.join(facts['classes'])}?",
-            net=net,
-            data=Markup(json.dumps(data).replace("<", "\\u003c")),  # no class name ends the script
-            network=Markup(network),
-        )
-    )
+    title = f"Which of these is it: {', '.join(facts['classes'])}?"
+    safe = Markup(json.dumps(data).replace("<", "\\u003c"))  # no class name ends the script
+    page = Environment(autoescape=True).from_string(template)
+    page = page.render(title=title, net=net, data=safe, network=Markup(network))
     return DropPage(write_atomically(Path(folder) / NAME, lambda part: part.write_text(page, encoding="utf-8")))
 
 
@@ -121,14 +115,12 @@ def _is_plain(model: Any) -> bool:
     """Whether a network is as vit.js has it: these tensors and no others, exact GELU, square patches, a class token."""
     if not isinstance(model, VisionTransformer) or model.global_pool != "token" or model.num_prefix_tokens != 1:
         return False
-    inner: Any = model.blocks
-    blocks = [f"blocks.{k}.{part}" for k in range(len(inner)) for part in BLOCK]
-    modules = ["patch_embed.proj", "norm", "head", *blocks]
+    acts: Any = [block.mlp.act for block in model.blocks]
+    modules = ["patch_embed.proj", "norm", "head", *(f"blocks.{k}.{part}" for k in range(len(acts)) for part in BLOCK)]
     tensors = {"cls_token", "pos_embed"} | {f"{name}.{kind}" for name in modules for kind in ("weight", "bias")}
-    gelu = all(isinstance(block.mlp.act, nn.GELU) and block.mlp.act.approximate == "none" for block in inner)
-    height, width = model.patch_embed.patch_size
-    places = model.pos_embed is not None and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
-    return set(model.state_dict()) == tensors and gelu and height == width and places
+    gelu = all(isinstance(act, nn.GELU) and act.approximate == "none" for act in acts)
+    whole = set(model.state_dict()) == tensors and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
+    return gelu and whole and len(set(model.patch_embed.patch_size)) == 1
 
 
 def _examples(model: nn.Module, images: ImageSet) -> list[dict[str, Any]]:

@@ -100,13 +100,9 @@ def data_page(report: Report) -> style.Picture:
     readable = gathered.table["error"] == ""
     sizes = gathered.table[readable].groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
     per_class = 8 if len(classes) <= 5 else 12
-    heights = [
-        0.145 * len(findings) + 0.1,
-        0.87 * style.WIDTH / per_class * len(classes),
-        0.8 + 0.35 * len(classes),
-        2.1,
-    ]
-    heights += [1.6] if pairs else []
+    rows = len(classes)
+    heights = [0.145 * len(findings) + 0.1, 0.87 * style.WIDTH / per_class * rows, 0.8 + 0.35 * rows, 2.1]
+    heights += [1.6] * bool(pairs)
     figure = style.Picture(figsize=(style.WIDTH, sum(heights) + 0.6), layout="constrained")
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
     parts[0].text(0.01, 0.95, style.literal("\n".join(findings)), fontsize=8, va="top")
@@ -163,10 +159,10 @@ def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
     axes.imshow(canvas, interpolation="antialiased")
     axes.set_anchor("E")
     names = [f"{style.wrapped(name, 16)}\n({(labels == name).sum()})" for name in gathered.classes]
+    style.clear(axes)
     axes.set_yticks(np.arange(len(names)) * step + TILE / 2, names)
-    axes.set_xticks([])
     axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
+    axes.grid(False)
 
 
 def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:

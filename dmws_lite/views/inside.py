@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from PIL import Image
 
@@ -72,15 +72,13 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
     """
     names = [images.classes[images.labels[index]] for index in indices]
     titles = ["image", *("\n".join(style.wrapped(part, 18) for part in title.split(", ")) for title in maps)]
-    rows = []
-    for index in indices:
-        pixels = _rgb(images.images[index])
-        heated = [_heated(pixels, _stretched(heats[index], pixels.shape[:2])) for heats in maps.values()]
-        rows.append([(255 * image).astype(np.uint8) for image in (pixels, *heated)])
+    rows = [[style.gray_or_rgb(images.images[index])] * len(titles) for index in indices]
     figure, grid = style.sheet(rows, names, titles, 0.35 + 8 / (len(maps) + 1) * len(names))
-    for row, mask in zip(grid, () if masks is None else masks[list(indices)], strict=False):
-        for axes in row:
-            _draw_outline(axes, mask)
+    for row, index in zip(grid, indices, strict=True):
+        for axes, heats in zip(row[1:], maps.values(), strict=True):
+            _draw_heat(axes, heats[index], images)
+        for axes in () if masks is None else row:
+            _draw_outline(axes, masks[index])
     outlined = "" if masks is None else "; outlines show the lesions"
     figure.alt_text = (
         f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}. Bright places are where a map is high."
@@ -107,16 +105,16 @@ def inspected(
     names, classes = [name for name in NETWORKS if name in maps], list(map(style.literal, images.classes))
     place = {"left": 0.01, "right": 0.985, "bottom": 0.11, "top": 0.89, "wspace": 0.08, "hspace": 0.15}
     figure, grid = style.picture(4.3, 2, 4, layout=None, gridspec_kw=place | {"height_ratios": [2.2, 1]})
-    truth, pixels = images.labels[index], _rgb(images.images[index])
-    outline = masks[index] if masks is not None and masks[index].any() else np.zeros(pixels.shape[:2], bool)
-    grid[0, 0].imshow(pixels)
+    truth = images.labels[index]
+    outline = np.zeros(images.images.shape[2:], bool) if masks is None else masks[index]
+    for axes in grid[0, : len(names) + 1]:
+        axes.imshow(style.gray_or_rgb(images.images[index]), cmap="gray", vmin=0, vmax=255)
     grid[0, 0].set_title(style.literal(f"image {index}\n{images.classes[truth]}"))
     words = []
     for panel, bars, name in zip(grid[0, 1:], grid[1, 1:], names, strict=False):
-        shares, heat = 100 * probabilities[name][index], _stretched(maps[name][index], pixels.shape[:2])
+        shares, heat = 100 * probabilities[name][index], _draw_heat(panel, maps[name][index], images)
         best = int(shares.argmax())
         said, verdict = f"{images.classes[best]}, {shares[best]:.0f} %", "right" if best == truth else "wrong"
-        panel.imshow(_heated(pixels, heat))
         panel.set_title(style.literal(f"{name}: {verdict}\n{said}"))
         bars.barh(classes, shares, color=style.PALETTE[name], hatch=style.HATCHES[name])
         bars.set(xlim=(0, 104), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 50, 100], xlabel="probability (%)")
@@ -233,24 +231,16 @@ def _check(images: ImageSet, index: int, probabilities: Maps, maps: Maps, masks:
         raise ValueError(f"masks are {masks.shape}: pass {(count, *size)}, or None")
 
 
-def _rgb(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (1 or 3, H, W) as floats (H, W, 3) in [0, 1]."""
-    return np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0) / 255
+def _draw_heat(axes: Axes, heat: np.ndarray, images: ImageSet) -> np.ndarray:
+    """Lay a map (h, w) over an image: the higher, the more of its colour; returns it at the image's size, in [0, 1]."""
+    height, width = images.images.shape[2:]
+    small = Image.fromarray(heat.astype(np.float32))
+    stretched = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)).clip(0, 1)
+    axes.imshow(stretched, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * stretched)
+    return stretched
 
 
-def _stretched(heat: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map (h, w) at the size (H, W) of the images, in [0, 1]."""
-    stretched = Image.fromarray(heat.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(stretched).clip(0, 1)
-
-
-def _heated(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The image with the map over it: the higher the map, the more of its colour."""
-    cover = 0.75 * heat[..., None]
-    return (1 - cover) * pixels + cover * matplotlib.colormaps["viridis"](heat)[..., :3]
-
-
-def _draw_outline(axes, mask: np.ndarray) -> None:
+def _draw_outline(axes: Axes, mask: np.ndarray) -> None:
     """The edges between pixels inside and outside of a mask, white on black."""
     padded = np.pad(mask.astype(np.int8), 1)
     across = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in np.argwhere(np.diff(padded, axis=1))]

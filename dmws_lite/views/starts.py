@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -83,16 +84,17 @@ def attention(looking: pd.DataFrame) -> style.Picture:
 
 
 def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Picture:
-    """Validation loss over the first steps: mean over seeds, and a band from the lowest to the highest seed.
+    """Validation loss over the first steps: mean over seeds (thick) and every seed (thin).
 
     losses: from `first_steps` in `dmws_lite.analysis.starts`.
     chance: the loss of equal probabilities for all classes, drawn as a line.
     """
     level = None if chance is None else (chance, "chance")
-    band: style.Style = {"errorbar": ("pi", 100), "drawn": {"err_style": "band"}}
-    options: style.Style = {"ylabel": "validation loss", "level": level, "height": 3.6}
-    figure = _curves(losses, "step", "val_loss", **band | options)
-    end = losses["step"].max()
+    figure = _curves(losses, "step", "val_loss", ylabel="validation loss", level=level, height=3.6)
+    thin: style.Style = {"estimator": None, "linewidth": 0.6, "alpha": 0.5, "legend": False}
+    palette, end = {name: look["color"] for name, look in _looks(losses).items()}, losses["step"].max()
+    sns.lineplot(losses, x="step", y="val_loss", hue="label", units="seed", palette=palette, ax=figure.axes[0], **thin)
+    figure.axes[0].set(xlabel="", ylabel="validation loss")
     figure.alt_text = (
         f"Validation loss over the first {end} steps, {losses['seed'].nunique()} seed(s) per method. "
         f"Means at the end: {_means(losses[losses['step'] == end], 'val_loss')}."
@@ -107,14 +109,17 @@ def _by_block(table: pd.DataFrame, titles: dict[str, str], ylabel: str, **option
 
 
 def _curves(table: pd.DataFrame, x: str, y: str, panel: str | None = None, **options: Any) -> style.Picture:
-    """A line per method. Looks: the roles that all chapters share, then STARTS, then what else there is."""
-    names = dict.fromkeys([*STARTS, *table["method"]])
-    roles = {METHODS[name].label: role for name, role in ROLES.items()}
-    look = style.looks([METHODS[name].label for name in names], roles)
-    figure = style.curves(table, x, y, "label", panel, look=look, columns=2, **options)
+    """A line per method."""
+    figure = style.curves(table, x, y, "label", panel, look=_looks(table), columns=2, **options)
     if x == "block":
         figure.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
+
+
+def _looks(table: pd.DataFrame) -> dict[str, style.Style]:
+    """By label: the roles that all chapters share, then STARTS, then what else there is."""
+    roles = {METHODS[name].label: role for name, role in ROLES.items()}
+    return style.looks([METHODS[name].label for name in [*STARTS, *table["method"].unique()]], roles)
 
 
 def _scale_log(axes: Axes) -> None:

@@ -120,16 +120,12 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """
     if missing := [name for names in FACTORIAL.values() for name in names if name not in set(table["method"])]:
         raise ValueError(f"the factorial needs {', '.join(missing)} as well: run a study with these methods")
-    cells = pd.DataFrame(
-        [
-            (name, f"{start} start", place + shift)
-            for (start, names), shift in zip(FACTORIAL.items(), (-0.06, 0.06), strict=True)
-            for place, name in enumerate(names)
-        ],
-        columns=["method", "start", "x"],
-    )
     summary(table, metric)  # raises where runs may not be compared
-    runs = _grouped(table).merge(cells).sort_values("x", kind="stable")
+    parts = []
+    for (start, names), shift in zip(FACTORIAL.items(), (-0.06, 0.06), strict=True):
+        own = _grouped(table[table["method"].isin(names)])
+        parts.append(own.assign(start=f"{start} start", x=own["method"].map(names.index) + shift))
+    runs = pd.concat(parts).sort_values("x", kind="stable")
     look = style.looks(runs["start"], {"random start": "random", "selected start": "main"})
     words = f"Mean {_words(metric)} without an auxiliary and with the complementary (or another random) one"
     options: style.Style = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look, "errorbar": _t_interval}

@@ -24,7 +24,7 @@ from dmws_lite.views.inside import inspected
 from dmws_lite.views.plans import selection, summary
 from dmws_lite.views.studies import labels_of, measured_differences, panels_of, part_of, results
 from dmws_lite.views.training import ema_memory, soft_targets
-from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, slider
+from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, follow, slider
 
 PAIRS = {  # title: teacher, student, the tensor that is shown first
     "ViT-S → ViT-T": ("vit_small_patch16_224", "vit_tiny_patch16_224", "blocks.0.attn.qkv.weight"),
@@ -51,15 +51,8 @@ def selection_explorer() -> ipywidgets.VBox:
         "phase": slider("phase", 0, 3, 0),
     }
     controls["phase"].disabled = True
-
-    def offer_tensors(change: Any) -> None:
-        controls["tensor"].options = tensors_of(change["new"])
-
-    def allow_phase(change: Any) -> None:
-        controls["phase"].disabled = change["new"] > 1
-
-    controls["pair"].observe(offer_tensors, "value")
-    controls["students"].observe(allow_phase, "value")
+    follow(controls["pair"], controls["tensor"], "options", tensors_of)
+    follow(controls["students"], controls["phase"], "disabled", lambda students: students > 1)
     return explorer(controls, selection_page)
 
 
@@ -95,10 +88,9 @@ def soft_target_explorer(
     Arguments as in the static twin, `figures.soft_targets`.
     """
     names = list(classes or (f"class {k}" for k in range(len(student_logits))))
-    number = ipywidgets.FloatSlider
     controls = {
-        "temperature": control(number, "temperature T", min=0.5, max=10, step=0.5, value=2.0),
-        "alpha": control(number, "weight α", min=0, max=1, step=0.05, value=0.5),
+        "temperature": control(ipywidgets.FloatSlider, "temperature T", min=0.5, max=10, step=0.5, value=2.0),
+        "alpha": control(ipywidgets.FloatSlider, "weight α", min=0, max=1, step=0.05, value=0.5),
         "label": choice("right class", [(name, k) for k, name in enumerate(names)], value=label),
     }
 
@@ -138,13 +130,13 @@ def results_explorer(table: pd.DataFrame) -> ipywidgets.VBox:
     groups = {title or ALL: rows for title, rows in panels_of(table)}
     groups |= {ALL: table} if len(groups) > 1 else {}
     metrics = [name for name in METRICS if name in table and table[name].notna().any()]
-    methods_by_label = [(label, name) for name, label in labels.items()]
-    methods = {"options": methods_by_label, "value": tuple(labels), "rows": min(8, len(labels))}
+    methods = [(label, name) for name, label in labels.items()]
+    chosen: dict[str, Any] = {"options": methods, "value": tuple(labels), "rows": min(8, len(labels))}
     controls = {
-        "methods": control(ipywidgets.SelectMultiple, "methods", **methods),
+        "methods": control(ipywidgets.SelectMultiple, "methods", **chosen),
         "group": choice("data, fraction", groups),
         "metric": choice("metric", [(name.replace("_", " "), name) for name in metrics]),
-        "reference": choice("difference to", [("– (results)", ""), *methods_by_label]),
+        "reference": choice("difference to", [("– (results)", ""), *methods]),
     }
     all_differences = cache(lambda reference, metric: differences(table, reference, metric))
 
@@ -183,13 +175,10 @@ def image_inspector(
         "number": slider("number", 0, len(images) - 1, 0),
     }
 
-    def fit_slider(change: Any) -> None:
-        controls["number"].max = max(0, len(parts[change["new"]]) - 1)
-
     def draw(which: str, number: int) -> str:
         if not len(parts[which]):
             raise ValueError(f"there is no image where {which}: choose others")
         return as_html(inspected(images, int(parts[which][number]), probabilities, maps, masks))
 
-    controls["which"].observe(fit_slider, "value")
+    follow(controls["which"], controls["number"], "max", lambda which: max(0, len(parts[which]) - 1))
     return explorer(controls, draw)

@@ -39,9 +39,15 @@ def slider(description: str, low: int, high: int, value: int) -> ipywidgets.IntS
 
 
 def button(text: str, tooltip: str, press: Callable[[], None], **options: Any) -> ipywidgets.Button:
+    """A button that calls `press`."""
     widget = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"), **options)
     widget.on_click(lambda _: press())
     return widget
+
+
+def follow(leader: Any, follower: Any, name: str, value: Callable[[Any], Any]) -> None:
+    """Set a property of one control from the value of another, whenever that changes."""
+    leader.observe(lambda change: setattr(follower, name, value(change["new"])), "value")
 
 
 def row(controls: Iterable[Any]) -> ipywidgets.HBox:
@@ -72,14 +78,13 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
 
     A ValueError shows as text: the choice is not possible. Any other error is raised.
     """
-    view = ipywidgets.HTML()
-    drawn: dict[str, Any] = {}
+    view, drawn = ipywidgets.HTML(), [{}]
 
     def show(_: Any = None) -> None:
         values = {name: control.value for name, control in controls.items()}
-        if values == drawn:  # a control that changes another would have it drawn twice
+        if values == drawn[0]:  # a control that changes another would have it drawn twice
             return
-        drawn.clear()
+        drawn[0] = {}
         gc.freeze()  # a collection of all that torch brings would hold a move up for 0.3 seconds, now and then
         try:
             view.value = draw(**values)
@@ -87,7 +92,7 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
             view.value = alert(error)
         finally:
             gc.unfreeze()
-        drawn.update(values)
+        drawn[0] = values
 
     for one in controls.values():
         one.observe(show, "value")
