@@ -168,7 +168,7 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     places = [(group, cost) for group in groups for cost in COSTS.values()]
     for axes, (group, cost) in zip(grid, places, strict=True):
         own = means[means["group"] == group]
-        sns.scatterplot(own, x=cost, y=metric, hue="label", style="label", s=50, ax=axes, **look)
+        sns.scatterplot(own, x=cost, y=metric, hue="label", style="label", s=60, edgecolor="none", ax=axes, **look)
         axes.set(title=style.wrapped(f"{group}: {cost}".removeprefix(": "), 52), xlim=(0, 1.08 * own[cost].max() or 1))
     style.finish(figure, grid, "cost", _words(metric))
     spans = means.groupby("group", sort=False)[COSTS["seconds"]].agg(["min", "max"])

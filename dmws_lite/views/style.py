@@ -46,6 +46,7 @@ sns.set_theme(
         "font.size": 8.8,
         "lines.markersize": 6.5,
         "lines.linewidth": 1.4,
+        "lines.markeredgewidth": 0.4,
         "hatch.linewidth": 1.5,
     },
 )
@@ -123,7 +124,7 @@ def finish(figure: Picture, grid: Sequence[Axes], xlabel: str = "", ylabel: str 
     """Each label once (below all panels, left of each row), and one legend above."""
     for axes in grid:
         axes.set(xlabel="", ylabel=ylabel if axes.get_subplotspec().is_first_col() else "")
-    figure.supxlabel(xlabel, fontsize="medium")
+    figure.supxlabel(xlabel, fontsize=9.6)
     add_legend(figure, grid)
 
 
