@@ -1,7 +1,7 @@
 """Branches: the parts of a network that read its stream of activations, and add to it or replace it.
 
-ViT and ConvNeXt blocks add to the stream, downsampling and MobileNetV1's blocks replace it. A family that is to be
-compensated gets an entry in BRANCHES.
+ViT and ConvNeXt blocks add to the stream, downsampling and the blocks of networks with BatchNorm replace it. A family
+that is to be compensated gets an entry in BRANCHES.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from dmws_lite.method.networks import name_of
 
 Run = Callable[[Tensor], Tensor]
+Stages = Sequence[Sequence[Any]]  # of blocks
+_MLP = ("mlp.fc1", "mlp.fc2")
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,11 @@ class Branch:
 
 def _vit(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
     require_plain_blocks(student, teacher)
-    before = 0
-    for i, k in enumerate(layers[0]):
-        own, other = student.blocks[i], teacher.blocks[k]
-        for branch, pair in ((1, ("attn.qkv", "attn.proj")), (2, ("mlp.fc1", "mlp.fc2"))):
+    for _, i, k, own, other, skipped in _chosen([student.blocks], [teacher.blocks], layers):
+        for half, pair in ((1, ("attn.qkv", "attn.proj")), (2, _MLP)):
             names = tuple((f"blocks.{i}.{name}", f"blocks.{k}.{name}") for name in pair)
-            skipped = teacher.blocks[before:k] if branch == 1 else ()
-            scale = getattr(getattr(own, f"ls{branch}"), "gamma", None)
-            yield Branch(_half(own, branch), _half(other, branch), names, skipped, scale=scale)
-        before = k + 1
+            scale = getattr(getattr(own, f"ls{half}"), "gamma", None)
+            yield Branch(_half(own, half), _half(other, half), names, skipped if half == 1 else (), scale=scale)
 
 
 def require_plain_blocks(student: Any, teacher: Any) -> None:
@@ -66,39 +64,47 @@ def _half(block: Any, branch: int) -> Run:
     return lambda stream: stream + scale(inner(norm(stream)))
 
 
+def _chosen(own: Stages, theirs: Stages, layers: Sequence[Sequence[int]]) -> Iterator[tuple]:
+    """(stage, student's block number, teacher's, the blocks, the teacher's blocks that are left out before it)."""
+    rest: list[nn.Module] = []
+    for stage, chosen in enumerate(layers):
+        before = 0
+        for i, k in enumerate(chosen):
+            yield stage, i, k, own[stage][i], theirs[stage][k], [*rest, *theirs[stage][before:k]]
+            rest, before = [], k + 1
+        rest = [*rest, *theirs[stage][before:]]
+
+
 def _convnext(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
-    for stage, chosen in enumerate(layers):
-        own, other = student.stages[stage], teacher.stages[stage]
-        skipped: list[nn.Module] = list(teacher.stages[stage - 1].blocks[layers[stage - 1][-1] + 1 :]) if stage else []
-        if not isinstance(own.downsample, nn.Identity):
+    stages = [[[stage.downsample, *stage.blocks] for stage in network.stages] for network in (student, teacher)]
+    shifted = [[0, *(k + 1 for k in chosen)] for chosen in layers]  # the first of a stage is its downsampling
+    for stage, i, k, own, other, skipped in _chosen(*stages, shifted):
+        if i:
+            names = [(f"stages.{stage}.blocks.{i - 1}.{n}", f"stages.{stage}.blocks.{k - 1}.{n}") for n in _MLP]
+            yield Branch(own, other, tuple(names), skipped, scale=own.gamma)
+        elif not isinstance(own, nn.Identity):
             name = f"stages.{stage}.downsample.1"
-            yield Branch(own.downsample, other.downsample, ((name, name),), skipped, added=False)
-            skipped = []
-        before = 0
-        for i, k in enumerate(chosen):
-            names = tuple((f"stages.{stage}.blocks.{i}.{n}", f"stages.{stage}.blocks.{k}.{n}") for n in _MLP)
-            block = own.blocks[i]
-            skipped = [*skipped, *other.blocks[before:k]]
-            yield Branch(block, other.blocks[k], names, skipped, scale=block.gamma)
-            skipped, before = [], k + 1
+            yield Branch(own, other, ((name, name),), skipped, added=False)
 
 
-_MLP = ("mlp.fc1", "mlp.fc2")
-
-
-def _mobilenetv1(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
-    for stage, chosen in enumerate(layers):
-        before = 0
-        for i, k in enumerate(chosen):
-            names = ((f"blocks.{stage}.{i}.conv_pw", f"blocks.{stage}.{k}.conv_pw"),)
-            skipped = teacher.blocks[stage][before:k]
-            own, other = student.blocks[stage][i], teacher.blocks[stage][k]
-            yield Branch(own, other, names, skipped, aims_at="output", added=False)
-            before = k + 1
+def _convolutions(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
+    """Depthwise separable and inverted residual blocks: pointwise layers aim at the teacher's, before BatchNorm."""
+    own, theirs = ([list(stage) for stage in network.blocks] for network in (student, teacher))
+    layers = list(layers)
+    if isinstance(getattr(student, "conv_head", None), nn.Conv2d):
+        for stages, network in ((own, student), (theirs, teacher)):
+            stages.append([nn.Sequential(network.conv_head, network.bn2)])
+        layers.append((0,))
+    for stage, i, k, block, other, skipped in _chosen(own, theirs, layers):
+        pointwise = [name for name in ("conv_pw", "conv_pwl") if hasattr(block, name)]
+        names = [(f"blocks.{stage}.{i}.{name}", f"blocks.{stage}.{k}.{name}") for name in pointwise]
+        names = names or [("conv_head", "conv_head")]
+        yield Branch(block, other, tuple(names), skipped, aims_at="output", added=False)
 
 
 BRANCHES: dict[str, tuple[Callable[..., Iterator[Branch]], str]] = {  # by family, with the module that reads first
     "vit": (_vit, "blocks.0"),
     "convnext": (_convnext, "stages.0"),
-    "mobilenetv1": (_mobilenetv1, "blocks.0.0"),
+    "mobilenetv1": (_convolutions, "blocks.0.0"),
+    "mbconv": (_convolutions, "blocks.0.0"),
 }

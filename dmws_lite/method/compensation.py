@@ -27,6 +27,7 @@ from dmws_lite.method.measuring import (
     BATCH,
     Measured,
     Moments,
+    Spread,
     batches,
     digest,
     in_batches,
@@ -124,7 +125,7 @@ class Walk:
             raise ValueError(f"compensation has no rule for family {family!r}, it has for {', '.join(BRANCHES)}")
         branches_of, first = BRANCHES[family]
         self.branches = list(branches_of(student, teacher, layers))
-        self.networks, self.places = (student, teacher), places
+        self.networks, self.places, self.normed = (student, teacher), places, has_batchnorm(student)
         self.channel = -1 if family == "vit" else 1  # axis of the stream
         images = images.to(next(student.parameters()).dtype)
         self.starts = [
@@ -141,7 +142,6 @@ class Walk:
             _remeasure(branch.student, own)
             _remeasure(branch.teacher, theirs)
             yield branch, own, theirs
-            _remeasure(branch.student, own)  # where it was refitted
             own, theirs = in_batches(branch.student, own), in_batches(branch.teacher, theirs)
 
     def errors(self) -> dict[str, float]:
@@ -152,20 +152,21 @@ class Walk:
         errors = {}
         for branch, own, theirs in self:
             for name, twin in branch.layers:
-                last, distance, moments = name == branch.layers[-1][0], 0.0, Moments()
+                last = name == branch.layers[-1][0]
+                distance, total = Spread(self.normed and not last), Spread()  # BatchNorm takes a shift away
                 for a, b in batches(own, theirs):
                     output = self._stream(branch.student(a)) if last else self._of(0, branch.student, a, name)[1]
                     target = self._stream(branch.teacher(b)) if last else self._of(1, branch.teacher, b, twin)[1]
                     target = _at(target, self.places[name])
-                    distance += float((output - target).double().square().sum())
-                    moments.add(target[:, :0], target, name)
-                errors[name] = distance / moments.variance()
+                    distance.add(output - target)
+                    total.add(target)
+                errors[name] = distance.value / total.value
         return errors
 
     def refit(self, branch: Branch, own: Tensor, theirs: Tensor, name: str, ridges: Sequence[float]) -> dict[str, Any]:
         """Refit one layer in place. Returns its row of the table, without the errors."""
         layer: Any = self.networks[0].get_submodule(name)
-        free = layer.bias is not None or has_batchnorm(self.networks[0])  # of its intercept
+        free = layer.bias is not None or self.normed  # of its intercept
         held_out = torch.arange(len(own)) % HELD_OUT == HELD_OUT - 1
         parts = [~held_out, held_out] if len(ridges) > 1 else [torch.ones(len(own), dtype=torch.bool)]
         moments = [Moments(free) for _ in parts]
@@ -181,6 +182,7 @@ class Walk:
         layer.weight.copy_(weight.view_as(layer.weight))
         if layer.bias is not None:
             layer.bias.copy_(bias)
+        _remeasure(branch.student, own)
         aims_at = branch.aims_at if name == branch.layers[-1][0] else "output"
         return {"module": name, "aims_at": aims_at, "inputs": weight.shape[1], "places": whole.n, "ridge": ridge}
 

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dmws_lite.method.networks import input_statistics
 
-CALIBRATION = 128  # images, by default: docs/results.md has the error against their number
+CALIBRATION = 128  # images, by default
 BATCH = 32  # images that pass a network at once
 
 
@@ -103,6 +103,22 @@ def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tupl
     return kept[0]
 
 
+class Spread:
+    """The sum of squares of values (place, channel) that come batch by batch, about their mean where `centred`."""
+
+    def __init__(self, centred: bool = True):
+        self.centred, self.n, self.sum, self.squares = centred, 0, torch.zeros(()), 0.0
+
+    def add(self, values: Tensor) -> None:
+        values = values.double()
+        self.n, self.sum = self.n + len(values), self.sum + values.sum(0)
+        self.squares += float(values.square().sum())
+
+    @property
+    def value(self) -> float:
+        return float(self.squares - self.centred * (self.sum.square().sum() / self.n))
+
+
 class Moments:
     """First and second moments of inputs a and targets y, summed batch by batch in float64.
 
@@ -117,7 +133,7 @@ class Moments:
         a, y = a.double(), y.double()
         if not (a.isfinite().all() and y.isfinite().all()):
             raise ValueError(f"activations at {layer} are not finite: check the teacher's weights and the images")
-        new = [a.sum(0), y.sum(0), a.T @ a, y.T @ a, y.square().sum()]
+        new = [a.sum(0), y.sum(0), a.T @ a, y.T @ a]
         self.sums = [old + one for old, one in zip(self.sums, new, strict=True)] if self.n else new
         self.n += len(a)
 
@@ -131,10 +147,6 @@ class Moments:
         """Of inputs and targets; 0 where the fit has no intercept."""
         a, y = self.sums[0] / self.n, self.sums[1] / self.n
         return (a, y) if self.free else (a * 0, y * 0)
-
-    def variance(self) -> float:
-        """Sum of squares of the targets about their mean."""
-        return float(self.sums[4] - self.n * self.means()[1].square().sum())
 
     def covariances(self) -> tuple[Tensor, Tensor]:
         """C_aa (input, input) and C_ya (output, input)."""

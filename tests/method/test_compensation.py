@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from timm.models.convnext import ConvNeXt
-from timm.models.efficientnet import _gen_mobilenet_v1
+from timm.models.efficientnet import _gen_efficientnet_lite, _gen_mobilenet_v1
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -28,6 +28,10 @@ def convnext(width=8, depth=2, **options):
 
 def mobilenet(width=0.125):
     return _gen_mobilenet_v1("mobilenetv1_100", width, num_classes=3, pad_type="same")
+
+
+def efficientnet():
+    return _gen_efficientnet_lite("tf_efficientnet_lite0", 0.1, 0.1, num_classes=3)
 
 
 def trained(model, seed=0):
@@ -51,7 +55,9 @@ def spoiled(model):
     """The same with other weights in all layers that are to be refitted."""
     with torch.no_grad():
         for name, layer in model.named_modules():
-            if name.endswith(("qkv", "attn.proj", "fc1", "fc2", "conv_pw", "downsample.1")):
+            if hasattr(layer, "weight") and name.endswith(
+                ("qkv", "attn.proj", "fc1", "fc2", "conv_pw", "conv_pwl", "conv_head", "downsample.1")
+            ):
                 layer.weight.mul_(0.7).add_(0.01)
     return model
 
@@ -65,6 +71,7 @@ def spoiled(model):
         (convnext, 64),
         (lambda: convnext(conv_mlp=True, use_grn=True, ls_init_value=None), 64),
         (mobilenet, 64),
+        (efficientnet, 64),
     ],
 )
 def test_with_all_channels_kept_and_no_ridge_the_student_equals_its_teacher_again(build, size):
@@ -77,6 +84,21 @@ def test_with_all_channels_kept_and_no_ridge_the_student_equals_its_teacher_agai
     measured = compensate(student, teacher, plan.layers, places_of(plan), calibration, ridge=0)
     assert (student.eval()(calibration) - teacher(calibration)).abs().max() < 1e-6
     assert (measured.table["before"].iloc[1:] > 1e-6).all() and measured.table["after"].max() < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "layers"),
+    [
+        (lambda: vit(depth=4), lambda: vit(8, 1, 2), (1, 3)),
+        (lambda: convnext(8, 3), lambda: convnext(4, 1), ((0,), (1,), (0,), (0,))),
+    ],
+)
+def test_where_blocks_are_left_out_the_next_layer_aims_beyond_them(teacher, student, layers):
+    teacher, student, calibration = trained(teacher()), student().double(), images(30, 16 if len(layers) == 2 else 64)
+    plan = dm.plan(teacher, student, layers=layers)
+    given = {"plan": plan, "teacher_state": teacher, "images": calibration}
+    table = dm.initialize("selection_ls", student, **given).measured.table
+    assert table["after"].iloc[-1] < table["before"].iloc[-1]
 
 
 def test_one_layer_by_hand():
