@@ -247,7 +247,9 @@ def test_a_family_without_the_method_names_those_that_have_it():
 
 def test_few_images_warn_with_what_it_means(embedded):
     teacher, photos = embedded
-    with pytest.warns(UserWarning, match=re.escape("2 calibration images give 130 places, fewer than the 192 inputs")):
+    with pytest.warns(
+        UserWarning, match=re.escape("2 calibration images give 130 places (images x positions) for the 192 inputs")
+    ):
         make((teacher, photos.images[:2]), "selection_ls")
     with warnings.catch_warnings(action="error"):
         make((teacher, photos.images[:24]), "selection_ls")
