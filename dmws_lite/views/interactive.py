@@ -22,7 +22,7 @@ from dmws_lite.views.architecture import mapped_blocks, place_of
 from dmws_lite.views.plans import Plans, coverage_bars, tensor_maps
 
 PLOTLY = "application/vnd.plotly.v1+json"
-CONFIG = {"displaylogo": False, "responsive": True}
+CONFIG = {"displayModeBar": False, "responsive": True}  # its buttons would cover titles in a narrow window
 END = 12  # of each axis of a tensor its map shows the first and the last so many indices
 BEHIND = "stays behind"
 AT_ONCE = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
@@ -277,6 +277,7 @@ def _streams(plan: SelectionPlan, visible: bool) -> go.Sankey:
     colours = [style.PALETTE[role] for role in ["teacher"] * len(sources) + tones]
     return go.Sankey(
         visible=visible,
+        valueformat=",d",
         node={"label": sources + targets, "color": colours, "pad": 8, "thickness": 14}
         | {"hovertemplate": "%{label}: %{value} tensors<extra></extra>"},
         link={

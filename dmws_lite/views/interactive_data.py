@@ -168,14 +168,15 @@ def _axis_name(column: str) -> str:
 def _axis(values: pd.Series) -> tuple[np.ndarray, dict[float, str]]:
     """Where a column's values lie on an axis from 0 to 1, and its ticks; missing values lie below it."""
     known = values.dropna()
-    if pd.api.types.is_numeric_dtype(values) and known.nunique() > 6:
+    if pd.api.types.is_numeric_dtype(values):
         low, high = float(known.min()), float(known.max())
-        places = (values - low) / (high - low)
-        ticks = {share: f"{low + share * (high - low):.3g}" for share in (0.0, 0.5, 1.0)}
+        width = (high - low) or 1.0
+        places, shown = (values - low) / width, sorted(known.unique())
+        shown = shown if len(shown) < 5 else [low, (low + high) / 2, high]
+        ticks = {(float(value) - low) / width: f"{value:.3g}" for value in shown}
     else:
-        kinds = sorted(known.unique()) if pd.api.types.is_numeric_dtype(values) else list(dict.fromkeys(known))
-        place = {kind: i / max(1, len(kinds) - 1) for i, kind in enumerate(kinds)}
-        places, ticks = values.map(place), {place[kind]: _tick(kind) for kind in kinds}
+        place = {kind: i / max(1, known.nunique() - 1) for i, kind in enumerate(dict.fromkeys(known))}
+        places, ticks = values.map(place), {place[kind]: _tick(kind) for kind in place}
     if values.isna().any():
         ticks = {MISSING: "missing"} | ticks
     return places.astype(float).fillna(MISSING).round(4).to_numpy(), ticks
@@ -188,8 +189,8 @@ def _dimension(name: str, places: np.ndarray, ticks: Mapping[float, str]) -> dic
     return {"label": _axis_name(name), "values": places.tolist(), **marks}
 
 
-def _tick(kind: Any) -> str:
-    return f"{kind:.4g}" if isinstance(kind, float) else escape(textwrap.shorten(str(kind), 26, placeholder="…"))
+def _tick(kind: str) -> str:
+    return escape(textwrap.shorten(kind, 26, placeholder="…"))
 
 
 def _lines(table: pd.DataFrame, axes: Mapping[str, tuple[np.ndarray, dict[float, str]]], metric: str) -> style.Picture:
@@ -206,7 +207,8 @@ def _lines(table: pd.DataFrame, axes: Mapping[str, tuple[np.ndarray, dict[float,
     names = [style.wrapped(_axis_name(name), 14) for name in axes]
     plot.set_xticks(range(len(axes)), names)
     plot.set(yticks=[], xlim=(-0.2, len(axes) - 0.3))
-    best = table.dropna(subset=metric).sort_values(metric, kind="stable").iloc[[0, -1]]
+    ordered = table.dropna(subset=metric).sort_values(metric, kind="stable")
+    best = pd.concat([ordered.head(1), ordered.tail(1)])
     ends = " to ".join(f"{value:.3f} ({label})" for label, value in zip(best["label"], best[metric], strict=True))
     told = f"{', '.join(map(_axis_name, axes))}. {metric.replace('_', ' ').capitalize()} goes from {ends}."
     figure.alt_text = f"{len(table)} runs as lines through {told}"

@@ -15,7 +15,7 @@ PAIR = ("embedded_vit_96", "embedded_vit_48")
 HOVERS = {  # what is pointed at, and a part of what is then told
     "elements": (".nsewdrag", "goes to: "),
     "coverage": (".trace.treemap .slice >> nth=40", "elements"),
-    "flow": (".sankey-link >> nth=1", "elements copied"),
+    "flow": (".sankey-link >> nth=1", "2 tensors, 9,264 elements copied"),
     "costs": (".scatterlayer .point >> nth=4", "learning_rate 0.001"),
     "features": (".scatterlayer .point >> nth=4", "says: "),
     "slices": (".nsewdrag", "row "),
@@ -68,7 +68,7 @@ def test_figures_are_drawn_hovered_and_moved_without_a_network(page, html, scree
     page.route("http**", lambda route: (asked.append(route.request.url), route.fulfill(body="")))
     page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme=scheme)
-    page.goto(html.as_uri())
+    page.goto(html.as_uri(), timeout=120_000)  # five megabytes of script on a busy machine
     page.wait_for_selector("html[data-plotly=drawn]", state="attached", timeout=60_000)
     assert all("cdnjs.cloudflare.com" in url for url in asked), asked  # nbconvert's own: formulas and widgets
     assert html.read_text().count("plotly.js v") == 1
@@ -95,3 +95,9 @@ def test_figures_are_drawn_hovered_and_moved_without_a_network(page, html, scree
     screenshot(f"explored_runs_{width}")
     page.emulate_media(media="print")
     assert not places.nth(0).is_visible() and page.locator("img.plotly-twin").first.is_visible()
+
+
+def test_jupyterlab_draws_them(page, open_notebook):
+    open_notebook([f"import dmws_lite as dm\ndm.explore_flow(dm.plan{PAIR})"])
+    page.locator(".jp-OutputArea-output .js-plotly-plot .sankey-link").first.wait_for(timeout=60_000)
+    assert page.locator(".jp-OutputArea-output img").count() == 0
