@@ -247,7 +247,7 @@ def read_card(name_or_path: str | Path) -> Card:
         raise ValueError(f"{path}: {validation.faults(error)} (see template.md)") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
-    people = {"pretty_name": front.pretty_name, "license": front.license, "prose": parts[2].strip()}
+    people: dict[str, Any] = {"pretty_name": front.pretty_name, "license": front.license, "prose": parts[2].strip()}
     return Card.model_construct(**dict(front.dmws), **people, name=path.stem, path=path)
 
 
