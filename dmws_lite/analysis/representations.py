@@ -124,7 +124,8 @@ def in_plane(
         states = {step: states[name] for step, states in (snapshots or {}).items() if name in states}
         last, shell = _read_by_classifier(model, images), deepcopy(model)
         plane = PCA(2, random_state=0).fit(last[0])
-        for step in states or [np.nan]:
+        steps: list[Any] = [*states] or [np.nan]
+        for step in steps:
             if states:
                 shell.load_state_dict(states[step])
             read, scores = _read_by_classifier(shell, images) if states else last

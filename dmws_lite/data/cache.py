@@ -91,7 +91,7 @@ def decoded(
     def fill(part: Path) -> None:
         with ThreadPoolExecutor(WORKERS) as pool, warnings.catch_warnings():
             warnings.simplefilter("always")
-            warnings.showwarning = note  # for all threads: each says which file it is at
+            warnings.showwarning = note  # type: ignore[assignment]  # for all threads: each says which file it is at
             readings = pool.map(read, files, map(int, frames))
             _write(part, tqdm(readings, "decoding", len(files), disable=not progress, leave=False), size, frames)
         (part / "warnings.json").write_text(json.dumps(said), encoding="utf-8")

@@ -45,7 +45,7 @@ class Finding(NamedTuple):
 
     severity: str
     kind: str
-    count: int
+    count: int  # type: ignore[assignment]  # a tuple has a method of this name
     detail: str
     files: tuple[str, ...] = ()
 

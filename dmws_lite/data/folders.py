@@ -138,8 +138,8 @@ def _entered(root: Path, card: Card | None) -> Path:
         kinds = {_kind(str(path), root) for path in inside if path not in folders}
         if len(folders) != 1 or folders[0].is_symlink() or kinds & {"image", "table"}:
             return root
-        inner = [path.name for path in folders[0].iterdir() if path.is_dir() or path.name in marks]
-        if any((root / name).exists() for name in marks) or not inner or _roles([folders[0].name])[0] in SPLITS:
+        below = [path.name for path in folders[0].iterdir() if path.is_dir() or path.name in marks]
+        if any((root / name).exists() for name in marks) or not below or _roles([folders[0].name])[0] in SPLITS:
             return root
         root = folders[0]
 
@@ -238,7 +238,9 @@ def _on_card(parts: Folder, splits: Mapping[str, str], named: Mapping[str, str])
 
 def _by_levels(root: Path, every: Mapping[str, Folder], holders: set[Folder], level: int) -> _Folders:
     """What folders are by their names and places: which level tells the split, and which the label."""
-    rest, splits, passed, problem, above, at = set(holders), {}, {}, "", -1, 0
+    rest, problem, above, at = set(holders), "", -1, 0
+    splits: dict[str, str] = {}
+    passed: dict[Folder, tuple[str, str]] = {}
     while True:
         here = names.roles(sorted({folder[at] for folder in rest if len(folder) > at}))
         if not splits and {*here.values()} & {*SPLITS}:

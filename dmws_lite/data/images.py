@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -214,7 +214,7 @@ def _raster(data: bytes, suffix: str, size: int, frame: int, window: Window | No
     return Picture(flat, flat if small is opened else _flat(small)[0], width, height, depth, alpha)
 
 
-def _opened(data: bytes, formats: Sequence[str] = FORMATS) -> Any:
+def _opened(data: bytes, formats: tuple[str, ...] = FORMATS) -> Any:
     """The file with its header read and its pixels not yet decoded."""
     opened = Image.open(BytesIO(data), formats=formats)
     medical.check_pixels(*opened.size)
@@ -276,7 +276,7 @@ def _tiff(data: bytes, frame: int, window: Window | None) -> Picture:
     try:
         if number is None or _is_misread(page):
             raise SyntaxError
-        opened = _opened(data, ["TIFF"])
+        opened = _opened(data, ("TIFF",))
         opened.seek(number)
     except (Image.UnidentifiedImageError, SyntaxError, EOFError) as error:
         raise ValueError(f"the {kind} is not read: save it as PNG") from error
@@ -334,7 +334,7 @@ def _unpacked(page: Any, row_bytes: int, bits: int) -> Array:
     return np.packbits(wide, axis=-1).view(">u2")[..., 0].astype(np.uint16)
 
 
-def _toned(page: Any, values: Array, window: Window | None) -> tuple[Image.Image, bool]:
+def _toned(page: Any, values: Any, window: Window | None) -> tuple[Image.Image, bool]:
     """A TIFF page's values as mode L, RGB or F, and whether some pixel is not opaque."""
     bits, unsigned = page.bitspersample, values.dtype.kind in "bu"
     colours = values[..., :3] if page.photometric == RGB else values[..., :1]
@@ -352,7 +352,7 @@ def _toned(page: Any, values: Array, window: Window | None) -> tuple[Image.Image
     if page.photometric == MIN_IS_WHITE:
         colours = 255 - colours
     kinds = [kind for kind in page.extrasamples if kind in ALPHA]
-    opaque = np.ones(1)
+    opaque: Array = np.ones(1)
     if kinds and unsigned:
         place = values.shape[-1] - len(page.extrasamples) + [*page.extrasamples].index(kinds[0])
         opaque = values[..., place] / (2**bits - 1)

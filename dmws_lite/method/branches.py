@@ -78,7 +78,7 @@ def _chosen(own: Stages, theirs: Stages, layers: Sequence[Sequence[int]]) -> Ite
 def _convnext(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
     stages = [[[stage.downsample, *stage.blocks] for stage in network.stages] for network in (student, teacher)]
     shifted = [[0, *(k + 1 for k in chosen)] for chosen in layers]  # the first of a stage is its downsampling
-    for stage, i, k, own, other, skipped in _chosen(*stages, shifted):
+    for stage, i, k, own, other, skipped in _chosen(stages[0], stages[1], shifted):
         if i:
             names = [(f"stages.{stage}.blocks.{i - 1}.{n}", f"stages.{stage}.blocks.{k - 1}.{n}") for n in _MLP]
             yield Branch(own, other, tuple(names), skipped, scale=own.gamma)

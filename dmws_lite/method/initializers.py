@@ -164,7 +164,7 @@ def weight_selection(
     return _load(model, plan.apply(teacher_state), "the plan", optional=plan.skipped)
 
 
-def selection_ls(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+def selection_ls(model: Any, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
     """Weight selection, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
     weight_selection(model, seed=seed, plan=plan, teacher_state=_state(teacher_state))
     teacher = _teacher("selection_ls", teacher_state, plan, images)
@@ -172,7 +172,7 @@ def selection_ls(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=No
     return model
 
 
-def projection(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+def projection(model: Any, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
     """Principal components of the teacher's stream in place of channels (pre-norm ViTs): see `project`.
 
     plan: only its blocks, and which of the student's tensors the teacher has, matter.
@@ -183,7 +183,7 @@ def projection(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None
     return model
 
 
-def projection_ls(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+def projection_ls(model: Any, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
     """`projection`, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
     teacher = _teacher("projection_ls", teacher_state, plan, images)
     places = project(default(model, seed=seed), teacher, plan, images)

@@ -126,7 +126,8 @@ class Moments:
     """
 
     def __init__(self, free: bool = True):
-        self.free, self.n, self.sums = free, 0, []
+        self.free, self.n = free, 0
+        self.sums: list[Tensor] = []
 
     def add(self, a: Tensor, y: Tensor, layer: str) -> None:
         """Add inputs (place, input) and targets (place, output)."""

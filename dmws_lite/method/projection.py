@@ -66,7 +66,8 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
     moments, energies = _measure(teacher.eval(), plan.layers[0], images.to(next(teacher.parameters()).dtype))
     components = principal_components(torch.stack(list(moments.values())).mean(0), student.embed_dim - 1)
     basis = Basis(components, complement_of_ones(student.embed_dim), moments)
-    write, places, taken = basis.writer, {}, {a.student for a in plan.assignments}
+    write, taken = basis.writer, {a.student for a in plan.assignments}
+    places: dict[str, Tensor] = {}
     _write(student.patch_embed.proj, teacher.patch_embed.proj, None, write, ALL)
     for name in taken & {"cls_token", "reg_token", "pos_embed"}:
         mine = getattr(student, name)

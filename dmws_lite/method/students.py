@@ -45,7 +45,8 @@ class Students:
     @property
     def measured(self) -> tuple[Measured, ...]:
         """What was measured for each student that a method of MEASURED filled, main first."""
-        return tuple(model.measured for model in (self.main, self.auxiliary) if hasattr(model, "measured"))
+        found = (getattr(model, "measured", None) for model in (self.main, self.auxiliary))
+        return tuple(record for record in found if isinstance(record, Measured))
 
     @property
     def mean(self) -> tuple[float, ...]:

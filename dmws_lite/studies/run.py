@@ -231,7 +231,8 @@ def _executed(job: Job, began: datetime) -> Outcome:
     best = next(row for row in run.history if row["step"] == run.best_step)
     networks = {"main": run.main, "auxiliary": run.auxiliary}
     if job.method.evaluated == "auxiliary":  # as it is at the end: no evaluation of it was chosen
-        best = run.history[-1] | {"val_accuracy": run.history[-1]["auxiliary_accuracy"], "val_loss": None}
+        last: dict[str, Any] = run.history[-1]
+        best = last | {"val_accuracy": last["auxiliary_accuracy"], "val_loss": None}
         networks = {"main": run.auxiliary}
     answers = {name: (predict(n, part.test), predict(n, part.val)) for name, n in networks.items() if n is not None}
     frames = [_predicted(name, test, part.test) for name, (test, _) in answers.items()]

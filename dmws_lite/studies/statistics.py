@@ -24,8 +24,8 @@ SAME = {  # columns that must hold one value: what differs otherwise, and how me
     "settings": ("training settings", "with the same settings"),
     "weights": ("weights", "from the same weights"),
 }
-SMALLER_IS_BETTER = ("ece", "ece_scaled", "nll", "nll_scaled")
-SMALLER_IS_BETTER += ("seconds", "flops_per_step", "parameters", "latency_ms", "peak_memory_mb")
+COSTS = ("seconds", "flops_per_step", "parameters", "latency_ms", "peak_memory_mb")
+SMALLER_IS_BETTER = ("ece", "ece_scaled", "nll", "nll_scaled", *COSTS)
 FACTORIAL = {  # one row per initialisation, one column per auxiliary: none, from the same weights, from other weights
     "random": ("default", "default_skd_same", "default_skd_other"),
     "selected": ("weight_selection", "single_skd", "dual_skd"),

@@ -82,7 +82,7 @@ class Variant(Strict):
             Training(**self.training)
         except (TypeError, ValueError) as error:
             raise ValueError(f"variant {self.name!r} ({changes}): {error}") from error
-        merged = {group: {**getattr(base, group), **changed} for group, changed in groups.items()}
+        merged: dict[str, Any] = {group: {**getattr(base, group), **changed} for group, changed in groups.items()}
         definition = f"{self.of} with {changes}" if changes else base.definition
         return replace(base, label=self.label or self.name, definition=definition, **merged)
 

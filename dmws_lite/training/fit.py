@@ -138,7 +138,8 @@ class Trainer:
         self.layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format  # of convolutions
         self.images, self.labels = to_device(splits.train, self.device)  # uint8 (N, C, H, W), int64 (N,)
         for student in filter(None, (self.main, self.auxiliary)):
-            student.to(self.device, memory_format=self.layout)
+            student.to(device=self.device)
+            student.to(memory_format=self.layout)
             parts = self.images.chunk(-(-len(self.images) // 256))  # of about the same size
             recalibrate_batchnorm(student, (normalise(part, self.mean, self.std) for part in parts))
         self.learners = [self._learner(self.main)]
@@ -156,8 +157,9 @@ class Trainer:
 
     def _learner(self, network: nn.Module) -> Learner:
         # a fused AdamW rounds differently on a CPU, where it saves 4 %; with a scaler it hides which steps were skipped
-        t, fused = self.training, {"fused": True} if self.device.type == "cuda" and not self.accelerator.scaler else {}
-        optimizer = create_optimizer_v2(network, "adamw", t.lr, t.weight_decay, **fused)
+        t, fused = self.training, self.device.type == "cuda" and not self.accelerator.scaler
+        options: Any = {"fused": True} if fused else {}
+        optimizer = create_optimizer_v2(network, "adamw", t.lr, t.weight_decay, **options)
         warmup = int(t.warmup * t.steps)
         schedule = CosineLRScheduler(optimizer, t.steps, warmup_t=warmup, t_in_epochs=False, warmup_prefix=False)
         network, optimizer = self.accelerator.prepare(network, optimizer)

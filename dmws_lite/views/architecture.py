@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from math import prod
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -216,13 +217,13 @@ def _places(tensors: Iterable[str]) -> list[str]:
     return [*names, "classifier"]
 
 
-def _draw_edge(axes: Axes, left: float, right: float, text: str, **line: str) -> None:
+def _draw_edge(axes: Axes, left: float, right: float, text: str, **line: Any) -> None:
     axes.plot([0, 1], [left, right], color=PALETTE["teacher"], linewidth=1, zorder=1, **line)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
     axes.text(0.5, (left + right) / 2, text, ha="center", va="center", bbox=box, zorder=3)
 
 
-def _draw_column(axes: Axes, x: int, rows: list[float], names: list[str], filled: list[bool] | None = None) -> None:
+def _draw_column(axes: Axes, x: int, rows: Sequence[float], names: list[str], filled: list[bool] | None = None) -> None:
     """The parts of the teacher (x = 0) or of the student (x = 1), with their names outside; hollow where not filled."""
     role, side, offset = ("teacher", "right", -8) if x == 0 else ("main", "left", 8)
     faces = [PALETTE[role] if full else "white" for full in filled or [True] * len(rows)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ def deployed(table: pd.DataFrame) -> Picture:
     n, words = table.attrs["images"], []
     for k, row in enumerate(table.itertuples()):
         teacher = row.way.startswith("teacher")
-        look = {"color": PALETTE["teacher" if teacher else "main"], "marker": "s" if teacher else "o"}
+        look: dict[str, Any] = {"color": PALETTE["teacher" if teacher else "main"], "marker": "s" if teacher else "o"}
         if np.isfinite(row.kilobytes):
             grid[0].barh(k, row.kilobytes, 0.6, color=look["color"], alpha=0.75)
             note(grid[0], row.kilobytes, k, f"{row.kilobytes:,.0f}")

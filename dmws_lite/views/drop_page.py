@@ -82,11 +82,11 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
         "examples": _examples(model, examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))),
     }
     views = files("dmws_lite") / "views"
-    template, network = ((views / name).read_text(encoding="utf-8") for name in ("drop_page.html.j2", "vit.js"))
+    source, network = ((views / name).read_text(encoding="utf-8") for name in ("drop_page.html.j2", "vit.js"))
     title = f"Which of these is it: {', '.join(facts['classes'])}?"
     safe = Markup(json.dumps(data).replace("<", "\\u003c"))  # no class name ends the script
-    page = Environment(autoescape=True).from_string(template)
-    page = page.render(title=title, net=net, data=safe, network=Markup(network))
+    template = Environment(autoescape=True).from_string(source)
+    page = template.render(title=title, net=net, data=safe, network=Markup(network))
     return DropPage(write_atomically(Path(folder) / NAME, lambda part: part.write_text(page, encoding="utf-8")))
 
 
@@ -115,11 +115,12 @@ def _is_plain(model: Any) -> bool:
     """Whether a network is as vit.js has it: these tensors and no others, exact GELU, square patches, a class token."""
     if not isinstance(model, VisionTransformer) or model.global_pool != "token" or model.num_prefix_tokens != 1:
         return False
-    acts: Any = [block.mlp.act for block in model.blocks]
+    network: Any = model
+    acts = [block.mlp.act for block in network.blocks]
     modules = ["patch_embed.proj", "norm", "head", *(f"blocks.{k}.{part}" for k in range(len(acts)) for part in BLOCK)]
     tensors = {"cls_token", "pos_embed"} | {f"{name}.{kind}" for name in modules for kind in ("weight", "bias")}
     gelu = all(isinstance(act, nn.GELU) and act.approximate == "none" for act in acts)
-    whole = set(model.state_dict()) == tensors and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
+    whole = set(model.state_dict()) == tensors and network.pos_embed.shape[1] == network.patch_embed.num_patches + 1
     return gelu and whole and len(set(model.patch_embed.patch_size)) == 1
 
 

@@ -171,7 +171,8 @@ def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
         shares = counts[split] / max(1, counts[split].sum())
         sns.barplot(x=shares.to_numpy(), y=np.arange(len(shares)), orient="h", ax=axes, **PLAIN)
         axes.set_yticks(range(len(shares)), [style.wrapped(name, 20) for name in shares.index])
-        axes.bar_label(axes.containers[0], list(map(str, counts[split])), padding=3)
+        bars: Any = axes.containers[0]
+        axes.bar_label(bars, list(map(str, counts[split])), padding=3)
         axes.set(xlim=(0, 1.5 * max(shares.max(), 1e-6)), xticks=[], title=f"{split}: {counts[split].sum()}")
         axes.tick_params(length=0, labelleft=axes is columns[0])
         axes.spines["bottom"].set_visible(False)
@@ -201,7 +202,8 @@ def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
     """Accuracy of each probe, with chance and the share from which a probe is a warning."""
     chance = probes["chance"].iloc[0]
     sns.barplot(probes, x="accuracy", y="probe", edgecolor=style.PALETTE["teacher"], linewidth=0.5, ax=axes, **PLAIN)
-    for bar in axes.patches:
+    bars: Any = axes.patches
+    for bar in bars:
         if probes["probe"].iloc[round(bar.get_y() + bar.get_height() / 2)] == PROBES[-1]:
             bar.set(facecolor=style.UNUSED, hatch="///")
     for row, probe in enumerate(probes.itertuples()):

@@ -77,8 +77,9 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
     for row, index in zip(grid, indices, strict=True):
         for axes, heats in zip(row[1:], maps.values(), strict=True):
             _draw_heat(axes, heats[index], images)
-        for axes in () if masks is None else row:
-            _draw_outline(axes, masks[index])
+        if masks is not None:
+            for axes in row:
+                _draw_outline(axes, masks[index])
     outlined = "" if masks is None else "; outlines show the lesions"
     figure.alt_text = (
         f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}. Bright places are where a map is high."

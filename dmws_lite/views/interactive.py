@@ -120,10 +120,15 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
     taken = {number for own in maps.values() for heat, _ in own for line in heat["z"] for number in line}
     traces += [_legend(role, colour) for i, (role, colour) in enumerate(zip(roles, colours, strict=True)) if i in taken]
     strategies = {name: [*only(i, len(plans)), numbers] for i, name in enumerate(plans)}
-    options = {"updatemenus": choices("restyle", strategies), "sliders": slider(list(tensors), "tensor: ")}
+    options: dict[str, Any] = {
+        "updatemenus": choices("restyle", strategies),
+        "sliders": slider(list(tensors), "tensor: "),
+        "margin": {"t": 95, "l": 75},
+        "legend_itemclick": False,
+        "legend_itemdoubleclick": False,
+    }
     axes = {name: layouts[0][name] for name in ("xaxis", "yaxis")}
     twin = tensor_maps(next(iter(plans.values())), tensors)
-    options |= {"margin": {"t": 95, "l": 75}, "legend_itemclick": False, "legend_itemdoubleclick": False}
     return interactive(twin, traces, layouts[0]["title"]["text"], 600, frames, **axes, **options)
 
 

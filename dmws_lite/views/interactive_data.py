@@ -28,8 +28,8 @@ COSTS = {  # column of a table of runs: name, unit
     "latency_ms": ("latency at batch 1 (ms)", 1),
 }
 RUN_AXES = ("label", "data", "pair", "fraction", "seed", "steps", "batch_size", "size", "device", *COSTS, "ece")
-SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross"}
-SYMBOLS |= {"X": "x", "<": "triangle-left", ">": "triangle-right", "p": "pentagon", "*": "star"}
+SYMBOLS: dict[Any, str] = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down"}
+SYMBOLS |= {"P": "cross", "X": "x", "<": "triangle-left", ">": "triangle-right", "p": "pentagon", "*": "star"}
 SYMBOLS |= {"d": "diamond-tall", "h": "hexagon", "8": "octagon", "H": "hexagon2", (4, 1, 0): "star-diamond"}
 SYMBOLS |= {(4, 1, 45): "star-square", (3, 1, 0): "star-triangle-up", (3, 1, 60): "star-triangle-down"}
 MISSING = -0.15  # where a missing value lies, on an axis from 0 to 1

@@ -123,7 +123,8 @@ def gray_or_rgb(image: np.ndarray) -> np.ndarray:
 def finish(figure: Picture, grid: Sequence[Axes], xlabel: str = "", ylabel: str = "") -> None:
     """Each label once (below all panels, left of each row), and one legend above."""
     for axes in grid:
-        axes.set(xlabel="", ylabel=ylabel if axes.get_subplotspec().is_first_col() else "")
+        place = axes.get_subplotspec()
+        axes.set(xlabel="", ylabel=ylabel if place and place.is_first_col() else "")
     figure.supxlabel(xlabel, fontsize=9.6)
     add_legend(figure, grid)
 
@@ -139,7 +140,8 @@ def add_legend(figure: Picture, grid: Sequence[Axes], **options: Any) -> None:
     if handles:
         names = [wrapped(name, 40) for name in handles]
         columns = min(len(names), max(1, 116 // (8 + max(map(len, names)))))
-        figure.legend(handles.values(), names, **{"loc": "outside upper center", "ncols": columns} | options)
+        look: dict[str, Any] = {"loc": "outside upper center", "ncols": columns} | options
+        figure.legend([*handles.values()], names, **look)
 
 
 def curves(

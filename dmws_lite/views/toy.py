@@ -62,5 +62,6 @@ def toy_course(courses: Mapping[str, pd.DataFrame]) -> style.Picture:
 def _scatter(axes: Axes, points: Points, size: float) -> None:
     for label, look in enumerate(CLASSES):
         own = points.x[points.labels == label]
-        axes.scatter(*own.T, size, **look, edgecolors="white", linewidths=0.4, label=f"labelled {label}")
-    axes.scatter(*points.x[points.wrong].T, 4 * size, **RING)
+        axes.scatter(own[:, 0], own[:, 1], size, **look, edgecolors="white", linewidths=0.4, label=f"labelled {label}")
+    x, y = points.x[points.wrong].T
+    axes.scatter(x, y, 4 * size, **RING)

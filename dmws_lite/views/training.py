@@ -207,7 +207,7 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     return figure
 
 
-def _curves(curves: Mapping[str, Sequence[float]], first: int, words: str, **options: Any) -> style.Picture:
+def _curves(curves: Mapping[str, Any], first: int, words: str, **options: Any) -> style.Picture:
     """Curves by name over x = first, first + 1, ..."""
     parts = [pd.DataFrame({"name": name, "y": values}) for name, values in curves.items()]
     table = pd.concat([part.assign(x=part.index + first) for part in parts], ignore_index=True)

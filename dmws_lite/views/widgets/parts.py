@@ -78,7 +78,8 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
 
     A ValueError shows as text: the choice is not possible. Any other error is raised.
     """
-    view, drawn = ipywidgets.HTML(), [{}]
+    view = ipywidgets.HTML()
+    drawn: list[dict[str, Any]] = [{}]
 
     def show(_: Any = None) -> None:
         values = {name: control.value for name, control in controls.items()}
