@@ -411,7 +411,10 @@ def _listing_tables(
             if path.suffix.lower() in (".xlsx", ".xls"):
                 notes.append(f"{error}; whether it lists the images is not known")
             continue
-        if 2 * len(entries) < len(raw) or not len(raw):  # other tables
+        if 2 * len(entries) < len(raw) or not len(raw) or raw.shape[1] < 2:  # other tables, and lists of names alone
+            continue
+        if re.search("submission|prediction", path.stem.lower()):
+            notes.append(f"{path} is a table of answers by its name, not of labels: it is not used")
             continue
         has_label = label in raw if label else "label" in manifests.column_roles(raw, every) or manifests.findings(raw)
         if has_label:

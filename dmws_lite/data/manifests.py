@@ -26,7 +26,8 @@ COLUMNS = {  # names of columns, in any case; the first that is there is used
     ),
     "label": (
         *("label", "class", "class_name", "diagnosis", "dx", "category", "target", "benign_malignant", "labels"),
-        *("finding", "findings", "finding_labels", "pathology", "disease", "level", "grade"),
+        *("finding", "findings", "finding_labels", "pathology", "disease", "level", "grade", "diagnostic", "condition"),
+        *("ground_truth", "class_id", "label_id", "label_name"),
     ),
     "split": ("split", "subset", "partition"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid", "case_id", "lesion_id"),
@@ -126,9 +127,14 @@ def no_labels(path: Path) -> str:
             "none are 1 in some rows. This project classifies one label an image: "
             f"open_data({str(path)!r}, label={scores[0]!r}) takes one of them"
         )
+    groups = {str(name): raw[name].astype(str).nunique() for name in raw}
+    likely = [name for name, count in groups.items() if 1 < count <= len(raw) // 2] or [*groups]
+    calls = " or ".join(
+        f"open_data({str(path)!r}, label={name!r})" for name in sorted(likely, key=lambda n: groups[n])[:3]
+    )
     return (
-        f"{path} has no column with labels: its columns are {', '.join(map(str, raw))}. Name one 'label', or pass the "
-        f"one that it is: open_data({str(path)!r}, label={str(raw.columns[-1])!r})"
+        f"{path} has no column with labels: its columns are {', '.join(groups)}. Name one 'label', or pass the one "
+        f"that it is: {calls}"
     )
 
 
