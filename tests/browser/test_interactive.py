@@ -97,7 +97,8 @@ def test_figures_are_drawn_hovered_and_moved_without_a_network(page, html, scree
     assert not places.nth(0).is_visible() and page.locator("img.plotly-twin").first.is_visible()
 
 
-def test_jupyterlab_draws_them(page, open_notebook):
+def test_jupyterlab_draws_them_when_the_mouse_comes(page, open_notebook):
     open_notebook([f"import dmws_lite as dm\ndm.explore_flow(dm.plan{PAIR})"])
-    page.locator(".jp-OutputArea-output .js-plotly-plot .sankey-link").first.wait_for(timeout=60_000)
-    assert page.locator(".jp-OutputArea-output img").count() == 0
+    page.locator(".jp-RenderedPlotly img").dispatch_event("mouseenter", timeout=60_000)
+    page.locator(".jp-RenderedPlotly .sankey-link").first.wait_for(timeout=60_000)
+    assert page.locator(".jp-RenderedPlotly img:visible").count() == 0
