@@ -35,14 +35,14 @@ help:  ## list the targets
 		while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 
 demo: $(DEMO)  ## run the quickstart on embedded images, or on your own with DATA=folder (or a data card); results in outputs/
-	@echo "==> the quickstart notebook: at most 3 minutes on 2 CPU cores"
+	@echo "==> the quickstart notebook: 3 to 5 minutes on 2 CPU cores"
 	@$(PY) -m dmws_lite.cli demo $${DATA:+"$$DATA"}
 
 lab: $(LAB)  ## open JupyterLab on the notebooks
 	@$(PY) -m jupyterlab notebooks
 
 test: check  ## run ruff, mypy, unit tests, doctests, and every notebook; one test file with ARGS=tests/test_cli.py
-	@echo "==> unit tests, doctests and notebooks: 10 to 20 minutes on 2 CPU cores"
+	@echo "==> unit tests, doctests and notebooks: about 15 minutes on 2 CPU cores"
 	@$(PYTEST) $(PARALLEL) -m "not package and not site" $(ARGS)
 
 check: $(DEV)  ## run the linter, the format check and the type checker
