@@ -35,6 +35,7 @@ _HOMES = {
     "studies.methods": ("METHODS",),
     "studies.study": ("make_study", "read_study"),
     "studies.engines": ("run_study",),
+    "studies.scales": ("scale",),
     "studies.store": ("Store",),
     "runtime.report": ("announce",),
     "views.interactive": ("explore_elements", "explore_coverage", "explore_flow"),

@@ -1,0 +1,64 @@
+"""The scales of the training chapters."""
+
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import dmws_lite as dm
+from dmws_lite.studies import scales
+
+
+@pytest.fixture(scope="module")
+def lite0(tmp_path_factory):
+    """Weights of a teacher of the scale "imagenet", drawn at random: no weight package and no network is needed."""
+    path = tmp_path_factory.mktemp("weights") / "lite0.safetensors"
+    save_file(dm.build("tf_efficientnet_lite0", 10).state_dict(), path)
+    return path
+
+
+def test_the_embedded_scale_is_what_chapters_had_before_and_says_nothing(capsys):
+    assert tuple(dm.scale()) == ("embedded_vit_96", "embedded_vit_48", 64, None, None)
+    assert not capsys.readouterr().out
+
+
+def test_what_is_given_wins_over_the_scale(lite0):
+    chosen = dm.scale("imagenet", size=32, weights=lite0, data="my_images")
+    assert chosen == ("tf_efficientnet_lite0", "efficientnet_lite0_050", 32, lite0, "my_images")
+
+
+def test_the_time_is_told_before_anything_is_trained(lite0, capsys, monkeypatch):
+    monkeypatch.setattr(scales, "seconds_per_step", lambda *_: 1.5)
+    with warnings.catch_warnings(action="error"):
+        dm.scale("imagenet", weights=lite0, steps=400)
+    assert "400 training steps of 32 images take about 10 minutes" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="1000 training steps .* about 25 minutes .* fewer steps or seeds"):
+        dm.scale("imagenet", weights=lite0, steps=1000)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_reference_without_a_gpu_is_warned_of_however_short(lite0, monkeypatch):
+    monkeypatch.setattr(scales, "seconds_per_step", lambda *_: 0.1)
+    with pytest.warns(UserWarning, match="on this cpu.*scale='embedded'"):
+        dm.scale("reference", "tf_efficientnet_lite0", "efficientnet_lite0_050", weights=lite0, steps=10)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"name": "imgenet"}, r"unknown scale 'imgenet' \(did you mean 'imagenet'\?\): choose one of embedded"),
+        ({"student": "efficientnet_lite0_05"}, "did you mean efficientnet_lite0_050"),
+        ({"student": "embedded_vit_48"}, "embedded_vit_48"),
+        ({"teacher": "embedded_vit_96"}, "does not hold a embedded_vit_96"),
+    ],
+)
+def test_what_cannot_be_is_refused_at_once(given, told, lite0):
+    with pytest.raises(ValueError, match=told):
+        dm.scale(**{"name": "imagenet", "size": 32, "weights": lite0} | given)
+
+
+def test_weights_that_cannot_be_had_are_an_error_at_once(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises((ConnectionError, FileNotFoundError), match="embedded_vit_96"):
+        dm.scale("reference", weights="no_such.safetensors")
