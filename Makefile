@@ -69,7 +69,7 @@ latest-test: $(DEV)  ## run every notebook and explorer with the newest versions
 	$(call run_with,.venv-latest,--upgrade)
 
 course: $(DEV)  ## make the student notebooks, solutions and the map from notebooks/instructor
-	@$(PY) -m dmws_lite.course.build
+	@$(PY) scripts/course.py
 
 slides: $(DEV)  ## run the chapters as slides and write them as reveal.js pages into outputs/slides
 	@$(PY) scripts/slides.py $(ARGS)

@@ -10,15 +10,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-import chapters
 import nbformat
-import pages
 from sphinx.cmd.build import build_main
 
-from dmws_lite.course.executed import EXECUTED, execute
 from dmws_lite.runtime.notebooks import PACKAGE
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "scripts"))
+import chapters  # noqa: E402
+import pages  # noqa: E402
+from times import EXECUTED, execute  # noqa: E402
+
 OUT = ROOT / "outputs" / "site"
 MARKER = ".dmws-lite-site"
 

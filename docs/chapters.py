@@ -7,9 +7,9 @@ from base64 import b64decode
 from pathlib import Path
 
 import nbformat
+from course import METADATA
 from nbformat import NotebookNode
 
-from dmws_lite.course.build import METADATA
 from dmws_lite.runtime.notebooks import BADGE, PLOTLY
 
 REPOSITORY = "https://github.com/dmws-lite/dmws-lite"

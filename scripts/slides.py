@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nbformat
+from course import SOURCES, without_tags
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 from traitlets.config import Config
 
-from dmws_lite.course.build import SOURCES, without_tags
 from dmws_lite.course.chapters import FOLDER
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.notebooks import run_notebook, with_alt_texts

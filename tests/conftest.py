@@ -13,8 +13,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from course import LEFT_OUT, without_tags
 
-from dmws_lite.course.build import LEFT_OUT, without_tags
 from dmws_lite.runtime.notebooks import run_notebook
 
 ROOT = Path(__file__).parents[1]

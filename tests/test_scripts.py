@@ -1,14 +1,10 @@
 """The script that pretrains the embedded teacher: its images, and that the embedded teacher knows them."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import dmws_lite as dm
 
-sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 formulas, pretrain = pytest.importorskip("formulas"), pytest.importorskip("pretrain")
 
 

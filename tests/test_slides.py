@@ -1,13 +1,8 @@
 """The script that makes slides of executed chapters."""
 
-import sys
-from pathlib import Path
-
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
-
-sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 from slides import page, slides
 
 PICTURE = new_output("display_data", {"image/png": "aGVs"}, metadata={"image/png": {"alt": "Three bars."}})

@@ -2,21 +2,15 @@
 
 import multiprocessing
 import os
-import sys
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import nbformat
 import pytest
+import times
 import torch
 from nbformat.v4 import new_code_cell, new_notebook
 
 from dmws_lite.course.chapters import read_chapters
-from dmws_lite.course.executed import execute
-
-SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.append(str(SCRIPTS))
-import times  # noqa: E402
 
 COURSE = """# A comment.
 00_small:
@@ -61,11 +55,11 @@ def write_chapter(path, code):
 def test_a_chapter_runs_in_an_empty_folder_and_a_failure_replaces_nothing(tmp_path):
     code = "import pathlib, time\nassert not pathlib.Path('outputs').exists()\npathlib.Path('outputs').mkdir()\n"
     chapter, done = write_chapter(tmp_path / "00_small.ipynb", code + "time.sleep(1)\nassert smoke"), tmp_path / "done"
-    assert 1 <= execute(chapter, done, smoke=True) < 60
+    assert 1 <= times.execute(chapter, done, smoke=True) < 60
     assert {path.name for path in done.iterdir()} == {"00_small.ipynb", "00_small.html", "unfinished"}
     before = (done / "00_small.ipynb").read_bytes()
     with pytest.raises(RuntimeError, match="00_small.ipynb, cell 3"):
-        execute(chapter, done)
+        times.execute(chapter, done)
     assert (done / "00_small.ipynb").read_bytes() == before and (done / "unfinished" / "00_small.ipynb").is_file()
     assert "outputs" not in {path.name for path in tmp_path.rglob("*")}
 

@@ -1,17 +1,12 @@
 """The script that shows what a class has solved."""
 
-import sys
-from pathlib import Path
-
 import nbformat
 import pytest
 from IPython.core.formatters import DisplayFormatter
 from nbformat.v4 import new_code_cell, new_notebook, new_output
+from verdicts import class_table, main, read_verdicts
 
 from dmws_lite.course import Verdict
-
-sys.path.append(str(Path(__file__).parents[1] / "scripts"))
-from verdicts import class_table, main, read_verdicts
 
 
 def executed(path, *verdicts):

@@ -11,8 +11,6 @@ from pydantic import Field, TypeAdapter, ValidationError
 from dmws_lite.runtime.validation import Strict, faults
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-SITE = "https://colab.research.google.com"
-REPOSITORY = "dmws-lite/dmws-lite"
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -59,30 +57,3 @@ def duration(seconds: float | None) -> str:
         return f"{-int(-seconds // 5) * 5} seconds"
     minutes = -int(-seconds // 60)
     return f"{minutes} minute{'s' if minutes > 1 else ''}"
-
-
-def time_line(times: Times) -> str:
-    """The line of a chapter that says how long it takes."""
-    where = {"on one CPU core": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
-    measured = [f"{duration(seconds)} {place}" for place, seconds in where.items() if seconds]
-    return f"**Time:** {', '.join(measured) or 'not measured yet'}. No GPU and no download is needed."
-
-
-def badge(path: str) -> str:
-    """The "Open in Colab" picture of a notebook, whose path is relative to the repository."""
-    return f"[![Open in Colab]({SITE}/assets/colab-badge.svg)]({SITE}/github/{REPOSITORY}/blob/main/{path})"
-
-
-def map_table(chapters: dict[str, Chapter]) -> str:
-    """The map of the course as a Markdown table, with links relative to notebooks/."""
-    lines = [
-        "| chapter | question | one CPU core | `smoke` | GPU | needs | open |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for name, chapter in chapters.items():
-        measured = (chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu)
-        times = (duration(seconds) if seconds else "–" for seconds in measured)
-        needs = ", ".join(need[:2] for need in chapter.needs) or "–"
-        cells = [f"[{name}]({name}.ipynb)", chapter.question, *times, needs, badge(f"notebooks/{name}.ipynb")]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

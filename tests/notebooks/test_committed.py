@@ -6,10 +6,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from course import badge, build, map_table, time_line
 
 from dmws_lite import __version__
-from dmws_lite.course.build import build
-from dmws_lite.course.chapters import badge, map_table, read_chapters, time_line
+from dmws_lite.course.chapters import read_chapters
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = read_chapters(ROOT / "notebooks")

@@ -3,13 +3,14 @@
 import json
 import re
 
+import course as builder
 import nbformat
 import pytest
+from course import badge, map_table, time_line
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dmws_lite import __version__
-from dmws_lite.course import build as builder
-from dmws_lite.course.chapters import Times, badge, duration, map_table, read_chapters, time_line
+from dmws_lite.course.chapters import Times, duration, read_chapters
 
 TITLE = """# Small: is it?
 

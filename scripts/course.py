@@ -1,4 +1,4 @@
-"""From one source to every form of a chapter: `python -m dmws_lite.course.build`, or `make course`.
+"""From one source to every form of a chapter: `python scripts/course.py`, or `make course`.
 
 notebooks/instructor/NN_name.ipynb is written by hand. From it come the student's notebook and the one with solutions.
 What all chapters share is written here: badge, times, cell ids, the map of the course, and the setup cell, which is
@@ -21,10 +21,12 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 from dmws_lite import __version__
-from dmws_lite.course.chapters import FOLDER, Chapter, badge, map_table, read_chapters, time_line
+from dmws_lite.course.chapters import FOLDER, Chapter, Times, duration, read_chapters
 from dmws_lite.runtime.files import write_atomically
 
 SOURCES = "instructor"
+SITE = "https://colab.research.google.com"
+REPOSITORY = "dmws-lite/dmws-lite"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -116,9 +118,36 @@ def _text(source: NotebookNode, form: str, name: str) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
+def time_line(times: Times) -> str:
+    """The line of a chapter that says how long it takes."""
+    where = {"on one CPU core": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
+    measured = [f"{duration(seconds)} {place}" for place, seconds in where.items() if seconds]
+    return f"**Time:** {', '.join(measured) or 'not measured yet'}. No GPU and no download is needed."
+
+
+def badge(path: str) -> str:
+    """The "Open in Colab" picture of a notebook, whose path is relative to the repository."""
+    return f"[![Open in Colab]({SITE}/assets/colab-badge.svg)]({SITE}/github/{REPOSITORY}/blob/main/{path})"
+
+
+def map_table(chapters: dict[str, Chapter]) -> str:
+    """The map of the course as a Markdown table, with links relative to notebooks/."""
+    lines = [
+        "| chapter | question | one CPU core | `smoke` | GPU | needs | open |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, chapter in chapters.items():
+        measured = (chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu)
+        times = (duration(seconds) if seconds else "–" for seconds in measured)
+        needs = ", ".join(need[:2] for need in chapter.needs) or "–"
+        cells = [f"[{name}]({name}.ipynb)", chapter.question, *times, needs, badge(f"notebooks/{name}.ipynb")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dmws_lite.course.build")
+    parser = argparse.ArgumentParser(prog="scripts/course.py")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 with the files out of step")
     options = parser.parse_args(arguments)
     changed = build(check=options.check)
