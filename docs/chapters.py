@@ -10,10 +10,9 @@ import nbformat
 from course import METADATA
 from nbformat import NotebookNode
 
-from dmws_lite.runtime.notebooks import BADGE, PLOTLY
+from dmws_lite.runtime.notebooks import BADGE, PLOTLY, WIDGET
 
 REPOSITORY = "https://github.com/dmws-lite/dmws-lite"
-WIDGET = "application/vnd.jupyter.widget-view+json"
 NOTES = {
     "unread": "This page shows the chapter without its results: they appear when you run it.",
     "smoke": "This page shows a quick check (`smoke = True`): its results mean nothing; read the text with a full run.",

@@ -1,14 +1,14 @@
 """Sphinx's settings; docs/build.py gathers the sources. Formulas become MathML, so pages need no script for them."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
 from docutils import nodes
 from docutils.utils.math import MathError
-from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.util import logging
+
+from dmws_lite.runtime.notebooks import to_mathml
 
 sys.path.append(str(Path(__file__).parent))
 import reference
@@ -51,20 +51,6 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#005b8f", "color-brand-content": "#005b8f"},
     "dark_css_variables": {"color-brand-primary": "#6cbcf0", "color-brand-content": "#6cbcf0"},
 }
-
-BIG = re.compile(r"\\([bB]igg?)(?![a-zA-Z])")  # docutils knows the one-sided forms only: \bigl, \Bigr, ...
-
-
-def to_mathml(formula: str, block: bool) -> str:
-    r"""A LaTeX formula as a <math> element.
-
-    Raises MathError for what docutils' converter does not know.
-
-    >>> to_mathml(r"\alpha", block=False).split()
-    ['<math', 'xmlns="http://www.w3.org/1998/Math/MathML">', '<mi>α</mi>', '</math>']
-    """
-    element = tex2mathml(BIG.sub(r"\\\1l", formula.strip()))
-    return element.replace("<math ", '<math display="block" ', 1) if block else element
 
 
 def write_formula(translator, node, block):

@@ -37,7 +37,18 @@ OUTPUTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
 <script type="PLOTLY">{{ output.data['PLOTLY'] | tojson }}</script>
 {%- endif %}
 {%- endblock data_png -%}""".replace("PLOTLY", PLOTLY)
+# A page without what nbconvert would fetch: require.js, MathJax and Mermaid
+OFFLINE = """
+{%- block html_head_js -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}"""
+WIDGET = "application/vnd.jupyter.widget-view+json"
+EXPLORER = {"text/html": "<p><em>An explorer: run the notebook to move it.</em></p>"}  # widgets need a kernel
 BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)")
+FORMULA = re.compile(  # code, a formula on its own, a formula in a line
+    r"(?P<code>```.*?```|`[^`\n]*`|\\\$)|\$\$(?P<block>[^$]+)\$\$|\$(?!\s)(?P<inline>[^$\n]+)(?<!\s)\$(?!\d)", re.DOTALL
+)
+BIG = re.compile(r"\\([bB]igg?)(?![a-zA-Z])")  # docutils knows the one-sided forms only: \bigl, \Bigr, ...
 
 
 def course_folder() -> Path:
@@ -198,17 +209,49 @@ def widget_errors(path: str | Path) -> list[str]:
 def write_html(path: str | Path, page: Path | None = None, **options: Any) -> Path:
     """Make an HTML page of a notebook, beside it or as `page`; options are nbconvert's, such as exclude_input=True.
 
-    Its plotly figures are drawn without a network; badges, whose pictures would need one, become links.
+    It needs no network: plotly.js is in it, formulas are MathML (LaTeX where docutils does not know a command), badges
+    become links, and explorers, which need a kernel, a line of text.
     """
     from nbconvert import HTMLExporter
 
     exporter, page, notebook = HTMLExporter(**options), page or Path(path).with_suffix(".html"), read_notebook(path)
+    notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        cell.source = BADGE.sub(r"[\1](\2)", cell.source) if cell.cell_type == "markdown" else cell.source
-    exporter.raw_template = with_alt_texts("lab")
+        if cell.cell_type == "markdown":
+            cell.source = FORMULA.sub(_formula, BADGE.sub(r"[\1](\2)", cell.source))
+        for output in cell.get("outputs", []):
+            if WIDGET in output.get("data", {}):
+                output.data = EXPLORER
+    exporter.raw_template = with_alt_texts("lab") + OFFLINE
     text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.stem}})
     text = with_plotly(text)
     return write_atomically(page, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def to_mathml(formula: str, block: bool) -> str:
+    r"""A LaTeX formula as a <math> element, which browsers draw without a script.
+
+    Raises MathError for what docutils' converter does not know.
+
+    >>> to_mathml(r"\alpha", block=False)
+    '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>α</mi></math>'
+    """
+    from docutils.utils.math.latex2mathml import tex2mathml
+
+    element = "".join(map(str.strip, tex2mathml(BIG.sub(r"\\\1l", formula.strip())).splitlines()))
+    return element.replace("<math ", '<math display="block" ', 1) if block else element
+
+
+def _formula(found: re.Match[str]) -> str:
+    """MathML in place of a formula in Markdown; code stays as it is."""
+    if found["code"]:
+        return found[0]
+    try:
+        return to_mathml(found["block"] or found["inline"], bool(found["block"])).replace(
+            "*", "&#42;"
+        )  # for Markdown no emphasis
+    except Exception:  # of several kinds, for what is no formula
+        return found[0]
 
 
 def with_alt_texts(template: str) -> str:
@@ -222,7 +265,7 @@ def with_plotly(page: str) -> str:
         return page
     from plotly.offline import get_plotlyjs
 
-    library = f"((define, module, exports) => {{{get_plotlyjs()}}})();"  # a page may have require.js: it is for others
+    library = f"((define, module, exports) => {{{get_plotlyjs()}}})();"  # slides have require.js: it is for others
     draw = Path(__file__).with_name("interactive.js").read_text(encoding="utf-8")
     body, end, rest = page.rpartition("</body>")
     return f"{body}<script>{library}</script><script>{draw}</script>{end}{rest}"

@@ -1,4 +1,5 @@
 import json
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import nbformat
@@ -43,6 +44,35 @@ def test_pictures_of_the_page_have_their_alt_texts(tmp_path):
     first, second = BeautifulSoup(notebooks.write_html(path).read_text(), "html.parser").select("img")
     assert first["alt"] == 'chance < 50 % & "more"' and first["src"] == second["src"] == "data:image/png;base64,aGVs"
     assert second["alt"] == "No description has been provided for this image"
+
+
+def test_a_page_asks_no_server_for_anything(tmp_path):
+    text = "[![Open](https://x.org/b.svg)](https://y.org/n) $a_1 * b * c$, `$HOME $x`, $5 or $6"
+    text += "\n\n$$\n\\frac{a}{2}\n$$\n\n$\\no{x}$"
+    view, state = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
+    cell = new_code_cell("x", outputs=[new_output("display_data", {view: {"model_id": "a"}, "text/plain": "VBox()"})])
+    model = {"a": {"model_name": "VBoxModel", "model_module": "@jupyter-widgets/controls", "state": {}}}
+    widgets = {"widgets": {state: {"state": model, "version_major": 2, "version_minor": 0}}}
+    nbformat.write(new_notebook(cells=[new_markdown_cell(text), cell], metadata=widgets), tmp_path / "small.ipynb")
+    page = BeautifulSoup(notebooks.write_html(tmp_path / "small.ipynb").read_text(), "html.parser")
+    assert not [tag for tag in page.select("[src], link[href]") if "http" in tag.get("src", tag.get("href"))]
+    assert not page.select("script") and "https" not in str(page.style)
+    assert [math.get("display") for math in page.select("math")] == [None, "block"] and page.select_one("mfrac")
+    shown = page.main.text
+    assert "a1*b*c" in shown and "$HOME $x" in shown and "$5 or $6" in shown and "$\\no{x}$" in shown
+    assert page.select_one('a[href="https://y.org/n"]').text == "Open" and "run the notebook to move it" in shown
+
+
+def test_formulas_become_mathml():
+    def parsed(formula, block=False):
+        return ET.fromstring(notebooks.to_mathml(formula, block).replace("&ApplyFunction;", ""))
+
+    mathml, formula = "{http://www.w3.org/1998/Math/MathML}", parsed(r"\frac{\ln 2}{-\ln m} + T^2", block=True)
+    assert formula.get("display") == "block" and len(formula.find(f"{mathml}mfrac")) == 2
+    assert ["".join(part.itertext()) for part in formula.find(f"{mathml}msup")] == ["T", "2"]
+    assert "KL" in "".join(parsed(r"\mathrm{KL}\bigg(a\,\Big\|\,b\big)").itertext())
+    with pytest.raises(ValueError, match="nonsense"):
+        parsed(r"\nonsense{x}")
 
 
 @pytest.mark.parametrize(
