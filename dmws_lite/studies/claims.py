@@ -30,9 +30,10 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     label, name = dict(zip(table["method"], table["label"], strict=True))[reference], metric.replace("_", " ")
     places = [f" on {title}" if title else "" for title in titles(rows)]
     together = [_together(rows[rows["method"].eq(method) & rows["seeds"].gt(0)]) for method in whole["method"]]
+    whole = whole.rename(columns={"pairs": "seeds"})
     return [
-        *_sentences(rows, places, label, name, "seed"),
-        *_sentences(whole.rename(columns={"pairs": "seeds"}), together, label, name, "pair"),
+        *sentences(rows.assign(reference=label), places, name, "seed"),
+        *sentences(whole.assign(reference=label), together, name, "pair"),
     ]
 
 
@@ -45,15 +46,19 @@ def _together(rows: pd.DataFrame) -> str | None:
     return f" over {some}{sets} data set{'' if sets == 1 else 's'} together"
 
 
-def _sentences(rows: pd.DataFrame, places: Sequence[str | None], reference: str, metric: str, unit: str) -> list[str]:
-    """One sentence per row; a row whose place is None counts as a comparison, but has no sentence."""
-    shared = reference, metric, unit, int(rows["p"].notna().sum()), rows["seeds"].max()
+def sentences(rows: pd.DataFrame, places: Sequence[str | None], metric: str, unit: str) -> list[str]:
+    """One sentence per row; a row whose place is None counts as a comparison, but has no sentence.
+
+    rows:   as `differences` gives them, with the reference's label in the column reference.
+    metric: its name in words; unit: what is paired, such as "seed".
+    """
+    shared = metric, unit, int(rows["p"].notna().sum()), rows["seeds"].max()
     records = zip(places, rows.to_dict("records"), strict=True)
     return [f"{_sentence(row, place, *shared)}." for place, row in records if place is not None]
 
 
-def _sentence(row: dict[str, Any], place: str, reference: str, metric: str, unit: str, compared: int, most: int) -> str:
-    seeds, label = row["seeds"], row["label"]
+def _sentence(row: dict[str, Any], place: str, metric: str, unit: str, compared: int, most: int) -> str:
+    seeds, label, reference = row["seeds"], row["label"], row["reference"]
     units = f"{seeds} {unit}{'' if seeds == 1 else 's'}"
     if seeds == 0:
         return f"{label} cannot be compared with {reference}{place}: they have no {unit} in common"

@@ -150,7 +150,7 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
         values = part.pivot(index="seed", columns="method", values=metric)[cells].dropna().to_numpy(float)
         for contrast, weights in CONTRASTS.items():
             rows.append(group | {"contrast": contrast} | paired_statistics((values @ np.ravel(weights)).round(12)))
-    return _corrected(rows, [*keys, "contrast"])
+    return corrected(rows, [*keys, "contrast"])
 
 
 def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
@@ -284,11 +284,14 @@ def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str],
     keys, good = [*keys, "method", "label"], -1 if metric in SMALLER_IS_BETTER else 1
     groups = _groups(each.reset_index(), keys) if len(others) else []
     rows = [group | paired_statistics(part["gap"].dropna().to_numpy(), good) for group, part in groups]
-    return _corrected(rows, keys)
+    return corrected(rows, keys)
 
 
-def _corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
-    """The rows with p_holm, shown and verdict. Holm's correction is ours: statsmodels' collects garbage each time."""
+def corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
+    """Rows of keys and `paired_statistics` as a table with p_holm (over all rows), shown and verdict.
+
+    Holm's correction is ours: statsmodels' collects garbage each time.
+    """
     table = pd.DataFrame(rows, columns=[*keys, *paired_statistics(np.empty(0))])
     p = table["p"].dropna().sort_values(kind="stable")
     holm = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1).reindex(table.index)

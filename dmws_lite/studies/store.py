@@ -38,7 +38,8 @@ COLUMNS += ["device", "data_id", "weights", "settings"]
 class Store:
     """A run store in `folder`, made when it is not there and `create` is True.
 
-    Where a method takes a study's name, None is the only study of the store, or all runs where it has several or none.
+    Where a method takes a study's name, None is the only study of the store, or all runs where it has several or none;
+    "" is all runs, those that an earlier version of a study made among them.
     Raises FileNotFoundError for a folder without a store, ValueError for a store that another version wrote and for a
     damaged file (named, with the way out), and PermissionError when it cannot be written to.
     """

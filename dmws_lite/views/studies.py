@@ -26,7 +26,7 @@ Group = tuple[str, pd.DataFrame, pd.DataFrame]  # title, values (one row per dot
 def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
     groups = [(title, part_of(table, rows), rows) for title, rows in panels_of(summary(table, metric))]
-    figure = _forests(groups, metric, labels_of(table), _words(metric))
+    figure = forests(groups, metric, labels_of(table), _words(metric))
     figure.suptitle("diamond: mean; bar: its 95 % interval; dots: seeds", fontsize="medium")
     figure.alt_text = f"{_words(metric).capitalize()} on the test images by method. {_ends(groups, '.3f')}."
     return figure
@@ -57,7 +57,7 @@ def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str
         groups.append((title, wide.sub(wide[reference], axis=0)[own["method"]].melt(), own))
     labels, shown = labels_of(table), f"{rows['shown'].sum()} of {len(rows)}"
     others = {name: label for name, label in labels.items() if name in set(rows["method"])}
-    figure = _forests(groups, "value", others, "difference", zero=True)
+    figure = forests(groups, "value", others, "difference", zero=True)
     figure.suptitle(
         f"{_words(metric)} minus that of {style.wrapped(labels[reference], 60)}, paired by seed. Dots: seeds; bar: "
         "95 % interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown",
@@ -91,7 +91,7 @@ def comparison(
         (f"{_words(name)} on {on}", table.rename(columns={name: "value"}), _means(table, name)) for name in metrics
     ]
     labels = labels_of(table)
-    figure = _forests(groups, "value", labels, "", height=0.5)
+    figure = forests(groups, "value", labels, "", height=0.5)
     for axes, (title, values, means) in zip(figure.axes, groups, strict=False):
         for row, mean in enumerate(means["mean"]):
             style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
@@ -235,7 +235,7 @@ def labels_of(table: pd.DataFrame) -> dict[str, str]:
     return dict(table.drop_duplicates("method")[["method", "label"]].itertuples(index=False, name=None))
 
 
-def _forests(
+def forests(
     groups: Sequence[Group],
     value: str,
     labels: Mapping[str, str],
