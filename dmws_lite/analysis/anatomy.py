@@ -20,10 +20,10 @@ KINDS = {
     "attention matrices": r"attn\.(qkv|proj)",
     "attention products": r"attn$",
     "depthwise convolutions": r"conv_dw$",
-    "MLPs, pointwise convolutions": r"mlp\.fc|conv_pw$",
+    "MLPs, pointwise convolutions": r"mlp\.fc|conv_pwl?$|conv_head$",
     "norms, tokens, scales": r"",
 }
-STAGES = {"vit": None, "convnext": r"stages\.(\d+)", "mobilenetv1": r"blocks\.(\d+)"}
+STAGE = re.compile(r"(?:stages|blocks)\.(\d+)(?=\.(?:blocks\.|downsample\.)?\d)")
 
 
 @cache
@@ -33,7 +33,7 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     name: a timm name, or one of ours. Nothing is downloaded and no weight is made (torch's meta device).
     Returns one row per module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (without
     those of modules inside it), flops (as `costs.step_flops` counts them).
-    Raises ValueError for an unknown name or a network of no known family.
+    Raises ValueError for an unknown name.
 
     >>> table = anatomy("vit_tiny_patch16_224")
     >>> int(table["parameters"].sum()), int(table["flops"].sum())
@@ -42,7 +42,6 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     with torch.device("meta"):
         model = build(name, num_classes).eval()
         image = torch.zeros(1, *model.pretrained_cfg["input_size"])  # type: ignore[index]
-    family = family_of(describe(name).shapes, name)
     with torch.inference_mode(), plain_attention(model), FlopCounterMode(display=False) as counter:
         model(image)
     counts = {key: sum(parts.values()) for key, parts in counter.get_flop_counts().items()}
@@ -54,7 +53,7 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
         if parameters or counts.get(path, 0) > inside:
             kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, module))
             flops = counts.get(path, 0) - inside
-            rows.append((module or "tokens", _stage(module, family), kind, parameters, flops))
+            rows.append((module or "tokens", _stage(module), kind, parameters, flops))
     return pd.DataFrame(rows, columns=["module", "stage", "kind", "parameters", "flops"])
 
 
@@ -67,15 +66,12 @@ def block_widths(name: str) -> list[list[int]]:
     shapes = describe(name).shapes
     widths: dict[int, dict[int, int]] = {}
     for part in components(shapes, family_of(shapes, name), name):
-        if part.block is not None and re.search(r"(mlp\.fc2|conv_pw)\.weight$", part.name):
+        if part.block is not None and re.search(r"(mlp\.fc2|conv_pwl?)\.weight$", part.name):
             widths.setdefault(part.stage, {})[part.block] = part.shape[0]
     return [list(stage.values()) for stage in widths.values()]
 
 
-def _stage(module: str, family: str) -> str:
-    pattern = STAGES[family]
-    if pattern and (match := re.search(pattern, module)):
-        return f"stage {match[1]}"
-    if pattern is None and module.startswith("blocks"):
-        return "stage 0"
-    return "head" if re.match(r"(head|classifier|norm|fc_norm)", module) else "stem"
+def _stage(module: str) -> str:
+    if module.startswith(("stages.", "blocks.")):
+        return f"stage {match[1] if (match := STAGE.match(module)) else 0}"
+    return "head" if re.match(r"(head|conv_head|bn2|classifier|norm|fc_norm)", module) else "stem"

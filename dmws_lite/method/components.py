@@ -186,7 +186,10 @@ def _component(tensor: str, shape: Shape, family: str, blocks: tuple[int, ...], 
     axes = tuple(rule.axes.format(**places).split())
     if len(squeezed(shape, len(axes))) != len(axes):
         raise ValueError(f"{network}: tensor {tensor} has shape {shape}, but family {family!r} expects the axes {axes}")
-    key = rule.alias.format(**group) if rule.alias else _without_block(tensor, match)
+    key = rule.alias.format(**group) or tensor
+    if block is not None:
+        start, end = match.span("block")
+        key = f"{tensor[:start]}*{tensor[end:]}"
     return Component(tensor, shape, axes, stage, block, key)
 
 
@@ -200,13 +203,6 @@ def _neighbours(family: str, stage: int, block: int | None, blocks: tuple[int, .
     entry = f"{stage - 1}.{blocks[stage - 1] - 1}" if stage else "stem"
     before = f"{stage}.{block - 1}" if block else entry
     return {"before": before, "last": f"{last}.{blocks[-1] - 1}"}
-
-
-def _without_block(tensor: str, match: re.Match) -> str:
-    if not match.groupdict().get("block"):
-        return tensor
-    start, end = match.span("block")
-    return f"{tensor[:start]}*{tensor[end:]}"
 
 
 def squeezed(shape: Iterable[int], axes: int) -> Shape:
@@ -256,11 +252,9 @@ def map_components(
             skipped[c.name] = f"the teacher has only {theirs.shape[1]} register token(s)"
         else:
             pairs.append((c, theirs))
-    mapped = {c.key for c in student}
-    lost = {c.name: _loss(c.name) for c in teacher if c.key not in mapped and c.axes and "classes" not in c.axes}
-    taken = {c.name for c in teacher if c.block is None or c.block in layers[c.stage]}
-    return pairs, skipped, {name: why for name, why in lost.items() if name in taken}
-
-
-def _loss(tensor: str) -> str:
-    return next((why for part, why in LOST.items() if part in tensor), "the student has no such tensor")
+    mapped, lost = {c.key for c in student}, {}
+    for c in teacher:
+        taken = c.block is None or c.block in layers[c.stage]
+        if taken and c.key not in mapped and c.axes and "classes" not in c.axes:
+            lost[c.name] = next((why for part, why in LOST.items() if part in c.name), "the student has no such tensor")
+    return pairs, skipped, lost

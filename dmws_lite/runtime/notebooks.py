@@ -224,7 +224,8 @@ def write_html(path: str | Path, page: Path | None = None, **options: Any) -> Pa
                 output.data = EXPLORER
     exporter.raw_template = with_alt_texts("lab") + OFFLINE
     text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.stem}})
-    text = with_plotly(text)
+    if f'<script type="{PLOTLY}">' in text:
+        text = _with_plotly(text)
     return write_atomically(page, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -259,10 +260,8 @@ def with_alt_texts(template: str) -> str:
     return OUTPUTS.replace("TEMPLATE", template)
 
 
-def with_plotly(page: str) -> str:
-    """An HTML page with plotly.js, once, if it has figures for it."""
-    if f'<script type="{PLOTLY}">' not in page:
-        return page
+def _with_plotly(page: str) -> str:
+    """An HTML page with plotly.js."""
     from plotly.offline import get_plotlyjs
 
     library = f"((define, module, exports) => {{{get_plotlyjs()}}})();"  # slides have require.js: it is for others

@@ -8,7 +8,7 @@ import dmws_lite as dm
 from dmws_lite.analysis.anatomy import KINDS, anatomy, block_widths
 from dmws_lite.studies.costs import plain_attention
 
-NAMES = ("vit_tiny_patch16_224", "convnext_femto", "mobilenetv1_050", "embedded_vit_48")
+NAMES = ("vit_tiny_patch16_224", "convnext_femto", "mobilenetv1_050", "tf_efficientnet_lite0", "embedded_vit_48")
 
 
 @pytest.mark.parametrize("name", NAMES)
