@@ -3,18 +3,10 @@
 The names below are the public ones; each is imported when it is first used, so that `import dmws_lite` is instant.
 """
 
-import os
-import sys
 from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-
-# OpenMP's threads wait for one another in a busy loop of some milliseconds, which another process on the same cores
-# makes five times slower. A loop of some microseconds keeps what it gains on an idle machine. libgomp reads this when
-# torch is loaded; whoever has set how threads wait is left alone (measured by benchmarks/busy.py).
-if "torch" not in sys.modules and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 _HOMES = {
     "method.selection": ("plan", "complementary_plans"),

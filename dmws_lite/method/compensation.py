@@ -36,6 +36,7 @@ from dmws_lite.method.measuring import (
 )
 from dmws_lite.method.networks import describe, name_of
 from dmws_lite.method.plan import SelectionPlan
+from dmws_lite.runtime.device import few_threads
 
 RIDGE = 1e-3  # times the mean variance of a layer's inputs
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # to choose from on held-out images
@@ -77,15 +78,16 @@ def compensate(
     began, modes = time.perf_counter(), {module: module.training for module in student.modules()}
     student.eval(), teacher.eval()
     try:
-        for network in (student, teacher):
-            recalibrate_batchnorm(network, images.split(BATCH))
-        walk = Walk(student, teacher, layers, places, images)
-        before, rows = walk.errors(), []
-        choose = ridge is None and has_batchnorm(student) and len(images) >= HELD_OUT
-        ridges = RIDGES if choose else (RIDGE if ridge is None else ridge,)
-        for branch, own, theirs in walk:
-            rows += [walk.refit(branch, own, theirs, name, ridges) for name, _ in branch.layers]
-        errors = pd.DataFrame({"before": before, "after": walk.errors()})
+        with few_threads(student, images):
+            for network in (student, teacher):
+                recalibrate_batchnorm(network, images.split(BATCH))
+            walk = Walk(student, teacher, layers, places, images)
+            before, rows = walk.errors(), []
+            choose = ridge is None and has_batchnorm(student) and len(images) >= HELD_OUT
+            ridges = RIDGES if choose else (RIDGE if ridge is None else ridge,)
+            for branch, own, theirs in walk:
+                rows += [walk.refit(branch, own, theirs, name, ridges) for name, _ in branch.layers]
+            errors = pd.DataFrame({"before": before, "after": walk.errors()})
     except RuntimeError as error:
         if "memory" not in str(error):
             raise

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
+from torch import nn
+
+SMALL = 1e10  # weights times pixels of an image: 0.5e9 in the embedded student, 277e9 in a ViT-T at 224 pixels
 
 
 def pick_device(name: str | None = None) -> torch.device:
@@ -28,3 +36,18 @@ def pick_precision(device: torch.device) -> tuple[str, str]:
     if major >= 8:
         return "bf16", f"compute capability {major}.{minor} has bfloat16"
     return "fp16", f"compute capability {major}.{minor} has no bfloat16: float16 with a gradient scaler"
+
+
+@contextmanager
+def few_threads(network: nn.Module, images: Any) -> Iterator[None]:
+    """One CPU thread while a small network works on these images (N, C, H, W); else as many as before.
+
+    A second thread hardly helps a small network, and makes it three times slower where another process has a core: each
+    operation waits for the thread that was put aside (benchmarks/busy.md).
+    """
+    before, weights = torch.get_num_threads(), sum(weight.numel() for weight in network.parameters())
+    torch.set_num_threads(1 if weights * math.prod(images.shape[2:]) < SMALL else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -96,7 +96,7 @@ class Study(Strict):
     size:         pixels per side.
     training, distillation: settings that differ from their defaults; the seeds are the study's.
     reference:    the method that the others are compared with; by default "weight_selection", or else the first.
-    threads:      CPU threads of a run; the same number gives the same numbers on every engine.
+    threads:      CPU threads of a run (a small student takes one); the same number, the same results on every engine.
     device:       "cpu", "cuda", "mps", or None for the best there is.
     """
 

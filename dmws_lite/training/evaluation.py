@@ -12,6 +12,7 @@ from torch import nn
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import input_statistics
+from dmws_lite.runtime.device import few_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,7 @@ def predict(
     modes = {module: module.training for module in model.modules()}
     model.to(device).eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), few_threads(model, pixels):
             batches = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
             tensors = (torch.from_numpy(batch).to(device) for batch in batches)
             logits = [model(normalise(tensor, mean, std)).float() for tensor in tensors]

@@ -32,7 +32,7 @@ from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, move_a
 from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.method.students import Students
-from dmws_lite.runtime.device import pick_device, pick_precision
+from dmws_lite.runtime.device import few_threads, pick_device, pick_precision
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.seeds import generator
@@ -64,6 +64,7 @@ def fit(
     on_evaluation: is given each new row of the history after the checkpoint was written; True stops the run, which ends
                    as a whole one does, and goes on from its checkpoint when fit is called again.
     Networks with BatchNorm, selected or not, have its statistics measured on the training images first.
+    On a CPU a small student is trained with one thread (see `runtime.device.few_threads`).
     On a GPU in float16 a step whose gradients overflow is skipped, by the auxiliary too, and counted in skipped_steps.
     Returns a Run. Its history has one row for each evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
@@ -73,29 +74,30 @@ def fit(
     >>> run = fit(make_students(load_teacher(), "embedded_vit_48", 3), splits)  # doctest: +SKIP
     """
     _check(students, splits, training, distillation)
-    trainer = Trainer(students, splits, training, distillation, device)
-    if checkpoint is not None:
-        writable_folder(Path(checkpoint).parent)
-        if Path(checkpoint).exists():
-            trainer.resume(checkpoint)
-    first = trainer.accelerator.is_main_process  # of several
-    bar = tqdm(
-        total=training.steps, initial=trainer.step, desc="training", unit="step", disable=not (progress and first)
-    )
-    random_state = torch.get_rng_state()
-    try:
-        for step in trainer.moments():
-            row = trainer.train_until(step, bar)
-            bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
-            if checkpoint is not None and first:
-                trainer.save(checkpoint)
-            stop = float(bool(first and on_evaluation and on_evaluation(row)))
-            if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # of every process
-                break
-    finally:
-        bar.close()
-        torch.set_rng_state(random_state)
-        trainer.close()
+    with few_threads(students.main, splits.train.images):
+        trainer = Trainer(students, splits, training, distillation, device)
+        if checkpoint is not None:
+            writable_folder(Path(checkpoint).parent)
+            if Path(checkpoint).exists():
+                trainer.resume(checkpoint)
+        first = trainer.accelerator.is_main_process  # of several
+        bar = tqdm(
+            total=training.steps, initial=trainer.step, desc="training", unit="step", disable=not (progress and first)
+        )
+        random_state = torch.get_rng_state()
+        try:
+            for step in trainer.moments():
+                row = trainer.train_until(step, bar)
+                bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
+                if checkpoint is not None and first:
+                    trainer.save(checkpoint)
+                stop = float(bool(first and on_evaluation and on_evaluation(row)))
+                if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # of every process
+                    break
+        finally:
+            bar.close()
+            torch.set_rng_state(random_state)
+            trainer.close()
     students.main.load_state_dict(trainer.best)
     return run_of(students, splits, training, distillation, trainer.record)
 

@@ -1,9 +1,10 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from dmws_lite.runtime.device import pick_device, pick_precision
+from dmws_lite.runtime.device import few_threads, pick_device, pick_precision
 
 
 def available(monkeypatch, cuda: bool, mps: bool) -> None:
@@ -38,3 +39,17 @@ def test_bf16_needs_compute_capability_8(monkeypatch, capability, precision):
 @pytest.mark.parametrize("name", ["cpu", "mps"])
 def test_everything_else_computes_in_float32(name):
     assert pick_precision(torch.device(name)) == ("no", f"float32 on {name}")
+
+
+@pytest.mark.parametrize(("side", "threads"), [(99, 1), (101, 3)])
+def test_a_small_network_gets_one_thread_and_the_rest_of_the_process_keeps_its_own(side, threads):
+    """A million weights, which is small for images below 100 x 100 pixels."""
+    network, before = torch.nn.Linear(1000, 1000, bias=False), torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ZeroDivisionError), few_threads(network, np.empty((0, 1, side, side))):
+            assert torch.get_num_threads() == threads
+            raise ZeroDivisionError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

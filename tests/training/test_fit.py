@@ -87,6 +87,16 @@ def test_the_bar_tells_of_an_auxiliary_only_where_there_is_one(capfd):
         assert "val=" in shown and ("aux=" in shown) == (strategy == "ema") and "nan" not in shown
 
 
+def test_a_small_student_is_trained_with_one_thread_and_torchs_own_number_comes_back():
+    seen, before = [], torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit(training=ONE, on_evaluation=lambda row: seen.append(torch.get_num_threads()))
+        assert seen == [1, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_auxiliary_gets_no_gradient_and_follows_by_ema_only():
     students, before = pair(), torch.get_rng_state()
     start = states(students.auxiliary)
