@@ -174,16 +174,3 @@ def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):
     assert (done["run"], done["seed"], done["data"], done["error"]) == ("01", "1", "x", "")
     assert "AssertionError" in failure["error"] and (out / "02" / "00_quickstart.html").is_file()
     assert (out / "01" / "results.csv").is_file()
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is not UTF-8"),
-        ("a.csv", b"seed\n1\nx\n", "parameter seed = 'x' is no whole number"),
-    ],
-)
-def test_a_batch_file_of_something_else_is_refused_before_anything_runs(run, course, tmp_path, name, content, message):
-    (tmp_path / name).write_bytes(content)
-    result = run("notebooks", "run", "00", "--batch", tmp_path / name, "--out", tmp_path / "out")
-    assert result.exit_code == 2 and message in result.stderr and not (tmp_path / "out").exists()

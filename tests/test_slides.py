@@ -1,6 +1,5 @@
 """The script that makes slides of executed chapters."""
 
-import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from slides import page, slides
@@ -61,10 +60,3 @@ def test_a_deck_shows_pictures_with_alt_texts_and_hides_long_code():
     assert 'alt="Three bars."' in deck and "No description" not in deck
     assert "the output" in deck and "figures" not in deck and "short_code" in deck
     assert 'class="fragment"' in deck and "scripts/reveal.js/dist/reveal.js" in deck and "max-height" in deck
-
-
-def test_a_question_is_asked_before_its_answer_is_told():
-    deck = slides(new_notebook(cells=[text("<details><summary>Quick question: why?</summary>\n\nSo.\n</details>")]))
-    question, answer = deck.cells
-    assert question.source == "**Quick question: why?**" and "So." in answer.source
-    nbformat.validate(deck)

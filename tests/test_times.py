@@ -1,9 +1,5 @@
 """The script that measures how long the chapters take."""
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
-
 import nbformat
 import pytest
 import times
@@ -38,11 +34,6 @@ def test_only_the_measured_times_of_one_chapter_change(course):
     times.write_times("01_next", {"smoke": 8.2, "gpu": 1.4}, course)
     assert read_chapters(course)["01_next"].seconds.model_dump() == {"cpu": 3, "smoke": 8, "gpu": 1}
     assert read_chapters(course)["00_small"].seconds.cpu == 62
-
-
-def test_a_chapter_without_a_line_for_its_times_is_named(course):
-    with pytest.raises(ValueError, match="course.yaml, 02_bare: write a line"):
-        times.write_times("02_bare", {"cpu": 1}, course)
 
 
 def write_chapter(path, code):
@@ -98,14 +89,3 @@ def test_only_the_chapters_that_are_named_are_measured(measured, capsys):
     with pytest.raises(SystemExit):
         times.main(["11"])
     assert "begins with 11" in capsys.readouterr().err
-
-
-def limits():
-    times.one_core()
-    return len(os.sched_getaffinity(0)), os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux keeps a process to one core")
-def test_one_core_means_one_core_and_one_thread():
-    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        assert pool.submit(limits).result() == (1, "1", "1")

@@ -35,20 +35,6 @@ def test_the_three_verdicts():
     assert "not answered yet. Replace the three dots" in repr(check("98.1", ...))
 
 
-@pytest.mark.parametrize(
-    ("message", "shown"),
-    [
-        ("too small", "Too small"),
-        ("dlb: look at it", "dlb: look at it"),
-        ("blocks.0.mlp.fc1.weight is as it was", "blocks.0.mlp.fc1.weight is as it was"),
-        ("subset(8, 4, 1) gives 3 indices", "subset(8, 4, 1) gives 3 indices"),
-        ("α still rises", "α still rises"),
-    ],
-)
-def test_a_message_begins_with_a_capital_but_names_stay_as_they_are(message, shown):
-    assert checks._sentence(message) == shown
-
-
 def test_an_error_within_a_check_is_a_wrong_answer_of_a_named_type():
     verdict = check("98.1", "four")
     assert verdict.state == "wrong"

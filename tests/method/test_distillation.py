@@ -172,15 +172,6 @@ def test_ema_of_parameters_and_buffers_in_float64_by_hand(momentum):
     assert all(np.array_equal(v.double().numpy(), new[k]) for k, v in main.state_dict().items())
 
 
-def test_ema_keeps_no_graph_and_the_students_stay_apart():
-    main, auxiliary = student(1), student(2)
-    update_auxiliary(auxiliary, main, 0.0)
-    with torch.no_grad():
-        main[0].weight.add_(1)
-    assert all(p.grad_fn is None and p.requires_grad for p in auxiliary.parameters())
-    assert not torch.equal(main[0].weight, auxiliary[0].weight)
-
-
 @pytest.mark.parametrize("momentum", [0.5, 0.9, 0.999])
 def test_momentum_and_half_life_are_inverse(momentum):
     assert abs(momentum_of(half_life_of(momentum)) - momentum) < 1e-12

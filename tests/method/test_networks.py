@@ -24,22 +24,6 @@ def test_image_size_sets_the_grid_of_networks_that_have_one():
     assert dm.build("mobilenetv1_050", 3, image_size=80)(torch.zeros(1, 3, 80, 80)).shape == (1, 3)
 
 
-def test_half_width_mobilenet_has_half_the_channels_throughout():
-    full = timm.create_model("mobilenetv1_100", pad_type="same", num_classes=3).state_dict()
-    half = dm.build("mobilenetv1_050", 3).state_dict()
-    assert full.keys() == half.keys()
-    for name in full:
-        if full[name].ndim == 4:
-            assert half[name].shape[0] * 2 == full[name].shape[0], name
-
-
-def test_unknown_names_offer_near_ones_and_the_embedded_pair():
-    with pytest.raises(
-        ValueError, match="unknown model 'convnext_tinny': did you mean .*convnext_tiny.*embedded_vit_96"
-    ):
-        dm.build("convnext_tinny", 3)
-
-
 def test_describe_refuses_an_empty_state_dict():
     with pytest.raises(ValueError, match="teacher's state dict must map names to tensors"):
         describe({}, "teacher")

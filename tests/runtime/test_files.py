@@ -6,12 +6,6 @@ import pytest
 from dmws_lite.runtime.files import cache_folder, writable_folder, write_atomically
 
 
-def test_a_folder_is_made_and_left_empty(tmp_path):
-    folder = writable_folder(tmp_path / "a" / "b")
-    assert folder.is_dir()
-    assert list(folder.iterdir()) == []
-
-
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PermissionError, match="file/out cannot be written to .*: pass another folder"):

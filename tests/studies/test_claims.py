@@ -3,7 +3,6 @@ import re
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from dmws_lite.studies.claims import claims
 
@@ -58,16 +57,6 @@ def test_equivalent_is_an_interval_within_one_point():
     assert "not shown" in wide and "not shown" in few and "equivalent" not in wide + few
 
 
-def test_equal_results_are_not_called_identical():
-    values = [0.5, 0.6, 0.7]
-    (same,) = claims(runs({"weight_selection": values, "dual": values}, data="mri"), "weight_selection")
-    assert same == (
-        "dual and single selection have the same accuracy on mri with each of 3 seeds; their predictions may differ."
-    )
-    (level,) = claims(runs({"default": [0.5, 0.6], "a": [0.6, 0.5]}))
-    assert level.startswith("a is level with random initialisation: accuracy +0.000 [")
-
-
 def test_one_seed_and_none_in_common():
     table = runs({"default": [0.5, math.nan], "a": [0.6, 0.7], "b": [math.nan, 0.7]})
     one, none = claims(table)
@@ -90,9 +79,3 @@ def test_one_sentence_a_method_on_what_is_pooled():
     assert sentences[-1].endswith("better with 8 of 8 pairs, p = 0.00781 (Holm 0.0156): shown.")
     large = pd.concat([table(f"set {i}", {"default": 0, "a": 0.01 * (-1) ** i}) for i in range(4)])
     assert re.search(r"with 8 of 16 pairs, .*: not shown, and could be anything from -0\.\d+ to", claims(large)[-1])
-
-
-def test_a_claim_needs_something_to_compare():
-    assert claims(runs({"default": [0.5, 0.6]})) == []
-    with pytest.raises(ValueError, match="reference='best' is not in the table: choose one of default"):
-        claims(runs({"default": [0.5]}), "best")

@@ -19,7 +19,6 @@ from dmws_lite.studies.statistics import (
     paired_statistics,
     pooled,
     summary,
-    titles,
 )
 
 CELLS = [method for row in FACTORIAL.values() for method in row]
@@ -210,13 +209,6 @@ def test_the_factorial_says_what_is_missing_and_uses_whole_seeds():
         factorial(lacking)
     found = factorial(table[~((table["method"] == "default") & (table["seed"] == 0))])
     assert found["seeds"].unique().tolist() == [2]
-
-
-def test_titles_name_the_pair_only_where_there_are_several():
-    table = pd.DataFrame({"data": ["mri", "mri"], "pair": ["vit", "cnn"], "fraction": [0.1, 0.01]})
-    assert titles(table) == ["mri, vit, 10 %", "mri, cnn, 1 %"]
-    assert titles(table[:1]) == ["mri, 10 %"] and titles(table[["pair"]][:1]) == ["vit"]
-    assert titles(pd.DataFrame({"method": ["a"]})) == [""]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ import pytest
 import torch
 from scipy.special import softmax
 
-import dmws_lite as dm
 from dmws_lite.training.calibration import at, error_by_chance, fit_temperature
 from dmws_lite.training.evaluation import calibration_error
 
@@ -32,12 +31,6 @@ def test_at_divides_the_logits_and_keeps_the_answers():
     assert np.isfinite(at(np.array([[1.0, 0.0]]), 2.0)).all()
     with pytest.raises(ValueError, match="temperature=0 must be above 0"):
         at(said, 0)
-
-
-def test_calibration_error_is_that_of_evaluate():
-    said, labels = drawn(0.5, n=200)
-    expected = dm.evaluate(said, labels, ("a", "b", "c"), resamples=0).set_index("metric")["value"]["ece"]
-    assert calibration_error(said, labels) == pytest.approx(expected)
 
 
 def test_chance_shrinks_with_images_and_covers_a_calibrated_network():

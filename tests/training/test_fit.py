@@ -80,13 +80,6 @@ def test_the_main_student_learns_and_the_run_tells():
     assert run.training == training and run.main is students.main and run.auxiliary is students.auxiliary
 
 
-def test_the_bar_tells_of_an_auxiliary_only_where_there_is_one(capfd):
-    for students, strategy in ((pair(), "ema"), (Students(student()), "none")):
-        fit(students, skd={"strategy": strategy}, progress=True)
-        shown = capfd.readouterr().err
-        assert "val=" in shown and ("aux=" in shown) == (strategy == "ema") and "nan" not in shown
-
-
 def test_a_small_student_is_trained_with_one_thread_and_torchs_own_number_comes_back():
     seen, before = [], torch.get_num_threads()
     torch.set_num_threads(2)

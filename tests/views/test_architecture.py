@@ -82,12 +82,6 @@ def test_mapped_blocks_draw_the_plans_layers():
     )
 
 
-def test_a_selected_classifier_is_drawn_as_fed():
-    figure = figures.mapped_blocks(dm.plan(*PAIR, classifier=True))
-    assert "classifier feeds classifier" in figure.alt_text
-    assert texts(figure.axes[0]).count("classifier") == 2
-
-
 def test_mapped_tensors_name_axes_and_shares():
     plan = dm.plan("convnext_tiny", "convnext_femto")
     figure = figures.mapped_tensors(plan, "downsampling 1")
@@ -106,17 +100,3 @@ def test_a_place_that_nothing_feeds_is_refused_with_those_that_there_are():
     for place in ("classifier", "block 4"):
         with pytest.raises(ValueError, match=r"choose one of tokens, patches, block 0, .*final norm"):
             figures.mapped_tensors(plan, place)
-
-
-def test_place_of_a_tensor():
-    places = {
-        "blocks.11.ls1.gamma": "block 11",
-        "blocks.1.0.conv_dw.weight": "block 1.0",
-        "stages.2.blocks.3.gamma": "block 2.3",
-        "bn1.running_mean": "stem",
-        "head.norm.bias": "final norm",
-        "head.fc.bias": "classifier",
-        "pos_embed": "tokens",
-        "something.else": "something.else",
-    }
-    assert {tensor: figures.place_of(tensor) for tensor in places} == places

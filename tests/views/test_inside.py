@@ -165,25 +165,6 @@ def test_an_inspected_image_tells_predictions_and_where_networks_look(check_pict
     assert "the finding" not in figures.inspected(SMALL, 0, PROBABILITIES, looks(), masks).alt_text
 
 
-def test_networks_come_in_their_order():
-    titles = [axes.get_title() for axes in figures.inspected(SMALL, 0, PROBABILITIES, looks()).axes]
-    assert titles[:3] == ["image 0\nnone", "teacher: right\nnone, 90 %", "auxiliary: wrong\nfinding, 80 %"]
-
-
-def test_an_image_without_heat_stays_as_it_is():
-    cold = {name: np.zeros((4, 5, 6)) for name in PROBABILITIES}
-    plain, teacher, *_ = figures.inspected(SMALL, 0, PROBABILITIES, cold).axes
-    assert np.allclose(plain.images[0].get_array(), teacher.images[0].get_array())
-
-
-def test_the_outline_is_the_border_of_the_mask():
-    masks = np.zeros((4, 10, 12), bool)
-    masks[0, 1, 2] = True
-    corners = [((1.5, 0.5), (1.5, 1.5)), ((2.5, 0.5), (2.5, 1.5)), ((1.5, 0.5), (2.5, 0.5)), ((1.5, 1.5), (2.5, 1.5))]
-    outline = figures.inspected(SMALL, 0, PROBABILITIES, looks(), masks).axes[0].collections[0]
-    assert sorted(tuple(map(tuple, segment)) for segment in outline.get_segments()) == sorted(corners)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

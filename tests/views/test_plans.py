@@ -38,14 +38,6 @@ def test_masks_of_complementary_students_share_out_every_axis(plans):
     assert masks["embed"][0].nonzero()[0].tolist() == list(range(0, 96, 2))
 
 
-def test_roles_of_a_matrix_a_vector_and_a_kernel(plans):
-    by_hand = np.zeros((384, 96), int)
-    by_hand[0::2, 0::2], by_hand[1::2, 1::2] = 1, 2
-    assert np.array_equal(tensor_roles(plans, "blocks.0.mlp.fc1.weight"), by_hand)
-    assert np.array_equal(tensor_roles(plans, "norm.bias"), [[1, 2] * 48])
-    assert np.array_equal(tensor_roles(plans, "patch_embed.proj.weight"), [[1, 2] * 48])
-
-
 def test_roles_tell_shared_from_unused(plans):
     assert np.array_equal(tensor_roles((plans[0], plans[0]), "norm.bias"), [[3, 0] * 48])
     assert not tensor_roles(plans, "blocks.5.mlp.fc1.weight").any()  # the student takes blocks 0 to 3
@@ -60,28 +52,6 @@ def test_roles_agree_with_the_weights_that_apply_copies(plans, tensor):
     copied = np.isin(state[tensor].numpy(), plans[0].apply(state)[tensor].numpy())
     map_of_copied = copied if copied.ndim == 2 else copied.all(axis=(0, 1))[None]
     assert np.array_equal(map_of_copied, tensor_roles(plans, tensor) == 1)
-
-
-@pytest.mark.parametrize(
-    ("elements", "words"),
-    [
-        ("uniform", "main 0, 2, 4, …, 94; auxiliary 1, 3, 5, …, 95."),
-        ("consecutive", "main 0, 1, 2, …, 47; auxiliary 48, 49, 50, …, 95."),
-    ],
-)
-def test_alt_text_of_strips_tells_strategies_apart(elements, words):
-    text = figures.axis_strips(complementary_plans(*PAIR, elements=elements), axes=["embed"]).alt_text
-    assert "embed: 48 and 48 of 96 indices, 0 shared, 0 unused" in text and words in text
-
-
-def test_strips_of_one_axis_of_each_kind(plans):
-    ticks = figures.axis_strips(plans).axes[0].get_yticklabels()
-    assert [tick.get_text() for tick in ticks] == ["embed\n(96)", "attn/0\n(96)", "mlp/0\n(384)"]
-
-
-def test_alt_text_of_a_map_has_the_shares_of_the_whole_tensor(plans):
-    text = figures.tensor_maps(plans, ["blocks.0.mlp.fc1.weight"]).alt_text
-    assert "main 25%, auxiliary 25%, several 0%, nobody 50%" in text
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -64,16 +64,6 @@ def test_confusion_has_counts_and_shares_of_the_true_class():
     assert figure.alt_text == "Confusion matrix of 4 images. Right answers: a 75%, b 0%."
 
 
-def test_half_life_is_half_at_its_half_life():
-    curve = figures.half_life(100, half_lives=(25,)).axes[0].lines[0]
-    assert curve.get_ydata()[[0, 25, 50]] == pytest.approx([100, 50, 25])
-
-
-def test_similarity_counts_blocks_from_one():
-    line = figures.similarity({"a": [0.9, 0.5]}).axes[0].lines[0]
-    assert line.get_xdata().tolist() == [1, 2] and line.get_ydata().tolist() == [0.9, 0.5]
-
-
 # --- soft targets ----------------------------------------------------------------------------------------------------
 
 
@@ -106,12 +96,6 @@ def test_gradient_parts_are_those_of_the_formula():
     assert heights(push, 1) == pytest.approx(0.25 * 3 * (q - p), abs=1e-6)  # T^2 KL, derived: T (q - p)
     assert heights(loss, 0) == pytest.approx([-0.75 * np.log(q1[0])])
     assert heights(loss, 1) == pytest.approx([0.25 * 9 * (p * np.log(p / q)).sum()], abs=1e-6)
-
-
-def test_soft_targets_name_the_right_class():
-    figure = figures.soft_targets(STUDENT, TARGET, 2, 2.0, 0.5, ("normal", "nodules", "other"))
-    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["normal", "nodules", "other\n(right)"]
-    assert "right: other; T = 2, alpha = 0.5" in figure.alt_text
 
 
 @pytest.mark.parametrize(
