@@ -162,7 +162,9 @@ def list_notebooks() -> None:
     "run", cls=RunCommand, epilog="Example: dmws notebooks run quickstart -p smoke True -p seed 1 --out results"
 )
 def run(
-    name: Annotated[str, typer.Argument(help='A chapter\'s number ("00"), its title ("quickstart"), or a file.')],
+    name: Annotated[
+        str, typer.Argument(help='A chapter\'s number ("00"), its title or the beginning ("train"), or a file.')
+    ],
     parameter: Annotated[
         list[str] | None,
         typer.Option(*PARAMETER, metavar="KEY VALUE", help="Set a parameter; may be repeated."),

@@ -91,7 +91,7 @@ def _shared(notebook: NotebookNode, name: str, chapters: dict[str, Chapter], set
     if lacking := [part for part, present in parts.items() if not present]:
         raise ValueError(f"{name} lacks {lacking[0]}: see the other chapters")
     cell["source"], cell["metadata"] = VERSION.sub(__version__, setup), {"tags": ["setup"]}
-    notebook.cells[0].source = TIME.sub(time_line(chapter.seconds), first)
+    notebook.cells[0].source = TIME.sub(time_line(chapter), first)
     return notebook
 
 
@@ -118,11 +118,17 @@ def _text(source: NotebookNode, form: str, name: str) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-def time_line(times: Times) -> str:
-    """The line of a chapter that says how long it takes."""
+def time_line(chapter: Chapter) -> str:
+    """The line of a chapter that says how long it takes, at each scale for which that was measured."""
+    line = f"**Time:** {_measured(chapter.seconds)}. No GPU and no download is needed."
+    scales = [f"`{name}` {_measured(times)}" for name, times in chapter.scales.items()]
+    return line + (f" At the other scales: {'; '.join(scales)}." if scales else "")
+
+
+def _measured(times: Times) -> str:
     where = {"on one CPU core": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
     measured = [f"{duration(seconds)} {place}" for place, seconds in where.items() if seconds]
-    return f"**Time:** {', '.join(measured) or 'not measured yet'}. No GPU and no download is needed."
+    return ", ".join(measured) or "not measured yet"
 
 
 def badge(path: str) -> str:
@@ -132,15 +138,17 @@ def badge(path: str) -> str:
 
 def map_table(chapters: dict[str, Chapter]) -> str:
     """The map of the course as a Markdown table, with links relative to notebooks/."""
-    lines = [
-        "| chapter | question | one CPU core | `smoke` | GPU | needs | open |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    scales = list(dict.fromkeys(scale for chapter in chapters.values() for scale in chapter.scales))
+    places = [f"`{scale}`, {place}" for scale in scales for place in ("CPU", "GPU")]
+    columns = ["chapter", "question", "one CPU core", "`smoke`", "GPU", *places, "needs", "open"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, chapter in chapters.items():
-        measured = (chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu)
-        times = (duration(seconds) if seconds else "–" for seconds in measured)
+        measured = [chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu]
+        for times in (chapter.scales.get(scale, Times()) for scale in scales):
+            measured += [times.cpu, times.gpu]
+        words = (duration(seconds) if seconds else "–" for seconds in measured)
         needs = ", ".join(need[:2] for need in chapter.needs) or "–"
-        cells = [f"[{name}]({name}.ipynb)", chapter.question, *times, needs, badge(f"notebooks/{name}.ipynb")]
+        cells = [f"[{name}]({name}.ipynb)", chapter.question, *words, needs, badge(f"notebooks/{name}.ipynb")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dmws_lite.course.chapters import FOLDER, read_chapters
 from dmws_lite.runtime.device import pick_device
@@ -23,16 +24,17 @@ from dmws_lite.runtime.notebooks import run_notebook
 EXECUTED = FOLDER.parent / "outputs" / "executed"
 
 
-def execute(notebook: Path, folder: Path, smoke: bool = False) -> float:
+def execute(notebook: Path, folder: Path, smoke: bool = False, scale: str = "") -> float:
     """Run a chapter from an empty folder, in which its own outputs vanish; `folder` gets the notebook and its page.
 
     The notebook of a run that fails is left in folder/unfinished; what `folder` held of the chapter stays.
     Returns the seconds from start to end, kernel and HTML page included. Raises RuntimeError when a cell failed.
     """
     notebook, folder = notebook.resolve(), writable_folder(folder).resolve()
+    parameters: dict[str, Any] = ({"smoke": True} if smoke else {}) | ({"scale": scale} if scale else {})
     start = time.time()
     with tempfile.TemporaryDirectory(dir=folder) as empty, contextlib.chdir(empty):
-        executed = run_notebook(notebook, folder / "unfinished", {"smoke": True} if smoke else {})
+        executed = run_notebook(notebook, folder / "unfinished", parameters)
     seconds = time.time() - start
     os.utime(executed, (start, start))  # older than all that changed meanwhile
     for made in (executed.with_suffix(".html"), executed):
@@ -40,13 +42,15 @@ def execute(notebook: Path, folder: Path, smoke: bool = False) -> float:
     return seconds
 
 
-def write_times(name: str, seconds: Mapping[str, float], folder: Path = FOLDER) -> None:
-    """Replace some of a chapter's times in course.yaml; all else stays as it is."""
+def write_times(name: str, seconds: Mapping[str, float], folder: Path = FOLDER, scale: str = "") -> None:
+    """Replace some of a chapter's times in course.yaml, of the default run or of a scale; all else stays as it is."""
     path = folder / "course.yaml"
     measured = {column: max(1, round(value)) for column, value in seconds.items()}
-    times = read_chapters(folder)[name].seconds.model_dump() | measured
+    chapter = read_chapters(folder)[name]
+    times = (chapter.scales[scale] if scale else chapter.seconds).model_dump(exclude_unset=bool(scale)) | measured
     words = ", ".join(f"{column}: {'null' if value is None else f'{value:g}'}" for column, value in times.items())
-    entry = re.compile(rf"(^{re.escape(name)}:\n(?:  .*\n)*?  seconds: )\{{.*\}}$", re.MULTILINE)
+    place = rf"scales: .*\b{re.escape(scale)}: " if scale else "seconds: "
+    entry = re.compile(rf"(^{re.escape(name)}:\n(?:  .*\n)*?  {place})\{{[^{{}}]*\}}", re.MULTILINE)
     text, replaced = entry.subn(rf"\g<1>{{{words}}}", path.read_text(encoding="utf-8"))
     if not replaced:
         raise ValueError(f"course.yaml, {name}: write a line `  seconds: {{cpu: null, smoke: null, gpu: null}}`")
@@ -65,25 +69,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/times.py")
     parser.add_argument("chapters", nargs="*", help='beginnings of names, such as "03"; none: all')
     parser.add_argument("--smoke", action="store_true", help="measure the smoke runs only")
+    parser.add_argument("--scale", default="", help="measure the chapters that train at this scale, such as imagenet")
     options = parser.parse_args(arguments)
     place = "cpu" if pick_device().type == "cpu" else "gpu"
-    columns = [*(["smoke"] if place == "cpu" else []), *([] if options.smoke else [place])]
+    columns = [*(["smoke"] if place == "cpu" and not options.scale else []), *([] if options.smoke else [place])]
     if place == "cpu":
         one_core()
     beginnings = tuple(options.chapters) or ("",)
     notebooks = [path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if path.stem.startswith(beginnings)]
+    if options.scale:
+        chapters = read_chapters(FOLDER)
+        notebooks = [path for path in notebooks if options.scale in chapters[path.stem].scales]
     if not notebooks:
-        parser.error(f"no chapter of {FOLDER} begins with {' or '.join(beginnings)}")
+        wanted = f"begins with {' or '.join(beginnings)}" + f" and has the scale {options.scale}" * bool(options.scale)
+        parser.error(f"no chapter of {FOLDER} {wanted}")
     failures = []
     for notebook in notebooks:
         for column in columns:
             smoke = column == "smoke"
+            folder = EXECUTED / (options.scale or ("smoke" if smoke else "full"))
             try:
-                seconds = execute(notebook, EXECUTED / ("smoke" if smoke else "full"), smoke)
+                seconds = execute(notebook, folder, smoke, options.scale)
             except (RuntimeError, OSError) as error:  # keeps its old time
                 failures.append(f"failed: {notebook.stem}, {column}: {error}")
                 continue
-            write_times(notebook.stem, {column: seconds}, notebook.parent)
+            write_times(notebook.stem, {column: seconds}, notebook.parent, options.scale)
             print(f"{notebook.stem}, {column}: {seconds:.0f} s", flush=True)
     print("now run: make course")
     print(*failures, sep="\n", file=sys.stderr)

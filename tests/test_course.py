@@ -10,7 +10,8 @@ from course import badge, map_table, time_line
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dmws_lite import __version__
-from dmws_lite.course.chapters import Times, duration, read_chapters
+from dmws_lite.course.chapters import Chapter, duration, read_chapters
+from dmws_lite.studies.scales import SCALES
 
 TITLE = """# Small: is it?
 
@@ -184,4 +185,19 @@ def test_durations_are_rounded_up():
     assert [duration(s) for s in (1, 5, 55, 56, 60, 61, 119.9)] == [
         *("5 seconds", "5 seconds", "55 seconds", "1 minute", "1 minute", "2 minutes", "2 minutes")
     ]
-    assert time_line(Times()) == "**Time:** not measured yet. No GPU and no download is needed."
+    chapter = Chapter(question="Is it small?")
+    assert time_line(chapter) == "**Time:** not measured yet. No GPU and no download is needed."
+
+
+def test_times_of_scales_stand_in_the_chapter_and_on_the_map():
+    chapter = Chapter(question="Is it small?", scales={"imagenet": {"cpu": 900}, "reference": {}})
+    assert time_line(chapter).endswith(
+        "the other scales: `imagenet` 15 minutes on one CPU core; `reference` not measured yet."
+    )
+    first, _, row, other = map_table({"00_small": chapter, "01_next": Chapter(question="What is next?")}).splitlines()
+    assert "| `imagenet`, CPU | `imagenet`, GPU | `reference`, CPU | `reference`, GPU |" in first
+    assert "| 15 minutes | – | – | – |" in row and row.count("|") == other.count("|") == first.count("|")
+
+
+def test_the_courses_scales_are_those_of_the_package():
+    assert {scale for chapter in read_chapters().values() for scale in chapter.scales} == set(SCALES) - {"embedded"}

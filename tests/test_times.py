@@ -16,6 +16,7 @@ COURSE = """# A comment.
   question: What comes next?
   needs: [00_small]
   seconds: {cpu: 3, smoke: 4, gpu: 5}
+  scales: {imagenet: {cpu: null, gpu: 4}, reference: {cpu: null, gpu: null}}
 02_bare:
   question: What is missing?
 """
@@ -34,6 +35,10 @@ def test_only_the_measured_times_of_one_chapter_change(course):
     times.write_times("01_next", {"smoke": 8.2, "gpu": 1.4}, course)
     assert read_chapters(course)["01_next"].seconds.model_dump() == {"cpu": 3, "smoke": 8, "gpu": 1}
     assert read_chapters(course)["00_small"].seconds.cpu == 62
+    before = (course / "course.yaml").read_text()
+    times.write_times("01_next", {"cpu": 900.4}, course, "imagenet")
+    changed = before.replace("imagenet: {cpu: null, gpu: 4}", "imagenet: {cpu: 900, gpu: 4}")
+    assert (course / "course.yaml").read_text() == changed != before
 
 
 def write_chapter(path, code):
@@ -60,10 +65,10 @@ def measured(course, monkeypatch):
     """Two chapters, and what is run in place of them, as name and smoke; the full run of 01 fails."""
     runs = []
 
-    def execute(notebook, folder, smoke):
+    def execute(notebook, folder, smoke, scale):
         runs.append((notebook.stem, smoke))
-        assert folder.name == ("smoke" if smoke else "full")
-        if runs[-1] == ("01_next", False):
+        assert folder.name == (scale or ("smoke" if smoke else "full"))
+        if runs[-1] == ("01_next", False) and not scale:
             raise RuntimeError("01_next.ipynb, cell 3: AssertionError")
         return 7.4
 
@@ -81,6 +86,11 @@ def test_chapters_are_measured_and_a_failure_stops_no_other_and_keeps_its_time(c
     found = {name: entry.seconds.model_dump() for name, entry in read_chapters(course).items()}
     assert found["00_small"] == {"cpu": 7, "smoke": 7, "gpu": None}
     assert found["01_next"] == {"cpu": 3, "smoke": 7, "gpu": 5}
+
+
+def test_a_scale_is_measured_where_a_chapter_has_it(course, measured):
+    assert times.main(["--scale", "imagenet"]) == 0 and measured == [("01_next", False)]
+    assert read_chapters(course)["01_next"].scales["imagenet"].cpu == 7
 
 
 def test_only_the_chapters_that_are_named_are_measured(measured, capsys):

@@ -28,6 +28,7 @@ class Chapter(Strict):
     question: Annotated[str, Field(min_length=10, pattern=r"\?$")]
     needs: list[str] = Field([])
     seconds: Times = Times()
+    scales: dict[str, Times] = Field({})  # of a training chapter at the other scales: see dm.scale
 
 
 def read_chapters(folder: Path = FOLDER) -> dict[str, Chapter]:

@@ -63,18 +63,23 @@ def notebooks() -> dict[str, Path]:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook called `name`: a chapter's number ("00"), its title ("quickstart"), both, or a file.
+    """The notebook called `name`: a chapter's number ("00"), its title ("quickstart"), both, a beginning, or a file.
 
-    Raises ValueError for an unknown name, with the chapters; FileNotFoundError for a file that is not there.
+    Raises ValueError for a name that fits no chapter or several; FileNotFoundError for a file that is not there.
     """
     if name.endswith(".ipynb"):
         if not Path(name).is_file():
             raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
         return Path(name)
     names = {name: path for stem, path in notebooks().items() for name in (stem, *stem.split("_", 1))}
-    if name not in names:
+    fitting = {names[name]} if name in names else {path for key, path in names.items() if name and key.startswith(name)}
+    if len(fitting) > 1:
+        raise ValueError(
+            f"notebook {name!r} may be {' or '.join(sorted(path.stem for path in fitting))}: write more of it"
+        )
+    if not fitting:
         raise ValueError(f"unknown notebook {name!r}{did_you_mean(name, names)}: choose from {', '.join(notebooks())}")
-    return names[name]
+    return fitting.pop()
 
 
 def defaults(path: str | Path) -> dict[str, str]:

@@ -81,7 +81,7 @@ def test_badge_title_aims_and_time(path):
     first, chapter = cells(path)[0].source, CHAPTERS[path.stem]
     assert [line for line in first.splitlines() if "colab" in line] == [badge(path.relative_to(ROOT).as_posix())]
     assert re.match(rf"# .+: {re.escape(chapter.question)}$", first, re.MULTILINE | re.IGNORECASE), "the map's question"
-    assert re.search(r"After this chapter you will be able to\n\n- ", first) and time_line(chapter.seconds) in first
+    assert re.search(r"After this chapter you will be able to\n\n- ", first) and time_line(chapter) in first
 
 
 @every

@@ -209,10 +209,16 @@ def test_a_notebook_is_not_overwritten_by_its_own_run(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_a_beginning_finds_the_one_chapter_that_it_fits():
+    assert notebooks.find_notebook("train").stem == "06_train_main_and_auxiliary"
+    with pytest.raises(ValueError, match="notebook 't' may be 02_teacher_and_students or 06_train.*: write more of it"):
+        notebooks.find_notebook("t")
+
+
 def test_notebooks_are_found_by_number_title_name_and_file(tmp_path, monkeypatch):
     path = write(tmp_path / "00_quickstart.ipynb", "seed = 0")
     monkeypatch.setattr(notebooks, "notebooks", lambda: {path.stem: path})
-    for name in ("00", "quickstart", "00_quickstart", str(path)):
+    for name in ("00", "quickstart", "00_quickstart", "quick", str(path)):
         assert notebooks.find_notebook(name) == path
     with pytest.raises(ValueError, match="unknown notebook 'quikstart' .did you mean 'quickstart'.*: choose from 00_"):
         notebooks.find_notebook("quikstart")
