@@ -74,7 +74,7 @@ def scale(
     pretrained = load_teacher(chosen.teacher, chosen.weights)
     if chosen[:2] != SCALES["embedded"][:2]:
         minutes, device = steps * seconds_per_step(pretrained, chosen.student, chosen.size) / 60, pick_device().type
-        told = f"{steps:.0f} training steps of {BATCH} images take about {minutes:.0f} minutes on this {device}"
+        told = f"{steps:.0f} training steps of {BATCH} images take about {max(minutes, 1):.0f} min on this {device}"
         print(f"{chosen.teacher} → {chosen.student}, {chosen.size} px: {told}")
         if minutes > LONG or (name == "reference" and device == "cpu"):
             advice = f"{told}: take fewer steps or seeds, a smaller size, or scale='embedded'"

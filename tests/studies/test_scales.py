@@ -32,8 +32,8 @@ def test_the_time_is_told_before_anything_is_trained(lite0, capsys, monkeypatch)
     monkeypatch.setattr(scales, "seconds_per_step", lambda *_: 1.5)
     with warnings.catch_warnings(action="error"):
         dm.scale("imagenet", weights=lite0, steps=400)
-    assert "400 training steps of 32 images take about 10 minutes" in capsys.readouterr().out
-    with pytest.warns(UserWarning, match="1000 training steps .* about 25 minutes .* fewer steps or seeds"):
+    assert "400 training steps of 32 images take about 10 min" in capsys.readouterr().out
+    with pytest.warns(UserWarning, match="1000 training steps .* about 25 min .* fewer steps or seeds"):
         dm.scale("imagenet", weights=lite0, steps=1000)
 
 
