@@ -33,6 +33,7 @@ define run_with
 endef
 
 export DATA STUDY
+unexport PYTHONDONTWRITEBYTECODE  # else every process and every notebook's kernel would compile all packages again
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test check package-test site-test browser colab-test latest-test course slides times site teacher study \
 	bench gpu-pack gpu count format constraints clean
