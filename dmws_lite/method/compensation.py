@@ -30,6 +30,7 @@ from dmws_lite.method.measuring import (
     Spread,
     batches,
     digest,
+    evaluation_mode,
     in_batches,
     recalibrate_batchnorm,
     seen,
@@ -75,10 +76,9 @@ def compensate(
     Raises ValueError for a family without the method or activations that are not finite, MemoryError for too many
     images.
     """
-    began, modes = time.perf_counter(), {module: module.training for module in student.modules()}
-    student.eval(), teacher.eval()
+    began = time.perf_counter()
     try:
-        with few_threads(student, images):
+        with evaluation_mode(student, teacher), few_threads(student, images):
             for network in (student, teacher):
                 recalibrate_batchnorm(network, images.split(BATCH))
             walk = Walk(student, teacher, layers, places, images)
@@ -93,8 +93,6 @@ def compensate(
             raise
         size = " x ".join(map(str, images.shape))
         raise MemoryError(f"the activations of {size} calibration images do not fit: pass fewer of them") from error
-    for module, mode in modes.items():
-        module.training = mode
     table = pd.DataFrame(rows).merge(errors, left_on="module", right_index=True)
     _warn_of_few(table, len(images), 1 if len(ridges) > 1 else ENOUGH)
     return Measured(method, len(images), digest(images), time.perf_counter() - began, table)
@@ -111,7 +109,8 @@ def measure(
 ) -> Measured:
     """The error of each layer of a student as it is, in the column "after"; arguments as in `compensate`."""
     began = time.perf_counter()
-    errors = Walk(student.eval(), teacher.eval(), layers, places, images).errors()
+    with evaluation_mode(student, teacher):
+        errors = Walk(student, teacher, layers, places, images).errors()
     table = pd.DataFrame({"module": list(errors), "before": float("nan"), "after": list(errors.values())})
     return Measured(method, len(images), digest(images), time.perf_counter() - began, table)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -170,6 +171,19 @@ class Moments:
         return float(spread + (y - weight @ a - bias).square().sum())  # less the targets' own variance
 
 
+@contextmanager
+def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
+    """Networks in evaluation mode; all of their modules are in the mode of before afterwards."""
+    modes = {module: module.training for network in networks for module in network.modules()}
+    try:
+        for network in networks:
+            network.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 @torch.no_grad()
 def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Module:
     """Measure the running statistics of every BatchNorm anew, in place; a model without BatchNorm stays as it is.
@@ -185,18 +199,16 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
     device, batches = next(model.parameters()).device, iter(batches)
     if (first := next(batches, None)) is None:
         raise ValueError("batches is empty: pass at least one batch of training images to measure BatchNorm on")
-    modes, momenta = {m: m.training for m in model.modules()}, [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     try:
-        model.eval()
-        for norm in norms:
-            norm.train()
-            norm.momentum = None  # a plain average
-            norm.reset_running_stats()
-        for batch in chain([first], batches):
-            model(batch.to(device))
+        with evaluation_mode(model):
+            for norm in norms:
+                norm.train()
+                norm.momentum = None  # a plain average
+                norm.reset_running_stats()
+            for batch in chain([first], batches):
+                model(batch.to(device))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-        for module, mode in modes.items():
-            module.training = mode
     return model

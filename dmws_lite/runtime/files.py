@@ -78,8 +78,8 @@ def build_folder(target: Path, fill: Callable[[Path], object], resume: bool = Fa
 
 
 def claim(path: Path) -> FileLock | None:
-    """A lock that keeps other processes from making `path` until it is released; None when one of them has it."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    """A lock on the file `path`, released when its process ends at the latest; None when another process has it."""
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -285,7 +285,7 @@ def _own_folder(out: Path, name: str, is_free: Callable[[Path], bool]) -> Iterat
     """The first of `out`, out/run-2, ... that is free; no other process takes it to make `name` in it meanwhile."""
     for number in count(1):
         folder = writable_folder(out / f"run-{number}" if number > 1 else out)
-        if (lock := claim(folder / name)) is None:
+        if (lock := claim(folder / f".{name}.lock")) is None:
             continue
         try:
             if is_free(folder):

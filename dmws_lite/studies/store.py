@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.runtime.files import claim, writable_folder, write_atomically
 from dmws_lite.studies.run import COSTS, FORMAT, METRICS, Job, Outcome
 from dmws_lite.studies.study import Study
 from dmws_lite.training.settings import Training
@@ -67,12 +67,7 @@ class Store:
 
     def claim(self, key: str) -> FileLock | None:
         """A lock on a run, released when its process ends; None when another process makes this run now."""
-        lock = FileLock(writable_folder(self.folder / "locks") / f"{key}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return None
-        return lock
+        return claim(writable_folder(self.folder / "locks") / f"{key}.lock")
 
     def add(self, outcome: Outcome) -> None:
         """Keep a run: its tables first, its record last. Of one that failed only the record, among the failures."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.measuring import evaluation_mode
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.runtime.device import few_threads
 
@@ -43,17 +44,11 @@ def predict(
         raise ValueError(f"batch_size={batch_size} must be at least 1")
     mean, std = input_statistics(model)
     device = next(model.parameters()).device if device is None else torch.device(device)
-    modes = {module: module.training for module in model.modules()}
-    model.to(device).eval()
-    try:
-        with torch.inference_mode(), few_threads(model, pixels):
-            batches = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
-            tensors = (torch.from_numpy(batch).to(device) for batch in batches)
-            logits = [model(normalise(tensor, mean, std)).float() for tensor in tensors]
-            return torch.cat(logits).softmax(dim=1).cpu().numpy()
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluation_mode(model.to(device)), torch.inference_mode(), few_threads(model, pixels):
+        batches = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
+        tensors = (torch.from_numpy(batch).to(device) for batch in batches)
+        logits = [model(normalise(tensor, mean, std)).float() for tensor in tensors]
+        return torch.cat(logits).softmax(dim=1).cpu().numpy()
 
 
 def evaluate(

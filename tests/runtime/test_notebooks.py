@@ -159,7 +159,7 @@ def test_two_runs_into_one_folder_never_overwrite_one_another(tmp_path):
     assert notebooks.run_notebook(path, out, {"n": 1}, html=False) == out / "small.ipynb"  # the same run again
     with pytest.warns(UserWarning, match="out has, or is getting, the result of another run: this one goes to .*run-2"):
         second = notebooks.run_notebook(path, out, {"n": 2}, html=False)
-    lock = claim(second)  # as a run does that is under way
+    lock = claim(second.with_name(f".{second.name}.lock"))  # as a run does that is under way
     with pytest.warns(UserWarning, match="this one goes to .*run-3"):
         third = notebooks.run_notebook(path, out, {"n": 2}, html=False)
     lock.release()
