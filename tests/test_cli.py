@@ -165,10 +165,8 @@ def test_a_notebook_runs_with_parameters(run, course, tmp_path):
     ("words", "parts"),
     [
         (["-p", "sed", "7"], ["no parameter 'sed': its parameters are data = None"]),
-        (["-p", "smoke", "maybe"], ["parameter smoke = 'maybe' is no truth value", "its default is False"]),
         (["-p", "seed", "1.5"], ["parameter seed = '1.5' is no whole number", "its default is 0"]),
         (["-p", "seed"], ["-p seed: a name and a value are needed, such as -p smoke True"]),
-        (["--parameter=smoke"], ["parameter smoke = '' is no truth value"]),
         (["--batch", "gone.csv"], ["gone.csv"]),
         (["--kernel", "ir"], ["kernel 'ir' is not installed here"]),
     ],

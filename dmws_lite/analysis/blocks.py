@@ -35,10 +35,8 @@ def batches(network: nn.Module, images: ImageSet, batch_size: int = 100) -> Iter
 
 @torch.inference_mode()
 def block_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """The input of the first block ("stem") and the output of each, by the block's name.
-
-    inputs: normalised images (image, 3, height, width).
-    Returns tokens (image, token, channel) or maps (image, channel, y, x). The network is left in evaluation mode.
+    """The input of the first block ("stem") and the output of each, by its name: tokens (image, token, channel) or maps
+    (image, channel, y, x). The network is left in evaluation mode.
     """
     outputs: dict[str, Tensor] = {}
     blocks = blocks_of(network)

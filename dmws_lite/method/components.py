@@ -128,10 +128,7 @@ class Component:
 
 
 def family_of(shapes: Shapes, name: str) -> str:
-    """The family a network belongs to, told from its tensor names.
-
-    Raises ValueError for a network of no known family, with the list of families.
-    """
+    """The family a network belongs to, told from its tensor names. Raises ValueError where it is no known one."""
     for family, signature in _SIGNATURES.items():
         if all(tensor in shapes for tensor in signature):
             return family
@@ -145,11 +142,7 @@ def family_of(shapes: Shapes, name: str) -> str:
 
 
 def depths(shapes: Shapes, family: str) -> tuple[int, ...]:
-    """The number of blocks in each stage.
-
-    >>> depths({"blocks.0.norm1.bias": (4,), "blocks.1.norm1.bias": (4,)}, "vit")
-    (2,)
-    """
+    """The number of blocks in each stage."""
     stages: dict[int, int] = {}
     for name in shapes:
         match = next((m for rule in FAMILIES[family] if (m := re.fullmatch(rule.pattern, name))), None)
@@ -206,21 +199,13 @@ def _neighbours(family: str, stage: int, block: int | None, blocks: tuple[int, .
 
 
 def squeezed(shape: Iterable[int], axes: int) -> Shape:
-    """`shape` without the two trailing ones of a 1 x 1 convolution where a linear layer's two axes are meant.
-
-    >>> squeezed((8, 4, 1, 1), 2), squeezed((8, 4), 2)
-    ((8, 4), (8, 4))
-    """
+    """`shape` without the two trailing ones of a 1 x 1 convolution where a linear layer's two axes are meant."""
     shape = tuple(shape)
     return shape[:-2] if len(shape) == axes + 2 and shape[-2:] == (1, 1) else shape
 
 
 def unfused(axis: str) -> str:
-    """The axis that elements are selected along.
-
-    >>> unfused("qkv*attn/3"), unfused("embed")
-    ('attn/3', 'embed')
-    """
+    """The axis that elements are selected along: "attn/3" of "qkv*attn/3"."""
     return axis.split("*")[-1]
 
 

@@ -96,11 +96,8 @@ def phased(size: int, pick: int, phase: int, strategy: str = "uniform", **option
 
 
 def whole_heads(teacher: tuple[int, int], student: tuple[int, int], heads: np.ndarray) -> np.ndarray:
-    """Indices along a (head, head_dim) axis that keep the teacher heads `heads` whole.
+    """Indices that keep teacher heads whole; teacher, student: (heads, head_dim). A larger head is thinned evenly.
 
-    teacher, student: (heads, head_dim); where head_dim shrinks, each head is thinned evenly.
-    heads:            int (student heads,), the teacher heads to keep.
-    Returns int64 (student heads * student head_dim,).
     Source: our choice (the published rule mixes heads: student head j gets half of teacher heads 2j and 2j + 1).
 
     >>> whole_heads((4, 2), (2, 2), np.array([1, 3]))
@@ -111,9 +108,5 @@ def whole_heads(teacher: tuple[int, int], student: tuple[int, int], heads: np.nd
 
 
 def axis_seed(seed: int, *names: str) -> int:
-    """A seed of its own for each named axis, the same in every process.
-
-    >>> axis_seed(0, "embed") == axis_seed(0, "embed"), axis_seed(0, "embed") == axis_seed(0, "mlp/0")
-    (True, False)
-    """
+    """A seed of its own for each named axis, the same in every process."""
     return zlib.crc32("|".join((str(seed), *names)).encode())

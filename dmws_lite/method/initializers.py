@@ -166,7 +166,8 @@ def weight_selection(
 
 def selection_ls(model: Any, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
     """Weight selection, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
-    weight_selection(model, seed=seed, plan=plan, teacher_state=_state(teacher_state))
+    state = teacher_state.state_dict() if isinstance(teacher_state, nn.Module) else teacher_state
+    weight_selection(model, seed=seed, plan=plan, teacher_state=state)
     teacher = _teacher("selection_ls", teacher_state, plan, images)
     model.measured = compensate(model, teacher, plan.layers, places_of(plan), images)
     return model
@@ -223,10 +224,6 @@ INITIALIZERS: dict[str, Callable[..., nn.Module]] = {
         full_teacher,
     )
 }
-
-
-def _state(teacher: Mapping[str, Tensor] | nn.Module | None) -> Mapping[str, Tensor] | None:
-    return teacher.state_dict() if isinstance(teacher, nn.Module) else teacher
 
 
 def _teacher(method: str, teacher: Any, plan: SelectionPlan | None, images: Tensor | None) -> nn.Module:

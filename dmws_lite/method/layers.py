@@ -16,12 +16,10 @@ Layers = str | Sequence[int] | Sequence[Sequence[int]]
 def select_layers(
     teacher: Sequence[int], student: Sequence[int], layers: Layers = "first"
 ) -> tuple[tuple[int, ...], ...]:
-    """The teacher block for each student block, stage by stage.
+    """The teacher block for each student block, stage by stage, from the numbers of blocks in each stage.
 
-    teacher, student: number of blocks in each stage, for example (3, 3, 9, 3) and (2, 2, 6, 2); a ViT is one stage.
-    layers:           "first", "last", "uniform" (first and last kept, the rest evenly between), or the block numbers
-                      themselves: one list for a model with one stage, one list a stage otherwise.
-    Returns one tuple of teacher block numbers a stage, strictly increasing.
+    layers: "first", "last", "uniform" (first and last kept, the rest evenly between), or the block numbers themselves:
+            one list for a model with one stage, one list per stage otherwise.
     Raises ValueError for a student deeper than its teacher, another number of stages, or impossible block numbers.
 
     >>> select_layers([6], [4], "uniform")

@@ -137,10 +137,7 @@ class Network:
 
 
 def describe(source: Any, role: str = "network") -> Network:
-    """Shapes (and heads, weights) of a timm name, a Teacher, a module, or a state dict; a name needs no weights.
-
-    Raises TypeError for anything else, ValueError for an unknown name or an empty state dict.
-    """
+    """Shapes (and heads, weights) of a timm name, a Teacher, a module, or a state dict; a name needs no weights."""
     if isinstance(source, str):
         return _describe_name(source)
     if isinstance(source, Teacher):

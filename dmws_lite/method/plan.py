@@ -173,22 +173,14 @@ def load_plan(path: str | Path) -> SelectionPlan:
 
 
 def prefix_tokens(shapes: Mapping[str, Shape]) -> int:
-    """The number of a ViT's tokens (class, distillation, register) that its position embedding has before the patches.
-
-    >>> prefix_tokens({"pos_embed": (1, 197, 8), "cls_token": (1, 1, 8)}), prefix_tokens({"pos_embed": (1, 196, 8)})
-    (1, 0)
-    """
+    """How many tokens (class, distillation, register) a ViT's position embedding has before the patches."""
     tokens = sum(shapes.get(name, (0, 0))[1] for name in ("cls_token", "dist_token", "reg_token"))
     patches = shapes.get("pos_embed", (0, 0))[1] - tokens
     return tokens if patches > 0 and isqrt(patches) ** 2 == patches else 0
 
 
 def position_grids(old: int, new: int) -> tuple[int, int, int]:
-    """(prefix tokens, old grid side, new grid side) of two position embeddings with the same number of prefix tokens.
-
-    >>> position_grids(197, 65)
-    (1, 14, 8)
-    """
+    """(prefix tokens, old grid side, new grid side) of two position embeddings with as many prefix tokens each."""
     for prefix in range(8):
         before, after = (round(max(tokens - prefix, 0) ** 0.5) for tokens in (old, new))
         if before and after and before**2 + prefix == old and after**2 + prefix == new:

@@ -20,11 +20,7 @@ def plain(text: str, keep: str = "") -> str:
 
 
 def did_you_mean(name: object, options: Iterable[str]) -> str:
-    """The closest option, as a question in brackets; nothing when none is close.
-
-    >>> did_you_mean("phantom_lung", ["phantom_lung_ct", "breastmnist"])
-    " (did you mean 'phantom_lung_ct'?)"
-    """
+    """The closest option, as a question in brackets; nothing when none is close."""
     close = difflib.get_close_matches(str(name), list(options), 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
@@ -36,21 +32,13 @@ def shorten(value: object, longest: int = 60) -> str:
 
 
 def examples(names: Iterable[str]) -> str:
-    """The first five of some names.
-
-    >>> examples("abcdef")
-    'a, b, c, d, e ...'
-    """
+    """The first five of some names."""
     names = [*names]
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def tally(names: Iterable[str]) -> str:
-    """How often each name is there, the most frequent first; the first five of more than six.
-
-    >>> tally(["b", "a", "b"])
-    '2 b, 1 a'
-    """
+    """How often each name is there, the most frequent first, as "2 b, 1 a"; the first five of more than six."""
     counts = Counter(sorted(names)).most_common()
     if len(counts) > 6:
         counts = [*counts[:5], ("others", sum(count for _, count in counts[5:]))]

@@ -210,7 +210,7 @@ def detectable(pairs: int) -> float:
 
 
 def image_interval(
-    probabilities_a: np.ndarray, probabilities_b: np.ndarray, labels: np.ndarray, resamples: int = 2000, seed: int = 0
+    probabilities_a: np.ndarray, probabilities_b: np.ndarray, labels: np.ndarray, resamples: int = 2000
 ) -> tuple[float, float, float]:
     """Accuracy of a minus that of b on the same test images: difference, low, high (95 %).
 
@@ -227,7 +227,7 @@ def image_interval(
         )
     right_a, right_b = ((each.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for each in (a, b))
     gaps = right_a - right_b  # (N,)
-    options: dict[str, Any] = {"n_resamples": resamples, "batch": 100, "method": "percentile", "random_state": seed}
+    options: dict[str, Any] = {"n_resamples": resamples, "batch": 100, "method": "percentile", "random_state": 0}
     low, high = bootstrap((gaps,), np.mean, **options).confidence_interval
     return float(gaps.mean()), float(low), float(high)
 

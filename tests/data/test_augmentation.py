@@ -3,9 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
-from dmws_lite.data.augmentation import _grid, augment, normalise
+from dmws_lite.data.augmentation import augment, normalise
 
 OFF = {"flips": (), "degrees": 0, "shift": 0, "zoom": 0, "contrast": 0, "noise": 0}
 
@@ -27,18 +26,6 @@ def test_a_seed_gives_the_draws_that_it_always_gave():
         digest.update(out.numpy().tobytes())
     digest.update(normalise(images, (0.1, 0.2, 0.3), 0.5).numpy().tobytes())
     assert digest.hexdigest()[:16] == "ecab6e8e53d6e578"
-
-
-def test_all_strengths_zero_changes_nothing():
-    images = batch(channels=3)
-    assert torch.equal(augment(images, generator(), **OFF), images.float())
-
-
-@pytest.mark.parametrize(("height", "width"), [(64, 64), (224, 224), (33, 50), (1, 7)])
-def test_the_grid_is_that_of_torch(height, width):
-    rows = torch.randn(5, 2, 3, generator=generator())
-    expected = F.affine_grid(rows, [5, 1, height, width], align_corners=False)
-    assert torch.allclose(_grid(rows, height, width), expected, atol=1e-6)
 
 
 def test_flips_are_those_that_anatomy_allows():

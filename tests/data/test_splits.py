@@ -102,13 +102,6 @@ def test_a_seed_gives_the_split_that_it_always_gave():
     assert digest.hexdigest()[:16] == PINNED
 
 
-def test_random_pays_no_heed_to_what_belongs_together():
-    table = made("ab" * 30, patient=[f"p{i // 6}" for i in range(60)])
-    splits = split(table, rule="random")
-    assert not stays_together(table["patient"], splits)
-    assert by_class(table, splits)["train"].tolist() == [21, 21]
-
-
 def test_a_published_split_is_kept():
     given = [*itertools.islice(itertools.cycle(["train", "val", "test", "train"]), 40)]
     table = made("aabb" * 10, split=given, group=0)
