@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from dmws_lite.data import images, manifests, names
+from dmws_lite.data.archives import ARCHIVES
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import examples, tally
 
@@ -32,6 +33,8 @@ NAMED = ("dicomdir", "readme", "license", "licence", "notice")  # the same, with
 LOOKED_AT, ROWS = 40, 200  # tables, and rows of each, that are tried for a list of the images: our choice
 REASONS = {  # for passing over files, and the way out
     "kind": ("of kinds that are not read", "Save them as PNG"),
+    "archive": ("that are archives", "Unpack them, if they hold images of this set"),
+    "name": ("whose names tell no label", "Their labels are not known"),
     "mask": ("that are masks or overlays", "A card can name such a folder as a class"),
     "beside": ("in folders beside train, val and test", "Move what belongs to a split into it"),
     "set": ("in folders that hold a data set of their own", "Pass such a folder itself to open it"),
@@ -41,6 +44,7 @@ REASONS = {  # for passing over files, and the way out
     "folder": ("in folders that the card does not name", "Add those that are classes to its `classes`"),
     "label": ("with labels that the card does not name", "Add those that are classes to its `classes`"),
 }
+MAKE_FOLDERS = f"({', '.join(ENDINGS)}): make one folder per class."
 Folder = tuple[str, ...]
 
 
@@ -87,7 +91,10 @@ def read_folder(
     folders = _folders(root, files, card, label if isinstance(label, int) else 0, alone)
     files = _placed(files, folders)
     notes: list[str] = []
-    if alone:
+    by_name = isinstance(label, str) and not alone and _label_by_name(files, label)
+    if by_name:
+        tables, whole, label, folders = [], False, None, folders._replace(problem="")
+    elif alone:
         tables, whole = [place], False
     else:
         links = files["file"][(files["kind"] == "link") & (files["reason"] != "beside")]
@@ -109,6 +116,23 @@ def read_folder(
     pattern = patient or (card.patient.pattern if card and card.patient else "")
     listing = _listing(table, left_out, root, card, frames, pattern)
     return listing._replace(notes=tuple(notes), recipe=recipe)
+
+
+def _label_by_name(files: pd.DataFrame, pattern: str) -> bool:
+    """Take the label from the files' names, if this is a regular expression that some of them match."""
+    try:
+        match = [re.search(pattern, file) if re.compile(pattern).groups == 1 else None for file in files["file"]]
+    except re.error:
+        return False
+    if not any(match):
+        return False
+    shown = (files["kind"] == "image") & files["reason"].isin(("", "stray", "set"))
+    files["label"] = [found[1] or "" if found else "" for found in match]
+    files.loc[shown, "reason"] = files["label"][shown].map(lambda label: "" if label else "name")
+    files.loc[shown, "group"] = files["folder"][shown]
+    if not {"train", "test"} <= {*files["split"][shown & (files["label"] != "")]}:
+        files["split"] = ""
+    return True
 
 
 def explained(left_out: pd.DataFrame) -> dict[str, str]:
@@ -257,7 +281,9 @@ def _by_levels(root: Path, every: Mapping[str, Folder], holders: set[Folder], le
             at += 1
         else:
             break
-    inner = {name: _inner({f[at + 1 :] for f in rest if f[at:] and f[at] == name}) for name in here}
+    below = {name: {f[at + 1 :] for f in rest if f[at:] and f[at] == name} for name in here}
+    inner = {name: _inner(folders) for name, folders in below.items()}
+    deeper = max((len(max(below[n], key=len)) - len(max(inner[n], key=len)) for n in here if inner[n]), default=0)
     prefix = next(iter(rest), ())[:at]
     own = [name for name, folders in inner.items() if not splits and _splits_in(folders)]
     if own and len(own) == len(here) and all(len(folder) == 1 for name in own for folder in inner[name]):
@@ -274,7 +300,8 @@ def _by_levels(root: Path, every: Mapping[str, Folder], holders: set[Folder], le
         text = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the images"
         problem = problem or f"{text} is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
     elif not problem and above <= at:
-        problem = _two_readings(root, {name: inner[name] for name in left}, at, [(*prefix, name) for name in here])
+        sides = [(*prefix, name) for name in here]
+        problem = _two_readings(root, {name: inner[name] for name in left}, at, at + 2 + deeper, sides)
 
     def meaning(folder: Folder) -> tuple[str, str, str, str]:
         split = splits.get(folder[above], "") if 0 <= above < len(folder) else ""
@@ -330,11 +357,12 @@ def _side_by_side(root: Path, folders: set[Folder]) -> str:
     return f"{root} holds {len(places)} data sets side by side ({examples(places)}): open one, {calls}"
 
 
-def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, sides: list[Folder]) -> str:
+def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, lower: int, sides: list[Folder]) -> str:
     """Why folders in folders may be classes or hold them; "" when they are named by numbers, as patients are."""
     below = {name: sorted({folder[0] for folder in folders if folder}) for name, folders in inner.items()}
     counts = Counter(name for names_inside in below.values() for name in names_inside)
-    if len(inner) < 2 or any(() in inner[name] or len(below[name]) < 2 for name in inner):
+    holding = [name for name in inner if len(below[name]) > 1]  # folders, not images
+    if len(inner) < 2 or not holding or any(() in inner[name] for name in holding):
         return ""
     if max(counts.values()) == 1 and all(re.search(r"\d", name) for name in counts):
         return ""
@@ -342,7 +370,7 @@ def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, sides: 
     alone = " or ".join(f"open_data({str(root.joinpath(*side))!r})" for side in sides[:4])
     return (
         f"{root} can be read in two ways: the classes are {examples(inner)} ({call}{at + 1})), or the folders inside "
-        f"them, {examples(sorted(counts))} ({call}{at + 2})). Or open one alone, {alone}"
+        f"them, {examples(sorted(counts))} ({call}{lower})). Or open one alone, {alone}"
     )
 
 
@@ -355,9 +383,10 @@ def _placed(files: pd.DataFrame, folders: _Folders) -> pd.DataFrame:
     files.loc[is_mask, "group"] = files["partner"][is_mask]
     other = ~files["kind"].isin(("image", "link", "table", ""))
     in_masks = files["folder"].map(lambda folder: any(map(names.is_mask_folder, folder.split("/"))))
-    unread = other & (files["label"] != "") & (files["reason"] == "") & ~in_masks.astype(bool)
+    archive = other & files["file"].str.lower().str.endswith(ARCHIVES)
+    unread = archive | (other & (files["label"] != "") & (files["reason"] == "") & ~in_masks.astype(bool))
     files.loc[unread, "group"] = files["kind"][unread]
-    files.loc[unread, "reason"] = "kind"
+    files.loc[unread, "reason"] = archive[unread].map({True: "archive", False: "kind"})
     empty = files["kind"].isin(("table", "")) & (files["reason"] == "empty")
     return files[files["kind"].isin(("image", "link", "table")) | unread | empty].reset_index(drop=True)
 
@@ -367,12 +396,19 @@ def _by_folders(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The images by the names of their folders, and the files that are passed over."""
     if folders.problem:
-        raise ValueError(folders.problem)
+        shown = files[(files["kind"] == "image") & (files["reason"] == "")]
+        raise ValueError(folders.problem + _hint(root, shown["file"] if shown["label"].nunique() < 2 else ()))
     files = files[(files["kind"] != "table") | (files["reason"] == "empty")]
     table = files[files["reason"] == ""]
     stray = table["file"][(table["label"] == "") & (table["kind"] == "image")]
-    if 0 < len(stray) < len(table):
+    if len(stray) == len(table) > 0:
+        told = "".join(f" {text[0].upper()}{text[1:]}." for text in explained(files[files["reason"] != ""]).values())
+        raise ValueError(f"{root} holds no class folder with images {MAKE_FOLDERS}{_hint(root, stray)}{told}")
+    if len(stray):
         text = f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them"
+        tops = {*table["file"][table["label"] != ""].str.partition("/")[0]}
+        if len(tops) == 1 and not tops & {*stray.str.partition("/")[0]}:
+            text += f". Or open_data({str(root / min(tops))!r}) opens the others alone"
         raise ValueError(f"{text}.{_hint(root)}")
     table = table[(table["label"] != "") & (table["kind"] == "image")].assign(patient="", frame="")
     return table, files[files["reason"] != ""]
@@ -402,14 +438,15 @@ def _listing_tables(
     tables = [root / file for file in sorted(files["file"][files["kind"] == "table"], key=lambda f: (f.count("/"), f))]
     every = {*files["file"][files["kind"] == "image"]}
     labelled: dict[Path, set[str]] = {}
-    notes = []
+    notes: list[str] = []
+    unread: list[str] = []
     for path in tables[:LOOKED_AT]:
         try:
             raw = manifests.read_table(path, ROWS)
             entries = manifests.listed(raw, every)
         except ValueError as error:
-            if path.suffix.lower() in (".xlsx", ".xls"):
-                notes.append(f"{error}; whether it lists the images is not known")
+            told = unread if path.suffix.lower() in (".json", ".jsonl") or not path.stat().st_size else notes
+            told.append(f"{error}; whether it lists the images is not known")
             continue
         if 2 * len(entries) < len(raw) or not len(raw) or raw.shape[1] < 2:  # other tables, and lists of names alone
             continue
@@ -430,8 +467,8 @@ def _listing_tables(
             f"{root}: {examples(p.name for p in several)} list the same images: pass the one to use, {calls}"
         )
     names_of = {*files["label"][(files["kind"] == "image") & (files["reason"] == "")]} - {""}
-    if not labelled and notes and (folders.problem or len(names_of) < 2):
-        raise ValueError(f"{folders.problem or f'{root} holds no two class folders'}. {'. '.join(notes)}")
+    if not labelled and (told := notes + unread) and (folders.problem or len(names_of) < 2):
+        raise ValueError(f"{folders.problem or f'{root} holds no two class folders'}. {'. '.join(told)}")
     return [*labelled], notes
 
 
@@ -547,9 +584,11 @@ def _in_order(labels: set[str], root: Path) -> tuple[str, ...]:
 def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: pd.DataFrame) -> None:
     """Refuse what cannot be a data set."""
     kinds, given = ", ".join(ENDINGS), {*table["split"]}
-    hint = _hint(root) + "".join(f" {text[0].upper()}{text[1:]}." for text in explained(left_out).values())
+    hint = _hint(root, table["file"] if table["label"].nunique() < 2 else ()) + "".join(
+        f" {text[0].upper()}{text[1:]}." for text in explained(left_out).values()
+    )
     if table.empty:
-        raise ValueError(f"{root} holds no class folder with images ({kinds}): make one folder per class.{hint}")
+        raise ValueError(f"{root} holds no class folder with images {MAKE_FOLDERS}{hint}")
     if len(classes) < 2:
         raise ValueError(f"{root} holds one class, {classes[0]!r}: a classifier needs at least 2.{hint}")
     if "" in given and len(given) > 1:
@@ -568,8 +607,11 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: 
             )
 
 
-def _hint(root: Path) -> str:
-    """What to try when a folder holds a table that is no manifest by its name."""
+def _hint(root: Path, files: Iterable[str] = ()) -> str:
+    """What to try when a folder holds a table that is no manifest by its name, or names that seem to tell classes."""
+    if pattern := names.label_pattern([*files]):
+        values = examples(sorted({match[1] for file in files if (match := re.search(pattern, file))}))
+        return f" If their names tell the classes ({values}), open_data({str(root)!r}, label={pattern!r}) takes them."
     inside = [path.name for path in sorted(root.iterdir()) if _is_visible(path.name) and path.name not in MANIFESTS]
     others = [name for name in inside if name.lower().endswith(manifests.TABLES)]
     return f" If {examples(others)} lists the images, pass it as the source." if others else ""

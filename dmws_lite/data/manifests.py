@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from dmws_lite.data.images import suffix_of
+from dmws_lite.data.images import DICOM, SUFFIXES, suffix_of
 from dmws_lite.data.names import SPLIT_NAMES
 from dmws_lite.runtime.text import examples
 
@@ -66,6 +66,10 @@ def read_entries(
         )
     values = {role: _text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
     table = pd.DataFrame({"file": _matched(names, files, path, root), **values}, dtype=object)
+    stems = {_forms(file)[3] for file in files}
+    more = [name for name in raw if name != roles["file"] and (2 * _known(raw[name], stems) > len(raw))]
+    if more := [name for name in more if not {*_stems(raw[name])} & {*_stems(names)}]:
+        notes.append(f"{path}: the images are those of column {roles['file']!r}; {examples(more)} name others")
     others = [name for name in _usual(raw)["label"] if name != roles.get("label")]
     if "label" not in roles and (scores := findings(raw)) and (_numbers(raw[scores]) == 1).sum(axis=1).eq(1).all():
         table["label"] = _numbers(raw[scores]).idxmax(axis=1)
@@ -104,11 +108,11 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
             f"{path} gives {len(blank)} of {len(table)} images no label: {examples(blank)}. "
             "Fill them in, or take them off the list"
         )
-    for mark in "|;,":
-        joined = [label for label in counts if mark in label]
+    for mark in "|;, ":
+        joined = [label for label in counts if mark in label and (mark != " " or {*label.split()} <= {*counts})]
         parts = Counter(part.strip(" []'\"") for label in joined for part in label.split(mark))
         again = sum(part in counts or count > 1 for part, count in parts.items())
-        if joined and (mark != "," or 2 * again >= len(parts)):
+        if joined and (mark != "," or 2 * again >= len(parts) or joined[0][0] == "["):
             number = sum(counts[label] for label in joined)
             raise ValueError(
                 f"{path}: {number} of {len(table)} images have several labels, joined by {mark!r}: {joined[0]!r}. This "
@@ -157,15 +161,19 @@ def column_roles(raw: pd.DataFrame, files: Iterable[str], columns: Mapping[str, 
     roles = {role: names[0] for role, names in _usual(raw).items() if names} | dict(columns or {})
     stems = {_forms(file)[3] for file in files}
     if "file" not in (columns or {}) and stems:
-
-        def known(name: str) -> int:
-            return sum(isinstance(value, str) and _forms(value.replace("\\", "/"))[3] in stems for value in raw[name])
-
-        ranked = [*_usual(raw)["file"], *raw]
-        best = max(ranked, key=known, default="")
-        if best in raw and known(best):
+        best = max([*_usual(raw)["file"], *raw], key=lambda name: _known(raw[name], stems), default="")
+        if best in raw and _known(raw[best], stems):
             roles["file"] = best
     return roles
+
+
+def _stems(names: Iterable[object]) -> list[str]:
+    return [_forms(name.replace("\\", "/"))[3] for name in names if isinstance(name, str)]
+
+
+def _known(names: Iterable[object], stems: set[str]) -> int:
+    """How many values of a column name an image that is there."""
+    return sum(stem in stems for stem in _stems(names))
 
 
 def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
@@ -181,7 +189,10 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
         elif suffix in (".json", ".jsonl"):
             text = path.read_text("utf-8")
             items = [*map(json.loads, text.splitlines())] if suffix == ".jsonl" else json.loads(text)
+            if isinstance(items, dict) and not any(isinstance(value, list | dict) for value in items.values()):
+                items = [{"file": file, "label": value} for file, value in items.items()]
             table = pd.DataFrame(items).astype(object)
+            table = table.map(lambda value: "|".join(map(str, value)) if isinstance(value, list) else value)
             table = table.where(table.notna(), "")
         else:
             with open(path, encoding="utf-8") as file:
@@ -233,11 +244,11 @@ def _matched(names: Iterable[str], files: Iterable[str], path: Path, root: Path)
     above = [shared[:k] for k in range(len(shared) + 1) if not k or shared[k : k + 1] in ("", "/")]
 
     def find(name: str) -> list[str]:
-        for folder in above:  # folders above ours, which all names have
-            below = name.removeprefix(folder).removeprefix("/")
-            if hits := next((index[below] for index in indexes if below in index), []):
-                return hits
-        return []
+        below = [name.removeprefix(folder).removeprefix("/") for folder in above]  # folders above ours, in all names
+        below += [
+            _forms(form)[1] for form in below if suffix_of(form) in (*SUFFIXES, *DICOM)
+        ]  # saved with another ending
+        return next((index[form] for form in below for index in indexes if form in index), [])
 
     matches = {name: find(name) for name in plain}
     missing = [name for name in plain if not matches[name]]

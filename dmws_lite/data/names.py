@@ -16,49 +16,15 @@ SPLIT_NAMES = {
     **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"},
     **{"test": "test", "testing": "test"},
 }
-PICTURES = {
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "picture",
-    "pictures",
-    "photo",
-    "photos",
-    "png",
-    "jpg",
-    "jpeg",
-    "tif",
-    "tiff",
-}
-FILLERS = PICTURES | {
-    "bmp",
-    "dicom",
-    "dcm",
-    "nifti",
-    "data",
-    "dataset",
-    "set",
-    "sets",
-    "input",
-    "inputs",
-    "file",
-    "files",
-}
+PICTURES = {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"}
+PICTURES |= {"png", "jpg", "jpeg", "tif", "tiff"}
+FILLERS = PICTURES | {"bmp", "dicom", "dcm", "nifti", "data", "dataset", "set", "sets"}
+FILLERS |= {"input", "inputs", "file", "files"}
 PARTS = {"part", "parts", "fold", "folds", "batch", "batches", "chunk", "shard", "all"}
+PARTS |= {"base", "subset", "subsets", "volume", "vol"}
 STRAYS = {"pred", "preds", "predicted", "prediction", "predictions", "output", "outputs", "result", "results"}
-MASKS = {
-    "mask",
-    "masks",
-    "segmentation",
-    "segmentations",
-    "annotation",
-    "annotations",
-    "label",
-    "labels",
-    "groundtruth",
-}
-MASKS |= {"gt", "truth", "overlay", "overlays", "contour", "contours", "heatmap", "heatmaps"}
+MASKS = {"mask", "masks", "segmentation", "segmentations", "annotation", "annotations", "label", "labels"}
+MASKS |= {"groundtruth", "gt", "truth", "overlay", "overlays", "contour", "contours", "heatmap", "heatmaps"}
 MASK_WORDS = (
     "masks?|seg|segmentations?|segmented|annotations?|annotated|labels?|ground[ _-]?truth|gt|overlays?|contours?|roi"
 )
@@ -66,7 +32,8 @@ MASK_END = re.compile(rf"(.+?)([ _.-]*)({MASK_WORDS})[ _.-]*\d*", re.I)
 MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.I)
 NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels near its two values; files of a kind that are looked at: our choice
 SUBJECT = r"(?i:(patient|person|subject|subj|sub|pat|case|participant|volunteer))[ _-]*\d+"
-LEAST = 4  # groups of images from which they may be patients
+LEAST = 4  # groups of images, or folders, from which they may be patients
+MOST_CLASSES = 20  # that names of files may tell
 
 
 def words(name: str) -> list[str]:
@@ -75,8 +42,10 @@ def words(name: str) -> list[str]:
 
 
 def roles(names: Iterable[str]) -> dict[str, str]:
-    """What folders side by side are: "train", "val", "test", "part", "stray" (predictions), or "", perhaps a class."""
-    said = {name: [word for word in words(name) if not word.isdigit()] for name in names}
+    """What folders side by side are: "train", "val", "test", "part" (also a patient), "stray" (predictions), or ""."""
+    said = {name: [word for word in words(name) if len(word) > 1 and not word.isdigit()] for name in names}
+    if len(said) >= LEAST and all(re.fullmatch(SUBJECT, name) for name in said):
+        return dict.fromkeys(said, "part")
     common = set.intersection(*map(set, said.values())) - PARTS - {*SPLIT_NAMES} if len(said) > 1 else set()
 
     def role(name: str) -> str:
@@ -148,6 +117,7 @@ def _mask_of(file: str, stems: Mapping[str, list[str]], in_folder: bool) -> tupl
     """The stem of the image that a mask may belong to, and whether the file is one for certain."""
     stem = _stem(file)
     end, start = MASK_END.fullmatch(stem), MASK_START.fullmatch(stem)
+    end = None if end and end[1].endswith(("with", "without")) else end  # pictures of faces
     certain = in_folder or bool(end and end[3].startswith("mask"))
     bases = [end[1]] if end and (end[2] or end[3].startswith("mask")) else []
     bases += [form.format(start[2]) for form in ("{}", "image_{}", "img_{}")] if start else []
@@ -197,3 +167,13 @@ def patient_pattern(files: Sequence[str], classes: int) -> str:
             chosen.append(pattern)
             rest = [file for file in rest if not re.search(pattern, file)]
     return f"({'|'.join(chosen)})" if chosen else ""
+
+
+def label_pattern(files: Sequence[str]) -> str:
+    """A regular expression whose group may be the label in the files' names; "" when names do not look like it."""
+    for pattern in (r"[_-](\d|[A-Za-z]+)\.\w+$", r"(?:^|/)([A-Za-z]+)[^/A-Za-z][^/]*$"):
+        found = [match[1] if match else "" for match in (re.search(pattern, file) for file in files)]
+        counts = Counter(value for value in found if value and value.lower() not in SPLIT_NAMES)
+        if 2 <= len(counts) <= MOST_CLASSES and min(counts.values()) >= 3 and 2 * counts.total() >= len(files):
+            return pattern
+    return ""

@@ -103,7 +103,8 @@ def open_data(
               the earlier split shares with a later one (train before val before test; look-alikes too).
     unusable: "error", or "skip" files that cannot be read or that have two labels, with a warning.
     frames:   of volumes and multi-frame files: the "middle" one, or "all".
-    label:    the table's column, or the level of folders (1 is the upper one), with the label, where several could be.
+    label:    the table's column, or the level of folders (1 is the upper one), with the label, where several could be;
+              or a regular expression with one group, which is the label in the files' paths.
     patient:  a regular expression with one group, which is the patient in the files' paths.
     Returns Splits. A published split is kept; without val, 15 % of train are held out. Without a published split:
     70 / 15 / 15 % by patient where patients are known, else by groups of copies and look-alikes, stratified.
@@ -137,8 +138,8 @@ def new_card(
 
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
-    if isinstance(label, int):
-        raise ValueError(f"label={label}: a card names the folder of each class: see `folder` in its template")
+    if isinstance(label, int) or "(" in (label or ""):
+        raise ValueError(f"label={label!r}: a card names the folder of each class, or a table: see its template")
     gathered = gather(Path(folder), seed=seed, label=label, patient=patient)
     _warn(gathered)
     table = gathered.table

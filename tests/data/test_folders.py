@@ -138,6 +138,24 @@ READ = {  # content, images of each split and class, number of files left out fo
         {"0": 3, "1": 3},
         {},
     ),
+    "classes inside patients": ({f"Patient_{i}/{'ab'[i % 2]}": 2 for i in range(6)}, {"a": 6, "b": 6}, {}),
+    "enumerated splits": (
+        {f"{split}/{k}": 2 for split in ("a. Training Set", "b. Testing Set") for k in "ab"},
+        {f"{split}/{k}": 2 for split in ("train", "test") for k in "ab"},
+        {},
+    ),
+    "faces with and without masks": (
+        {f"{name}/{name}_{i}.jpg": "" for name in ("with_mask", "without_mask") for i in range(3)},
+        {"with_mask": 3, "without_mask": 3},
+        {},
+    ),
+    "an archive beside the classes": (AB | {"a.zip": ""}, AB, {"archive": 1}),
+    "files saved with another ending": (
+        heap(6) | {"x.csv": BY_LABEL.replace(".png", ".jpg").replace("images/", "C:\\\\me\\\\images\\\\")},
+        AB,
+        {},
+    ),
+    "a JSON object of labels": (heap(6) | {"x.json": json.dumps({f"{i}.png": "ab"[i % 2] for i in range(6)})}, AB, {}),
     "what systems leave behind": (
         AB | {"a/._0.png": "", "a/@eaDir": 1, "a/.hidden": 1, "__MACOSX/a": 1, ".cache": 1, "b/LICENSE": ""},
         AB,
@@ -195,6 +213,39 @@ REFUSED = {  # content, what the error says
         r"two ways: the classes are colon, lung \(open_data\('.*', label=1\)\), or the folders inside them, "
         r"colon_aca, colon_n, lung_aca, lung_n \(open_data\('.*', label=2\)",
     ),
+    "two readings with a level between": (
+        {f"{k}/SOB/{k}_{kind}": 3 for k in "ab" for kind in ("one", "two")},
+        r"classes are a, b \(open_data\('.*', label=1\)\), or .* a_one, a_two, b_one, b_two .*, label=3\)",
+    ),
+    "one folder holds classes, one images": (
+        {"The set/a": 3, "The set/b": 3, "Test cases": 4},
+        r"two ways: the classes are Test cases, The set .*label=1.* a, b .*label=2.*open_data\('.*The set'\)",
+    ),
+    "unlabelled images beside classes": (
+        {"train/a": 3, "train/b": 3, "val/images": 2},
+        r"val/images/000.png.* lie in no class folder: .* open_data\('.*/train'\) opens the others alone",
+    ),
+    "patients without classes": ({f"patient{i}": 3 for i in range(5)}, "patient0.* are parts of a set by their names"),
+    "classes in the files' names": (
+        {f"CXR_png/MCUCXR_{i:04d}_{i % 2}.png": "" for i in range(8)},
+        r"holds one class, 'CXR_png'.* names tell the classes \(0, 1\), open_data\('.*', label='",
+    ),
+    "classes in names, in a split": (
+        {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)},
+        r"make one folder per class. If their names tell the classes \(cat, dog\), open_data",
+    ),
+    "a table that is not UTF-8": (
+        heap(6) | {"x.tsv": "\0", "boxes.json": '{"images": [1], "annotations": [1, 2]}'},
+        r"no two class folders|parts of a set.*boxes.json cannot be read",
+    ),
+    "lists of labels": (
+        heap(6) | {"x.json": json.dumps([{"file": f"{i}.png", "label": ["a", "b"][: 1 + i % 2]} for i in range(6)])},
+        r"several labels, joined by '\|': 'a\|b'",
+    ),
+    "labels joined by spaces": (
+        heap(6) | {"x.csv": listed("file,label", [f"{i}.png,{('scab', 'rot', 'scab rot')[i % 3]}" for i in range(6)])},
+        "2 of 6 images have several labels, joined by ' ': 'scab rot'",
+    ),
     "sets side by side": (
         {
             f"{name}/{split}/{k}": 2
@@ -250,6 +301,13 @@ def test_what_cannot_be_a_data_set_is_refused(tmp_path, name):
     content, text = REFUSED[name]
     with pytest.raises(ValueError, match=text):
         read_folder(made(tmp_path, content))
+
+
+def test_a_pattern_takes_the_label_from_names(tmp_path):
+    files = {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)}
+    listing = read_folder(made(tmp_path, files | {f"test1/{i}.jpg": "" for i in range(2)}), label=r"([a-z]+)\.\d")
+    assert counted(listing.table) == {"cat": 3, "dog": 3}
+    assert listing.left_out["reason"].tolist() == ["name", "name"]
 
 
 def test_what_is_passed_over_is_counted_in_a_sentence_per_reason(tmp_path):
