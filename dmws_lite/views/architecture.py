@@ -93,9 +93,8 @@ def shares_by_kind(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         axes.set(xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5), title=f"{count}: share of the network", ylabel="")
         words += [f"{name}: {own.idxmax()} {own.max():.0%} of the {count}" for name, own in shares.iterrows()]
-    texts = [
-        f"{own.Index}\n{_amount(own.parameters)} weights, {_amount(own.flops)} FLOPs" for own in totals.itertuples()
-    ]
+    amounts = totals.map(lambda count: f"{count / 1e9:.1f} G" if count >= 1e9 else f"{count / 1e6:.1f} M")
+    texts = [f"{name}\n{weights} weights, {flops} FLOPs" for name, weights, flops in amounts.itertuples()]
     grid[0].set_yticks(range(len(tables)), texts)
     style.add_legend(figure, grid)
     figure.alt_text = f"Shares of weights and FLOPs by kind of layer. Largest: {'; '.join(words)}."
@@ -128,13 +127,13 @@ def ratios(pairs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> style.Pict
     """
     figure, grid = style.picture(2.9, 1, len(pairs), squeeze=False, sharex=True, sharey=True)
     kinds, words = [kind for kind in KINDS if kind != "classifier"], []
-    palette = [look["color"] for look in COUNT_LOOKS.values()]
-    look: style.Style = {"palette": palette, "dodge": 0.4, "markers": ["o", "s"], "linestyles": "none"}
+    look: style.Style = {"palette": [own["color"] for own in COUNT_LOOKS.values()], "markers": ["o", "s"]}
+    look |= {"dodge": 0.4, "linestyles": "none", "errorbar": None, "markersize": 5}
     for axes, (title, tables) in zip(grid[0], pairs.items(), strict=True):
         teacher, student = (table.groupby("kind")[list(COUNTS)].sum().reindex(kinds) for table in tables)
         left = (student / teacher.where(teacher > 0)).rename(columns=COUNTS)
         long = left.reset_index().melt("kind", var_name="count", value_name="left")
-        sns.pointplot(long, x="left", y="kind", hue="count", ax=axes, errorbar=None, markersize=5, **look)
+        sns.pointplot(long, x="left", y="kind", hue="count", ax=axes, **look)
         for x in (1 / 4, 1 / 2):
             axes.axvline(x, color=PALETTE["teacher"], linestyle=":", linewidth=1, zorder=0)
         axes.set(xscale="log", xlim=(0.1, 1.15), title=title.replace(" → ", "\n→ "))
@@ -237,10 +236,6 @@ def _frame(axes: Axes, rows: int, title: str, margin: float) -> None:
     axes.set(xlim=(-margin, 1 + margin), ylim=(rows - 0.4, -1.3), title=title)
     axes.text(0.04, -1.0, "teacher", ha="right", color=PALETTE["teacher"], weight="bold")
     axes.text(0.96, -1.0, "student", ha="left", color=PALETTE["main"], weight="bold")
-
-
-def _amount(total: float) -> str:
-    return f"{total / 1e9:.1f} G" if total >= 1e9 else f"{total / 1e6:.1f} M"
 
 
 def _fraction(a: Assignment) -> str:

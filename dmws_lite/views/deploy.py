@@ -33,8 +33,7 @@ def deployed(table: pd.DataFrame) -> Picture:
             axes.hlines(k, *ends, color=look["color"], linewidth=3, alpha=0.4)
             axes.plot(value, k, **look)
             note(axes, ends[1], k, f"{value:{form}}")
-        cost = f"{row.kilobytes:,.0f} kB, {row.median_ms:.2g} ms, accuracy {row.accuracy:.3f}"
-        words.append(f"{row.way}: {cost}")
+        words.append(f"{row.way}: {row.kilobytes:,.0f} kB, {row.median_ms:.2g} ms, accuracy {row.accuracy:.3f}")
     for axes, label in zip(grid, ("size (kB)", "ms per image, batch 1", "test accuracy"), strict=True):
         axes.set(xlabel=label, ylim=(len(table) - 0.5, -0.5))
         axes.margins(x=0.3)

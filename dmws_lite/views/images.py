@@ -83,10 +83,8 @@ def intensities(splits: Splits) -> style.Picture:
     means = _draw_levels(grid[:, 0], train.images, train.classes, np.array(train.classes)[train.labels])
     for axes, name in zip(grid[:, 0], train.classes, strict=True):
         axes.set_ylabel(style.wrapped(name, 20), rotation=0, ha="right", va="center")
-    figure.alt_text = (
-        f"Pixel values of the training images of {splits.name} by class; means of 0 to 255: "
-        f"{style.listed(means, '.0f')}."
-    )
+    words = style.listed(means, ".0f")
+    figure.alt_text = f"Pixel values of the training images of {splits.name} by class; means of 0 to 255: {words}."
     return figure
 
 
@@ -98,7 +96,6 @@ def data_page(report: Report) -> style.Picture:
     gathered, pairs, findings = report.gathered, _first_pairs(report), _finding_lines(report.findings)
     classes, counts = gathered.classes, _counts(gathered)
     readable = gathered.table["error"] == ""
-    sizes = gathered.table[readable].groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
     per_class = 8 if len(classes) <= 5 else 12
     rows = len(classes)
     heights = [0.145 * len(findings) + 0.1, 0.87 * style.WIDTH / per_class * rows, 0.8 + 0.35 * rows, 2.1]
@@ -116,7 +113,7 @@ def data_page(report: Report) -> style.Picture:
         _draw_pairs(parts[4].subplots(), gathered, pairs)
     shares = " / ".join(str((gathered.table["split"] == split).sum()) for split in SPLITS)
     numbers = f"{len(gathered.table)} images, {len(classes)} classes, {shares} train / val / test"
-    size = _common_size(sizes)
+    size = _common_size(gathered.table[readable])
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
     figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {size}"), fontsize=10)
     serious = report.findings[report.findings["severity"] != "note"]
@@ -256,15 +253,14 @@ def _counts(gathered: Any) -> pd.DataFrame:
     return counts.reindex(index=list(gathered.classes), columns=list(SPLITS), fill_value=0)
 
 
-def _common_size(sizes: pd.Series) -> str:
-    """The most frequent size and its share, or the ranges when none is frequent."""
+def _common_size(table: pd.DataFrame) -> str:
+    """The most frequent size of images and its share, or the ranges when none is frequent."""
+    sizes = table[["width", "height"]].value_counts(normalize=True, sort=True)
     if sizes.empty:
         return "unknown"
-    (width, height), share = sizes.index[0], sizes.iloc[0] / sizes.sum()
-    if share >= 0.1:
-        return f"{share:.0%} are {width} × {height}"
-    ranges = (sizes.index.get_level_values(side) for side in ("width", "height"))
-    return " × ".join(f"{values.min()}–{values.max()}" for values in ranges)
+    if sizes.iloc[0] >= 0.1:
+        return f"{sizes.iloc[0]:.0%} are {' × '.join(map(str, sizes.index[0]))}"
+    return " × ".join(f"{table[side].min()}–{table[side].max()}" for side in ("width", "height"))
 
 
 def _by_split(counts: pd.DataFrame) -> str:

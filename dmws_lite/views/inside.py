@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from PIL import Image
 
 from dmws_lite.analysis.robustness import CORRUPTIONS, SEVERITIES, corrupt
@@ -77,22 +75,16 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
     for row, index in zip(grid, indices, strict=True):
         for axes, heats in zip(row[1:], maps.values(), strict=True):
             _draw_heat(axes, heats[index], images)
-        if masks is not None:
-            for axes in row:
-                _draw_outline(axes, masks[index])
+        for axes in row if masks is not None else ():
+            _draw_outline(axes, masks[index])
     outlined = "" if masks is None else "; outlines show the lesions"
-    figure.alt_text = (
-        f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}. Bright places are where a map is high."
-    )
+    words = f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}"
+    figure.alt_text = f"{words}. Bright places are where a map is high."
     return figure
 
 
 def inspected(
-    images: ImageSet,
-    index: int,
-    probabilities: Maps,
-    maps: Maps,
-    masks: np.ndarray | None = None,
+    images: ImageSet, index: int, probabilities: Maps, maps: Maps, masks: np.ndarray | None = None
 ) -> style.Picture:
     """One image; of each network the map of where it looks, and below what it predicts.
 
@@ -147,10 +139,8 @@ def localisation(table: pd.DataFrame) -> style.Picture:
         axes.axvline(table.attrs["chance"], color=style.PALETTE["teacher"], linestyle=":", linewidth=1.2)
         axes.set(xlim=(0, None), title=title)
     hits = style.listed(table[table["score"] == "hit"].set_index("map")["value"])
-    figure.alt_text = (
-        f"How well maps find lesions, {table['images'].iloc[0]} images with one. Peak in the lesion: {hits}. "
-        f"Chance: {table.attrs['chance']:.2f}."
-    )
+    words = f"How well maps find lesions, {table['images'].iloc[0]} images with one"
+    figure.alt_text = f"{words}. Peak in the lesion: {hits}. Chance: {table.attrs['chance']:.2f}."
     return figure
 
 
@@ -168,14 +158,13 @@ def calibration(probabilities: Maps, labels: np.ndarray) -> style.Picture:
         means, counts = groups.mean(), groups.size()
         axes.bar(counts.index / BINS, 0.3 * counts / counts.max(), 1 / BINS, align="edge", color="#DDDDDD")
         axes.plot([0, 1], [0, 1], color=style.PALETTE["random"], linewidth=0.8)
-        sns.lineplot(means, x="confidence", y="accuracy", ax=axes, color=style.PALETTE["main"])
+        axes.plot(means["confidence"], means["accuracy"], color=style.PALETTE["main"])
         axes.scatter(means["confidence"], means["accuracy"], 120 * counts / counts.sum(), zorder=3)
-        axes.set(xlim=(0, 1), ylim=(0, 1.02), title=f"{style.wrapped(name, 30)}\nece {errors[name]:.3f}")
-        axes.set_xticks([0, 0.5, 1])
+        title = f"{style.wrapped(name, 30)}\nece {errors[name]:.3f}"
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], title=title)
     style.finish(figure, grid, "confidence", "accuracy")
-    figure.alt_text = (
-        f"Accuracy against confidence by method. Mean calibration error (ece): {style.listed(errors, '.3f')}."
-    )
+    words = style.listed(errors, ".3f")
+    figure.alt_text = f"Accuracy against confidence by method. Mean calibration error (ece): {words}."
     return figure
 
 
@@ -185,10 +174,8 @@ def corruptions(images: ImageSet, index: int = 0, seed: int = 0) -> style.Pictur
     rows = [[style.gray_or_rgb(corrupt(one, kind, k, seed).images[0]) for k in severities] for kind in CORRUPTIONS]
     titles = ["as it is", *(f"severity {severity}" for severity in SEVERITIES)]
     figure, _ = style.sheet(rows, list(CORRUPTIONS), titles, 0.3 + 8 / (len(severities) + 0.7) * len(CORRUPTIONS))
-    figure.alt_text = (
-        f"An image of {images.classes[images.labels[index]]} with {', '.join(CORRUPTIONS)}, from severity 0 (as it is) "
-        f"to {max(severities)}."
-    )
+    words = f"An image of {images.classes[images.labels[index]]} with {', '.join(CORRUPTIONS)}"
+    figure.alt_text = f"{words}, from severity 0 (as it is) to {max(severities)}."
     return figure
 
 
@@ -219,15 +206,13 @@ def _check(images: ImageSet, index: int, probabilities: Maps, maps: Maps, masks:
     if index not in range(count):
         raise ValueError(f"index={index} is out of range: the image set has images 0 to {count - 1}")
     if not probabilities or set(maps) != set(probabilities) or not set(maps) <= set(NETWORKS):
-        raise ValueError(
-            f"probabilities of {list(probabilities)}, maps of {list(maps)}: pass both of the same networks, out of "
-            f"{', '.join(NETWORKS)}"
-        )
-    for name, shares in probabilities.items():
-        if shares.shape != (count, classes):
-            raise ValueError(f"probabilities of {name} are {shares.shape}: pass ({count}, {classes})")
-        if maps[name].ndim != 3 or len(maps[name]) != count:
-            raise ValueError(f"maps of {name} are {maps[name].shape}: pass ({count}, height, width)")
+        given, known = f"probabilities of {list(probabilities)}, maps of {list(maps)}", ", ".join(NETWORKS)
+        raise ValueError(f"{given}: pass both of the same networks, out of {known}")
+    for name, own in maps.items():
+        if probabilities[name].shape != (count, classes):
+            raise ValueError(f"probabilities of {name} are {probabilities[name].shape}: pass ({count}, {classes})")
+        if own.ndim != 3 or len(own) != count:
+            raise ValueError(f"maps of {name} are {own.shape}: pass ({count}, height, width)")
     if masks is not None and masks.shape != (count, *size):
         raise ValueError(f"masks are {masks.shape}: pass {(count, *size)}, or None")
 
@@ -242,9 +227,7 @@ def _draw_heat(axes: Axes, heat: np.ndarray, images: ImageSet) -> np.ndarray:
 
 
 def _draw_outline(axes: Axes, mask: np.ndarray) -> None:
-    """The edges between pixels inside and outside of a mask, white on black."""
-    padded = np.pad(mask.astype(np.int8), 1)
-    across = [[(x - 0.5, y - 1.5), (x - 0.5, y - 0.5)] for y, x in np.argwhere(np.diff(padded, axis=1))]
-    along = [[(x - 1.5, y - 0.5), (x - 0.5, y - 0.5)] for y, x in np.argwhere(np.diff(padded, axis=0))]
-    for colour, width in (("black", 2.4), ("white", 1.0)):
-        axes.add_collection(LineCollection(across + along, colors=colour, linewidths=width))
+    """The border of a mask, white on black."""
+    if mask.any():
+        for colour, width in (("black", 2.4), ("white", 1.0)):
+            axes.contour(mask, [0.5], colors=colour, linewidths=width)

@@ -85,7 +85,6 @@ def choices(method: str, options: Mapping[str, Sequence[Any]]) -> list[dict[str,
 
 
 def only(number: int, count: int) -> list[dict[str, Any]]:
-    """For `choices("restyle")`: of `count` traces show this one."""
     return [{"visible": [i == number for i in range(count)]}]
 
 
@@ -238,21 +237,16 @@ def explore_coverage(plans: Plans) -> Interactive:
         hovertemplate=f"%{{id}}<br>%{{value:,}} elements<br>{told}<extra></extra>",
         tiling={"pad": 1},
     )
-    trace.update(next(iter(lists.values())))
-    menus = choices("restyle", {f"share of {name}": [_nested(change)] for name, change in lists.items()})
+    trace.update({name.replace(".", "_"): values[0] for name, values in next(iter(lists.values())).items()})
+    menus = choices("restyle", {f"share of {name}": [change] for name, change in lists.items()})
     title = f"Share of {main.teacher} that a student receives (area: elements)"
     return interactive(twin, [trace], title, 560, updatemenus=menus, margin={"l": 10, "r": 10, "t": 75, "b": 10})
 
 
 def _coloured(percent: Sequence[float], tone: str) -> dict[str, Any]:
-    """Colours and texts of a treemap's parts."""
-    scale = [[0, style.UNUSED], [1, tone]]
-    return {"marker_colors": list(percent), "marker_colorscale": scale, "text": [f"{value:.1f} %" for value in percent]}
-
-
-def _nested(change: Mapping[str, Any]) -> dict[str, Any]:
-    """A change of one trace as plotly.js's restyle takes it: dotted names, and a list of values, one for each trace."""
-    return {name.replace("_", "."): [value] for name, value in change.items()}
+    """Colours and texts of a treemap's parts, as plotly.js's restyle takes them: of each a list, one for each trace."""
+    scale, texts = [[0, style.UNUSED], [1, tone]], [f"{value:.1f} %" for value in percent]
+    return {"marker.colors": [list(percent)], "marker.colorscale": [scale], "text": [texts]}
 
 
 def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interactive:

@@ -28,18 +28,16 @@ COSTS = {  # column of a table of runs: name, unit
     "latency_ms": ("latency at batch 1 (ms)", 1),
 }
 RUN_AXES = ("label", "data", "pair", "fraction", "seed", "steps", "batch_size", "size", "device", *COSTS, "ece")
-SYMBOLS: dict[Any, str] = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down"}
-SYMBOLS |= {"P": "cross", "X": "x", "<": "triangle-left", ">": "triangle-right", "p": "pentagon", "*": "star"}
-SYMBOLS |= {"d": "diamond-tall", "h": "hexagon", "8": "octagon", "H": "hexagon2", (4, 1, 0): "star-diamond"}
-SYMBOLS |= {(4, 1, 45): "star-square", (3, 1, 0): "star-triangle-up", (3, 1, 60): "star-triangle-down"}
+NAMES = """circle square triangle-up diamond triangle-down cross triangle-left x triangle-right pentagon diamond-tall
+hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram star-square-dot"""
+SYMBOLS = dict(zip(style.MARKS, NAMES.split(), strict=True)) | {"*": "star"}  # plotly's names of matplotlib's marks
 MISSING = -0.15  # where a missing value lies, on an axis from 0 to 1
-CLASS_SYMBOLS = ("circle", "square", "triangle-up", "diamond", "cross", "star", "pentagon", "hexagon")
 
 
 def explore_costs(table: pd.DataFrame, metric: str = "accuracy", reference: str | None = None) -> Interactive:
     """Each run's result against what it cost, with all of its settings under the mouse; a list chooses the cost.
 
-    table:     one row per run, as `Store.table` gives it. A run without the metric or the cost has no mark.
+    table:     one row per run, as `Store.table` gives it; without the metric or the cost it has no mark.
     reference: a method drawn as a black star.
     """
     costs = {name: COSTS[name] for name in COSTS if name in table and table[name].notna().any()}
@@ -48,13 +46,13 @@ def explore_costs(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     parts = [(label, table[table["method"] == method]) for method, label in labels.items()]
     first, traces = next(iter(costs)), []
     for label, runs in parts:
-        mark = {"color": looks[label]["color"], "symbol": SYMBOLS.get(looks[label]["marker"], "hexagram"), "size": 10}
+        mark = {"color": looks[label]["color"], "symbol": SYMBOLS[looks[label]["marker"]], "size": 10}
         told = {"text": [_settings(run) for _, run in runs.iterrows()], "hovertemplate": "%{text}<extra></extra>"}
-        values = {"x": _scaled(runs, first), "y": _plain(runs[metric])}
+        values = {"x": _plain(runs[first] / COSTS[first][1]), "y": _plain(runs[metric])}
         traces.append(go.Scatter(mode="markers", name=escape(label), marker=mark, **values, **told))
     options = {
-        name: [{"x": [_scaled(runs, column) for _, runs in parts]}, {"xaxis.title.text": name}]
-        for column, (name, _) in costs.items()
+        name: [{"x": [_plain(runs[column] / unit) for _, runs in parts]}, {"xaxis.title.text": name}]
+        for column, (name, unit) in costs.items()
     }
     axes: dict[str, Any] = {"xaxis": {"title": {"text": costs[first][0]}, "rangemode": "tozero", "zeroline": False}}
     axes["yaxis"] = {"title": {"text": metric.replace("_", " ")}, "zeroline": False}
@@ -128,9 +126,8 @@ def explore_slices(file: str | Path, size: int = 128, most: int = 24) -> Interac
     numbers = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
     data = file.read_bytes()
     slices = [style.gray_or_rgb(decode(data, suffix_of(file), size, frame=number).image) for number in numbers]
-    traces = [
-        go.Image(source=_png(one), hovertemplate="row %{y}, column %{x}: %{z[0]}<extra></extra>") for one in slices
-    ]
+    told = "row %{y}, column %{x}: %{z[0]}<extra></extra>"
+    traces = [go.Image(source=_png(one), hovertemplate=told) for one in slices]
     pictures = [go.Frame(name=str(number + 1), data=[trace]) for number, trace in zip(numbers, traces, strict=True)]
     middle = len(numbers) // 2
     bare = {"showgrid": False, "zeroline": False, "visible": False}
@@ -157,10 +154,6 @@ def _plain(values: pd.Series) -> list[float | None]:
     return [None if pd.isna(value) else float(f"{value:.4g}") for value in values]
 
 
-def _scaled(runs: pd.DataFrame, column: str) -> list[float | None]:
-    return _plain(runs[column] / COSTS[column][1])
-
-
 def _axis_name(column: str) -> str:
     return "method" if column == "label" else COSTS.get(column, (column.replace("_", " "),))[0]
 
@@ -176,7 +169,8 @@ def _axis(values: pd.Series) -> tuple[np.ndarray, dict[float, str]]:
         ticks = {(float(value) - low) / width: f"{value:.3g}" for value in shown}
     else:
         place = {kind: i / max(1, known.nunique() - 1) for i, kind in enumerate(dict.fromkeys(known))}
-        places, ticks = values.map(place), {place[kind]: _tick(kind) for kind in place}
+        names = {kind: escape(textwrap.shorten(kind, 26, placeholder="…")) for kind in place}
+        places, ticks = values.map(place), {place[kind]: name for kind, name in names.items()}
     if values.isna().any():
         ticks = {MISSING: "missing"} | ticks
     return places.astype(float).fillna(MISSING).round(4).to_numpy(), ticks
@@ -184,13 +178,8 @@ def _axis(values: pd.Series) -> tuple[np.ndarray, dict[float, str]]:
 
 def _dimension(name: str, places: np.ndarray, ticks: Mapping[float, str]) -> dict[str, Any]:
     """An axis of parallel coordinates."""
-    span = [MISSING if MISSING in ticks else 0, 1]
-    marks = {"tickvals": list(ticks), "ticktext": list(ticks.values()), "range": span}
+    marks = {"tickvals": list(ticks), "ticktext": list(ticks.values()), "range": [min(0, *ticks), 1]}
     return {"label": _axis_name(name), "values": places.tolist(), **marks}
-
-
-def _tick(kind: str) -> str:
-    return escape(textwrap.shorten(kind, 26, placeholder="…"))
 
 
 def _lines(table: pd.DataFrame, axes: Mapping[str, tuple[np.ndarray, dict[float, str]]], metric: str) -> style.Picture:
@@ -207,17 +196,18 @@ def _lines(table: pd.DataFrame, axes: Mapping[str, tuple[np.ndarray, dict[float,
     names = [style.wrapped(_axis_name(name), 14) for name in axes]
     plot.set_xticks(range(len(axes)), names)
     plot.set(yticks=[], xlim=(-0.2, len(axes) - 0.3))
-    ordered = table.dropna(subset=metric).sort_values(metric, kind="stable")
-    best = pd.concat([ordered.head(1), ordered.tail(1)])
-    ends = " to ".join(f"{value:.3f} ({label})" for label, value in zip(best["label"], best[metric], strict=True))
-    told = f"{', '.join(map(_axis_name, axes))}. {metric.replace('_', ' ').capitalize()} goes from {ends}."
-    figure.alt_text = f"{len(table)} runs as lines through {told}"
+    ordered = table.dropna(subset=metric).sort_values(metric, kind="stable")[["label", metric]]
+    ends = " to ".join(f"{value:.3f} ({label})" for label, value in ordered.values[:: max(1, len(ordered) - 1)])
+    axis_names = ", ".join(map(_axis_name, axes))
+    figure.alt_text = (
+        f"{len(table)} runs as lines through {axis_names}. {_axis_name(metric).capitalize()} goes from {ends}."
+    )
     return figure
 
 
 def _points(rows: pd.DataFrame, number: int, colour: str | None = None) -> dict[str, Any]:
     """Places, marks and answers of one network's images of one class, the class' number being `number`."""
-    symbol = CLASS_SYMBOLS[number % len(CLASS_SYMBOLS)]
+    symbol = SYMBOLS[style.MARKS[number % 10]]
     mark: dict[str, Any] = {"symbol": [symbol if right else f"{symbol}-open" for right in rows["right"]]}
     mark |= {"color": colour, "size": 7} if colour else {}
     answers = [escape(answer) for answer in rows["answer"]]
@@ -259,8 +249,7 @@ def _planes(table: pd.DataFrame, networks: list[str], classes: list[str]) -> sty
         axes.set_title(style.wrapped(network, 34))
         words.append(f"{network}: {own['right'].mean():.0%} right")
     style.finish(figure, grid)
-    classes_told = ", ".join(classes)
-    figure.alt_text = f"Images of {classes_told} in the plane of each network's features. {'; '.join(words)}."
+    figure.alt_text = f"Images of {', '.join(classes)} in the plane of each network's features. {'; '.join(words)}."
     return figure
 
 

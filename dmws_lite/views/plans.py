@@ -40,7 +40,7 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Pictur
     names = list(axes or _typical(masks))
     figure, (whole, near) = style.picture(0.95 + 0.45 * len(names), 1, 2, width_ratios=[3, 4])
     _draw_strips(whole, near, masks, names, 32)
-    _add_legend(figure, len(_several(plans)))
+    _add_legend(figure, plans)
     figure.alt_text = f"Strips of teacher indices, one lane per student. {_strip_words(masks, names)}"
     return figure
 
@@ -49,7 +49,7 @@ def tensor_maps(plans: Plans, tensors: Sequence[str]) -> style.Picture:
     """Who receives each element of a few teacher tensors, as maps of their first rows and columns."""
     figure, grid = style.picture(3.0 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
     words = [_draw_map(axes, plans, tensor) for axes, tensor in zip(grid[0], tensors, strict=True)]
-    _add_legend(figure, len(_several(plans)), _are_shared(plans, tensors))
+    _add_legend(figure, plans, tensors)
     figure.alt_text = f"Maps of teacher tensors. {' '.join(words)}"
     return figure
 
@@ -119,12 +119,9 @@ def selection(plans: Plans, tensor: str) -> style.Picture:
     _draw_layers(layers, _several(plans)[0])
     _draw_strips(whole, near, masks, names, 16)
     words = _draw_map(elements, plans, tensor)
-    _add_legend(figure, len(_several(plans)), _are_shared(plans, [tensor]), loc="lower center")
+    _add_legend(figure, plans, [tensor], loc="lower center")
     figure.alt_text = f"{summary(plans)}. {words} {_strip_words(masks, names)}"
     return figure
-
-
-# --- what is drawn, as data ------------------------------------------------------------------------------------------
 
 
 def axis_masks(plans: Plans) -> dict[str, np.ndarray]:
@@ -144,12 +141,9 @@ def axis_masks(plans: Plans) -> dict[str, np.ndarray]:
 
 
 def tensor_roles(plans: Plans, tensor: str) -> np.ndarray:
-    """Who receives each element of a teacher tensor, as a map int (rows, columns).
+    """Who receives each element of a teacher tensor, int (rows, columns), without kernel axes; a vector is one row.
 
-    tensor: a teacher tensor's name; a vector is a map of one row. All elements of a kernel go the same way, so kernel
-            axes are left out.
-    Returns 0 for nobody, k for student k alone (1 is main), n + 1 for several of the n students.
-    Raises ValueError for a tensor that the teacher does not have.
+    0 is nobody, k student k alone (1 is main), n + 1 several of the n students. Raises ValueError for unknown tensors.
     """
     plans = _several(plans)
     if tensor not in plans[0].teacher_shapes:
@@ -165,12 +159,7 @@ def tensor_roles(plans: Plans, tensor: str) -> np.ndarray:
 
 
 def summary(plans: Plans) -> str:
-    """Coverage, overlap (of the two students that share most) and consistency in one line.
-
-    >>> from dmws_lite.method.selection import complementary_plans
-    >>> summary(complementary_plans("vit_small_patch16_224", "vit_tiny_patch16_224"))
-    'coverage: main 25.50 %, auxiliary 25.50 %; overlap 0.00 %; 25 of 25 axes consistent'
-    """
+    """Coverage, overlap (of the two students that share most) and consistency in one line."""
     plans = _several(plans)
     by_name = zip(student_names(len(plans)), plans, strict=True)
     covered = ", ".join(f"{name} {100 * plan.coverage().total:.2f} %" for name, plan in by_name)
@@ -186,11 +175,7 @@ def _shares(plans: Sequence[SelectionPlan]) -> pd.DataFrame:
     own = [pd.Series(plan.coverage().tensors).reindex(sizes.index) for plan in plans]
     both = pd.Series(plans[0].overlap(plans[1]).tensors if len(plans) > 1 else 0.0, sizes.index)
     only = "only " if both.any() else ""
-    shares = {
-        f"{only}main": own[0] - both,
-        "both": both,
-        f"{only}auxiliary": own[1] - both if len(own) > 1 else 0 * both,
-    }
+    shares = {f"{only}main": own[0] - both, "both": both, f"{only}auxiliary": (own[1:] or [both])[0] - both}
     used = pd.DataFrame(shares).mul(sizes, axis=0).assign(size=sizes)
     table = used.groupby(used.index.str.replace(r"\d+", "*", regex=True), sort=False).sum()
     table = pd.concat([table.sum().to_frame("all").T, table.iloc[::-1]])
@@ -239,9 +224,6 @@ def _map_axes(plans: Plans, tensor: str) -> tuple[list[int], list[str]]:
     return kept, [a.axes[i] for i in kept]
 
 
-# --- parts of pictures -----------------------------------------------------------------------------------------------
-
-
 def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], names: Sequence[str], zoom: int) -> None:
     """A strip per axis, a lane per student: the shares of the whole axis, and its first indices one by one."""
     for row, name in enumerate(names):
@@ -268,10 +250,9 @@ def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
     """The first rows and columns of a tensor, by who receives them; returns the shares of the whole in words."""
     roles, n = tensor_roles(plans, tensor), len(_several(plans))
     rows, shown = len(roles), roles[:CORNER, :CORNER]
+    colours = ListedColormap([UNUSED, *student_colours(n), SHARED])
     ticks: Any = {"xticklabels": 5, "yticklabels": 5 if rows > 1 else False}
-    sns.heatmap(
-        shown, ax=axes, cmap=ListedColormap([UNUSED, *student_colours(n), SHARED]), vmax=n + 1, **CELLS, **ticks
-    )
+    sns.heatmap(shown, ax=axes, cmap=colours, vmax=n + 1, **CELLS, **ticks)
     axes.tick_params(length=2, rotation=0)
     strokes: dict[int, Any] = {2: (2, 2, -45), n + 1: (4, 2, 45)} if n > 1 else {}  # one stroke, a cross
     for role, spokes in strokes.items():
@@ -314,22 +295,18 @@ def _draw_node(axes: Axes, x: float, y: float, number: int, role: str, filled: b
     axes.text(x, y, str(number), color="white" if filled else colour, ha="center", va="center", bbox=box)
 
 
-def _add_legend(figure: style.Picture, n: int, shared: bool | None = None, loc: Any = "outside lower center") -> None:
-    """One patch per student, with the marks of the maps.
-
-    shared: whether the maps hold elements that several students receive; None where there are strips only.
-    """
-    hatches = ["", HATCHES["auxiliary"] if shared is not None else "", *[""] * n]
+def _add_legend(
+    figure: style.Picture, plans: Plans, tensors: Sequence[str] = (), loc: Any = "outside lower center"
+) -> None:
+    """One patch per student; where tensors are drawn as maps, with the marks of the maps."""
+    n = len(_several(plans))
+    shared = n > 1 and any((tensor_roles(plans, tensor) == n + 1).any() for tensor in tensors)
+    hatches = ["", HATCHES["auxiliary"] if tensors else "", *[""] * n]
     parts = list(zip(student_names(n), student_colours(n), hatches, strict=False))
     parts += [("both" if n == 2 else "several", SHARED, "xxx")] if shared else []
     parts.append(("not used", UNUSED, ""))
     handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=name) for name, colour, hatch in parts]
     figure.legend(handles=handles, loc=loc, ncols=len(handles))
-
-
-def _are_shared(plans: Plans, tensors: Sequence[str]) -> bool:
-    n = len(_several(plans))
-    return n > 1 and any((tensor_roles(plans, tensor) == n + 1).any() for tensor in tensors)
 
 
 def _strip_words(masks: dict[str, np.ndarray], names: Sequence[str]) -> str:
@@ -344,7 +321,6 @@ def _strip_words(masks: dict[str, np.ndarray], names: Sequence[str]) -> str:
 
 
 def _ends(indices: np.ndarray) -> str:
-    """The first three indices and the last."""
     return _numbers(indices) if len(indices) < 5 else f"{_numbers(indices[:3])}, …, {indices[-1]}"
 
 

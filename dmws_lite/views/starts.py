@@ -32,9 +32,9 @@ def spectra(weights: pd.DataFrame) -> style.Picture:
     xlabel = "place in the spectrum (0: the largest singular value, 1: the smallest)"
     options: style.Style = {"drawn": {"markevery": 10}, "xlabel": xlabel, "ylabel": "σ / largest σ"}
     figure = _curves(table, "place", "share", "kind", height=2.3, **options)
+    ranks = f"Stable rank as a share of the full rank, means: {_means(weights, 'rank_share')}"
     figure.alt_text = (
-        f"Normalised singular values of the weight matrices ({', '.join(weights['kind'].unique())}). "
-        f"Stable rank as a share of the full rank, means: {_means(weights, 'rank_share')}."
+        f"Normalised singular values of the weight matrices ({', '.join(weights['kind'].unique())}). {ranks}."
     )
     return figure
 
@@ -109,7 +109,6 @@ def _by_block(table: pd.DataFrame, titles: dict[str, str], ylabel: str, **option
 
 
 def _curves(table: pd.DataFrame, x: str, y: str, panel: str | None = None, **options: Any) -> style.Picture:
-    """A line per method."""
     figure = style.curves(table, x, y, "label", panel, look=_looks(table), columns=2, **options)
     if x == "block":
         figure.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -15,7 +15,6 @@ from matplotlib.ticker import MaxNLocator
 from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, interval, summary, titles
 from dmws_lite.views import style
 
-AUXILIARIES = ("none", "same", "complementary")
 COSTS = {"seconds": "training seconds", "flops_per_step": "GFLOPs per step"}
 STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α", "left": "left of the start"}
 CURVES = style.looks(STUDENTS.values(), {"main": "main", "auxiliary": "auxiliary", "α": "teacher"})
@@ -63,10 +62,8 @@ def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str
         "95 % interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown",
         fontsize="medium",
     )
-    figure.alt_text = (
-        f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {shown} are shown (corrected p below "
-        f"0.05, interval without 0). {_ends(groups, '+.3f')}."
-    )
+    words = f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {shown} are shown"
+    figure.alt_text = f"{words} (corrected p below 0.05, interval without 0). {_ends(groups, '+.3f')}."
     return figure
 
 
@@ -86,11 +83,9 @@ def comparison(
     on:     what was measured on.
     """
     table, seeds, words = table.assign(method=table["label"]), table["seed"].nunique(), []
-    metrics = [metric] if isinstance(metric, str) else metric
-    groups = [
-        (f"{_words(name)} on {on}", table.rename(columns={name: "value"}), _means(table, name)) for name in metrics
-    ]
-    labels = labels_of(table)
+    groups, labels = [], labels_of(table)
+    for name in [metric] if isinstance(metric, str) else metric:
+        groups.append((f"{_words(name)} on {on}", table.rename(columns={name: "value"}), _means(table, name)))
     figure = forests(groups, "value", labels, "", height=0.5)
     for axes, (title, values, means) in zip(figure.axes, groups, strict=False):
         for row, mean in enumerate(means["mean"]):
@@ -132,7 +127,7 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     figure = style.curves(runs, "x", metric, "start", "group", words, **options)
     for axes, (_, own) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
         axes.scatter(own["x"], own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
-        axes.set_xticks(range(3), AUXILIARIES)
+        axes.set_xticks(range(3), ["none", "same", "complementary"])
         axes.set_xlim(-0.4, 2.4)
     return figure
 
@@ -173,9 +168,8 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     style.finish(figure, grid, "cost", _words(metric))
     spans = means.groupby("group", sort=False)[COSTS["seconds"]].agg(["min", "max"])
     parts = [f"{group}: {low:.3g} to {high:.3g} s".removeprefix(": ") for group, low, high in spans.itertuples()]
-    figure.alt_text = (
-        f"Mean {_words(metric)} against training time and FLOPs of a step. Training took {'; '.join(parts)}."
-    )
+    words = f"Mean {_words(metric)} against training time and FLOPs of a step"
+    figure.alt_text = f"{words}. Training took {'; '.join(parts)}."
     return figure
 
 
@@ -199,23 +193,11 @@ def auxiliary_over_time(
     long = rows.rename(columns=STUDENTS).melt(["label", "step"], list(STUDENTS.values()), "curve")
     order = {label: place for place, label in enumerate(labels_of(table).values())}
     long = long.sort_values("label", key=lambda labels: labels.map(order), kind="stable")
-    options: style.Style = {
-        "errorbar": ("pi", 100),
-        "drawn": {"err_style": "band", "markers": False},
-        "look": CURVES,
-        "height": 2.6,
-    }
-    options |= {"ylabel": "validation accuracy; share"}
-    figure = style.curves(long, "step", "value", "curve", "label", **options)
+    drawn = {"err_style": "band", "markers": False}
+    options: style.Style = {"errorbar": ("pi", 100), "drawn": drawn, "look": CURVES, "height": 2.6}
+    options |= {"words": "Validation accuracy over training, mean over seeds", "ylabel": "validation accuracy; share"}
+    figure = style.curves(long.dropna(subset="value"), "step", "value", "curve", "label", **options)
     figure.axes[0].set_ylim(-0.02, 1.02)
-    means = long.groupby(["label", "curve", "step"], sort=False)["value"].mean()
-    ends = means.groupby(["label", "curve"], sort=False).agg(["first", "last"])
-    words = [
-        f"{label}, {curve}: from {a:.2f} to {b:.2f}"
-        for (label, curve), a, b in ends.itertuples()
-        if curve in style.PALETTE
-    ]
-    figure.alt_text = f"Validation accuracy over training, mean over seeds. {'; '.join(words)}."
     return figure
 
 

@@ -35,22 +35,11 @@ SHARED, UNUSED = "#222222", "#F0F0F0"
 WIDTH = 8.0  # inches: with the sizes of seaborn's context "paper", text is readable in a narrow window too
 Style = dict[str, Any]
 
-sns.set_theme(
-    context="paper",
-    style="ticks",
-    palette=[PALETTE["main"], PALETTE["auxiliary"], *DISTINCT],
-    font="DejaVu Sans",
-    rc={"axes.grid": True, "grid.color": "#E6E6E6", "axes.spines.top": False, "axes.spines.right": False}
-    | {
-        "legend.frameon": False,
-        "image.interpolation": "nearest",  # the pixels that a network sees; half the bytes of a smoothed picture
-        "font.size": 8.8,
-        "lines.markersize": 6.5,
-        "lines.linewidth": 1.4,
-        "lines.markeredgewidth": 0.4,
-        "hatch.linewidth": 1.5,
-    },
-)
+THEME: Style = {"axes.grid": True, "grid.color": "#E6E6E6", "axes.spines.top": False, "axes.spines.right": False}
+THEME |= {"legend.frameon": False, "font.size": 8.8, "hatch.linewidth": 1.5}
+THEME |= {"lines.markersize": 6.5, "lines.linewidth": 1.4, "lines.markeredgewidth": 0.4}
+THEME["image.interpolation"] = "nearest"  # the pixels that a network sees; half the bytes of a smoothed picture
+sns.set_theme("paper", "ticks", [PALETTE["main"], PALETTE["auxiliary"], *DISTINCT], font="DejaVu Sans", rc=THEME)
 
 
 class Picture(Figure):
@@ -237,15 +226,11 @@ def looks(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dict[
     """
     names = list(dict.fromkeys(names))
     roles = {name: name for name in names if name in PALETTE} if roles is None else roles
-    by_name: dict[str, Style] = {
-        name: {"color": PALETTE[role], "marker": MARKERS[role], "linestyle": LINES[role]}
-        for name, role in roles.items()
-    }
-    marks = [mark for mark in MARKS if mark not in {look["marker"] for look in by_name.values()}]
+    triples = {name: (PALETTE[role], MARKERS[role], LINES[role]) for name, role in roles.items()}
+    marks = [mark for mark in MARKS if mark not in {triple[1] for triple in triples.values()}]
     for i, name in enumerate(name for name in names if name not in roles):
-        colour, mark, line = DISTINCT[i % len(DISTINCT)], marks[i % len(marks)], ("-", "--", "-.")[i % 3]
-        by_name[name] = {"color": colour, "marker": mark, "linestyle": line}
-    return by_name
+        triples[name] = DISTINCT[i % len(DISTINCT)], marks[i % len(marks)], ("-", "--", "-.")[i % 3]
+    return {name: dict(zip(("color", "marker", "linestyle"), triple, strict=True)) for name, triple in triples.items()}
 
 
 def semantics(looks: Mapping[str, Style]) -> Style:

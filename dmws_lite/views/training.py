@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dmws_lite.training.fit import Run
 
 STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary"}
-SCHEDULES: style.Style = {"palette": [PALETTE["teacher"]] * 2, "dashes": ["", (1, 1)]}
 FILLS = {name: (PALETTE[name], HATCHES[name]) for name in ("main", "auxiliary")}
 KNOWN = {
     "both right": (PALETTE["teacher"], ""),
@@ -47,7 +46,7 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
         sns.lineplot(students, ax=accuracy, **style.semantics(style.looks(STUDENTS.values())))
         star = {"color": PALETTE["main"], "markersize": 14, "label": "kept: best on validation", "zorder": 3}
         accuracy.plot(run.best_step, students["main"][run.best_step], "*", **star)
-        sns.lineplot(rows[["alpha", "momentum"]], ax=schedule, **SCHEDULES)
+        sns.lineplot(rows[["alpha", "momentum"]], ax=schedule, palette=[PALETTE["teacher"]] * 2, dashes=["", (1, 1)])
         loss.set_title(title)
         schedule.set(ylim=(-0.05, 1.05))
         for name, values in students.items():
@@ -95,11 +94,8 @@ def confusion(counts: pd.DataFrame) -> style.Picture:
 
 def half_life(steps: int, half_lives: Sequence[float]) -> style.Picture:
     """How much of the auxiliary's start an EMA still holds after each step, for a few half-lives (in steps)."""
-    left = {
-        f"half-life {life:.0f} steps (momentum {momentum_of(life):.4g})": 100
-        * momentum_of(life) ** np.arange(steps + 1)
-        for life in half_lives
-    }
+    after, momenta = np.arange(steps + 1), {life: momentum_of(life) for life in half_lives}
+    left = {f"half-life {life:.0f} steps (momentum {m:.4g})": 100 * m**after for life, m in momenta.items()}
     words = f"Share (%) of its start that an exponential moving average holds, over {steps} steps"
     return _curves(left, 0, words, xlabel="step", ylabel="left of the start (%)", drawn={"markevery": 0.1})
 
@@ -122,13 +118,12 @@ def soft_targets(
 ) -> style.Picture:
     """What one image teaches the main student: both distributions, the parts of the loss, and their gradients.
 
-    student_logits, target_logits: (classes,), the main student's and the auxiliary's on one image.
-    label:       index of the right class.
+    student_logits, target_logits: (classes,), the main student's and the auxiliary's on one image, whose class is
+                 `label`.
     temperature: T > 0 of the softmax on both sides; a line shows where a bar ends at T = 1.
     alpha:       weight of the soft targets, 0 to 1.
     classes:     their names; None numbers them.
-    The loss is that of the strategy "ema", without label smoothing: (1 - alpha) CE + alpha T^2 KL(target || student).
-    The gradient is with respect to the student's logits: training lowers a logit whose bar points up.
+    The loss is (1 - alpha) CE + alpha T^2 KL(target || student); training lowers a logit whose gradient points up.
     Raises ValueError for logits and classes that do not fit together, and for label, temperature or alpha out of range.
     """
     names = list(classes or (f"class {k}" for k in range(len(student_logits))))
@@ -170,8 +165,7 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
 
     momentum: m in [0, 1): at each step the auxiliary becomes m * auxiliary + (1 - m) * main.
     steps:    1 or more.
-    Left: the weight of the main student after each step, (1 - m) m^(steps - step), as a share of the newest one's.
-    Right: the sums, of which the start's is m^steps.
+    Left: the weight of the main student after each step, as a share of the newest one's. Right: the sums.
     Raises ValueError for values out of range.
     """
     if not 0 <= momentum < 1:
@@ -190,20 +184,15 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
         curve.axvline(steps - life, color=SHARED, linestyle=":")
         curve.text(steps - life, 50, " one half-life ago ", ha="right" if life < steps / 2 else "left")
     curve.set(xlim=(0, steps + 1), ylim=(0, 105), xlabel="main student after step", ylabel="weight (% of the newest)")
-    drawn = share.barh(
-        list(sums), [100 * value for value in sums.values()], color=[PALETTE["auxiliary"], *["#0072B2"] * 2]
-    )
-    for bar, hatch in zip(drawn, ("///", "...", ""), strict=True):
-        bar.set_hatch(hatch)
+    colours = [PALETTE["auxiliary"], *[PALETTE["main"]] * 2]
+    drawn = share.barh(list(sums), [100 * value for value in sums.values()], color=colours, hatch=["///", "...", ""])
     share.bar_label(drawn, [_percent(value) for value in sums.values()], padding=3)
     share.set(xlim=(0, 135), xticks=[0, 50, 100], ylim=(2.6, -0.6), xlabel="share of the auxiliary (%)")
     title = f"half-life {life:.4g} steps (momentum {momentum:.4g}), after {steps} step{'s' * (steps > 1)}"
     figure.text(0.09, 0.91, title)
     start, before, recently = map(_percent, sums.values())
-    figure.alt_text = (
-        f"What an exponential moving average consists of; {title}: {start} its start, {before} the main student in the "
-        f"older half of the steps, {recently} in the newer half."
-    )
+    words = f"{start} its start, {before} the main student in the older half of the steps, {recently} in the newer half"
+    figure.alt_text = f"What an exponential moving average consists of; {title}: {words}."
     return figure
 
 
@@ -216,10 +205,8 @@ def _curves(curves: Mapping[str, Any], first: int, words: str, **options: Any) -
 
 def _check_soft_targets(student: int, target: int, classes: int, label: int, temperature: float, alpha: float) -> None:
     if not (student >= 2 and target == student == classes):
-        raise ValueError(
-            f"{student} student_logits, {target} target_logits, {classes} classes: pass one of each per class, "
-            "and 2 classes or more"
-        )
+        given = f"{student} student_logits, {target} target_logits, {classes} classes"
+        raise ValueError(f"{given}: pass one of each per class, and 2 classes or more")
     if label not in range(student):
         raise ValueError(f"label={label} is out of range: 0 to {student - 1}")
     if not 0 < temperature < np.inf:

@@ -133,15 +133,6 @@ def test_stop_early_keeps_the_best_student_and_the_history(board, whole):
     assert_equal(board.run, whole)  # a start anew
 
 
-def test_stopping_where_a_run_is_held_gives_the_students_of_that_evaluation(board):
-    stopped = train(on_evaluation=lambda row: row["step"] == 3)
-    go(board)
-    go_back(board, 3)
-    board._stop.click()
-    assert board.phase == "stopped"
-    assert_equal(board.run, stopped)
-
-
 def test_what_fit_refuses_is_told(board):
     board._arguments = (*board._arguments[:2], replace(TRAINING, batch_size=100), DISTILLATION)
     go(board)

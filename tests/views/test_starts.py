@@ -65,13 +65,6 @@ def test_a_method_looks_the_same_in_all_figures_and_unlike_any_other(name, drawn
     assert all(line.get_color() == reference[label].get_color() for label, line in found.items())
 
 
-def test_a_method_keeps_its_look_when_others_are_left_out(drawn):
-    few = figures.attention(looks()[lambda table: table["method"].isin(["mimetic", "kaiming"])])
-    everything = drawn(FIGURES["attention"]())
-    for label, line in drawn(few).items():
-        assert line.get_color() == everything[label].get_color()
-
-
 def test_spectra_are_divided_by_the_largest_singular_value(drawn):
     figure = figures.spectra(weights())
     assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == ["qkv", "proj", "fc1"]

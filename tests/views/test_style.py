@@ -28,12 +28,6 @@ def test_twenty_names_are_told_apart_without_colour():
     assert look["method 3"] == {"color": "#000000", "marker": "*", "linestyle": ":"}
 
 
-def test_roles_have_their_colours_without_being_told():
-    look = style.looks(["main", "other", "teacher"])
-    assert look["main"] == {"color": style.PALETTE["main"], "marker": "o", "linestyle": "-"}
-    assert look["other"]["color"] not in style.PALETTE.values()
-
-
 def test_a_forest_draws_means_above_their_values_with_the_intervals_it_was_given(axes):
     values = pd.DataFrame({"label": ["a", "a", "b"], "value": [0.1, 0.3, 0.6]})
     means = pd.DataFrame(

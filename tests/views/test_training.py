@@ -134,11 +134,6 @@ def test_shares_are_those_of_the_update_itself(momentum, steps):
     assert widths == pytest.approx([100 * value for value in sums], rel=1e-4, abs=1e-4)
 
 
-def test_the_memory_tells_its_half_life():
-    words = figures.ema_memory(0.5**0.1, 20).alt_text
-    assert "half-life 10 steps (momentum 0.933), after 20 steps: 25 % its start" in words
-
-
 @pytest.mark.parametrize(
     ("momentum", "steps", "message"), [(1.0, 5, "momentum=1.0"), (-0.1, 5, "momentum=-0.1"), (0.5, 0, "steps=0")]
 )
