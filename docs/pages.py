@@ -20,6 +20,7 @@ PUBLISHED = (
     "README.md",
     "CHANGELOG.md",
     "docs/method.svg",
+    "docs/findings/*.png",
     "notebooks/README.md",
     "notebooks/instructor/README.md",
     "data_cards/*.md",
@@ -51,6 +52,8 @@ def gather(source: Path, executed: Path) -> None:
                 if cell.cell_type == "markdown":
                     cell.source = site_links(cell.source, path.parent, published)
             nbformat.write(page, target)
+        elif path.suffix == ".png":
+            shutil.copy(ROOT / path, target)
         else:
             text = chapters.plain_badges(front_matter_last((ROOT / path).read_text(encoding="utf-8")))
             target.write_text(site_links(text, path.parent, published), encoding="utf-8")
@@ -117,6 +120,7 @@ def _own_pages(source: Path) -> None:
         text = path.read_text(encoding="utf-8")
         text = text.replace("<!-- list of chapters -->", chapter_list).replace("<!-- entries of chapters -->", entries)
         (source / path.name).write_text(text, encoding="utf-8")
+    shutil.copytree(DOCS / "findings", source / "findings")
     static = source / "_static"
     shutil.copytree(DOCS / "static", static)
     for name in ("explorer.js", "explorer.css"):

@@ -1,0 +1,268 @@
+"""The page claim.md: what the runs of the study `claim` answer, by the rules of claim_design.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import evidence
+import pandas as pd
+from evidence import BLOCK, MINUS, Headline, Wave, compare, finished, gaps, markdown, percent, signed, units, whole
+from scipy.stats import t
+from statsmodels.stats.power import TTestPower
+
+from dmws_lite.studies.statistics import LEVEL, SMALLER_IS_BETTER, SMALLEST
+from dmws_lite.training.evaluation import BINS
+from dmws_lite.views import style
+
+WAVE = Wave(sets=3, seeds=14)
+PRIMARY = {
+    "What is the second subset worth, given SKD?": ("dual_skd", "single_skd"),
+    "What is SKD worth, given selection?": ("single_skd", "weight_selection"),
+}
+RIVALS = ("ema_of_main", "smoother", "longer", "mimetic", "xavier")
+READINGS = ("skd_first", "skd_annealed", "half_life_half_epoch", "half_life_1_epoch", "half_life_2_epochs")
+SECONDARY = {
+    "Is SKD above rivals that do not distil?": [("dual_skd", rival) for rival in RIVALS],
+    "Does another reading of the abstract do better?": [(reading, "dual_skd") for reading in READINGS],
+}
+WITH_LEAST_SQUARES = {  # the primary comparisons from starts with least squares, in the study beyond
+    "dual_skd": ("dual_skd_ls", "single_skd_ls"),
+    "single_skd": ("single_skd_ls", "selection_ls"),
+}
+SHORT = {"dual_skd": "second subset, given SKD", "single_skd": "SKD, given selection"}
+METRICS = ("accuracy", "balanced_accuracy", "nll", "nll_scaled", "ece", "ece_scaled")
+MAIN = ("weight_selection", "single_skd", "dual_skd", "ema_of_main", "smoother")  # drawn
+FEWEST = 50  # images in a bin that is drawn
+
+OPENING = """# The claim at full strength: what the runs say
+
+The papers say that dual selection with self-knowledge distillation (SKD) is above single selection. [The
+design](claim_design.md) was fixed before the first run. This page is made by `python docs/findings.py` from the runs
+in `benchmarks/studies`; nobody edits it. A pair is one data set and seed; intervals are 95 % t intervals over pairs;
+p is of a two-sided sign-flip test, Holm-corrected over the comparisons of a question (the first two questions
+together). *Shown*: corrected p below 0.05 and an interval without 0. *Equivalent*: the interval lies within ± one
+point. *Not shown*: neither; the interval says how large it could still be.
+"""
+LIMITS = """## Limits
+
+- Intervals are about other seeds (part of the training images, classifier, data order, augmentation) on these test
+  images and data sets; they are not about other hospitals. Seeds of one data set share its test images.
+- Patients are unknown in two of the sets; in one, classes come from different hospitals, so a network may learn the
+  hospital.
+- Images (64 px) and networks are small, and the teachers are not the papers': the embedded one has seen drawings of
+  formulas only.
+- Runs are short. A group that has not converged says what a method gives in this time, not what it would give in the
+  end.
+- Seconds were measured with other work on the same two cores: they compare methods roughly.
+- Of the design, not run: whatever is not listed under "What was run".
+"""
+
+
+def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
+    """Write docs/claim.md and its pictures."""
+    parts = [OPENING, _waves(claim)]
+    for phantoms, title in ((False, "Real images"), (True, "Phantoms")):
+        table = finished(claim, phantoms)
+        for steps, part in table.groupby("study_steps"):
+            if any(len(whole(gaps(part, *pair), WAVE)) for pair in PRIMARY.values()):
+                name = f"claim_{'phantoms_' if phantoms else ''}{steps:.0f}"
+                parts.append(f"## {title}, {steps:.0f} steps")
+                parts += _answers(part, finished(beyond, phantoms), docs, name)
+    if len(parts) == 2:
+        parts.append("No wave of the primary comparisons is whole yet: nothing is answered.")
+    text = "\n\n".join(part.strip() for part in [*parts, _convergence(claim), LIMITS]) + "\n"
+    (docs / "claim.md").write_text(text, encoding="utf-8")
+
+
+def headlines(claim: pd.DataFrame) -> list[Headline]:
+    """The primary comparisons of real images that are whole, and the moving average as the nearest rival."""
+    found = []
+    for steps, part in finished(claim, phantoms=False).groupby("study_steps"):
+        primary = compare(part, list(PRIMARY.values()), WAVE)
+        rival = compare(part, [("dual_skd", "ema_of_main")], WAVE)
+        for row in [*primary.to_dict("records"), *rival.to_dict("records")]:
+            own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
+            name = f"{row['label']} {MINUS} {row['reference']}"
+            short = "SKD against the EMA" if row["reference_method"] == "ema_of_main" else SHORT[row["method"]]
+            where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
+            sentence = f"{name}: accuracy {signed(row)}, {where}: **{row['verdict']}**."
+            found.append(Headline(f"{short}, {steps:.0f} steps", units(own), row["verdict"], sentence))
+    return found
+
+
+def _waves(claim: pd.DataFrame) -> str:
+    """What was run, and which waves are whole."""
+    done, failed = finished(claim), claim[claim["error"].notna()]
+    lines = [
+        "## What was run",
+        f"{len(done)} runs in {done['hours'].sum():.1f} hours of one core, {len(failed)} failed"
+        + (f" ({'; '.join(failed['error'].unique())})" if len(failed) else "")
+        + f". A wave is whole with {WAVE.pairs} pairs: {WAVE.sets} data sets with {WAVE.seeds} seeds each. One that is "
+        "not is not reported.",
+    ]
+    rows = []
+    for (pair, fraction, steps, phantoms), part in done.groupby([*BLOCK, done["data"].str.startswith("phantom")]):
+        for label, own in part.groupby("label", sort=False):
+            enough = (own.groupby("data")["seed"].nunique() >= WAVE.seeds).sum() >= WAVE.sets
+            images = "phantoms" if phantoms else "real"
+            row = pair, images, percent([fraction]), f"{steps:.0f}", label, len(own), "yes" if enough else "not yet"
+            rows.append(row)
+    return "\n\n".join([*lines, markdown(["pair", "images", "fraction", "steps", "method", "runs", "whole"], rows)])
+
+
+def _answers(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
+    primary = compare(part, list(PRIMARY.values()), WAVE)
+    parts = []
+    for number, (question, pair) in enumerate(PRIMARY.items(), 1):
+        own = primary[primary["method"] == pair[0]]
+        parts += [f"### {number}. {question}", *_told(part, own, [pair])]
+    for number, (question, pairs) in enumerate(SECONDARY.items(), 3):
+        parts += [f"### {number}. {question}", *_told(part, compare(part, pairs, WAVE), pairs)]
+    parts += ["### 5. Does it depend on the fraction, the pair or the start?", *_where(part, beyond, docs, name)]
+    parts += ["### On what: accuracy, balanced accuracy, calibration", *_calibration(part, docs, name)]
+    parts += ["### How sure, and how long", _power(primary), *_seconds(part, docs, name)]
+    return parts
+
+
+def _told(part: pd.DataFrame, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[str]:
+    """A sentence per comparison that is whole; how many pairs the others have."""
+    told = []
+    for row, text in zip(rows.to_dict("records"), evidence.told(rows, ""), strict=True):
+        own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
+        told.append(f"- {text} ({percent(own['fraction'])} of the images, {own['data'].nunique()} data sets.)")
+    reported = set(zip(rows["method"], rows["reference_method"], strict=True))
+    for pair in pairs:
+        if pair not in reported:
+            counts = gaps(part, *pair).groupby(BLOCK).size()
+            most = counts.max() if len(counts) else 0
+            told.append(f"- Not answered yet: `{pair[0]}` {MINUS} `{pair[1]}` has {most} of {WAVE.pairs} pairs.")
+    return ["\n".join(told)]
+
+
+def _where(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
+    """The primary differences by data set, fraction and network pair, and from starts with least squares."""
+    groups, rows, texts = [], [], []
+    for method, reference in PRIMARY.values():
+        own, title = whole(gaps(part, method, reference), WAVE), SHORT[method]
+        if own.empty:
+            continue
+        places = _places(own) | _least_squares(beyond, method)
+        groups.append((title, pd.concat(v.to_frame("gap").assign(place=place) for place, v in places.items())))
+        found = compare_places(places)
+        rows += [(title, place, signed(row), row["seeds"]) for place, row in found.items()]
+        inner = {place: row for place, row in found.items() if place != "all together"}
+        ends = sorted(inner, key=lambda place: inner[place]["difference"])
+        apart = [place for place, row in inner.items() if row["low"] > 0 or row["high"] < 0]
+        texts.append(
+            f"- {title[0].upper()}{title[1:]}: from {inner[ends[0]]['difference']:+.3f} ({ends[0]}) to "
+            f"{inner[ends[-1]]['difference']:+.3f} ({ends[-1]}). Intervals without 0: {', '.join(apart) or 'none'}."
+        )
+    words = "Paired differences by data set, fraction and pair, described and not tested one by one"
+    picture = evidence.save(evidence.forest(groups, words), docs, f"{name}_forest")
+    note = (
+        "These intervals describe; they are not tested one by one. Dots: pairs; filled diamond: an interval without 0."
+    )
+    return ["\n".join(texts), note, picture, markdown(["difference", "where", "accuracy", "pairs"], rows)]
+
+
+def _places(own: pd.DataFrame) -> dict[str, pd.Series]:
+    """The differences all together, and of each part that there are several of."""
+    places = {"all together": units(own)}
+    for column, words in (("data", str), ("fraction", lambda f: percent([f])), ("pair", str)):
+        values = own[column].unique()
+        if len(values) > 1:
+            places |= {words(value): units(own[own[column] == value]) for value in values}
+    return places
+
+
+def _least_squares(beyond: pd.DataFrame, method: str) -> dict[str, pd.Series]:
+    """The same difference from starts with least squares, where the study beyond has it with 3 seeds on 3 sets."""
+    places = {}
+    for steps, part in beyond.groupby("study_steps"):
+        own = whole(gaps(part, *WITH_LEAST_SQUARES[method]), Wave(3, 3))
+        if len(own):
+            places[f"with least squares, {steps:.0f} steps"] = units(own)
+    return places
+
+
+def compare_places(places: dict[str, pd.Series]) -> dict[str, dict]:
+    """Statistics of the differences by place."""
+    return {place: evidence.paired_statistics(values.to_numpy()) for place, values in places.items()}
+
+
+def _calibration(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
+    """Each whole comparison in each metric, and reliability diagrams."""
+    pairs = [*PRIMARY.values(), *(pair for own in SECONDARY.values() for pair in own)]
+    found = {metric: compare(part, pairs, WAVE, metric) for metric in METRICS}
+    rows = [
+        (f"{row['label']} {MINUS} {row['reference']}", *(signed(found[metric].iloc[i]) for metric in METRICS))
+        for i, row in enumerate(found["accuracy"].to_dict("records"))
+    ]
+    better = []
+    for metric in METRICS[2:]:
+        for row in found[metric].to_dict("records"):
+            if row["low"] > 0 or row["high"] < 0:
+                side = "better" if (row["difference"] < 0) == (metric in SMALLER_IS_BETTER) else "worse"
+                better.append(f"{metric}: {row['label']} is {side} than {row['reference']} ({signed(row)})")
+    text = "Intervals without 0 in calibration (not corrected): " + ("; ".join(better) or "none") + "."
+    lower = "Lower is better for nll and ece; `_scaled`: at the temperature that fits the validation images best."
+    picture = evidence.save(_reliability(part[part["method"].isin(MAIN)]), docs, f"{name}_reliability")
+    return [text, lower, markdown(["difference", *METRICS], rows), picture]
+
+
+def _reliability(part: pd.DataFrame) -> style.Picture:
+    """Accuracy against confidence over all seeds, a panel per data set; bins of few images are not drawn."""
+    columns = ["bin_images", "bin_confidence", "bin_right"]
+    rows = part[["data", "label", *columns]].assign(bin=[range(BINS)] * len(part)).explode([*columns, "bin"])
+    sums = rows.groupby(["data", "label", "bin"], sort=False)[columns].sum().reset_index()
+    sums = sums[sums["bin_images"] >= FEWEST]
+    for column, total in (("confidence", "bin_confidence"), ("accuracy", "bin_right")):
+        sums[column] = (sums[total] / sums["bin_images"]).astype(float)
+    options: style.Style = {"xlabel": "confidence", "ylabel": "accuracy on test images"}
+    figure = style.curves(sums, "confidence", "accuracy", "label", "data", **options)
+    for axes in figure.axes:
+        axes.plot([0, 1], [0, 1], color=style.PALETTE["random"], linewidth=0.8, zorder=0)
+        axes.set(xlim=(sums["confidence"].min() - 0.03, 1.01), ylim=(sums["accuracy"].min() - 0.05, 1.01))
+    errors = part.groupby(["data", "label"], sort=False)["ece"].mean()
+    words = "; ".join(f"{data}, {label}: {error:.3f}" for (data, label), error in errors.items())
+    figure.alt_text = f"Reliability diagrams: accuracy against confidence. Mean calibration error (ece): {words}."
+    return figure
+
+
+def _power(rows: pd.DataFrame) -> str:
+    """What so many pairs could find, if the differences vary as these do."""
+    table = []
+    for row in rows.to_dict("records"):
+        half, n = (row["high"] - row["low"]) / 2, row["seeds"]  # of an interval: t times the standard error
+        spread = half * n**0.5 / float(t.ppf(1 - LEVEL / 2, n - 1))
+        power = [TTestPower().power(SMALLEST / spread, n, level) for level in (LEVEL / 2, LEVEL)]
+        found = f"{row['label']} {MINUS} {row['reference']}", n, f"{spread:.4f}", f"{row['detectable']:.4f}"
+        table.append((*found, *(f"{100 * value:.0f} %" for value in power)))
+    header = ["difference", "pairs", "sd of a pair", "found with power 0.8", "power for one point at 0.025", "at 0.05"]
+    return markdown(header, table)
+
+
+def _seconds(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
+    words = "Mean validation accuracy against mean seconds"
+    drawn = part[part["method"].isin([*MAIN, "longer"])]
+    picture = evidence.save(evidence.learning_curves(drawn, "data", words), docs, f"{name}_seconds")
+    means = drawn.groupby("label", sort=False)["seconds"].mean()
+    return [f"Seconds of a run: {style.listed(means, '.0f')}. Accuracy on validation against seconds:", picture]
+
+
+def _convergence(claim: pd.DataFrame) -> str:
+    groups = evidence.converged(finished(claim)) if len(claim) else pd.DataFrame()
+    groups = groups[groups["runs"] >= WAVE.seeds] if len(groups) else groups
+    if groups.empty:
+        return "## Convergence\n\nNo group has all its seeds yet."
+    text = (
+        f"{int(groups['converged'].sum())} of {len(groups)} groups (data set, pair, fraction, method, all seeds) have "
+        "converged: the mean validation accuracy of the last three evaluations is within half a point of that of the "
+        "three before."
+    )
+    rows = [
+        (r.data, r.pair, percent([r.fraction]), f"{r.study_steps:.0f}", r.label, f"{r.change:+.4f}")
+        for r in groups[~groups["converged"]].itertuples()
+    ]
+    header = ["not converged", "pair", "fraction", "steps", "method", "change"]
+    return "\n\n".join(["## Convergence", text, *([markdown(header, rows)] if rows else [])])

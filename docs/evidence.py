@@ -1,0 +1,215 @@
+"""What the pages of findings share: which waves are whole, paired differences, their pictures, tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dmws_lite.runtime.files import writable_folder
+from dmws_lite.studies.claims import sentences
+from dmws_lite.studies.methods import METHODS
+from dmws_lite.studies.statistics import (
+    SMALLER_IS_BETTER,
+    check_comparable,
+    corrected,
+    interval,
+    paired_statistics,
+)
+from dmws_lite.views import style
+from dmws_lite.views.studies import forests
+
+BLOCK = ["pair", "fraction", "study_steps"]  # runs of one of these, and of one data set, may be compared
+KEYS = ["reference_method", "reference", "method", "label"]
+HALF_A_POINT = 0.005
+MINUS = "\N{MINUS SIGN}"
+
+
+class Wave(NamedTuple):
+    """What makes a wave whole: so many data sets, with these seeds each."""
+
+    sets: int
+    seeds: int
+
+    @property
+    def pairs(self) -> int:
+        return self.sets * self.seeds
+
+
+class Headline(NamedTuple):
+    """One comparison of the overview: what it is, the differences of its pairs, its verdict, and a sentence."""
+
+    name: str
+    gaps: pd.Series
+    verdict: str
+    sentence: str
+
+
+def read(records: Path, study: str) -> pd.DataFrame:
+    """The runs of the files STUDY*.parquet, each run once; other image sizes count as other pairs.
+
+    Raises ValueError where runs under one name may not be compared.
+    """
+    tables = [pd.read_parquet(path) for path in sorted(records.glob(f"{study}*.parquet"))]
+    if not (tables := [table for table in tables if len(table)]):
+        return pd.DataFrame(columns=[*BLOCK, "data", "method", "label", "seed", "error", "accuracy"])
+    table = pd.concat(tables).drop_duplicates("key")
+    if table["size"].nunique() > 1:
+        table["pair"] += table["size"].map(", {:.0f} px".format)
+    for _, part in finished(table).groupby("study_steps"):
+        check_comparable(part)
+    order = table["method"].map({name: place for place, name in enumerate(METHODS)}).fillna(len(METHODS))
+    return table.assign(order=order).sort_values([*BLOCK, "data", "order", "seed"], ignore_index=True)
+
+
+def finished(table: pd.DataFrame, phantoms: bool | None = None) -> pd.DataFrame:
+    """The runs that did not fail; of real images only (False) or of phantoms only (True)."""
+    table = table[table["error"].isna()]
+    return table if phantoms is None else table[table["data"].str.startswith("phantom").eq(phantoms)]
+
+
+def gaps(table: pd.DataFrame, method: str, reference: str, metric: str = "accuracy") -> pd.DataFrame:
+    """The difference of two methods in each block, data set and seed that both have: BLOCK, data, seed, gap."""
+    on = [*BLOCK, "data", "seed"]
+    first, second = (table.loc[table["method"] == name, [*on, metric]] for name in (method, reference))
+    both = first.merge(second, on=on, suffixes=("", "_of_reference"))
+    return both[on].assign(gap=(both[metric] - both[f"{metric}_of_reference"]).astype(float)).dropna()
+
+
+def whole(differences: pd.DataFrame, wave: Wave) -> pd.DataFrame:
+    """The differences of the blocks that are whole: their sets with enough seeds, and the seeds that all have."""
+    parts = [differences.head(0)]
+    for _, part in differences.groupby(BLOCK):
+        have = part.pivot(index="seed", columns="data", values="gap").notna()
+        have = have.loc[:, have.sum() >= wave.seeds]
+        seeds = have.index[have.all(axis=1)]
+        if have.shape[1] >= wave.sets and len(seeds) >= wave.seeds:
+            parts.append(part[part["data"].isin(have.columns) & part["seed"].isin(seeds)])
+    return pd.concat(parts)
+
+
+def units(differences: pd.DataFrame) -> pd.Series:
+    """One difference per data set and seed: the mean over fractions and network pairs, which share test images."""
+    return differences.groupby(["data", "seed"])["gap"].mean().round(12)
+
+
+def compare(
+    table: pd.DataFrame, comparisons: Sequence[tuple[str, str]], wave: Wave, metric: str = "accuracy"
+) -> pd.DataFrame:
+    """One row for each (method, reference) that has a whole block, Holm-corrected over these rows.
+
+    Returns KEYS, blocks (how many) and the columns of `statistics.differences`.
+    """
+    labels, rows = dict(zip(table["method"], table["label"], strict=True)), []
+    for method, reference in comparisons:
+        part = whole(gaps(table, method, reference, metric), wave)
+        if len(part):
+            names = dict(zip(KEYS, (reference, labels[reference], method, labels[method]), strict=True))
+            good = -1 if metric in SMALLER_IS_BETTER else 1
+            blocks = part.groupby(BLOCK).ngroups
+            rows.append(names | {"blocks": blocks} | paired_statistics(units(part).to_numpy(), good))
+    return corrected(rows, [*KEYS, "blocks"])
+
+
+def told(rows: pd.DataFrame, place: str, metric: str = "accuracy") -> list[str]:
+    """The sentences of `compare`'s rows, each after its verdict."""
+    texts = sentences(rows, [place] * len(rows), metric, "pair")
+    return [f"**{v.capitalize()}.** {text}" for v, text in zip(rows["verdict"], texts, strict=True)]
+
+
+def converged(table: pd.DataFrame) -> pd.DataFrame:
+    """Whether each data set, block and method has converged, by the design's rule.
+
+    Returns the names, runs, change (of the mean validation accuracy: last three evaluations minus the three before; nan
+    for want of six), converged (the change is below half a point).
+    """
+    curves = table["curve_accuracy"].map(lambda values: np.asarray(values, float)[1:])
+    change = curves.map(lambda c: c[-3:].mean() - c[-6:-3].mean() if len(c) > 5 else np.nan)
+    groups = table.assign(change=change).groupby([*BLOCK, "data", "method", "label"], sort=False)["change"]
+    found = groups.agg(runs="size", change="mean").reset_index()
+    return found.assign(converged=found["change"].abs() < HALF_A_POINT)
+
+
+def learning_curves(table: pd.DataFrame, panel: str, words: str) -> style.Picture:
+    """Mean validation accuracy against mean seconds, a line per method, a panel per value of the column `panel`.
+
+    Seconds are those since the run began: what a start measures on images is among them.
+    """
+    rows = table[[panel, "label", "seconds", "curve_seconds", "curve_accuracy"]].copy()
+    starts = rows["seconds"] - rows["curve_seconds"].map(lambda values: values[-1])
+    rows["start"], rows["evaluation"] = (
+        starts.clip(lower=0),
+        rows["curve_accuracy"].map(lambda values: range(len(values))),
+    )
+    rows = rows.explode(["curve_seconds", "curve_accuracy", "evaluation"])
+    rows["accuracy"] = rows["curve_accuracy"].astype(float)
+    rows["seconds"] = rows["start"] + rows["curve_seconds"].astype(float)
+    means = rows.groupby([panel, "label", "evaluation"], sort=False)[["seconds", "accuracy"]].mean().reset_index()
+    options: style.Style = {"xlabel": "seconds of training, those of the start included", "sharex": False}
+    return style.curves(means, "seconds", "accuracy", "label", panel, words, ylabel="validation accuracy", **options)
+
+
+def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Picture:
+    """Paired differences, a panel for each (title, rows of place and gap), a row for each place: mean, interval, dots.
+
+    A filled diamond is an interval without 0.
+    """
+    drawn, alts = [], []
+    places = list(dict.fromkeys(place for _, rows in groups for place in rows["place"]))
+    for title, rows in groups:
+        means = {place: interval(own.to_numpy(float)) for place, own in rows.groupby("place", sort=False)["gap"]}
+        table = pd.DataFrame(means).T.rename_axis("method").reset_index().assign(label=lambda own: own["method"])
+        table["filled"] = table["low"].gt(0) | table["high"].lt(0)
+        drawn.append((title, rows.rename(columns={"place": "method", "gap": "value"}), table))
+        rows = table[["label", "mean", "low", "high"]].itertuples(index=False)
+        numbers = [f"{label} {mean:+.3f} ({low:+.3f} to {high:+.3f})" for label, mean, low, high in rows]
+        alts.append(f"{title}: {'; '.join(numbers)}")
+    figure = forests(drawn, "value", dict(zip(places, places, strict=True)), "difference in accuracy", zero=True)
+    figure.alt_text = f"{words}. {'. '.join(alts)}."
+    return figure
+
+
+def save(figure: style.Picture, docs: Path, name: str) -> str:
+    """Write docs/findings/NAME.png, in 64 colours, and return it as Markdown with its alt text."""
+    buffer = BytesIO()
+    Image.open(BytesIO(figure.png(dpi=110))).convert("RGB").quantize(64).save(buffer, "PNG", optimize=True)
+    (writable_folder(docs / "findings") / f"{name}.png").write_bytes(buffer.getvalue())
+    alt = figure.alt_text.replace("[", "(").replace("]", ")").replace("\n", " ")
+    return f"![{alt}](findings/{name}.png)"
+
+
+def overview(claim: Sequence[Headline], beyond: Sequence[Headline], docs: Path) -> str:
+    """The README's lines, and their picture."""
+    headlines = [*claim, *beyond]
+    missing = [
+        f"- No wave of the study `{name}` is whole yet."
+        for name, own in (("claim", claim), ("beyond", beyond))
+        if not own
+    ]
+    if not headlines:
+        return "\n".join([*missing, ""])
+    rows = pd.concat(h.gaps.rename("gap").reset_index(drop=True).to_frame().assign(place=h.name) for h in headlines)
+    figure = forest([("", rows)], "What each part adds to test accuracy: mean of paired differences and 95 % interval")
+    picture = save(figure, docs, "overview").replace("](", "](docs/")
+    return "\n".join([picture, "", *(f"- {h.sentence}" for h in headlines), *missing, ""])
+
+
+def percent(fractions) -> str:
+    """Fractions in words, such as "1 % and 10 %"."""
+    return " and ".join(f"{100 * fraction:g} %" for fraction in sorted(set(fractions)))
+
+
+def signed(row: pd.Series | dict) -> str:
+    """A difference with its interval, for tables."""
+    return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)

@@ -1,0 +1,165 @@
+"""The pages of findings: verdicts, waves and convergence of made-up runs with known differences."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dmws_lite.studies.run import METRICS, Outcome
+from dmws_lite.studies.store import Store
+
+sys.path.append(str(Path(__file__).parents[2] / "docs"))
+import beyond_page
+import claim_page
+import evidence
+import findings
+
+SETS, SEEDS = ("brain_mri", "chest_xray", "lung_ct"), 14
+WITHOUT = np.linspace(-1, 1, SEEDS)  # of mean 0
+LABELS = {"weight_selection": "single selection", "single_skd": "single + SKD", "dual_skd": "dual + SKD"}
+
+
+def runs(gains, sets=SETS, seeds=SEEDS, spread=0.005, rise=0.0, **names):
+    """Runs that differ from 0.7 by their method's gain, and by ± spread in how much: as `findings.collect` gives."""
+    rows = []
+    for i, (method, gain) in enumerate(gains.items()):
+        for data in sets:
+            for seed in range(seeds):
+                accuracy = 0.7 + gain + spread * i * WITHOUT[seed]
+                curve = np.linspace(0.6, 0.6 + 10 * rise, 11)  # each three evaluations are 3 * rise above those before
+                row = {
+                    "data": data,
+                    "pair": "t → s",
+                    "fraction": 0.1,
+                    "study_steps": 300,
+                    "method": method,
+                    "seed": seed,
+                }
+                row |= {"steps": 300, "size": 64, "budget": "b", "settings": "s", "data_id": data, "weights": "w"}
+                row |= dict.fromkeys(METRICS, accuracy) | {"seconds": 12.0, "hours": 0.01, "ensemble_accuracy": None}
+                row |= {"curve_seconds": np.arange(11.0), "curve_accuracy": curve, "error": None}
+                row |= {
+                    "bin_images": np.full(15, 99.0),
+                    "bin_confidence": np.full(15, 80.0),
+                    "bin_right": np.full(15, 70.0),
+                }
+                rows.append(row | {"label": LABELS.get(method, method)} | names)
+    table = pd.DataFrame(rows)
+    return table.assign(
+        key=[
+            f"{m}{d}{s}{f}{n}"
+            for m, d, s, f, n in table[["method", "data", "seed", "fraction", "study_steps"]].to_numpy()
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("gain", "spread", "verdict"),
+    [(0.03, 0.005, "shown"), (-0.03, 0.005, "shown"), (0.002, 0.005, "equivalent"), (0.012, 0.08, "not shown")],
+)
+def test_known_differences_get_their_verdict_and_number(gain, spread, verdict):
+    table = runs({"weight_selection": 0, "single_skd": gain}, spread=spread)
+    (row,) = evidence.compare(table, [("single_skd", "weight_selection")], claim_page.WAVE).to_dict("records")
+    assert (row["verdict"], row["seeds"]) == (verdict, 42) and row["difference"] == pytest.approx(gain)
+    assert row["low"] < gain < row["high"]
+
+
+def test_comparisons_of_one_question_are_corrected_together():
+    table = runs({"weight_selection": 0, "single_skd": 0.004, "dual_skd": 0.009}, spread=0.02)
+    rows = evidence.compare(table, list(claim_page.PRIMARY.values()), claim_page.WAVE)
+    alone = evidence.compare(table, [("single_skd", "weight_selection")], claim_page.WAVE)
+    assert list(rows["reference_method"]) == ["single_skd", "weight_selection"]
+    assert rows["p_holm"].max() > alone["p_holm"].iloc[0] == alone["p"].iloc[0]
+
+
+def test_a_wave_counts_when_three_sets_have_all_their_seeds():
+    table = runs({"weight_selection": 0, "single_skd": 0.03})
+    pair = "single_skd", "weight_selection"
+    short = table.drop(table[table["seed"].eq(13) & table["data"].eq("lung_ct")].index)
+    assert evidence.compare(short, [pair], claim_page.WAVE).empty
+    more = pd.concat([table, runs({"weight_selection": 0, "single_skd": 0.9}, sets=("fourth",), seeds=5)])
+    assert evidence.compare(more, [pair], claim_page.WAVE)["seeds"].tolist() == [42]
+    other = pd.concat([table, runs({"weight_selection": 0, "single_skd": 0.05}, fraction=0.01)])
+    (row,) = evidence.compare(other, [pair], claim_page.WAVE).to_dict("records")
+    assert (row["seeds"], row["blocks"]) == (42, 2) and row["difference"] == pytest.approx(0.04)
+
+
+def test_runs_of_other_steps_are_never_compared():
+    table = pd.concat([runs({"weight_selection": 0}), runs({"single_skd": 0.1}, study_steps=100)])
+    assert evidence.gaps(table, "single_skd", "weight_selection").empty
+
+
+def test_a_group_has_converged_when_six_evaluations_move_less_than_half_a_point():
+    found = {rise: evidence.converged(runs({"a": 0}, rise=rise)) for rise in (0.001, 0.002)}
+    assert found[0.001]["converged"].all() and not found[0.002]["converged"].any()
+    assert found[0.002]["change"].to_numpy() == pytest.approx(0.006) and set(found[0.001]["runs"]) == {SEEDS}
+    short = runs({"a": 0}).assign(curve_accuracy=lambda t: [np.ones(5)] * len(t))
+    assert not evidence.converged(short)["converged"].any()
+
+
+def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
+    claim = runs({"weight_selection": 0, "single_skd": 0.03, "dual_skd": 0.03})
+    failed = claim.tail(1).assign(key="failed", method="xavier", error="out of memory")
+    short = runs({"weight_selection": 0, "single_skd": 0.5}, seeds=3, study_steps=600)
+    gains = {"weight_selection": 0, "equal_time": 0.01, "selection_ls": 0.05}
+    two = runs({"dual_skd": 0.02, "dual_skd_ls": 0.055}, seeds=3, study_steps=100)
+    beyond = [runs(gains, seeds=3, study_steps=100), two.assign(ensemble_accuracy=two["accuracy"] + 0.01)]
+    beyond.append(runs({"weight_selection": 0, "selection_ls": 0.0}, seeds=3, study_steps=300))
+    pd.concat([claim, failed, short]).to_parquet(tmp_path / "claim.parquet")
+    pd.concat(beyond).to_parquet(tmp_path / "beyond.parquet")
+    (tmp_path / "README.md").write_text("before\n<!-- findings -->\nold\n<!-- end of findings -->\nafter\n")
+    assert findings.main(["--records", str(tmp_path), "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "docs" / "claim.md").read_text()
+    assert "**Shown.** single + SKD is above single selection: accuracy +0.030" in page
+    assert "**Equivalent.** dual + SKD is level with single + SKD" in page or "accuracy +0.000" in page
+    assert "1 failed (out of memory)" in page and "0.500" not in page and "600 steps\n" not in page
+    assert f"`dual_skd` {evidence.MINUS} `ema_of_main` has 0 of 42 pairs" in page and "9 of 9 groups" in page
+    page = (tmp_path / "docs" / "beyond.md").read_text()
+    assert "+0.050 [" in page and "+0.040 [" in page and "Its interval holds 0 at 300 steps" in page
+    assert "SKD, second subset | both at inference | +0.030 [" in page
+    readme = (tmp_path / "README.md").read_text()
+    assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
+    assert "**shown**" in readme and "](docs/findings/overview.png)" in readme
+    pictures = list((tmp_path / "docs" / "findings").glob("*.png"))
+    assert len(pictures) >= 6 and all(path.stat().st_size < 60_000 for path in pictures)
+
+
+def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
+    store, training = Store(tmp_path / "claim", create=True), {"steps": 4, "batch_size": 8, "seed": 0}
+    names = {"data": "d", "pair": "t → s", "method": "m", "label": "M"}
+    config = {
+        "training": training | {"steps": 6},
+        "data": "i",
+        "weights": "w",
+        "initializer": "x",
+        "evaluated": "auxiliary",
+    }
+    record = {"format": 1, "key": "a", "status": "done", "config": config, "names": names, "fraction": 0.1, "seed": 0}
+    record |= {"size": 16, "metrics": {"main": dict.fromkeys(METRICS, 0.5)}, "val_accuracy": 0.5, "best_step": 4}
+    record |= {"seconds": 5.0, "cost": {}, "machine": {"device": "cpu", "gpu": None}, "batch_size": 8}
+    record |= {
+        "study_training": training,
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T01:00:00+00:00",
+    }
+    history = pd.DataFrame({"seconds": [0.0, 2.0], "val_accuracy": [0.1, 0.2], "auxiliary_accuracy": [0.3, 0.4]})
+    answers = {"student": "main", "label": [0, 1], "predicted": 0, "probabilities": [[0.7, 0.3], [0.95, 0.05]]}
+    store.add(Outcome(record, history, pd.DataFrame(answers)))
+    store.add(
+        Outcome(record | {"key": "b", "status": "failed", "error": {"type": "E", "message": "no"}}, history, history)
+    )
+    done, failed = findings.collect(tmp_path / "claim").to_dict("records")
+    assert (done["study_steps"], done["steps"], done["hours"], failed["error"]) == (4, 6, 1.0, "no")
+    assert done["curve_accuracy"] == pytest.approx([0.3, 0.4]) and done["curve_seconds"] == pytest.approx([0, 2])
+    assert done["bin_images"].sum() == 2 and done["bin_right"].sum() == 1
+    assert done["bin_confidence"].max() == pytest.approx(0.95) and len(done["bin_images"]) == 15
+    with pytest.raises(SystemExit):
+        findings.main([str(tmp_path / "none"), "--records", str(tmp_path), "--out", str(tmp_path)])
+
+
+def test_where_a_gain_ends_is_said_from_its_intervals():
+    rows = pd.DataFrame({"study_steps": [25, 100], "difference": [0.1, 0.05], "low": [0.05, 0.01], "high": [0.2, 0.09]})
+    assert beyond_page.where_it_ends(rows).startswith("It is smaller with 100 steps than with 25")
+    assert beyond_page.where_it_ends(rows.assign(low=[0.05, -0.01])) == "Its interval holds 0 at 100 steps."
