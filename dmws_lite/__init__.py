@@ -31,7 +31,7 @@ _HOMES = {
     "studies.store": ("Store",),
     "runtime.report": ("announce",),
     "views.interactive": ("explore_elements", "explore_coverage", "explore_flow"),
-    "views.interactive_data": ("explore_costs", "explore_runs", "explore_features", "explore_slices"),
+    "views.interactive_data": ("explore_costs", "explore_runs", "explore_features", "explore_ridge", "explore_slices"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = {"figures": "views.figures", "widgets": "views.widgets"}

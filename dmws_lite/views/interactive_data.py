@@ -32,6 +32,7 @@ NAMES = """circle square triangle-up diamond triangle-down cross triangle-left x
 hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram star-square-dot"""
 SYMBOLS = dict(zip(style.MARKS, NAMES.split(), strict=True)) | {"*": "star"}  # plotly's names of matplotlib's marks
 MISSING = -0.15  # where a missing value lies, on an axis from 0 to 1
+FITTED = {"fitted": "images of the fit", "others": "other images"}  # columns of explore_ridge
 
 
 def explore_costs(table: pd.DataFrame, metric: str = "accuracy", reference: str | None = None) -> Interactive:
@@ -114,6 +115,41 @@ def explore_features(table: pd.DataFrame) -> Interactive:
         layout["sliders"] = slider([frame.name for frame in pictures], "training step: ", len(steps) - 1)
     title = "Test images by what each classifier reads of them; hollow: a wrong answer"
     return interactive(_planes(last, networks, classes), traces, title, 500, pictures, **layout)
+
+
+def explore_ridge(table: pd.DataFrame, alone: float) -> Interactive:
+    """The error of a least-squares fit over its ridge, on the fit's images and on others; a slider over their number.
+
+    table: one row per number of images and ridge: images, ridge (above 0), and the errors (above 0) fitted and others.
+    alone: the error without a fit, drawn as a line.
+    """
+    rows = table.melt(["images", "ridge"], list(FITTED), "on", "error").replace({"on": FITTED})
+    rows = rows.assign(number=rows["images"].astype(str) + " images")
+    names = [*FITTED.values(), "selection alone"]
+    options: dict[str, Any] = {"look": style.looks(names, dict(zip(names, ("main", "auxiliary"), strict=False)))}
+    options |= {"level": (alone, names[-1]), "xlabel": "λ", "ylabel": "error"}
+    twin = style.curves(rows, "ridge", "error", "on", "number", "Error over λ by number of images", **options)
+    twin.axes[0].set(xscale="log", yscale="log")
+    pictures, ends = [], [float(rows["ridge"].min()), float(rows["ridge"].max())]
+    for number, own in rows.groupby("number", sort=False):
+        lines = {name: own[own["on"] == name] for name in names[:-1]}
+        data = [{"x": _plain(line["ridge"]), "y": _plain(line["error"]), "name": name} for name, line in lines.items()]
+        data.append({"x": ends, "y": [alone, alone], "name": names[-1]})
+        pictures.append(go.Frame(name=number, data=[go.Scatter(**one) for one in data]))
+    marks = zip(
+        (style.PALETTE["main"], style.PALETTE["auxiliary"], style.PALETTE["teacher"]),
+        ("solid", "dash", "dot"),
+        strict=True,
+    )
+    traces = [
+        go.Scatter(first, line={"color": colour, "dash": dash}, hovertemplate="λ %{x}: error %{y:.4f}")
+        for first, (colour, dash) in zip(pictures[0].data, marks, strict=True)
+    ]
+    low, high = np.log10([min(alone, rows["error"].min()) / 1.3, max(alone, rows["error"].max()) * 1.3])
+    layout: dict[str, Any] = {"xaxis": {"type": "log", "title": {"text": "λ"}, "exponentformat": "power"}}
+    layout["yaxis"] = {"type": "log", "title": {"text": "error"}, "range": [float(low), float(high)]}
+    layout["sliders"] = slider([frame.name for frame in pictures], "fitted on ")
+    return interactive(twin, traces, "Error over λ, by the number of images", 480, pictures, **layout)
 
 
 def explore_slices(file: str | Path, size: int = 128, most: int = 24) -> Interactive:

@@ -18,9 +18,15 @@ HOVERS = {  # what is pointed at, and a part of what is then told
     "flow": (".sankey-link >> nth=1", "2 tensors, 9,264 elements copied"),
     "costs": (".scatterlayer .point >> nth=4", "learning_rate 0.001"),
     "features": (".scatterlayer .point >> nth=4", "says: "),
+    "ridge": (".scatterlayer .point >> nth=0", "error 0.0020"),
     "slices": (".nsewdrag", "row "),
 }
-SLIDERS = {"elements": "blocks.0.mlp.fc1.weight", "features": "training step: 0", "slices": "slice (of 15): 1"}
+SLIDERS = {
+    "elements": "blocks.0.mlp.fc1.weight",
+    "features": "training step: 0",
+    "ridge": "fitted on 8 images",
+    "slices": "slice (of 15): 1",
+}
 
 
 def explored(folder):
@@ -40,6 +46,7 @@ def explored(folder):
         for step in steps
         for i in range(20)
     ]
+    fits = [{"images": n, "ridge": r, "fitted": n * r, "others": 1 / n} for n in (2, 8) for r in (1e-3, 1.0)]
     return {
         "elements": dm.explore_elements(plans, ["blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight", "norm.bias"]),
         "coverage": dm.explore_coverage(plans["uniform"]),
@@ -47,6 +54,7 @@ def explored(folder):
         "costs": dm.explore_costs(pd.DataFrame(runs)),
         "runs": dm.explore_runs(pd.DataFrame(runs)),
         "features": dm.explore_features(pd.DataFrame(points)),
+        "ridge": dm.explore_ridge(pd.DataFrame(fits), 0.9),
         "slices": dm.explore_slices(write_volume(folder / "volume.tiff")),
     }
 
@@ -84,7 +92,7 @@ def test_figures_are_drawn_hovered_and_moved_without_a_network(page, html, scree
         assert told in place.locator(".hoverlayer").text_content().replace("\xa0", " "), name
         if name in SLIDERS:
             rail = place.locator(".slider-rail-touch-rect").bounding_box()
-            share = 0.5 if name == "elements" else 0.0
+            share = {"elements": 0.5, "ridge": 1.0}.get(name, 0.0)
             page.mouse.click(rail["x"] + 8 + share * (rail["width"] - 16), rail["y"] + rail["height"] / 2)
             place.get_by_text(SLIDERS[name]).first.wait_for(timeout=5_000)
         assert place.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), name

@@ -22,6 +22,11 @@ PAIR = ("embedded_vit_96", "embedded_vit_48")
 TENSORS = ["blocks.1.attn.qkv.weight", "blocks.1.mlp.fc1.weight", "norm.bias"]
 STRATEGIES = ("uniform", "consecutive", "random", "heads")
 
+FITS = pd.DataFrame(
+    [(2, 1e-3, 0.001, 3.0), (2, 1.0, 0.03, 0.3), (8, 1e-3, 0.01, 0.5), (8, 1.0, 0.07, 0.15)],
+    columns=["images", "ridge", "fitted", "others"],
+)
+
 
 @pytest.fixture(scope="module")
 def plans():
@@ -67,6 +72,7 @@ def explored(plans, runs, plane, tmp_path_factory):
         "costs": dm.explore_costs(runs, reference="default"),
         "runs": dm.explore_runs(runs),
         "features": dm.explore_features(plane[0]),
+        "ridge": dm.explore_ridge(FITS, 0.9),
         "slices": dm.explore_slices(write_volume(tmp_path_factory.mktemp("scan") / "volume.tiff"), 64, most=6),
     }
 
@@ -192,3 +198,16 @@ def test_slices_are_the_files_pages(explored, tmp_path):
         shown = Image.open(io.BytesIO(base64.b64decode(frame.data[0].source.split(",")[1])))
         assert np.array_equal(shown, np.asarray(pages))
     assert "15 slices, 6 of them shown" in figure.layout.title.text
+
+
+def test_fits_have_a_frame_for_each_number_of_images_and_all_errors_lie_in_the_picture(explored):
+    figure = explored["ridge"]
+    low, high = 10 ** np.array(figure.layout.yaxis.range)
+    assert [frame.name for frame in figure.frames] == ["2 images", "8 images"]
+    for frame, (_, rows) in zip(figure.frames, FITS.groupby("images"), strict=True):
+        fitted, others, alone = frame.data
+        assert list(fitted.x) == list(others.x) == list(alone.x) == list(rows["ridge"])
+        assert list(fitted.y) == list(rows["fitted"]) and list(others.y) == list(rows["others"])
+        assert set(alone.y) == {0.9} and low < min(fitted.y) and max(others.y) < high
+    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
+    assert "2 images, other images: 3.00 to 0.30" in figure.twin.alt_text

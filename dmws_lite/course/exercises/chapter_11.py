@@ -1,0 +1,41 @@
+"""Checks of chapter 11, beyond selecting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from dmws_lite.course.answers import names, number, reject
+
+SITUATIONS = {  # and whether least squares cannot help there
+    "full_width": True,
+    "no_images": True,
+    "long_training": True,
+    "unlabelled": False,
+    "short_training": False,
+    "other_half": False,
+}
+REASONS = dict(zip(SITUATIONS, ("full", "no_images", "long", "unlabelled", "short", "other_half"), strict=True))
+
+
+def exercise_2(images: Any, *, errors: pd.DataFrame) -> dict[str, Any]:
+    """The smallest number of calibration images whose error on other images is at most twice the smallest there.
+
+    errors: one row per number of images, with the errors fitted and others.
+    """
+    n, rows = int(number(images, 0)), errors.set_index("images").sort_index()
+    limit, tried = 2 * float(rows["others"].min()), ", ".join(map(str, rows.index))
+    reject(n not in rows.index or n != images, "not_tried", n=f"{number(images):g}", tried=tried)
+    row = {"n": n, "limit": limit, **rows.loc[n, ["fitted", "others"]].to_dict()}
+    reject(row["others"] > limit >= row["fitted"], "fitted", **row)
+    reject(row["others"] > limit, "too_few", **row)
+    reject((rows.loc[: n - 1, "others"] <= limit).any(), "too_many", **row)
+    return row
+
+
+def exercise_3(situations: Any) -> None:
+    """Where compensation cannot help."""
+    chosen = names(situations, list(SITUATIONS))
+    for name, helpless in SITUATIONS.items():
+        reject((name in chosen) != helpless, REASONS[name])
