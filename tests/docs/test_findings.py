@@ -57,7 +57,7 @@ def runs(gains, sets=SETS, seeds=SEEDS, spread=0.005, rise=0.0, **names):
 
 @pytest.mark.parametrize(
     ("gain", "spread", "verdict"),
-    [(0.03, 0.005, "shown"), (-0.03, 0.005, "shown"), (0.002, 0.005, "equivalent"), (0.012, 0.08, "not shown")],
+    [(0.03, 0.005, "shown"), (-0.03, 0.005, "shown"), (0.002, 0.02, "equivalent"), (0.012, 0.08, "not shown")],
 )
 def test_known_differences_get_their_verdict_and_number(gain, spread, verdict):
     table = runs({"weight_selection": 0, "single_skd": gain}, spread=spread)
