@@ -300,8 +300,8 @@ def _by_levels(root: Path, every: Mapping[str, Folder], holders: set[Folder], le
         text = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the images"
         problem = problem or f"{text} is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
     elif not problem and above <= at:
-        sides = [(*prefix, name) for name in here]
-        problem = _two_readings(root, {name: inner[name] for name in left}, at, at + 2 + deeper, sides)
+        beside = [(*prefix, name) for name in here]
+        problem = _two_readings(root, {name: inner[name] for name in left}, at, at + 2 + deeper, beside)
 
     def meaning(folder: Folder) -> tuple[str, str, str, str]:
         split = splits.get(folder[above], "") if 0 <= above < len(folder) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def scale(
     >>> scale("embedded", size=96)
     Scale(teacher='embedded_vit_96', student='embedded_vit_48', size=96, weights=None, data=None)
     """
-    given = {"teacher": teacher, "student": student, "size": size, "weights": weights, "data": data}
+    given: dict[str, Any] = {"teacher": teacher, "student": student, "size": size, "weights": weights, "data": data}
     chosen = find_scale(name)._replace(**{key: value for key, value in given.items() if value is not None})
     pretrained = load_teacher(chosen.teacher, chosen.weights)
     if chosen[:2] != SCALES["embedded"][:2]:

@@ -128,7 +128,7 @@ def _convolutions(model: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     layers: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for block in (nn.Sequential(model.conv_stem, model.bn1), *blocks, nn.Sequential(model.conv_head, model.bn2)):
-        parts = [part for part in block.children() if isinstance(part, nn.Conv2d | BatchNormAct2d)]
+        parts: list[Any] = [part for part in block.children() if isinstance(part, nn.Conv2d | BatchNormAct2d)]
         for place, (convolution, norm) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
             factor = norm.weight / (norm.running_var + norm.eps).sqrt()
             tensors[f"{len(layers)}.weight"] = convolution.weight * factor.view(-1, 1, 1, 1)
@@ -153,7 +153,8 @@ def _is_convolved(model: Any) -> bool:
     """Whether a network is as convnet.js has it: blocks of convolutions and BatchNorms, a mean, a linear classifier."""
     if not isinstance(model, EfficientNet) or {type(m) for m in model.modules() if not list(m.children())} - CONVOLVED:
         return False
-    blocks = [model, *(block for stage in model.blocks for block in stage)]
+    network: Any = model
+    blocks = [network, *(block for stage in network.blocks for block in stage)]
     direct = sum(isinstance(part, nn.Conv2d) for block in blocks for part in block.children())
     return direct == sum(isinstance(module, nn.Conv2d) for module in model.modules())
 

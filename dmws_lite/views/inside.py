@@ -75,8 +75,9 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
     for row, index in zip(grid, indices, strict=True):
         for axes, heats in zip(row[1:], maps.values(), strict=True):
             _draw_heat(axes, heats[index], images)
-        for axes in row if masks is not None else ():
-            _draw_outline(axes, masks[index])
+        if masks is not None:
+            for axes in row:
+                _draw_outline(axes, masks[index])
     outlined = "" if masks is None else "; outlines show the lesions"
     words = f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}"
     figure.alt_text = f"{words}. Bright places are where a map is high."

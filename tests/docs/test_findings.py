@@ -17,7 +17,6 @@ import evidence
 import findings
 
 SETS, SEEDS = ("brain_mri", "chest_xray", "lung_ct"), 14
-WITHOUT = np.linspace(-1, 1, SEEDS)  # of mean 0
 LABELS = {"weight_selection": "single selection", "single_skd": "single + SKD", "dual_skd": "dual + SKD"}
 
 
@@ -27,7 +26,7 @@ def runs(gains, sets=SETS, seeds=SEEDS, spread=0.005, rise=0.0, **names):
     for i, (method, gain) in enumerate(gains.items()):
         for data in sets:
             for seed in range(seeds):
-                accuracy = 0.7 + gain + spread * i * WITHOUT[seed]
+                accuracy = 0.7 + gain + spread * i * np.linspace(-1, 1, seeds)[seed]
                 curve = np.linspace(0.6, 0.6 + 10 * rise, 11)  # each three evaluations are 3 * rise above those before
                 row = {
                     "data": data,
@@ -71,7 +70,8 @@ def test_comparisons_of_one_question_are_corrected_together():
     rows = evidence.compare(table, list(claim_page.PRIMARY.values()), claim_page.WAVE)
     alone = evidence.compare(table, [("single_skd", "weight_selection")], claim_page.WAVE)
     assert list(rows["reference_method"]) == ["single_skd", "weight_selection"]
-    assert rows["p_holm"].max() > alone["p_holm"].iloc[0] == alone["p"].iloc[0]
+    assert rows["p_holm"].min() == pytest.approx(min(1, 2 * rows["p"].min()))
+    assert alone["p_holm"].iloc[0] == alone["p"].iloc[0]
 
 
 def test_a_wave_counts_when_three_sets_have_all_their_seeds():
