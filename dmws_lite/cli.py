@@ -18,9 +18,10 @@ from dmws_lite.cli_study import study_app
 from dmws_lite.runtime.console import print_files, print_line, print_table, shown, warnings_printed
 
 if TYPE_CHECKING:
+    from dmws_lite.method.measuring import Measured
     from dmws_lite.method.plan import SelectionPlan
 
-USER_ERRORS = (ValueError, OSError, RuntimeError, ImportError)
+USER_ERRORS = (ValueError, OSError, RuntimeError, ImportError, MemoryError)
 PARAMETER = ("-p", "--parameter")
 
 
@@ -126,17 +127,36 @@ def select(
     save: Annotated[
         Path | None, typer.Option(help="Save the main student's plan here, the others' beside it (_1, _2, ...).")
     ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Training images (a folder or a card): refit each layer to the teacher on them.")
+    ] = None,
+    initializer: Annotated[
+        str | None, typer.Option(help="How: selection_ls, projection or projection_ls. [default: selection_ls]")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="The teacher's safetensors file. [default: its own]")] = None,
+    size: Annotated[int | None, typer.Option(help="Pixels per side of these images. [default: the student's]")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the picture of the errors.")] = Path("outputs"),
 ) -> None:
-    """Show which teacher elements each student receives: no weights are needed, nothing is downloaded."""
+    """Show which teacher elements each student receives: no weights are needed, nothing is downloaded.
+
+    With --images, the students are filled and each layer is refitted to what the teacher computes on up to 128 of the
+    training images; each layer's error before and after is printed and drawn. This needs the teacher's weights.
+    """
+    from dmws_lite.method.networks import build
     from dmws_lite.method.selection import complementary_plans, plan
     from dmws_lite.runtime.files import writable_folder
 
+    target: Any = build(student, 1, size) if size else student
     blocks: Any = [int(n) for n in layers.split(",")] if layers.replace(",", "").isdigit() else layers
     if phase is not None:
-        plans: tuple[SelectionPlan, ...] = (plan(teacher, student, elements, phase, blocks, seed=seed),)
+        plans: tuple[SelectionPlan, ...] = (plan(teacher, target, elements, phase, blocks, seed=seed),)
     else:
-        plans = complementary_plans(teacher, student, students, elements, blocks, seed=seed)
+        plans = complementary_plans(teacher, target, students, elements, blocks, seed=seed)
+    with warnings_printed():
+        measured = _refit(plans, initializer or "selection_ls", weights, images, size) if images or initializer else []
     _print_plans(plans)
+    if measured:
+        _show_errors(measured, writable_folder(out))
     if save:
         writable_folder(save.parent)
         targets = [save, *(save.with_stem(f"{save.stem}_{number}") for number in range(1, len(plans)))]
@@ -249,6 +269,40 @@ def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
         rows.append((a.student, a.teacher, axes, *(f"{share.get(a.teacher, 0):.1%}" for share in shares)))
     print_table(columns, rows, title=f"{main.teacher} → {main.student}")
     print_line("\n".join(_totals(plans)))
+
+
+def _refit(plans: Any, initializer: str, weights: Path | None, images: str | None, size: int | None) -> list[Measured]:
+    """What refitting the students of these plans has measured, main first."""
+    from dmws_lite.data.opening import open_data
+    from dmws_lite.method.initializers import MEASURED, initialize
+    from dmws_lite.method.measuring import CALIBRATION, calibration_images
+    from dmws_lite.method.networks import build, load_teacher
+
+    if initializer not in MEASURED:
+        raise ValueError(f"--initializer {initializer!r} measures nothing on images: choose from {', '.join(MEASURED)}")
+    if images is None:
+        raise ValueError(f"--initializer {initializer} measures on training images: pass --images FOLDER, or a card")
+    student, teacher = plans[0].student, load_teacher(plans[0].teacher, weights)
+    size = size or build(student, 1).pretrained_cfg["input_size"][-1]
+    batch = calibration_images(open_data(images, size, unusable="skip").train, teacher, CALIBRATION)
+    if initializer != "selection_ls":
+        plans = plans[:1]  # a projected student holds no subset
+    given = {"teacher_state": teacher, "images": batch}
+    students: list[Any] = [initialize(initializer, build(student, 1, size), plan=one, **given) for one in plans]
+    return [one.measured for one in students]
+
+
+def _show_errors(measured: list[Measured], out: Path) -> None:
+    from dmws_lite.views import figures
+    from dmws_lite.views.style import student_names
+
+    print_line("error of each layer: squared distance to the teacher, as a share of the teacher's variance")
+    for name, one in zip(student_names(len(measured)), measured, strict=True):
+        rows = ((row.module, f"{row.before:.3f}", f"{row.after:.3f}") for row in one.table.itertuples())
+        title = f"{name}: {one.method} on {one.images} images, {one.seconds:.1f} s"
+        print_table(("layer", ">before", ">after"), rows, title=title)
+    figures.save(figures.layer_errors(measured), out, "errors")
+    print_files([out / "errors.png"])
 
 
 def _totals(plans: tuple[SelectionPlan, ...]) -> Iterator[str]:

@@ -3,8 +3,10 @@ import json
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
 from typer.testing import CliRunner
 
 from dmws_lite.cli import app
@@ -84,6 +86,24 @@ def test_select_makes_one_plan_of_a_phase_and_explicit_layers(run, tmp_path):
     assert list(tmp_path.iterdir()) == [saved]
 
 
+def test_select_refits_on_images_and_shows_each_layers_error(run, tmp_path):
+    for number, pixels in enumerate(np.random.default_rng(0).integers(0, 256, (12, 16, 16), np.uint8)):
+        file = tmp_path / "images" / f"class {number % 2}" / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    words = ("select", "embedded_vit_96", "embedded_vit_48", "--images", tmp_path / "images", "--out", tmp_path)
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "main: selection_ls on" in result.output and "auxiliary: selection_ls on" in result.output
+    assert "Warning:" in result.output and "pass more training images" in result.output
+    layer = result.output.rpartition("blocks.3.mlp.fc2")[2].splitlines()[0]
+    before, after = (float(cell) for cell in layer.replace("│", " ").split())
+    assert after < 0.2 * before and str(tmp_path / "errors.png") in result.output
+    assert (tmp_path / "errors.png").stat().st_size > 0
+    projected = run(*words, "--initializer", "projection", "--size", 32)
+    assert "main: projection on" in projected.output and "auxiliary: projection" not in projected.output
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -91,6 +111,12 @@ def test_select_makes_one_plan_of_a_phase_and_explicit_layers(run, tmp_path):
         (["select", "vit_nano", "embedded_vit_48"], ["unknown model 'vit_nano'", "did you mean"]),
         (["select", "embedded_vit_96", "embedded_vit_48", "--elements", "best"], ["'best'", "uniform"]),
         (["select", "embedded_vit_96", "embedded_vit_48", "--phase", "9"], ["phase"]),
+        (["select", "embedded_vit_96", "embedded_vit_48", "--initializer", "projection"], ["pass --images FOLDER"]),
+        (
+            ["select", "embedded_vit_96", "embedded_vit_48", "--initializer", "default"],
+            ["choose from selection_ls, pro"],
+        ),
+        (["select", "embedded_vit_96", "embedded_vit_48", "--images", "nowhere"], ["neither a folder, a file, nor"]),
         (["demo", "nowhere"], ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"]),
         (["demo", "--teacher", "imgenet"], ["unknown scale 'imgenet' (did you mean 'imagenet'?)"]),
         (["demo", "brain_mri"], ["did you mean", "phantom_brain_mri"]),

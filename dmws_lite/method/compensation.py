@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -91,8 +92,7 @@ def compensate(
     except RuntimeError as error:
         if "memory" not in str(error):
             raise
-        size = " x ".join(map(str, images.shape))
-        raise MemoryError(f"the activations of {size} calibration images do not fit: pass fewer of them") from error
+        raise _too_many(images) from error
     table = pd.DataFrame(rows).merge(errors, left_on="module", right_index=True)
     _warn_of_few(table, len(images), 1 if len(ridges) > 1 else ENOUGH)
     return Measured(method, len(images), digest(images), time.perf_counter() - began, table)
@@ -130,6 +130,9 @@ class Walk:
         self.networks, self.places, self.normed = (student, teacher), places, has_batchnorm(student)
         self.channel = -1 if family == "vit" else 1  # axis of the stream
         images = images.to(next(student.parameters()).dtype)
+        one = sum(seen(network, images[:1], network.get_submodule(first))[0].nbytes for network in self.networks)
+        if 2 * one * len(images) > psutil.virtual_memory().available:  # before a branch and after it
+            raise _too_many(images)
         self.starts = [
             torch.cat([seen(network, batch, network.get_submodule(first))[0] for batch in images.split(BATCH)])
             for network in self.networks
@@ -206,6 +209,11 @@ class Walk:
 
     def _stream(self, stream: Tensor) -> Tensor:
         return stream.movedim(self.channel, -1).flatten(0, -2)
+
+
+def _too_many(images: Tensor) -> MemoryError:
+    size = " x ".join(map(str, images.shape))
+    return MemoryError(f"the activations of {size} calibration images do not fit into memory: pass fewer of them")
 
 
 def _at(outputs: Tensor, places: Tensor | None) -> Tensor:

@@ -6,6 +6,7 @@ Calibration images are training images of the run, without their labels; never v
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,7 +55,8 @@ def calibration_images(images: Any, network: Any, limit: int | None = None) -> T
              normalised already.
     network: a name, Teacher or module, whose input statistics uint8 images are normalised with.
     limit:   at most so many are taken, evenly spread over all of them.
-    Raises TypeError or ValueError for anything else, no image, values that are not finite or were never normalised.
+    Raises TypeError or ValueError for anything else, no image, values that are not finite or far too large; warns of
+    floats from 0 to 1, which look as if they had not been normalised.
     """
     images = getattr(images, "images", images)
     if hasattr(images, "train"):
@@ -74,6 +76,12 @@ def calibration_images(images: Any, network: Any, limit: int | None = None) -> T
         raise ValueError(
             f"calibration images are {batch.dtype} {tuple(batch.shape)}, values {batch.min():g} to {batch.max():g}: "
             "pass uint8, or finite floats (N, 3, H, W), normalised with the teacher's mean and standard deviation"
+        )
+    if batch.min() >= 0 and 0.5 < batch.max() <= 1:
+        warnings.warn(
+            f"calibration images are floats from {batch.min():g} to {batch.max():g}, as if nobody had normalised them: "
+            "pass uint8, or floats that are normalised with the teacher's mean and standard deviation",
+            stacklevel=3,
         )
     return batch
 

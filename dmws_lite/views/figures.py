@@ -28,7 +28,7 @@ from dmws_lite.views.inside import (
     saliency,
 )
 from dmws_lite.views.plans import axis_masks, axis_strips, consistency, coverage_bars, layer_map, selection, tensor_maps
-from dmws_lite.views.starts import attention, first_steps, gains, spectra, through_depth
+from dmws_lite.views.starts import attention, first_steps, gains, layer_errors, spectra, through_depth
 from dmws_lite.views.studies import (
     auxiliary_over_time,
     comparison,

@@ -5,6 +5,7 @@ The tables are those of `dmws_lite.analysis.starts`. Each method has the same co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dmws_lite.analysis.starts import STARTS, TEACHER
+from dmws_lite.method.measuring import Measured
 from dmws_lite.studies.methods import METHODS
 from dmws_lite.views import style
 
@@ -99,6 +101,23 @@ def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Pict
         f"Validation loss over the first {end} steps, {losses['seed'].nunique()} seed(s) per method. "
         f"Means at the end: {_means(losses[losses['step'] == end], 'val_loss')}."
     )
+    return figure
+
+
+def layer_errors(measured: Sequence[Measured]) -> style.Picture:
+    """Error of each layer before and after it was refitted, in the order of the forward pass; a panel per student.
+
+    measured: of each student, main first (`students.measured`).
+    """
+    names = style.student_names(len(measured))
+    tables = [one.table.assign(student=name) for name, one in zip(names, measured, strict=True)]
+    table = pd.concat(tables).melt(["module", "student"], ["before", "after"], "when", "error").dropna()
+    look = style.looks(["before", "after"], {"before": "random", "after": "main"})
+    labels: style.Style = {"xlabel": "", "ylabel": "share of the teacher's variance", "height": 3.6, "columns": 2}
+    figure = style.curves(table, "module", "error", "when", "student", "Error of each layer", look=look, **labels)
+    for axes in figure.axes:
+        axes.tick_params(axis="x", rotation=90, labelsize=7)
+        axes.set_yscale("log")
     return figure
 
 

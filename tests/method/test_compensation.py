@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -234,6 +235,21 @@ def test_activations_that_are_not_finite_name_the_layer(embedded):
             dm.initialize(name, dm.build("embedded_vit_48", 3), **given)
 
 
+def test_weights_that_are_not_finite_in_a_network_with_batchnorm_name_the_layer():
+    teacher = trained(mobilenet()).float()
+    with torch.no_grad():
+        teacher.get_submodule("blocks.2.0.conv_pw").weight[0] = torch.nan
+    given = {"plan": dm.plan(teacher, mobilenet()), "teacher_state": teacher, "images": images(4, 32).float()}
+    with pytest.raises(ValueError, match=r"activations at blocks.2.0.conv_pw are not finite: check the teacher's"):
+        dm.initialize("selection_ls", mobilenet(), **given)
+
+
+def test_floats_that_nobody_normalised_are_warned_of(embedded):
+    floats = torch.from_numpy(embedded[1].images).float().expand(-1, 3, -1, -1) / 255
+    with pytest.warns(UserWarning, match="as if nobody had normalised them: pass uint8"):
+        calibration_images(floats, embedded[0])
+
+
 def test_a_family_without_the_method_names_those_that_have_it():
     plan = dm.plan("mobilenetv1_100", "mobilenetv1_050")
     networks = [dm.build(name, 3) for name in ("mobilenetv1_050", "mobilenetv1_100")]
@@ -259,6 +275,11 @@ def test_images_go_through_in_batches_and_too_many_are_a_memory_error(embedded, 
     monkeypatch.setattr("dmws_lite.method.measuring.BATCH", 5)
     parts = make(embedded, "selection_ls").main.state_dict()
     assert all(torch.allclose(whole[name], parts[name], atol=1e-4) for name in whole)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2 * 48 * 65 * (48 + 96) * 4 - 1))
+        with pytest.raises(MemoryError, match="48 x 3 x 64 x 64 calibration images do not fit into memory: pass fewer"):
+            make(embedded, "selection_ls")
 
     def full(*_):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 10 bytes")

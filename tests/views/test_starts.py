@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from dmws_lite.analysis.starts import STARTS, TEACHER
+from dmws_lite.method.measuring import Measured
 from dmws_lite.studies.methods import METHODS
 from dmws_lite.views import figures
 from dmws_lite.views.style import PALETTE
@@ -86,6 +87,22 @@ def test_first_steps_show_the_mean_every_seed_and_chance(drawn):
     thin = [list(line.get_ydata()) for line in figure.axes[0].lines if line.get_linewidth() < 1]
     assert len(thin) >= 2 * len(NAMES) and any(seed == pytest.approx([1.1, 1.1]) for seed in thin)
     assert any(list(line.get_ydata()) == [1.0986, 1.0986] for line in figure.axes[0].lines)
+
+
+def errors(*before):
+    table = pd.DataFrame(
+        {"module": ["blocks.0.attn.qkv", "blocks.0.attn.proj"], "before": before, "after": [0.1, 0.05]}
+    )
+    return Measured("selection_ls", 8, "0" * 16, 1.0, table)
+
+
+def test_errors_of_layers_are_drawn_before_and_after_for_each_student(check_picture, drawn):
+    figure = figures.layer_errors([errors(0.5, 0.9), errors(0.6, 0.8)])
+    check_picture(figure)
+    assert [axes.get_title() for axes in figure.axes] == ["main", "auxiliary"]
+    assert drawn(figure, 1)["before"].get_ydata() == pytest.approx([0.6, 0.8])
+    assert drawn(figure)["after"].get_ydata() == pytest.approx([0.1, 0.05]) and figure.axes[0].get_yscale() == "log"
+    check_picture(figures.layer_errors([errors(np.nan, np.nan)]))  # of a projection, without a before
 
 
 def test_no_attention_is_said():
