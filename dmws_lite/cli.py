@@ -283,12 +283,13 @@ def _refit(plans: Any, initializer: str, weights: Path | None, images: str | Non
     if images is None:
         raise ValueError(f"--initializer {initializer} measures on training images: pass --images FOLDER, or a card")
     student, teacher = plans[0].student, load_teacher(plans[0].teacher, weights)
-    size = size or build(student, 1).pretrained_cfg["input_size"][-1]
-    batch = calibration_images(open_data(images, size, unusable="skip").train, teacher, CALIBRATION)
+    network: Any = build(student, 1)
+    pixels = size or network.pretrained_cfg["input_size"][-1]
+    batch = calibration_images(open_data(images, pixels, unusable="skip").train, teacher, CALIBRATION)
     if initializer != "selection_ls":
         plans = plans[:1]  # a projected student holds no subset
     given = {"teacher_state": teacher, "images": batch}
-    students: list[Any] = [initialize(initializer, build(student, 1, size), plan=one, **given) for one in plans]
+    students: list[Any] = [initialize(initializer, build(student, 1, pixels), plan=one, **given) for one in plans]
     return [one.measured for one in students]
 
 
