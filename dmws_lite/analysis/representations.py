@@ -122,13 +122,13 @@ def in_plane(
     names, tables = np.array(images.classes), []
     for name, model in models.items():
         states = {step: states[name] for step, states in (snapshots or {}).items() if name in states}
-        last, shell = _read_by_classifier(model, images), deepcopy(model)
+        last, shell = read_by_classifier(model, images), deepcopy(model)
         plane = PCA(2, random_state=0).fit(last[0])
         steps: list[Any] = [*states] or [np.nan]
         for step in steps:
             if states:
                 shell.load_state_dict(states[step])
-            read, scores = _read_by_classifier(shell, images) if states else last
+            read, scores = read_by_classifier(shell, images) if states else last
             x, y = plane.transform(read).T
             own = {"network": name, "step": step, "image": range(len(images)), "x": x, "y": y}
             facts = {"class": names[images.labels], "answer": names[scores.argmax(1)], "file": images.names}
@@ -137,7 +137,7 @@ def in_plane(
 
 
 @torch.inference_mode()
-def _read_by_classifier(model: Any, images: ImageSet) -> tuple[Array, Array]:
+def read_by_classifier(model: Any, images: ImageSet) -> tuple[Array, Array]:
     """What a network's classifier reads of each image, (image, feature), and what it makes of it, (image, class)."""
     model.eval()
     parts = [model.forward_head(model.forward_features(x), pre_logits=True) for x in batches(model, images)]
@@ -157,7 +157,7 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
 
     size = train.images.shape[-1]
     model: Any = start(METHODS["full_teacher"], teacher, "", len(train.classes), size, seed=0).main.eval()
-    scaler = StandardScaler().fit(x := _read_by_classifier(model, train)[0])
+    scaler = StandardScaler().fit(x := read_by_classifier(model, train)[0])
     fitted = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)
     weight, bias = fitted.coef_, fitted.intercept_
     if len(weight) == 1:  # two classes: scikit-learn keeps the difference of their scores
