@@ -57,7 +57,9 @@ def headlines(beyond: pd.DataFrame) -> list[Headline]:
             own = units(whole(gaps(part, "selection_ls", REFERENCE), WAVE))
             name = f"selection + least squares {MINUS} {row['reference']}, {_short(pair)}"
             where = f"{row['seeds']} pairs, {percent([row['fraction']])} of the images, {row['study_steps']:.0f} steps"
-            sentence = f"{name}: accuracy {signed(row)}, {where}: **{row['verdict']}**."
+            timed = compare(part, [("selection_ls", LONGER)], WAVE)
+            equal = f"; against selection trained for as many seconds {signed(timed.iloc[0])}" if len(timed) else ""
+            sentence = f"{name}: accuracy {signed(row)}, {where}: **{row['verdict']}**{equal}."
             found.append(
                 Headline(
                     f"least squares, {_short(pair)}, {row['study_steps']:.0f} steps", own, row["verdict"], sentence

@@ -31,7 +31,7 @@ WITH_LEAST_SQUARES = {  # the primary comparisons from starts with least squares
 }
 SHORT = {"dual_skd": "second subset, given SKD", "single_skd": "SKD, given selection"}
 METRICS = ("accuracy", "balanced_accuracy", "nll", "nll_scaled", "ece", "ece_scaled")
-MAIN = ("weight_selection", "single_skd", "dual_skd", "ema_of_main", "smoother")  # drawn
+MAIN = ("weight_selection", "single_skd", "dual_skd", "ema_of_main", "smoother", "longer")  # drawn
 FEWEST = 50  # images in a bin that is drawn
 
 OPENING = """# The claim at full strength: what the runs say
@@ -206,8 +206,14 @@ def _calibration(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
                 better.append(f"{metric}: {row['label']} is {side} than {row['reference']} ({signed(row)})")
     text = "Intervals without 0 in calibration (not corrected): " + ("; ".join(better) or "none") + "."
     lower = "Lower is better for nll and ece; `_scaled`: at the temperature that fits the validation images best."
-    picture = evidence.save(_reliability(part[part["method"].isin(MAIN)]), docs, f"{name}_reliability")
+    picture = evidence.save(_reliability(_drawn(part)), docs, f"{name}_reliability")
     return [text, lower, markdown(["difference", *METRICS], rows), picture]
+
+
+def _drawn(part: pd.DataFrame) -> pd.DataFrame:
+    """The runs of the main methods, once their wave is whole."""
+    kept = [name for name in MAIN if len(whole(gaps(part, name, "weight_selection"), WAVE))]
+    return part[part["method"].isin(kept)]
 
 
 def _reliability(part: pd.DataFrame) -> style.Picture:
@@ -244,7 +250,7 @@ def _power(rows: pd.DataFrame) -> str:
 
 def _seconds(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
     words = "Mean validation accuracy against mean seconds"
-    drawn = part[part["method"].isin([*MAIN, "longer"])]
+    drawn = _drawn(part)
     picture = evidence.save(evidence.learning_curves(drawn, "data", words), docs, f"{name}_seconds")
     means = drawn.groupby("label", sort=False)["seconds"].mean()
     return [f"Seconds of a run: {style.listed(means, '.0f')}. Accuracy on validation against seconds:", picture]

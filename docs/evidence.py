@@ -168,7 +168,7 @@ def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Pict
         drawn.append((title, rows.rename(columns={"place": "method", "gap": "value"}), table))
         rows = table[["label", "mean", "low", "high"]].itertuples(index=False)
         numbers = [f"{label} {mean:+.3f} ({low:+.3f} to {high:+.3f})" for label, mean, low, high in rows]
-        alts.append(f"{title}: {'; '.join(numbers)}")
+        alts.append(f"{title}: {'; '.join(numbers)}" if title else "; ".join(numbers))
     figure = forests(drawn, "value", dict(zip(places, places, strict=True)), "difference in accuracy", zero=True)
     figure.alt_text = f"{words}. {'. '.join(alts)}."
     return figure

@@ -159,6 +159,18 @@ def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
         findings.main([str(tmp_path / "none"), "--records", str(tmp_path), "--out", str(tmp_path)])
 
 
+def test_the_headline_of_least_squares_says_what_is_left_at_equal_time():
+    gains = {"weight_selection": 0, "equal_time": 0.01, "selection_ls": 0.05}
+    (headline,) = beyond_page.headlines(runs(gains, seeds=3, study_steps=100))
+    assert "+0.050 [" in headline.sentence and "trained for as many seconds +0.040 [" in headline.sentence
+
+
+def test_a_method_is_drawn_when_its_wave_is_whole():
+    one = runs({"ema_of_main": 0}, sets=("lung_ct",), seeds=1)
+    drawn = claim_page._drawn(pd.concat([runs({"weight_selection": 0, "single_skd": 0.03}), one]))
+    assert set(drawn["method"]) == {"weight_selection", "single_skd"}
+
+
 def test_where_a_gain_ends_is_said_from_its_intervals():
     rows = pd.DataFrame({"study_steps": [25, 100], "difference": [0.1, 0.05], "low": [0.05, 0.01], "high": [0.2, 0.09]})
     assert beyond_page.where_it_ends(rows).startswith("It is smaller with 100 steps than with 25")
