@@ -57,12 +57,22 @@ def test_a_record_says_what_made_it(tiny_store):
         assert record["config"]["training"]["steps"] == 4 and record["images"]["test"] == 24
 
 
-def test_classic_distillation_costs_the_teachers_passes_and_its_tuning(tiny):
+def test_classic_distillation_costs_the_teachers_passes_and_its_tuning(tiny, monkeypatch):
+    seconds = []
+
+    def timed(*args, **kwargs):
+        run = dm.fit(*args, **kwargs)
+        seconds.append(run.seconds)
+        return run
+
+    monkeypatch.setattr(run_module, "fit", timed)
     (kd,), (plain,) = (plan_jobs(tiny(methods=[name], seeds=1)) for name in ("kd", "default"))
     record, other = execute(kd).record, execute(plain).record
     assert record["error"] is None and set(record["metrics"]) == {"main"}
     assert record["cost"]["flops_per_step"] > other["cost"]["flops_per_step"]
-    assert record["seconds"] > 1.5 * other["seconds"]
+    tuning, student, alone = seconds
+    assert min(tuning, student) > 0 and record["seconds"] == pytest.approx(tuning + student)
+    assert other["seconds"] == pytest.approx(alone)
 
 
 def test_the_key_is_what_determines_the_result(tiny):
