@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
 Array = np.ndarray
@@ -44,23 +42,18 @@ def _ragged(x: Array, y: Array, rng: np.random.Generator, cx: float, cy: float, 
     return np.hypot(x - cx, y - cy) - radius
 
 
-@lru_cache(maxsize=64)
-def _basis(size: int, knots: int) -> Array:
-    """Gaussian bumps (size, knots) that turn independent knot values into a smooth curve of the same variance."""
-    at = (np.arange(size) + 0.5) / size * 2 - 1
-    bumps = np.exp(-np.square((at[:, None] - np.linspace(-1, 1, knots)) * (knots - 1) / 2))
-    return (bumps / np.linalg.norm(bumps, axis=1, keepdims=True)).astype(np.float32)
+def _across(dx: Array, dy: Array, rng: np.random.Generator) -> Array:
+    """The signed distance to a line through (0, 0) in a random direction."""
+    turn = rng.uniform(0, 3.14)
+    return np.cos(turn) * dx + np.sin(turn) * dy
 
 
 def field(rng: np.random.Generator, size: int, knots: int) -> Array:
-    """Smooth noise (H, W) of mean 0 and variance 1 with about `knots` bumps a side."""
-    basis = _basis(size, knots)
+    """Smooth noise (H, W) of mean 0 and variance 1: Gaussian bumps of random heights, `knots` a side."""
+    at = (np.arange(size) + 0.5) / size * 2 - 1
+    bumps = np.exp(-np.square((at[:, None] - np.linspace(-1, 1, knots)) * (knots - 1) / 2))
+    basis = (bumps / np.linalg.norm(bumps, axis=1, keepdims=True)).astype(np.float32)
     return basis @ rng.standard_normal((knots, knots), dtype=np.float32) @ basis.T
-
-
-def _level(image: Array, organ: Array, mean: float) -> Array:
-    """Shift the grey values inside an organ so that their mean is the same with and without a lesion."""
-    return image + organ * (mean - (image * organ).sum() / organ.sum())
 
 
 # --- chest X-ray: attenuations add up along the beam ------------------------------------------------------------------
@@ -102,9 +95,8 @@ def chest_xray(name: str, rng: np.random.Generator, size: int) -> tuple[Array, A
         if finding == "electrode":
             shadow += rng.uniform(0.3, 0.5) * _line(away - rng.uniform(0.09, 0.13), 0.035)
         elif finding == "scar":
-            turn = rng.uniform(0, 3.14)
-            across, along = np.cos(turn) * (x - cx) + np.sin(turn) * (y - cy), np.hypot(x - cx, y - cy)
-            shadow += rng.uniform(0.3, 0.5) * _line(across, 0.03) * _line(along, 0.28) * lungs
+            across = _across(x - cx, y - cy, rng)
+            shadow += rng.uniform(0.3, 0.5) * _line(across, 0.03) * _line(away, 0.28) * lungs
         elif finding == "soft_tissue":
             shadow += rng.uniform(0.2, 0.4) * _line(away, rng.uniform(0.3, 0.4))
         else:
@@ -167,8 +159,7 @@ def lung_ct(name: str, rng: np.random.Generator, size: int) -> tuple[Array, Arra
         elif finding == "bronchus":
             tissue += 0.45 * _line(away - rng.uniform(0.07, 0.1), 0.03)
         elif finding == "band":
-            turn = rng.uniform(0, 3.14)
-            tissue += 0.4 * _line(np.cos(turn) * (x - cx) + np.sin(turn) * (y - cy), 0.025) * _line(away, 0.25)
+            tissue += 0.4 * _line(_across(x - cx, y - cy, rng), 0.025) * _line(away, 0.25)
         else:
             tissue = tissue * (1 - _soft(away - 0.14)) + 0.2 * _line(away - 0.15, 0.025)
 
@@ -226,8 +217,7 @@ def brain_mri(name: str, rng: np.random.Generator, size: int) -> tuple[Array, Ar
         elif finding == "gliosis":
             image += brain * rng.uniform(-0.18, 0.22) * _line(away, rng.uniform(0.12, 0.22))
         else:
-            turn = rng.uniform(0, 3.14)
-            across = np.cos(turn) * (x - cx) + np.sin(turn) * (y - cy) + 0.3 * np.square(away)
+            across = _across(x - cx, y - cy, rng) + 0.3 * np.square(away)
             image += brain * 0.3 * _line(across, 0.025) * _line(away, 0.2)
 
     lesion = np.zeros_like(x)
@@ -245,4 +235,5 @@ def brain_mri(name: str, rng: np.random.Generator, size: int) -> tuple[Array, Ar
         lesion = _soft(_ragged(x, y, rng, cx, cy, r, 0.04)) * brain
         tail = _line(depth - 0.02, 0.03) * _line(np.hypot(x - cx, y - cy), 1.6 * r) * brain
         image += lesion * (rng.uniform(0.62, 0.74) - image) + 0.25 * tail * (1 - lesion)
-    return np.maximum(_level(image, brain, rng.uniform(0.33, 0.4)), 0), lesion
+    mean = rng.uniform(0.33, 0.4)  # of the brain, with and without a lesion
+    return np.maximum(image + brain * (mean - (image * brain).sum() / brain.sum()), 0), lesion

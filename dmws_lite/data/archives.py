@@ -19,23 +19,20 @@ RATIO, FREE = 100, 200 * 10**6  # an archive unpacks to at most FREE bytes, or R
 UNUSABLE = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
 
 
-def unpack(archive: str | Path, target: str | Path) -> Path:
+def unpack(archive: Path, target: Path) -> Path:
     """Unpack a zip or tar (also .gz, .bz2, .xz), and the archives in it, into a folder that appears when all is there.
 
     Returns target; when it is there already, nothing is done.
-    Raises FileNotFoundError when there is no archive; ValueError naming it when a member would land outside the folder,
-    links out of it, is a device, is encrypted or damaged, or when it unpacks to more than RATIO times its size; OSError
-    when the folder cannot be written. Then nothing is left.
+    Raises ValueError naming the archive when a member would land outside the folder, links out of it, is a device, is
+    encrypted or damaged, or when it unpacks to more than RATIO times its size; OSError when the folder cannot be
+    written. Then nothing is left.
     """
-    archive = Path(archive)
-    if not archive.is_file():
-        raise FileNotFoundError(f"{archive} is not a file: pass a .zip or .tar")
 
     def fill(part: Path) -> None:
         extract(archive, part)
         unpack_inside(part)
 
-    return build_folder(Path(target), fill)
+    return build_folder(target, fill)
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -43,7 +40,7 @@ def extract(archive: Path, folder: Path) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                _check_members(archive, [(info.filename, info.file_size) for info in opened.infolist()])
+                _check_members(archive, ((info.filename, info.file_size) for info in opened.infolist()))
                 opened.extractall(folder)
         else:
             with tarfile.open(archive) as opened:
@@ -81,11 +78,11 @@ def unpack_inside(folder: Path) -> None:
 
     train.zip that holds nothing but a folder train gives train, not train/train.
     """
+    paths = [path for path in folder.rglob("*") if path.is_file()]
     hidden = re.compile(r"(^|/)(\.|__MACOSX)")
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    files = [path for path in files if not hidden.search(path.relative_to(folder).as_posix())]
-    inner = sorted(path for path in files if path.name.lower().endswith(ARCHIVES))
-    if sum(path.stat().st_size for path in inner) <= sum(path.stat().st_size for path in files) / 2:
+    sizes = {path: path.stat().st_size for path in paths if not hidden.search(path.relative_to(folder).as_posix())}
+    inner = sorted(path for path in sizes if path.name.lower().endswith(ARCHIVES))
+    if 2 * sum(sizes[path] for path in inner) <= sum(sizes.values()):
         return
     for archive in inner:
         suffix = max((s for s in ARCHIVES if archive.name.lower().endswith(s)), key=len)

@@ -106,19 +106,11 @@ def normalise(images: torch.Tensor, mean: float | Sequence[float], std: float | 
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images have shape {tuple(images.shape)}: pass (N, 1, H, W) or (N, 3, H, W)")
-    centre, spread = _channels("mean", mean), _channels("std", std)
-    if min(spread) <= 0:
-        raise ValueError(f"std={std} must be positive: pass the teacher's std, such as 0.5")
-    values = (torch.tensor(value).view(1, 3, 1, 1) for value in (centre, spread))
-    shift, scale = (value.to(images.device, non_blocking=True) for value in values)
+    centre, spread = (torch.as_tensor(value, dtype=torch.float32).flatten() for value in (mean, std))
+    if not {len(centre), len(spread)} <= {1, 3} or spread.min() <= 0:
+        raise ValueError(f"mean={mean}, std={std}: pass one number for each, or one per channel; std must be positive")
+    shift, scale = (v.expand(3).view(1, 3, 1, 1).to(images.device, non_blocking=True) for v in (centre, spread))
     return (images.float() / 255 - shift).div_(scale)  # in place: new memory costs more than the arithmetic
-
-
-def _channels(name: str, value: float | Sequence[float]) -> list[float]:
-    values = [float(value)] * 3 if isinstance(value, int | float) else [float(v) for v in value]
-    if len(values) != 3:
-        raise ValueError(f"{name}={value} has {len(values)} values: pass one number, or one for each of 3 channels")
-    return values
 
 
 def to_device(image_set: ImageSet, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,9 +10,8 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -32,22 +31,14 @@ NOBODY = ("", "anon", "anonymous", "anonymised", "anonymized", "none", "null", "
 WORKERS = min(8, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """Decoded images, one row per image that was asked for.
+class Decoding(NamedTuple):
+    """Decoded images, one row per image that was asked for."""
 
-    facts:       table with the columns FACTS.
-    images:      uint8 (N, C, size, size), memory-mapped; zeros where error is not "".
-    thumbnails:  uint8 (N, 32, 32).
-    pairs:       copies and look-alikes, see `duplicates.pairs`.
-    one_patient: whether all files had one patient id, as anonymised exports do; patients then count as unknown.
-    """
-
-    facts: pd.DataFrame
-    images: Array
-    thumbnails: Array
-    pairs: pd.DataFrame
-    one_patient: bool
+    facts: pd.DataFrame  # with the columns FACTS
+    images: Array  # uint8 (N, C, size, size), memory-mapped; zeros where error is not ""
+    thumbnails: Array  # uint8 (N, 32, 32)
+    pairs: pd.DataFrame  # copies and look-alikes, see `duplicates.pairs`
+    one_patient: bool  # whether all files had one patient id, as anonymised exports do; it then tells nothing
 
 
 def decoded(
@@ -61,16 +52,20 @@ def decoded(
 ) -> Decoding:
     """Decode images (and their slices, `frames`), or open what was decoded from the same files with the same settings.
 
-    A file is read again when its size or a time stamp has changed. Of two processes that ask for the same images one
-    decodes, the other waits. Files that cannot be read get an error in the facts. Patients are pseudonyms of the ids in
-    DICOM files; images of one file whose patient is not known have the file for a patient.
-    Raises OSError naming the cache folder when it cannot be written (full or read-only).
+    A file is read again when its size or a time stamp has changed; one that cannot be read has an error in the facts.
+    Patients are pseudonyms of the ids in DICOM files, or the file where several images of it have none.
+    Raises OSError naming the cache folder when it cannot be written.
     """
-    stamps = {file: _stamp(root / file) for file in {*files}}
+    stamps: dict[str, list[int]] = {}
+    for file in {*files}:
+        try:
+            stat = (root / file).stat()
+            stamps[file] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        except OSError:  # it will have an error
+            stamps[file] = []
     images = [[file, int(frame), *stamps[file]] for file, frame in zip(files, frames, strict=True)]
     settings = [FORMAT, str(root.resolve()), size, fit, window, images]
     folder = cache_folder("arrays") / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
-
     current, said = threading.local(), dict[str, list[str]]()
 
     def read(file: str, frame: int) -> Reading:
@@ -103,37 +98,28 @@ def decoded(
         return _open(build_folder(folder, fill), files, size)
 
 
-def _stamp(path: Path) -> list[int]:
-    """What changes when a file does; nothing for a file that cannot be reached."""
-    try:
-        stat = path.stat()
-        return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    except OSError:
-        return []
-
-
 def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[int]) -> None:
     """Write images, thumbnails, facts and pairs into a folder; all images take three channels when one is in colour."""
     import pandas as pd
 
     facts, thumbnails, channels, pseudonyms = [], [], 1, {"": ""}
-    blank, small = np.zeros((1, size, size), np.uint8), np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
+    small = np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
+    missing = Decoded(np.zeros((1, size, size), np.uint8), small, 0, 0, "", 0, blank=False)
     try:
         with open(part / "images.raw", "wb+") as file:
             for sha256, found, error in readings:
-                image = found.image if found else blank
-                if len(image) > channels:
-                    channels = _widen(file, size)
-                file.write(np.broadcast_to(image, (channels, size, size)).tobytes())
-                thumbnails.append(found.thumbnail if found else small)
-                if found is None:
-                    facts.append((sha256, 0, 0, "", 0, False, "", error))
-                    continue
-                person = (
-                    "" if found.patient.strip().lower() in NOBODY or not found.patient.strip(" 0") else found.patient
-                )
-                patient = pseudonyms.setdefault(person, f"patient {len(pseudonyms)}")
-                facts.append((sha256, found.width, found.height, found.mode, found.depth, found.blank, patient, ""))
+                one = found or missing
+                if len(one.image) > channels:  # the first in colour: those before it get three equal channels
+                    channels = len(one.image)
+                    file.seek(0)
+                    gray = np.frombuffer(file.read(), np.uint8).reshape(-1, 1, size, size)
+                    file.seek(0)
+                    file.writelines(image.repeat(channels, axis=0).tobytes() for image in gray)
+                file.write(np.broadcast_to(one.image, (channels, size, size)).tobytes())
+                thumbnails.append(one.thumbnail)
+                nobody = one.patient.strip().lower() in NOBODY or not one.patient.strip(" 0")
+                patient = pseudonyms.setdefault("" if nobody else one.patient, f"patient {len(pseudonyms)}")
+                facts.append((sha256, one.width, one.height, one.mode, one.depth, one.blank, patient, error))
         table = pd.DataFrame(facts, columns=list(FACTS))
         table.to_csv(part / "facts.csv", index=False)
         np.save(part / "thumbnails.npy", np.array(thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL))
@@ -147,31 +133,20 @@ def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[
         ) from error
 
 
-def _widen(images: Any, size: int) -> int:
-    """Give the gray images written so far three equal channels."""
-    images.seek(0)
-    gray = np.frombuffer(images.read(), np.uint8).reshape(-1, 1, size, size)
-    images.seek(0)
-    for row in gray:
-        images.write(np.broadcast_to(row, (3, size, size)).tobytes())
-    return 3
-
-
 def _open(folder: Path, files: Sequence[str], size: int) -> Decoding:
     """What is in a cache folder; ValueError when it is damaged."""
     import pandas as pd
 
     channels = (folder / "images.raw").stat().st_size // (len(files) * size * size)
-    shape = (len(files), channels, size, size)
-    images = np.memmap(folder / "images.raw", np.uint8, "c", shape=shape)
+    images = np.memmap(folder / "images.raw", np.uint8, "c", shape=(len(files), channels, size, size))
     thumbnails = np.load(folder / "thumbnails.npy", "c")
     text = dict.fromkeys(("sha256", "mode", "patient", "error"), str)
     facts = pd.read_csv(folder / "facts.csv", dtype=text, keep_default_na=False)
     if not len(facts) == len(thumbnails) == len(files) or channels not in (1, 3):
         raise ValueError(f"{folder} does not hold {len(files)} images")
-
     for text, told in json.loads((folder / "warnings.json").read_text("utf-8")).items():
         warnings.warn(f"{text} ({len(told)} files, such as {min(told)})", stacklevel=4)
+
     names = pd.Series(list(files), facts.index, dtype=object)
     readable = facts["error"] == ""
     ids = {*facts["patient"][readable]}

@@ -34,7 +34,8 @@ KINDS |= {"medmnist": ("image_size",), "phantom": ()}
 SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7}
 
 
-def _inside(value: str) -> str:
+def check_inside(value: str) -> str:
+    """A path, with forward slashes, that does not lead out of the data."""
     path = PurePosixPath(value)
     outside = path.is_absolute() or PureWindowsPath(value).drive or ".." in path.parts or value[:1] in ("", "~")
     if outside or "\\" in value:
@@ -54,7 +55,7 @@ def check_pattern(value: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Inside = Annotated[str, AfterValidator(_inside)]
+Inside = Annotated[str, AfterValidator(check_inside)]
 Slug = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
@@ -63,7 +64,7 @@ class Strict(validation.Strict, strict=True):
 
 
 class Source(Strict):
-    """Where the data can be got: one of folder, hub, url, kaggle, medmnist and phantom, with what belongs to it."""
+    """Where the data can be got: one of KINDS, with what belongs to it."""
 
     folder: Text | None = None
     hub: Slug | None = None
@@ -79,10 +80,11 @@ class Source(Strict):
 
     @model_validator(mode="after")
     def _one_kind(self) -> Source:
-        kinds = [name for name in KINDS if getattr(self, name) is not None]
+        given = self.model_dump(exclude_none=True)
+        kinds = [name for name in KINDS if name in given]
         if len(kinds) != 1:
             raise ValueError(f"has {' and '.join(kinds) or 'no source'}: give one of {', '.join(KINDS)}")
-        if others := self.model_dump(exclude_none=True).keys() - {*kinds, *KINDS[kinds[0]]}:
+        if others := given.keys() - {*kinds, *KINDS[kinds[0]]}:
             raise ValueError(f"has {min(others)}, which does not belong to {kinds[0]}: remove it")
         if self.medmnist and not self.image_size:
             raise ValueError(f"has medmnist {self.medmnist!r} without image_size: add 28, 64, 128 or 224")
@@ -122,10 +124,7 @@ class Split(Strict):
 
 
 class Patient(Strict):
-    """How a file's path tells its patient: a regular expression with one group.
-
-    stands_for: what the group really holds, where it is no patient, such as "blocks of 100 neighbouring files".
-    """
+    """How a file's path tells its patient, and what its group stands for where that is no patient."""
 
     pattern: Annotated[str, AfterValidator(check_pattern)]
     stands_for: Text | None = None
@@ -173,6 +172,14 @@ class Recipe(Strict):
         return self
 
 
+class FrontMatter(BaseModel):
+    """The front matter of a Hugging Face dataset card, as far as it is needed here; its other keys are the Hub's."""
+
+    pretty_name: Text
+    license: Text
+    dmws: Recipe
+
+
 class Card(Recipe):
     """A data set's card: the `dmws` block, and what else of the front matter and the prose people read."""
 
@@ -187,14 +194,6 @@ class Card(Recipe):
         return f"Card({self.name}: {self.pretty_name}, {len(self.classes)} classes, from {sources})"
 
     __repr__ = __str__
-
-
-class FrontMatter(BaseModel):
-    """The front matter of a Hugging Face dataset card, as far as it is needed here; its other keys are the Hub's."""
-
-    pretty_name: Text
-    license: Text
-    dmws: Recipe
 
 
 class _Loader(yaml.SafeLoader):
@@ -224,6 +223,11 @@ def cards() -> dict[str, Path]:
     return {path.stem: path for path in sorted(_folder().glob("*.md")) if path.stem != "template"}
 
 
+def _folder() -> Path:
+    shipped = PACKAGE / "_data_cards"
+    return shipped if shipped.is_dir() else PACKAGE.parent / "data_cards"
+
+
 def read_card(name_or_path: str | Path) -> Card:
     """Read and check a data card.
 
@@ -237,7 +241,13 @@ def read_card(name_or_path: str | Path) -> Card:
     >>> read_card("phantom_lung_ct").classes["ground_glass"].meaning
     'hazy patches that let vessels show through'
     """
-    path = _find(name_or_path)
+    names = cards()
+    path = names.get(str(name_or_path), Path(name_or_path).expanduser())
+    if path.suffix.lower() != ".md":
+        hint = did_you_mean(name_or_path, names)
+        raise ValueError(f"unknown card {str(name_or_path)!r}{hint}: pass a .md file or one of {', '.join(names)}")
+    if not path.is_file():
+        raise FileNotFoundError(f"card {path} does not exist: pass another file, or one of {', '.join(names)}")
     try:
         parts = FRONT_MATTER.match(path.read_text("utf-8-sig"))
         if not parts:
@@ -248,24 +258,7 @@ def read_card(name_or_path: str | Path) -> Card:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
     people: dict[str, Any] = {"pretty_name": front.pretty_name, "license": front.license, "prose": parts[2].strip()}
-    return Card.model_construct(**dict(front.dmws), **people, name=path.stem, path=path)
-
-
-def _folder() -> Path:
-    shipped = PACKAGE / "_data_cards"
-    return shipped if shipped.is_dir() else PACKAGE.parent / "data_cards"
-
-
-def _find(name_or_path: str | Path) -> Path:
-    names, path = cards(), Path(name_or_path).expanduser()
-    if str(name_or_path) in names:
-        return names[str(name_or_path)]
-    if path.suffix.lower() != ".md":
-        hint = did_you_mean(name_or_path, names)
-        raise ValueError(f"unknown card {str(name_or_path)!r}{hint}: pass a .md file or one of {', '.join(names)}")
-    if not path.is_file():
-        raise FileNotFoundError(f"card {path} does not exist: pass another file, or one of {', '.join(names)}")
-    return path.resolve()
+    return Card.model_construct(**dict(front.dmws), **people, name=path.stem, path=path.resolve())
 
 
 def card_text(

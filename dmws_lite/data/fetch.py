@@ -31,18 +31,13 @@ def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
     """The folder (or manifest) of a card's first source that is there or can be got.
 
     size: of MedMNIST sources, the smallest that needs no enlarging to so many pixels comes first.
-    What was downloaded and unpacked is kept below cache_folder("downloads", card.name) and taken from there the next
-    time, without a network.
-    Raises ValueError for a phantom, which is drawn, not fetched; FileNotFoundError listing each source, why it failed
-    and the way out (ImportError when a package is missing). Warns when a download failed and a later source was taken.
+    Downloads are kept below cache_folder("downloads", card.name), and found there without a network.
+    Raises FileNotFoundError listing each source, why it failed and the way out (ImportError when a package is missing).
     """
-
-    def misfit(source: Source) -> tuple[bool, int]:
-        side = source.image_size or size
-        return side < size, abs(side - size)
-
     failures: list[tuple[Source, Exception]] = []
-    for source in sorted(card.sources, key=misfit):
+    sides = [source.image_size or size for source in card.sources]
+    order = sorted(range(len(sides)), key=lambda k: (sides[k] < size, abs(sides[k] - size)))
+    for source in (card.sources[k] for k in order):
         try:
             path = _get(source, card, progress)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
@@ -59,44 +54,6 @@ def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
     )
 
 
-def fetch_hub(repository: str, revision: str | None = None, progress: bool = True, name: str = "hub") -> Path:
-    """The folder of a data set on the Hugging Face Hub, downloaded when it is not there.
-
-    revision: a commit, branch or tag; None is the newest, with a warning that says which commit it was.
-    Archives in it are unpacked; Parquet files with images become class folders. Python files are not downloaded.
-    Raises ConnectionError when it cannot be got, ValueError when its archives or tables cannot be used.
-    """
-    target = cache_folder("downloads", name) / _slug(f"{repository}@{revision or 'newest'}")
-
-    def fill(part: Path) -> None:
-        _download_snapshot(repository, revision, part)
-        unpack_inside(part)
-        tables = list(part.rglob("*.parquet"))
-        if tables:
-            loaded = _load("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
-            write = partial(_write_datasets, _splits_of(loaded), progress=progress, local_files=False)
-            build_folder(part / FROM_TABLES, write)
-            shutil.rmtree(part / ".cache")
-            for table in tables:
-                table.unlink()
-
-    build_folder(target, fill, resume=True)
-    return target / FROM_TABLES if (target / FROM_TABLES).is_dir() else target
-
-
-def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
-    """The images of a `datasets` Dataset or DatasetDict as a folder of class folders, or of splits with these inside.
-
-    The image column is the one of type Image, the label column the one of type ClassLabel or one called label, class or
-    the like; a column such as patient or patient_id goes to metadata.csv. Kept in the cache by the set's fingerprint.
-    Raises ValueError naming the column, row or class that is missing.
-    """
-    splits = _splits_of(dataset)
-    prints = " ".join(f"{split}:{part._fingerprint}" for split, part in sorted(splits.items()))
-    target = cache_folder("downloads", "datasets") / hashlib.sha256(prints.encode()).hexdigest()[:24]
-    return build_folder(target, partial(_write_datasets, splits, progress=progress))
-
-
 def _get(source: Source, card: Card, progress: bool) -> Path:
     if source.folder:
         return _local(source.folder, card)
@@ -107,17 +64,18 @@ def _get(source: Source, card: Card, progress: bool) -> Path:
     if source.phantom:
         raise ValueError(f"{card.name} is a phantom: it is drawn, not fetched; call open_data({card.name!r})")
     target = cache_folder("downloads", card.name) / _slug(f"{source} {source.sha256 or ''}")
-    fill = _fill_from_url if source.url else _fill_from_medmnist
-    return build_folder(target, lambda part: fill(source, part, target, progress))
+    if source.url:
+        return build_folder(target, lambda part: _fill_from_url(source, part, target, progress))
+    return build_folder(target, lambda part: _fill_from_medmnist(source, part, progress))
 
 
 def _local(place: str, card: Card) -> Path:
     """A folder or manifest on this machine: "~/x", "$VARIABLE/x", or relative to the card."""
-    if place.startswith("$"):
-        variable, _, rest = place[1:].partition("/")
-        if not os.environ.get(variable):
-            raise FileNotFoundError(f"the environment variable {variable} is not set")
-        place = os.path.join(os.environ[variable], rest)
+    variable, _, rest = place.partition("/")
+    if variable.startswith("$"):
+        if not os.environ.get(variable[1:]):
+            raise FileNotFoundError(f"the environment variable {variable[1:]} is not set")
+        place = os.path.join(os.environ[variable[1:]], rest)
     path = (card.path.parent / Path(place).expanduser()).resolve()
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         raise FileNotFoundError(f"{path} is {'empty' if path.exists() else 'not there'}")
@@ -151,12 +109,33 @@ def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> 
         unpack_inside(part)
     finally:
         archive.unlink()
-    if not source.sha256:
+    if not known:
         warnings.warn(
             f"{source.url}: its checksum is not in the card, so nothing says that this is the right file. "
             f"Add to it: sha256: {sha256}, size: {size}",
             stacklevel=2,
         )
+
+
+def _fill_from_medmnist(source: Source, part: Path, progress: bool) -> None:
+    """A MedMNIST set as split/class/row.png; its address, checksum and classes are the package's."""
+    from PIL import Image
+
+    medmnist, flag = _load("medmnist"), str(source.medmnist)
+    if flag not in medmnist.INFO:
+        hint = did_you_mean(flag, medmnist.INFO) or f": write one of {', '.join(medmnist.INFO)}"
+        raise ValueError(f"medmnist {flag!r} is unknown{hint}")
+    info = medmnist.INFO[flag]
+    if info["task"].startswith("multi-label") or flag.endswith("3d"):
+        raise ValueError(f"medmnist {flag!r} has several labels per image, or volumes: write another")
+    for split in SPLITS:
+        data = getattr(medmnist, info["python_class"])(split, download=True, root=str(part), size=source.image_size)
+        for row, label in enumerate(tqdm(data.labels[:, 0], split, disable=not progress, leave=False)):
+            file = part / split / _safe(info["label"][str(label)]) / f"{row:06d}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data.imgs[row]).save(file, compress_level=1)
+    for file in part.glob("*.npz"):
+        file.unlink()
 
 
 def _fetch_kaggle(source: Source, name: str) -> Path:
@@ -177,51 +156,63 @@ def _fetch_kaggle(source: Source, name: str) -> Path:
     return folder
 
 
-def _fill_from_medmnist(source: Source, part: Path, target: Path, progress: bool) -> None:
-    """A MedMNIST set as split/class/row.png; its address, checksum and classes are the package's."""
-    from PIL import Image
+def fetch_hub(repository: str, revision: str | None = None, progress: bool = True, name: str = "hub") -> Path:
+    """The folder of a data set on the Hugging Face Hub, downloaded when it is not there; None is its newest revision.
 
-    medmnist, flag = _load("medmnist"), str(source.medmnist)
-    if flag not in medmnist.INFO:
-        hint = did_you_mean(flag, medmnist.INFO) or f": write one of {', '.join(medmnist.INFO)}"
-        raise ValueError(f"medmnist {flag!r} is unknown{hint}")
-    info = medmnist.INFO[flag]
-    if info["task"].startswith("multi-label") or flag.endswith("3d"):
-        raise ValueError(f"medmnist {flag!r} has several labels per image, or volumes: write another")
-    folders = {int(label): _safe(name) for label, name in info["label"].items()}
-    for split in SPLITS:
-        data = getattr(medmnist, info["python_class"])(split, download=True, root=str(part), size=source.image_size)
-        for name in folders.values():
-            (part / split / name).mkdir(parents=True)
-        for row, label in enumerate(tqdm(data.labels[:, 0], split, disable=not progress, leave=False)):
-            file = part / split / folders[int(label)] / f"{row:06d}.png"
-            Image.fromarray(data.imgs[row]).save(file, compress_level=1)
-    for file in part.glob("*.npz"):
-        file.unlink()
+    Archives in it are unpacked; Parquet files with images become class folders. Python files are not downloaded.
+    Raises ConnectionError when it cannot be got, ValueError when its archives or tables cannot be used.
+    """
+    where = f"{repository}@{revision or 'newest'}"
+    target = cache_folder("downloads", name) / _slug(where)
+
+    def fill(part: Path) -> None:
+        _download(repository, revision, where, part)
+        unpack_inside(part)
+        if tables := list(part.rglob("*.parquet")):
+            loaded = _load("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
+            write = partial(_write_datasets, _splits_of(loaded), progress=progress, local_files=False)
+            build_folder(part / FROM_TABLES, write)
+            shutil.rmtree(part / ".cache")
+            for table in tables:
+                table.unlink()
+
+    build_folder(target, fill, resume=True)
+    return target / FROM_TABLES if (target / FROM_TABLES).is_dir() else target
 
 
-def _download_snapshot(repository: str, revision: str | None, folder: Path) -> None:
+def _download(repository: str, revision: str | None, where: str, folder: Path) -> None:
     import huggingface_hub
 
-    where = f"hub data set {repository}@{revision or 'newest'}"
+    without = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
     try:
         commit = revision or huggingface_hub.HfApi().dataset_info(repository).sha
-        without = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
         huggingface_hub.snapshot_download(
             repository, repo_type="dataset", revision=commit, local_dir=folder, ignore_patterns=without
         )
     except Exception as error:  # of many libraries' kinds
         reason = str(error).strip().split("\n")[0]
         raise ConnectionError(
-            f"{where} could not be downloaded ({type(error).__name__}: {reason}): check its name, the revision and the "
-            "network; for one that is not public, `hf auth login`"
+            f"hub data set {where} could not be downloaded ({type(error).__name__}: {reason}): check its name, the "
+            "revision and the network; for one that is not public, `hf auth login`"
         ) from error
     if revision is None:
         warnings.warn(
-            f"{where}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` into the card, or "
-            f"pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
+            f"hub data set {where}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` into "
+            f"the card, or pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
             stacklevel=2,
         )
+
+
+def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
+    """The images of a `datasets` Dataset or DatasetDict as a folder of class folders, or of splits with these inside.
+
+    The image column has type Image, the label column type ClassLabel or a name such as label or class; a column such as
+    patient_id goes to metadata.csv. Raises ValueError naming the column, row or class that is missing.
+    """
+    splits = _splits_of(dataset)
+    prints = " ".join(f"{split}:{part._fingerprint}" for split, part in sorted(splits.items()))
+    target = cache_folder("downloads", "datasets") / hashlib.sha256(prints.encode()).hexdigest()[:24]
+    return build_folder(target, partial(_write_datasets, splits, progress=progress))
 
 
 def _splits_of(dataset: Any) -> dict[str, Any]:
@@ -252,7 +243,7 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
 
     patients: dict[str, Any] = {}
     for split, part in splits.items():
-        image, label, patient = _columns(part)
+        image, label, patient = _columns(part.features)
         folders = _class_folders(part.features[label], part[label])
         rows = part.cast_column(image, Image(decode=False))
         for row, item in enumerate(tqdm(rows, f"writing {split}", disable=not progress, leave=False)):
@@ -271,22 +262,19 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
         table.to_csv(folder / "metadata.csv", index=False)
 
 
-def _columns(part: Any) -> tuple[str, str, str]:
+def _columns(features: Any) -> tuple[str, str, str]:
     """The names of the columns that hold the image, the label and the patient ("" for none)."""
     from datasets import ClassLabel, Image
 
-    features = part.features
-    typed = {kind: [name for name in features if isinstance(features[name], kind)] for kind in (Image, ClassLabel)}
-
-    def named(*names: str) -> list[str]:
-        return [name for name in features if name.lower() in names]
-
-    images, labels = typed[Image], [*typed[ClassLabel], *named(*COLUMNS["label"], "labels")]
-    images = images if len(images) == 1 else [name for name in named("image", "img") if name in images]
+    images = [name for name in features if isinstance(features[name], Image)]
+    images = images if len(images) == 1 else [name for name in images if name.lower() in ("image", "img")]
+    classes = [name for name in features if isinstance(features[name], ClassLabel)]
+    labels = [*classes, *(name for name in features if name.lower() in (*COLUMNS["label"], "labels"))]
+    patients = [*(name for name in features if name.lower() in COLUMNS["patient"]), ""]
     if not images or not labels:
         what = "label; rename it (type ClassLabel, or called label)" if images else "image; rename it (type Image)"
         raise ValueError(f"columns {', '.join(features)}: none is the {what}")
-    return images[0], labels[0], next(iter(named(*COLUMNS["patient"])), "")
+    return images[0], labels[0], patients[0]
 
 
 def _class_folders(feature: Any, labels: Any) -> list[str]:

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -25,27 +26,19 @@ PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our
 COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODERS = 'pip install "pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
-WINDOW = ("WindowCenter", "WindowWidth")
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 _pydicom_lock = threading.Lock()
 _volume_locks = [threading.Lock() for _ in range(8)]
 
 
 class Slice(NamedTuple):
-    """One picture of a file, with what is needed to show it.
+    """One picture of a file, with what is needed to show it."""
 
-    values:   gray values (H, W) in the file's unit, or colours uint8 (H, W, 3).
-    window:   the gray values that are black and white; None for the smallest and the largest.
-    depth:    bits a channel of the file.
-    inverted: whether the lower end of the window is white.
-    patient:  the id in a DICOM file, else "".
-    """
-
-    values: Array
-    window: Window | None
-    depth: int
-    inverted: bool = False
-    patient: str = ""
+    values: Array  # gray values (H, W) in the file's unit, or colours uint8 (H, W, 3)
+    window: Window | None  # the gray values that are black and white; None for the smallest and the largest
+    depth: int  # bits a channel of the file
+    inverted: bool = False  # whether the lower end of the window is white
+    patient: str = ""  # the id in a DICOM file
 
 
 class Refused(ValueError):
@@ -58,24 +51,51 @@ def check_pixels(width: int, height: int) -> None:
         raise Refused(f"{width} x {height} pixels are more than {MAX_PIXELS // 10**6} million: make it smaller")
 
 
-def read_dicom(data: bytes, frame: int, window: Window | None) -> Slice:
-    """One frame of a DICOM file's bytes.
+def read_slice(data: bytes, dicom: bool, frame: int, window: Window | None) -> Slice:
+    """One frame of a DICOM file's bytes, or one axial slice of a NIfTI file's (.nii or .nii.gz), from the feet.
 
-    Gray: rescale slope and intercept or the modality table, then `window`, else the file's own table or first window,
-    else the frame's minimum and maximum; MONOCHROME1 is inverted. Colour (RGB, YBR, palette) is taken as it is.
-    pydicom's texts may quote the file: none of its errors, warnings and log records gets out. Raises ValueError.
+    DICOM: rescale slope and intercept or the modality table, then `window`, else the file's own table or first window;
+    MONOCHROME1 is inverted; colour (RGB, YBR, palette) is taken as it is. pydicom's texts may quote the file: none of
+    its errors, warnings and log records gets out.
+    NIfTI: the volume, of 4D files the first, is turned to the nearest axes of the body: anterior is up, the patient's
+    left on the right side, as in DICOM files. Nothing is resampled. Without a window, PERCENTILES are black and white.
+    Raises ValueError, and ImportError when the reader is not installed.
     """
-    return _hushed(lambda: _dicom_slice(_parsed(BytesIO(data)), frame, window))
+    _check_reader(dicom)
+    if dicom:
+        return _hushed(lambda: _dicom_slice(_parsed(BytesIO(data)), frame, window))
+    with _volume_locks[hash(data) % len(_volume_locks)]:  # slices of one volume are asked for by several threads
+        try:
+            volume, percentiles, depth = _volume(data)
+        except (MemoryError, Refused):
+            raise
+        except Exception as error:  # nibabel raises many kinds
+            raise ValueError(f"not a NIfTI file, or a damaged or cut off one ({type(error).__name__})") from error
+    if frame >= volume.shape[2]:
+        raise ValueError(f"frame={frame}: the file holds {volume.shape[2]}")
+    return Slice(volume[::-1, ::-1, frame].T, window or percentiles, depth)
 
 
-def count_dicom(path: str | Path) -> int:
-    """The number of frames of a DICOM file, 1 when it does not say or is broken."""
+def count_slices(path: str | Path, dicom: bool) -> int:
+    """The number of frames of a DICOM file, or of axial slices of a NIfTI file; 1 when it is broken."""
+    _check_reader(dicom)
     try:
         with open(path, "rb") as file:
-            frames = _hushed(lambda: int(_parsed(file, pixels=False).get("NumberOfFrames") or 1))
-    except (OSError, ValueError):
+            if dicom:
+                frames = _hushed(lambda: int(_parsed(file, pixels=False).get("NumberOfFrames") or 1))
+                return frames if 1 <= frames <= MAX_FRAMES else 1
+            import nibabel
+
+            image, shape = _opened(file)
+            return int(shape[[*nibabel.io_orientation(image.affine)[:, 0]].index(2)])
+    except Exception:  # nibabel raises many kinds
         return 1
-    return frames if 1 <= frames <= MAX_FRAMES else 1
+
+
+def _check_reader(dicom: bool) -> None:
+    package, kind = ("pydicom", "DICOM") if dicom else ("nibabel", "NIfTI")
+    if find_spec(package) is None:
+        raise ImportError(f'{package} is not installed, and reads {kind} files: pip install "dmws-lite[medical]"')
 
 
 def _hushed(function: Callable[[], Any]) -> Any:
@@ -140,73 +160,40 @@ def _dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     if model in COLOUR_MODELS:
         values = (values[..., :3] * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
         return Slice(values, None, depth, patient=patient)
-    values = apply_modality_lut(values, _group(file, "PixelValueTransformationSequence", frame))
+
+    def facts(name: str) -> Any:
+        """Where an enhanced multi-frame file keeps some facts of a frame; in others, the file itself."""
+        own = (file.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+        groups = (*own, *(file.get("SharedFunctionalGroupsSequence") or []))
+        return next((group[name][0] for group in groups if group.get(name)), file)
+
+    values = apply_modality_lut(values, facts("PixelValueTransformationSequence"))
     if window is None:
-        values, window = _toned(values, _group(file, "FrameVOILUTSequence", frame), file.original_encoding[1])
+        values, window = _toned(values, facts("FrameVOILUTSequence"), file.original_encoding[1])
     return Slice(values, window, depth, model == "MONOCHROME1", patient)
 
 
-def _group(file: Any, name: str, frame: int) -> Any:
-    """Where an enhanced multi-frame file keeps some facts of a frame; in others, the file itself."""
-    own = (file.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
-    for groups in (*own, *(file.get("SharedFunctionalGroupsSequence") or [])):
-        if groups.get(name):
-            return groups[name][0]
-    return file
-
-
-def _toned(values: Array, group: Any, little_endian: bool) -> tuple[Array, Window | None]:
+def _toned(values: Array, facts: Any, little_endian: bool) -> tuple[Array, Window | None]:
     """Values and the window that show them as the file says (DICOM PS3.3 C.11.2), None for smallest to largest."""
     # pydicom's own `apply_voi` ends 8-bit tables at 256 entries, and its `apply_windowing` knows no enhanced files.
-    if group.get("VOILUTSequence") and len(group.VOILUTSequence[0].LUTData):
-        entries, first, bits = group.VOILUTSequence[0].LUTDescriptor
-        table = group.VOILUTSequence[0].LUTData
+    if facts.get("VOILUTSequence") and len(facts.VOILUTSequence[0].LUTData):
+        entries, first, bits = facts.VOILUTSequence[0].LUTDescriptor
+        table = facts.VOILUTSequence[0].LUTData
         if isinstance(table, bytes):
             table = np.frombuffer(table, "<u2" if little_endian else ">u2")
         table = np.asarray(table, np.float32).reshape(-1)[: entries or 2**16]
         rows = np.clip(np.rint(values).astype(np.int64) - int(first), 0, len(table) - 1)
         return table[rows], (0, 2 ** min(int(bits), 16) - 1)
-    numbers = [np.atleast_1d([] if group.get(name) in (None, "") else group.get(name)) for name in WINDOW]
-    centre, width = (float(number[0]) if number.size else np.nan for number in numbers)
+    numbers = (facts.get(name) for name in ("WindowCenter", "WindowWidth"))  # a number, or several: the first counts
+    centre, width = (np.nan if number in (None, "", []) else float(np.atleast_1d(number)[0]) for number in numbers)
     if not (np.isfinite(centre) and 0 < width < np.inf):
         return values, None
-    function = str(group.get("VOILUTFunction") or "LINEAR")
+    function = str(facts.get("VOILUTFunction") or "LINEAR")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -50, 50))), (0, 1)
     if function != "LINEAR_EXACT":
         centre, width = centre - 0.5, max(width - 1, 1e-3)
     return values, (centre - width / 2, centre + width / 2)
-
-
-def read_nifti(data: bytes, frame: int, window: Window | None) -> Slice:
-    """One axial slice of a NIfTI file's bytes (.nii or .nii.gz), counted from the feet.
-
-    The volume is turned to the nearest axes of the body: anterior is up, and the patient's left is on the right side of
-    the picture, as in DICOM files. Nothing is resampled, so an oblique volume keeps its own slices. Of 4D files the
-    first volume is used. Black and white are `window`, else the volume's PERCENTILES. Raises ValueError.
-    """
-    with _volume_locks[hash(data) % len(_volume_locks)]:
-        try:
-            volume, percentiles, depth = _volume(data)
-        except (MemoryError, Refused):
-            raise
-        except Exception as error:  # nibabel raises many kinds
-            raise ValueError(f"not a NIfTI file, or a damaged or cut off one ({type(error).__name__})") from error
-    if frame >= volume.shape[2]:
-        raise ValueError(f"frame={frame}: the file holds {volume.shape[2]}")
-    return Slice(volume[::-1, ::-1, frame].T, window or percentiles, depth)
-
-
-def count_nifti(path: str | Path) -> int:
-    """The number of axial slices of a NIfTI file, 1 when it is broken."""
-    import nibabel
-
-    try:
-        with open(path, "rb") as file:
-            image, shape = _opened(file)
-            return int(shape[[*nibabel.io_orientation(image.affine)[:, 0]].index(2)])
-    except Exception:  # nibabel raises many kinds
-        return 1
 
 
 @lru_cache(maxsize=1)
@@ -236,8 +223,7 @@ def _opened(file: IO[bytes]) -> tuple[Any, tuple[int, ...]]:
 
     stream: Any = gzip.GzipFile(fileobj=file) if file.read(2) == b"\x1f\x8b" else file
     file.seek(0)
-    start = stream.read(4)
+    second = nibabel.Nifti2Header.may_contain_header(stream.read(540))
     stream.seek(0)
-    second = 540 in (int.from_bytes(start, order) for order in ("little", "big"))
     image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
     return image, (*image.shape[:3], 1, 1)[:3]

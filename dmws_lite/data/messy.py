@@ -13,7 +13,6 @@ from dmws_lite.data.augmentation import augment
 from dmws_lite.data.phantoms import CLASSES, draw
 from dmws_lite.runtime.files import writable_folder
 
-Array = np.ndarray
 SIDES = (96, 192)  # pixels of the smallest and the largest image
 BURNED_IN = "DOE JANE 1961"  # nobody: a made-up name, as devices write it into the pixels
 
@@ -35,27 +34,26 @@ def messy_folder(folder: str | Path, modality: str = "lung_ct", patients: int = 
     rng = np.random.default_rng([seed, 10])
     rows: list[tuple[str, str]] = []
     for patient in range(patients):
-        label = patient % len(CLASSES[modality])
-        kind = "jpg" if patient % 2 else "png"
-        for image in _exposures(modality, label, rng):
-            picture, file = Image.fromarray(image), f"{CLASSES[modality][label]}/scan_{len(rows):04d}.{kind}"
+        name = CLASSES[modality][patient % len(CLASSES[modality])]
+        (folder / name).mkdir(exist_ok=True)
+        for image in _exposures(modality, patient % len(CLASSES[modality]), rng):
+            picture, file = Image.fromarray(image), f"{name}/scan_{len(rows):04d}.{'jpg' if patient % 2 else 'png'}"
             if not rows:
                 ImageDraw.Draw(picture).text((6, len(image) - 16), BURNED_IN, fill=255)
-            (folder / file).parent.mkdir(exist_ok=True)
             picture.save(folder / file, quality=92)
             rows.append((file, f"P{patient:03d}"))
-    cut_off, copied = rows[len(rows) // 2], rows[len(rows) // 3]
-    data = (folder / cut_off[0]).read_bytes()
-    (folder / cut_off[0]).write_bytes(data[: len(data) // 3])
-    again = copied[0].replace(".", "_final.")
-    shutil.copyfile(folder / copied[0], folder / again)
-    (folder / copied[0]).with_name("readme.txt").write_text("ask Jane which of these are the good ones\n")
-    lines = ["file_name,patient", *(f"{file},{patient}" for file, patient in [*rows, (again, copied[1])])]
+    cut_off, (copied, owner) = folder / rows[len(rows) // 2][0], rows[len(rows) // 3]
+    data = cut_off.read_bytes()
+    cut_off.write_bytes(data[: len(data) // 3])
+    rows.append((copied.replace(".", "_final."), owner))
+    shutil.copyfile(folder / copied, folder / rows[-1][0])
+    (folder / copied).with_name("readme.txt").write_text("ask Jane which of these are the good ones\n")
+    lines = ["file_name,patient", *map(",".join, rows)]
     (folder / "metadata.csv").write_text("\n".join(lines) + "\n")
     return folder
 
 
-def _exposures(modality: str, label: int, rng: np.random.Generator) -> list[Array]:
+def _exposures(modality: str, label: int, rng: np.random.Generator) -> list[np.ndarray]:
     """One to three similar images of a patient, uint8 (H, W), wider or taller than the square by a black border."""
     side = int(rng.integers(*SIDES, endpoint=True))
     first, _ = draw(modality, label, rng, side)

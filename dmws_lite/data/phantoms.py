@@ -9,7 +9,6 @@ All formulas are our choice.
 from __future__ import annotations
 
 import hashlib
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -54,27 +53,28 @@ def phantoms(
     for split, count in zip(SPLITS, (train, val, test), strict=True):
         if count < len(classes):
             raise ValueError(f"{split}={count} is smaller than the number of classes: pass {split} >= {len(classes)}")
-        images = (_kept if cached else _drawn)(modality, split, count, size, seed)
+        images = _images(modality, split, count, size, seed, cached)
         labels = np.arange(count) % len(classes)
         names = tuple(f"{split}_{i:05d}_{classes[label]}" for i, label in enumerate(labels))
         sets.append(ImageSet(images[:, None], labels, classes, names))
     return Splits(modality, *sets)
 
 
-def _drawn(modality: str, split: str, count: int, size: int, seed: int) -> Array:
-    return np.stack([phantom(modality, split, i, size, seed)[0] for i in range(count)])
+def _images(modality: str, split: str, count: int, size: int, seed: int, cached: bool) -> Array:
+    """Phantoms (N, H, W): from the cache where today's formulas drew them, drawn anew where there can be no cache."""
 
+    def draw_all() -> Array:
+        return np.stack([phantom(modality, split, i, size, seed)[0] for i in range(count)])
 
-def _kept(modality: str, split: str, count: int, size: int, seed: int) -> Array:
-    """The same from the cache, where today's formulas drew it; drawn anew where there can be no cache."""
+    if not cached:
+        return draw_all()
     formulas = b"".join(Path(file).read_bytes() for file in (__file__, anatomy.__file__))
     name = f"{modality}_{split}_{count}_{size}_{seed}_{hashlib.sha256(formulas).hexdigest()[:16]}"
-    draw = partial(_drawn, modality, split, count, size, seed)
     try:
-        folder = build_folder(cache_folder("phantoms") / name, lambda part: np.save(part / "images.npy", draw()))
+        folder = build_folder(cache_folder("phantoms") / name, lambda part: np.save(part / "images.npy", draw_all()))
         return np.load(folder / "images.npy")
     except (OSError, ValueError):  # no room, no permission, or damaged
-        return draw()
+        return draw_all()
 
 
 def write_volume(
@@ -116,23 +116,15 @@ def draw(modality: str, label: int, rng: np.random.Generator, size: int = 64) ->
         raise ValueError(f"label={label} is not a class of {modality}: pass 0 to {len(classes) - 1} for {classes}")
     if size < 16:
         raise ValueError(f"size={size} is too small to show a lesion: pass size >= 16")
-    image, lesion = _ANATOMIES[modality](classes[label], rng, size)
-    return _finish(image, rng), lesion > 0.5
+    image, lesion = getattr(anatomy, modality)(classes[label], rng, size)
+    # Uneven sensitivity, grain, and the same mean and standard deviation for every class, with some jitter:
+    image = image * (1 + rng.uniform(0.03, 0.12) * anatomy.field(rng, size, 3))
+    jitter_mean, jitter_std, grain = rng.uniform(-10, 10), rng.uniform(-6, 6), rng.uniform(0.06, 0.16)
+    image = (image - image.mean()) / image.std() + grain * rng.standard_normal((size, size), dtype=np.float32)
+    return np.clip(92 + jitter_mean + (62 + jitter_std) * image, 0, 255).astype(np.uint8), lesion > 0.5
 
 
 def _classes(modality: str) -> tuple[str, ...]:
     if modality not in CLASSES:
         raise ValueError(f"modality={modality!r} is unknown: pass one of {MODALITIES}")
     return CLASSES[modality]
-
-
-def _finish(image: Array, rng: np.random.Generator) -> Array:
-    """Uneven sensitivity, grain, and the same mean and standard deviation for every class, with some jitter."""
-    size = len(image)
-    image = image * (1 + rng.uniform(0.03, 0.12) * anatomy.field(rng, size, 3))
-    jitter_mean, jitter_std, grain = rng.uniform(-10, 10), rng.uniform(-6, 6), rng.uniform(0.06, 0.16)
-    image = (image - image.mean()) / image.std() + grain * rng.standard_normal((size, size), dtype=np.float32)
-    return np.clip(92 + jitter_mean + (62 + jitter_std) * image, 0, 255).astype(np.uint8)
-
-
-_ANATOMIES = {"chest_xray": anatomy.chest_xray, "lung_ct": anatomy.lung_ct, "brain_mri": anatomy.brain_mri}

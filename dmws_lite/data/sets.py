@@ -34,15 +34,12 @@ class ImageSet:
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
             raise ValueError(f"images are {self.images.dtype} {self.images.shape}: pass uint8 (N, 1 or 3, H, W)")
-        n, k, m = len(self.images), len(self.labels), len(self.names)
-        if not n == k == m or len(self.patients or self.names) != n:
-            raise ValueError(
-                f"{n} images, {k} labels, {m} names: pass a label, a name and (or None) a patient for each"
-            )
         if self.labels.ndim != 1 or not np.issubdtype(self.labels.dtype, np.integer):
             raise ValueError(f"labels are {self.labels.dtype} {self.labels.shape}: pass whole numbers (N,)")
-        wrong = sorted({int(k) for k in self.labels if not 0 <= k < len(self.classes)})
-        if wrong:
+        n, k, m = len(self.images), len(self.labels), len(self.names)
+        if not n == k == m == len(self.patients or self.names):
+            raise ValueError(f"{n} images, {k} labels, {m} names: pass a label, a name, a patient (or None) for each")
+        if wrong := sorted({*self.labels.tolist()} - {*range(len(self.classes))}):
             raise ValueError(f"labels {wrong} are outside 0 to {len(self.classes) - 1}: classes are {self.classes}")
 
     def __len__(self) -> int:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from typing import Any
 
 import pytest
 
@@ -23,41 +22,23 @@ def entry(name, data=b"", kind=tarfile.REGTYPE, link=""):
     return info, data
 
 
-def pack(path, files):
-    """An archive of name to bytes, or of tar entries, of the kind that its name says."""
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def packed(files, kind="zip"):
+    """The bytes of an archive of names to bytes, or of tar entries."""
+    file = io.BytesIO()
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in files.items():
                 archive.writestr(name, data)
     else:
-        mode: Any = "w" if path.suffix == ".tar" else f"w:{path.suffix[1:]}"
-        entries = [entry(*item) for item in files.items()] if isinstance(files, dict) else files
-        with tarfile.open(path, mode) as archive:
-            for info, data in entries:
+        with tarfile.open(fileobj=file, mode=f"w:{kind[4:]}") as archive:
+            for info, data in [entry(*item) for item in files.items()] if isinstance(files, dict) else files:
                 archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def packed(home, files, kind="zip"):
-    """The bytes of an archive."""
-    path = pack(home / f"packed.{kind}", files)
-    data = path.read_bytes()
-    path.unlink()
-    return data
+    return file.getvalue()
 
 
 def content(folder):
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-
-
-def refused(archive, match, kind=ValueError):
-    """Unpacking fails naming the archive, leaves no folder, and writes nothing beside it or above it."""
-    before = content(archive.parent.parent)
-    with pytest.raises(kind, match=match) as caught:
-        unpack(archive, archive.parent / "out")
-    assert str(archive.parent) in str(caught.value)
-    assert content(archive.parent.parent) == before and not (archive.parent / "out").exists()
 
 
 @pytest.fixture
@@ -67,64 +48,66 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
+def unpacked(home, data, name="x.zip"):
+    (home / name).write_bytes(data)
+    return content(unpack(home / name, home / "deep" / "out"))
+
+
+def refused(home, data, match, name="x.zip", kind=ValueError):
+    """Unpacking fails naming the archive, leaves no folder, and writes nothing beside it or above it."""
+    (home / name).write_bytes(data)
+    before = content(home.parent)
+    with pytest.raises(kind, match=match) as caught:
+        unpack(home / name, home / "out")
+    assert str(home) in str(caught.value)
+    assert content(home.parent) == before and not (home / "out").exists()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_unpacks_to_what_was_packed_and_only_once(home, kind):
-    archive = pack(home / f"scans.{kind}", FILES)
-    out = unpack(archive, home / "deep" / "out")
-    assert content(out) == FILES
-    archive.write_bytes(b"broken")
-    assert unpack(archive, out) == out
-    with pytest.raises(FileNotFoundError, match=r"b.zip is not a file: pass a .zip or .tar"):
-        unpack(home / "b.zip", home / "other")
+    assert unpacked(home, packed(FILES, kind)) == FILES
+    assert unpacked(home, b"broken") == FILES
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-@pytest.mark.parametrize(
-    "name", ["../evil", "a/../../evil", "/tmp/evil", "C:/evil", "C:evil", "..\\evil", "\\\\h\\s\\e"]
-)
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "C:/evil", "..\\evil", "\\\\h\\s\\e"])
 def test_a_member_that_would_land_outside_is_refused(home, kind, name):
-    refused(pack(home / f"slip.{kind}", {"good.png": b"x", name: b"evil"}), "leads out of the folder")
+    refused(home, packed({"good.png": b"x", name: b"evil"}, kind), "leads out of the folder")
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE], ids=["symbolic", "hard"])
 @pytest.mark.parametrize("link", ["/etc/passwd", "../../secret", "b/../../../secret"])
 def test_a_link_that_leads_out_is_refused(home, kind, link):
     (home.parent / "secret").write_text("secret")
-    entries = [entry("a/good.png", b"x"), entry("a/link.png", b"", kind, link)]
-    refused(
-        pack(home / "x.tar", entries), "leads out of its folder|damaged|could not be unpacked", (ValueError, OSError)
-    )
+    data = packed([entry("a/good.png", b"x"), entry("a/link.png", b"", kind, link)], "tar")
+    refused(home, data, "leads out of its folder|damaged|could not be unpacked", kind=(ValueError, OSError))
 
 
-@pytest.mark.parametrize("kind", [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
-def test_devices_are_refused(home, kind):
-    refused(pack(home / "x.tar", [entry("good", b"x"), entry("dev/null", b"", kind)]), "'dev/null' is a special file")
+def test_devices_are_refused(home):
+    refused(home, packed([entry("good", b"x"), entry("dev/null", b"", tarfile.CHRTYPE)], "tar"), "is a special file")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_a_bomb_is_stopped_by_its_ratio(home, kind, monkeypatch):
     monkeypatch.setattr(archives, "FREE", 10**6)
-    archive = pack(home / f"bomb.{kind}", {"zeros.png": bytes(5 * 10**6)})
-    assert archive.stat().st_size * archives.RATIO < 5 * 10**6
-    refused(archive, "more than 100 times its size, as a zip bomb does.*pass the folder")
-    (home / "x.zip").write_bytes(packed(home, {f"bomb.{kind}": archive.read_bytes()}))
-    refused(home / "x.zip", "as a zip bomb does")
+    bomb = packed({"zeros.png": bytes(5 * 10**6)}, kind)
+    refused(home, bomb, "more than 100 times its size, as a zip bomb does.*pass the folder")
+    refused(home, packed({f"bomb.{kind}": bomb}), "as a zip bomb does")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("share", [0.1, 0.99])
 def test_a_truncated_archive_is_refused(home, kind, share):
-    archive = pack(home / f"x.{kind}", {f"{i}.png": NOISE for i in range(3)})
-    data = archive.read_bytes()
-    archive.write_bytes(data[: int(share * len(data.rstrip(b"\0")))])
-    refused(archive, "damaged.*get another copy")
+    data = packed({f"{i}.png": NOISE for i in range(3)}, kind)
+    refused(home, data[: int(share * len(data.rstrip(b"\0")))], "damaged.*get another copy")
 
 
 def test_a_full_disk_is_named_and_leaves_nothing(largest_file, home):
-    archive = pack(home / "x.zip", {"a.png": NOISE})
-    with largest_file(100_000):
-        refused(archive, "could not be unpacked .*free some space, or set DMWS_CACHE", OSError)
-    assert content(unpack(archive, home / "out")) == {"a.png": NOISE}
+    data = packed({"a.png": NOISE})
+    (home / "x.zip").write_bytes(data)
+    with largest_file(100_000), pytest.raises(OSError, match=r"x.zip could not be unpacked .*free some space, or set"):
+        unpack(home / "x.zip", home / "deep" / "out")
+    assert unpacked(home, data) == {"a.png": NOISE}
 
 
 def test_what_a_killed_process_left_is_not_used(home):
@@ -142,25 +125,20 @@ build_folder(pathlib.Path(sys.argv[1]), fill)
     assert not (home / ".out.part").exists()
 
 
-def test_archives_inside_are_unpacked_beside_the_rest(home):
-    inner = packed(home, {"train/yes/1.png": NOISE, "train/no/1.png": b"one"})
-    tar = packed(home, {"yes/2.png": NOISE}, "tar.gz")
-    archive = pack(home / "x.zip", {"data/train.zip": inner, "data/test.tar.gz": tar, "README.md": b"read"})
-    assert content(unpack(archive, home / "out")) == {
-        "README.md": b"read",
-        "data/train/yes/1.png": NOISE,
-        "data/train/no/1.png": b"one",
-        "data/test/yes/2.png": NOISE,
-    }
+def test_archives_inside_are_unpacked_beside_the_rest_where_they_are_most_of_it(home):
+    inner = packed({"train/yes/1.png": NOISE, "train/no/1.png": b"one"})
+    tar = packed({"yes/2.png": NOISE}, "tar.gz")
+    data = packed({"data/train.zip": inner, "data/test.tar.gz": tar, "README.md": b"read"})
+    names = {"README.md": b"read", "data/train/no/1.png": b"one"}
+    assert unpacked(home, data) == names | {"data/train/yes/1.png": NOISE, "data/test/yes/2.png": NOISE}
 
 
 def test_a_small_archive_beside_images_is_left_alone(home):
-    files = {"yes/1.png": NOISE, "masks.zip": packed(home, {"1.png": b"mask"}), "__MACOSX/._a.zip": b"no zip"}
-    assert content(unpack(pack(home / "x.zip", files), home / "out")) == files
+    files = {"yes/1.png": NOISE, "masks.zip": packed({"1.png": b"mask"}), "__MACOSX/._a.zip": b"no zip"}
+    assert unpacked(home, packed(files)) == files
 
 
 def test_an_archive_inside_neither_climbs_out_nor_overwrites(home):
-    inner = packed(home, {"../../evil": b"x" * 1000})
-    refused(pack(home / "x.zip", {"a.zip": inner}), "leads out of the folder")
-    inner = packed(home, {"1.png": NOISE})
-    refused(pack(home / "y.zip", {"a/1.png": b"one", "a.zip": inner}), "which is there: unpack it yourself")
+    refused(home, packed({"a.zip": packed({"../../evil": b"x" * 1000})}), "leads out of the folder")
+    files = {"a/1.png": b"one", "a.zip": packed({"1.png": NOISE})}
+    refused(home, packed(files), "which is there: unpack it yourself")

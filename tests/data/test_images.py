@@ -64,23 +64,22 @@ def test_shrinking_is_antialiased():
     assert np.abs(decode(saved(stripes), ".png", 128).thumbnail[:, 2:-2].astype(int) - 100).max() <= 2
 
 
-def test_gray_and_colour_files():
-    assert np.array_equal(image(saved(GRAY)), GRAY[None])
-    assert np.array_equal(image(saved(np.dstack([GRAY] * 3))), GRAY[None])
+def test_gray_colour_palette_alpha_and_one_bit_files():
     colour = np.dstack([GRAY, GRAY * 0 + 7, GRAY])
-    assert np.array_equal(image(saved(colour)), colour.transpose(2, 0, 1))
-    assert np.array_equal(image(saved(colour, "BMP"), ".bmp"), colour.transpose(2, 0, 1))
+    for array, expected in (
+        (GRAY, GRAY[None]),
+        (np.dstack([GRAY] * 3), GRAY[None]),
+        (colour, colour.transpose(2, 0, 1)),
+    ):
+        for form in ("PNG", "BMP", "TIFF"):
+            assert np.array_equal(image(saved(array, form)), expected)
     assert image(saved(GRAY, "JPEG", quality=95), ".jpg").shape == (1, 8, 8)
-
-
-def test_palette_alpha_and_one_bit_files():
     colour = np.zeros((8, 8, 3), np.uint8)
     colour[:4, :, 0], colour[4:, :, 2] = 250, 90
     palette = image(saved(Image.fromarray(colour).quantize(4)))
     assert palette.shape[0] == 3 and np.abs(palette.astype(int) - colour.transpose(2, 0, 1)).max() < 8
     alpha = np.full((8, 8, 4), 200, np.uint8)
-    alpha[..., 3] = 255
-    alpha[:2, :, 3] = 0
+    alpha[:2, :, 3], alpha[2:, :, 3] = 0, 255
     for form in ("PNG", "TIFF"):
         clear = image(saved(alpha, form))
         assert (clear[0, :2] == 0).all() and (clear[0, 2:] == 200).all()
@@ -111,21 +110,10 @@ def test_orientation_tags_are_honoured(form, suffix, orientation, turns):
     assert np.abs(found.thumbnail.astype(int) - expected.thumbnail).max() < 12
 
 
-@pytest.mark.parametrize(
-    "array, form, mode, depth",
-    [
-        (GRAY > 9, "PNG", "gray", 1),
-        (GRAY > 9, "TIFF", "gray", 1),
-        (GRAY > 9, "BMP", "gray", 1),
-        (GRAY.astype(np.uint16), "PNG", "gray", 16),
-        (GRAY.astype(np.float32), "TIFF", "gray", 32),
-        (np.dstack([GRAY] * 3), "JPEG", "gray", 8),
-        (np.dstack([GRAY] * 4), "PNG", "colour", 8),
-    ],
-)
-def test_mode_and_depth_are_told(array, form, mode, depth):
-    found = decode(saved(array, form), ".png", 8)
-    assert (found.mode, found.depth, found.blank, found.patient) == (mode, depth, False, "")
+@pytest.mark.parametrize("form, dtype, depth", [("TIFF", bool, 1), ("PNG", np.uint16, 16), ("TIFF", np.float32, 32)])
+def test_mode_and_depth_are_told(form, dtype, depth):
+    found = decode(saved(GRAY.astype(dtype), form), ".png", 8)
+    assert (found.mode, found.depth, found.blank, found.patient) == ("gray", depth, False, "")
 
 
 COLOURED = np.repeat(np.add.outer(np.arange(300), np.arange(420))[..., None] % 200, 3, axis=2).astype(np.uint8)
@@ -137,7 +125,6 @@ COLOURED[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out
     [
         (COLOURED, "PNG", "colour"),
         (COLOURED, "JPEG", "colour"),
-        (COLOURED[50:], "PNG", "gray"),
         (COLOURED[50:], "JPEG", "gray"),
         (np.dstack([COLOURED[50:], np.full((250, 420), 254)]).astype(np.uint8), "PNG", "colour"),
         (np.dstack([COLOURED[50:, :, 0], np.full((250, 420), 255)]).astype(np.uint8), "PNG", "gray"),
@@ -152,22 +139,18 @@ def test_mode_and_thumbnail_do_not_depend_on_size_and_fit(array, form, mode):
     assert np.abs(found[0].thumbnail.astype(int) - np.asarray(shrunk)).mean() < 4
 
 
-def test_palettes_and_transparent_colours_are_colour_where_a_pixel_shows_it():
+def test_palettes_are_colour_where_a_pixel_shows_it():
     steps = Image.fromarray(GRAY // 64).convert("P")
     steps.putpalette([value for k in range(4) for value in (k, k, k)])
-    modes = [decode(saved(steps, transparency=k), ".png", 8).mode for k in (0, 5)]
-    keyed = Image.fromarray(np.dstack([GRAY] * 3))
-    modes += [decode(saved(keyed, transparency=colour), ".png", 8).mode for colour in ((4, 4, 4), (5, 5, 5))]
-    assert modes == ["colour", "gray", "colour", "gray"]
+    assert [decode(saved(steps, transparency=k), ".png", 8).mode for k in (0, 5)] == ["colour", "gray"]
 
 
 DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
 DTYPES += [np.float16, np.float32, np.float64]
+KINDS = [("<", None, "minisblack"), (">", "zlib", "minisblack"), ("<", "zlib", "miniswhite"), (">", None, "miniswhite")]
 
 
-@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("byteorder, compression, photometric", KINDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_gray_tiff_files_of_every_number_type(dtype, byteorder, compression, photometric):
     low, high = {"u": (0, 252), "i": (-120, 120), "f": (-9, 9)}[np.dtype(dtype).kind]
@@ -181,8 +164,7 @@ def test_gray_tiff_files_of_every_number_type(dtype, byteorder, compression, pho
     assert found.depth == np.dtype(dtype).itemsize * 8
 
 
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("byteorder, compression", [("<", "zlib"), (">", None)])
 @pytest.mark.parametrize("planes", ["contig", "separate"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int16, np.float32])
 def test_colour_tiff_files_of_many_number_types(dtype, planes, byteorder, compression):
@@ -277,6 +259,9 @@ TRUE_KINDS = {  # the first bytes of a file that is named .png, what the error s
     b"\0\0\0\x0cjP  \r\n": "a JPEG 2000 image",
     bytes(128) + b"DICM": "a DICOM file, whatever its name says: name it .dcm",
     b"version https://git-lfs.github.com/spec/v1": "a pointer of Git LFS",
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "a PDF or PostScript file",
+    b"not an image": "not a PNG, JPEG, BMP or TIFF",
+    b"": "not a PNG, JPEG, BMP or TIFF",
 }
 
 
@@ -326,7 +311,6 @@ def test_pages_of_a_tiff_are_frames(tmp_path):
             decode(data, ".tiff", 8, frame=4)
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_ordinary_and_broken_files_are_one_frame(tmp_path):
     (tmp_path / "a.png").write_bytes(saved(GRAY))
     (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing")
@@ -336,9 +320,6 @@ def test_ordinary_and_broken_files_are_one_frame(tmp_path):
 
 
 def test_png_files_put_together_by_hand():
-    deep = (np.arange(8)[None] * 8000 + np.arange(8)[:, None] * 1000).astype(">u2")
-    found = decode(png(8, 8, 16, 0, [row.tobytes() for row in deep]), ".png", 8)
-    assert np.abs(found.image[0] - deep.astype(float) / deep.max() * 255).max() <= 1 and found.depth == 16
     colour = np.dstack([GRAY, GRAY.T, GRAY[::-1]]).astype(np.uint16) * 256 + 255
     found = decode(png(8, 8, 16, 2, [row.astype(">u2").tobytes() for row in colour]), ".png", 8)
     assert np.array_equal(found.image, (colour >> 8).transpose(2, 0, 1)) and found.depth == 16
@@ -355,34 +336,11 @@ def test_cut_off_files_are_errors(form, share):
         decode(data[: int(len(data) * share)], ".png", 8)
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF"])
-def test_damaged_files_raise_value_errors_alone(form):
-    rng = np.random.default_rng(1)
-    data = saved(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8), form)
-    refused = 0
-    for _ in range(150):
-        broken = bytearray(data)
-        for place in rng.integers(0, min(len(data), 400), 6):
-            broken[place] = rng.integers(256)
-        try:
-            assert decode(bytes(broken), ".png", 8).image.shape[1:] == (8, 8)
-        except ValueError:
-            refused += 1
-    assert refused > 20
-
-
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [9_000, 10_000, 30_000])
 def test_pictures_too_large_for_memory_are_refused(side):
     with pytest.raises(ValueError, match="million"):
         decode(png(side, side, 8, 0, []), ".png", 8)
-
-
-def test_other_files_are_refused():
-    for data in (b"", b"not an image", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"):
-        with pytest.raises(ValueError, match="not a PNG, JPEG, BMP or TIFF|a PostScript file, whatever"):
-            decode(data, ".png", 8)
 
 
 @pytest.mark.parametrize("package, suffix", [("pydicom", ".dcm"), ("nibabel", ".nii"), ("nibabel", ".nii.gz")])
