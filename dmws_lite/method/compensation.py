@@ -13,6 +13,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -32,9 +34,9 @@ from dmws_lite.method.measuring import (
     batches,
     digest,
     evaluation_mode,
+    given_to,
     in_batches,
     recalibrate_batchnorm,
-    seen,
 )
 from dmws_lite.method.networks import describe, name_of
 from dmws_lite.method.plan import SelectionPlan
@@ -82,18 +84,13 @@ def compensate(
         with evaluation_mode(student, teacher), few_threads(student, images):
             for network in (student, teacher):
                 recalibrate_batchnorm(network, images.split(BATCH))
-            walk = Walk(student, teacher, layers, places, images)
-            before, rows = walk.errors(), []
             choose = ridge is None and has_batchnorm(student) and len(images) >= HELD_OUT
             ridges = RIDGES if choose else (RIDGE if ridge is None else ridge,)
-            for branch, own, theirs in walk:
-                rows += [walk.refit(branch, own, theirs, name, ridges) for name, _ in branch.layers]
-            errors = pd.DataFrame({"before": before, "after": walk.errors()})
+            table = Walk(student, teacher, layers, places, images).fit(ridges)
     except RuntimeError as error:
         if "memory" not in str(error):
             raise
         raise _too_many(images) from error
-    table = pd.DataFrame(rows).merge(errors, left_on="module", right_index=True)
     _warn_of_few(table, len(images), 1 if len(ridges) > 1 else ENOUGH)
     return Measured(method, len(images), digest(images), time.perf_counter() - began, table)
 
@@ -110,16 +107,12 @@ def measure(
     """The error of each layer of a student as it is, in the column "after"; arguments as in `compensate`."""
     began = time.perf_counter()
     with evaluation_mode(student, teacher):
-        errors = Walk(student, teacher, layers, places, images).errors()
-    table = pd.DataFrame({"module": list(errors), "before": float("nan"), "after": list(errors.values())})
+        table = Walk(student, teacher, layers, places, images).fit(())
     return Measured(method, len(images), digest(images), time.perf_counter() - began, table)
 
 
 class Walk:
-    """A student and its teacher, branch by branch, each with the streams of both before it.
-
-    The streams go on with the weights that the student has when the next branch is asked for.
-    """
+    """A student and its teacher, branch by branch, each with its own stream: the teacher is gone through once."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, layers: Any, places: Places, images: Tensor):
         family = family_of(describe(student).shapes, name_of(student))
@@ -130,45 +123,66 @@ class Walk:
         self.networks, self.places, self.normed = (student, teacher), places, has_batchnorm(student)
         self.channel = -1 if family == "vit" else 1  # axis of the stream
         images = images.to(next(student.parameters()).dtype)
-        one = sum(seen(network, images[:1], network.get_submodule(first))[0].nbytes for network in self.networks)
-        if 2 * one * len(images) > psutil.virtual_memory().available:  # before a branch and after it
+        one = sum(given_to(network.get_submodule(first), network, images[:1]).nbytes for network in self.networks)
+        if 3 * one * len(images) > psutil.virtual_memory().available:  # before a branch, after it, and its targets
             raise _too_many(images)
         self.starts = [
-            torch.cat([seen(network, batch, network.get_submodule(first))[0] for batch in images.split(BATCH)])
-            for network in self.networks
+            in_batches(partial(given_to, network.get_submodule(first), network), images) for network in self.networks
         ]
 
-    def __iter__(self) -> Iterator[tuple[Branch, Tensor, Tensor]]:
-        own, theirs = self.starts
+    def __iter__(self) -> Iterator[tuple[Branch, dict[str, Tensor], dict[str, Tensor]]]:
+        """Each branch, with what its layers give out in the teacher, and what the student is measured against.
+
+        Both are (image, position, channel) at the kept places. They differ in the last layer, where the student is
+        measured against the teacher's stream after the branch.
+        """
+        stream = self.starts[1]
         for branch in self.branches:
             for module in branch.skipped:
-                _remeasure(module, theirs)
-                theirs = in_batches(module, theirs)
-            _remeasure(branch.student, own)
-            _remeasure(branch.teacher, theirs)
-            yield branch, own, theirs
-            own, theirs = in_batches(branch.student, own), in_batches(branch.teacher, theirs)
+                _remeasure(module, stream)
+                stream = in_batches(module, stream)
+            _remeasure(branch.teacher, stream)
+            outputs, stream = self.outputs(1, branch.teacher, stream, dict(branch.layers))
+            last = branch.layers[-1][0]
+            yield branch, outputs, outputs | {last: _at(self.by_place(stream), self.places[last])}
 
-    def errors(self) -> dict[str, float]:
-        """Of each layer: squared distance to the teacher at the kept places, as a share of the teacher's variance.
+    def fit(self, ridges: Sequence[float]) -> pd.DataFrame:
+        """Refit all layers in place; with no ridge to choose from, the student stays as it is.
 
-        The last layer of a branch is measured on the stream after it.
+        Returns one row per layer, as `Measured.table` says.
         """
-        errors = {}
-        for branch, own, theirs in self:
-            for name, twin in branch.layers:
-                last = name == branch.layers[-1][0]
-                distance, total = Spread(self.normed and not last), Spread()  # BatchNorm takes a shift away
-                for a, b in batches(own, theirs):
-                    output = self._stream(branch.student(a)) if last else self._of(0, branch.student, a, name)[1]
-                    target = self._stream(branch.teacher(b)) if last else self._of(1, branch.teacher, b, twin)[1]
-                    target = _at(target, self.places[name])
-                    distance.add(output - target)
-                    total.add(target)
-                errors[name] = distance.value / total.value
-        return errors
+        rows = []
+        untouched = own = self.starts[0]
+        for branch, outputs, wanted in self:
+            before, untouched = self.errors(branch, untouched, wanted)
+            if not ridges:
+                rows += [{"module": name, "before": float("nan"), "after": error} for name, error in before.items()]
+                continue
+            _remeasure(branch.student, own)
+            targets = dict(outputs)
+            if branch.aims_at == "stream":
+                last = branch.layers[-1][0]
+                targets[last] = wanted[last] - self.by_place(own) if branch.added else wanted[last]
+            fits = [self.refit(branch, own, targets[name], name, ridges) for name, _ in branch.layers]
+            after, own = self.errors(branch, own, wanted)
+            rows += [fit | {"before": before[fit["module"]], "after": after[fit["module"]]} for fit in fits]
+        return pd.DataFrame(rows)
 
-    def refit(self, branch: Branch, own: Tensor, theirs: Tensor, name: str, ridges: Sequence[float]) -> dict[str, Any]:
+    def errors(self, branch: Branch, own: Tensor, wanted: Mapping[str, Tensor]) -> tuple[dict[str, float], Tensor]:
+        """Of each layer: squared distance to the teacher, as a share of the teacher's variance; the stream after."""
+        _remeasure(branch.student, own)
+        outputs, stream = self.outputs(0, branch.student, own, {name: name for name, _ in branch.layers})
+        last, errors = branch.layers[-1][0], {}
+        for name, target in wanted.items():
+            output = self.by_place(stream) if name == last else outputs[name]
+            distance, total = Spread(self.normed and name != last), Spread()  # BatchNorm takes a shift away
+            for values, aims in batches(output, target):
+                distance.add((values - aims).flatten(0, 1))
+                total.add(aims.flatten(0, 1))
+            errors[name] = distance.value / total.value
+        return errors, stream
+
+    def refit(self, branch: Branch, own: Tensor, targets: Tensor, name: str, ridges: Sequence[float]) -> dict[str, Any]:
         """Refit one layer in place. Returns its row of the table, without the errors."""
         layer: Any = self.networks[0].get_submodule(name)
         free = layer.bias is not None or self.normed  # of its intercept
@@ -176,8 +190,8 @@ class Walk:
         parts = [~held_out, held_out] if len(ridges) > 1 else [torch.ones(len(own), dtype=torch.bool)]
         moments = [Moments(free) for _ in parts]
         for part, sums in zip(parts, moments, strict=True):
-            for a, b in batches(own[part], theirs[part]):
-                sums.add(self._of(0, branch.student, a, name)[0], self._target(branch, a, b, name), name)
+            for batch, aims in batches(own[part], targets[part]):
+                sums.add(_inputs(layer, given_to(layer, branch.student, batch)), aims.flatten(0, 1), name)
         whole = moments[0] if len(parts) == 1 else moments[0] + moments[1]
         ridge = min(ridges, key=lambda one: moments[-1].error(*moments[0].solve(one))) if len(ridges) > 1 else ridges[0]
         weight, bias = whole.solve(ridge)
@@ -191,24 +205,34 @@ class Walk:
         aims_at = branch.aims_at if name == branch.layers[-1][0] else "output"
         return {"module": name, "aims_at": aims_at, "inputs": weight.shape[1], "places": whole.n, "ridge": ridge}
 
-    def _target(self, branch: Branch, own: Tensor, theirs: Tensor, name: str) -> Tensor:
-        """What a layer of the student should give out, (place, channel)."""
-        if name != branch.layers[-1][0] or branch.aims_at == "output":
-            return _at(self._of(1, branch.teacher, theirs, dict(branch.layers)[name])[1], self.places[name])
-        target = _at(self._stream(branch.teacher(theirs)), self.places[name])
-        return target - self._stream(own) if branch.added else target
+    def outputs(
+        self, network: int, run: Run, stream: Tensor, twins: Mapping[str, str]
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """What layers of a network give out, by the student's name of each, at the kept places; the stream after."""
+        layers = {name: self.networks[network].get_submodule(twin) for name, twin in twins.items()}
+        parts: dict[str, list[Tensor]] = {name: [] for name in layers}
 
-    def _of(self, network: int, run: Run, inputs: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        """What goes into a layer and what comes out of it, (place, channel), while `run` works on `inputs`."""
-        layer: Any = self.networks[network].get_submodule(name)
-        given, output = seen(run, inputs, layer)
-        if isinstance(layer, nn.Linear):
-            return given.reshape(-1, given.shape[-1]), output.reshape(-1, output.shape[-1])
-        patches = F.unfold(given, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-        return patches.transpose(1, 2).flatten(0, 1), output.flatten(2).transpose(1, 2).flatten(0, 1)
+        def note(name: str, layer: nn.Module, output: Tensor) -> None:
+            output = output.flatten(1, -2) if isinstance(layer, nn.Linear) else output.flatten(2).mT
+            parts[name].append(_at(output, self.places[name]) if network else output)
 
-    def _stream(self, stream: Tensor) -> Tensor:
-        return stream.movedim(self.channel, -1).flatten(0, -2)
+        with ExitStack() as hooks:
+            for name, layer in layers.items():
+                handle = layer.register_forward_hook(lambda layer, _, output, name=name: note(name, layer, output))
+                hooks.callback(handle.remove)
+            after = in_batches(run, stream)
+        return {name: torch.cat(part) for name, part in parts.items()}, after
+
+    def by_place(self, stream: Tensor) -> Tensor:
+        """A stream as (image, position, channel)."""
+        return stream.movedim(self.channel, -1).flatten(1, -2)
+
+
+def _inputs(layer: Any, given: Tensor) -> Tensor:
+    """What goes into a layer, (place, input)."""
+    if isinstance(layer, nn.Linear):
+        return given.flatten(0, -2)
+    return F.unfold(given, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT.flatten(0, 1)
 
 
 def _too_many(images: Tensor) -> MemoryError:
@@ -217,10 +241,10 @@ def _too_many(images: Tensor) -> MemoryError:
 
 
 def _at(outputs: Tensor, places: Tensor | None) -> Tensor:
-    """The teacher's outputs (place, channel) in the student's coordinates."""
+    """The teacher's outputs (image, position, channel) in the student's coordinates."""
     if places is None:
         return outputs
-    return outputs @ places.to(outputs).T if places.is_floating_point() else outputs[:, places]
+    return outputs @ places.to(outputs).T if places.is_floating_point() else outputs[..., places]
 
 
 def _remeasure(run: Run, stream: Tensor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -101,15 +101,25 @@ def in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     return torch.cat([run(batch) for (batch,) in batches(inputs)])
 
 
-def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """What goes into `layer` and what comes out of it while `run` works on `inputs`."""
-    kept: list[tuple[Tensor, Tensor]] = []
-    handle = layer.register_forward_hook(lambda _, given, output: kept.append((given[0], output)))
+class _Reached(Exception):
+    """Ends a forward pass where no more of it is wanted."""
+
+
+def given_to(layer: nn.Module, run: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
+    """What goes into `layer` while `run` works on `inputs`; the pass ends there."""
+    given: list[Tensor] = []
+
+    def stop(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        given.append(arguments[0])
+        raise _Reached
+
+    handle = layer.register_forward_pre_hook(stop)
     try:
-        run(inputs)
+        with suppress(_Reached):
+            run(inputs)
     finally:
         handle.remove()
-    return kept[0]
+    return given[0]
 
 
 class Spread:

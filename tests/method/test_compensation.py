@@ -277,7 +277,7 @@ def test_images_go_through_in_batches_and_too_many_are_a_memory_error(embedded, 
     assert all(torch.allclose(whole[name], parts[name], atol=1e-4) for name in whole)
 
     with monkeypatch.context() as patch:
-        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=2 * 48 * 65 * (48 + 96) * 4 - 1))
+        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=3 * 48 * 65 * (48 + 96) * 4 - 1))
         with pytest.raises(MemoryError, match="48 x 3 x 64 x 64 calibration images do not fit into memory: pass fewer"):
             make(embedded, "selection_ls")
 
