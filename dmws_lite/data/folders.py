@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,12 +25,12 @@ SEVERAL = ("", ".tif", ".tiff", *images.DICOM, *images.NIFTI)  # files that can 
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")
 JUNK = ("__MACOSX", "@eaDir")  # left behind by archives and file servers; hidden files are passed over too
 BYPRODUCTS = {  # what lies beside images without being one
-    *(".txt", ".yaml", ".yml", ".toml", ".xml", ".ods", *manifests.TABLES),
-    *(".md", ".rst", ".html", ".htm", ".css", ".js", ".pdf", ".doc", ".docx", ".tex", ".bib", ".log"),
-    *(".py", ".ipynb", ".sh", ".m", ".r", ".db", ".ini", ".lnk", ".url", ".md5", ".sha256"),
+    *(".txt", ".yaml", ".yml", ".toml", ".xml", ".ods", ".md", ".rst", ".html", ".htm", ".css", ".js", ".pdf", ".doc"),
+    *(".docx", ".tex", ".bib", ".log", ".py", ".ipynb", ".sh", ".m", ".r", ".db", ".ini", ".lnk", ".url", ".md5"),
+    ".sha256",
 }
 NAMED = ("dicomdir", "readme", "license", "licence", "notice")  # the same, without an ending
-LOOKED_AT, ROWS = 40, 200  # tables, and rows of each, that are tried for a list of the images: our choice
+LOOKED_AT = 40  # tables that are tried for a list of the images: our choice
 REASONS = {  # for passing over files, and the way out
     "kind": ("of kinds that are not read", "Save them as PNG"),
     "archive": ("that are archives", "Unpack them, if they hold images of this set"),
@@ -44,8 +44,9 @@ REASONS = {  # for passing over files, and the way out
     "folder": ("in folders that the card does not name", "Add those that are classes to its `classes`"),
     "label": ("with labels that the card does not name", "Add those that are classes to its `classes`"),
 }
-MAKE_FOLDERS = f"({', '.join(ENDINGS)}): make one folder per class."
 Folder = tuple[str, ...]
+Inner = tuple[int, set[Folder]]  # see `_inner`
+Meaning = tuple[str, str, str, str]  # of a folder: split, label, reason to pass it over, and group
 
 
 class Listing(NamedTuple):
@@ -53,8 +54,6 @@ class Listing(NamedTuple):
 
     table:    one row per image, in the order of split, file and frame: file (relative to root), label, split, patient
               (the last two "" where not known) and frame (a number).
-    classes:  the class names, in order.
-    root:     the folder that `file` is relative to.
     left_out: one row per file that is passed over: file, reason (see REASONS), group (its ending, folder or label).
     notes:    what is to be said of how it was read.
     recipe:   what a card says to read it again: layout, manifest, columns.
@@ -68,6 +67,14 @@ class Listing(NamedTuple):
     recipe: Mapping[str, object] = {}
 
 
+class Layout(NamedTuple):
+    """What each folder is, the folders of splits at the top, and why the folders cannot be read."""
+
+    folders: dict[str, Meaning]
+    splits: tuple[str, ...] = ()
+    problem: str = ""
+
+
 def read_folder(
     place: Path, card: Card | None = None, frames: str = "middle", label: str | int | None = None, patient: str = ""
 ) -> Listing:
@@ -79,60 +86,47 @@ def read_folder(
     card:    says where to look, which folders or labels are classes, their order, and how file names tell patients.
     frames:  of volumes and multi-page files, the "middle" image (the later of two) or "all"; then images of one file
              share a patient: the file, where no other is known (a DICOM file may know better: there it stays "").
-    label:   the column, or the level of folders (1 is the upper one), that holds the label, where there are several.
+    label:   the column, or the level of folders (1 is the upper one), that holds the label, where there are several; or
+             a regular expression whose group is the label in the files' paths.
     patient: a regular expression whose group is the patient in the files' paths.
     Raises ValueError when it cannot be a data set, or can be read in two ways; the text says why, and the way out.
     """
     alone = place.is_file()
     root = place.parent if alone else _entered(place, card)
-    files = _files(root)
-    masks = names.masks([*files["file"][files["kind"] == "image"]], root) if card is None and not alone else {}
-    files["partner"] = files["file"].map(masks)
-    folders = _folders(root, files, card, label if isinstance(label, int) else 0, alone)
-    files = _placed(files, folders)
-    notes: list[str] = []
-    by_name = isinstance(label, str) and not alone and _label_by_name(files, label)
-    if by_name:
-        tables, whole, label, folders = [], False, None, folders._replace(problem="")
-    elif alone:
-        tables, whole = [place], False
-    else:
-        links = files["file"][(files["kind"] == "link") & (files["reason"] != "beside")]
-        if len(links):
-            text = f"{root}: {examples(links)}: links out of the folder, and links to folders, are not followed"
-            raise ValueError(f"{text}. Put what they lead to in their place")
-        tables = _manifests(root, folders.splits, card)
-        whole = bool(tables) and not (card and card.layout == "manifest")
-        if not tables and not isinstance(label, int) and (not card or card.layout == "manifest"):
-            tables, notes = _listing_tables(root, files, label, folders)
+    files = _walked(root)
+    links = files["kind"] == "link"
+    if links.any() and not alone:
+        text = f"{root}: {examples(files['file'][links])}: links out of the folder, and links to folders, are not"
+        raise ValueError(f"{text} followed. Put what they lead to in their place")
+    masks = names.masks([*files["file"][files["kind"] == "image"]], root) if not card and not alone else {}
+    files = files[~links].assign(partner=files["file"].map(masks))
+    layout = _by_card(files, card) if card else _by_levels(root, files, label if isinstance(label, int) else 0, alone)
+    files = _placed(files, layout)
     columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
-    columns |= {"label": label} if isinstance(label, str) else {}
-    if tables:
-        table, left_out, told = _by_manifests(root, tables, files, card, columns, whole, alone)
-        notes += told
+    tables, whole, notes, problem = [place], False, list[str](), layout.problem
+    if isinstance(label, str) and not alone and _label_by_pattern(files, label):
+        tables, problem = [], ""
     else:
-        table, left_out = _by_folders(root, files, folders, card)
-    recipe = _recipe(root, tables, columns, whole)
-    pattern = patient or (card.patient.pattern if card and card.patient else "")
-    listing = _listing(table, left_out, root, card, frames, pattern)
-    return listing._replace(notes=tuple(notes), recipe=recipe)
-
-
-def _label_by_name(files: pd.DataFrame, pattern: str) -> bool:
-    """Take the label from the files' names, if this is a regular expression that some of them match."""
-    try:
-        match = [re.search(pattern, file) if re.compile(pattern).groups == 1 else None for file in files["file"]]
-    except re.error:
-        return False
-    if not any(match):
-        return False
-    shown = (files["kind"] == "image") & files["reason"].isin(("", "stray", "set"))
-    files["label"] = [found[1] or "" if found else "" for found in match]
-    files.loc[shown, "reason"] = files["label"][shown].map(lambda label: "" if label else "name")
-    files.loc[shown, "group"] = files["folder"][shown]
-    if not {"train", "test"} <= {*files["split"][shown & (files["label"] != "")]}:
-        files["split"] = ""
-    return True
+        columns |= {"label": label} if isinstance(label, str) else {}
+        if not alone:
+            tables, whole, notes = _tables(root, files, card, label, layout)
+    recipe: dict[str, object] = {}
+    if tables:
+        files, more = _by_tables(root, tables, files, card, columns, whole, alone)
+        notes, problem = [*notes, *more], ""
+        if len(tables) == 1 and not whole:
+            recipe = {"layout": "manifest", "manifest": os.path.relpath(tables[0], root)}
+            recipe |= {"columns": columns} if columns else {}
+    table, left_out, classes = _checked(files, root, card, problem)
+    if pattern := patient or (card.patient.pattern if card and card.patient else ""):
+        by_name = table["file"].str.extract(pattern, expand=False).fillna("")
+        if not by_name.any():
+            where = f"{card.path}: patient" if card and card.patient else "patient"
+            raise ValueError(f"{where}: {pattern!r} is in no file name: correct the pattern")
+        table = table.assign(patient=table["patient"].where(table["patient"] != "", by_name))
+    table = _with_frames(table, root, frames).assign(order=lambda rows: rows["split"].map((*SPLITS, "").index))
+    table = table.sort_values(["order", "file", "frame"], ignore_index=True)
+    return Listing(table[["file", "label", "split", "patient", "frame"]], classes, root, left_out, tuple(notes), recipe)
 
 
 def explained(left_out: pd.DataFrame) -> dict[str, str]:
@@ -141,8 +135,7 @@ def explained(left_out: pd.DataFrame) -> dict[str, str]:
     for reason, rows in left_out.groupby("reason"):
         what = tally(rows["group"])
         if reason == "mask":
-            pairs = rows[rows["group"] != ""]
-            first = (pairs if len(pairs) else rows).iloc[0]
+            first = rows.sort_values("group", key=lambda group: group == "", kind="stable").iloc[0]  # one with an image
             what = f"such as {first['file']}" + f" of {first['group']}" * bool(first["group"])
         texts[str(reason)] = f"left out {len(rows)} files {REASONS[str(reason)][0]} ({what}). {REASONS[str(reason)][1]}"
     return texts
@@ -157,27 +150,19 @@ def _entered(root: Path, card: Card | None) -> Path:
         root = inner
     marks = {*_class_folders(card), *([card.manifest] if card and card.manifest else MANIFESTS)}
     while True:
-        inside = [path for path in sorted(root.iterdir()) if _is_visible(path.name)]
+        inside = [path for path in root.iterdir() if _is_visible(path.name)]
         folders = [path for path in inside if path.is_dir()]
-        kinds = {_kind(str(path), root) for path in inside if path not in folders}
-        if len(folders) != 1 or folders[0].is_symlink() or kinds & {"image", "table"}:
+        content = any(_kind(str(path), root) in ("image", "table") for path in inside if path not in folders)
+        if len(folders) != 1 or folders[0].is_symlink() or content or any((root / name).exists() for name in marks):
             return root
-        below = [path.name for path in folders[0].iterdir() if path.is_dir() or path.name in marks]
-        if any((root / name).exists() for name in marks) or not below or _roles([folders[0].name])[0] in SPLITS:
+        is_split = {*names.roles([folders[0].name]).values()} & {*SPLITS}
+        if is_split or not any(path.is_dir() or path.name in marks for path in folders[0].iterdir()):
             return root
         root = folders[0]
 
 
-def _roles(folders: Iterable[str]) -> list[str]:
-    return [*names.roles(folders).values()]
-
-
 def _is_visible(name: str) -> bool:
     return not name.startswith(".") and name not in JUNK
-
-
-def _refuse(error: OSError) -> None:
-    raise error
 
 
 def _class_folders(card: Card | None) -> dict[str, str]:
@@ -185,26 +170,25 @@ def _class_folders(card: Card | None) -> dict[str, str]:
     return {label.folder: name for name, label in card.classes.items()} if card else {}
 
 
-def _files(root: Path) -> pd.DataFrame:
-    """Each visible file below a folder that is not wholly a by-product: file, kind (see `_kind`) and folder."""
+def _walked(root: Path) -> pd.DataFrame:
+    """Each visible file below a folder: file, folder, and kind (see `_kind`)."""
     import pandas as pd
 
-    rows = [(file, kind, file if kind == "link" else file.rpartition("/")[0]) for file, kind in _walk(root)]
-    return pd.DataFrame(rows, columns=["file", "kind", "folder"], dtype=object)
+    def refuse(error: OSError) -> None:
+        raise error
 
-
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    """Each visible file below a folder, and its kind: see `_kind`."""
-    for place, folders, files in os.walk(root, onerror=_refuse):
+    rows = []
+    for place, folders, files in os.walk(root, onerror=refuse):
         folders[:] = filter(_is_visible, folders)
-        inside = "" if place == str(root) else f"{Path(place).relative_to(root).as_posix()}/"
+        folder = "" if place == str(root) else Path(place).relative_to(root).as_posix()
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         for name in filter(_is_visible, [*files, *links]):
-            file, kind = inside + name, _kind(os.path.join(place, name), root)
+            file, kind = f"{folder}/{name}".lstrip("/"), _kind(os.path.join(place, name), root)
             if kind == "image" and re.search("[\ud800-\udfff]", file):
                 readable = file.encode(errors="replace").decode()
                 raise ValueError(f"{root}: the name of {readable} is not UTF-8: rename it")
-            yield file, kind
+            rows.append((file, folder, kind))
+    return pd.DataFrame(rows, columns=["file", "folder", "kind"], dtype=object)
 
 
 def _kind(path: str, root: Path) -> str:
@@ -212,250 +196,226 @@ def _kind(path: str, root: Path) -> str:
     name = os.path.basename(path).lower()
     suffix = images.suffix_of(name)
     if os.path.islink(path) and not (os.path.isfile(path) and Path(path).resolve().is_relative_to(root.resolve())):
-        return "link" if os.path.isdir(path) or name.endswith(ENDINGS) else ""
+        return "link" if os.path.isdir(path) or name.endswith((*ENDINGS, *manifests.TABLES)) else ""
     if not os.path.isfile(path):
         return "no regular file"  # reading from a pipe would not end
+    if suffix in manifests.TABLES:
+        return "table"
     if name in NAMED or suffix in BYPRODUCTS:
-        return "table" if suffix in manifests.TABLES else ""
+        return ""
     if not suffix:
         return "image" if images.is_dicom(path) else "without an ending"
     return "image" if suffix in ENDINGS else suffix
 
 
-class _Folders(NamedTuple):
-    """What each folder is (split, label, reason to pass it over, group), or why they cannot be read."""
-
-    meanings: dict[str, tuple[str, str, str, str]]
-    splits: tuple[str, ...] = ()
-    problem: str = ""
-
-
-def _folders(root: Path, files: pd.DataFrame, card: Card | None, level: int, alone: bool) -> _Folders:
-    """Here, and nowhere else, is decided what a folder is: by what a card names, else by names and places."""
-    shown = files[~files["kind"].isin(("", "table")) & files["partner"].isna()]
-    every = {folder: tuple(filter(None, folder.split("/"))) for folder in files["folder"]}
-    holders = {every[folder] for folder in shown["folder"]}
-    if alone:
-        return _Folders({folder: ("", parts[0] if parts else "", "", "") for folder, parts in every.items()})
-    if card is None:
-        return _by_levels(root, every, holders, level)
-    tops = names.roles({folder[0] for folder in holders if folder})
-    splits = {name: role for name, role in tops.items() if role in SPLITS and card.layout in (None, "splits")}
+def _by_card(files: pd.DataFrame, card: Card) -> Layout:
+    """What folders are by what a card names."""
     named = _class_folders(card)
-    return _Folders({folder: _on_card(parts, splits, named) for folder, parts in every.items()}, (*splits,))
+    tops = names.roles({folder.partition("/")[0] for folder in files["folder"]} - {""})
+    splits = {name: role for name, role in tops.items() if role in SPLITS and card.layout in (None, "splits")}
+
+    def meaning(folder: str) -> Meaning:
+        top, _, below = folder.partition("/")
+        split, inside = (splits[top], below) if top in splits else ("", folder)
+        first, _, below = inside.partition("/")
+        while below and first not in named and names.roles([first])[first] == "part":
+            inside, (first, _, below) = below, below.partition("/")
+        parts = inside.split("/")
+        paths = ["/".join(parts[:k]) for k in range(1, len(parts) + 1)]
+        found = next((path for path in paths if path in named), "")
+        masks = any(map(names.is_mask_folder, inside.removeprefix(found).split("/")))
+        reason = "mask" if masks else "" if found else "folder"
+        if splits and folder and not split:
+            return split, named.get(found, ""), "beside", top
+        return split, named.get(found, ""), reason, "" if masks else folder or "the folder itself"
+
+    return Layout({folder: meaning(folder) for folder in {*files["folder"]}}, (*splits,))
 
 
-def _on_card(parts: Folder, splits: Mapping[str, str], named: Mapping[str, str]) -> tuple[str, str, str, str]:
-    split = splits.get(parts[0], "") if parts else ""
-    inside = parts[1:] if split else parts
-    while inside and inside[0] not in named and names.roles(inside[:1])[inside[0]] == "part" and len(inside) > 1:
-        inside = inside[1:]
-    label = next(("/".join(inside[:k]) for k in range(1, len(inside) + 1) if "/".join(inside[:k]) in named), "")
-    if splits and parts and not split:
-        return split, label, "beside", parts[0]
-    if label and any(map(names.is_mask_folder, inside[label.count("/") + 1 :])):
-        return split, named[label], "mask", ""
-    masks = not label and any(map(names.is_mask_folder, inside))
-    reason = "" if label else "mask" if masks else "folder"
-    return split, named.get(label, ""), reason, "" if masks else "/".join(parts) or "the folder itself"
-
-
-def _by_levels(root: Path, every: Mapping[str, Folder], holders: set[Folder], level: int) -> _Folders:
+def _by_levels(root: Path, files: pd.DataFrame, level: int, alone: bool) -> Layout:
     """What folders are by their names and places: which level tells the split, and which the label."""
-    rest, problem, above, at = set(holders), "", -1, 0
-    splits: dict[str, str] = {}
-    passed: dict[Folder, tuple[str, str]] = {}
-    while True:
-        here = names.roles(sorted({folder[at] for folder in rest if len(folder) > at}))
-        if not splits and {*here.values()} & {*SPLITS}:
-            splits = {name: role for name, role in here.items() if role in SPLITS}
-            _check_splits(root, splits)
-            passed = {
-                folder[: at + 1]: ("beside", folder[at]) for folder in rest if folder[at:] and folder[at] not in splits
-            }
+    every = {folder: tuple(filter(None, folder.split("/"))) for folder in files["folder"]}
+    if alone:
+        return Layout({folder: ("", parts[0] if parts else "", "", "") for folder, parts in every.items()})
+    rest = {every[folder] for folder in files["folder"][~files["kind"].isin(("", "table")) & files["partner"].isna()]}
+    holding = {folder[:k] for folder in rest for k in range(len(folder) + 1)}  # images, or folders with images
+    splits, passed, problem = dict[str, str](), dict[Folder, tuple[str, str]](), ""
+    at, above = 0, -1  # the levels of the labels and of the splits
+    while here := names.roles(sorted({folder[at] for folder in rest if len(folder) > at})):
+        if not splits and (splits := _only_splits(here)):
+            twice = [name for name in splits if not re.search(r"\d", name)]
+            if alike := [name for name in twice if [splits[other] for other in twice].count(splits[name]) > 1]:
+                raise ValueError(f"{root}: {' and '.join(alike)} are both the {splits[alike[0]]} split: merge them")
+            passed = {f[: at + 1]: ("beside", f[at]) for f in rest if f[at:] and f[at] not in splits}
             rest = {folder for folder in rest if folder[: at + 1] not in passed}
             if len(sides := {folder[:at] for folder in rest if folder}) > 1:
                 problem = _side_by_side(root, sides)
-            above, at = at, at + 1
-        elif rest and all(len(folder) > at + 1 for folder in rest) and (len(here) == 1 or {*here.values()} == {"part"}):
-            at += 1
-        else:
+            above = at
+        elif not all(len(folder) > at + 1 for folder in rest) or (len(here) > 1 and {*here.values()} != {"part"}):
             break
-    below = {name: {f[at + 1 :] for f in rest if f[at:] and f[at] == name} for name in here}
-    inner = {name: _inner(folders) for name, folders in below.items()}
-    deeper = max((len(max(below[n], key=len)) - len(max(inner[n], key=len)) for n in here if inner[n]), default=0)
+        at += 1
     prefix = next(iter(rest), ())[:at]
-    own = [name for name, folders in inner.items() if not splits and _splits_in(folders)]
-    if own and len(own) == len(here) and all(len(folder) == 1 for name in own for folder in inner[name]):
-        splits, above = {name: role for folders in inner.values() for name, role in _splits_in(folders).items()}, at + 1
+    inner = {name: _inner({f[at + 1 :] for f in rest if f[at : at + 1] == (name,)}) for name in here}
+    own = {name: found for name in here if not splits and (found := _only_splits({f[0] for f in inner[name][1] if f}))}
+    if own and len(own) == len(here) and all(len(f) == 1 for name in own for f in inner[name][1]):
+        splits, above = {name: role for found in own.values() for name, role in found.items()}, at + 1
     elif own and len(here) - len(own) < 2:
         problem = problem or _side_by_side(root, {(*prefix, name) for name in here})
     else:
-        passed |= _strays(here, inner, prefix, own)
+        passed |= {(*prefix, n): (why, "/".join((*prefix, n))) for n, why in _strays(here, inner, own).items()}
     left = [name for name in here if (*prefix, name) not in passed and here[name] != "part"]
     if level:
         passed, problem, at = {key: why for key, why in passed.items() if why[0] == "beside"}, "", level - 1
-        splits, above = ({}, -1) if above == at else (splits, above)
+        splits = {} if above == at else splits
     elif not left and here:
         text = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the images"
         problem = problem or f"{text} is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
     elif not problem and above <= at:
-        beside = [(*prefix, name) for name in here]
-        problem = _two_readings(root, {name: inner[name] for name in left}, at, at + 2 + deeper, beside)
+        problem = _two_readings(root, {name: inner[name] for name in left}, at, [(*prefix, name) for name in here])
 
-    def meaning(folder: Folder) -> tuple[str, str, str, str]:
+    def meaning(folder: Folder) -> Meaning:
         split = splits.get(folder[above], "") if 0 <= above < len(folder) else ""
         label = folder[at] if len(folder) > at and (level or here.get(folder[at]) != "part") else ""
         for length in range(1, len(folder) + 1):
             if reason := passed.get(folder[:length]):
                 return split, label, *reason
-            if length <= at + 1 and not any(other[:length] == folder[:length] for other in holders):
+            if length <= at + 1 and folder[:length] not in holding:
                 return split, label, "empty", "/".join(folder[:length])
         return split, label, "", ""
 
-    tops = tuple(splits) if above == 0 else ()
-    return _Folders({key: meaning(folder) for key, folder in every.items()}, tops, problem)
+    return Layout({folder: meaning(parts) for folder, parts in every.items()}, () if above else (*splits,), problem)
 
 
-def _inner(folders: set[Folder]) -> set[Folder]:
-    """The folders inside a folder, without levels that hold one folder, or parts, only."""
+def _only_splits(folders: Iterable[str]) -> dict[str, str]:
+    """Those of folders side by side that are splits, and which ones."""
+    return {name: role for name, role in names.roles(folders).items() if role in SPLITS}
+
+
+def _inner(folders: set[Folder]) -> tuple[int, set[Folder]]:
+    """The folders inside a folder, without levels that hold one folder, or parts, only; and how many these are."""
+    depth = 0
     while folders and all(folders):
         tops = names.roles({folder[0] for folder in folders})
         if {*tops.values()} & {*SPLITS} or (len(tops) > 1 and {*tops.values()} != {"part"}):
             break
-        folders = {folder[1:] for folder in folders}
-    return folders
+        folders, depth = {folder[1:] for folder in folders}, depth + 1
+    return depth, folders
 
 
-def _splits_in(folders: set[Folder]) -> dict[str, str]:
-    tops = names.roles({folder[0] for folder in folders if folder})
-    return {name: role for name, role in tops.items() if role in SPLITS}
-
-
-def _strays(
-    here: Mapping[str, str], inner: Mapping[str, set[Folder]], prefix: Folder, own: list[str]
-) -> dict[Folder, tuple[str, str]]:
-    """Folders beside classes that are none: a set of its own, the whole set once more, predictions."""
-    below = {name: {folder[0].casefold() for folder in inner[name] if folder} for name in here}
-    siblings = {name.casefold() for name in here}
-    again = [name for name in here if len(below[name] & siblings - {name.casefold()}) > 1]
+def _strays(here: Mapping[str, str], inner: Mapping[str, Inner], own: Iterable[str]) -> dict[str, str]:
+    """Folders beside classes that are none: predictions, a set of its own, the whole set once more."""
     strays = [name for name, role in here.items() if role == "stray" and len(here) > 2]
-    why = {name: "stray" for name in strays} | {name: "set" for name in (*own, *again)}
-    return {(*prefix, name): (reason, "/".join((*prefix, name))) for name, reason in why.items()}
+    below = {name: {folder[0].casefold() for folder in inner[name][1] if folder} - {name.casefold()} for name in here}
+    again = [name for name in here if len(below[name] & {*map(str.casefold, here)}) > 1]
+    return {name: "stray" for name in strays} | {name: "set" for name in (*own, *again)}
 
 
-def _check_splits(root: Path, splits: Mapping[str, str]) -> None:
-    for split in {*splits.values()}:
-        alike = [name for name, role in splits.items() if role == split and not any(map(str.isdigit, name))]
-        if len(alike) > 1:
-            raise ValueError(f"{root}: {' and '.join(alike)} are both the {split} split: merge them")
-
-
-def _side_by_side(root: Path, folders: set[Folder]) -> str:
+def _side_by_side(root: Path, folders: Iterable[Folder]) -> str:
     places = sorted("/".join(folder) for folder in folders)
-    calls = " or ".join(f"open_data({str(root / place)!r})" for place in places[:4])
-    return f"{root} holds {len(places)} data sets side by side ({examples(places)}): open one, {calls}"
+    return f"{root} holds {len(places)} data sets side by side ({examples(places)}): open one, {_calls(root, places)}"
 
 
-def _two_readings(root: Path, inner: Mapping[str, set[Folder]], at: int, lower: int, sides: list[Folder]) -> str:
+def _calls(root: Path, places: Iterable[str]) -> str:
+    return " or ".join(f"open_data({str(root / place)!r})" for place in [*places][:4])
+
+
+def _two_readings(root: Path, inner: Mapping[str, Inner], at: int, sides: list[Folder]) -> str:
     """Why folders in folders may be classes or hold them; "" when they are named by numbers, as patients are."""
-    below = {name: sorted({folder[0] for folder in folders if folder}) for name, folders in inner.items()}
+    below = {name: sorted({folder[0] for folder in folders if folder}) for name, (_, folders) in inner.items()}
     counts = Counter(name for names_inside in below.values() for name in names_inside)
     holding = [name for name in inner if len(below[name]) > 1]  # folders, not images
-    if len(inner) < 2 or not holding or any(() in inner[name] for name in holding):
+    if len(inner) < 2 or not holding or any(() in inner[name][1] for name in holding):
         return ""
     if max(counts.values()) == 1 and all(re.search(r"\d", name) for name in counts):
         return ""
-    call = f"open_data({str(root)!r}, label="
-    alone = " or ".join(f"open_data({str(root.joinpath(*side))!r})" for side in sides[:4])
+    call, lower = f"open_data({str(root)!r}, label=", at + 2 + max(depth for depth, _ in inner.values())
     return (
         f"{root} can be read in two ways: the classes are {examples(inner)} ({call}{at + 1})), or the folders inside "
-        f"them, {examples(sorted(counts))} ({call}{lower})). Or open one alone, {alone}"
+        f"them, {examples(sorted(counts))} ({call}{lower})). Or open one alone, {_calls(root, map('/'.join, sides))}"
     )
 
 
-def _placed(files: pd.DataFrame, folders: _Folders) -> pd.DataFrame:
-    """Every image, and every file that is passed over: file, kind, folder, split, label, reason and group."""
-    for place, column in enumerate(("split", "label", "reason", "group")):
-        files[column] = [folders.meanings[folder][place] for folder in files["folder"]]
+def _placed(files: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """Images, tables and what is passed over, with what their folders and names say: split, label, reason, group."""
+    import pandas as pd
+
+    meanings = [layout.folders[folder] for folder in files["folder"]]
+    files = files.join(pd.DataFrame(meanings, files.index, ["split", "label", "reason", "group"], dtype=object))
     is_mask = files["partner"].notna()
-    files.loc[is_mask, "reason"] = "mask"
-    files.loc[is_mask, "group"] = files["partner"][is_mask]
-    other = ~files["kind"].isin(("image", "link", "table", ""))
-    in_masks = files["folder"].map(lambda folder: any(map(names.is_mask_folder, folder.split("/"))))
+    other = ~files["kind"].isin(("image", "table", ""))
     archive = other & files["file"].str.lower().str.endswith(ARCHIVES)
-    unread = archive | (other & (files["label"] != "") & (files["reason"] == "") & ~in_masks.astype(bool))
-    files.loc[unread, "group"] = files["kind"][unread]
-    files.loc[unread, "reason"] = archive[unread].map({True: "archive", False: "kind"})
-    empty = files["kind"].isin(("table", "")) & (files["reason"] == "empty")
-    return files[files["kind"].isin(("image", "link", "table")) | unread | empty].reset_index(drop=True)
+    in_masks = files["folder"].map(lambda folder: any(map(names.is_mask_folder, folder.split("/")))).astype(bool)
+    unread = other & (files["label"] != "") & (files["reason"] == "") & ~in_masks
+    for rows, reason, group in (
+        (is_mask, "mask", files["partner"]),
+        (unread, "kind", files["kind"]),
+        (archive, "archive", files["kind"]),
+    ):
+        files.loc[rows, "reason"] = reason
+        files.loc[rows, "group"] = group[rows]
+    empty = (files["kind"] == "") & (files["reason"] == "empty")
+    files = files[files["kind"].isin(("image", "table")) | unread | archive | empty]
+    return files.assign(patient="", frame="").reset_index(drop=True)
 
 
-def _by_folders(
-    root: Path, files: pd.DataFrame, folders: _Folders, card: Card | None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The images by the names of their folders, and the files that are passed over."""
-    if folders.problem:
-        shown = files[(files["kind"] == "image") & (files["reason"] == "")]
-        raise ValueError(folders.problem + _hint(root, shown["file"] if shown["label"].nunique() < 2 else ()))
-    files = files[(files["kind"] != "table") | (files["reason"] == "empty")]
-    table = files[files["reason"] == ""]
-    stray = table["file"][(table["label"] == "") & (table["kind"] == "image")]
-    if len(stray) == len(table) > 0:
-        told = "".join(f" {text[0].upper()}{text[1:]}." for text in explained(files[files["reason"] != ""]).values())
-        raise ValueError(f"{root} holds no class folder with images {MAKE_FOLDERS}{_hint(root, stray)}{told}")
-    if len(stray):
-        text = f"{root}: {examples(stray)} lie in no class folder: move them into one, or delete them"
-        tops = {*table["file"][table["label"] != ""].str.partition("/")[0]}
-        if len(tops) == 1 and not tops & {*stray.str.partition("/")[0]}:
-            text += f". Or open_data({str(root / min(tops))!r}) opens the others alone"
-        raise ValueError(f"{text}.{_hint(root)}")
-    table = table[(table["label"] != "") & (table["kind"] == "image")].assign(patient="", frame="")
-    return table, files[files["reason"] != ""]
+def _label_by_pattern(files: pd.DataFrame, pattern: str) -> bool:
+    """Take the label from the files' names, if this is a regular expression that some of them match."""
+    try:
+        labels = files["file"].str.extract(pattern, expand=False).fillna("") if re.compile(pattern).groups == 1 else ""
+    except re.error:
+        return False
+    if not any(labels):
+        return False
+    files["label"] = labels
+    shown = (files["kind"] == "image") & files["reason"].isin(("", "stray", "set"))
+    files.loc[shown, "reason"] = labels[shown].map(lambda label: "" if label else "name")
+    files.loc[shown, "group"] = files["folder"][shown]
+    if not {"train", "test"} <= {*files["split"][shown & (labels != "")]}:
+        files["split"] = ""
+    return True
 
 
-def _manifests(root: Path, splits: Iterable[str], card: Card | None) -> list[Path]:
-    """The manifest of the folder, or of each split folder, by its name."""
-    paths = [folder / name for folder in (root, *(root / split for split in splits)) for name in MANIFESTS]
+def _tables(
+    root: Path, files: pd.DataFrame, card: Card | None, label: str | int | None, layout: Layout
+) -> tuple[list[Path], bool, list[str]]:
+    """The tables that list the images, whether they must list all of them, and notes on tables that are not used."""
+    whole = not (card and card.layout == "manifest")
     if card and card.manifest:
-        paths = [root / card.manifest]
-        if not paths[0].is_file():
+        if not (root / card.manifest).is_file():
             raise ValueError(f"{card.path}: manifest: {card.manifest} is not in {root}")
-    paths = [path for path in paths if path.is_file()]
-    paths = [path for path in paths if path.parent == root] or paths
-    if len({path.parent for path in paths}) < len(paths):
-        raise ValueError(f"{root} holds {examples(path.name for path in paths)}: keep one, or pass one as the source")
-    for path in paths:
-        if not path.resolve().is_relative_to(root.resolve()):
-            raise ValueError(f"{path} is a link out of the folder, which is not followed: put the file in its place")
-    return paths
+        return [root / card.manifest], whole, []
+    tables = [Path(file) for file in files["file"][files["kind"] == "table"]]
+    tables = [root / path for path in sorted(tables, key=lambda path: (len(path.parts), path))]
+    named = [path for path in tables if path.name in MANIFESTS]
+    named = [path for path in named if path.parent == root] or [
+        path for path in named if path.parent in [root / split for split in layout.splits]
+    ]
+    if len({path.parent for path in named}) < len(named):
+        raise ValueError(f"{root} holds {examples(path.name for path in named)}: keep one, or pass one as the source")
+    if named or isinstance(label, int) or (card and whole):
+        return named, whole, []
 
-
-def _listing_tables(
-    root: Path, files: pd.DataFrame, label: str | int | None, folders: _Folders
-) -> tuple[list[Path], list[str]]:
-    """The tables, whatever their names, that list the images and label them, and notes on those that do not."""
-    tables = [root / file for file in sorted(files["file"][files["kind"] == "table"], key=lambda f: (f.count("/"), f))]
-    every = {*files["file"][files["kind"] == "image"]}
+    images, masks = _for_tables(files)
+    find = manifests.finder(images["file"], root, masks)
     labelled: dict[Path, set[str]] = {}
     notes: list[str] = []
     unread: list[str] = []
     for path in tables[:LOOKED_AT]:
         try:
-            raw = manifests.read_table(path, ROWS)
-            entries = manifests.listed(raw, every)
+            raw = manifests.read_table(path)
         except ValueError as error:
             told = unread if path.suffix.lower() in (".json", ".jsonl") or not path.stat().st_size else notes
             told.append(f"{error}; whether it lists the images is not known")
             continue
-        if 2 * len(entries) < len(raw) or not len(raw) or raw.shape[1] < 2:  # other tables, and lists of names alone
+        columns = manifests.image_columns(raw, find, path.parent)
+        listed = [find(value, path.parent) for value in raw[columns[0]]] if columns else []
+        if 2 * sum(map(bool, listed)) < len(raw) or not len(raw) or raw.shape[1] < 2:  # other tables, lists of names
             continue
+        has_label = label in raw if label else manifests.usual_columns(raw)["label"] or manifests.findings(raw)
         if re.search("submission|prediction", path.stem.lower()):
             notes.append(f"{path} is a table of answers by its name, not of labels: it is not used")
-            continue
-        has_label = label in raw if label else "label" in manifests.column_roles(raw, every) or manifests.findings(raw)
-        if has_label:
-            labelled[path] = {*manifests.listed(manifests.read_table(path), every)}
+        elif has_label:
+            labelled[path] = {file for files_named in listed for file in files_named}
         else:
             call = f"open_data({str(path)!r}, label=NAME)"
             text = f"{path} lists these images, but none of its columns is the label by its name"
@@ -463,16 +423,21 @@ def _listing_tables(
     several = [path for path in labelled if any(labelled[path] & labelled[o] for o in labelled if o != path)]
     if several:
         calls = " or ".join(f"open_data({str(path)!r})" for path in several)
-        raise ValueError(
-            f"{root}: {examples(p.name for p in several)} list the same images: pass the one to use, {calls}"
-        )
-    names_of = {*files["label"][(files["kind"] == "image") & (files["reason"] == "")]} - {""}
-    if not labelled and (told := notes + unread) and (folders.problem or len(names_of) < 2):
-        raise ValueError(f"{folders.problem or f'{root} holds no two class folders'}. {'. '.join(told)}")
-    return [*labelled], notes
+        text = f"{root}: {examples(path.name for path in several)} list the same images: pass the one to use, {calls}"
+        raise ValueError(text)
+    classes = {*files["label"][(files["kind"] == "image") & (files["reason"] == "")]} - {""}
+    if not labelled and (told := notes + unread) and (layout.problem or len(classes) < 2):
+        raise ValueError(f"{layout.problem or f'{root} holds no two class folders'}. {'. '.join(told)}")
+    return [*labelled], False, notes
 
 
-def _by_manifests(
+def _for_tables(files: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
+    """The images that a table may list, and those of them that are masks."""
+    images = files[(files["kind"] == "image") & (files["reason"] != "beside")]
+    return images, {*images["file"][images["reason"] == "mask"]}
+
+
+def _by_tables(
     root: Path,
     tables: list[Path],
     files: pd.DataFrame,
@@ -480,33 +445,28 @@ def _by_manifests(
     columns: dict[str, str],
     whole: bool,
     alone: bool,
-) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
-    """The images that tables list (`whole`: all, in folders that agree), the files that are passed over, and notes."""
+) -> tuple[pd.DataFrame, list[str]]:
+    """The files with what tables say of them (`whole`: of all, in folders that agree), and notes."""
     import pandas as pd
 
-    present = files[(files["kind"] == "image") & (files["reason"] != "beside")]
-    parts, notes = [], []
-    for path in tables:
-        folder = "" if path.parent == root or not whole else f"{path.parent.name}/"
-        inside = [file.removeprefix(folder) for file in present["file"] if file.startswith(folder)]
-        part, told = manifests.read_entries(path, inside, columns, path.parent if folder else root)
-        parts.append(part.assign(file=folder + part["file"]))
-        notes += told
-    entries = pd.concat(parts, ignore_index=True)
+    images, masks = _for_tables(files)
+    parts = [manifests.read_entries(path, images["file"], columns, root, masks) for path in tables]
+    entries, notes = pd.concat([part for part, _ in parts], ignore_index=True), [note for _, m in parts for note in m]
     if card:
         entries["label"] = entries["label"].replace(_class_folders(card))
     elif entries["label"].any():
         manifests.check_labels(entries, tables[0])
-    expected = present[(present["label"] != "") if card else (present["reason"] != "mask")]
-    unlisted = expected[~expected["file"].isin(entries["file"])]
+    expected = images["file"][images["reason"] == ""]
+    unlisted = expected[~expected.isin(entries["file"])]
     if whole and len(unlisted):
         raise ValueError(
-            f"{tables[0]} does not list {len(unlisted)} of {len(expected)} images: {examples(unlisted['file'])}. "
+            f"{tables[0]} does not list {len(unlisted)} of {len(expected)} images: {examples(unlisted)}. "
             "Add or delete them, or pass the manifest itself as the source to use only what it lists"
         )
-    table = entries.merge(present[["file", "split", "label"]], on="file", suffixes=("", "_folder"))
-    classes = {*table["label"].str.lower()} & {*table["label_folder"].str.lower()} - {""}  # folders named by class
-    for column in (["split", "label"] if classes else ["split"]) if whole else []:
+    folders = images.drop(columns=["patient", "frame"])
+    table = entries.merge(folders, on="file", suffixes=("", "_folder")).assign(reason="")
+    agree = table["label"].str.lower() == table["label_folder"].str.lower()
+    for column in ["split", *(["label"] if agree.any() else [])] if whole else []:
         value, folder = table[column], table[f"{column}_folder"]
         differ = table["file"][(value.str.lower() != folder.str.lower()) & (value != "") & (folder != "")]
         if len(differ):
@@ -523,74 +483,50 @@ def _by_manifests(
         table["label"] = table["label_folder"]
     if not table["label"].any():
         raise ValueError(manifests.no_labels(tables[0]))
-    if not whole and not card and not alone:
-        folders = {*present["label"][present["reason"] == ""]} - {""}
-        if len(folders) > 1 and (table["label"].str.lower() != table["label_folder"].str.lower()).any():
-            notes.append(
-                f"{tables[0]} lists these images: the labels are its own, not the folders {examples(sorted(folders))}"
-            )
-    labelled = files["file"].isin(entries["file"][entries["label"] != ""])
-    by_folder = () if card and card.layout == "manifest" else ("folder",)
-    left_out = files[files["reason"].isin(("kind", "beside", "empty", "mask", *by_folder)) & ~labelled]
-    left_out = left_out[~left_out["file"].isin(os.path.relpath(path, root) for path in tables)]
-    unlisted = unlisted[~unlisted["file"].isin(left_out["file"])]
-    more = unlisted.assign(reason="unlisted", group=unlisted["folder"]) if not whole and not card else unlisted[:0]
-    return table, pd.concat([left_out, more], ignore_index=True), notes
+    classes = {*images["label"][images["reason"] == ""]} - {""}
+    if not (whole or card or alone) and len(classes) > 1 and not agree.all():
+        notes.append(
+            f"{tables[0]} lists these images: the labels are its own, not the folders {examples(sorted(classes))}"
+        )
+    table = table[table["label"] != ""]
+    used = files["file"].isin(table["file"]) | files["file"].isin(os.path.relpath(path, root) for path in tables)
+    rest = files[~used]
+    if not whole:
+        more = (rest["kind"] == "image") & rest["reason"].isin(("", "folder"))
+        rest = rest.assign(reason=rest["reason"].mask(more, "unlisted"), group=rest["group"].mask(more, rest["folder"]))
+    return pd.concat([table[[*files]], rest], ignore_index=True), notes
 
 
-def _recipe(root: Path, tables: list[Path], columns: Mapping[str, str], whole: bool) -> dict[str, object]:
-    """What a card says of the layout, so that it is read the same way again."""
-    if len(tables) == 1 and not whole:
-        place = {"layout": "manifest", "manifest": os.path.relpath(tables[0], root)}
-        return place | ({"columns": dict(columns)} if columns else {})
-    return {}
-
-
-def _listing(
-    table: pd.DataFrame, left_out: pd.DataFrame, root: Path, card: Card | None, frames: str, pattern: str
-) -> Listing:
-    """The table in order, with patients and frames; refused if it is no data set."""
-    import pandas as pd
-
-    classes = tuple(card.classes) if card else _in_order({*table["label"]} - {""}, root)
-    unnamed = table[~table["label"].isin((*classes, ""))]
-    left_out = pd.concat([left_out, unnamed.assign(reason="label", group=unnamed["label"])], ignore_index=True)
-    table = table[table["label"].isin(classes)]
-    _check(table, classes, root, left_out)
-    if pattern:
-        matches = [re.search(pattern, file) for file in table["file"]]
-        where = f"{card.path}: patient" if card and card.patient else "patient"
-        if not any(matches):
-            raise ValueError(f"{where}: {pattern!r} is in no file name: correct the pattern")
-        by_name = [match[1] or "" if match else "" for match in matches]
-        table = table.assign(patient=table["patient"].where(table["patient"] != "", by_name))
-    table = _with_frames(table, root, frames)
-    table = table.assign(order=table["split"].map((*SPLITS, "").index))
-    table = table.sort_values(["order", "file", "frame"], ignore_index=True)
-    columns = ["file", "label", "split", "patient", "frame"]
-    return Listing(table[columns], classes, root, left_out[["file", "reason", "group"]])
-
-
-def _in_order(labels: set[str], root: Path) -> tuple[str, ...]:
-    """Class names in order of the alphabet, or of the numbers that they are."""
-    counts = Counter(name.casefold() for name in labels)
-    if alike := sorted(repr(name) for name in labels if counts[name.casefold()] > 1):
-        raise ValueError(f"{root}: classes {' and '.join(alike)} differ in case only: write them the same everywhere")
-    if all(name.isascii() and name.isdecimal() for name in labels):
-        return tuple(sorted(labels, key=lambda name: (int(name), name)))
-    return tuple(sorted(labels))
-
-
-def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: pd.DataFrame) -> None:
-    """Refuse what cannot be a data set."""
-    kinds, given = ", ".join(ENDINGS), {*table["split"]}
-    hint = _hint(root, table["file"] if table["label"].nunique() < 2 else ()) + "".join(
-        f" {text[0].upper()}{text[1:]}." for text in explained(left_out).values()
-    )
-    if table.empty:
-        raise ValueError(f"{root} holds no class folder with images {MAKE_FOLDERS}{hint}")
+def _checked(
+    files: pd.DataFrame, root: Path, card: Card | None, problem: str
+) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+    """The images with their labels, the files that are left out, and the classes; refused if it is no data set."""
+    is_image = (files["kind"] == "image") & (files["reason"] == "")
+    if card and (other := is_image & ~files["label"].isin(card.classes)).any():
+        files = files.assign(
+            reason=files["reason"].mask(other, "label"), group=files["group"].mask(other, files["label"])
+        )
+        is_image &= ~other
+    table = files[is_image]
+    left_out = files[(files["reason"] != "") & ((files["kind"] != "table") | (files["reason"] == "empty"))]
+    hint = _hint(root, files, table)
+    hint += "".join(f" {text[0].upper()}{text[1:]}." for text in explained(left_out).values())
+    if problem:
+        raise ValueError(f"{problem}.{hint}")
+    bare = table["file"][table["label"] == ""]
+    if len(bare) == len(table):
+        kinds = ", ".join(ENDINGS)
+        raise ValueError(f"{root} holds no class folder with images ({kinds}): make one folder per class.{hint}")
+    if len(bare):
+        text = f"{root}: {examples(bare)} lie in no class folder: move them into one, or delete them"
+        tops = {*table["file"][table["label"] != ""].str.partition("/")[0]}
+        if len(tops) == 1 and not tops & {*bare.str.partition("/")[0]}:
+            text += f". Or open_data({str(root / min(tops))!r}) opens the others alone"
+        raise ValueError(f"{text}.{hint}")
+    classes = tuple(card.classes) if card else _in_order({*table["label"]}, root)
     if len(classes) < 2:
         raise ValueError(f"{root} holds one class, {classes[0]!r}: a classifier needs at least 2.{hint}")
+    given = {*table["split"]}
     if "" in given and len(given) > 1:
         unknown = table["file"][table["split"] == ""]
         raise ValueError(f"{root}: {len(unknown)} images have no split, others do: {examples(unknown)}. Give each one")
@@ -603,18 +539,28 @@ def _check(table: pd.DataFrame, classes: tuple[str, ...], root: Path, left_out: 
         if counts[split, name] < least[split]:
             raise ValueError(
                 f"{root}: {split or root.name} holds {counts[split, name]} images of class {name!r}, at least "
-                f"{least[split]} are needed ({kinds}): add some, or remove the class everywhere.{hint}"
+                f"{least[split]} are needed ({', '.join(ENDINGS)}): add some, or remove the class everywhere.{hint}"
             )
+    return table, left_out[["file", "reason", "group"]].reset_index(drop=True), classes
 
 
-def _hint(root: Path, files: Iterable[str] = ()) -> str:
-    """What to try when a folder holds a table that is no manifest by its name, or names that seem to tell classes."""
-    if pattern := names.label_pattern([*files]):
-        values = examples(sorted({match[1] for file in files if (match := re.search(pattern, file))}))
+def _in_order(labels: set[str], root: Path) -> tuple[str, ...]:
+    """Class names in order of the alphabet, or of the numbers that they are."""
+    counts = Counter(map(str.casefold, labels))
+    if alike := sorted(repr(name) for name in labels if counts[name.casefold()] > 1):
+        raise ValueError(f"{root}: classes {' and '.join(alike)} differ in case only: write them the same everywhere")
+    numbers = all(name.isascii() and name.isdecimal() for name in labels)
+    return tuple(sorted(labels, key=lambda name: (int(name) if numbers else 0, name)))
+
+
+def _hint(root: Path, files: pd.DataFrame, table: pd.DataFrame) -> str:
+    """What to try when names of files seem to tell classes, or a table is no list of the images by its names."""
+    paths = [*table["file"]] if table["label"].nunique() < 2 else []
+    if pattern := names.label_pattern(paths):
+        values = examples(sorted({match[1] for path in paths if (match := re.search(pattern, path))}))
         return f" If their names tell the classes ({values}), open_data({str(root)!r}, label={pattern!r}) takes them."
-    inside = [path.name for path in sorted(root.iterdir()) if _is_visible(path.name) and path.name not in MANIFESTS]
-    others = [name for name in inside if name.lower().endswith(manifests.TABLES)]
-    return f" If {examples(others)} lists the images, pass it as the source." if others else ""
+    tables = files["file"][files["kind"] == "table"]
+    return f" If {examples(tables)} lists the images, pass it as the source." if len(tables) else ""
 
 
 def _with_frames(table: pd.DataFrame, root: Path, which: str) -> pd.DataFrame:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from dmws_lite.data.images import DICOM, SUFFIXES, suffix_of
+from dmws_lite.data.images import DICOM, NIFTI, SUFFIXES, suffix_of
 from dmws_lite.data.names import SPLIT_NAMES
 from dmws_lite.runtime.text import examples
 
@@ -34,26 +34,37 @@ COLUMNS = {  # names of columns, in any case; the first that is there is used
     "frame": ("frame",),
 }
 UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")  # in the columns split and patient
+
 UNCERTAIN = {"", "-1", "uncertain", "unknown", "nan"}  # beside 0 and 1
+ROWS = 200  # of a table, from which it is seen which column names the images: our choice
+Find = Callable[[object, Path], list[str]]  # see `finder`
 
 
 def read_entries(
-    path: Path, files: Sequence[str], columns: Mapping[str, str] | None = None, root: Path | None = None
+    path: Path,
+    files: Iterable[str],
+    columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    masks: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
     """What a manifest says of the images in a folder, and notes on how it was read.
 
-    files:   paths of the images that are there, relative to root (the manifest's folder). A row may name one by this
-             path, without its ending, by the end of its path, or by its name alone when no other image has it.
+    files:   paths of the images that are there, relative to root (the manifest's folder). A row may name one by its
+             path, by the end of it, or by its name alone when no other image has it; endings need not agree.
+    masks:   those of the files that a further column may name.
     columns: role ("file", "label", "split", "patient") to the column's name; the rest is looked for, see COLUMNS.
     Returns a row for each row of the manifest: file (one of `files`), label, split, patient and frame, all text, ""
     where not said. Raises ValueError naming the manifest.
     """
     import pandas as pd
 
-    raw, root, notes = read_table(path), root or path.parent, []
-    roles = column_roles(raw, files, columns)
-    missing = [name for name in roles.values() if name not in raw] + ["file"] * ("file" not in roles)
-    if missing:
+    raw, columns, notes = read_table(path), columns or {}, list[str]()
+    find, usual = finder(files, root or path.parent, masks), usual_columns(raw)
+    images = image_columns(raw, find, path.parent)
+    roles = {role: names[0] for role, names in usual.items() if names}
+    roles |= {"file": images[0]} if images else {}
+    roles |= columns
+    if missing := [name for name in roles.values() if name not in raw] + ["file"] * ("file" not in roles):
         raise ValueError(
             f"{path} has no column {missing[0]!r}: its columns are {', '.join(map(str, raw))}. Name the one with the "
             "images' files 'file', or give the table another name if it is no list of images"
@@ -65,16 +76,19 @@ def read_entries(
             f"pass datasets.load_dataset({path.suffix[1:]!r}, data_files=...)"
         )
     values = {role: _text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
-    table = pd.DataFrame({"file": _matched(names, files, path, root), **values}, dtype=object)
-    stems = {_forms(file)[3] for file in files}
-    more = [name for name in raw if name != roles["file"] and (2 * _known(raw[name], stems) > len(raw))]
-    if more := [name for name in more if not {*_stems(raw[name])} & {*_stems(names)}]:
-        notes.append(f"{path}: the images are those of column {roles['file']!r}; {examples(more)} name others")
-    others = [name for name in _usual(raw)["label"] if name != roles.get("label")]
+    table = pd.DataFrame({"file": _matched(names, find, path), **values}, dtype=object)
+    for name in images if "file" not in columns else ():
+        others = {file for value in raw[name] for file in find(value, path.parent)[:1]} - {*table["file"], *masks}
+        if 2 * len(others) > len(raw):
+            raise ValueError(
+                f"{path} names images in two columns, {roles['file']!r} and {name!r}, so that a row and its label are "
+                "not of one image. Write one row for each image, or leave out the column whose images are not meant"
+            )
+    others = [name for name in usual["label"] if name != roles.get("label")]
     if "label" not in roles and (scores := findings(raw)) and (_numbers(raw[scores]) == 1).sum(axis=1).eq(1).all():
         table["label"] = _numbers(raw[scores]).idxmax(axis=1)
         notes.append(f"{path}: the label is the one of {examples(scores)} that is 1")
-    elif others and not (columns or {}).get("label"):
+    elif others and "label" not in columns:
         calls = " or ".join(f"label={name!r}" for name in others)
         notes.append(f"{path}: the label is column {roles['label']!r}; open_data(..., {calls}) takes another")
     for role in ("split", "patient"):
@@ -83,42 +97,37 @@ def read_entries(
     if splits.isna().any():
         unknown = table["split"][splits.isna()].iloc[0]
         raise ValueError(f"{path}: split {unknown!r} is unknown: write one of {', '.join(SPLIT_NAMES)}")
-    table = table.drop_duplicates(ignore_index=True) if len(table) else table
-    repeated = table["file"][table.duplicated(["file", "frame"])]
-    if len(repeated):
+    table = table.assign(split=splits).drop_duplicates(ignore_index=True)
+    if len(repeated := table["file"][table.duplicated(["file", "frame"])]):
         raise ValueError(f"{path} lists {len(repeated)} images twice: {examples(repeated)}. Keep one row of each")
-    return table.assign(split=table["split"].str.lower().map({**SPLIT_NAMES, "": ""})), notes
+    return table, notes
 
 
 def check_labels(table: pd.DataFrame, path: Path) -> None:
     """Refuse several labels in one, values that say "not known", and labels that are missing."""
-    labels = table["label"]
-    counts = Counter(labels)
+    counts = Counter(table["label"])
     numbers = {"1" if label in ("1", "true") else label for label in map(str.lower, counts)}
-    if {"0", "1"} <= numbers and numbers - {"0", "1"} <= UNCERTAIN and len(numbers) > 2:
-        told = ", ".join(f"{count} {label or 'blank'}" for label, count in sorted(counts.items()))
+    if {"0", "1"} <= numbers <= {"0", "1"} | UNCERTAIN and len(numbers) > 2:
+        shown = ", ".join(f"{count} {label or 'blank'}" for label, count in sorted(counts.items()))
         raise ValueError(
-            f"{path}: beside 0 and 1 its labels hold other values ({told}), which often mean uncertain or not "
+            f"{path}: beside 0 and 1 its labels hold other values ({shown}), which often mean uncertain or not "
             "mentioned, and are no class. Write 0 or 1 in their place, or take those rows off the list (in pandas, "
             "table[table[column].isin([0, 1])])"
         )
-    blank = table["file"][labels == ""]
-    if 0 < len(blank) < len(table):
-        raise ValueError(
-            f"{path} gives {len(blank)} of {len(table)} images no label: {examples(blank)}. "
-            "Fill them in, or take them off the list"
-        )
+    if 0 < counts[""] < len(table):
+        blank = examples(table["file"][table["label"] == ""])
+        text = f"{path} gives {counts['']} of {len(table)} images no label: {blank}"
+        raise ValueError(f"{text}. Fill them in, or take them off the list")
     for mark in "|;, ":
         joined = [label for label in counts if mark in label and (mark != " " or {*label.split()} <= {*counts})]
         parts = Counter(part.strip(" []'\"") for label in joined for part in label.split(mark))
         again = sum(part in counts or count > 1 for part, count in parts.items())
         if joined and (mark != "," or 2 * again >= len(parts) or joined[0][0] == "["):
-            number = sum(counts[label] for label in joined)
             raise ValueError(
-                f"{path}: {number} of {len(table)} images have several labels, joined by {mark!r}: {joined[0]!r}. This "
-                "project classifies one label an image. Keep the rows with one label, or add a column that says "
-                f"whether one is there (in pandas, table[column].str.contains({next(iter(parts))!r})) and pass its "
-                "name, open_data(..., label=NAME)"
+                f"{path}: {sum(counts[label] for label in joined)} of {len(table)} images have several labels, joined "
+                f"by {mark!r}: {joined[0]!r}. This project classifies one label an image. Keep the rows with one "
+                "label, or add a column that says whether one is there (in pandas, "
+                f"table[column].str.contains({next(iter(parts))!r})) and pass its name, open_data(..., label=NAME)"
             )
 
 
@@ -131,53 +140,38 @@ def no_labels(path: Path) -> str:
             "none are 1 in some rows. This project classifies one label an image: "
             f"open_data({str(path)!r}, label={scores[0]!r}) takes one of them"
         )
-    groups = {str(name): raw[name].astype(str).nunique() for name in raw}
-    likely = [name for name, count in groups.items() if 1 < count <= len(raw) // 2] or [*groups]
-    calls = " or ".join(
-        f"open_data({str(path)!r}, label={name!r})" for name in sorted(likely, key=lambda n: groups[n])[:3]
-    )
+    groups = raw.astype(str).nunique().sort_values(kind="stable")
+    likely = [name for name, count in groups.items() if 1 < count <= len(raw) // 2] or [*groups.index]
+    calls = " or ".join(f"open_data({str(path)!r}, label={name!r})" for name in likely[:3])
     return (
-        f"{path} has no column with labels: its columns are {', '.join(groups)}. Name one 'label', or pass the one "
-        f"that it is: {calls}"
+        f"{path} has no column with labels: its columns are {', '.join(map(str, raw))}. Name one 'label', or pass the "
+        f"one that it is: {calls}"
     )
 
 
 def findings(raw: pd.DataFrame) -> list[str]:
     """The columns of 0 and 1 (also -1 and blank), where there are several."""
-    columns = [str(name) for name in raw if {"1"} < {*_text(raw[name])} <= {"0", "1", "-1", ""}]
-    constant = [str(name) for name in raw if {*_text(raw[name])} == {"0"}]
-    return [name for name in raw if name in columns + constant] if len(columns) > 1 else []
+    values = {name: {*_text(raw[name])} for name in raw}
+    columns = [name for name in raw if {"1"} < values[name] <= {"0", "1", "-1", ""}]
+    return [name for name in raw if name in columns or values[name] == {"0"}] if len(columns) > 1 else []
 
 
-def listed(raw: pd.DataFrame, files: Iterable[str]) -> list[str]:
-    """The paths, without ending, of the images that a table lists in its files' column, one for each row."""
-    stems = {_forms(file)[3] for file in files}
-    names = [_forms(str(name).replace("\\", "/")) for name in raw.get(column_roles(raw, files).get("file"), ())]
-    return [name[1] for name in names if name[3] in stems]
+def image_columns(raw: pd.DataFrame, find: Find, folder: Path) -> list[str]:
+    """The columns whose values name images that are there, in the first rows: the one that names most comes first."""
+    usual = usual_columns(raw)["file"]
+    columns = {name: raw[name].head(ROWS) for name in [*usual, *raw]}
+    named = {name: sum(bool(find(value, folder)) for value in values) for name, values in columns.items()}
+    return sorted(filter(named.get, named), key=lambda name: -named[name])
 
 
-def column_roles(raw: pd.DataFrame, files: Iterable[str], columns: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Which column is what: as told, else by its name; the files' column also by what is in it."""
-    roles = {role: names[0] for role, names in _usual(raw).items() if names} | dict(columns or {})
-    stems = {_forms(file)[3] for file in files}
-    if "file" not in (columns or {}) and stems:
-        best = max([*_usual(raw)["file"], *raw], key=lambda name: _known(raw[name], stems), default="")
-        if best in raw and _known(raw[best], stems):
-            roles["file"] = best
-    return roles
+def usual_columns(raw: pd.DataFrame) -> dict[str, list[str]]:
+    """The columns that have a usual name of each role, in the order of COLUMNS."""
+    plain = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in raw}
+    return {role: [plain[name] for name in names if name in plain] for role, names in COLUMNS.items()}
 
 
-def _stems(names: Iterable[object]) -> list[str]:
-    return [_forms(name.replace("\\", "/"))[3] for name in names if isinstance(name, str)]
-
-
-def _known(names: Iterable[object], stems: set[str]) -> int:
-    """How many values of a column name an image that is there."""
-    return sum(stem in stems for stem in _stems(names))
-
-
-def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
-    """A table (the first rows of it) as text, where its kind does not know better."""
+def read_table(path: Path) -> pd.DataFrame:
+    """A table as text, where its kind does not know better."""
     import pandas as pd
 
     suffix = path.suffix.lower()
@@ -185,7 +179,7 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
         if suffix == ".parquet":
             return pd.read_parquet(path)
         if suffix in (".xlsx", ".xls"):
-            table = pd.read_excel(path, dtype=str, keep_default_na=False, nrows=rows)
+            table = pd.read_excel(path, dtype=str, keep_default_na=False)
         elif suffix in (".json", ".jsonl"):
             text = path.read_text("utf-8")
             items = [*map(json.loads, text.splitlines())] if suffix == ".jsonl" else json.loads(text)
@@ -197,20 +191,74 @@ def read_table(path: Path, rows: int | None = None) -> pd.DataFrame:
         else:
             with open(path, encoding="utf-8") as file:
                 separator = max(",;\t", key=file.readline().count)
-            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, nrows=rows)
+            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
         return table.rename(columns=lambda name: str(name).strip())
     except ImportError as error:
-        raise ValueError(
-            f"{path} is not read here: save it as .csv, or pip install {'xlrd' if suffix == '.xls' else 'openpyxl'}"
-        ) from error
+        package = "xlrd" if suffix == ".xls" else "openpyxl"
+        raise ValueError(f"{path} is not read without {package}: pip install {package}, or save it as .csv") from error
     except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): save it as .csv in UTF-8, or as .parquet") from error
 
 
-def _usual(raw: pd.DataFrame) -> dict[str, list[str]]:
-    """The columns that have a usual name of each role, in the order of COLUMNS."""
-    plain = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in raw}
-    return {role: [plain[name] for name in names if name in plain] for role, names in COLUMNS.items()}
+def finder(files: Iterable[str], root: Path, masks: Collection[str] = ()) -> Find:
+    """A function that gives the images which a value of a manifest in a folder may mean: see `read_entries`."""
+    places = [f"{place.as_posix()}/" for place in (root, root.resolve())]
+    whole, ends = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    for file in files:
+        bare = _bare(file)
+        whole[bare].append(file)
+        for end in _ends(bare):
+            ends[end].append(file)
+
+    def find(value: object, folder: Path) -> list[str]:
+        if not isinstance(value, str):
+            return []
+        own = f"{folder.as_posix().removeprefix(root.as_posix())}/".lstrip("/")
+        name = normalize("NFC", posixpath.normpath(value.strip().replace("\\", "/")))
+        for above in places:
+            name = name.removeprefix(above)
+        bare = _bare(name)
+        near = whole.get(own + bare) or whole.get(bare) or ends.get(bare)
+        near = near or next((whole[end] for end in _ends(bare) if end in whole), [])
+        near = [file for file in near if file not in masks] or near
+        near = [file for file in near if file.startswith(own)] or near
+        return [file for file in near if normalize("NFC", file) in (name, own + name)] or near
+
+    return find
+
+
+def _bare(name: str) -> str:
+    """A path without the ending of an image."""
+    name, ending = normalize("NFC", name), suffix_of(name)
+    return name[: len(name) - len(ending)] if ending in (*SUFFIXES, *DICOM, *NIFTI) else name
+
+
+def _ends(path: str) -> Iterator[str]:
+    """A path without none, one, two ... of its upper folders."""
+    while path:
+        yield path
+        path = path.partition("/")[2]
+
+
+def _matched(names: Iterable[str], find: Find, path: Path) -> list[str]:
+    """The file that each name means, without the folders that all names share where these are not here."""
+    plain = {name: "/" + name.strip().replace("\\", "/").lstrip("/") for name in names}
+    shared = posixpath.commonpath([*map(posixpath.dirname, plain.values())]) if plain else ""
+    matches = {
+        name: find(name, path.parent) or find(posixpath.relpath(whole, shared), path.parent)
+        for name, whole in plain.items()
+    }
+    if missing := [name for name in plain if not matches[name]]:
+        out = posixpath.normpath(plain[missing[0]][1:]).startswith("..")
+        if out or PurePosixPath(missing[0]).is_absolute() or PureWindowsPath(missing[0]).drive:
+            raise ValueError(f"{path}: {missing[0]!r} leads out of its folder: write paths relative to the manifest")
+        raise ValueError(
+            f"{path} lists {len(missing)} of {len(plain)} images that are not in its folder: {examples(missing)}. "
+            "Add them, or take them off the list; paths are relative to the manifest, and links are not followed"
+        )
+    if unclear := next((name for name in names if len(matches[name]) > 1), None):
+        raise ValueError(f"{path}: {unclear!r} may be {examples(matches[unclear])}: write the path")
+    return [matches[name][0] for name in names]
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
@@ -221,57 +269,3 @@ def _text(column: pd.Series) -> pd.Series:
     """Values as text: nothing is "", 1.0 is "1"."""
     text = column.astype("string").fillna("").str.strip()
     return text.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True).astype(object)
-
-
-def _forms(file: str) -> tuple[str, str, str, str]:
-    """A path, without its ending, its name, and that without its ending."""
-    key = normalize("NFC", file)
-    name, ending = key.rpartition("/")[2], len(suffix_of(key))
-    return key, key[: len(key) - ending], name, name[: len(name) - ending]
-
-
-def _matched(names: Iterable[str], files: Iterable[str], path: Path, root: Path) -> list[str]:
-    """The file that each name means: by its path, else by path without ending, by name, by name without ending."""
-    indexes: list[dict[str, list[str]]] = [{}, {}, {}, {}]
-    for file in files:
-        for index, form in zip(indexes, _forms(file), strict=True):
-            index.setdefault(form, []).append(file)
-
-    plain = [normalize("NFC", _inside(name.strip(), path, root)) for name in names]
-    shared = min((name.rpartition("/")[0] for name in plain), default="")
-    while shared and not all(name.startswith(f"{shared}/") for name in plain):
-        shared = shared.rpartition("/")[0]
-    above = [shared[:k] for k in range(len(shared) + 1) if not k or shared[k : k + 1] in ("", "/")]
-
-    def find(name: str) -> list[str]:
-        below = [name.removeprefix(folder).removeprefix("/") for folder in above]  # folders above ours, in all names
-        below += [
-            _forms(form)[1] for form in below if suffix_of(form) in (*SUFFIXES, *DICOM)
-        ]  # saved with another ending
-        return next((index[form] for form in below for index in indexes if form in index), [])
-
-    matches = {name: find(name) for name in plain}
-    missing = [name for name in plain if not matches[name]]
-    if missing and (PurePosixPath(missing[0]).is_absolute() or PureWindowsPath(missing[0]).drive):
-        raise ValueError(f"{path}: {missing[0]!r} leads out of its folder: write paths relative to the manifest")
-    if missing:
-        raise ValueError(
-            f"{path} lists {len(missing)} of {len(plain)} images that are not in its folder: {examples(missing)}. "
-            "Add them, or take them off the list; paths are relative to the manifest, and links are not followed"
-        )
-    if unclear := [name for name in plain if len(matches[name]) > 1]:
-        raise ValueError(f"{path}: {unclear[0]!r} may be {examples(matches[unclear[0]])}: write the path")
-    return [matches[name][0] for name in plain]
-
-
-def _inside(name: str, path: Path, root: Path) -> str:
-    """A path of a manifest with forward slashes, relative to root when it leads into it; refused with .. out of it."""
-    plain = posixpath.normpath(name.replace("\\", "/")) if name else name
-    for folder in (root, root.resolve(), path.parent):
-        plain = plain.removeprefix(f"{folder.as_posix()}/")
-    below = path.parent.relative_to(root).as_posix() if path.parent.is_relative_to(root) else "."
-    if plain.startswith("../"):
-        plain = posixpath.normpath(posixpath.join(below, plain))
-    if plain.startswith(".."):
-        raise ValueError(f"{path}: {name!r} leads out of its folder: write paths relative to the manifest")
-    return plain

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from posixpath import basename, dirname
 
 import numpy as np
 from PIL import Image
@@ -16,15 +17,11 @@ SPLIT_NAMES = {
     **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"},
     **{"test": "test", "testing": "test"},
 }
-PICTURES = {"image", "images", "img", "imgs", "picture", "pictures", "photo", "photos"}
-PICTURES |= {"png", "jpg", "jpeg", "tif", "tiff"}
-FILLERS = PICTURES | {"bmp", "dicom", "dcm", "nifti", "data", "dataset", "set", "sets"}
-FILLERS |= {"input", "inputs", "file", "files"}
-PARTS = {"part", "parts", "fold", "folds", "batch", "batches", "chunk", "shard", "all"}
-PARTS |= {"base", "subset", "subsets", "volume", "vol"}
-STRAYS = {"pred", "preds", "predicted", "prediction", "predictions", "output", "outputs", "result", "results"}
-MASKS = {"mask", "masks", "segmentation", "segmentations", "annotation", "annotations", "label", "labels"}
-MASKS |= {"groundtruth", "gt", "truth", "overlay", "overlays", "contour", "contours", "heatmap", "heatmaps"}
+PICTURES = {"image", "img", "picture", "photo", "png", "jpg", "jpeg", "tif", "tiff"}  # words without a plural's s
+FILLERS = PICTURES | {"bmp", "dicom", "dcm", "nifti", "data", "dataset", "set", "input", "file"}
+PARTS = {"part", "fold", "batch", "chunk", "shard", "all", "base", "subset", "volume", "vol"}
+STRAYS = {"pred", "predicted", "prediction", "output", "result"}
+MASKS = {"mask", "segmentation", "annotation", "label", "groundtruth", "gt", "truth", "overlay", "contour", "heatmap"}
 MASK_WORDS = (
     "masks?|seg|segmentations?|segmented|annotations?|annotated|labels?|ground[ _-]?truth|gt|overlays?|contours?|roi"
 )
@@ -37,8 +34,9 @@ MOST_CLASSES = 20  # that names of files may tell
 
 
 def words(name: str) -> list[str]:
-    """The words and numbers of a name, in lower case: "leftMask_2" holds left, mask and 2."""
-    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", name)]
+    """The words and numbers of a name, in lower case and without a plural's s: "leftMasks_2" holds left, mask and 2."""
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+", name)
+    return [part.lower().removesuffix("s") for part in parts]
 
 
 def roles(names: Iterable[str]) -> dict[str, str]:
@@ -78,66 +76,51 @@ def masks(files: Sequence[str], root: Path) -> dict[str, str]:
     stems: dict[str, list[str]] = defaultdict(list)
     for file in files:
         stems[_stem(file)].append(file)
-    folders = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in map(_folder, files)}
+    in_masks = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in {*map(dirname, files)}}
     hits: dict[str, str] = {}
     for file in files:
-        base, certain = _mask_of(file, stems, folders[_folder(file)])
-        others = [other for other in stems.get(base, []) if other != file and not folders[_folder(other)]]
+        certain, bases = _mask_of(_stem(file), in_masks[dirname(file)])
+        others = next((stems[base] for base in bases if base in stems), [])
+        others = [other for other in others if other != file and not in_masks[dirname(other)]]
         if certain or others:
             hits[file] = _nearest(file, others)
     images = [file for file in files if file not in hits]
-    for group in _alike(images, stems, hits).values():
-        sample = group[:: max(1, len(group) // SAMPLE)]
-        if all(_two_valued(root / file) and not _two_valued(root / other) for file, other in sample):
-            hits |= dict(group)
+    alike: dict[str, list[tuple[str, str]]] = defaultdict(list)  # for each suffix, or folder: files, each with an image
+    for file in images:
+        stem = _stem(file)
+        cuts = [cut.start() for cut in re.finditer(r"[ _.-]+(?=\D)", stem)]
+        groups = [(re.sub(r"\d+", "0", stem[cut:]), stem[:cut]) for cut in cuts] + [(f"{dirname(file)}/", stem)]
+        for group, base in groups:
+            if others := [other for other in stems.get(base, []) if other != file and other not in hits]:
+                alike[group].append((file, _nearest(file, others)))
+    sizes = Counter(map(dirname, images))
+    for group, pairs in alike.items():
+        sample = pairs[:: max(1, len(pairs) // SAMPLE)]
+        whole = not group.endswith("/") or len(pairs) > 0.9 * sizes[group[:-1]]
+        if whole and all(_two_valued(root / file) and not _two_valued(root / other) for file, other in sample):
+            hits |= dict(pairs)
     return {file: "" if other in hits else other for file, other in hits.items()}
 
 
-def _folder(file: str) -> str:
-    return file.rpartition("/")[0]
-
-
 def _nearest(file: str, others: Iterable[str]) -> str:
-    return min(others, key=lambda other: (_apart(other, file), other), default="")
+    """Of other files the one that has most folders in common with this; "" where there are none."""
+    folders = {*enumerate(dirname(file).split("/"))}
+    return min(others, key=lambda other: (len(folders ^ {*enumerate(dirname(other).split("/"))}), other), default="")
 
 
 def _stem(file: str) -> str:
-    name = file.rpartition("/")[2].lower()
+    name = basename(file).lower()
     return name[: len(name) - len(suffix_of(name))]
 
 
-def _apart(one: str, other: str) -> int:
-    """How many folders two files do not share."""
-    first, second = one.split("/")[:-1], other.split("/")[:-1]
-    shared = sum(a == b for a, b in zip(first, second, strict=False))
-    return len(first) + len(second) - 2 * shared
-
-
-def _mask_of(file: str, stems: Mapping[str, list[str]], in_folder: bool) -> tuple[str, bool]:
-    """The stem of the image that a mask may belong to, and whether the file is one for certain."""
-    stem = _stem(file)
+def _mask_of(stem: str, in_masks: bool) -> tuple[bool, list[str]]:
+    """Whether a file is a mask for certain, and the stems that the image which it may belong to can have."""
     end, start = MASK_END.fullmatch(stem), MASK_START.fullmatch(stem)
     end = None if end and end[1].endswith(("with", "without")) else end  # pictures of faces
-    certain = in_folder or bool(end and end[3].startswith("mask"))
+    certain = in_masks or bool(end and end[3].startswith("mask"))
     bases = [end[1]] if end and (end[2] or end[3].startswith("mask")) else []
     bases += [form.format(start[2]) for form in ("{}", "image_{}", "img_{}")] if start else []
-    bases += [stem] if certain else []
-    return next((base for base in bases if base in stems), stem if certain else ""), certain
-
-
-def _alike(images: Sequence[str], stems: Mapping[str, list[str]], hits: Mapping[str, str]) -> dict[str, list]:
-    """Pairs of a file and the image that it is named like, for each suffix, and for each folder of the same names."""
-    suffixes, folders = defaultdict(list), defaultdict(list)
-    for file in images:
-        stem = _stem(file)
-        for cut in re.finditer(r"[ _.-]+(?=\D)", stem):
-            if others := [other for other in stems.get(stem[: cut.start()], []) if other not in hits]:
-                suffixes[re.sub(r"\d+", "0", stem[cut.start() :])].append((file, _nearest(file, others)))
-                break
-        if others := [other for other in stems[stem] if other != file and other not in hits]:
-            folders[_folder(file)].append((file, _nearest(file, others)))
-    sizes = Counter(map(_folder, images))
-    return suffixes | {f"{name}/": pairs for name, pairs in folders.items() if len(pairs) > 0.9 * sizes[name]}
+    return certain, [*bases, *([stem] if certain else [])]
 
 
 def _two_valued(path: Path) -> bool:
