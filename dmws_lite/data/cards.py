@@ -34,11 +34,9 @@ KINDS |= {"medmnist": ("image_size",), "phantom": ()}
 SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7}
 
 
-def check_inside(value: str) -> str:
-    """A path, with forward slashes, that does not lead out of the data."""
+def _inside(value: str) -> str:
     path = PurePosixPath(value)
-    outside = path.is_absolute() or PureWindowsPath(value).drive or ".." in path.parts or value[:1] in ("", "~")
-    if outside or "\\" in value:
+    if value[:1] in ("", "/", "~") or ".." in path.parts or "\\" in value or PureWindowsPath(value).drive:
         raise ValueError(f"is {value!r}: write a path that stays inside the data, such as 'images/train'")
     return str(path)
 
@@ -55,7 +53,7 @@ def check_pattern(value: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Inside = Annotated[str, AfterValidator(check_inside)]
+Inside = Annotated[str, AfterValidator(_inside)]
 Slug = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
@@ -201,9 +199,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
-        for number, (key, _) in enumerate(node.value):
-            if key.value in keys[:number]:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is written twice", problem_mark=key.start_mark)
+        if twice := [key for key, _ in node.value if keys.count(key.value) > 1]:
+            problem, mark = f"{twice[-1].value!r} is written twice", twice[-1].start_mark
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         return super().construct_mapping(node, deep)
 
 
@@ -257,8 +255,8 @@ def read_card(name_or_path: str | Path) -> Card:
         raise ValueError(f"{path}: {validation.faults(error)} (see template.md)") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
-    people: dict[str, Any] = {"pretty_name": front.pretty_name, "license": front.license, "prose": parts[2].strip()}
-    return Card.model_construct(**dict(front.dmws), **people, name=path.stem, path=path.resolve())
+    facts = dict(front) | dict(front.dmws)
+    return Card.model_construct(**facts, prose=parts[2].strip(), name=path.stem, path=path.resolve())
 
 
 def card_text(
@@ -267,28 +265,16 @@ def card_text(
     classes: Iterable[str],
     layout: str | Mapping[str, object] | None,
     folder: str | Path,
-    rule: str | None = None,
-    manifest: str | None = None,
+    rule: str,
+    manifest: str,
 ) -> str:
-    """The text of a card for the images in a folder; table: one row per image, as `gather` makes it."""
+    """The text of a card for the images in a folder; table: as `gather` makes it, layout: one, or all keys of it."""
     title = " ".join(name.split())
     table = table if (table["split"] != "").all() else table.assign(split="all")
     counts = table.groupby(["split", "label"]).size()
-    sizes, depths = table[["width", "height"]].drop_duplicates(), table["depth"].unique()
-    picture = {
-        "mode": "gray" if (table["mode"] == "gray").all() else "colour",
-        "size": sizes.iloc[0].tolist() if len(sizes) == 1 else None,
-        "depth": int(depths[0]) if len(depths) == 1 else None,
-    }
-    recipe = {
-        "sources": [{"folder": str(folder)}],
-        **(layout if isinstance(layout, Mapping) else {"layout": layout}),
-        "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
-        "counts": {part: counts[part].to_dict() for part in (*SPLITS, "all") if part in counts},
-        "image": {key: value for key, value in picture.items() if value},
-        "split": {key: value for key, value in (("rule", rule), ("manifest", manifest)) if value},
-        "flips": [],
-    }
+    sizes, depths = table[["width", "height"]].drop_duplicates().to_numpy().tolist(), table["depth"].unique().tolist()
+    image = {"mode": "gray" if (table["mode"] == "gray").all() else "colour"}
+    image |= {key: each[0] for key, each in (("size", sizes), ("depth", depths)) if len(each) == 1}
     front = {
         "pretty_name": title,
         "license": "unknown",
@@ -296,7 +282,15 @@ def card_text(
         "tags": ["medical"],
         "size_categories": [next(size for size, limit in SIZES.items() if len(table) < limit)],
         "language": ["en"],
-        "dmws": {key: value for key, value in recipe.items() if value not in (None, {})},
+        "dmws": {
+            "sources": [{"folder": str(folder)}],
+            **({"layout": layout} if isinstance(layout, str) else layout or {}),
+            "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
+            "counts": {part: counts[part].to_dict() for part in (*SPLITS, "all") if part in counts},
+            "image": image,
+            "split": {"rule": rule, "manifest": manifest},
+            "flips": [],
+        },
     }
     template = (_folder() / "template.md").read_text("utf-8").partition("\n# My images\n")[2]
     prose = re.sub(r"(?m)^(?=[A-Z])", "To be filled in: ", template)

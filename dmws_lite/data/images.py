@@ -27,27 +27,20 @@ MIN_IS_WHITE, RGB, PALETTE, CMYK = 0, 2, 3, 5  # values of a TIFF's photometric 
 TONES = (MIN_IS_WHITE, 1, RGB, PALETTE)
 SEPARATE, PREMULTIPLIED, ALPHA = 2, 1, (1, 2)  # of its planar configuration, and its extra samples
 REDUCED, MASK = 1, 4  # bits of its subfile type
-KINDS = {  # other kinds of files: the place and bytes by which they are known
-    "a HEIC image": (4, b"ftyphei", b"ftypmif1", b"ftypmsf1", b"ftyphevc"),
-    "an AVIF image": (4, b"ftypavif", b"ftypavis"),
-    "a JPEG 2000 image": (0, b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
-    "a JPEG XL image": (0, b"\xff\x0a", b"\0\0\0\x0cJXL "),
-    "a DICOM file": (128, b"DICM"),
-    "a NIfTI file": (344, b"n+1\0"),
-    "a PDF or PostScript file": (0, b"%PDF", b"%!PS"),
-    "a Photoshop file": (0, b"8BPS"),
-    "a zip or gzip archive": (0, b"PK\3\4", b"\x1f\x8b"),
-    "an HDF5 or NumPy file": (0, b"\x89HDF", b"\x93NUMPY"),
-    "an SVG drawing": (0, b"<svg"),
-    "a web page": (0, b"<!DOCTYPE", b"<!doctype", b"<html"),
-    "a pointer of Git LFS": (0, b"version https://git-lfs"),
-}
-WAYS_OUT = {
-    "a DICOM file": "name it .dcm",
-    "a NIfTI file": "name it .nii",
-    "a web page": "download the image again",
-    "a pointer of Git LFS": "fetch the file that it stands for (git lfs pull)",
-}
+PNG = "save it as PNG"
+KINDS = (  # other kinds of files, the way out, and the place and bytes by which they are known
+    ("a HEIC image", PNG, 4, b"ftyphei", b"ftypmif1", b"ftypmsf1", b"ftyphevc"),
+    ("an AVIF image", PNG, 4, b"ftypavif", b"ftypavis"),
+    ("a JPEG 2000 image", PNG, 0, b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
+    ("a JPEG XL image", PNG, 0, b"\xff\x0a", b"\0\0\0\x0cJXL "),
+    ("a DICOM file", "name it .dcm", 128, b"DICM"),
+    ("a NIfTI file", "name it .nii", 344, b"n+1\0"),
+    ("a PDF or PostScript file", PNG, 0, b"%PDF", b"%!PS"),
+    ("a zip or gzip archive", "unpack it", 0, b"PK\3\4", b"\x1f\x8b"),
+    ("an HDF5 or NumPy file", PNG, 0, b"\x89HDF", b"\x93NUMPY"),
+    ("an SVG drawing or a web page", "download the image again", 0, b"<svg", b"<!DOCTYPE", b"<!doctype", b"<html"),
+    ("a pointer of Git LFS", "fetch the file that it stands for (git lfs pull)", 0, b"version https://git-lfs"),
+)
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it says of broken files is in our own errors
 
 
@@ -156,9 +149,9 @@ def _read(data: bytes, suffix: str, size: int, frame: int, window: Window | None
             return _tiff(data, frame, window)
         return _raster(data, suffix, size, frame, window)
     except Image.UnidentifiedImageError as error:
-        for kind, (place, *marks) in KINDS.items():
+        for kind, way_out, place, *marks in KINDS:
             if data.startswith(tuple(marks), place):
-                raise ValueError(f"{kind}, whatever its name says: {WAYS_OUT.get(kind, 'save it as PNG')}") from error
+                raise ValueError(f"{kind}, whatever its name says: {way_out}") from error
         raise ValueError("not a PNG, JPEG, BMP or TIFF image of a known kind, or its start is damaged") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = medical.MAX_PIXELS // 10**6

@@ -93,27 +93,21 @@ def write_volume(
 
 def phantom(modality: str, split: str, index: int, size: int = 64, seed: int = 0) -> tuple[Array, Array]:
     """Image number `index` of a split of `phantoms`, with its lesion mask: see `draw` for what is returned."""
-    classes = _classes(modality)
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is unknown: pass one of {SPLITS}")
+    label = index % len(_classes(modality))
     rng = np.random.default_rng([seed, MODALITIES.index(modality), SPLITS.index(split), index])
-    return draw(modality, index % len(classes), rng, size)
+    return draw(modality, label, rng, size)
 
 
 def draw(modality: str, label: int, rng: np.random.Generator, size: int = 64) -> tuple[Array, Array]:
-    """One phantom and where its lesion is.
+    """One phantom uint8 (H, W) and where its lesion is, bool (H, W).
 
-    label: index into CLASSES[modality]; 0 has no lesion.
-    Returns the image uint8 (H, W) and the lesion mask bool (H, W), all False for label 0.
-    Raises ValueError for an unknown modality or label, or a size below 16.
+    label: index into CLASSES[modality]; 0 has no lesion. Raises ValueError for an unknown modality or a size below 16.
 
     >>> image, mask = draw("lung_ct", 1, np.random.default_rng(0))
     >>> image.shape, bool(mask.any())
     ((64, 64), True)
     """
     classes = _classes(modality)
-    if not 0 <= label < len(classes):
-        raise ValueError(f"label={label} is not a class of {modality}: pass 0 to {len(classes) - 1} for {classes}")
     if size < 16:
         raise ValueError(f"size={size} is too small to show a lesion: pass size >= 16")
     image, lesion = getattr(anatomy, modality)(classes[label], rng, size)

@@ -77,9 +77,6 @@ def sha(data):
     return hashlib.sha256(data).hexdigest()
 
 
-# --- folders ---
-
-
 def test_a_folder_is_taken_where_it_is_and_one_that_is_not_there_passed_over(tmp_path, monkeypatch):
     (tmp_path / "mine" / "ill").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
@@ -95,23 +92,24 @@ def test_a_folder_is_taken_where_it_is_and_one_that_is_not_there_passed_over(tmp
         fetch(read_card("phantom_lung_ct"))
 
 
-# --- addresses ---
+def site(server, name, files, **facts):
+    """A source: an archive of files on the server, or what is given as its bytes."""
+    data = server.files[name] = packed(files) if isinstance(files, dict) else files
+    return {"url": server.url + name, "sha256": sha(data)} | facts
 
 
 def test_an_archive_is_downloaded_unpacked_and_then_taken_from_the_cache(tmp_path, server):
-    data = server.files["/x.zip"] = packed(images("train/") | images("test/"))
-    source = {"url": f"{server.url}/x.zip", "sha256": sha(data), "size": len(data)}
-    folder = quiet(fetch, card(tmp_path, source), progress=False)
-    assert folder.is_relative_to(tmp_path / "cache" / "downloads" / "scans")
-    assert content(folder) == images("train/") | images("test/")
-    assert quiet(fetch, card(tmp_path, source)) == folder
+    files = images("train/") | images("test/")
+    scans = card(tmp_path, site(server, "/x.zip", files, size=len(packed(files))))
+    folder = quiet(fetch, scans, progress=False)
+    assert folder.is_relative_to(tmp_path / "cache" / "downloads" / "scans") and content(folder) == files
+    assert quiet(fetch, scans) == folder
     assert len(server.log) == 1 and not list(folder.parent.glob("*.download*"))
 
 
 def test_an_interrupted_archive_leaves_nothing_and_is_got_anew(tmp_path, server):
-    data = server.files["/x.zip"] = packed({"ill/1.png": png(side=600)})
-    server.cuts["/x.zip"] = len(data) // 2
-    scans = card(tmp_path, {"url": f"{server.url}/x.zip", "sha256": sha(data)})
+    scans = card(tmp_path, site(server, "/x.zip", {"ill/1.png": png(side=600)}))
+    server.cuts["/x.zip"] = 2000
     with pytest.raises(FileNotFoundError, match="cannot be got from any of its sources"):
         fetch(scans, progress=False)
     assert not content(tmp_path / "cache")
@@ -119,39 +117,33 @@ def test_an_interrupted_archive_leaves_nothing_and_is_got_anew(tmp_path, server)
 
 
 def test_a_wrong_checksum_leads_to_the_next_source_with_a_warning(tmp_path, server):
-    server.files["/bad.zip"], server.files["/good.zip"] = packed({"evil.png": b"x"}), packed(images())
-    bad = {"url": f"{server.url}/bad.zip", "sha256": "0" * 64}
-    good = {"url": f"{server.url}/good.zip", "sha256": sha(server.files["/good.zip"])}
+    bad, good = site(server, "/bad.zip", {"evil.png": b"x"}, sha256="0" * 64), site(server, "/good.zip", images())
     with pytest.warns(UserWarning, match="comes from url .*good.zip, because url .*bad.zip: SHA256 hash"):
-        folder = fetch(card(tmp_path, bad, good), progress=False)
-    assert content(folder) == images()
+        assert content(fetch(card(tmp_path, bad, good), progress=False)) == images()
     assert not list((tmp_path / "cache").rglob("evil.png"))
 
 
 def test_one_error_lists_every_source_and_why_it_failed(tmp_path, server):
-    server.files["/x.zip"] = packed({"../../evil.png": b"evil"})
-    addresses = [{"url": f"{server.url}/gone.zip"}, {"url": f"{server.url}/x.zip"}]
+    sources = [{"url": f"{server.url}/gone.zip"}, site(server, "/x.zip", {"../../evil.png": b"evil"})]
+    sources += [site(server, "/y.zip", images(), size=9), {"medmnist": "brestmnist", "image_size": 64}]
     with pytest.raises(FileNotFoundError) as caught:
-        fetch(card(tmp_path, *addresses, {"medmnist": "brestmnist", "image_size": 64}), progress=False)
+        fetch(card(tmp_path, *sources), progress=False)
     first, *lines, last = str(caught.value).splitlines()
     assert first == "scans cannot be got from any of its sources:"
-    assert "404 Client Error: Not Found" in lines[0]
-    assert "'../../evil.png' leads out of the folder" in lines[1]
-    assert lines[2].endswith("medmnist 'brestmnist' is unknown (did you mean 'breastmnist'?)")
+    assert "404 Client Error: Not Found" in lines[0] and "'../../evil.png' leads out of the folder" in lines[1]
+    assert "bytes instead of 9: find out why" in lines[2]
+    assert lines[3].endswith("medmnist 'brestmnist' is unknown (did you mean 'breastmnist'?)")
     assert last.startswith("Mend one of these") and not content(tmp_path / "cache")
 
 
 def test_a_checksum_that_the_card_does_not_know_is_told(tmp_path, server):
-    server.files["/x.zip"] = b"<html>please log in</html>"
+    site(server, "/x.zip", b"<html>please log in</html>")
     scans = card(tmp_path, {"url": f"{server.url}/x.zip"})
     with pytest.raises(FileNotFoundError, match="is no zip or tar, or damaged"):
         fetch(scans, progress=False)
-    data = server.files["/x.zip"] = packed(images())
-    with pytest.warns(UserWarning, match=f"Add to it: sha256: {sha(data)}, size: {len(data)}"):
+    facts = site(server, "/x.zip", images(), size=len(packed(images())))
+    with pytest.warns(UserWarning, match=f"Add to it: sha256: {facts['sha256']}, size: {facts['size']}"):
         assert content(fetch(scans, progress=False)) == images()
-
-
-# --- Kaggle and MedMNIST ---
 
 
 def test_a_kaggle_set_is_got_by_kagglehub_and_found_again_without_it(tmp_path, monkeypatch):
@@ -207,9 +199,6 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(tmp_path, monkeypatch
         fetch(card(tmp_path, source))
 
 
-# --- the Hugging Face Hub and `datasets` ---
-
-
 @pytest.fixture
 def hub(monkeypatch):
     """hub(files): what stands in for huggingface_hub has them, and nothing else; gives the calls."""
@@ -252,17 +241,14 @@ def test_a_hub_set_without_a_revision_says_which_one_it_was_and_one_that_is_not_
 
 
 def dataset(count=6, **columns):
+    """Columns that replace those of images and labels are of text, None leaves one out."""
     datasets = pytest.importorskip("datasets")
-    data = {
-        "image": [{"bytes": png(row), "path": f"scan {row}.png"} for row in range(count)],
-        "label": [row % 2 for row in range(count)],
-    } | columns
-    features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["healthy", "ill"])}
-    features |= {name: datasets.Value("string") for name in columns if name not in features}
-    return datasets.Dataset.from_dict(
-        {k: v for k, v in data.items() if v is not None},
-        datasets.Features({k: v for k, v in features.items() if data[k] is not None}),
-    )
+    images = [{"bytes": png(row), "path": f"scan {row}.png"} for row in range(count)]
+    data = {"image": images, "label": [row % 2 for row in range(count)]} | columns
+    kinds = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["healthy", "ill"])}
+    data = {name: values for name, values in data.items() if values is not None}
+    features = {name: kinds.get(name, datasets.Value("string")) for name in data}
+    return datasets.Dataset.from_dict(data, datasets.Features(features))
 
 
 def parquet(part):
@@ -273,17 +259,13 @@ def parquet(part):
 
 def test_a_hub_set_of_parquet_files_becomes_folders(tmp_path, hub):
     readme = b"---\nconfigs:\n- config_name: x\n  data_files: /etc/*.parquet\n---\n"  # which is not looked at
-    shards = {
-        "data/train-00000-of-00002.parquet": 6,
-        "data/train-00001-of-00002.parquet": 4,
-        "data/test-00000-of-00001.parquet": 4,
-    }
-    hub({name: parquet(dataset(count)) for name, count in shards.items()} | {"README.md": readme})
+    shards = {"train-00000-of-00002": 6, "train-00001-of-00002": 4, "test-00000-of-00001": 4}
+    files = {f"data/{name}.parquet": parquet(dataset(count)) for name, count in shards.items()}
+    hub(files | {"README.md": readme})
     folder = quiet(fetch_hub, "me/scans", COMMIT, progress=False)
-    assert len(content(folder)) == 14
+    assert len(content(folder)) == 14 and fetch_hub("me/scans", COMMIT, progress=False) == folder
     assert content(folder)["train/ill/000001_scan 1.png"] == content(folder)["train/ill/000007_scan 1.png"] == png(1)
     assert not list((tmp_path / "cache").rglob("*.parquet"))
-    assert fetch_hub("me/scans", COMMIT, progress=False) == folder
 
 
 def test_a_hub_table_cannot_take_files_of_this_machine(tmp_path, hub):

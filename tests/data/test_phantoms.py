@@ -7,12 +7,7 @@ from dmws_lite.data import phantoms as module
 from dmws_lite.data.phantoms import CLASSES, MODALITIES, draw, phantom, phantoms
 
 PINNED = ("17aebbb93375d3e9", "dbe7c710dae6807e", "fda549addb084586")
-CASES = [(modality, label) for modality in MODALITIES for label in range(len(CLASSES[modality]))]
-
-
-@pytest.fixture(scope="module", params=MODALITIES)
-def small(request):
-    return phantoms(request.param, train=90, val=6, test=90, size=32)
+CASES = [(modality, label) for modality in MODALITIES for label in range(3)]
 
 
 @pytest.mark.parametrize("modality, pinned", [*zip(MODALITIES, PINNED, strict=True)])
@@ -43,48 +38,34 @@ def test_cached_phantoms_are_the_drawn_ones_drawn_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("modality, label", CASES)
-def test_lesions_are_where_the_class_says(modality, label):
-    areas = np.array([draw(modality, label, np.random.default_rng(i))[1].mean() for i in range(40)])
-    assert (areas == 0).all() if label == 0 else (areas > 0).all() and areas.max() < 0.4
-
-
-@pytest.mark.parametrize("modality, label", [case for case in CASES if case[1]])
-def test_the_mask_marks_what_the_lesion_changed(modality, label):
+def test_the_mask_marks_what_the_lesion_of_the_class_changed(modality, label):
     """Brain and lungs alike: grey values inside the mask differ from the mean picture of the normal class."""
+    drawn = [draw(modality, label, np.random.default_rng(100 + i)) for i in range(30)]
+    areas = np.array([mask.mean() for _, mask in drawn])
+    assert (areas == 0).all() if label == 0 else (areas > 0).all() and areas.max() < 0.4
     normal = np.mean([draw(modality, 0, np.random.default_rng(i))[0] for i in range(40)], axis=0)
-    inside, outside = [], []
-    for i in range(20):
-        image, mask = draw(modality, label, np.random.default_rng(100 + i))
-        change = np.abs(image - normal)
-        inside.append(change[mask].mean())
-        outside.append(change[~mask].mean())
-    assert np.mean(inside) > 1.1 * np.mean(outside)
+    changes = [(np.abs(image - normal), mask) for image, mask in drawn if label]
+    outside = [change[~mask].mean() for change, mask in changes]
+    assert not changes or np.mean([change[mask].mean() for change, mask in changes]) > 1.1 * np.mean(outside)
 
 
-def test_splits_are_balanced_and_disjoint(small):
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_splits_are_balanced_and_disjoint_and_brightness_does_not_tell_the_class(modality):
+    small = phantoms(modality, train=90, val=6, test=90, size=32)
     parts = (small.train, small.val, small.test)
     assert [p.counts for p in parts] == [(30,) * 3, (2,) * 3, (30,) * 3]
     assert small.train.images.shape == (90, 1, 32, 32) and small.train.labels.dtype == np.int64
     assert len({image.tobytes() for p in parts for image in p.images}) == len(small) == 186
     assert small.classes == CLASSES[small.name]
-
-
-def test_mean_and_contrast_do_not_tell_the_class(small):
-    images, labels = small.train.images, small.train.labels
-    for statistic in (images.mean((1, 2, 3)), images.std((1, 2, 3))):
-        by_class = np.array([statistic[labels == k].mean() for k in range(3)])
+    for statistic in (small.train.images.mean((1, 2, 3)), small.train.images.std((1, 2, 3))):
+        by_class = np.array([statistic[small.train.labels == k].mean() for k in range(3)])
         assert np.ptp(by_class) < statistic.std()
 
 
 def test_wrong_arguments_are_named():
-    rng = np.random.default_rng(0)
     with pytest.raises(ValueError, match="modality='ultrasound'.*chest_xray"):
         phantoms("ultrasound")
     with pytest.raises(ValueError, match="val=2 is smaller than the number of classes"):
         phantoms("lung_ct", train=3, val=2, test=3)
-    with pytest.raises(ValueError, match="label=3 is not a class of lung_ct"):
-        draw("lung_ct", 3, rng)
     with pytest.raises(ValueError, match="size=8"):
-        draw("lung_ct", 1, rng, 8)
-    with pytest.raises(ValueError, match="split='dev'"):
-        phantom("lung_ct", "dev", 0)
+        phantoms("lung_ct", train=3, val=3, test=3, size=8)
