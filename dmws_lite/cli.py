@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -79,11 +78,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     from dmws_lite.runtime import report
 
     here = report.environment()
+    versions = ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())
     if as_json:
         typer.echo(json.dumps(here, indent=2))
-        return
-    versions = ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())
-    print_line("\n".join([*report.sentences(here), f"versions: {versions}"]))
+    else:
+        print_line("\n".join([*report.sentences(here), f"versions: {versions}"]))
 
 
 @app.command(epilog="Example: dmws demo my_images --teacher imagenet --out results")
@@ -99,17 +98,28 @@ def demo(
     smoke: Annotated[bool, typer.Option("--smoke", help="A few training steps only, to see that it runs.")] = False,
 ) -> None:
     """Run the quickstart from end to end: plans, two students, training, comparison, and the student to take away."""
+    import pandas as pd
+
+    from dmws_lite.method.networks import load_teacher
     from dmws_lite.runtime.notebooks import find_notebook, run_notebook
+    from dmws_lite.studies.scales import find_scale
 
     start = time.time()
-    parameters = {"data": _data_source(data), "seed": seed, "smoke": smoke, **_scale(teacher)}
+    parameters = {"data": _data_source(data), "seed": seed, "smoke": smoke}
+    if teacher != "embedded":
+        load_teacher(find_scale(teacher).teacher)  # the weights are found before the notebook starts
+        parameters["scale"] = teacher
     with warnings_printed():
         folder = run_notebook(find_notebook("quickstart"), out, parameters).parent
     files = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
     made = [path for path in files if path.stat().st_mtime >= start - 1 and not path.name.startswith(".")]
     print_line(f"done in {time.time() - start:.0f} s")
     if folder / "results.csv" in made:
-        _print_results(folder / "results.csv")
+        runs, metrics = pd.read_csv(folder / "results.csv"), ["accuracy", "balanced_accuracy", "auroc"]
+        table = runs.groupby("label", sort=False)[metrics].agg(lambda own: f"{own.mean():.3f} ± {own.std():.3f}")
+        columns = ["method", *(metric.replace("_", " ") for metric in metrics)]
+        title = f"test images, mean ± deviation of {runs['seed'].nunique()} seeds"
+        print_table(columns, table.itertuples(), title)
     print_files(made)
 
 
@@ -172,10 +182,9 @@ def list_notebooks() -> None:
     rows = []
     for name, chapter in read_chapters(course_folder()).items():
         parameters = ", ".join(f"{parameter} = {value}" for parameter, value in defaults(notebooks()[name]).items())
-        times = (duration(seconds) for seconds in (chapter.seconds.cpu, chapter.seconds.smoke))
+        times = duration(chapter.seconds.cpu), duration(chapter.seconds.smoke)
         rows.append((name, f"{chapter.question}\n{parameters}", *times))
-    columns = ("notebook", "question, parameters and their defaults", "one CPU core", "smoke")
-    print_table(columns, rows, lines=True)
+    print_table(("notebook", "question, parameters and their defaults", "one CPU core", "smoke"), rows, lines=True)
 
 
 @notebooks_app.command(
@@ -210,28 +219,16 @@ def run(
 
     path = find_notebook(name)
     values = {name: value for name, _, value in (text.partition("=") for text in parameter or [])}
-    if batch is None:
-        with warnings_printed():
-            executed = run_notebook(path, out, values, kernel=kernel)
-        print_files([executed, executed.with_suffix(".html")])
-        return
     with warnings_printed():
+        if batch is None:
+            executed = run_notebook(path, out, values, kernel=kernel)
+            print_files([executed, executed.with_suffix(".html")])
+            return
         summary = run_batch(path, out, [values | row for row in read_batch(batch)], kernel)
     print_table(list(summary), summary.to_numpy())
     print_files([Path(summary["folder"].iloc[0]).parent / "summary.csv"])
     if failures := (summary["error"] != "").sum():
         raise RuntimeError(f"{failures} of {len(summary)} runs failed: see the summary")
-
-
-def _scale(teacher: str) -> dict[str, str]:
-    """The quickstart's parameter for another teacher than the embedded one; its weights are found before it starts."""
-    if teacher == "embedded":
-        return {}
-    from dmws_lite.method.networks import load_teacher
-    from dmws_lite.studies.scales import find_scale
-
-    load_teacher(find_scale(teacher).teacher)
-    return {"scale": teacher}
 
 
 def _data_source(data: str | None) -> str | None:
@@ -246,17 +243,6 @@ def _data_source(data: str | None) -> str | None:
     return str(Path(data).resolve())
 
 
-def _print_results(path: Path) -> None:
-    """Mean and standard deviation over seeds of each method in a comparison's CSV file."""
-    import pandas as pd
-
-    runs = pd.read_csv(path)
-    metrics = ["accuracy", "balanced_accuracy", "auroc"]
-    table = runs.groupby("label", sort=False)[metrics].agg(lambda values: f"{values.mean():.3f} ± {values.std():.3f}")
-    title = f"test images, mean ± deviation of {runs['seed'].nunique()} seeds"
-    print_table(("method", *(metric.replace("_", " ") for metric in metrics)), table.itertuples(), title=title)
-
-
 def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
     """One row per student tensor: where it comes from, its axes, the share of the teacher's tensor; and the totals."""
     main, *others = plans
@@ -267,8 +253,18 @@ def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
     for a in main.assignments:
         axes = f"{', '.join(a.axes)}: {a.teacher_shape} → {a.student_shape} {a.note}"
         rows.append((a.student, a.teacher, axes, *(f"{share.get(a.teacher, 0):.1%}" for share in shares)))
-    print_table(columns, rows, title=f"{main.teacher} → {main.student}")
-    print_line("\n".join(_totals(plans)))
+    print_table(columns, rows, f"{main.teacher} → {main.student}")
+    print_line(f"elements {main.elements}, layers {main.layers}")
+    for number, one in enumerate(plans):
+        role = f"auxiliary {number}, shares {one.overlap(main)} with the main" if number else "main"
+        print_line(f"phase {one.phase}: uses {one.coverage()} of the teacher ({role})")
+    broken = ", ".join(axis for axis, consistent in main.consistency().items() if not consistent)
+    print_line(f"not consistent on {broken}" if broken else "consistent on every axis")
+    for name, reason in main.skipped.items():
+        print_line(f"not selected: {name} ({reason})")
+    for meaning, names in main.losses().items():
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        print_line(f"the student has no place for {', '.join(names[:2])}{more} of the teacher: {meaning}")
 
 
 def _refit(plans: Any, initializer: str, weights: Path | None, images: str | None, size: int | None) -> list[Measured]:
@@ -285,12 +281,11 @@ def _refit(plans: Any, initializer: str, weights: Path | None, images: str | Non
     student, teacher = plans[0].student, load_teacher(plans[0].teacher, weights)
     network: Any = build(student, 1)
     pixels = size or network.pretrained_cfg["input_size"][-1]
-    batch = calibration_images(open_data(images, pixels, unusable="skip").train, teacher, CALIBRATION)
     if initializer != "selection_ls":
         plans = plans[:1]  # a projected student holds no subset
-    given = {"teacher_state": teacher, "images": batch}
-    students: list[Any] = [initialize(initializer, build(student, 1, pixels), plan=one, **given) for one in plans]
-    return [one.measured for one in students]
+    batch = calibration_images(open_data(images, pixels, unusable="skip").train, teacher, CALIBRATION)
+    given: Any = {"teacher_state": teacher, "images": batch}
+    return [initialize(initializer, build(student, 1, pixels), plan=one, **given).measured for one in plans]
 
 
 def _show_errors(measured: list[Measured], out: Path) -> None:
@@ -301,24 +296,9 @@ def _show_errors(measured: list[Measured], out: Path) -> None:
     for name, one in zip(student_names(len(measured)), measured, strict=True):
         rows = ((row.module, f"{row.before:.3f}", f"{row.after:.3f}") for row in one.table.itertuples())
         title = f"{name}: {one.method} on {one.images} images, {one.seconds:.1f} s"
-        print_table(("layer", ">before", ">after"), rows, title=title)
+        print_table(("layer", ">before", ">after"), rows, title)
     figures.save(figures.layer_errors(measured), out, "errors")
     print_files([out / "errors.png"])
-
-
-def _totals(plans: tuple[SelectionPlan, ...]) -> Iterator[str]:
-    main = plans[0]
-    yield f"elements {main.elements}, layers {main.layers}"
-    for number, one in enumerate(plans):
-        role = f"auxiliary {number}, shares {one.overlap(main)} with the main" if number else "main"
-        yield f"phase {one.phase}: uses {one.coverage()} of the teacher ({role})"
-    broken = ", ".join(axis for axis, consistent in main.consistency().items() if not consistent)
-    yield f"not consistent on {broken}" if broken else "consistent on every axis"
-    for name, reason in main.skipped.items():
-        yield f"not selected: {name} ({reason})"
-    for meaning, names in main.losses().items():
-        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
-        yield f"the student has no place for {', '.join(names[:2])}{more} of the teacher: {meaning}"
 
 
 if __name__ == "__main__":

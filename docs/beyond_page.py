@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import evidence
-import numpy as np
 import pandas as pd
 from evidence import BLOCK, MINUS, Headline, Wave, compare, finished, gaps, markdown, percent, signed, units, whole
 
@@ -60,11 +59,8 @@ def headlines(beyond: pd.DataFrame) -> list[Headline]:
             timed = compare(part, [("selection_ls", LONGER)], WAVE)
             equal = f"; against selection trained for as many seconds {signed(timed.iloc[0])}" if len(timed) else ""
             sentence = f"{name}: accuracy {signed(row)}, {where}: **{row['verdict']}**{equal}."
-            found.append(
-                Headline(
-                    f"least squares, {_short(pair)}, {row['study_steps']:.0f} steps", own, row["verdict"], sentence
-                )
-            )
+            short = f"least squares, {_short(pair)}, {row['study_steps']:.0f} steps"
+            found.append(Headline(short, own, row["verdict"], sentence))
     return found
 
 
@@ -83,71 +79,63 @@ def _gains(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
     gains = gain_rows(table) if len(table) else table
     if gains.empty:
         return []
-    name, parts = f"beyond_{title.split()[0]}", [f"## Starts, on {title}"]
+    name, parts, places = f"beyond_{title.split()[0]}", [f"## Starts, on {title}"], set()
     for (pair, fraction), own in gains.groupby(["pair", "fraction"], sort=False):
-        for steps in sorted(own["study_steps"].unique()):
-            part = table[table[BLOCK].eq([pair, fraction, steps]).all(axis=1)]
-            rows = own[own["study_steps"] == steps]
+        for steps, rows in own.groupby("study_steps"):
+            places.add(_place(pair, fraction, steps))
             parts.append(f"**{pair}, {percent([fraction])} of the training images, {steps:.0f} steps**")
-            parts.append(_block(part, rows))
+            parts.append(_block(table[table[BLOCK].eq([pair, fraction, steps]).all(axis=1)], rows))
     parts += [f"### Where the gain ends, on {title}", *_ends(gains, docs, name)]
     drawn = table[table["method"].isin([REFERENCE, *BEST, "default", "native"])]
     drawn = drawn.sort_values(["pair", "study_steps"], kind="stable")
-    place = drawn.apply(
-        lambda r: f"{_short(r['pair'])}, {percent([r['fraction']])}, {r['study_steps']:.0f} steps", axis=1
-    )
-    drawn = drawn[place.isin(_places(gains))].assign(place=place)
-    picture = evidence.learning_curves(drawn, "place", "Mean validation accuracy against seconds, the start included")
+    drawn = drawn.assign(place=[_place(*block) for block in drawn[BLOCK].itertuples(index=False)])
+    words = "Mean validation accuracy against seconds, the start included"
+    picture = evidence.learning_curves(drawn[drawn["place"].isin(places)], "place", words)
     return [*parts, f"### Accuracy against seconds, on {title}", evidence.save(picture, docs, f"{name}_seconds")]
-
-
-def _places(gains: pd.DataFrame) -> set[str]:
-    return {f"{_short(r.pair)}, {percent([r.fraction])}, {r.study_steps:.0f} steps" for r in gains.itertuples()}
 
 
 def _block(part: pd.DataFrame, rows: pd.DataFrame) -> str:
     """The table of one pair, fraction and number of steps."""
     sets = sorted(part["data"].unique())
-    seeds = whole(gaps(part, rows["method"].iloc[0], REFERENCE), WAVE)["seed"].unique()
     equal = compare(part, [(name, LONGER) for name in rows["method"] if name in BEST], WAVE).set_index("method")
+    lines = []
 
-    def means(method: str, among: np.ndarray) -> list[str]:
-        own = part[part["method"].eq(method) & part["seed"].isin(among)].groupby("data")["accuracy"].mean()
+    def means(method: str, like: str) -> list[str]:
+        """Mean accuracies by data set, over the seeds that `like` shares with the reference."""
+        seeds = whole(gaps(part, like, REFERENCE), WAVE)["seed"].unique()
+        own = part[part["method"].eq(method) & part["seed"].isin(seeds)].groupby("data")["accuracy"].mean()
         return [f"{own[name]:.3f}" if name in own else "" for name in sets]
 
-    reference = part[part["method"] == REFERENCE]
-    lines = [[reference["label"].iloc[0], *means(REFERENCE, seeds), "", "", "", "", ""]]
     for row in rows.to_dict("records"):
-        seeds = whole(gaps(part, row["method"], REFERENCE), WAVE)["seed"].unique()
+        if not lines:
+            lines.append([row["reference"], *means(REFERENCE, row["method"]), "", "", "", "", ""])
         counts = f"{row['better']} / {row['equal']} / {row['worse']}"
         p = f"{row['p']:.3g} ({row['p_holm']:.3g})"
         timed = signed(equal.loc[row["method"]]) if row["method"] in equal.index else ""
-        lines.append([row["label"], *means(row["method"], seeds), signed(row), counts, p, row["verdict"], timed])
+        told = signed(row), counts, p, row["verdict"], timed
+        lines.append([row["label"], *means(row["method"], row["method"]), *told])
     header = ["start", *sets, "minus single selection", "better / equal / worse", "p (Holm)", "", "at equal time"]
     return markdown(header, lines)
 
 
 def _ends(gains: pd.DataFrame, docs: Path, name: str) -> list[str]:
     """How the gain over selection changes with the steps, in sentences and a picture."""
-    own = gains[gains["method"].isin([*BEST, "native", "default"])].sort_values("study_steps")
-    lines = []
+    own, lines = gains[gains["method"].isin([*BEST, "native"])].sort_values("study_steps"), []
     for (pair, fraction, _), part in own[own["method"].isin(BEST)].groupby(["pair", "fraction", "method"], sort=False):
-        told = [
-            f"{signed(row)} at {row['study_steps']:.0f} steps ({row['verdict']})" for row in part.to_dict("records")
-        ]
-        place = f"{part['label'].iloc[0]}, {_short(pair)}, {percent([fraction])}"
+        records = part.to_dict("records")
+        told = (f"{signed(row)} at {row['study_steps']:.0f} steps ({row['verdict']})" for row in records)
+        place = f"{part['label'].iloc[0]}, {_place(pair, fraction)}"
         lines.append(f"- {place}: {'; '.join(told)}. {where_it_ends(part)}")
-    own = own[own["method"] != "default"].assign(
-        place=[f"{_short(r.pair)}, {percent([r.fraction])}" for r in own[own["method"] != "default"].itertuples()]
-    )
+    own = own.assign(place=[_place(r.pair, r.fraction) for r in own.itertuples()])
     options: style.Style = {"xlabel": "steps", "ylabel": "accuracy minus single selection", "level": (0, "no gain")}
     words = "Difference to single selection by steps of training"
     figure = style.curves(own, "study_steps", "difference", "label", "place", words, **options, columns=2)
-    told = [f"{r.place}, {r.label}, {r.study_steps:.0f} steps: {r.difference:+.3f}" for r in own.itertuples()]
+    told = (f"{r.place}, {r.label}, {r.study_steps:.0f} steps: {r.difference:+.3f}" for r in own.itertuples())
     figure.alt_text = f"{words}: {'; '.join(told)}."
+    steps = sorted(own["study_steps"].unique())
     for axes in figure.axes:
-        axes.set(xscale="log", xlim=(own["study_steps"].min() / 1.4, own["study_steps"].max() * 1.4))
-        axes.set_xticks(steps := sorted(own["study_steps"].unique()), [f"{value:.0f}" for value in steps])
+        axes.set(xscale="log", xlim=(steps[0] / 1.4, steps[-1] * 1.4))
+        axes.set_xticks(steps, [f"{value:.0f}" for value in steps])
         axes.minorticks_off()
     return ["\n".join(lines), evidence.save(figure, docs, f"{name}_gain")]
 
@@ -170,37 +158,31 @@ def _two_students(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
     """What a second student adds, in training and at inference, without and with least squares."""
     parts = []
     for block, part in table.groupby(BLOCK, sort=False):
-        part, rows, drawn, texts = with_ensembles(part), [], [], []
+        part, where, rows, texts = with_ensembles(part), _place(*block), [], []
+        drawn: dict[str, list[pd.DataFrame]] = {"without least squares": [], "with least squares": []}
         for words, methods in TWO.items():
             for suffix, used in (("", "main alone"), (BOTH, "both at inference")):
-                adds = [_added(part, name + suffix, alone) for name, alone in zip(methods, ALONE, strict=True)]
+                pairs = zip(methods, ALONE, strict=True)
+                adds = [units(whole(gaps(part, method + suffix, alone), WAVE)) for method, alone in pairs]
                 if any(own.empty for own in adds):
                     continue
-                found = [paired_statistics(own.to_numpy()) for own in (*adds, (adds[1] - adds[0]).dropna())]
-                rows.append((words, used, *map(signed, found), found[2]["seeds"]))
-                drawn.append((f"{words}, {used}", adds))
-                texts.append(_captured(f"{words}, {used}", found))
+                numbers = [paired_statistics(own.to_numpy()) for own in (*adds, (adds[1] - adds[0]).dropna())]
+                rows.append((words, used, *map(signed, numbers), numbers[2]["seeds"]))
+                texts.append(_captured(f"{words}, {used}", *numbers))
+                for own, group in zip(adds, drawn.values(), strict=True):
+                    group.append(own.to_frame("gap").assign(place=f"{words}, {used}"))
         if rows:
-            pair, fraction, steps = block
-            header = [
-                "second student",
-                "used",
-                "adds without least squares",
-                "adds with",
-                "with minus without",
-                "pairs",
-            ]
-            where = f"{_short(pair)}, {percent([fraction])}, {steps:.0f} steps"
-            names = ["without least squares", "with least squares"]
-            groups = [
-                (name, pd.concat(adds[i].to_frame("gap").assign(place=place) for place, adds in drawn))
-                for i, name in enumerate(names)
-            ]
+            groups = [(name, pd.concat(group)) for name, group in drawn.items()]
             figure = evidence.forest(groups, f"What a second student adds to one, {where}")
-            picture = evidence.save(
-                figure, docs, f"beyond_two_{title.split()[0]}_{_short(pair)}_{fraction:g}_{steps:.0f}"
-            )
-            parts += [f"**{where}**", "\n".join(texts), markdown(header, rows), picture]
+            pair, fraction, steps = block
+            name = f"beyond_two_{title.split()[0]}_{_short(pair)}_{fraction:g}_{steps:.0f}"
+            header = ["second student", "used", "adds without least squares", "adds with", "with minus without"]
+            parts += [
+                f"**{where}**",
+                "\n".join(texts),
+                markdown([*header, "pairs"], rows),
+                evidence.save(figure, docs, name),
+            ]
     note = "Differences to one student with the same start, trained on the labels; *both at inference* averages the "
     note += "answers of main and auxiliary."
     return [f"## A second student, on {title}", note, *parts] if parts else []
@@ -213,20 +195,19 @@ def with_ensembles(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, both])
 
 
-def _added(part: pd.DataFrame, method: str, alone: str) -> pd.Series:
-    return units(whole(gaps(part, method, alone), WAVE))
-
-
-def _captured(words: str, found: list[dict]) -> str:
+def _captured(words: str, without: dict, with_: dict, change: dict) -> str:
     """Whether least squares leaves less for a second student to add: the sentence of one row."""
-    without, with_, change = found
+    verdict = f"a change by {signed(change)} is not shown"
+    for sign, apart in (("less", change["high"] < 0), ("more", change["low"] > 0)):
+        verdict = f"{sign} with (the interval of the change leaves out 0)" if apart else verdict
     adds = f"adds {signed(without)} without least squares and {signed(with_)} with"
-    less = "less with (the interval of the change leaves out 0)" if change["high"] < 0 else None
-    more = "more with (the interval of the change leaves out 0)" if change["low"] > 0 else None
-    verdict = less or more or f"a change by {signed(change)} is not shown"
     return f"- A second student ({words}) {adds}: {verdict}."
 
 
 def _short(pair: str) -> str:
     """A network pair by its student."""
     return pair.split(" → ")[-1]
+
+
+def _place(pair: str, fraction: float, steps: float | None = None) -> str:
+    return f"{_short(pair)}, {percent([fraction])}" + (f", {steps:.0f} steps" if steps else "")

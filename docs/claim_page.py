@@ -6,22 +6,21 @@ from pathlib import Path
 
 import evidence
 import pandas as pd
-from evidence import BLOCK, MINUS, Headline, Wave, compare, finished, gaps, markdown, percent, signed, units, whole
+from evidence import BLOCK, Headline, Wave, compare, finished, gaps, markdown, minus, percent, signed, units, whole
 from scipy.stats import t
 from statsmodels.stats.power import TTestPower
 
-from dmws_lite.studies.statistics import LEVEL, SMALLER_IS_BETTER, SMALLEST
+from dmws_lite.studies.statistics import LEVEL, SMALLER_IS_BETTER, SMALLEST, paired_statistics
 from dmws_lite.training.evaluation import BINS
 from dmws_lite.views import style
 
 WAVE = Wave(sets=3, seeds=14)
-PRIMARY = {
-    "What is the second subset worth, given SKD?": ("dual_skd", "single_skd"),
-    "What is SKD worth, given selection?": ("single_skd", "weight_selection"),
-}
+PRIMARY = [("dual_skd", "single_skd"), ("single_skd", "weight_selection")]
 RIVALS = ("ema_of_main", "smoother", "longer", "mimetic", "xavier")
 READINGS = ("skd_first", "skd_annealed", "half_life_half_epoch", "half_life_1_epoch", "half_life_2_epochs")
-SECONDARY = {
+QUESTIONS = {
+    "What is the second subset worth, given SKD?": PRIMARY[:1],
+    "What is SKD worth, given selection?": PRIMARY[1:],
     "Is SKD above rivals that do not distil?": [("dual_skd", rival) for rival in RIVALS],
     "Does another reading of the abstract do better?": [(reading, "dual_skd") for reading in READINGS],
 }
@@ -64,7 +63,7 @@ def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
     for phantoms, title in ((False, "Real images"), (True, "Phantoms")):
         table = finished(claim, phantoms)
         for steps, part in table.groupby("study_steps"):
-            if any(len(whole(gaps(part, *pair), WAVE)) for pair in PRIMARY.values()):
+            if any(len(whole(gaps(part, *pair), WAVE)) for pair in PRIMARY):
                 name = f"claim_{'phantoms_' if phantoms else ''}{steps:.0f}"
                 parts.append(f"## {title}, {steps:.0f} steps")
                 parts += _answers(part, finished(beyond, phantoms), docs, name)
@@ -78,14 +77,12 @@ def headlines(claim: pd.DataFrame) -> list[Headline]:
     """The primary comparisons of real images that are whole, and the moving average as the nearest rival."""
     found = []
     for steps, part in finished(claim, phantoms=False).groupby("study_steps"):
-        primary = compare(part, list(PRIMARY.values()), WAVE)
-        rival = compare(part, [("dual_skd", "ema_of_main")], WAVE)
-        for row in [*primary.to_dict("records"), *rival.to_dict("records")]:
+        rows = pd.concat([compare(part, PRIMARY, WAVE), compare(part, [("dual_skd", "ema_of_main")], WAVE)])
+        for row in rows.to_dict("records"):
             own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
-            name = f"{row['label']} {MINUS} {row['reference']}"
             short = "SKD against the EMA" if row["reference_method"] == "ema_of_main" else SHORT[row["method"]]
             where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
-            sentence = f"{name}: accuracy {signed(row)}, {where}: **{row['verdict']}**."
+            sentence = f"{minus(row)}: accuracy {signed(row)}, {where}: **{row['verdict']}**."
             found.append(Headline(f"{short}, {steps:.0f} steps", units(own), row["verdict"], sentence))
     return found
 
@@ -93,69 +90,69 @@ def headlines(claim: pd.DataFrame) -> list[Headline]:
 def _waves(claim: pd.DataFrame) -> str:
     """What was run, and which waves are whole."""
     done, failed = finished(claim), claim[claim["error"].notna()]
-    lines = [
-        "## What was run",
-        f"{len(done)} runs in {done['hours'].sum():.1f} hours of one core, {len(failed)} failed"
-        + (f" ({'; '.join(failed['error'].unique())})" if len(failed) else "")
-        + f". A wave is whole with {WAVE.pairs} pairs: {WAVE.sets} data sets with {WAVE.seeds} seeds each. One that is "
-        "not is not reported.",
-    ]
+    errors = f" ({'; '.join(failed['error'].unique())})" if len(failed) else ""
+    text = (
+        f"{len(done)} runs in {done['hours'].sum():.1f} hours of one core, {len(failed)} failed{errors}. A wave is "
+        f"whole with {WAVE.sets * WAVE.seeds} pairs: {WAVE.sets} data sets with {WAVE.seeds} seeds each. One that is "
+        "not is not reported."
+    )
     rows = []
     for (pair, fraction, steps, phantoms), part in done.groupby([*BLOCK, done["data"].str.startswith("phantom")]):
+        place = pair, "phantoms" if phantoms else "real", percent([fraction]), f"{steps:.0f}"
         for label, own in part.groupby("label", sort=False):
             enough = (own.groupby("data")["seed"].nunique() >= WAVE.seeds).sum() >= WAVE.sets
-            images = "phantoms" if phantoms else "real"
-            row = pair, images, percent([fraction]), f"{steps:.0f}", label, len(own), "yes" if enough else "not yet"
-            rows.append(row)
-    return "\n\n".join([*lines, markdown(["pair", "images", "fraction", "steps", "method", "runs", "whole"], rows)])
+            rows.append((*place, label, len(own), "yes" if enough else "not yet"))
+    header = ["pair", "images", "fraction", "steps", "method", "runs", "whole"]
+    return "\n\n".join(["## What was run", text, markdown(header, rows)])
 
 
 def _answers(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
-    primary = compare(part, list(PRIMARY.values()), WAVE)
-    parts = []
-    for number, (question, pair) in enumerate(PRIMARY.items(), 1):
-        own = primary[primary["method"] == pair[0]]
-        parts += [f"### {number}. {question}", *_told(part, own, [pair])]
-    for number, (question, pairs) in enumerate(SECONDARY.items(), 3):
-        parts += [f"### {number}. {question}", *_told(part, compare(part, pairs, WAVE), pairs)]
+    primary, parts = compare(part, PRIMARY, WAVE), []
+    for number, (question, pairs) in enumerate(QUESTIONS.items(), 1):
+        rows = primary[primary["method"] == pairs[0][0]] if pairs[0] in PRIMARY else compare(part, pairs, WAVE)
+        parts += [f"### {number}. {question}", _told(part, rows, pairs)]
     parts += ["### 5. Does it depend on the fraction, the pair or the start?", *_where(part, beyond, docs, name)]
     parts += ["### On what: accuracy, balanced accuracy, calibration", *_calibration(part, docs, name)]
     parts += ["### How sure, and how long", _power(primary), *_seconds(part, docs, name)]
     return parts
 
 
-def _told(part: pd.DataFrame, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> list[str]:
+def _told(part: pd.DataFrame, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> str:
     """A sentence per comparison that is whole; how many pairs the others have."""
-    told = []
+    lines, reported = [], []
     for row, text in zip(rows.to_dict("records"), evidence.told(rows, ""), strict=True):
-        own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
-        told.append(f"- {text} ({percent(own['fraction'])} of the images, {own['data'].nunique()} data sets.)")
-    reported = set(zip(rows["method"], rows["reference_method"], strict=True))
+        reported.append((row["method"], row["reference_method"]))
+        own = whole(gaps(part, *reported[-1]), WAVE)
+        lines.append(f"- {text} ({percent(own['fraction'])} of the images, {own['data'].nunique()} data sets.)")
     for pair in pairs:
         if pair not in reported:
-            counts = gaps(part, *pair).groupby(BLOCK).size()
-            most = counts.max() if len(counts) else 0
-            told.append(f"- Not answered yet: `{pair[0]}` {MINUS} `{pair[1]}` has {most} of {WAVE.pairs} pairs.")
-    return ["\n".join(told)]
+            most = gaps(part, *pair).groupby(BLOCK).size().max()
+            many = f"{0 if pd.isna(most) else most} of {WAVE.sets * WAVE.seeds} pairs"
+            lines.append(f"- Not answered yet: `{pair[0]}` {evidence.MINUS} `{pair[1]}` has {many}.")
+    return "\n".join(lines)
 
 
 def _where(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
     """The primary differences by data set, fraction and network pair, and from starts with least squares."""
     groups, rows, texts = [], [], []
-    for method, reference in PRIMARY.values():
+    for method, reference in PRIMARY:
         own, title = whole(gaps(part, method, reference), WAVE), SHORT[method]
         if own.empty:
             continue
-        places = _places(own) | _least_squares(beyond, method)
+        places = _places(own)
+        for steps, runs in beyond.groupby("study_steps"):
+            with_ls = whole(gaps(runs, *WITH_LEAST_SQUARES[method]), Wave(3, 3))
+            if len(with_ls):
+                places[f"with least squares, {steps:.0f} steps"] = units(with_ls)
         groups.append((title, pd.concat(v.to_frame("gap").assign(place=place) for place, v in places.items())))
-        found = compare_places(places)
-        rows += [(title, place, signed(row), row["seeds"]) for place, row in found.items()]
-        inner = {place: row for place, row in found.items() if place != "all together"}
-        ends = sorted(inner, key=lambda place: inner[place]["difference"])
+        numbers = {place: paired_statistics(values.to_numpy()) for place, values in places.items()}
+        rows += [(title, place, signed(row), row["seeds"]) for place, row in numbers.items()]
+        inner = {place: row for place, row in numbers.items() if place != "all together"}
+        first, *_, last = sorted(inner, key=lambda place: inner[place]["difference"])
         apart = [place for place, row in inner.items() if row["low"] > 0 or row["high"] < 0]
         texts.append(
-            f"- {title[0].upper()}{title[1:]}: from {inner[ends[0]]['difference']:+.3f} ({ends[0]}) to "
-            f"{inner[ends[-1]]['difference']:+.3f} ({ends[-1]}). Intervals without 0: {', '.join(apart) or 'none'}."
+            f"- {title[0].upper()}{title[1:]}: from {inner[first]['difference']:+.3f} ({first}) to "
+            f"{inner[last]['difference']:+.3f} ({last}). Intervals without 0: {', '.join(apart) or 'none'}."
         )
     words = "Paired differences by data set, fraction and pair, described and not tested one by one"
     picture = evidence.save(evidence.forest(groups, words), docs, f"{name}_forest")
@@ -175,32 +172,14 @@ def _places(own: pd.DataFrame) -> dict[str, pd.Series]:
     return places
 
 
-def _least_squares(beyond: pd.DataFrame, method: str) -> dict[str, pd.Series]:
-    """The same difference from starts with least squares, where the study beyond has it with 3 seeds on 3 sets."""
-    places = {}
-    for steps, part in beyond.groupby("study_steps"):
-        own = whole(gaps(part, *WITH_LEAST_SQUARES[method]), Wave(3, 3))
-        if len(own):
-            places[f"with least squares, {steps:.0f} steps"] = units(own)
-    return places
-
-
-def compare_places(places: dict[str, pd.Series]) -> dict[str, dict]:
-    """Statistics of the differences by place."""
-    return {place: evidence.paired_statistics(values.to_numpy()) for place, values in places.items()}
-
-
 def _calibration(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
     """Each whole comparison in each metric, and reliability diagrams."""
-    pairs = [*PRIMARY.values(), *(pair for own in SECONDARY.values() for pair in own)]
-    found = {metric: compare(part, pairs, WAVE, metric) for metric in METRICS}
-    rows = [
-        (f"{row['label']} {MINUS} {row['reference']}", *(signed(found[metric].iloc[i]) for metric in METRICS))
-        for i, row in enumerate(found["accuracy"].to_dict("records"))
-    ]
+    pairs = [pair for own in QUESTIONS.values() for pair in own]
+    tables = {metric: compare(part, pairs, WAVE, metric).to_dict("records") for metric in METRICS}
+    rows = [(minus(own[0]), *map(signed, own)) for own in zip(*tables.values(), strict=True)]
     better = []
     for metric in METRICS[2:]:
-        for row in found[metric].to_dict("records"):
+        for row in tables[metric]:
             if row["low"] > 0 or row["high"] < 0:
                 side = "better" if (row["difference"] < 0) == (metric in SMALLER_IS_BETTER) else "worse"
                 better.append(f"{metric}: {row['label']} is {side} than {row['reference']} ({signed(row)})")
@@ -241,9 +220,9 @@ def _power(rows: pd.DataFrame) -> str:
     for row in rows.to_dict("records"):
         half, n = (row["high"] - row["low"]) / 2, row["seeds"]  # of an interval: t times the standard error
         spread = half * n**0.5 / float(t.ppf(1 - LEVEL / 2, n - 1))
-        power = [TTestPower().power(SMALLEST / spread, n, level) for level in (LEVEL / 2, LEVEL)]
-        found = f"{row['label']} {MINUS} {row['reference']}", n, f"{spread:.4f}", f"{row['detectable']:.4f}"
-        table.append((*found, *(f"{100 * value:.0f} %" for value in power)))
+        power = (100 * TTestPower().power(SMALLEST / spread, n, level) for level in (LEVEL / 2, LEVEL))
+        spreads = f"{spread:.4f}", f"{row['detectable']:.4f}"
+        table.append((minus(row), n, *spreads, *(f"{share:.0f} %" for share in power)))
     header = ["difference", "pairs", "sd of a pair", "found with power 0.8", "power for one point at 0.025", "at 0.05"]
     return markdown(header, table)
 

@@ -14,13 +14,7 @@ from PIL import Image
 from dmws_lite.runtime.files import writable_folder
 from dmws_lite.studies.claims import sentences
 from dmws_lite.studies.methods import METHODS
-from dmws_lite.studies.statistics import (
-    SMALLER_IS_BETTER,
-    check_comparable,
-    corrected,
-    interval,
-    paired_statistics,
-)
+from dmws_lite.studies.statistics import SMALLER_IS_BETTER, check_comparable, corrected, interval, paired_statistics
 from dmws_lite.views import style
 from dmws_lite.views.studies import forests
 
@@ -35,10 +29,6 @@ class Wave(NamedTuple):
 
     sets: int
     seeds: int
-
-    @property
-    def pairs(self) -> int:
-        return self.sets * self.seeds
 
 
 class Headline(NamedTuple):
@@ -131,8 +121,8 @@ def converged(table: pd.DataFrame) -> pd.DataFrame:
     curves = table["curve_accuracy"].map(lambda values: np.asarray(values, float)[1:])
     change = curves.map(lambda c: c[-3:].mean() - c[-6:-3].mean() if len(c) > 5 else np.nan)
     groups = table.assign(change=change).groupby([*BLOCK, "data", "method", "label"], sort=False)["change"]
-    found = groups.agg(runs="size", change="mean").reset_index()
-    return found.assign(converged=found["change"].abs() < HALF_A_POINT)
+    groups = groups.agg(runs="size", change="mean").reset_index()
+    return groups.assign(converged=groups["change"].abs() < HALF_A_POINT)
 
 
 def learning_curves(table: pd.DataFrame, panel: str, words: str) -> style.Picture:
@@ -141,11 +131,8 @@ def learning_curves(table: pd.DataFrame, panel: str, words: str) -> style.Pictur
     Seconds are those since the run began: what a start measures on images is among them.
     """
     rows = table[[panel, "label", "seconds", "curve_seconds", "curve_accuracy"]].copy()
-    starts = rows["seconds"] - rows["curve_seconds"].map(lambda values: values[-1])
-    rows["start"], rows["evaluation"] = (
-        starts.clip(lower=0),
-        rows["curve_accuracy"].map(lambda values: range(len(values))),
-    )
+    rows["start"] = (rows["seconds"] - rows["curve_seconds"].map(lambda values: values[-1])).clip(lower=0)
+    rows["evaluation"] = rows["curve_accuracy"].map(lambda values: range(len(values)))
     rows = rows.explode(["curve_seconds", "curve_accuracy", "evaluation"])
     rows["accuracy"] = rows["curve_accuracy"].astype(float)
     rows["seconds"] = rows["start"] + rows["curve_seconds"].astype(float)
@@ -166,9 +153,8 @@ def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Pict
         table = pd.DataFrame(means).T.rename_axis("method").reset_index().assign(label=lambda own: own["method"])
         table["filled"] = table["low"].gt(0) | table["high"].lt(0)
         drawn.append((title, rows.rename(columns={"place": "method", "gap": "value"}), table))
-        rows = table[["label", "mean", "low", "high"]].itertuples(index=False)
-        numbers = [f"{label} {mean:+.3f} ({low:+.3f} to {high:+.3f})" for label, mean, low, high in rows]
-        alts.append(f"{title}: {'; '.join(numbers)}" if title else "; ".join(numbers))
+        told = "; ".join(f"{r.label} {r.mean:+.3f} ({r.low:+.3f} to {r.high:+.3f})" for r in table.itertuples())
+        alts.append(f"{title}: {told}" if title else told)
     figure = forests(drawn, "value", dict(zip(places, places, strict=True)), "difference in accuracy", zero=True)
     figure.alt_text = f"{words}. {'. '.join(alts)}."
     return figure
@@ -185,18 +171,14 @@ def save(figure: style.Picture, docs: Path, name: str) -> str:
 
 def overview(claim: Sequence[Headline], beyond: Sequence[Headline], docs: Path) -> str:
     """The README's lines, and their picture."""
-    headlines = [*claim, *beyond]
-    missing = [
-        f"- No wave of the study `{name}` is whole yet."
-        for name, own in (("claim", claim), ("beyond", beyond))
-        if not own
-    ]
-    if not headlines:
+    found, studies = [*claim, *beyond], {"claim": claim, "beyond": beyond}
+    missing = [f"- No wave of the study `{name}` is whole yet." for name, own in studies.items() if not own]
+    if not found:
         return "\n".join([*missing, ""])
-    rows = pd.concat(h.gaps.rename("gap").reset_index(drop=True).to_frame().assign(place=h.name) for h in headlines)
+    rows = pd.concat(h.gaps.rename("gap").reset_index(drop=True).to_frame().assign(place=h.name) for h in found)
     figure = forest([("", rows)], "What each part adds to test accuracy: mean of paired differences and 95 % interval")
     picture = save(figure, docs, "overview").replace("](", "](docs/")
-    return "\n".join([picture, "", *(f"- {h.sentence}" for h in headlines), *missing, ""])
+    return "\n".join([picture, "", *(f"- {h.sentence}" for h in found), *missing, ""])
 
 
 def percent(fractions) -> str:
@@ -207,6 +189,11 @@ def percent(fractions) -> str:
 def signed(row: pd.Series | dict) -> str:
     """A difference with its interval, for tables."""
     return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+
+
+def minus(row: dict) -> str:
+    """What a row of `compare` is about."""
+    return f"{row['label']} {MINUS} {row['reference']}"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -21,7 +21,7 @@ from traitlets.config import Config
 
 from dmws_lite.course.chapters import FOLDER
 from dmws_lite.runtime.files import writable_folder, write_atomically
-from dmws_lite.runtime.notebooks import run_notebook, with_alt_texts
+from dmws_lite.runtime.notebooks import PICTURES, WIDGET, run_notebook
 
 NOT_SHOWN = {"setup", "parameters", "injected-parameters", "exercise", "solution"}
 SHOWN_CODE_LINES = 8
@@ -65,9 +65,8 @@ def write_deck(notebook: Path, out: Path, smoke: bool = False, scripts: Path | N
     Returns the page's path. Raises RuntimeError when a cell fails.
     """
     out = writable_folder(out)
-    executed = run_notebook(
-        notebook, out, {"smoke": smoke, "output": str(out / "results" / notebook.stem)}, html=False, replace=True
-    )
+    parameters = {"smoke": smoke, "output": str(out / "results" / notebook.stem)}
+    executed = run_notebook(notebook, out, parameters, html=False, replace=True)
     if scripts:
         shutil.copytree(scripts, out / "scripts", dirs_exist_ok=True)
     text = page(nbformat.read(executed, as_version=4), LOCAL if scripts else {})
@@ -79,7 +78,7 @@ def page(executed: NotebookNode, local: dict[str, str]) -> str:
     """The reveal.js page of an executed chapter; `local` holds the addresses of its scripts, by nbconvert's names."""
     config = Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": {"remove-input"}})
     exporter = SlidesExporter(config=config, reveal_scroll=True, reveal_number="c/t", **local)
-    exporter.raw_template = with_alt_texts("reveal")
+    exporter.raw_template = "{%- extends 'reveal/index.html.j2' -%}" + PICTURES
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     return exporter.from_notebook_node(slides(executed))[0].replace("</head>", STYLE, 1)
 
@@ -103,8 +102,7 @@ def _paragraphs(source: str) -> Iterator[NotebookNode]:
     """A text's paragraphs, each on its slide; details, fenced code and formulas stay whole."""
     for part in WHOLE.split(source):
         for block in [part] if WHOLE.match(part) else re.split(r"\n\s*\n", part):
-            question = QUESTION.search(block)
-            if question:
+            if question := QUESTION.search(block):
                 yield _on(new_markdown_cell(f"**{question[1]}**"), "subslide")
             if block.strip():
                 kind = next((kind for start, kind in SLIDES.items() if re.match(start, block.strip())), "notes")
@@ -114,8 +112,7 @@ def _paragraphs(source: str) -> Iterator[NotebookNode]:
 def _has_result(cell: NotebookNode) -> bool:
     """Whether a cell shows something that needs no kernel."""
     results = [output for output in cell.outputs if output.output_type != "stream" or output.name == "stdout"]
-    widgets = any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in results)
-    return bool(results) and not widgets
+    return bool(results) and not any(WIDGET in output.get("data", {}) for output in results)
 
 
 def _on(cell: NotebookNode, slide: str) -> NotebookNode:

@@ -75,11 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     columns = [*(["smoke"] if place == "cpu" and not options.scale else []), *([] if options.smoke else [place])]
     if place == "cpu":
         one_core()
-    beginnings = tuple(options.chapters) or ("",)
+    beginnings, chapters = tuple(options.chapters) or ("",), read_chapters(FOLDER)
     notebooks = [path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if path.stem.startswith(beginnings)]
-    if options.scale:
-        chapters = read_chapters(FOLDER)
-        notebooks = [path for path in notebooks if options.scale in chapters[path.stem].scales]
+    notebooks = [path for path in notebooks if not options.scale or options.scale in chapters[path.stem].scales]
     if not notebooks:
         wanted = f"begins with {' or '.join(beginnings)}" + f" and has the scale {options.scale}" * bool(options.scale)
         parser.error(f"no chapter of {FOLDER} {wanted}")

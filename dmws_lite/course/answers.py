@@ -34,9 +34,9 @@ class Open(Exception):
     """There is no answer yet: the stub was left as it is."""
 
 
-def reject(wrong: bool | np.bool_, reason: str, case: str = "", **fields: Any) -> None:
+def reject(fault: object, reason: str, case: str = "", **fields: Any) -> None:
     """Raise Wrong where an answer has this fault."""
-    if wrong:
+    if fault:
         raise Wrong(reason, case, **fields)
 
 
@@ -49,9 +49,10 @@ def number(answer: Any, low: float = -math.inf, high: float = math.inf, case: st
     except Exception:
         value = math.nan
     if not math.isfinite(value):
-        text, function = isinstance(answer, str), callable(answer) and not hasattr(answer, "__float__")
-        hint = "write it without quotation marks" if text else "call it, and give what it returns" if function else ""
-        raise Wrong(f"{kind(answer)} is no number: {hint or 'give a finite number'}", case)
+        hint = "write it without quotation marks" if isinstance(answer, str) else "give a finite number"
+        if callable(answer) and not hasattr(answer, "__float__"):
+            hint = "call it, and give what it returns"
+        raise Wrong(f"{kind(answer)} is no number: {hint}", case)
     limits = {"at least": low, "at most": high}
     asked = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
     reject(not low <= value <= high, f"{value:g} cannot be: the answer is {asked}", case)
@@ -92,22 +93,16 @@ def compare(
 
 
 def smallest(
-    answer: Any,
-    measure: Callable[[int], float],
-    limit: float,
-    low: int = 1,
-    case: str = "",
-    too_few: str = "too_few",
-    **fields: Any,
+    answer: Any, measure: Callable[[int], float], limit: float, low: int = 1, case: str = "", too_few: str = "too_few"
 ) -> int:
     """The answer, if it is the smallest whole number from `low` on whose measure, which falls, is at most `limit`.
 
-    too_few: the name of what to say of a number that is too small; `fields`, n and measure complete it.
+    too_few: the name of what to say of a number that is too small; n and measure complete it.
     """
     value = number(answer, low, MOST, case)
     n = int(value)
     reject(value != n, f"{value:g} cannot be: a whole number is asked for", case)
-    reject(measure(n) > limit, too_few, case, n=n, measure=measure(n), **fields)
+    reject(measure(n) > limit, too_few, case, n=n, measure=measure(n))
     reject(n > low and measure(n - 1) <= limit, f"{n} are enough, but fewer would do", case)
     return n
 
@@ -129,9 +124,8 @@ def array(
     except Exception:
         fits = False
     size = "" if shape[0] is None else f"{shape[0]} "
-    asked = (
-        f"an array of {ELEMENTS[of]} of shape {shape}" if shape[1:] else f"a list or an array of {size}{ELEMENTS[of]}"
-    )
+    asked = f"a list or an array of {size}{ELEMENTS[of]}"
+    asked = f"an array of {ELEMENTS[of]} of shape {shape}" if shape[1:] else asked
     reject(not fits, f"{kind(answer)}, where {asked} is asked for", case)
     reject(not np.isfinite(values).all(), f"{kind(answer)} with values that are no finite numbers", case)
     with np.errstate(invalid="ignore"):
@@ -167,9 +161,10 @@ def called(function: Any, *arguments: Any) -> Any:
 def choice(answer: Any, options: Sequence[T], case: str = "") -> T:
     """The option that the answer names; texts are compared without regard to case and spaces around them."""
     _require(answer)
-    plain = _comparable(answer)
+    given = answer.item() if hasattr(answer, "dtype") and getattr(answer, "shape", None) == () else answer
+    given = str(given).strip().lower() if isinstance(given, str) else given
     for option in options:
-        if type(plain) is type(option) and plain == _comparable(option):
+        if type(given) is type(option) and given == (option.lower() if isinstance(option, str) else option):
             return option
     raise Wrong(f"{kind(answer)} is none of the options: choose from {', '.join(map(repr, options))}", case)
 
@@ -208,10 +203,4 @@ def _plain(answer: Any) -> Any:
         return answer.detach().cpu().numpy()
     if not isinstance(answer, Iterable) or isinstance(answer, str | bytes | Mapping) or hasattr(answer, "__array__"):
         return answer
-    values = islice(sorted(answer) if isinstance(answer, set | frozenset) else answer, MOST)
-    return [_plain(value) for value in values]
-
-
-def _comparable(answer: Any) -> Any:
-    value = answer.item() if hasattr(answer, "dtype") and getattr(answer, "shape", None) == () else answer
-    return str(value).strip().lower() if isinstance(value, str) else value
+    return [_plain(value) for value in islice(sorted(answer) if isinstance(answer, set | frozenset) else answer, MOST)]

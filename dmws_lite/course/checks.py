@@ -68,11 +68,11 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
         return Verdict(exercise, "open", "Replace the three dots with your answer and run the cell again.")
     try:
         fields = function(*answers, **given) or {}
-        return Verdict(exercise, "right", said["right"].format(**fields))
+        return Verdict(exercise, "right", said["right"].format(**given | fields))
     except Open as error:
         return Verdict(exercise, "open", str(error) or "Write your answer and run the cell again.")
     except Wrong as error:
-        reason = said[error.reason].format(**error.fields) if error.reason in said else error.reason
+        reason = said[error.reason].format(**given | error.fields) if error.reason in said else error.reason
         return Verdict(exercise, "wrong", _sentence(f"{error.case}: {reason}" if error.case else reason))
     except Exception as error:
         came = _sentence(f"{', '.join(map(kind, answers))}: such an answer cannot be checked")
@@ -83,8 +83,9 @@ def exercise_function(name: str) -> Callable[..., dict[str, Any] | None]:
     """The function that checks an exercise; it returns the fields of the text for a right answer."""
     chapter, number = name.split(".")
     module, table = import_module(f"{exercises.__name__}.chapter_{chapter}"), texts()[name]
+    function: Callable[..., dict[str, Any] | None]
     if "answers" not in table:
-        function: Callable[..., dict[str, Any] | None] = getattr(module, f"exercise_{number}")
+        function = getattr(module, f"exercise_{number}")
         return function
     function = table_check(table, getattr(module, f"values_{number}", dict))
     parameters = [inspect.Parameter(answer, inspect.Parameter.POSITIONAL_OR_KEYWORD) for answer in table["answers"]]

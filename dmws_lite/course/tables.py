@@ -24,19 +24,23 @@ def table_check(table: Mapping[str, Any], values_of: Callable[..., Values]) -> C
     """A check of the answers to an exercise that is a table; values_of: what is given, as numbers by name."""
 
     def check(*answers: Any, **given: Any) -> Values:
-        values = dict(values_of(**given))
-        for name, formula in table.get("let", {}).items():
-            values[name] = evaluate(formula, values)
+        values = table_values(table, values_of(**given))
         for answer, (name, row) in zip(answers, table["answers"].items(), strict=True):
-            for arguments in table.get("cases", [None]):
-                if arguments is None:
-                    values["right"] = _compare(answer, row, values, name if len(answers) > 1 else "")
-                else:
-                    result, call = called(answer, *arguments.values()), table["calls"].format(**arguments)
-                    _compare(result, row, values | arguments, call)
+            if "cases" not in table:
+                values["right"] = _compare(answer, row, values, name if len(answers) > 1 else "")
+            for arguments in table.get("cases", []):
+                result = called(answer, *arguments.values())
+                _compare(result, row, values | arguments, table["calls"].format(**arguments))
         return values
 
     return check
+
+
+def table_values(table: Mapping[str, Any], values: Values) -> Values:
+    """The values, and those that the table defines by formulas."""
+    for name, formula in table.get("let", {}).items():
+        values = values | {name: evaluate(formula, values)}
+    return values
 
 
 def evaluate(formula: str | float, values: Values) -> float:
@@ -51,10 +55,10 @@ def evaluate(formula: str | float, values: Values) -> float:
 
 
 def _compare(answer: Any, row: Mapping[str, Any], values: Values, case: str) -> float:
-    right, mistakes = evaluate(row["value"], values), {str(key): text for key, text in row["mistakes"].items()}
-    targets: dict[str, Any] = {formula: evaluate(formula, values) for formula in mistakes}
+    right, texts = evaluate(row["value"], values), {str(key): text for key, text in row["mistakes"].items()}
+    targets: dict[str, Any] = {formula: evaluate(formula, values) for formula in texts}
     try:
         compare(answer, right, case, row.get("relative", 0.01), row.get("absolute", 0.0), **targets)
     except Wrong as error:
-        raise Wrong(mistakes.get(error.reason, error.reason), case) from None
+        raise Wrong(texts.get(error.reason, error.reason), case) from None
     return right

@@ -14,10 +14,7 @@ SMALL = 1e10  # weights times pixels of an image: 0.5e9 in the embedded student,
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """The device called `name`, or the best there is: CUDA, then Apple's MPS, then the CPU.
-
-    Raises ValueError for a device that is unknown or not available here.
-    """
+    """The device called `name`, or the best there is: CUDA, then Apple's MPS, then the CPU."""
     here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     available = [device for device, there in here.items() if there]
     if name is not None and name not in available:
@@ -28,7 +25,7 @@ def pick_device(name: str | None = None) -> torch.device:
 def pick_precision(device: torch.device) -> tuple[str, str]:
     """Accelerate's mixed precision for a device ("bf16", "fp16" or "no"), and the reason.
 
-    bf16 only from compute capability 8 on: older cards (a T4) claim it and emulate it slowly.
+    Cards older than compute capability 8 (a T4) claim to have bf16, and emulate it slowly.
     """
     if device.type != "cuda":
         return "no", f"float32 on {device.type}"
@@ -40,11 +37,7 @@ def pick_precision(device: torch.device) -> tuple[str, str]:
 
 @contextmanager
 def few_threads(network: nn.Module, images: Any) -> Iterator[None]:
-    """One CPU thread while a small network works on these images (N, C, H, W); else as many as before.
-
-    A second thread hardly helps a small network, and makes it three times slower where another process has a core: each
-    operation waits for the thread that was put aside (benchmarks/busy.md).
-    """
+    """One CPU thread while a small network works on these images (N, C, H, W): see benchmarks/busy.md."""
     before, weights = torch.get_num_threads(), sum(weight.numel() for weight in network.parameters())
     torch.set_num_threads(1 if weights * math.prod(images.shape[2:]) < SMALL else before)
     try:

@@ -13,10 +13,7 @@ from safetensors import SafetensorError
 
 
 def writable_folder(folder: str | Path, way_out: str = "pass another folder") -> Path:
-    """Make sure that a folder exists and can be written to, before any work is done.
-
-    Raises PermissionError naming the folder and the way out.
-    """
+    """Make sure that a folder exists and can be written to, before any work is done; else raise PermissionError."""
     folder = Path(folder)
     probe = folder / f".write-test-{os.getpid()}-{threading.get_ident()}"
     try:

@@ -25,12 +25,13 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1]
 EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
 DIED = (
-    "Most often it ran out of memory and the system ended it: take fewer or smaller images, or a machine with more; "
-    "else compiled code in this cell crashed"
+    "the kernel died. Most often it ran out of memory and the system ended it: take fewer or smaller images, or a "
+    "machine with more; else compiled code in this cell crashed"
 )
 PLOTLY = "application/vnd.plotly.v1+json"
-OUTPUTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
-{%- block data_png scoped -%}
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# What nbconvert's templates for pages and slides lack: alt texts, and plotly figures beside their pictures
+PICTURES = """{%- block data_png scoped -%}
 {%- set alt = output | get_metadata('alt', 'image/png') -%}
 {{ super() | replace('<img ', '<img alt="%s" ' | format(alt | escape_html), 1) if alt else super() }}
 {%- if 'PLOTLY' in output.data %}
@@ -38,11 +39,10 @@ OUTPUTS = """{%- extends 'TEMPLATE/index.html.j2' -%}
 {%- endif %}
 {%- endblock data_png -%}""".replace("PLOTLY", PLOTLY)
 # A page without what nbconvert would fetch: require.js, MathJax and Mermaid
-OFFLINE = """
+OFFLINE = """{%- extends 'lab/index.html.j2' -%}
 {%- block html_head_js -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}"""
-WIDGET = "application/vnd.jupyter.widget-view+json"
 EXPLORER = {"text/html": "<p><em>An explorer: run the notebook to move it.</em></p>"}  # widgets need a kernel
 BADGE = re.compile(r"\[!\[([^\]]*)\]\(https?://[^)]*\)\]\(([^)]*)\)")
 FORMULA = re.compile(  # code, a formula on its own, a formula in a line
@@ -63,7 +63,7 @@ def notebooks() -> dict[str, Path]:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook called `name`: a chapter's number ("00"), its title ("quickstart"), both, a beginning, or a file.
+    """The notebook called `name`: the beginning of a chapter's name ("00") or title ("quickstart"), or a file.
 
     Raises ValueError for a name that fits no chapter or several; FileNotFoundError for a file that is not there.
     """
@@ -71,15 +71,14 @@ def find_notebook(name: str) -> Path:
         if not Path(name).is_file():
             raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
         return Path(name)
-    names = {name: path for stem, path in notebooks().items() for name in (stem, *stem.split("_", 1))}
-    fitting = {names[name]} if name in names else {path for key, path in names.items() if name and key.startswith(name)}
+    titles = {stem: stem.partition("_")[2] for stem in notebooks()}
+    fitting = [stem for stem, title in titles.items() if name and (stem.startswith(name) or title.startswith(name))]
     if len(fitting) > 1:
-        raise ValueError(
-            f"notebook {name!r} may be {' or '.join(sorted(path.stem for path in fitting))}: write more of it"
-        )
+        raise ValueError(f"notebook {name!r} may be {' or '.join(fitting)}: write more of it")
     if not fitting:
-        raise ValueError(f"unknown notebook {name!r}{did_you_mean(name, names)}: choose from {', '.join(notebooks())}")
-    return fitting.pop()
+        hint = did_you_mean(name, [*titles, *titles.values()])
+        raise ValueError(f"unknown notebook {name!r}{hint}: choose from {', '.join(titles)}")
+    return notebooks()[fitting[0]]
 
 
 def defaults(path: str | Path) -> dict[str, str]:
@@ -116,18 +115,18 @@ def pick_kernel(path: str | Path, name: str | None = None) -> str:
     """
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, find_kernel_specs
 
-    facts, installed = read_notebook(path).metadata, find_kernel_specs()
+    path, installed, facts = Path(path), find_kernel_specs(), read_notebook(path).metadata
     own = facts.get("kernelspec") or {}
     asked = name or own.get("name") or ""
     if asked.lower() in installed:
         return asked
+    missing = f"kernel {asked!r} is not installed here" if asked else "it names no kernel"
     language = own.get("language") or (facts.get("language_info") or {}).get("name") or "python"
-    missing = f"its kernel {asked!r} is not installed here" if asked else "it names no kernel"
     if name or language.lower() not in ("python", "python3", "ipython"):
-        what = f"kernel {name!r} is not installed here" if name else f"{missing}, and its language is {language}"
-        raise ValueError(f"{Path(path).name}: {what}: install it, or pass --kernel with one of {', '.join(installed)}")
-    text = f"{Path(path).name}: {missing}, so this Python's own kernel runs it (--kernel takes others)"
-    warnings.warn(text, stacklevel=2)
+        what = missing if name else f"{missing}, and its language is {language}"
+        raise ValueError(f"{path.name}: {what}: install it, or pass --kernel with one of {', '.join(installed)}")
+    missing = f"its {missing}" if asked else missing
+    warnings.warn(f"{path.name}: {missing}, so this Python's own kernel runs it (--kernel takes others)", stacklevel=2)
     return NATIVE_KERNEL_NAME
 
 
@@ -144,10 +143,8 @@ def run_notebook(
 
     out:        the folder that receives NAME.ipynb and NAME.html, also when a cell fails. Where another run (other
                 parameters, another notebook of that name) has them, or is making them, it is out/run-2, out/run-3, ...
-    parameters: by name, of the types that their defaults have (see `runtime.parameters.typed`); `output` is the folder
-                if it is not given.
+    parameters: by name; text is read as the type of the default. `output` is the folder if it is not given.
     cell_limit: seconds that a cell may take; None: any time.
-    html:       whether to make the page.
     kernel:     the name of a Jupyter kernel; None: see `pick_kernel`.
     replace:    whether the result of another run may be overwritten.
     Returns the executed notebook's path.
@@ -155,15 +152,14 @@ def run_notebook(
     PermissionError when `out` can't be written; FileExistsError when it is the notebook's own folder; RuntimeError when
     a cell failed or took too long, the kernel died, or a widget's callback failed (papermill would not notice).
     """
-    path, types = Path(path), defaults(path)
-    values = typed(parameters or {}, types, path.name)
-    kernel = pick_kernel(path, kernel)
+    path = Path(path)
+    values, kernel = typed(parameters or {}, defaults(path), path.name), pick_kernel(path, kernel)
 
     def is_free(folder: Path) -> bool:
-        return _earlier(path, folder, _with_output(values, types, folder)) != "other" or replace
+        return replace or _earlier(path, folder, values) != "other"
 
     with _own_folder(Path(out), path.name, is_free) as folder:
-        return _run(path, folder, _with_output(values, types, folder), kernel, cell_limit, html)
+        return _run(path, folder, values, kernel, cell_limit, html)
 
 
 def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]], kernel: str | None = None) -> pd.DataFrame:
@@ -178,48 +174,46 @@ def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]], kernel: 
 
     types, kernel = defaults(path), pick_kernel(path, kernel)
     runs = {f"{n:02}": typed(values, types, f"{path.name}, run {n:02}") for n, values in enumerate(sets, 1)}
+    columns = dict.fromkeys(["run", *(name for values in runs.values() for name in values), "folder", "error"])
+    rows, summary = [], pd.DataFrame()
 
-    def earlier(folder: Path) -> dict[str, str]:
-        places = {run: (folder / run, _with_output(values, types, folder / run)) for run, values in runs.items()}
-        return {run: _earlier(path, place, values) for run, (place, values) in places.items()}
+    def is_free(folder: Path) -> bool:
+        return all(_earlier(path, folder / run, values) != "other" for run, values in runs.items())
 
-    with _own_folder(out, "summary.csv", lambda folder: "other" not in earlier(folder).values()) as folder:
-        done, rows, summary = earlier(folder), [], pd.DataFrame()
+    with _own_folder(out, "summary.csv", is_free) as folder:
         for run, values in runs.items():
-            print(f"==> run {run} of {len(runs)}{': finished before' * (done[run] == 'same')}", flush=True)
-            error = ""
+            error, finished = "", _earlier(path, folder / run, values) == "same"
+            print(f"==> run {run} of {len(runs)}{': finished before' * finished}", flush=True)
             try:
-                if done[run] != "same":
-                    place = writable_folder(folder / run)
-                    _run(path, place, _with_output(values, types, place), kernel)
+                if not finished:
+                    _run(path, writable_folder(folder / run), values, kernel)
             except Exception as failure:  # whatever it is, the others run
                 error = str(failure) or type(failure).__name__
-            rows.append({"run": run} | values | {"folder": str(folder / run), "error": error})
-            summary = pd.DataFrame(rows, dtype=object).fillna("")
-            summary = summary[[*summary.columns.drop(["folder", "error"]), "folder", "error"]]
+            rows.append(values | {"run": run, "folder": str(folder / run), "error": error})
+            summary = pd.DataFrame(rows, columns=list(columns), dtype=object).fillna("")
             write_atomically(folder / "summary.csv", partial(summary.to_csv, index=False))
     return summary
 
 
 def widget_errors(path: str | Path) -> list[str]:
     """Errors raised in widget callbacks of an executed notebook, which hide in its saved widget state."""
-    import nbformat
-
-    widgets = nbformat.read(path, as_version=4).metadata.get("widgets", {})
+    widgets = read_notebook(path).metadata.get("widgets", {})
     models = widgets.get("application/vnd.jupyter.widget-state+json", {}).get("state", {}).values()
     outputs = [o for m in models if m.get("model_name") == "OutputModel" for o in m.get("state", {}).get("outputs", [])]
     return [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
 
 
-def write_html(path: str | Path, page: Path | None = None, **options: Any) -> Path:
-    """Make an HTML page of a notebook, beside it or as `page`; options are nbconvert's, such as exclude_input=True.
+def write_html(path: str | Path, page: Path | None = None) -> Path:
+    """Make an HTML page of a notebook, beside it or as `page`.
 
     It needs no network: plotly.js is in it, formulas are MathML (LaTeX where docutils does not know a command), badges
     become links, and explorers, which need a kernel, a line of text.
     """
     from nbconvert import HTMLExporter
+    from plotly.offline import get_plotlyjs
 
-    exporter, page, notebook = HTMLExporter(**options), page or Path(path).with_suffix(".html"), read_notebook(path)
+    exporter, page, notebook = HTMLExporter(), page or Path(path).with_suffix(".html"), read_notebook(path)
+    exporter.raw_template = OFFLINE + PICTURES
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -227,10 +221,12 @@ def write_html(path: str | Path, page: Path | None = None, **options: Any) -> Pa
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
                 output.data = EXPLORER
-    exporter.raw_template = with_alt_texts("lab") + OFFLINE
     text, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": page.stem}})
     if f'<script type="{PLOTLY}">' in text:
-        text = _with_plotly(text)
+        draw = Path(__file__).with_name("interactive.js").read_text(encoding="utf-8")
+        body, end, rest = text.rpartition("</body>")
+        library = f"((define, module, exports) => {{{get_plotlyjs()}}})();"  # also where a page has require.js
+        text = f"{body}<script>{library}</script><script>{draw}</script>{end}{rest}"
     return write_atomically(page, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -253,31 +249,15 @@ def _formula(found: re.Match[str]) -> str:
     if found["code"]:
         return found[0]
     try:
-        return to_mathml(found["block"] or found["inline"], bool(found["block"])).replace(
-            "*", "&#42;"
-        )  # for Markdown no emphasis
+        element = to_mathml(found["block"] or found["inline"], bool(found["block"]))
     except Exception:  # of several kinds, for what is no formula
         return found[0]
+    return element.replace("*", "&#42;")  # for Markdown no emphasis
 
 
-def with_alt_texts(template: str) -> str:
-    """A template of nbconvert ("lab", "reveal"), but with alt texts and plotly figures beside the pictures."""
-    return OUTPUTS.replace("TEMPLATE", template)
-
-
-def _with_plotly(page: str) -> str:
-    """An HTML page with plotly.js."""
-    from plotly.offline import get_plotlyjs
-
-    library = f"((define, module, exports) => {{{get_plotlyjs()}}})();"  # slides have require.js: it is for others
-    draw = Path(__file__).with_name("interactive.js").read_text(encoding="utf-8")
-    body, end, rest = page.rpartition("</body>")
-    return f"{body}<script>{library}</script><script>{draw}</script>{end}{rest}"
-
-
-def _with_output(values: Mapping[str, Any], types: Mapping[str, str], folder: Path) -> dict[str, Any]:
+def _with_output(path: Path, folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters, with the folder as `output` where the notebook has that one and it is not given."""
-    return ({"output": str(folder.resolve())} if "output" in types else {}) | dict(values)
+    return ({"output": str(folder.resolve())} if "output" in defaults(path) else {}) | dict(values)
 
 
 @contextmanager
@@ -310,17 +290,12 @@ def _earlier(path: Path, folder: Path, values: Mapping[str, Any]) -> str:
     if facts.get("exception"):
         return ""
     cells = [cell.source for cell in before.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    same = facts.get("parameters") == values and cells == [cell.source for cell in read_notebook(path).cells]
-    return "same" if same else "other"
+    same = cells == [cell.source for cell in read_notebook(path).cells]
+    return "same" if same and facts.get("parameters") == _with_output(path, folder, values) else "other"
 
 
 def _run(
-    path: Path,
-    folder: Path,
-    parameters: dict[str, Any],
-    kernel: str,
-    cell_limit: int | None = None,
-    html: bool = True,
+    path: Path, folder: Path, values: Mapping[str, Any], kernel: str, limit: int | None = None, html: bool = True
 ) -> Path:
     """Execute a notebook into a folder: as a hidden file, that takes its place with its page when all is over."""
     import nbformat
@@ -329,7 +304,7 @@ def _run(
     part.unlink(missing_ok=True)  # what a killed run left
     failure = ": it was stopped"
     try:
-        failure = _execute(path, part, parameters, kernel, cell_limit)
+        failure = _execute(path, part, _with_output(path, folder, values), kernel, limit)
     finally:
         if part.exists():
             notebook = read_notebook(part)
@@ -343,7 +318,7 @@ def _run(
     return executed
 
 
-def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, cell_limit: int | None) -> str:
+def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, limit: int | None) -> str:
     """Run a notebook, saved after each cell as `part`. Returns where and why it failed, "" if it did not."""
     from jupyter_client.kernelspec import get_kernel_spec
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -351,28 +326,24 @@ def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, ce
     from papermill.exceptions import PapermillExecutionError
 
     os.environ[TEXT_ONLY] = "1"  # the kernel inherits it: nobody sees its progress bars' widgets
-    places = (str(place).replace("{", "{{").replace("}", "}}") for place in (path, part))  # papermill formats them
     try:
         execute_notebook(
-            *places,
+            *(str(place).replace("{", "{{").replace("}", "}}") for place in (path, part)),  # papermill formats them
             parameters,
             kernel_name=kernel,
             language=get_kernel_spec(kernel).language,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             coalesce_streams=True,
-            execution_timeout=cell_limit,
+            execution_timeout=limit,
             extra_arguments=["--log-level=ERROR"],
         )
     except PapermillExecutionError as error:
         return f", cell {error.exec_count}: {error.ename}: {error.evalue}"
-    except CellTimeoutError:
-        return f"{_last_cell(part)}: it took longer than {cell_limit} s"
-    except DeadKernelError:
-        return f"{_last_cell(part)}: the kernel died. {DIED}"
-    except Exception as error:  # such as a kernel whose Python is gone
+    except Exception as error:
+        reasons = {CellTimeoutError: f"it took longer than {limit} s", DeadKernelError: DIED}
         place = _last_cell(part) or f": kernel {kernel!r} did not start (--kernel takes others)"
-        return f"{place}: {type(error).__name__}: {error}"
+        return f"{place}: {reasons.get(type(error), f'{type(error).__name__}: {error}')}"
     errors = "; ".join(widget_errors(part))
     return f": a widget's callback failed ({errors})" if errors else ""
 

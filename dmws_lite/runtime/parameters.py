@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import csv
-import datetime
 import io
+import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 WORDS = {bool: "truth value (True or False)", int: "whole number", float: "number", str: "text"}
-TRUTH = {"true": True, "false": False}
 
 
 def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str) -> dict[str, Any]:
@@ -63,36 +65,33 @@ def _typed(name: str, value: Any, source: str) -> Any:
     kind = list if isinstance(default, tuple) else type(default)
     free = default is None or default == source  # None, or no literal: nothing is known of its type
     read = _literal(value) if isinstance(value, str) and (free or kind is not str) else value
-    read = _plain(name, read)
-    if free:
-        return read
+    try:
+        read = json.loads(json.dumps(read, default=_plain))
+    except (TypeError, ValueError, RecursionError) as error:
+        kinds = "a text, number, truth value, list, mapping, path, date or None"
+        raise ValueError(f"parameter {name} = {value!r} cannot be written into a notebook: pass {kinds}") from error
     if kind is float and type(read) is int:
         read = float(read)
-    if type(read) is not kind:
+    if not free and type(read) is not kind:
         word = WORDS.get(kind, f"{type(default).__name__}, such as {source}")
         raise ValueError(f"parameter {name} = {value!r} is no {word}: its default is {source}")
     return read
 
 
-def _plain(name: str, value: Any) -> Any:
-    """A value as what JSON and a notebook's cell can hold."""
-    value = value.tolist() if hasattr(value, "tolist") else value  # of numpy, pandas and torch
-    if isinstance(value, Path | datetime.date | datetime.time):
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: numbers and arrays of numpy, pandas and torch; paths, dates and times."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, PurePath) or hasattr(value, "isoformat"):
         return value.isoformat() if hasattr(value, "isoformat") else str(value)
-    if isinstance(value, list | tuple):
-        return [_plain(name, one) for one in value]
-    if isinstance(value, dict):
-        return {key: _plain(name, one) for key, one in value.items()}
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    kinds = "a text, number, truth value, list, mapping, path, date or None"
-    raise ValueError(f"parameter {name} = {value!r} cannot be written into a notebook: pass {kinds}")
+    raise TypeError
 
 
 def _literal(text: str) -> Any:
     """The Python literal that a text is; the text itself when it is none. true and false count, as for papermill."""
-    if text.strip().lower() in TRUTH:
-        return TRUTH[text.strip().lower()]
+    truth = {"true": True, "false": False}
+    if text.strip().lower() in truth:
+        return truth[text.strip().lower()]
     try:
         return ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -66,9 +66,8 @@ def announce() -> None:
 def sentences(here: dict[str, Any]) -> list[str]:
     """An environment in three sentences, and a fourth where there is no GPU."""
     versions = ", ".join(f"{package} {here['versions'].get(package)}" for package in ("torch", "torchvision", "timm"))
-    free = ", ".join(
-        f"{here[f'{what}_gb']:.1f} GB of {what}" for what in ("memory", "disk", "gpu") if here[f"{what}_gb"]
-    )
+    places = {place: here[f"{place}_gb"] for place in ("memory", "disk", "gpu")}
+    free = ", ".join(f"{size:.1f} GB of {place}" for place, size in places.items() if size)
     place, advice = HOSTS[here["host"]]
     return [
         f"dmws-lite {here['dmws_lite']} in {place}: Python {here['python']}, {versions}",
@@ -84,11 +83,11 @@ def requirements() -> tuple[dict[str, str | None], list[str]]:
 
     installed = {package.name.lower().replace("_", "-"): package.version for package in metadata.distributions()}
     needs = [Requirement(line) for line in metadata.requires("dmws-lite") or []]
-    needs = [need for need in needs if need.marker is None or need.marker.evaluate({"extra": "notebooks"})]
-    missing = []
+    versions, missing = {}, []
     for need in needs:
-        version = installed.get(need.name)
-        if version is None or not need.specifier.contains(version, prereleases=True):
-            target = "dmws-lite[notebooks]" if need.marker else "dmws-lite"
-            missing.append(f"{need.name}{need.specifier} (found {version or 'none'}): pip install '{target}'")
-    return {need.name: installed.get(need.name) for need in needs}, missing
+        if need.marker is None or need.marker.evaluate({"extra": "notebooks"}):
+            version = versions[need.name] = installed.get(need.name)
+            if version is None or not need.specifier.contains(version, prereleases=True):
+                target = "dmws-lite[notebooks]" if need.marker else "dmws-lite"
+                missing.append(f"{need.name}{need.specifier} (found {version or 'none'}): pip install '{target}'")
+    return versions, missing

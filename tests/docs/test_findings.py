@@ -67,7 +67,7 @@ def test_known_differences_get_their_verdict_and_number(gain, spread, verdict):
 
 def test_comparisons_of_one_question_are_corrected_together():
     table = runs({"weight_selection": 0, "single_skd": 0.004, "dual_skd": 0.009}, spread=0.02)
-    rows = evidence.compare(table, list(claim_page.PRIMARY.values()), claim_page.WAVE)
+    rows = evidence.compare(table, claim_page.PRIMARY, claim_page.WAVE)
     alone = evidence.compare(table, [("single_skd", "weight_selection")], claim_page.WAVE)
     assert list(rows["reference_method"]) == ["single_skd", "weight_selection"]
     assert rows["p_holm"].min() == pytest.approx(min(1, 2 * rows["p"].min()))

@@ -14,37 +14,30 @@ def here():
 
 
 def test_hosts(monkeypatch):
-    for name in ("COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"):
+    names = {"jupyter": "", "kaggle": "KAGGLE_KERNEL_RUN_TYPE", "colab": "COLAB_RELEASE_TAG"}
+    for name in filter(None, names.values()):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     assert report.host() == "shell"
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
-    assert report.host() == "jupyter"
-    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
-    assert report.host() == "kaggle"
-    monkeypatch.setenv("COLAB_RELEASE_TAG", "release")
-    assert report.host() == "colab"
+    for host, name in names.items():
+        if name:
+            monkeypatch.setenv(name, "release")
+        assert report.host() == host
 
 
 def test_the_environment_is_plain_data_with_true_versions(here):
     assert json.loads(json.dumps(here)) == here
     assert here["memory_gb"] > 0 and here["disk_gb"] > 0
-    for name, version in here["versions"].items():
-        assert version is None or version == metadata.version(name)
+    assert all(version in (None, metadata.version(name)) for name, version in here["versions"].items())
 
 
 def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
-    lines = [
-        "numpy>=1.0",
-        "torch>=99",
-        "no-such-thing>=1",
-        "papermill>=99 ; extra == 'notebooks'",
-        "x ; extra == 'dev'",
-    ]
+    lines = ["numpy>=1.0", "torch>=99", "no-such-thing>=1"]
+    lines += ["papermill>=99 ; extra == 'notebooks'", "x ; extra == 'dev'"]
     monkeypatch.setattr(report.metadata, "requires", lambda name: lines)
     versions, missing = report.requirements()
-    assert list(versions) == ["numpy", "torch", "no-such-thing", "papermill"]
-    assert versions["no-such-thing"] is None
+    assert list(versions) == ["numpy", "torch", "no-such-thing", "papermill"] and versions["no-such-thing"] is None
     assert missing == [
         f"torch>=99 (found {metadata.version('torch')}): pip install 'dmws-lite'",
         "no-such-thing>=1 (found none): pip install 'dmws-lite'",
@@ -58,9 +51,6 @@ def test_without_a_gpu_the_way_to_one_is_named(here, monkeypatch, capsys, host, 
     report.announce()
     *facts, warning = capsys.readouterr().out.splitlines()
     assert len(facts) == 3 and warning.startswith("Warning: no GPU: everything runs, but slowly") and advice in warning
-
-
-def test_with_a_gpu_three_lines_and_no_warning(here):
     gpu = {"device": "cuda", "gpu": "Tesla T4", "precision": "fp16", "gpu_gb": 14.6, "missing": []}
     _, device, missing = report.sentences(here | gpu)
     assert "Tesla T4, fp16" in device and "14.6 GB of gpu" in device and missing == "missing: nothing"

@@ -1,16 +1,11 @@
 """Checks of chapter 01, meet the data."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from dmws_lite.course.answers import array, called, compare, reject
-from dmws_lite.data.sets import ImageSet
 
 
-def exercise_1(balanced: Any) -> None:
+def exercise_1(balanced):
     """Balanced accuracy, as a function of the true and the named classes."""
     rng = np.random.default_rng(0)
     uneven = rng.choice([0, 0, 0, 0, 1, 2], 300)
@@ -23,7 +18,7 @@ def exercise_1(balanced: Any) -> None:
         compare(answer, np.mean(recalls), case, relative=0, absolute=1e-6, **mistakes)
 
 
-def exercise_3(test_patients: Any, *, image_set: ImageSet) -> None:
+def exercise_3(test_patients, *, image_set):
     """Which images go to the test, as a function of their patients and the test's share of the patients."""
     for patients in ("aabbccddeeffgghhiijj", "ecabdbceacbdeeb", image_set.patients or ()):
         of = np.array(tuple(patients))

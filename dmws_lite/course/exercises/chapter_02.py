@@ -1,31 +1,26 @@
 """Checks of chapter 02, teacher and students."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from dmws_lite.course.answers import array, called, compare, names, reject
 from dmws_lite.method.components import FIXED
 from dmws_lite.method.layers import select_layers
-from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import plan as make_plan
 
 
-def exercise_1(share: Any, *, plan: SelectionPlan) -> dict[str, Any]:
+def exercise_1(share, *, plan):
     """The share of a tensor that is left when every axis that is selected along is halved: a function of the axes."""
     for axes, a in {a.axes: a for a in plan.assignments}.items():
         right = prod(a.student_shape) / prod(a.teacher_shape)
         fixed = {"axes": ", ".join(axis for axis in axes if axis in FIXED) or "the fused ones"}
-        mistakes: dict[str, Any] = {"one_axis": 0.5, "no_axis": 1.0, "every_axis": 0.5 ** len(axes)}
+        mistakes = {"one_axis": 0.5, "no_axis": 1.0, "every_axis": 0.5 ** len(axes)}
         compare(called(share, axes), right, ", ".join(axes), fields=fixed, **mistakes)
     return {"tensors": len(plan.assignments)}
 
 
-def exercise_3(blocks: Any) -> None:
+def exercise_3(blocks):
     """The teacher blocks of ConvNeXt-F's third stage with layers="uniform": six of nine."""
     chosen = array(blocks, of=int, case="the block numbers").tolist()
     right, first, last = (select_layers([9], [6], rule)[0] for rule in ("uniform", "first", "last"))
@@ -37,20 +32,16 @@ def exercise_3(blocks: Any) -> None:
     reject(tuple(chosen) != right, "uneven", n=int(np.not_equal(chosen, right).sum()))
 
 
-def exercise_4(fitting: Any, *, teacher: str, candidates: Iterable[str]) -> None:
+def exercise_4(fitting, *, teacher, candidates):
     """The students that a teacher can feed, out of some candidates."""
     candidates = list(candidates)
-    named = names(fitting, candidates)
-    refusals = {name: _refusal(teacher, name) for name in candidates}
-    for name in sorted(named):
-        reject(bool(refusals[name]), "refused", name=name, why=refusals[name].split(":")[0][:160])
-    missing = sum(not refusals[name] for name in set(candidates) - named)
-    reject(missing > 0, "missing", n=missing)
-
-
-def _refusal(teacher: str, student: str) -> str:
-    try:
-        make_plan(teacher, student)
-    except ValueError as error:
-        return str(error)
-    return ""
+    named, refusals = names(fitting, candidates), {}
+    for name in candidates:
+        try:
+            make_plan(teacher, name)
+        except ValueError as error:
+            refusals[name] = str(error).split(":")[0][:160]
+    for name in sorted(named & set(refusals)):
+        reject(True, "refused", name=name, why=refusals[name])
+    missing = len(set(candidates) - set(refusals) - named)
+    reject(missing, "missing", n=missing)

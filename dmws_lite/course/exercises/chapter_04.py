@@ -1,9 +1,6 @@
 """Checks of chapter 04, initialisations."""
 
-from __future__ import annotations
-
 from copy import deepcopy
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +10,9 @@ from dmws_lite.analysis import starts
 from dmws_lite.course.answers import called, choice, compare, reject
 
 MEASURES = {"gain": "gain", "rank_share": "rank share", "entropy": "entropy"}
-CHANGES = ("rises", "falls", "stays")
 
 
-def exercise_2(stable_rank: Any) -> None:
+def exercise_2(stable_rank):
     """The stable rank of a matrix, as a function of the matrix."""
     rng = np.random.default_rng(0)
     drawn = rng.normal(size=(12, 5))
@@ -40,12 +36,14 @@ def exercise_2(stable_rank: Any) -> None:
         compare(called(stable_rank, matrix.copy()), right, case, relative=1e-4, **mistakes)
 
 
-def exercise_3(gain: Any, rank_share: Any, entropy: Any, *, network: nn.Module, inputs: torch.Tensor) -> dict[str, Any]:
+def exercise_3(gain, rank_share, entropy, *, network, inputs):
     """What becomes of three measurements when the elements of every selected matrix are shuffled."""
-    answers = dict(zip(MEASURES, (choice(answer, CHANGES) for answer in (gain, rank_share, entropy)), strict=True))
+    changes = [choice(answer, ("rises", "falls", "stays")) for answer in (gain, rank_share, entropy)]
     before, after = _measured(network, inputs), _measured(shuffled(network), inputs)
-    for name in before:
-        reject(answers[name] != _change(before[name], after[name]), name)
+    for (name, old), change in zip(before.items(), changes, strict=False):
+        new = after[name]
+        right = "stays" if abs(new - old) <= 1e-3 * abs(old) else "rises" if new > old else "falls"
+        reject(change != right, name)
     return {"numbers": ", ".join(f"{MEASURES[name]} {before[name]:.3f} → {after[name]:.3f}" for name in before)}
 
 
@@ -61,13 +59,9 @@ def shuffled(network: nn.Module) -> nn.Module:
     return copy
 
 
-def _measured(network: nn.Module, inputs: torch.Tensor) -> dict[str, float]:
+def _measured(network, inputs):
     """The means of MEASURES over the blocks; without entropy for a network without attention."""
     weights = starts.matrices({"weight_selection": network})
     attention = starts.attention({"weight_selection": network}, inputs)
     means = {"gain": float(weights["gain"].mean()), "rank_share": float(weights["rank_share"].mean())}
     return means | ({"entropy": float(attention["entropy"].mean())} if len(attention) else {})
-
-
-def _change(before: float, after: float) -> str:
-    return "stays" if abs(after - before) <= 1e-3 * abs(before) else "rises" if after > before else "falls"

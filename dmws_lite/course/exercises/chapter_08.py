@@ -1,11 +1,6 @@
 """Checks of chapter 08, looking inside trained students."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
-import pandas as pd
 from scipy.stats import binom
 
 from dmws_lite.analysis.representations import cka
@@ -13,7 +8,7 @@ from dmws_lite.course.answers import array, called, compare, reject
 from dmws_lite.studies.statistics import LEVEL
 
 
-def exercise_1(own: Any) -> None:
+def exercise_1(own):
     """Biased linear CKA of two arrays (image, feature), as a function."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((12, 5)) + 3
@@ -27,7 +22,7 @@ def exercise_1(own: Any) -> None:
     compare(called(own, 2 * x, y), right, "CKA of twice the first array", 1e-6)
 
 
-def exercise_2(cam: Any) -> None:
+def exercise_2(cam):
     """Grad-CAM of one image from channels and slopes, both (channel, row, column); the scale does not matter."""
     rng = np.random.default_rng(0)
     channels, slopes = rng.standard_normal((2, 6, 4, 5))
@@ -40,40 +35,35 @@ def exercise_2(cam: Any) -> None:
         "slopes": slopes,
         "unsigned": channels * np.abs(weights),
     }
-    mistakes: dict[str, Any] = {name: _unit(term) for name, term in terms.items()}
-    compare(
-        _unit(heatmap[None]), _unit(channels * weights), relative=1e-5, absolute=1e-5, otherwise="other", **mistakes
-    )
+    mistakes = {name: _unit(term) for name, term in terms.items()}
+    compare(_unit(heatmap[None]), _unit(channels * weights), "", 1e-5, 1e-5, otherwise="other", **mistakes)
 
 
-def values_3(*, images: int, chance: float) -> dict[str, float]:
+def values_3(*, images, chance):
     """The smallest number of hits that a map without a preference reaches with a probability below 5 %, and 2.5 %."""
     probabilities = binom.sf(np.arange(-1, images + 1), images, chance)  # of at least 0, 1, ... hits
     one_side, two_sides = (int(np.argmax(probabilities < level)) for level in (LEVEL, LEVEL / 2))
     return {"hits": one_side, "two_sides": two_sides, "mean": images * chance, "images": images}
 
 
-def values_5(*, table: pd.DataFrame, model: str) -> dict[str, float]:
+def values_5(*, table, model):
     """Intervals without 0: of a network's difference, of all networks', of its accuracy; and numbers of rows."""
     rows = table[(table["model"] == model) & (table["severity"] > 0)]
-    reject(rows.empty, "no_rows", model=model)
-    without_zero: dict[str, float] = {
-        name: int(((part[f"{prefix}low"] > 0) | (part[f"{prefix}high"] < 0)).sum())
-        for name, part, prefix in (
-            ("own", rows, "difference_"),
-            ("every", table, "difference_"),
-            ("accuracy", rows, ""),
-        )
-    }
-    return without_zero | {"rows": len(rows), "all_rows": len(table)}
+    reject(rows.empty, "no_rows")
+
+    def without_zero(part, prefix=""):
+        return int(((part[f"{prefix}low"] > 0) | (part[f"{prefix}high"] < 0)).sum())
+
+    own, every = (without_zero(part, "difference_") for part in (rows, table))
+    return {"own": own, "every": every, "accuracy": without_zero(rows), "rows": len(rows), "all_rows": len(table)}
 
 
-def _uncentred(x: np.ndarray, y: np.ndarray) -> float:
+def _uncentred(x, y):
     norms = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
     return float(np.linalg.norm(y.T @ x) ** 2 / norms)
 
 
-def _unit(terms: np.ndarray) -> np.ndarray:
+def _unit(terms):
     """The positive part of the terms' sum, of length 1."""
     positive = terms.sum(0).clip(0)
     return positive / (np.linalg.norm(positive) or 1)

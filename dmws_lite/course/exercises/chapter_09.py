@@ -1,9 +1,5 @@
 """Checks of chapter 09, take it away."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import numpy as np
 
 from dmws_lite.course.answers import array, called, compare, kind, number, reject
@@ -13,23 +9,22 @@ BEFORE = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.1, 0.8, 0.1], [0.5, 0.2,
 AFTER = np.array([[0.6, 0.3, 0.1], [0.4, 0.3, 0.3], [0.1, 0.7, 0.2], [0.5, 0.3, 0.2], [0.1, 0.6, 0.3]])
 
 
-def exercise_2(quantise: Any) -> None:
+def exercise_2(quantise):
     """Symmetric 8-bit quantisation of an array: whole numbers from -127 to 127, and one scale."""
     for weights, case in ((WEIGHTS, "a matrix"), (-3 * WEIGHTS[0], "a vector")):
         answer = called(quantise, weights.copy())
         reject(not isinstance(answer, tuple | list) or len(answer) != 2, "no_pair", kind=kind(answer))
         integers, scale = array(answer[0], weights.shape, case=f"{case}: your integers"), number(answer[1])
-        step = float(np.abs(weights).max() / 127)
+        step, largest = np.abs(weights).max() / 127, np.abs(integers).max()
         reject(not np.array_equal(integers, np.round(integers)), "not_whole", case)
-        largest = np.abs(integers).max()
         reject(largest > 127, "range", case, largest=largest)
-        reject(bool(np.isclose(scale, 1 / step)), "upside_down", case)
+        reject(np.isclose(scale, 1 / step), "upside_down", case)
         reject(scale <= 0 or not np.isclose(scale, step, rtol=0.02), "scale", case)
         error = np.abs(integers * scale - weights).max() / scale
         reject(error > 0.501, "rounding", case, error=error)
 
 
-def exercise_3(changed: Any) -> None:
+def exercise_3(changed):
     """The share of images that get another class from the second network."""
     other = BEFORE.argmax(1) != AFTER.argmax(1)
     probabilities = (BEFORE != AFTER).any(1).mean()

@@ -1,9 +1,5 @@
 """Checks of chapter 10, your own data."""
 
-from __future__ import annotations
-
-from typing import Any
-
 from dmws_lite.course.answers import MOST, called, choice, number, reject, smallest
 from dmws_lite.studies.statistics import LEVEL, smallest_p
 
@@ -16,7 +12,7 @@ CASES = (
 )
 
 
-def exercise_1(apart: Any) -> None:
+def exercise_1(apart):
     """Whether no patient is in train and in test: "yes", "no", or "unknown" where ids are missing."""
     for train, test, right, case in CASES:
         answer = choice(called(apart, train, test), ["yes", "no", "unknown"], case)
@@ -24,14 +20,13 @@ def exercise_1(apart: Any) -> None:
         reject(answer != right, reason, case)
 
 
-def exercise_3(seeds: Any, *, comparisons: int) -> None:
+def exercise_3(seeds, *, comparisons):
     """The fewest seeds with which a difference could be shown at 0.05, after Holm's correction."""
     enough_for_one = smallest_p(int(number(seeds, 1, MOST))) <= LEVEL
-    too_few = "for_one" if enough_for_one else "too_few"
-    smallest(seeds, smallest_p, LEVEL / comparisons, too_few=too_few, comparisons=comparisons)
+    smallest(seeds, smallest_p, LEVEL / comparisons, too_few="for_one" if enough_for_one else "too_few")
 
 
-def exercise_4(sentence: Any) -> None:
+def exercise_4(sentence):
     """Which sentence three seeds allow that all favour one method."""
     letter = choice(sentence, ["A", "B", "C"])
     reject(letter != "B", letter)

@@ -1,25 +1,18 @@
 """Checks of chapter 11, beyond selecting."""
 
-from __future__ import annotations
-
-from typing import Any
-
-import pandas as pd
-
 from dmws_lite.course.answers import names, number, reject
 
-SITUATIONS = {  # and whether least squares cannot help there
-    "full_width": True,
-    "no_images": True,
-    "long_training": True,
-    "unlabelled": False,
-    "short_training": False,
-    "other_half": False,
+SITUATIONS = {  # whether least squares cannot help there, and what is said
+    "full_width": (True, "full"),
+    "no_images": (True, "no_images"),
+    "long_training": (True, "long"),
+    "unlabelled": (False, "unlabelled"),
+    "short_training": (False, "short"),
+    "other_half": (False, "other_half"),
 }
-REASONS = dict(zip(SITUATIONS, ("full", "no_images", "long", "unlabelled", "short", "other_half"), strict=True))
 
 
-def exercise_2(images: Any, *, errors: pd.DataFrame) -> dict[str, Any]:
+def exercise_2(images, *, errors):
     """The smallest number of calibration images whose error on other images is at most twice the smallest there.
 
     errors: one row per number of images, with the errors fitted and others.
@@ -34,8 +27,8 @@ def exercise_2(images: Any, *, errors: pd.DataFrame) -> dict[str, Any]:
     return row
 
 
-def exercise_3(situations: Any) -> None:
+def exercise_3(situations):
     """Where compensation cannot help."""
     chosen = names(situations, list(SITUATIONS))
-    for name, helpless in SITUATIONS.items():
-        reject((name in chosen) != helpless, REASONS[name])
+    for name, (helpless, reason) in SITUATIONS.items():
+        reject((name in chosen) != helpless, reason)

@@ -21,8 +21,7 @@ def by_patient(patients, share):
     return np.isin(patients, RNG.choice(names, round(share * len(names)), replace=False))
 
 
-GIVEN = {"01.1": {}, "01.2": {"exposures": 8}, "01.2 five": {"exposures": 5}, "01.3": {"image_set": EVERYTHING}}
-GIVEN |= {"01.4": {}}
+GIVEN = {"01.2": {"exposures": 8}, "01.2 five": {"exposures": 5}, "01.3": {"image_set": EVERYTHING}}
 RIGHT = {
     "01.1": [balanced_accuracy_score],
     "01.2": [1 - 0.5**7, 0.992, 0.99],
@@ -40,28 +39,13 @@ WRONG = {
         (lambda truth, named: recall_score(truth, named, average=None).sum(), "this is a sum"),
         (lambda truth, named: precision_score(truth, named, average="macro", zero_division=0), "that are called so"),
     ],
-    "01.2": [(99.2, "99.2 looks like a percentage"), (0.996, "how many others")],
-    "01.2 five": [
-        (0.5, "one certain other image"),
-        (0.5**4, "none of the others"),
-        (0.5**5, "not in train"),
-        (1 - 0.5**5, "how many others"),
-        (1, "not all"),
-    ],
+    "01.2": [(99.2, "99.2 looks like a percentage")],
     "01.3": [
         (lambda patients, share: RNG.random(len(patients)) < share, "have images on both sides"),
         (lambda patients, share: np.arange(len(patients)) < share * len(patients), "15 images of 5 patients: 5 of"),
         (lambda patients, share: np.zeros(len(patients), bool), "one side of the split is empty"),
         (lambda patients, share: ~by_patient(patients, 0.1), "9 patients are in the test, 4 were asked for"),
         (lambda patients, share: np.unique(patients)[:4], "20 truth values"),
-    ],
-    "01.4": [
-        (0.0382, "an independent trial"),
-        (0.04, "an independent trial"),
-        (0.21 / 18, "on the scale of the accuracy"),
-        (0.1179, "accuracy of one half"),
-        (0.216, "to one side"),
-        (0.162, "of one patient"),
     ],
 }
 SECRETS = {"01.1": ("mean()",), "01.2": ("0.9921875",), "01.4": ("0.108", "0.11", "18")}

@@ -40,7 +40,7 @@ def every(size, pick, phase):
     return range(phase, size, size // pick)
 
 
-GIVEN = {"03.1": {}, "03.2": {}, "03.3": {}, "03.4": {"model": Mlp(), "images": torch.randn(16, 4)}}
+GIVEN = {"03.4": {"model": Mlp(), "images": torch.randn(16, 4)}}
 RIGHT = {
     "03.1": [(3 / 16, 3 / 4)],
     "03.2": [
@@ -59,13 +59,6 @@ RIGHT = {
 OPEN = {"03.4": [lambda state, order: dict(state)]}
 MESSAGE = {"03.4": "rounding"}
 WRONG = {
-    "03.1": [
-        (3 / 16, 1 / 4, "vector: this is the share of one student"),
-        (3 / 16, 1 / 16, "vector: a vector has one axis"),
-        (1 / 16, 3 / 4, "matrix: this is the share of one student"),
-        (3 / 4, 3 / 4, "matrix: this is the share of the rows"),
-        (9 / 16, 3 / 4, "nobody can carry"),
-    ],
     "03.2": [
         (lambda size, pick, phase: range(0, size, size // pick), "what phase 0 gets"),
         (lambda size, pick, phase: range(phase * pick, (phase + 1) * pick), "block of neighbours"),

@@ -7,8 +7,6 @@ from dmws_lite.method.networks import build, load_teacher
 IMAGES = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 SELECTED = starts.untrained(load_teacher(), "embedded_vit_48", 3, IMAGES, ["weight_selection"])["weight_selection"]
 GIVEN = {
-    "04.1": {},
-    "04.2": {},
     "04.3": {"network": SELECTED, "inputs": IMAGES},
     "04.3 without attention": {"network": build("mobilenetv1_050", 3).eval(), "inputs": IMAGES[:, :, :32, :32]},
     "04.4": {"ratio": 0.707},
@@ -29,13 +27,6 @@ RIGHT = {
 }
 MESSAGE = {"04.3": "rank share 0.169 → 0.3"}
 WRONG = {
-    "04.1": [
-        (50, 5000, "xavier: the gain does not grow with the inputs themselves"),
-        (0.0004, 5000, "xavier: this is less than one input"),
-        (2500, 2**0.5 / 0.02, "kaiming: the gain does not grow with the inputs themselves"),
-        (2500, 2**0.5 / 0.02**2, "kaiming: do gain and standard deviation enter"),
-        (2500, 0.0008, "kaiming: this is less than one input"),
-    ],
     "04.2": [
         (of_singular_values(lambda s: (s**2).sum() / s[0] ** 2 / len(s)), "share of the full rank"),
         (np.linalg.matrix_rank, "counts a tiny singular value"),
@@ -52,14 +43,5 @@ WRONG = {
         ("stays", "rises", "stays", "Queries meet keys"),
     ],
     "04.3 without attention": [("falls", "rises", "stays", "gain: it does something else")],
-    "04.4": [
-        (0.707, 0.5, "factor: this is the loss itself"),
-        (0.5, 0.5, "factor: this is the loss twice over"),
-        (2, 0.5, "factor: this would undo it in a product"),
-        (1.414, 0.707, "left: this is what is left of the queries alone"),
-        (1.414, 2, "left: this is how much was lost"),
-        (1.414, 1.414, "left: two factors do not add up"),
-        (1.414, 1, "left: both sides"),
-    ],
 }
 SECRETS = {"04.1": ("2500", "5000"), "04.4": ("1.41", "0.5 ")}

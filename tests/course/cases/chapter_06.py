@@ -8,7 +8,7 @@ HISTORY = [
     {"val_accuracy": 0.60, "auxiliary_accuracy": 0.58, "both_right": 0.55},
     {"val_accuracy": 0.9, "auxiliary_accuracy": 0.9, "both_right": 0.9},
 ]
-GIVEN = {"06.1": {}, "06.2": {}, "06.3": {}, "06.4": {"history": HISTORY}, "06.5": {}}
+GIVEN = {"06.4": {"history": HISTORY}}
 LIVES = math.log2(100)  # half-lives until 1 % is left
 
 
@@ -59,28 +59,6 @@ WRONG = {
         (in_place, "the auxiliary student that was passed in has changed"),
         (lambda a, b, m: list(a.values()), "a list of 7 is no state"),
         (lambda a, b, m: dict.fromkeys(a, 0.0), "is no tensor of shape"),
-    ],
-    "06.2": [
-        (0.952, 0.1, "half_life: with this, half of the start is left"),
-        (0.952, 14.1, "half_life: this is in steps"),
-        (0.952, 0.1505, "half_life: with this, the start is forgotten at the end"),
-        (0.9926, 0.01505, "momentum: with this, half of the start is left"),
-        (0.9951, 0.01505, "momentum: with this, the start is forgotten at the end"),
-    ],
-    "06.3": [
-        (lambda m: (weights(m) ** 2).sum(), "at m = 0.9: less than one value"),
-        (lambda m: ((1 + m) / (1 - m)) ** 0.5, "falls with the root"),
-        (lambda m: 1 / (1 - m), "noisier than that"),
-        (lambda m: m / (1 - m), "mean age"),
-        (lambda m: math.log(2) / -math.log(m), "the half-life"),
-        (lambda m: weights(m).sum(), "takes their squares"),
-    ],
-    "06.4": [
-        (1.18, "counts the images that both get right twice"),
-        (0.55, "both get right"),
-        (0.59, "mean of the two"),
-        (0.60, "the better student"),
-        (0.08, "exactly one of them"),
     ],
     "06.5": [
         ("weight_selection", "dual_skd", "'weight_selection' has no auxiliary at all"),

@@ -18,7 +18,7 @@ def changed(before, after):
     return (before.argmax(1) != after.argmax(1)).mean()
 
 
-GIVEN = {"09.1": {"weights": 125_763}, "09.2": {}, "09.3": {}, "09.4": {}}
+GIVEN = {"09.1": {"weights": 125_763}}
 RIGHT = {
     "09.1": [KB, 126, np.float32(KB)],
     "09.2": [quantise, lambda w: (quantise(w)[0].astype(np.int8), float(quantise(w)[1])), by_torch],
@@ -26,13 +26,6 @@ RIGHT = {
     "09.4": [1 / 0.6, 1.67],
 }
 WRONG = {
-    "09.1": [
-        (4 * KB, "32 bits"),
-        (2 * KB, "16 bits"),
-        (8 * KB, "counts bits"),
-        (125_763, "these are bytes"),
-        (125_763 / 1024, "not 1024"),
-    ],
     "09.2": [
         (lambda w: w, "return two things"),
         (lambda w: (w / (abs(w).max() / 127), abs(w).max() / 127), "not whole"),
@@ -48,12 +41,6 @@ WRONG = {
         (lambda p, q: (p != q).any(1).mean(), "class stays"),
         (lambda p, q: 0.4, "the same twice"),
         (lambda p, q: 1.0 if np.array_equal(p, q) else changed(p, q), "equal answers are no change"),
-    ],
-    "09.4": [
-        (3, "only a part"),
-        (1.8, "add up the times"),
-        (2.2, "average times"),
-        (0.6, "how many times faster"),
     ],
 }
 SECRETS = {"09.1": ("125.8",), "09.4": ("1.67",)}

@@ -5,11 +5,9 @@ import torch
 ERRORS = pd.DataFrame({"images": [2, 8, 32, 64], "fitted": [0.0, 0.01, 0.02, 0.03], "others": [2.0, 0.3, 0.06, 0.05]})
 CANNOT = ["full_width", "no_images", "long_training"]
 GIVEN = {
-    "11.1": {},
     "11.2": {"errors": ERRORS},
     "11.2 from most to fewest": {"errors": ERRORS.assign(others=[2.0, 0.3, 0.2, 0.2]).iloc[::-1]},
     "11.2 no lure": {"errors": ERRORS.assign(fitted=ERRORS["others"])},
-    "11.3": {},
     "11.4": {"seconds": 3.0, "step": 0.06},
 }
 # of a = 1, 2, 3 and y = 0, 2, 7, by numpy, with lambda 0.4 of the variance
@@ -24,19 +22,6 @@ RIGHT = {
 }
 MESSAGE = {"11.2": "32 images", "11.4": "75 steps against 25"}
 WRONG = {
-    "11.1": [
-        (3.5, -2, "weight: this is the plain fit"),
-        (2.1875, -2, "units of the mean variance"),
-        (7 / 2.4, -2, "units of the mean variance"),
-        (25 / 14 / 1.4, -2, "must be centred first"),
-        (25 / 14, -2, "must be centred first"),
-        (1 / 2.5, -2, "upside down"),
-        (3.5 * 1.4, -2, "makes weights smaller"),
-        (2.5, -4, "belongs to the plain fit"),
-        (2.5, -4 / 1.4, "the intercept is free"),
-        (2.5, 3, "right for centred inputs"),
-        (2.5, 0, "does not go through 0"),
-    ],
     "11.2": [
         (2, "0.000 on the images of the fit, and 2.000 on others"),
         (8, "which of them will the student see?"),
@@ -54,12 +39,6 @@ WRONG = {
         ([*CANNOT, "short_training"], "close to its start"),
         ([*CANNOT, "other_half"], "lost in either case"),
         (["labels"], "none of the options"),
-    ],
-    "11.4": [
-        (50, "has its own 25"),
-        (-25, "more steps, not fewer"),
-        (28, "seconds are no steps"),
-        (25.02, "which of the two times is divided"),
     ],
 }
 SECRETS = {"11.1": ("2.5", "-2"), "11.2": ("32 images",), "11.4": ("75",)}
