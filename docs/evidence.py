@@ -146,16 +146,19 @@ def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Pict
 
     A filled diamond is an interval without 0.
     """
-    drawn, alts = [], []
+    drawn, tables, alts = [], [], []
     places = list(dict.fromkeys(place for _, rows in groups for place in rows["place"]))
     for title, rows in groups:
         means = {place: interval(own.to_numpy(float)) for place, own in rows.groupby("place", sort=False)["gap"]}
-        table = pd.DataFrame(means).T.rename_axis("method").reset_index().assign(label=lambda own: own["method"])
+        table = pd.DataFrame(means).T.rename_axis("method").reset_index()
+        table = table.assign(label=table["method"], group=title)
         table["filled"] = table["low"].gt(0) | table["high"].lt(0)
-        drawn.append((title, rows.rename(columns={"place": "method", "gap": "value"}), table))
+        drawn.append(rows.rename(columns={"place": "method"}).assign(group=title))
+        tables.append(table)
         told = "; ".join(f"{r.label} {r.mean:+.3f} ({r.low:+.3f} to {r.high:+.3f})" for r in table.itertuples())
         alts.append(f"{title}: {told}" if title else told)
-    figure = forests(drawn, "value", dict(zip(places, places, strict=True)), "difference in accuracy", zero=True)
+    labels = dict(zip(places, places, strict=True))
+    figure = forests(pd.concat(drawn), pd.concat(tables), "gap", labels, "difference in accuracy", zero=True)
     figure.alt_text = f"{words}. {'. '.join(alts)}."
     return figure
 

@@ -1,7 +1,6 @@
 """One HTML file that classifies the image that is dropped on it: offline, and nothing leaves the machine.
 
-The student's forward pass is a page of plain JavaScript (vit.js, convnet.js) and not onnxruntime-web, whose 11 MB of
-WebAssembly would come from a server that knows who asks, or make the page twenty times as large.
+The forward pass is plain JavaScript: onnxruntime-web would bring 11 MB, or a server that knows who asks.
 """
 
 from __future__ import annotations
@@ -32,11 +31,7 @@ NAME = "page.html"
 MOST_EXAMPLES = 6
 LARGEST_SHOWN = 10_000_000  # bytes of a page that a notebook holds
 BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
-LIMITS: dict[type, float | None] = {
-    nn.Identity: None,
-    nn.ReLU: 0,
-    nn.ReLU6: 6,
-}  # of an activation, as convnet.js has it
+LIMITS = {nn.Identity: None, nn.ReLU: 0, nn.ReLU6: 6}  # of an activation, as convnet.js has it
 CONVOLVED = {nn.Conv2d, Conv2dSame, nn.Linear, nn.AdaptiveAvgPool2d, nn.Flatten, *LIMITS}  # what convnet.js has
 
 
@@ -89,33 +84,37 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
     net = network | {key: facts[key] for key in ("classes", "mean", "std")} | {"size": size}
     net |= {"fit": fit or facts["fit"], "gray": examples.images.shape[1] == 1}
     net |= {"parameters": f"{sum(weight.numel() for weight in model.parameters()):,}"}
-    data = {
-        "net": net,
-        "tensors": [(name, tensor.numel()) for name, tensor in tensors.items()],
-        "weights": _text(b"".join(tensor.detach().numpy().astype("<f4").tobytes() for tensor in tensors.values())),
-        "examples": _examples(model, examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))),
-    }
-    views = files("dmws_lite") / "views"
+    shown = examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))
+    tried = []
+    for image, label, shares in zip(shown.images, shown.labels, predict(model, shown), strict=True):
+        buffer = BytesIO()
+        Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, "PNG")
+        probabilities = shares.astype(float).tolist()
+        tried.append({"png": _text(buffer.getvalue()), "label": shown.classes[label], "probabilities": probabilities})
+    weights = b"".join(tensor.detach().numpy().astype("<f4").tobytes() for tensor in tensors.values())
+    sizes = [(name, tensor.numel()) for name, tensor in tensors.items()]
+    data = {"net": net, "tensors": sizes, "weights": _text(weights), "examples": tried}
     names = ("drop_page.html.j2", "vit.js", "convnet.js")
-    source, *scripts = ((views / name).read_text(encoding="utf-8") for name in names)
-    title = f"Which of these is it: {', '.join(facts['classes'])}?"
+    source, *scripts = (files("dmws_lite").joinpath("views", name).read_text(encoding="utf-8") for name in names)
     safe = Markup(json.dumps(data).replace("<", "\\u003c"))  # no class name ends the script
-    template = Environment(autoescape=True).from_string(source)
-    page = template.render(title=title, net=net, data=safe, network=Markup("\n".join(scripts)))
+    words = {"title": f"Which of these is it: {', '.join(facts['classes'])}?", "net": net, "data": safe}
+    page = Environment(autoescape=True).from_string(source).render(words, network=Markup("\n".join(scripts)))
     return DropPage(write_atomically(Path(folder) / NAME, lambda part: part.write_text(page, encoding="utf-8")))
 
 
 def _network(model: Any, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the page's script needs to know about a network, and its tensors. Raises ValueError for other networks."""
-    if _is_plain(model):
+    if isinstance(model, VisionTransformer) and _is_plain(model):
         depth = len(model.blocks)
         facts = {"kind": f"{depth} blocks of a vision transformer", "depth": depth, "width": model.embed_dim}
         facts |= {"patch": model.patch_embed.patch_size[0], "heads": model.blocks[0].attn.num_heads}
         return facts | {"epsilon": model.norm.eps}, model.state_dict()
-    if _is_convolved(model):
+    leaves = {type(module) for module in model.modules() if not list(module.children())}
+    if isinstance(model, EfficientNet) and leaves <= CONVOLVED:
         layers, tensors = _convolutions(model)
-        tensors |= {f"classifier.{key}": tensor for key, tensor in model.classifier.state_dict().items()}
-        return {"kind": f"{len(layers)} convolutions", "layers": layers}, tensors
+        if len(layers) == sum(isinstance(module, nn.Conv2d) for module in model.modules()):  # none is elsewhere
+            tensors |= {f"classifier.{key}": tensor for key, tensor in model.classifier.state_dict().items()}
+            return {"kind": f"{len(layers)} convolutions", "layers": layers}, tensors
     raise ValueError(
         "the page computes plain vision transformers with a class token, MobileNets and EfficientNet-Lites, and "
         f"{name} is none: to_onnx writes a file that runs everywhere else"
@@ -129,57 +128,30 @@ def _convolutions(model: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     tensors: dict[str, Tensor] = {}
     for block in (nn.Sequential(model.conv_stem, model.bn1), *blocks, nn.Sequential(model.conv_head, model.bn2)):
         parts: list[Any] = [part for part in block.children() if isinstance(part, nn.Conv2d | BatchNormAct2d)]
-        for place, (convolution, norm) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+        for place, (convolution, norm) in enumerate(zip(parts[::2], parts[1::2], strict=False)):
             factor = norm.weight / (norm.running_var + norm.eps).sqrt()
             tensors[f"{len(layers)}.weight"] = convolution.weight * factor.view(-1, 1, 1, 1)
             tensors[f"{len(layers)}.bias"] = norm.bias - norm.running_mean * factor
-            layers.append(
-                {
-                    "channels": convolution.in_channels,
-                    "kernel": convolution.kernel_size[0],
-                    "stride": convolution.stride[0],
-                    "same": isinstance(convolution, Conv2dSame),
-                    "pad": convolution.padding[0],
-                    "groups": convolution.groups,
-                    "largest": LIMITS[type(norm.act)],
-                    "first": place == 0,
-                    "skip": bool(getattr(block, "has_skip", False)) and 2 * place + 2 == len(parts),
-                }
-            )
+            layer = {"channels": convolution.in_channels, "kernel": convolution.kernel_size[0]}
+            layer |= {"stride": convolution.stride[0], "pad": convolution.padding[0], "groups": convolution.groups}
+            layer |= {"same": isinstance(convolution, Conv2dSame), "largest": LIMITS[type(norm.act)]}
+            last = bool(getattr(block, "has_skip", False)) and 2 * place + 2 == len(parts)
+            layers.append(layer | {"first": place == 0, "skip": last})
     return layers, tensors
-
-
-def _is_convolved(model: Any) -> bool:
-    """Whether a network is as convnet.js has it: blocks of convolutions and BatchNorms, a mean, a linear classifier."""
-    if not isinstance(model, EfficientNet) or {type(m) for m in model.modules() if not list(m.children())} - CONVOLVED:
-        return False
-    network: Any = model
-    blocks = [network, *(block for stage in network.blocks for block in stage)]
-    direct = sum(isinstance(part, nn.Conv2d) for block in blocks for part in block.children())
-    return direct == sum(isinstance(module, nn.Conv2d) for module in model.modules())
 
 
 def _is_plain(model: Any) -> bool:
     """Whether a network is as vit.js has it: these tensors and no others, exact GELU, square patches, a class token."""
-    if not isinstance(model, VisionTransformer) or model.global_pool != "token" or model.num_prefix_tokens != 1:
-        return False
-    network: Any = model
-    acts = [block.mlp.act for block in network.blocks]
+    acts = [block.mlp.act for block in model.blocks]
     modules = ["patch_embed.proj", "norm", "head", *(f"blocks.{k}.{part}" for k in range(len(acts)) for part in BLOCK)]
     tensors = {"cls_token", "pos_embed"} | {f"{name}.{kind}" for name in modules for kind in ("weight", "bias")}
-    gelu = all(isinstance(act, nn.GELU) and act.approximate == "none" for act in acts)
-    whole = set(model.state_dict()) == tensors and network.pos_embed.shape[1] == network.patch_embed.num_patches + 1
-    return gelu and whole and len(set(model.patch_embed.patch_size)) == 1
-
-
-def _examples(model: nn.Module, images: ImageSet) -> list[dict[str, Any]]:
-    examples = []
-    for image, label, shares in zip(images.images, images.labels, predict(model, images), strict=True):
-        buffer = BytesIO()
-        Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, "PNG")
-        example = {"png": _text(buffer.getvalue()), "label": images.classes[label]}
-        examples.append(example | {"probabilities": shares.astype(float).tolist()})
-    return examples
+    return (
+        (model.global_pool, model.num_prefix_tokens) == ("token", 1)
+        and all(isinstance(act, nn.GELU) and act.approximate == "none" for act in acts)
+        and set(model.state_dict()) == tensors
+        and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
+        and len(set(model.patch_embed.patch_size)) == 1
+    )
 
 
 def _text(data: bytes) -> str:

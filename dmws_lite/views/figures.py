@@ -14,14 +14,15 @@ from dmws_lite.views.architecture import (
     shares_by_stage,
     silhouettes,
 )
-from dmws_lite.views.deploy import answer, deployed
 from dmws_lite.views.images import at_full_size, class_balance, data_page, images, intensities
 from dmws_lite.views.inside import (
+    answer,
     calibration,
     cka_estimators,
     cka_over_training,
     cka_tables,
     corruptions,
+    deployed,
     inspected,
     localisation,
     robustness,
@@ -36,9 +37,17 @@ from dmws_lite.views.studies import (
     factorial,
     fraction_curves,
     paired_differences,
-    panels_of,
     results,
 )
 from dmws_lite.views.style import FURTHER, HATCHES, LINES, MARKERS, PALETTE, Picture, picture, save
-from dmws_lite.views.toy import surfaces, toy_course
-from dmws_lite.views.training import confusion, disagreement, ema_memory, half_life, history, similarity, soft_targets
+from dmws_lite.views.training import (
+    confusion,
+    disagreement,
+    ema_memory,
+    half_life,
+    history,
+    similarity,
+    soft_targets,
+    surfaces,
+    toy_course,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 TILE, GAP = 96, 8  # pixels of one picture in a sheet, and between two
+STEP = TILE + GAP
 LEVELS = 32  # bars of an intensity histogram
 SAMPLE = 200  # images per class whose pixels are counted
 FLAGGED, PAIRS = 3, 4  # pictures shown at most: flagged ones of a class, pairs
@@ -54,16 +55,16 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
     """
     from dmws_lite.data.images import decode, suffix_of
 
-    pixels, titles = [], []
+    pixels, titles, names = [], [], []
     for file in map(Path, files):
         with Image.open(file) as opened:
             side = max(opened.size)
         decoded = decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image
+        names.append(f"{file.parent.name}/{file.name}")
         pixels.append(style.gray_or_rgb(decoded))
-        titles.append(f"{_tail(f'{file.parent.name}/{file.name}', 26)}\n{side} pixels")
+        titles.append(f"{_tail(names[-1], 26)}\n{side} pixels")
     figure, _ = style.sheet([pixels], [""], [style.literal(title) for title in titles], 3.3)
-    names = ", ".join(f"{Path(file).parent.name}/{Path(file).name}" for file in files)
-    figure.alt_text = f"Files at full size: {names}."
+    figure.alt_text = f"Files at full size: {', '.join(names)}."
     return figure
 
 
@@ -71,8 +72,8 @@ def class_balance(splits: Splits) -> style.Picture:
     """The share of each class in train, val and test, one column per split, with the numbers of images."""
     counts = pd.DataFrame({split: getattr(splits, split).counts for split in SPLITS}, index=list(splits.classes))
     figure, axes = style.picture(0.8 + 0.32 * len(counts), 1, 3)
-    _draw_balance(axes, counts)
-    figure.alt_text = f"Images of each class of {splits.name}, train / val / test: {_by_split(counts)}."
+    words = _draw_balance(axes, counts)
+    figure.alt_text = f"Images of each class of {splits.name}, train / val / test: {words}."
     return figure
 
 
@@ -93,77 +94,86 @@ def data_page(report: Report) -> style.Picture:
 
     report: from `check`. An image that something is wrong with has a frame and the word for it.
     """
-    gathered, pairs, findings = report.gathered, _first_pairs(report), _finding_lines(report.findings)
-    classes, counts = gathered.classes, _counts(gathered)
-    readable = gathered.table["error"] == ""
-    per_class = 8 if len(classes) <= 5 else 12
-    rows = len(classes)
-    heights = [0.145 * len(findings) + 0.1, 0.87 * style.WIDTH / per_class * rows, 0.8 + 0.35 * rows, 2.1]
-    heights += [1.6] * bool(pairs)
+    gathered, findings = report.gathered, report.findings
+    table, classes, rows = gathered.table, gathered.classes, len(gathered.classes)
+    fine, serious = table["error"] == "", findings[findings["severity"] != "note"]
+    lines = [f"{row.severity}: {row.kind} ({row.count}): {row.detail}" for row in serious.itertuples()]
+    lines = lines or ["Nothing was found that makes results wrong."]
+    lines.append("notes: " + ", ".join(findings.loc[findings["severity"] == "note", "kind"]))
+    lines = [part for line in lines for part in textwrap.wrap(plain(line), 128, subsequent_indent="   ")]
+    pairs, splits = gathered.pairs, table["split"].to_numpy()
+    apart = splits[pairs["first"].to_numpy(int)] != splits[pairs["second"].to_numpy(int)]  # these come first
+    pairs = pd.concat([pairs[apart], pairs[~apart & (pairs["kind"] != "similar")]]).head(PAIRS)
+    counts = table[fine].groupby(["label", "split"]).size().unstack(fill_value=0)
+    counts = counts.reindex(index=list(classes), columns=list(SPLITS), fill_value=0)
+    per_class = 8 if rows <= 5 else 12
+    heights = [0.145 * len(lines) + 0.1, 0.87 * style.WIDTH / per_class * rows, 0.8 + 0.35 * rows, 2.1]
+    heights += [1.6] * bool(len(pairs))
     figure = style.Picture(figsize=(style.WIDTH, sum(heights) + 0.6), layout="constrained")
     parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-    parts[0].text(0.01, 0.95, style.literal("\n".join(findings)), fontsize=8, va="top")
+    parts[0].text(0.01, 0.95, style.literal("\n".join(lines)), fontsize=8, va="top")
     _draw_sheet(parts[1].subplots(), report, per_class)
     left, right = parts[2].subfigures(1, 2, width_ratios=[3, 2.2])
-    _draw_balance(left.subplots(1, 3), counts)
-    levels = right.subplots(len(classes), 1, sharex=True, squeeze=False)[:, 0]
-    _draw_levels(levels, gathered.images, classes, gathered.table["label"].where(readable, "").to_numpy())
+    by_split = _draw_balance(left.subplots(1, 3), counts)
+    levels = right.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    _draw_levels(levels, gathered.images, classes, table["label"].where(fine, "").to_numpy())
     _draw_probes(parts[3].subplots(), report.probes)
-    if pairs:
+    if len(pairs):
         _draw_pairs(parts[4].subplots(), gathered, pairs)
-    shares = " / ".join(str((gathered.table["split"] == split).sum()) for split in SPLITS)
-    numbers = f"{len(gathered.table)} images, {len(classes)} classes, {shares} train / val / test"
-    size = _common_size(gathered.table[readable])
+    shares = " / ".join(str((splits == split).sum()) for split in SPLITS)
+    numbers = f"{len(table)} images, {rows} classes, {shares} train / val / test"
+    common = table.loc[fine, ["width", "height"]].value_counts(normalize=True)
+    size = "unknown" if common.empty else f"{common.iloc[0]:.0%} are {' × '.join(map(str, common.index[0]))}"
+    if len(common) and common.iloc[0] < 0.1:  # none is frequent
+        size = " × ".join(
+            f"{table.loc[fine, side].min()}–{table.loc[fine, side].max()}" for side in ("width", "height")
+        )
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
     figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {size}"), fontsize=10)
-    serious = report.findings[report.findings["severity"] != "note"]
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
     probes = style.listed(report.probes.set_index("probe")["accuracy"].dropna()) or "not known"
     figure.alt_text = plain(
         f"Data set {report.name}: {report.verdict}; {numbers}. Found: {words}. Images by class, train / val / test: "
-        f"{_by_split(counts)}. Sizes in pixels: {size}. Class told by a linear model (chance "
+        f"{by_split}. Sizes in pixels: {size}. Class told by a linear model (chance "
         f"{report.probes['chance'].iloc[0]:.2f}): {probes}."
     )
     return figure
 
 
-def _finding_lines(findings: pd.DataFrame) -> list[str]:
-    """Findings in words: what is invalid and what is a warning in full, notes by their kind."""
-    lines = []
-    for row in findings[findings["severity"] != "note"].itertuples():
-        text = plain(f"{row.severity}: {row.kind} ({row.count}): {row.detail}")
-        lines += textwrap.wrap(text, 128, subsequent_indent="   ")
-    notes = ", ".join(findings.loc[findings["severity"] == "note", "kind"])
-    return [*(lines or ["Nothing was found that makes results wrong."]), *textwrap.wrap(f"notes: {notes}", 128)]
-
-
 def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
     """A row per class: images spread over all of its files, then a few of the flagged ones."""
     gathered, flags = report.gathered, np.array(report.flags)
-    labels, step = gathered.table["label"].to_numpy(), TILE + GAP
-    canvas = np.full((len(gathered.classes) * step, per_class * step, 3), 255, np.uint8)
-    for top, name in zip(range(0, len(canvas), step), gathered.classes, strict=True):
+    labels, tiles = gathered.table["label"].to_numpy(), {}
+    for top, name in enumerate(gathered.classes):
         fine, flagged = (np.flatnonzero((labels == name) & own) for own in (flags == "", flags != ""))
         flagged = flagged[: max(FLAGGED, per_class - len(fine))]
         spread = np.linspace(0, len(fine) - 1, min(len(fine), per_class - len(flagged))).round().astype(int)
-        for left, image in zip(range(0, canvas.shape[1], step), [*fine[spread], *flagged], strict=False):
-            canvas[top : top + TILE, left : left + TILE] = _tile(gathered.images[image])
+        for left, image in zip(range(per_class), [*fine[spread], *flagged], strict=False):
+            x, y = left * STEP, top * STEP
+            tiles[x, y] = gathered.images[image]
             if flags[image]:
                 frame: Any = {"fill": False, "edgecolor": ALARM, "linewidth": 2}
-                axes.add_patch(Rectangle((left, top), TILE - 1, TILE - 1, **frame))
-                box, place = {"color": "white", "pad": 0.6}, (left + TILE / 2, top + TILE - 3)
+                axes.add_patch(Rectangle((x, y), TILE - 1, TILE - 1, **frame))
+                box, place = {"color": "white", "pad": 0.6}, (x + TILE / 2, y + TILE - 3)
                 axes.text(*place, flags[image], ha="center", va="bottom", fontsize=7, bbox=box)
-    axes.imshow(canvas, interpolation="antialiased")
-    axes.set_anchor("E")
     names = [f"{style.wrapped(name, 16)}\n({(labels == name).sum()})" for name in gathered.classes]
+    _draw_tiles(axes, tiles, len(names) * STEP, per_class * STEP)
+    axes.set_anchor("E")
+    axes.set_yticks(np.arange(len(names)) * STEP + TILE / 2, names)
+
+
+def _draw_tiles(axes: Axes, tiles: Mapping[tuple[int, int], np.ndarray], height: int, width: int) -> None:
+    """Images (C, S, S) as squares of TILE pixels on white, each with its left upper corner at its key."""
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    for (x, y), image in tiles.items():
+        pixels = Image.fromarray(np.ascontiguousarray(style.gray_or_rgb(image)))
+        canvas[y : y + TILE, x : x + TILE] = pixels.resize((TILE, TILE)).convert("RGB")
+    axes.imshow(canvas, interpolation="antialiased")
     style.clear(axes)
-    axes.set_yticks(np.arange(len(names)) * step + TILE / 2, names)
-    axes.tick_params(length=0)
-    axes.grid(False)
 
 
-def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
-    """A column per split, a bar per class: its share of the split, with the number of images."""
+def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> str:
+    """A column per split, a bar per class: its share of the split, with the number of images; returns them in words."""
     for axes, split in zip(columns, counts, strict=True):
         shares = counts[split] / max(1, counts[split].sum())
         sns.barplot(x=shares.to_numpy(), y=np.arange(len(shares)), orient="h", ax=axes, **PLAIN)
@@ -173,13 +183,11 @@ def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
         axes.set(xlim=(0, 1.5 * max(shares.max(), 1e-6)), xticks=[], title=f"{split}: {counts[split].sum()}")
         axes.tick_params(length=0, labelleft=axes is columns[0])
         axes.spines["bottom"].set_visible(False)
+    return "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
 
 
 def _draw_levels(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> pd.Series:
-    """A histogram of pixel values per class, of SAMPLE images at most, spread over the class; returns their means.
-
-    Heights are square roots of shares, so that a black background does not hide the rest.
-    """
+    """A histogram per class of up to SAMPLE images, by square roots: black does not hide the rest; returns means."""
     middles, means = (np.arange(LEVELS) + 0.5) * 255 / LEVELS, {}
     for axes, name in zip(grid, classes, strict=True):
         own = np.flatnonzero(labels == name)
@@ -215,56 +223,18 @@ def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
     axes.set_title("what tells the class without anatomy?", pad=16)
 
 
-def _draw_pairs(axes: Axes, gathered: Any, pairs: list[tuple[int, int, str]]) -> None:
+def _draw_pairs(axes: Axes, gathered: Any, pairs: pd.DataFrame) -> None:
     """Pairs side by side, with what they share, their splits and files."""
-    step = 3 * TILE
-    canvas = np.full((TILE, PAIRS * step, 3), 255, np.uint8)
-    for left, (first, second, kind) in zip(range(0, PAIRS * step, step), pairs, strict=False):
-        for place, image in ((left, first), (left + TILE + GAP // 2, second)):
-            canvas[:, place : place + TILE] = _tile(gathered.images[image])
+    tiles = {}
+    for x, (first, second, kind) in enumerate(pairs[["first", "second", "kind"]].itertuples(index=False, name=None)):
+        tiles[3 * TILE * x, 0], tiles[3 * TILE * x + TILE + GAP // 2, 0] = gathered.images[[first, second]]
         rows = gathered.table.iloc[[first, second]].itertuples()
         lines = [f"{row.split}, {_tail(row.label, 22)}:\n{_tail(row.file, 30)}" for row in rows]
         text = style.literal("\n".join([KIND_WORDS[kind], *lines]))
-        axes.text(left, TILE + GAP, text, fontsize=7, va="top", linespacing=1.2)
-    axes.imshow(canvas, interpolation="antialiased")
+        axes.text(3 * TILE * x, TILE + GAP, text, fontsize=7, va="top", linespacing=1.2)
+    _draw_tiles(axes, tiles, TILE, 3 * TILE * PAIRS)
     axes.set_ylim(TILE + 80, 0)
     axes.set_title("pairs: copies or look-alikes", loc="left")
-    axes.set_axis_off()
-
-
-def _first_pairs(report: Report) -> list[tuple[int, int, str]]:
-    """Pairs to show: what two splits share, then copies within a split."""
-    pairs, splits = report.gathered.pairs, report.gathered.table["split"].to_numpy()
-    apart = splits[pairs["first"].to_numpy(int)] != splits[pairs["second"].to_numpy(int)]
-    shown = pd.concat([pairs[apart], pairs[~apart & (pairs["kind"] != "similar")]]).head(PAIRS)
-    return [(int(first), int(second), kind) for first, second, kind in shown[["first", "second", "kind"]].values]
-
-
-def _tile(image: np.ndarray) -> np.ndarray:
-    """An image (C, S, S) as an RGB tile uint8 (TILE, TILE, 3)."""
-    pixels = np.ascontiguousarray(style.gray_or_rgb(image))
-    return np.asarray(Image.fromarray(pixels).resize((TILE, TILE)).convert("RGB"))
-
-
-def _counts(gathered: Any) -> pd.DataFrame:
-    """Readable images, a row per class, a column per split."""
-    table = gathered.table[gathered.table["error"] == ""]
-    counts = table.groupby(["label", "split"]).size().unstack(fill_value=0)
-    return counts.reindex(index=list(gathered.classes), columns=list(SPLITS), fill_value=0)
-
-
-def _common_size(table: pd.DataFrame) -> str:
-    """The most frequent size of images and its share, or the ranges when none is frequent."""
-    sizes = table[["width", "height"]].value_counts(normalize=True, sort=True)
-    if sizes.empty:
-        return "unknown"
-    if sizes.iloc[0] >= 0.1:
-        return f"{sizes.iloc[0]:.0%} are {' × '.join(map(str, sizes.index[0]))}"
-    return " × ".join(f"{table[side].min()}–{table[side].max()}" for side in ("width", "height"))
-
-
-def _by_split(counts: pd.DataFrame) -> str:
-    return "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
 
 
 def _tail(text: str, length: int) -> str:

@@ -1,7 +1,4 @@
-"""Pictures of what is inside trained networks: CKA, maps of where they look, calibration, robustness, one image.
-
-The tables are those of `analysis.representations`, `analysis.saliency` and `analysis.robustness`.
-"""
+"""Pictures of trained networks: CKA, where they look, calibration, robustness, what they say of an image, and cost."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from PIL import Image
+from statsmodels.stats.proportion import proportion_confint
 
 from dmws_lite.analysis.robustness import CORRUPTIONS, SEVERITIES, corrupt
 from dmws_lite.data.sets import ImageSet
@@ -23,14 +21,15 @@ Maps = Mapping[str, np.ndarray]
 
 
 def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
-    """CKA of each block of a student (rows) with each of the teacher (columns), a panel per table.
-
-    tables: from `cka_table`, by the panel's title.
-    """
+    """CKA of each block of a student (rows) with each of the teacher (columns), a panel per title of a `cka_table`."""
     figure, grid = style.panels(len(tables), 1.1 + 0.27 * max(map(len, tables.values())))
     words = []
     for axes, (title, table) in zip(grid, tables.items(), strict=True):
-        shown = table.set_axis(_numbered(table.index)).set_axis(_numbered(table.columns), axis=1)
+        names = [
+            [name if name == "stem" else str(k) for k, name in enumerate(names, names[0] != "stem")]
+            for names in (table.index, table.columns)
+        ]
+        shown = table.set_axis(names[0]).set_axis(names[1], axis=1)
         style.heat(axes, shown, len(table.columns) <= NUMBERS, annot_kws={"fontsize": 7})
         axes.set_title(style.wrapped(title, 34))
         values = table.to_numpy()
@@ -43,10 +42,7 @@ def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
 
 
 def cka_estimators(table: pd.DataFrame) -> style.Picture:
-    """Biased and debiased CKA over the number of images, for the same images and for shuffled ones.
-
-    table: from `estimators`.
-    """
+    """Biased and debiased CKA over the number of images, for the same and for shuffled images; table: `estimators`."""
     long = table.melt(["images", "pairs"], ["biased", "debiased"], "estimate", "CKA")
     long["name"] = long["estimate"] + ", " + long["pairs"] + " images"
     words = f"Two estimates of CKA, from {table['images'].min()} to {table['images'].max()} images"
@@ -54,10 +50,7 @@ def cka_estimators(table: pd.DataFrame) -> style.Picture:
 
 
 def cka_over_training(table: pd.DataFrame) -> style.Picture:
-    """CKA by block over the steps of a training, a panel per pair of networks.
-
-    table: from `over_training`.
-    """
+    """CKA by block over the steps of a training, a panel per pair of networks; table: from `over_training`."""
     named = table.assign(block=table["block"].map("block {}".format), pair=table["pair"].str.replace(", ", " and "))
     words = "CKA from the first to the last evaluation of a training"
     return style.curves(named, "step", "cka", "block", "pair", words, ylabel="CKA")
@@ -72,12 +65,10 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
     titles = ["image", *("\n".join(style.wrapped(part, 18) for part in title.split(", ")) for title in maps)]
     rows = [[style.gray_or_rgb(images.images[index])] * len(titles) for index in indices]
     figure, grid = style.sheet(rows, names, titles, 0.35 + 8 / (len(maps) + 1) * len(names))
+    outlines = np.zeros((len(images), *images.images.shape[2:]), bool) if masks is None else masks
     for row, index in zip(grid, indices, strict=True):
-        for axes, heats in zip(row[1:], maps.values(), strict=True):
-            _draw_heat(axes, heats[index], images)
-        if masks is not None:
-            for axes in row:
-                _draw_outline(axes, masks[index])
+        for axes, heats in zip(row, [None, *maps.values()], strict=True):
+            _draw_heat(axes, None if heats is None else heats[index], outlines[index])
     outlined = "" if masks is None else "; outlines show the lesions"
     words = f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}"
     figure.alt_text = f"{words}. Bright places are where a map is high."
@@ -95,18 +86,32 @@ def inspected(
     masks:         bool (N, H, W), the pixels of the finding, drawn as an outline; None draws none.
     Raises ValueError for an index, names or shapes that do not fit the images.
     """
-    _check(images, index, probabilities, maps, masks)
+    count, _, *size = images.images.shape
+    if index not in range(count):
+        raise ValueError(f"index={index} is out of range: the image set has images 0 to {count - 1}")
     names, classes = [name for name in NETWORKS if name in maps], list(map(style.literal, images.classes))
+    if not maps or set(maps) != set(probabilities) or len(names) < len(maps):
+        given, known = f"probabilities of {list(probabilities)}, maps of {list(maps)}", ", ".join(NETWORKS)
+        raise ValueError(f"{given}: pass both of the same networks, out of {known}")
+    for name in names:
+        if probabilities[name].shape != (count, len(classes)):
+            given = probabilities[name].shape
+            raise ValueError(f"probabilities of {name} are {given}: pass ({count}, {len(classes)})")
+        if maps[name].ndim != 3 or len(maps[name]) != count:
+            raise ValueError(f"maps of {name} are {maps[name].shape}: pass ({count}, height, width)")
+    if masks is not None and masks.shape != (count, *size):
+        raise ValueError(f"masks are {masks.shape}: pass {(count, *size)}, or None")
+    outline = np.zeros(size, bool) if masks is None else masks[index]
+    truth, outlined = images.labels[index], bool(outline.any())
     place = {"left": 0.01, "right": 0.985, "bottom": 0.11, "top": 0.89, "wspace": 0.08, "hspace": 0.15}
     figure, grid = style.picture(4.3, 2, 4, layout=None, gridspec_kw=place | {"height_ratios": [2.2, 1]})
-    truth = images.labels[index]
-    outline = np.zeros(images.images.shape[2:], bool) if masks is None else masks[index]
     for axes in grid[0, : len(names) + 1]:
         axes.imshow(style.gray_or_rgb(images.images[index]), cmap="gray", vmin=0, vmax=255)
     grid[0, 0].set_title(style.literal(f"image {index}\n{images.classes[truth]}"))
+    _draw_heat(grid[0, 0], None, outline)
     words = []
     for panel, bars, name in zip(grid[0, 1:], grid[1, 1:], names, strict=False):
-        shares, heat = 100 * probabilities[name][index], _draw_heat(panel, maps[name][index], images)
+        shares, heat = 100 * probabilities[name][index], _draw_heat(panel, maps[name][index], outline)
         best = int(shares.argmax())
         said, verdict = f"{images.classes[best]}, {shares[best]:.0f} %", "right" if best == truth else "wrong"
         panel.set_title(style.literal(f"{name}: {verdict}\n{said}"))
@@ -114,24 +119,19 @@ def inspected(
         bars.set(xlim=(0, 104), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 50, 100], xlabel="probability (%)")
         bars.tick_params(labelleft=bars is grid[1, 1])
         row, column = np.unravel_index(heat.argmax(), heat.shape)
-        side = f", {'inside' if outline[row, column] else 'outside'} the finding" if outline.any() else ""
+        side = f", {'inside' if outline[row, column] else 'outside'} the finding" if outlined else ""
         answer = f"{said.replace(', ', ' (')}, {verdict})"
         words.append(f"{name} predicts {answer} and looks most at row {row}, column {column}{side}")
-    for axes in grid[0, : len(names) + 1]:
-        _draw_outline(axes, outline)
     style.clear(*grid[0])
     for axes in (grid[1, 0], *grid[:, len(names) + 1 :].flat):
         axes.set_visible(False)
-    figure.text(0.015, 0.1, "yellow: looks most" + "\noutline: the finding" * bool(outline.any()), va="top")
+    figure.text(0.015, 0.1, "yellow: looks most" + "\noutline: the finding" * outlined, va="top")
     figure.alt_text = f"Image {index}, {images.classes[truth]}: {'; '.join(words)}."
     return figure
 
 
 def localisation(table: pd.DataFrame) -> style.Picture:
-    """Mean mass and hit rate of each kind of map, with 95 % intervals; the dotted line is chance.
-
-    table: from `localisation` in `analysis.saliency`.
-    """
+    """Mean mass and hit rate of each map, with 95 % intervals, of `saliency.localisation`; dotted: chance."""
     titles = {"mass": "share of the map in the lesion", "hit": "peak in the lesion"}
     figure, grid = style.panels(2, 0.9 + 0.27 * table["map"].nunique(), columns=2, sharey=True)
     for axes, (score, title) in zip(grid, titles.items(), strict=True):
@@ -146,11 +146,7 @@ def localisation(table: pd.DataFrame) -> style.Picture:
 
 
 def calibration(probabilities: Maps, labels: np.ndarray) -> style.Picture:
-    """Accuracy against confidence, a panel per name, such as "main" and "main, T = 0.6".
-
-    The area of a mark is the bin's share of the images. Bars below: how confidence is distributed. In the titles: the
-    calibration error (ece).
-    """
+    """Accuracy against confidence, a panel per name with its calibration error (ece); bars: images by confidence."""
     figure, grid = style.panels(len(probabilities), 2.3, sharex=True, sharey=True)
     errors = {name: calibration_error(shares, labels) for name, shares in probabilities.items()}
     for axes, (name, shares) in zip(grid, probabilities.items(), strict=True):
@@ -196,39 +192,67 @@ def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | No
     return figure
 
 
-def _numbered(names: Sequence[str]) -> list[str]:
-    """Names of layers as ticks: "stem", then 1, 2, ..."""
-    first = 0 if names[0] == "stem" else 1
-    return [name if name == "stem" else str(k) for k, name in enumerate(names, first)]
+def deployed(table: pd.DataFrame) -> style.Picture:
+    """Size on disk, time per image and accuracy of each way to ask a network.
+
+    table: as `training.deployed.measure` returns it; ways whose name begins with "teacher" are drawn as the teacher.
+    The bars of the times are their middle half; those of the accuracy a 95 % interval over the images (Wilson), for
+    the number of images in `table.attrs["images"]`.
+    """
+    figure, grid = style.panels(3, 1.0 + 0.42 * len(table), sharey=True)
+    n, words = table.attrs["images"], []
+    for k, row in enumerate(table.itertuples()):
+        role = "teacher" if row.way.startswith("teacher") else "main"
+        if np.isfinite(row.kilobytes):
+            grid[0].barh(k, row.kilobytes, 0.6, color=style.PALETTE[role], alpha=0.75)
+            style.note(grid[0], row.kilobytes, k, f"{row.kilobytes:,.0f}")
+        wilson, times = proportion_confint(round(row.accuracy * n), n, method="wilson"), (row.low_ms, row.high_ms)
+        for axes, ends, value, form in ((grid[1], times, row.median_ms, ".2g"), (grid[2], wilson, row.accuracy, ".3f")):
+            axes.hlines(k, *ends, color=style.PALETTE[role], linewidth=3, alpha=0.4)
+            axes.plot(value, k, color=style.PALETTE[role], marker=style.MARKERS[role])
+            style.note(axes, ends[1], k, f"{value:{form}}")
+        words.append(f"{row.way}: {row.kilobytes:,.0f} kB, {row.median_ms:.2g} ms, accuracy {row.accuracy:.3f}")
+    for axes, label in zip(grid, ("size (kB)", "ms per image, batch 1", "test accuracy"), strict=True):
+        axes.set(xlabel=label, ylim=(len(table) - 0.5, -0.5))
+        axes.margins(x=0.3)
+    for axes in grid[:2]:
+        axes.set_xlim(left=0)
+    grid[0].set_yticks(range(len(table)), map(style.literal, table["way"]))
+    figure.alt_text = f"Cost of each way to ask. {'; '.join(words)}."
+    return figure
 
 
-def _check(images: ImageSet, index: int, probabilities: Maps, maps: Maps, masks: np.ndarray | None) -> None:
-    (count, _, *size), classes = images.images.shape, len(images.classes)
-    if index not in range(count):
-        raise ValueError(f"index={index} is out of range: the image set has images 0 to {count - 1}")
-    if not probabilities or set(maps) != set(probabilities) or not set(maps) <= set(NETWORKS):
-        given, known = f"probabilities of {list(probabilities)}, maps of {list(maps)}", ", ".join(NETWORKS)
-        raise ValueError(f"{given}: pass both of the same networks, out of {known}")
-    for name, own in maps.items():
-        if probabilities[name].shape != (count, classes):
-            raise ValueError(f"probabilities of {name} are {probabilities[name].shape}: pass ({count}, {classes})")
-        if own.ndim != 3 or len(own) != count:
-            raise ValueError(f"maps of {name} are {own.shape}: pass ({count}, height, width)")
-    if masks is not None and masks.shape != (count, *size):
-        raise ValueError(f"masks are {masks.shape}: pass {(count, *size)}, or None")
+def answer(
+    image: np.ndarray, probabilities: Sequence[float], classes: Sequence[str], name: str = "image"
+) -> style.Picture:
+    """What a student says about one image: the image as it sees it, and a bar per class, the likeliest solid and bold.
+
+    image: uint8 (C, H, W). probabilities: (classes,). name: what the image is called.
+    """
+    values, best = np.asarray(probabilities, float), int(np.argmax(probabilities))
+    figure, (left, right) = style.picture(1.2 + 0.4 * len(classes), 1, 2, width_ratios=(1, 2.4))
+    left.imshow(style.gray_or_rgb(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    left.set_title(style.literal(name))
+    left.axis("off")
+    bars = right.barh(range(len(classes)), values, 0.55, facecolor="white", hatch="///", edgecolor="#777777")
+    bars[best].set(facecolor=style.PALETTE["main"], edgecolor=style.PALETTE["main"], hatch="")
+    for k, text in enumerate(right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=10)):
+        text.set_fontweight("bold" if k == best else "normal")
+    right.set_yticks(range(len(classes)), [style.literal(f"▸ {c}" if k == best else c) for k, c in enumerate(classes)])
+    right.set(xlim=(0, 1.12), ylim=(len(classes) - 0.5, -0.5), xlabel="probability", xticks=np.linspace(0, 1, 6))
+    shares = style.listed(dict(zip(classes, values, strict=True)), ".1%")
+    figure.alt_text = f"{name}: the student says {classes[best]}. Probabilities: {shares}."
+    return figure
 
 
-def _draw_heat(axes: Axes, heat: np.ndarray, images: ImageSet) -> np.ndarray:
-    """Lay a map (h, w) over an image: the higher, the more of its colour; returns it at the image's size, in [0, 1]."""
-    height, width = images.images.shape[2:]
-    small = Image.fromarray(heat.astype(np.float32))
-    stretched = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)).clip(0, 1)
-    axes.imshow(stretched, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * stretched)
-    return stretched
-
-
-def _draw_outline(axes: Axes, mask: np.ndarray) -> None:
-    """The border of a mask, white on black."""
+def _draw_heat(axes: Axes, heat: np.ndarray | None, mask: np.ndarray) -> np.ndarray:
+    """Lay a map over an image, the higher the more of its colour, and the border of a mask; returns it at its size."""
+    stretched = np.zeros(mask.shape)
+    if heat is not None:
+        small = Image.fromarray(heat.astype(np.float32))
+        stretched = np.asarray(small.resize(mask.shape[::-1], Image.Resampling.BILINEAR)).clip(0, 1)
+        axes.imshow(stretched, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * stretched)
     if mask.any():
-        for colour, width in (("black", 2.4), ("white", 1.0)):
-            axes.contour(mask, [0.5], colors=colour, linewidths=width)
+        axes.contour(mask, [0.5], colors="black", linewidths=2.4)
+        axes.contour(mask, [0.5], colors="white", linewidths=1.0)
+    return stretched

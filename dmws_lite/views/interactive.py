@@ -1,7 +1,4 @@
-"""Pictures of plans to explore: plotly figures that say more under the mouse, and a picture where plotly cannot show.
-
-`Interactive` is what all of them are. Colours are those of the static pictures.
-"""
+"""Pictures of plans to explore: plotly figures that say more under the mouse, each with a static twin."""
 
 from __future__ import annotations
 
@@ -11,21 +8,31 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.utils import PlotlyJSONEncoder
 
 from dmws_lite.method.components import FIXED, squeezed
-from dmws_lite.method.plan import Assignment, SelectionPlan
+from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.views import style
 from dmws_lite.views.architecture import mapped_blocks, place_of
-from dmws_lite.views.plans import Plans, coverage_bars, tensor_maps
+from dmws_lite.views.plans import Plans, assignment_of, coverage_bars, owned, tensor_maps
 
 PLOTLY = "application/vnd.plotly.v1+json"
 CONFIG = {"displayModeBar": False, "responsive": True}  # its buttons would cover titles in a narrow window
 END = 12  # of each axis of a tensor its map shows the first and the last so many indices
 BEHIND = "stays behind"
 AT_ONCE = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
+LOOKS: dict[str, Any] = {  # of all figures: as wide as their page, and on white, so that dark pages show them as well
+    "template": "none",
+    "font": {"size": 12, "color": "#222222"},
+    "paper_bgcolor": "#FFFFFF",
+    "plot_bgcolor": "#FFFFFF",
+    "margin": {"l": 60, "r": 20, "t": 80, "b": 50},
+    "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    "hoverlabel": {"align": "left", "bgcolor": "#FFFFFF", "font": {"color": "#222222"}},
+    "hovermode": "closest",
+}
 
 
 class Interactive(go.Figure):
@@ -51,20 +58,11 @@ class Interactive(go.Figure):
 def interactive(
     twin: style.Picture, traces: Sequence[Any], title: str, height: int = 460, frames: Sequence[Any] = (), **layout: Any
 ) -> Interactive:
-    """A figure in the looks that all share: as wide as its page, and on white, so that dark pages show it as well."""
-    looks: dict[str, Any] = {
-        "template": "none",
-        "title": {"text": title, "font": {"size": 14}, "x": 0.01, "y": 0.98, "yanchor": "top"},
-        "font": {"size": 12, "color": "#222222"},
-        "paper_bgcolor": "#FFFFFF",
-        "plot_bgcolor": "#FFFFFF",
-        "margin": {"l": 60, "r": 20, "t": 80, "b": 50},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "hoverlabel": {"align": "left", "bgcolor": "#FFFFFF", "font": {"color": "#222222"}},
-        "hovermode": "closest",
-        "height": height,
-    }
-    figure = Interactive(list(traces), looks, list(frames))
+    """A figure in the looks that all share; its arrays are lists, which any plotly.js reads, nan is None."""
+    heading = {"text": title, "font": {"size": 14}, "x": 0.01, "y": 0.98, "yanchor": "top"}
+    parts = [[part if isinstance(part, dict) else part.to_plotly_json() for part in some] for some in (traces, frames)]
+    data, pictures = json.loads(PlotlyJSONEncoder().encode(parts))
+    figure = Interactive(data, LOOKS | {"title": heading, "height": height}, pictures)
     figure.update_layout(**layout)
     figure.twin = twin
     return figure
@@ -110,93 +108,63 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
     scale = [[(i + edge) / len(roles), colour] for i, colour in enumerate(colours) for edge in (0, 1)]
     look = {"colorscale": scale, "zmin": -0.5, "zmax": len(roles) - 0.5, "xgap": 1, "ygap": 1, "showscale": False}
     maps = {tensor: [_map(own, tensor, roles) for own in several.values()] for tensor in tensors}
-    (heats, layouts), *_ = [tuple(zip(*own, strict=True)) for own in maps.values()]
-    traces = [go.Heatmap(**heat, **look, texttemplate="%{text}", visible=i == 0) for i, heat in enumerate(heats)]
+    heats, layout = [heat for heat, _ in maps[tensors[0]]], maps[tensors[0]][0][1]
+    traces = [go.Heatmap(heat, **look, texttemplate="%{text}", visible=i == 0) for i, heat in enumerate(heats)]
     frames = [
-        go.Frame(name=name, data=[go.Heatmap(**heat) for heat, _ in own], layout=own[0][1], traces=numbers)
+        go.Frame(name=name, data=[go.Heatmap(heat) for heat, _ in own], layout=own[0][1], traces=numbers)
         for name, own in maps.items()
     ]
     taken = {number for own in maps.values() for heat, _ in own for line in heat["z"] for number in line}
-    traces += [_legend(role, colour) for i, (role, colour) in enumerate(zip(roles, colours, strict=True)) if i in taken]
+    for number in sorted(taken - {None}):  # entries of the legend: a heat map has none of its own
+        role, edge = roles[number], {"color": style.PALETTE["random"], "width": 1}
+        mark = {"symbol": "square", "size": 12, "color": colours[number], "line": edge}
+        name = f"{role} ({role[0].upper()})" if number else role
+        traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name))
     strategies = {name: [*only(i, len(plans)), numbers] for i, name in enumerate(plans)}
-    options: dict[str, Any] = {
-        "updatemenus": choices("restyle", strategies),
-        "sliders": slider(list(tensors), "tensor: "),
-        "margin": {"t": 95, "l": 75},
-        "legend_itemclick": False,
-        "legend_itemdoubleclick": False,
-    }
-    axes = {name: layouts[0][name] for name in ("xaxis", "yaxis")}
+    layout = layout | {"updatemenus": choices("restyle", strategies), "sliders": slider(list(tensors), "tensor: ")}
+    layout |= {"margin": {"t": 95, "l": 75}, "legend_itemclick": False, "legend_itemdoubleclick": False}
     twin = tensor_maps(next(iter(plans.values())), tensors)
-    return interactive(twin, traces, layouts[0]["title"]["text"], 600, frames, **axes, **options)
-
-
-def _legend(role: str, colour: str) -> go.Scatter:
-    """An entry of the legend, for what has none of its own."""
-    mark = {"symbol": "square", "size": 12, "color": colour, "line": {"color": style.PALETTE["random"], "width": 1}}
-    name = role if role == "nobody" else f"{role} ({role[0].upper()})"
-    return go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name)
+    return interactive(twin, traces, layout.pop("title")["text"], 600, frames, **layout)
 
 
 def _map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The heat map of one tensor, and its axes and title, as plotly takes them."""
-    fed = [next((a for a in plan.assignments if a.teacher == tensor), None) for plan in plans]
+    fed = [assignment_of(plan, tensor) for plan in plans]
     a = next(filter(None, fed), None)
     if a is None:
         some = ", ".join([a.teacher for a in plans[0].assignments][:6])
         raise ValueError(f"{tensor!r} of {plans[0].teacher} feeds no student: choose one of {some}, ...")
     kept = ([i for i, axis in enumerate(a.axes) if axis not in FIXED] or list(range(len(a.axes))))[:2]
     sizes, names = [squeezed(a.teacher_shape, len(a.axes))[i] for i in kept], [a.axes[i] for i in kept]
-    places = [[_places(own, i, size) for i, size in zip(kept, sizes, strict=True)] for own in fed]
-    rows, columns = ([[0]] + [_shown(size) for size in sizes])[-2:]
-    cells = [[_owners(places, (row, column)[-len(kept) :]) for column in columns] for row in rows]
-    numbers = [[None if own is None else _role(own, len(roles)) for own in line] for line in cells]
+    shown: list[list[int | None]] = [[0]]  # a vector is one row; None is a gap
+    for size in sizes:
+        shown.append(list(range(size)) if size <= 2 * END else [*range(END), None, *range(size - END, size)])
+    places = [[{int(t): k for k, t in enumerate(own.written_out[i])} for i in kept] if own else [] for own in fed]
+    numbers, told = [], []
+    for row in shown[-2]:
+        numbers.append([])
+        told.append([])
+        for column in shown[-1]:
+            index = (row, column)[-len(kept) :]
+            owners = {  # by the number of each student that has the element, its own index
+                number: [place[i] for place, i in zip(student, index, strict=True)]
+                for number, student in enumerate(places, 1)
+                if student and all(i in place for place, i in zip(student, index, strict=True))
+            }
+            role = len(roles) - 1 if len(owners) > 1 else next(iter(owners), 0)
+            numbers[-1].append(None if None in index else role)
+            told[-1].append("; ".join(f"{roles[k]} {where}" for k, where in owners.items()) or "nobody")
     hover = ", ".join(f"{name} %{{{letter}}}" for name, letter in zip(names, "yx"[-len(kept) :], strict=True))
-    heat = {
-        "z": numbers,
-        "text": [[roles[number][0].upper() if number else "" for number in line] for line in numbers],
-        "hovertext": [
-            ["; ".join(f"{roles[k]} {where}" for k, where in (own or {}).items()) or "nobody" for own in line]
-            for line in cells
-        ],
-        "x": ["…" if i is None else str(i) for i in columns],
-        "y": ["…" if i is None else str(i) for i in rows],
-        "hovertemplate": f"teacher, {place_of(tensor)}: {hover}<br>goes to: %{{hovertext}}<extra></extra>",
-    }
+    y, x = (["…" if i is None else str(i) for i in indices] for indices in shown[-2:])
+    text = [[roles[number][0].upper() if number else "" for number in line] for line in numbers]
+    template = f"teacher, {place_of(tensor)}: {hover}<br>goes to: %{{hovertext}}<extra></extra>"
     axis = {"type": "category", "showgrid": False, "tickfont": {"size": 9}, "ticks": "", "tickangle": 0}
     titles = ["", *(f"{name} ({size})" for name, size in zip(names, sizes, strict=True))][-2:]
-    return heat, {
+    return {"z": numbers, "x": x, "y": y, "text": text, "hovertext": told, "hovertemplate": template}, {
         "title": {"text": f"{tensor}: teacher's {place_of(tensor)} → student's {place_of(a.student)}"},
         "xaxis": {**axis, "title": {"text": titles[1], "standoff": 5}},
         "yaxis": {**axis, "title": {"text": titles[0]}, "autorange": "reversed"},
     }
-
-
-def _shown(size: int) -> list[int | None]:
-    """The indices of an axis that are shown; None is a gap."""
-    return list(range(size)) if size <= 2 * END else [*range(END), None, *range(size - END, size)]
-
-
-def _places(a: Assignment | None, axis: int, size: int) -> np.ndarray:
-    """For each teacher index of an axis the student's own, -1 where it does not get it."""
-    places = np.full(size, -1)
-    if a is not None:
-        taken = a.written_out[axis]
-        places[taken] = np.arange(len(taken))
-    return places
-
-
-def _owners(places: Sequence[Sequence[np.ndarray]], index: Sequence[int | None]) -> dict[int, list[int]] | None:
-    """By the number of each student that has an element (main is 1), its own index; None in a gap."""
-    if None in index:
-        return None
-    own = [[int(place[i]) for place, i in zip(student, index, strict=True)] for student in places]
-    return {number: where for number, where in enumerate(own, 1) if min(where) >= 0}
-
-
-def _role(owners: Mapping[int, Any], roles: int) -> int:
-    """0 for nobody, the student's number for one, the last role for several."""
-    return roles - 1 if len(owners) > 1 else next(iter(owners), 0)
 
 
 def explore_coverage(plans: Plans) -> Interactive:
@@ -206,28 +174,30 @@ def explore_coverage(plans: Plans) -> Interactive:
            main, of the auxiliary, or what both have. Hover tells all of them, and the elements.
     Raises ValueError for more than two plans.
     """
-    twin = coverage_bars(plans)
-    main, *others = [plans] if isinstance(plans, SelectionPlan) else plans
-    elements = pd.Series({name: int(np.prod(shape)) for name, shape in main.teacher_shapes.items()})
-    shares = pd.DataFrame({"main": main.coverage().tensors}, elements.index)
-    if others:
-        shares["auxiliary"], shares["both"] = others[0].coverage().tensors, main.overlap(others[0]).tensors
-        shares.insert(0, "either", shares["main"] + shares["auxiliary"] - shares["both"])
-    used = shares.mul(elements, axis=0).assign(elements=elements, place=[place_of(name) for name in elements.index])
-    blocks = used.groupby("place", sort=False).sum()
-    whole = blocks.sum().to_frame(main.teacher).T
-    table = pd.concat([whole, blocks, used.drop(columns="place")])
-    ids = [main.teacher, *(f"{main.teacher}/{block}" for block in blocks.index), *elements.index]
-    parents = ["", *[main.teacher] * len(blocks), *(f"{main.teacher}/{place}" for place in used["place"])]
+    used, teacher = owned(plans), (plans if isinstance(plans, SelectionPlan) else plans[0]).teacher
+    if "both" in used:
+        used.insert(1, "either", used["main"] + used["auxiliary"] - used["both"])
+    places = [place_of(name) for name in used.index]
+    blocks = used.groupby(places, sort=False).sum()
+    table = pd.concat([used.sum().to_frame(teacher).T, blocks, used])
     sizes = table.pop("elements").astype(int)
     percent = table.div(sizes, axis=0).mul(100).round(2)
     tones = {"either": "#009E73", "main": style.PALETTE["main"], "auxiliary": "#B57600", "both": style.SHARED}
-    lists = {name: _coloured(percent[name].tolist(), tones[name]) for name in percent}
     told = "<br>".join(f"{name}: %{{customdata[{i}]:.2f}} %" for i, name in enumerate(percent))
+    shown = {  # what plotly.js's restyle takes: of each attribute a list, one for each trace
+        f"share of {name}": [
+            {
+                "marker.colors": [own.tolist()],
+                "marker.colorscale": [[[0, style.UNUSED], [1, tones[name]]]],
+                "text": [[f"{value:.1f} %" for value in own]],
+            }
+        ]
+        for name, own in percent.items()
+    }
     trace = go.Treemap(
-        ids=ids,
+        ids=[teacher, *(f"{teacher}/{block}" for block in blocks.index), *used.index],
         labels=list(table.index),
-        parents=parents,
+        parents=["", *[teacher] * len(blocks), *(f"{teacher}/{place}" for place in places)],
         values=sizes.tolist(),
         branchvalues="total",
         sort=False,
@@ -237,16 +207,11 @@ def explore_coverage(plans: Plans) -> Interactive:
         hovertemplate=f"%{{id}}<br>%{{value:,}} elements<br>{told}<extra></extra>",
         tiling={"pad": 1},
     )
-    trace.update({name.replace(".", "_"): values[0] for name, values in next(iter(lists.values())).items()})
-    menus = choices("restyle", {f"share of {name}": [change] for name, change in lists.items()})
-    title = f"Share of {main.teacher} that a student receives (area: elements)"
-    return interactive(twin, [trace], title, 560, updatemenus=menus, margin={"l": 10, "r": 10, "t": 75, "b": 10})
-
-
-def _coloured(percent: Sequence[float], tone: str) -> dict[str, Any]:
-    """Colours and texts of a treemap's parts, as plotly.js's restyle takes them: of each a list, one for each trace."""
-    scale, texts = [[0, style.UNUSED], [1, tone]], [f"{value:.1f} %" for value in percent]
-    return {"marker.colors": [list(percent)], "marker.colorscale": [scale], "text": [texts]}
+    ((first,), *_) = shown.values()
+    trace.update({name.replace(".", "_"): value for name, (value,) in first.items()})
+    title = f"Share of {teacher} that a student receives (area: elements)"
+    layout = {"updatemenus": choices("restyle", shown), "margin": {"l": 10, "r": 10, "t": 75, "b": 10}}
+    return interactive(coverage_bars(plans), [trace], title, 560, **layout)
 
 
 def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interactive:
@@ -256,36 +221,30 @@ def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interact
     Hover tells a stream's tensors and the elements that are copied.
     """
     by_name = {"": plans} if isinstance(plans, SelectionPlan) else dict(plans)
-    traces = [_streams(plan, visible=i == 0) for i, plan in enumerate(by_name.values())]
-    menus = choices("restyle", {name: only(i, len(traces)) for i, name in enumerate(by_name)})
-    first = next(iter(by_name.values()))
-    title = f"{first.teacher} (left) feeds {first.student} (right)"
-    margin = {"l": 10, "r": 10, "t": 75, "b": 20}
-    return interactive(mapped_blocks(plans), traces, title, 560, updatemenus=menus, margin=margin)
-
-
-def _streams(plan: SelectionPlan, visible: bool) -> go.Sankey:
-    rows = [(place_of(a.teacher), place_of(a.student), a.size) for a in plan.assignments]
-    fed = pd.DataFrame(rows, columns=["source", "target", "elements"]).groupby(["source", "target"], sort=False)
-    streams = fed["elements"].agg(tensors="count", elements="sum").reset_index()
-    theirs = pd.Series([place_of(name) for name in plan.teacher_shapes]).value_counts(sort=False)
-    behind = theirs[~theirs.index.isin(streams["source"])].rename_axis("source").reset_index(name="tensors")
-    streams = pd.concat([streams, behind.assign(target=BEHIND, elements=0)])
-    sources, targets = list(theirs.index), list(dict.fromkeys(streams["target"]))
-    tones = ["random" if name == BEHIND else "main" for name in targets]
-    colours = [style.PALETTE[role] for role in ["teacher"] * len(sources) + tones]
-    return go.Sankey(
-        visible=visible,
-        valueformat=",d",
-        node={"label": sources + targets, "color": colours, "pad": 8, "thickness": 14}
-        | {"hovertemplate": "%{label}: %{value} tensors<extra></extra>"},
-        link={
+    traces = []
+    for plan in by_name.values():
+        rows = [(place_of(a.teacher), place_of(a.student), a.size) for a in plan.assignments]
+        fed = pd.DataFrame(rows, columns=["source", "target", "elements"]).groupby(["source", "target"], sort=False)
+        streams = fed["elements"].agg(tensors="count", elements="sum").reset_index()
+        theirs = pd.Series([place_of(name) for name in plan.teacher_shapes]).value_counts(sort=False)
+        behind = theirs[~theirs.index.isin(streams["source"])].rename_axis("source").reset_index(name="tensors")
+        streams = pd.concat([streams, behind.assign(target=BEHIND, elements=0)])
+        sources, targets = list(theirs.index), list(dict.fromkeys(streams["target"]))
+        roles = ["teacher"] * len(sources) + ["random" if name == BEHIND else "main" for name in targets]
+        node = {"label": sources + targets, "color": [style.PALETTE[role] for role in roles], "pad": 8, "thickness": 14}
+        link = {
             "source": [sources.index(name) for name in streams["source"]],
             "target": [len(sources) + targets.index(name) for name in streams["target"]],
             "value": streams["tensors"].astype(int).tolist(),
             "color": ["#E0E0E0" if name == BEHIND else "#A6CBE3" for name in streams["target"]],
             "customdata": streams["elements"].astype(int).tolist(),
-            "hovertemplate": "%{source.label} → %{target.label}<br>%{value} tensors, %{customdata:,} elements copied"
-            "<extra></extra>",
-        },
-    )
+        }
+        node["hovertemplate"] = "%{label}: %{value} tensors<extra></extra>"
+        told = "%{value} tensors, %{customdata:,} elements copied<extra></extra>"
+        link["hovertemplate"] = f"%{{source.label}} → %{{target.label}}<br>{told}"
+        traces.append(go.Sankey(visible=not traces, valueformat=",d", node=node, link=link))
+    menus = choices("restyle", {name: only(i, len(traces)) for i, name in enumerate(by_name)})
+    first = next(iter(by_name.values()))
+    title = f"{first.teacher} (left) feeds {first.student} (right)"
+    margin = {"l": 10, "r": 10, "t": 75, "b": 20}
+    return interactive(mapped_blocks(plans), traces, title, 560, updatemenus=menus, margin=margin)

@@ -1,12 +1,9 @@
-"""Pictures of selection plans: which teacher layers and elements each student receives.
-
-`plans` is one plan, or those of several students, main first.
-"""
+"""Pictures of selection plans (one, or those of several students, main first): what each student receives."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -25,8 +22,7 @@ from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED, student_colo
 Plans = SelectionPlan | Sequence[SelectionPlan]
 CORNER = 24  # rows and columns of a tensor that its map shows
 OWNERS = {"only main": (PALETTE["main"], ""), "both": (SHARED, "xxx"), "only auxiliary": (PALETTE["auxiliary"], "///")}
-OWNERS |= {"not used": (UNUSED, "")}
-SHAPES = {"teacher": "square", "main": "circle"}
+OWNERS |= {name.removeprefix("only "): fill for name, fill in OWNERS.items()} | {"not used": (UNUSED, "")}
 CELLS: style.Style = {"cbar": False, "linewidths": 0.8, "linecolor": "white", "vmin": 0}
 
 
@@ -39,9 +35,9 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Pictur
     masks = axis_masks(plans)
     names = list(axes or _typical(masks))
     figure, (whole, near) = style.picture(0.95 + 0.45 * len(names), 1, 2, width_ratios=[3, 4])
-    _draw_strips(whole, near, masks, names, 32)
+    words = _draw_strips(whole, near, {name: masks[name] for name in names}, 32)
     _add_legend(figure, plans)
-    figure.alt_text = f"Strips of teacher indices, one lane per student. {_strip_words(masks, names)}"
+    figure.alt_text = f"Strips of teacher indices, one lane per student. {words}"
     return figure
 
 
@@ -55,25 +51,25 @@ def tensor_maps(plans: Plans, tensors: Sequence[str]) -> style.Picture:
 
 
 def coverage_bars(plans: Plans) -> style.Picture:
-    """How much of each kind of teacher tensor goes to each student, and to several of them.
-
-    plans: one plan or two.
-    Raises ValueError for more than two: draw them in pairs.
-    """
-    plans = _several(plans)
-    if len(plans) > 2:
-        raise ValueError(f"coverage_bars draws one or two plans, not {len(plans)}: pass plans[:2]")
-    table = _shares(plans)
+    """How much of each kind of teacher tensor goes to each student and to both. Raises ValueError for 3 plans."""
+    used = owned(plans)
+    if "both" in used:
+        only = "only " if used["both"].any() else ""
+        used = used.rename(columns={name: f"{only}{name}" for name in ("main", "auxiliary")})
+        used[[f"{only}main", f"{only}auxiliary"]] -= used[["both"]].to_numpy()
+        used = used[["elements", f"{only}main", "both", f"{only}auxiliary"]]
+    kinds = used.groupby(used.index.str.replace(r"\d+", "*", regex=True), sort=False).sum()
+    table = pd.concat([kinds.sum().to_frame("all").T, kinds.iloc[::-1]])
+    table = table.div(table.pop("elements"), axis=0)
+    table["not used"] = 1 - table.sum(axis=1)
     total = style.listed(table.loc["all"], ".1%")
-    table = table.loc[:, table.any()]
-    fills = OWNERS | {name.removeprefix("only "): fill for name, fill in OWNERS.items()}
     figure, axes = style.picture(1.0 + 0.24 * len(table))
-    style.bars(axes, 100 * table, fills, "barh", stacked=True)
-    axes.set(xlim=(0, 100), ylim=(-0.6, len(table) - 0.4), xlabel="share of the teacher's elements (%)")
+    style.bars(axes, 100 * table.loc[:, table.any()], OWNERS, "barh", stacked=True, xlim=(0, 100))
+    axes.set(ylim=(-0.6, len(table) - 0.4), xlabel="share of the teacher's elements (%)")
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.grid(False)
     style.add_legend(figure, [axes])
-    figure.alt_text = f"Shares of the elements of {len(table) - 1} kinds of teacher tensors. In all: {total}."
+    figure.alt_text = f"Shares of the elements of {len(kinds)} kinds of teacher tensors. In all: {total}."
     return figure
 
 
@@ -81,7 +77,7 @@ def layer_map(plan: SelectionPlan) -> style.Picture:
     """Which teacher block feeds each student block: teacher above, student below, one column of blocks per stage."""
     figure, axes = style.picture(1.9)
     _draw_layers(axes, plan)
-    stages = "; ".join(f"stage {i}: {_numbers(stage)}" for i, stage in enumerate(plan.layers))
+    stages = "; ".join(f"stage {i}: {', '.join(map(str, stage))}" for i, stage in enumerate(plan.layers))
     figure.alt_text = f"Teacher blocks that feed the student's blocks 0, 1, ... in turn. {stages}."
     return figure
 
@@ -91,19 +87,16 @@ def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
 
     plans: by the title of their panel; of one teacher and student. One row per tensor, for the first 14.
     """
-    names = Counter(name for a in next(iter(plans.values())).assignments for name, _, _ in _plain_axes(a))
-    axis = names.most_common(1)[0][0]
+    axis = Counter(axis for axis, *_ in _taken(next(iter(plans.values())))).most_common(1)[0][0]
     figure, grid = style.picture(4.0, 1, len(plans), squeeze=False, sharey=True)
-    words = []
+    words, look = [], {"cmap": ListedColormap([UNUSED, PALETTE["main"]]), "vmax": 1, "xticklabels": 8}
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
-        masks = {a.student: _mask(*own[1:]) for a in plan.assignments for own in _plain_axes(a) if own[0] == axis}
-        raster = pd.DataFrame(list(masks.values())[:14], list(masks)[:14]).iloc[:, :48]
-        colours = ListedColormap([UNUSED, PALETTE["main"]])
-        sns.heatmap(raster, ax=axes, cmap=colours, vmax=1, xticklabels=8, **CELLS)
+        masks = pd.DataFrame({tensor: mask for own, tensor, mask in _taken(plan) if own == axis}).T
+        sns.heatmap(masks.iloc[:14, :48], ax=axes, **look, **CELLS)
         axes.tick_params(length=0, rotation=0)
         verdict = f"{len(masks)} tensors {'agree' if plan.consistency()[axis] else 'disagree'}"
-        size = len(next(iter(masks.values())))
-        axes.set(title=f"{title}: {verdict}", xlabel=f"teacher index on {axis} (first {raster.shape[1]} of {size})")
+        label = f"teacher index on {axis} (first {min(48, masks.shape[1])} of {masks.shape[1]})"
+        axes.set(title=f"{title}: {verdict}", xlabel=label)
         words.append(f"{title}: the {verdict}.")
     figure.alt_text = f"Teacher indices that tensors use on axis {axis}, one row per tensor. {' '.join(words)}"
     return figure
@@ -117,10 +110,10 @@ def selection(plans: Plans, tensor: str) -> style.Picture:
     places = [(0.08, 0.73, 0.91, 0.26), (0.08, 0.15, 0.2, 0.48), (0.3, 0.15, 0.27, 0.48), (0.64, 0.15, 0.35, 0.48)]
     layers, whole, near, elements = map(figure.add_axes, places)
     _draw_layers(layers, _several(plans)[0])
-    _draw_strips(whole, near, masks, names, 16)
+    strips = _draw_strips(whole, near, {name: masks[name] for name in names}, 16)
     words = _draw_map(elements, plans, tensor)
-    _add_legend(figure, plans, [tensor], loc="lower center")
-    figure.alt_text = f"{summary(plans)}. {words} {_strip_words(masks, names)}"
+    _add_legend(figure, plans, [tensor], "lower center")
+    figure.alt_text = f"{summary(plans)}. {words} {strips}"
     return figure
 
 
@@ -129,15 +122,11 @@ def axis_masks(plans: Plans) -> dict[str, np.ndarray]:
 
     Where tensors disagree (random_inconsistent) the first tensor that has the axis counts.
     """
-    masks: dict[str, np.ndarray] = {}
-    plans = _several(plans)
-    for number, plan in enumerate(plans):
-        for a in plan.assignments:
-            for axis, index, size in _plain_axes(a):
-                mask = masks.setdefault(axis, np.zeros((len(plans), size), bool))
-                if not mask[number].any():
-                    mask[number] = _mask(index, size)
-    return masks
+    masks: dict[str, dict[int, np.ndarray]] = {}
+    for number, plan in enumerate(_several(plans)):
+        for axis, _, mask in _taken(plan):
+            masks.setdefault(axis, {}).setdefault(number, mask)
+    return {axis: np.stack(list(own.values())) for axis, own in masks.items()}
 
 
 def tensor_roles(plans: Plans, tensor: str) -> np.ndarray:
@@ -149,11 +138,11 @@ def tensor_roles(plans: Plans, tensor: str) -> np.ndarray:
     if tensor not in plans[0].teacher_shapes:
         some = ", ".join(list(plans[0].teacher_shapes)[:6])
         raise ValueError(f"the teacher {plans[0].teacher} has no tensor {tensor!r}: choose one of {some}, ...")
-    shape, (kept, _) = plans[0].teacher_shapes[tensor], _map_axes(plans, tensor)
-    roles = np.zeros([shape[i] for i in kept], np.int64)
+    kept, _ = _map_axes(plans, tensor)
+    roles = np.zeros([plans[0].teacher_shapes[tensor][i] for i in kept], np.int64)
     for number, plan in enumerate(plans, 1):
-        if a := _assignment(plan, tensor):
-            where = np.ix_(*(_mask(a.indices[i], shape[i]) for i in kept))
+        if a := assignment_of(plan, tensor):
+            where = np.ix_(*(a.written_out[i] for i in kept))
             roles[where] = np.where(roles[where] == 0, number, len(plans) + 1)
     return np.atleast_2d(roles)
 
@@ -169,18 +158,23 @@ def summary(plans: Plans) -> str:
     return f"coverage: {covered}{overlap}; {sum(agreeing)} of {len(agreeing)} axes consistent"
 
 
-def _shares(plans: Sequence[SelectionPlan]) -> pd.DataFrame:
-    """By kind of tensor (block numbers are left out), "all" first: shares of its elements by who receives them."""
+def owned(plans: Plans) -> pd.DataFrame:
+    """Elements of each teacher tensor: how many there are, go to main, and of two plans to auxiliary and to both."""
+    plans = _several(plans)
+    if len(plans) > 2:
+        raise ValueError(f"draw one or two plans, not {len(plans)}: pass plans[:2]")
     sizes = pd.Series({name: int(np.prod(shape)) for name, shape in plans[0].teacher_shapes.items()})
-    own = [pd.Series(plan.coverage().tensors).reindex(sizes.index) for plan in plans]
-    both = pd.Series(plans[0].overlap(plans[1]).tensors if len(plans) > 1 else 0.0, sizes.index)
-    only = "only " if both.any() else ""
-    shares = {f"{only}main": own[0] - both, "both": both, f"{only}auxiliary": (own[1:] or [both])[0] - both}
-    used = pd.DataFrame(shares).mul(sizes, axis=0).assign(size=sizes)
-    table = used.groupby(used.index.str.replace(r"\d+", "*", regex=True), sort=False).sum()
-    table = pd.concat([table.sum().to_frame("all").T, table.iloc[::-1]])
-    table = table.div(table.pop("size"), axis=0)
-    return table.assign(**{"not used": 1 - table.sum(axis=1)})
+    shares = {name: plan.coverage().tensors for name, plan in zip(student_names(len(plans)), plans, strict=True)}
+    if len(plans) > 1:
+        shares["both"] = plans[0].overlap(plans[1]).tensors
+    used = pd.DataFrame(shares, sizes.index).mul(sizes, axis=0)
+    used.insert(0, "elements", sizes)
+    return used
+
+
+def assignment_of(plan: SelectionPlan, tensor: str) -> Assignment | None:
+    """What a plan does with a teacher tensor; None where it feeds no student."""
+    return next((a for a in plan.assignments if a.teacher == tensor), None)
 
 
 def _typical(axes: Iterable[str]) -> list[str]:
@@ -195,55 +189,50 @@ def _several(plans: Plans) -> Sequence[SelectionPlan]:
     return [plans] if isinstance(plans, SelectionPlan) else plans
 
 
-def _mask(index: np.ndarray | None, size: int) -> np.ndarray:
-    """bool (size,): the indices of an axis; None is all of them."""
-    return np.isin(np.arange(size), np.arange(size) if index is None else index)
-
-
-def _assignment(plan: SelectionPlan, tensor: str) -> Assignment | None:
-    return next((a for a in plan.assignments if a.teacher == tensor), None)
-
-
-def _plain_axes(a: Assignment) -> list[tuple[str, np.ndarray | None, int]]:
-    """(axis, teacher indices, teacher size) of the axes that elements are selected along; of q, k and v those of q."""
-    axes = []
-    for axis, index, size in zip(a.axes, a.indices, squeezed(a.teacher_shape, len(a.axes)), strict=True):
-        if axis not in FIXED:
-            parts = 3 if "*" in axis else 1
-            axes.append((unfused(axis), index if index is None else index[: len(index) // parts], size // parts))
-    return axes
+def _taken(plan: SelectionPlan) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Named axis, student's tensor, and bool (teacher size,) where its elements come from; of q, k and v those of q."""
+    for a in plan.assignments:
+        for axis, index, size in zip(a.axes, a.written_out, squeezed(a.teacher_shape, len(a.axes)), strict=True):
+            if axis not in FIXED:
+                parts = 3 if "*" in axis else 1
+                yield unfused(axis), a.student, np.isin(np.arange(size // parts), index[: len(index) // parts])
 
 
 def _map_axes(plans: Plans, tensor: str) -> tuple[list[int], list[str]]:
     """Position and name of the axes of a teacher tensor along which elements are selected: one or two."""
     plan = _several(plans)[0]
-    a = _assignment(plan, tensor)
-    if a is None:
+    if (a := assignment_of(plan, tensor)) is None:
         return [i for i, size in enumerate(plan.teacher_shapes[tensor]) if size > 1][:2], []
     kept = [i for i, axis in enumerate(a.axes) if axis not in FIXED]
     return kept, [a.axes[i] for i in kept]
 
 
-def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], names: Sequence[str], zoom: int) -> None:
-    """A strip per axis, a lane per student: the shares of the whole axis, and its first indices one by one."""
-    for row, name in enumerate(names):
-        students, size = masks[name].shape
+def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], zoom: int) -> str:
+    """A strip per axis, a lane per student: shares of the whole axis, and its first indices; returns them in words."""
+    words = []
+    for row, (name, mask) in enumerate(masks.items()):
+        students, size = mask.shape
         colours = np.array([to_rgb(c) for c in student_colours(students)])[:, None]
         bins = max(n for n in range(1, 49) if size % n == 0)  # bins of one size: none looks fuller than it is
-        shares, first = masks[name].reshape(students, bins, -1).mean(2), masks[name][:, :zoom]
+        shares, first, times = mask.reshape(students, bins, -1).mean(2), mask[:, :zoom], mask.sum(0)
         for axes, taken, width, line in ((whole, shares, 1, "none"), (near, first, first.shape[1], "white")):
             cells = taken[..., None] * colours + (1 - taken[..., None]) * to_rgb(UNUSED)
             x, y = np.linspace(0, width, taken.shape[1] + 1), np.linspace(row - 0.4, row + 0.4, students + 1)
             axes.pcolormesh(x, y, cells, edgecolors=line, linewidth=0.8)
+        lists = [list(map(str, own.nonzero()[0])) for own in mask]
+        ends = [", ".join(own if len(own) < 5 else [*own[:3], "…", own[-1]]) for own in lists]
+        which = "; ".join(map(" ".join, zip(student_names(students), ends, strict=True)))
+        counts = f"{' and '.join(str(len(own)) for own in lists)} of {size} indices"
+        words.append(f"{name}: {counts}, {(times > 1).sum()} shared, {(times == 0).sum()} unused; {which}.")
     style.clear(whole, near)
     for axes in (whole, near):
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.tick_params(length=0)
-    whole.set_yticks(range(len(names)), [f"{name}\n({masks[name].shape[1]})" for name in names])
+        axes.set_ylim(len(masks) - 0.5, -0.5)
+    whole.set_yticks(range(len(masks)), [f"{name}\n({mask.shape[1]})" for name, mask in masks.items()])
     whole.set_xticks([0, 1], ["first", "last"])
     whole.set_title("whole axis (shade: share)")
     near.set(xlim=(0, zoom), title=f"first {zoom} teacher indices")
     near.set_xticks(np.arange(0, zoom, 8) + 0.5, np.arange(0, zoom, 8))
+    return " ".join(words)
 
 
 def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
@@ -263,36 +252,31 @@ def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
     names = _map_axes(plans, tensor)[1] or [""]
     axes.set_title(f"{tensor}\n{'all' if shown.shape == roles.shape else f'first {first} of {size}'}")
     axes.set(xlabel=names[-1], ylabel=names[0] if rows > 1 else "")
-    people = ["nobody", *student_names(n), *["several"] * (n > 1)]
-    shares = {name: float(np.mean(roles == k)) for k, name in enumerate(people)}
-    return f"{tensor}: {style.listed(shares | {'nobody': shares.pop('nobody')}, '.0%')}."
+    people = [*student_names(n), *["several"] * (n > 1), "nobody"]
+    numbers = [*range(1, len(people)), 0]
+    shares = {name: float(np.mean(roles == k)) for name, k in zip(people, numbers, strict=True)}
+    return f"{tensor}: {style.listed(shares, '.0%')}."
 
 
 def _draw_layers(axes: Axes, plan: SelectionPlan) -> None:
     """Numbered blocks of the teacher above those of the student, joined by lines; hollow ones feed nothing."""
-    above = 0.0
-    teacher = depths(plan.teacher_shapes, plan.family)
+    start, teacher = 0.0, depths(plan.teacher_shapes, plan.family)
     for stage, (blocks, depth) in enumerate(zip(plan.layers, teacher, strict=True)):
-        start = above + (depth - len(blocks)) / 2
-        for number, block in enumerate(blocks):
-            axes.plot([above + block, start + number], [1, 0], color=PALETTE["teacher"], linewidth=1)
-            _draw_node(axes, start + number, 0, number, "main")
-        for block in range(depth):
-            _draw_node(axes, above + block, 1, block, "teacher", block in blocks)
+        below = start + (depth - len(blocks)) / 2 + np.arange(len(blocks))
+        for block, x in zip(blocks, below, strict=True):
+            axes.plot([start + block, x], [1, 0], color=PALETTE["teacher"], linewidth=1)
+        nodes = [(start + block, 1, block, "teacher", "square", block in blocks) for block in range(depth)]
+        nodes += [(x, 0, number, "main", "circle", True) for number, x in enumerate(below)]
+        for x, y, number, role, shape, full in nodes:
+            box = {"boxstyle": shape, "facecolor": PALETTE[role] if full else "white", "edgecolor": PALETTE[role]}
+            colour = "white" if full else PALETTE[role]
+            axes.text(x, y, str(number), color=colour, ha="center", va="center", bbox=box)
         if len(teacher) > 1:
-            axes.text(above + (depth - 1) / 2, 1.45, f"stage {stage}", ha="center")
-        above += depth + 0.7
+            axes.text(start + (depth - 1) / 2, 1.45, f"stage {stage}", ha="center")
+        start += depth + 0.7
     style.clear(axes)
-    axes.set(xlim=(-0.7, above), ylim=(-0.5, 1.7))
+    axes.set(xlim=(-0.7, start), ylim=(-0.5, 1.7))
     axes.set_yticks([0, 1], ["student", "teacher"])
-    axes.grid(False)
-    axes.tick_params(length=0)
-
-
-def _draw_node(axes: Axes, x: float, y: float, number: int, role: str, filled: bool = True) -> None:
-    colour = PALETTE[role]
-    box = {"boxstyle": SHAPES[role], "facecolor": colour if filled else "white", "edgecolor": colour}
-    axes.text(x, y, str(number), color="white" if filled else colour, ha="center", va="center", bbox=box)
 
 
 def _add_legend(
@@ -300,29 +284,11 @@ def _add_legend(
 ) -> None:
     """One patch per student; where tensors are drawn as maps, with the marks of the maps."""
     n = len(_several(plans))
-    shared = n > 1 and any((tensor_roles(plans, tensor) == n + 1).any() for tensor in tensors)
-    hatches = ["", HATCHES["auxiliary"] if tensors else "", *[""] * n]
-    parts = list(zip(student_names(n), student_colours(n), hatches, strict=False))
-    parts += [("both" if n == 2 else "several", SHARED, "xxx")] if shared else []
-    parts.append(("not used", UNUSED, ""))
-    handles = [Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=name) for name, colour, hatch in parts]
+    parts = {name: (colour, "") for name, colour in zip(student_names(n), student_colours(n), strict=True)}
+    if tensors and n > 1:
+        parts["auxiliary"] = PALETTE["auxiliary"], HATCHES["auxiliary"]
+    if any((tensor_roles(plans, tensor) > n).any() for tensor in tensors):
+        parts["both" if n == 2 else "several"] = OWNERS["both"]
+    parts["not used"] = OWNERS["not used"]
+    handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=name) for name, (c, hatch) in parts.items()]
     figure.legend(handles=handles, loc=loc, ncols=len(handles))
-
-
-def _strip_words(masks: dict[str, np.ndarray], names: Sequence[str]) -> str:
-    words = []
-    for name in names:
-        counts, times = masks[name].sum(1), masks[name].sum(0)
-        taken, shared, unused = " and ".join(map(str, counts)), int((times > 1).sum()), int((times == 0).sum())
-        students = zip(student_names(len(counts)), masks[name], strict=True)
-        which = "; ".join(f"{student} {_ends(mask.nonzero()[0])}" for student, mask in students)
-        words.append(f"{name}: {taken} of {len(times)} indices, {shared} shared, {unused} unused; {which}.")
-    return " ".join(words)
-
-
-def _ends(indices: np.ndarray) -> str:
-    return _numbers(indices) if len(indices) < 5 else f"{_numbers(indices[:3])}, …, {indices[-1]}"
-
-
-def _numbers(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))

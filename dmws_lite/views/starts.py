@@ -1,7 +1,4 @@
-"""Pictures of initialisations: what is in the weights, what becomes of images and attention, and the first steps.
-
-The tables are those of `dmws_lite.analysis.starts`. Each method has the same colour, mark and line in all pictures.
-"""
+"""Pictures of initialisations (tables: `analysis.starts`): weights, signals, attention, first steps."""
 
 from __future__ import annotations
 
@@ -24,48 +21,27 @@ PLACES = np.linspace(0, 1, 61)  # along a spectrum: matrices of different sizes 
 
 
 def spectra(weights: pd.DataFrame) -> style.Picture:
-    """Singular values divided by the largest, means over blocks, a panel per kind of matrix.
-
-    weights: from `matrices`.
-    """
+    """Singular values divided by the largest, means over blocks, a panel per kind of matrix; weights: `matrices`."""
     shares = [np.interp(PLACES, np.linspace(0, 1, len(s)), s / s[0]) for s in weights["singular"]]
     table = weights[["method", "kind", "label"]].assign(place=[PLACES] * len(weights), share=shares)
-    table = table.explode(["place", "share"]).groupby(list(table)[:4], sort=False)["share"].mean().reset_index()
+    table = table.explode(["place", "share"]).astype({"share": float})
     xlabel = "place in the spectrum (0: the largest singular value, 1: the smallest)"
-    options: style.Style = {"drawn": {"markevery": 10}, "xlabel": xlabel, "ylabel": "σ / largest σ"}
-    figure = _curves(table, "place", "share", "kind", height=2.3, **options)
-    ranks = f"Stable rank as a share of the full rank, means: {_means(weights, 'rank_share')}"
-    figure.alt_text = (
-        f"Normalised singular values of the weight matrices ({', '.join(weights['kind'].unique())}). {ranks}."
-    )
-    return figure
+    options: style.Style = {"drawn": {"markevery": 10}, "xlabel": xlabel, "ylabel": "σ / largest σ", "height": 2.3}
+    return _curves(table, "place", "share", "kind", "Normalised singular values of the weight matrices", **options)
 
 
 def gains(weights: pd.DataFrame) -> style.Picture:
-    """The gain of every matrix by block, a panel per kind of matrix.
-
-    weights: from `matrices`.
-    """
-    figure = _curves(weights, "block", "gain", "kind", height=2.3)
+    """The gain of every matrix by block, a panel per kind of matrix; weights: from `matrices`."""
+    figure = _curves(weights, "block", "gain", "kind", "Gain of the weight matrices by block", height=2.3)
     _scale_log(figure.axes[0])
-    kinds = ", ".join(weights["kind"].unique())
-    figure.alt_text = f"Gain of the weight matrices ({kinds}) by block. Means: {_means(weights, 'gain')}."
     return figure
 
 
 def through_depth(signals: pd.DataFrame) -> style.Picture:
-    """Spread of the activations, and similarity of different images, before the first block and after each.
-
-    signals: from `signals`.
-    """
+    """Spread of activations and similarity of images before the first block and after each, from `signals`."""
     titles = {"spread": "standard deviation of the activations", "similarity": "cosine of two images"}
-    figure = _by_block(signals, titles, "", sharey=False)
+    figure = _by_block(signals, titles, "Activations through depth", ylabel="", sharey=False)
     _scale_log(figure.axes[0])
-    last = signals.loc[signals.groupby("method", sort=False)["block"].idxmax()]
-    figure.alt_text = (
-        f"Activations through depth. Standard deviation after the last block: {_means(last, 'spread')}. "
-        f"Cosine of two images there: {_means(last, 'similarity')}."
-    )
     return figure
 
 
@@ -76,13 +52,8 @@ def attention(looking: pd.DataFrame) -> style.Picture:
     """
     if looking.empty:
         raise ValueError("the table of attention has no rows: these networks have no attention to draw")
-    titles = {"entropy": "entropy", "distance": "distance"}
-    figure = _by_block(looking, titles, "relative to uniform", level=(1, ""))
-    figure.alt_text = (
-        f"Attention relative to uniform attention, means over blocks. Entropy: {_means(looking, 'entropy')}. "
-        f"Distance: {_means(looking, 'distance')}."
-    )
-    return figure
+    titles, words = {"entropy": "entropy", "distance": "distance"}, "Attention by block, relative to uniform attention"
+    return _by_block(looking, titles, words, ylabel="relative to uniform", level=(1, ""))
 
 
 def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Picture:
@@ -92,23 +63,20 @@ def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Pict
     chance: the loss of equal probabilities for all classes, drawn as a line.
     """
     level = None if chance is None else (chance, "chance")
-    figure = _curves(losses, "step", "val_loss", ylabel="validation loss", level=level, height=3.6)
-    thin: style.Style = {"estimator": None, "linewidth": 0.6, "alpha": 0.5, "legend": False}
-    palette, end = {name: look["color"] for name, look in _looks(losses).items()}, losses["step"].max()
-    sns.lineplot(losses, x="step", y="val_loss", hue="label", units="seed", palette=palette, ax=figure.axes[0], **thin)
-    figure.axes[0].set(xlabel="", ylabel="validation loss")
-    figure.alt_text = (
-        f"Validation loss over the first {end} steps, {losses['seed'].nunique()} seed(s) per method. "
-        f"Means at the end: {_means(losses[losses['step'] == end], 'val_loss')}."
+    words = (
+        f"Validation loss over the first {losses['step'].max()} steps, {losses['seed'].nunique()} seed(s) per method"
     )
+    options: style.Style = {"ylabel": "validation loss", "level": level, "height": 3.6}
+    figure = _curves(losses, "step", "val_loss", None, words, **options)
+    thin: style.Style = {"estimator": None, "linewidth": 0.6, "alpha": 0.5, "legend": False}
+    thin["palette"] = style.semantics(_looks(losses))["palette"]
+    sns.lineplot(losses, x="step", y="val_loss", hue="label", units="seed", ax=figure.axes[0], **thin)
+    figure.axes[0].set(xlabel="", ylabel="validation loss")
     return figure
 
 
 def layer_errors(measured: Sequence[Measured]) -> style.Picture:
-    """Error of each layer before and after it was refitted, in the order of the forward pass; a panel per student.
-
-    measured: of each student, main first (`students.measured`).
-    """
+    """Error of each layer before and after it was refitted, a panel per student; measured: `students.measured`."""
     names = style.student_names(len(measured))
     tables = [one.table.assign(student=name) for name, one in zip(names, measured, strict=True)]
     table = pd.concat(tables).melt(["module", "student"], ["before", "after"], "when", "error").dropna()
@@ -121,14 +89,14 @@ def layer_errors(measured: Sequence[Measured]) -> style.Picture:
     return figure
 
 
-def _by_block(table: pd.DataFrame, titles: dict[str, str], ylabel: str, **options: Any) -> style.Picture:
+def _by_block(table: pd.DataFrame, titles: dict[str, str], words: str, **options: Any) -> style.Picture:
     """Columns of a table over the blocks, a line per method; one panel per column, with its title."""
     long = table.melt(["method", "label", "block"], list(titles), "column").replace({"column": titles})
-    return _curves(long, "block", "value", "column", ylabel=ylabel, height=2.9, **options)
+    return _curves(long, "block", "value", "column", words, height=2.9, **options)
 
 
-def _curves(table: pd.DataFrame, x: str, y: str, panel: str | None = None, **options: Any) -> style.Picture:
-    figure = style.curves(table, x, y, "label", panel, look=_looks(table), columns=2, **options)
+def _curves(table: pd.DataFrame, x: str, y: str, panel: str | None, words: str, **options: Any) -> style.Picture:
+    figure = style.curves(table, x, y, "label", panel, words, look=_looks(table), columns=2, **options)
     if x == "block":
         figure.axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
@@ -146,7 +114,3 @@ def _scale_log(axes: Axes) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
-
-
-def _means(table: pd.DataFrame, column: str) -> str:
-    return style.listed(table.groupby("label", sort=False)[column].mean())

@@ -1,7 +1,4 @@
-"""What all figures share: seaborn's theme with fixed colours and marks, alt text, panels, legends and saving.
-
-The theme is set when this module is imported, and holds for a reader's own figures as well.
-"""
+"""What all figures share: seaborn's theme (set at import), alt text, panels, legends and saving."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import base64
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +29,7 @@ DISTINCT = (*FURTHER, "#D55E00", "#882255")
 MARKS = (*"os^DvP<X>pdh8H", (4, 1, 0), (4, 1, 45), (3, 1, 0), (3, 1, 60), (5, 1, 36), (6, 1, 0))
 DASHES: dict[str, Any] = {"-": "", "--": (4, 1.5), "-.": (4, 1.5, 1, 1.5), ":": (1, 1.5)}  # as seaborn wants them
 SHARED, UNUSED = "#222222", "#F0F0F0"
+MOST_TOLD = 12  # lines whose ends an alt text tells one by one
 WIDTH = 8.0  # inches: with the sizes of seaborn's context "paper", text is readable in a narrow window too
 Style = dict[str, Any]
 
@@ -61,10 +59,7 @@ class Picture(Figure):
 
 
 def picture(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Picture, Any]:
-    """An empty Picture, `height` inches high, and its axes as `Figure.subplots(rows, columns, ...)` gives them.
-
-    With layout=None, axes stay where `gridspec_kw` puts them: quicker, for pictures that explorers draw.
-    """
+    """An empty Picture, `height` inches high, and its axes, as `Figure.subplots` gives them."""
     figure = Picture(figsize=(WIDTH, height), layout=options.pop("layout", "constrained"))
     return figure, figure.subplots(rows, columns, **options)
 
@@ -83,10 +78,7 @@ def panels(n: int, height: float, legend: int = 0, columns: int = 3, **options: 
 def sheet(
     rows: Iterable[Iterable[np.ndarray]], names: Sequence[str], titles: Sequence[str], height: float
 ) -> tuple[Picture, np.ndarray]:
-    """A Picture of images, one row for each name, and its axes.
-
-    rows: of each name the images, (H, W) or (H, W, 3), 0 to 255; a row may be shorter than `titles`.
-    """
+    """A Picture of images (H, W) or (H, W, 3), 0 to 255, one row for each name, and its axes."""
     figure, grid = picture(height, len(names), len(titles), squeeze=False)
     for line, images, name in zip(grid, rows, names, strict=True):
         for axes, image in zip(line, images, strict=False):
@@ -99,9 +91,11 @@ def sheet(
 
 
 def clear(*grid: Axes) -> None:
-    """Take away ticks and frames."""
+    """Take away ticks, frames and grid lines; ticks that come back have no length."""
     for axes in grid:
         axes.set(xticks=[], yticks=[])
+        axes.tick_params(length=0)
+        axes.grid(False)
         axes.spines[:].set_visible(False)
 
 
@@ -143,7 +137,6 @@ def curves(
     words: str = "",
     *,
     look: Mapping[str, Style] | None = None,
-    errorbar: Callable | tuple | None = None,
     drawn: Style | None = None,
     xlabel: str | None = None,
     ylabel: str | None = None,
@@ -154,12 +147,10 @@ def curves(
 ) -> Picture:
     """Means of y over x, one line for each value of the column `by`, one panel for each value of the column `panel`.
 
-    words:    how the alt text begins, which goes on with the first and the last mean of each line.
-    look:     by the values of `by`; None takes `looks` of them.
-    errorbar: as in `seaborn.lineplot`: what makes an interval of the values at one x. Columns low and high of the table
-              are drawn as bars instead.
-    drawn:    further options of `seaborn.lineplot`.
-    level:    a y with its name, drawn as a dotted line.
+    words: how the alt text begins, which goes on with numbers from the lines.
+    look:  by the values of `by`; None takes `looks` of them.
+    drawn: options of `seaborn.lineplot`, such as errorbar. Columns low and high of the table are drawn as bars.
+    level: a y with its name, drawn as a dotted line.
     Other options go to `Figure.subplots`.
     """
     table, panel = (table, panel) if panel else (table.assign(panel=""), "panel")
@@ -168,7 +159,7 @@ def curves(
     figure, grid = panels(len(titles), height, len(names), columns, **{"sharex": True, "sharey": True} | options)
     for axes, title in zip(grid, titles, strict=True):
         own = table[table[panel] == title]
-        how: Style = {"hue_order": names, "style_order": names, "errorbar": errorbar, "err_style": "bars"} | look
+        how: Style = {"hue_order": names, "style_order": names, "errorbar": None, "err_style": "bars"} | look
         sns.lineplot(own, x=x, y=y, hue=by, style=by, ax=axes, **how | (drawn or {}))
         if "low" in table:
             axes.vlines(own[x], own["low"], own["high"], own[by].map(look["palette"]), linewidth=1)
@@ -178,18 +169,23 @@ def curves(
         axes.set_title(wrapped(str(title), wide))
     finish(figure, grid, x if xlabel is None else xlabel, y if ylabel is None else ylabel)
     means = table.groupby([panel, by, x], sort=False)[y].mean()
-    ends = means.groupby([panel, by], sort=False).agg(["first", "last"])
-    parts = [f"{title}, {name}: {a:.2f} to {b:.2f}".removeprefix(", ") for (title, name), a, b in ends.itertuples()]
-    figure.alt_text = f"{words}. {'; '.join(parts)}."
+    figure.alt_text = f"{words}. {_ends_of(means.groupby([panel, by], sort=False).agg(['first', 'last']))}."
     return figure
 
 
-def forest(axes: Axes, values: pd.DataFrame, means: pd.DataFrame, value: str = "value", by: str = "label") -> None:
-    """A row for each name: all its values as dots, and above them their mean as a diamond on its interval.
+def _ends_of(lines: pd.DataFrame) -> str:
+    """First and last value of each line, by panel and name; of more than MOST_TOLD the lowest and highest last one."""
+    if len(lines) > MOST_TOLD:
+        parts = [f"{panel}: {extremes(own.droplevel(0))}" for panel, own in lines["last"].groupby(level=0, sort=False)]
+        return "At the end: " + "; ".join(part.removeprefix(": ") for part in parts)
+    parts = [f"{panel}, {name}: {first:.2f} to {last:.2f}" for (panel, name), first, last in lines.itertuples()]
+    return "; ".join(part.removeprefix(", ") for part in parts)
 
-    values: one row for each dot, with the columns `by` and `value`.
-    means:  by name, in the order of the rows; columns mean, low, high (nan draws no interval) and, if some diamonds are
-            hollow, filled.
+
+def forest(axes: Axes, values: pd.DataFrame, means: pd.DataFrame, value: str = "value", by: str = "label") -> None:
+    """A row for each name: its values as dots, and above them their mean as a diamond on its interval.
+
+    means: by name, in the order of the rows; columns mean, low, high and, if some diamonds are hollow, filled.
     """
     dots: Style = {"color": PALETTE["random"], "size": 4, "zorder": 2, "jitter": False}
     sns.stripplot(values, x=value, y=by, order=means.index, ax=axes, **dots)
@@ -220,10 +216,7 @@ def bars(axes: Axes, table: pd.DataFrame, fills: Mapping[str, tuple[str, str]], 
 
 
 def looks(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dict[str, Style]:
-    """Colour, marker and line style of each name: those of its role, else the next; 20 differ in their markers alone.
-
-    roles: by name, out of PALETTE; None gives each role to the name that it is.
-    """
+    """Colour, marker and line style of each name: those of its role (by default its own name), else the next ones."""
     names = list(dict.fromkeys(names))
     roles = {name: name for name in names if name in PALETTE} if roles is None else roles
     triples = {name: (PALETTE[role], MARKERS[role], LINES[role]) for name, role in roles.items()}
@@ -275,11 +268,18 @@ def listed(values: Mapping[Any, float] | pd.Series, form: str = ".2f") -> str:
     return ", ".join(f"{name} {value:{form}}" for name, value in values.items())
 
 
-def save(figure: Picture, folder: str | Path, name: str) -> Picture:
-    """Write `folder/name.png`; returns the figure, so that a notebook's cell can end with it.
+def extremes(values: pd.Series, form: str = ".2f") -> str:
+    """The smallest and the largest of values by name, for alt texts.
 
-    Raises PermissionError or OSError when it can't be written.
+    >>> extremes(pd.Series({"main": 0.5, "auxiliary": 0.25, "teacher": 0.4}))
+    'auxiliary 0.25 to main 0.50'
     """
+    ordered = values.dropna().sort_values(kind="stable")
+    return " to ".join(dict.fromkeys(f"{name} {value:{form}}" for name, value in ordered.iloc[[0, -1]].items()))
+
+
+def save(figure: Picture, folder: str | Path, name: str) -> Picture:
+    """Write `folder/name.png` and return the figure. Raises OSError when it can't be written."""
     path = writable_folder(folder) / f"{name}.png"
     write_atomically(path, lambda part: part.write_bytes(figure.png(dpi=150)))
     return figure

@@ -1,4 +1,4 @@
-"""Pictures of training: its history, what the students know, soft targets, and the memory of the auxiliary."""
+"""Pictures of training: its history, what the students know, soft targets, the auxiliary's memory, and the toy."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from matplotlib.colors import LinearSegmentedColormap
 from scipy.special import softmax
 from torch.nn import functional as F
 
-from dmws_lite.method.distillation import half_life_of, momentum_of, soft_loss
+from dmws_lite.method.distillation import Distillation, half_life_of, momentum_of, soft_loss
+from dmws_lite.training.toy import WINDOW, Points
 from dmws_lite.views import style
 from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED
 
@@ -21,13 +23,12 @@ if TYPE_CHECKING:
 
 STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary"}
 FILLS = {name: (PALETTE[name], HATCHES[name]) for name in ("main", "auxiliary")}
-KNOWN = {
-    "both right": (PALETTE["teacher"], ""),
-    "only main right": FILLS["main"],
-    "only auxiliary right": FILLS["auxiliary"],
-    "both wrong": (UNUSED, ""),
-}
+KNOWN = {"both right": (PALETTE["teacher"], ""), "only main right": FILLS["main"]}
+KNOWN |= {"only auxiliary right": FILLS["auxiliary"], "both wrong": (UNUSED, "")}
 PARTS = {"labels": ("#009E73", "..."), "soft targets": FILLS["auxiliary"], "sum": (SHARED, "")}
+BELIEF = LinearSegmentedColormap.from_list("belief", ["#E9A3C9", "#F7F7F7", "#A1D76A"])  # class 0, undecided, class 1
+CLASSES: tuple[style.Style, ...] = ({"marker": "v", "color": "#8E0152"}, {"marker": "^", "color": "#276419"})
+RING: style.Style = {"facecolors": "none", "edgecolors": "black", "linewidths": 0.8, "label": "label is wrong"}
 
 
 def history(runs: Run | Mapping[str, Run]) -> style.Picture:
@@ -49,22 +50,19 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
         sns.lineplot(rows[["alpha", "momentum"]], ax=schedule, palette=[PALETTE["teacher"]] * 2, dashes=["", (1, 1)])
         loss.set_title(title)
         schedule.set(ylim=(-0.05, 1.05))
-        for name, values in students.items():
-            words.append(f"{title} {name}: from {values.iloc[0]:.2f} to {values.iloc[-1]:.2f}.".strip())
+        words += [f"{title} {name}: from {own.iloc[0]:.2f} to {own.iloc[-1]:.2f}." for name, own in students.items()]
     for row, label in zip(grid, ("training loss", "validation accuracy", "schedules"), strict=True):
         row[0].set_ylabel(label)
         for axes in row[1:]:
             axes.legend([])
     grid[1, 0].legend(title="")
-    figure.alt_text = f"Loss, validation accuracy and schedules over training steps. Accuracy of {' '.join(words)}"
+    words = "Loss, validation accuracy and schedules over training steps. Accuracy of " + " ".join(words)
+    figure.alt_text = " ".join(words.split())
     return figure
 
 
 def disagreement(run: Run) -> style.Picture:
-    """What each student knows that the other does not: shares of validation images over the evaluations of a run.
-
-    Raises ValueError for a run without an auxiliary student.
-    """
+    """Shares of images that both, one or no student gets right, over a run. Raises ValueError without auxiliary."""
     rows = pd.DataFrame(run.history).set_index("step")
     if "both_right" not in rows:
         raise ValueError("disagreement needs a run with an auxiliary student: pass one to fit")
@@ -127,36 +125,38 @@ def soft_targets(
     Raises ValueError for logits and classes that do not fit together, and for label, temperature or alpha out of range.
     """
     names = list(classes or (f"class {k}" for k in range(len(student_logits))))
-    _check_soft_targets(len(student_logits), len(target_logits), len(names), label, temperature, alpha)
-    logits = pd.DataFrame({"main": student_logits, "auxiliary": target_logits}, dtype=float)
-    losses, gradients = _loss_parts(logits, label, temperature, alpha)
-    soft = logits.div(temperature).apply(softmax)
-    soft.columns = at_t = [f"{name}, T = {temperature:g}" for name in logits]
+    sizes = len(student_logits), len(target_logits), len(names)
+    if sizes[0] < 2 or len(set(sizes)) > 1:
+        given = "{} student_logits, {} target_logits, {} classes".format(*sizes)
+        raise ValueError(f"{given}: pass one of each per class, and 2 classes or more")
+    if label not in range(len(names)):
+        raise ValueError(f"label={label} is out of range: 0 to {len(names) - 1}")
+    Distillation(alpha=alpha, temperature=temperature)  # refuses what is out of range
+    parts = _loss_parts(student_logits, target_logits, label, temperature, alpha)
+    losses, gradients = parts[:1], parts[1:].set_axis(names)
+    logits = pd.DataFrame({"main": student_logits, "auxiliary": target_logits}, names, dtype=float)
+    soft, fills = logits.div(temperature).apply(softmax).add_suffix(f", T = {temperature:g}"), FILLS.values()
     shape = {"left": 0.07, "right": 0.995, "bottom": 0.15, "top": 0.79, "width_ratios": [3.2, 2, 3], "wspace": 0.35}
-    figure, grid = style.picture(3.4, 1, 3, layout=None, gridspec_kw=shape)
-    shares, loss, push = grid
-    style.bars(shares, soft, dict(zip(at_t, FILLS.values(), strict=True)))
+    figure, (shares, loss, push) = style.picture(3.4, 1, 3, layout=None, gridspec_kw=shape)
+    style.bars(shares, soft, dict(zip(soft, fills, strict=True)), ylim=(0, 1.02), ylabel="probability")
     for side, values in zip((-0.2, 0.2), logits.apply(softmax).to_numpy().T, strict=True):
         places = np.arange(len(names)) + side
         shares.hlines(values, places - 0.19, places + 0.19, SHARED, linewidth=2, label="at T = 1" if side > 0 else "")
-    style.bars(loss, pd.DataFrame([losses], columns=list(PARTS)), PARTS)
+    style.bars(loss, losses, PARTS, ylim=(0, 1.12 * max(losses.to_numpy().max(), 0.1)), title="loss")
+    loss.set_xticks([])
     for group in loss.containers:
         loss.bar_label(group, fmt="%.2f", fontsize=7.5)
-    style.bars(push, pd.DataFrame(gradients.T, columns=list(PARTS)), PARTS)
-    shares.set(ylim=(0, 1.02), ylabel="probability")
-    loss.set(xticks=[], ylim=(0, 1.12 * max(*losses, 0.1)), title="loss")
-    room = 1.1 * max(np.abs(gradients).max(), 0.1)
-    push.set(ylim=(-room, room), title="gradient on the logits")
+    room = 1.1 * max(gradients.abs().to_numpy().max(), 0.1)
+    style.bars(push, gradients, PARTS, ylim=(-room, room), title="gradient on the logits")
     push.axhline(0, color=SHARED, linewidth=0.8)
     ticks = [style.literal(f"{name}\n(right)" if k == label else name) for k, name in enumerate(names)]
     for axes, left in ((shares, 0.06), (push, 0.6)):
         axes.set_xticks(range(len(names)), ticks)
         style.add_legend(figure, [axes], loc="upper left", bbox_to_anchor=(left, 1.0), ncols=3, handlelength=1.5)
-    figure.alt_text = (
-        f"Soft targets on one image; right: {names[label]}; T = {temperature:g}, alpha = {alpha:g}. "
-        f"Main: {_pairs(names, soft[at_t[0]])}. Auxiliary: {_pairs(names, soft[at_t[1]])}. "
-        f"Loss: {_pairs(PARTS, losses)}. Gradient on the logits, in sum: {_pairs(names, gradients[2])}."
-    )
+    told = {**soft, "loss": losses.iloc[0], "gradient on the logits, in sum": gradients["sum"]}
+    numbers = ". ".join(f"{name}: {style.listed(values)}" for name, values in told.items())
+    words = f"Soft targets on one image; right: {names[label]}; T = {temperature:g}, alpha = {alpha:g}"
+    figure.alt_text = f"{words}. {numbers}."
     return figure
 
 
@@ -168,10 +168,8 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     Left: the weight of the main student after each step, as a share of the newest one's. Right: the sums.
     Raises ValueError for values out of range.
     """
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum={momentum} is out of range: 0 <= momentum < 1")
-    if steps < 1:
-        raise ValueError(f"steps={steps} must be at least 1")
+    if not 0 <= momentum < 1 or steps < 1:
+        raise ValueError(f"momentum={momentum}, steps={steps}: pass 0 <= momentum < 1 and at least 1 step")
     life, after = half_life_of(momentum), np.arange(1, steps + 1)
     left = momentum ** (steps - after)  # (step,)
     older, newer = (1 - momentum) * left[: steps // 2].sum(), (1 - momentum) * left[steps // 2 :].sum()
@@ -184,16 +182,58 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
         curve.axvline(steps - life, color=SHARED, linestyle=":")
         curve.text(steps - life, 50, " one half-life ago ", ha="right" if life < steps / 2 else "left")
     curve.set(xlim=(0, steps + 1), ylim=(0, 105), xlabel="main student after step", ylabel="weight (% of the newest)")
+    texts = [f"{100 * s:.3g} %" if s >= 0.001 or s == 0 else "below 0.1 %" for s in sums.values()]
     colours = [PALETTE["auxiliary"], *[PALETTE["main"]] * 2]
     drawn = share.barh(list(sums), [100 * value for value in sums.values()], color=colours, hatch=["///", "...", ""])
-    share.bar_label(drawn, [_percent(value) for value in sums.values()], padding=3)
+    share.bar_label(drawn, texts, padding=3)
     share.set(xlim=(0, 135), xticks=[0, 50, 100], ylim=(2.6, -0.6), xlabel="share of the auxiliary (%)")
     title = f"half-life {life:.4g} steps (momentum {momentum:.4g}), after {steps} step{'s' * (steps > 1)}"
     figure.text(0.09, 0.91, title)
-    start, before, recently = map(_percent, sums.values())
-    words = f"{start} its start, {before} the main student in the older half of the steps, {recently} in the newer half"
+    words = "{} its start, {} the main student in the older half of the steps, {} in the newer half".format(*texts)
     figure.alt_text = f"What an exponential moving average consists of; {title}: {words}."
     return figure
+
+
+def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | None = None) -> style.Picture:
+    """Probability of class 1 over the plane, a row per network, a column per moment or setting; the line is one half.
+
+    grids:  by row and column, float (resolution, resolution) from `surface`.
+    points: training points, drawn with their labels; those with a wrong label are ringed.
+    """
+    columns, words = list(next(iter(grids.values()))), []
+    height = 0.5 + len(grids) * (0.1 + 4.8 / len(columns)) + 0.4 * (points is not None)
+    figure, axes = style.picture(height, len(grids), len(columns), squeeze=False)
+    for line, (row, own) in zip(axes, grids.items(), strict=True):
+        line[0].set_ylabel(row)
+        for panel, column in zip(line, columns, strict=True):
+            belief = own[column]
+            drawn = panel.imshow(belief, extent=WINDOW, origin="lower", cmap=BELIEF, vmin=0, vmax=1)
+            if np.ptp(np.sign(belief - 0.5)):
+                panel.contour(belief, [0.5], extent=WINDOW, colors="black", linewidths=1)
+            if points is not None:
+                size, edge = 9 if len(columns) > 2 else 22, {"edgecolors": "white", "linewidths": 0.4}
+                for label, look in enumerate(CLASSES):
+                    panel.scatter(*points.x[points.labels == label].T, size, label=f"labelled {label}", **look, **edge)
+                panel.scatter(*points.x[points.wrong].T, 4 * size, **RING)
+            sure = f"class 1 on {(belief > 0.5).mean():.0%} of the plane"
+            words.append(f"{row} {column}: {sure}, mean confidence {np.maximum(belief, 1 - belief).mean():.2f}".strip())
+    for panel, column in zip(axes[0], columns, strict=True):
+        panel.set_title(column)
+    style.clear(*axes.flat)
+    figure.colorbar(drawn, ax=axes, shrink=0.9, pad=0.01, label="probability of class 1", ticks=[0, 0.5, 1])
+    style.add_legend(figure, axes[0, :1], loc="outside lower center", ncols=3, markerscale=1.5)
+    figure.alt_text = f"What networks believe over the plane. {'; '.join(words)}."
+    return figure
+
+
+def toy_course(courses: Mapping[str, pd.DataFrame]) -> style.Picture:
+    """Accuracy and loss of both students on clean points, a column per title of a course."""
+    table = pd.concat([course.assign(title=title) for title, course in courses.items()])
+    long = table.melt(["title", "step", "student"], ["accuracy", "loss"], "metric")
+    long["panel"] = long["title"] + ": " + long["metric"]
+    options: style.Style = {"ylabel": "accuracy; loss (nats)", "columns": len(courses), "sharey": "row", "height": 2.1}
+    words = "On clean points during training"
+    return style.curves(long, "step", "value", "student", "panel", words, drawn={"markevery": 0.2}, **options)
 
 
 def _curves(curves: Mapping[str, Any], first: int, words: str, **options: Any) -> style.Picture:
@@ -203,32 +243,12 @@ def _curves(curves: Mapping[str, Any], first: int, words: str, **options: Any) -
     return style.curves(table, "x", "y", "name", words=words, height=3.0, **options)
 
 
-def _check_soft_targets(student: int, target: int, classes: int, label: int, temperature: float, alpha: float) -> None:
-    if not (student >= 2 and target == student == classes):
-        given = f"{student} student_logits, {target} target_logits, {classes} classes"
-        raise ValueError(f"{given}: pass one of each per class, and 2 classes or more")
-    if label not in range(student):
-        raise ValueError(f"label={label} is out of range: 0 to {student - 1}")
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the softmax as it is")
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha={alpha} is out of range: 0 <= alpha <= 1")
-
-
-def _loss_parts(logits: pd.DataFrame, label: int, temperature: float, alpha: float) -> tuple[list[float], np.ndarray]:
-    """The loss and its gradient (part, class) by part: from the labels, from the soft targets, and their sum."""
-    main, target = (torch.tensor(logits[name].to_numpy())[None] for name in ("main", "auxiliary"))
-    main.requires_grad_()
-    right = (1 - alpha) * F.cross_entropy(main, torch.tensor([label]))
-    soft = alpha * soft_loss(main, target, temperature)
-    gradients = np.stack([torch.autograd.grad(part, main)[0][0].numpy() for part in (right, soft)])
-    losses = [right.item(), soft.item()]
-    return [*losses, sum(losses)], np.vstack([gradients, gradients.sum(0)])
-
-
-def _pairs(names, values) -> str:
-    return style.listed(dict(zip(names, values, strict=True)))
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %" if share >= 0.001 or share == 0 else "below 0.1 %"
+def _loss_parts(
+    student: Sequence[float], target: Sequence[float], label: int, temperature: float, alpha: float
+) -> pd.DataFrame:
+    """A column for each of PARTS: the loss, and below it its gradient on each logit."""
+    main = torch.tensor([student], dtype=torch.float64, requires_grad=True)
+    soft = alpha * soft_loss(main, torch.tensor([target], dtype=torch.float64), temperature)
+    parts = {"labels": (1 - alpha) * F.cross_entropy(main, torch.tensor([label])), "soft targets": soft}
+    table = {name: [part.item(), *torch.autograd.grad(part, main)[0][0].tolist()] for name, part in parts.items()}
+    return pd.DataFrame(table).assign(sum=lambda rows: rows.sum(axis=1))

@@ -16,6 +16,7 @@ def check_picture():
         picture = Image.open(io.BytesIO(figure.png()))
         assert picture.text["Description"] == figure.alt_text
         assert picture.width == 8 * 110 and np.asarray(picture.convert("L")).std() > 5
+        return figure
 
     return check
 

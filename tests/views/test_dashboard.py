@@ -22,7 +22,7 @@ DISTILLATION = dm.Distillation(alpha_warmup=0.0, half_life=0.2)
 def image_set(count, seed):
     labels = np.arange(count) % 2
     images = np.random.default_rng(seed).integers(0, 128, (count, 1, 16, 16)) + 100 * labels[:, None, None, None]
-    return ImageSet(images.astype(np.uint8), labels.astype(np.int64), ("dark", "light"), tuple(map(str, range(count))))
+    return ImageSet(images.astype(np.uint8), labels, ("dark", "light"), tuple(map(str, range(count))))
 
 
 SPLITS = Splits("shades", image_set(24, 0), image_set(20, 1), image_set(4, 2))
@@ -33,11 +33,6 @@ def student(seed):
     torch.manual_seed(seed)
     size = {"img_size": 16, "patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 2}
     return set_input_statistics(VisionTransformer(**size, proj_drop_rate=0.1), (0.5,) * 3, (0.5,) * 3)
-
-
-def train(**options):
-    students = Students(student(0), student(1))
-    return dm.fit(students, SPLITS, TRAINING, DISTILLATION, device="cpu", progress=False, **options)
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ def board(monkeypatch):
 @pytest.fixture(scope="module")
 def whole():
     """The same run without a dashboard."""
-    return train()
+    return dm.fit(Students(student(0), student(1)), SPLITS, TRAINING, DISTILLATION, device="cpu", progress=False)
 
 
 def go(board):
@@ -87,13 +82,10 @@ def assert_equal(run, other):
         assert all(torch.equal(tensor, state[name]) for name, tensor in mine.state_dict().items())
 
 
-def test_nothing_starts_before_start(board):
+def test_a_whole_run_equals_fit_and_so_does_going_on_after_a_step_back(board, whole):
     assert board.phase == "ready" and board.thread is None and board.run is None and board.rows == []
     assert "nothing is trained yet. Press Start" in board._status.value and not board._view.value
     assert [b.disabled for b in (board._go, board._stop, board._evaluation, board._back)] == [False, True, True, True]
-
-
-def test_a_whole_run_equals_fit_and_so_does_going_on_after_a_step_back(board, whole):
     go(board)
     assert board.phase == "ended" and board._go.disabled and board._stop.disabled
     assert_equal(board.run, whole)
@@ -133,13 +125,6 @@ def test_stop_early_keeps_the_best_student_and_the_history(board, whole):
     assert_equal(board.run, whole)  # a start anew
 
 
-def test_what_fit_refuses_is_told(board):
-    board._arguments = (*board._arguments[:2], replace(TRAINING, batch_size=100), DISTILLATION)
-    go(board)
-    assert board.phase == "ready" and not board._go.disabled and 'role="alert"' in board._status.value
-    assert "batch_size=100 is larger than the training set" in board._status.value
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_other_errors_are_told_and_raised(board, monkeypatch):
     raised = []
@@ -155,9 +140,14 @@ def test_other_errors_are_told_and_raised(board, monkeypatch):
     assert 'alt="Loss, validation accuracy' in board._view.value
 
 
-def test_a_run_without_auxiliary():
+def test_a_run_without_auxiliary_and_what_fit_refuses():
     alone = dm.Distillation(strategy="none", auxiliary_update="frozen")
     short = replace(TRAINING, steps=2, evaluations=1)
     board = dm.widgets.training_dashboard(Students(student(0)), SPLITS, short, alone, device="cpu")
     go(board)
     assert board.phase == "ended" and "auxiliary" not in board._status.value
+    large = replace(TRAINING, batch_size=100)
+    board = dm.widgets.training_dashboard(Students(student(0)), SPLITS, large, alone, device="cpu")
+    go(board)
+    assert board.phase == "ready" and not board._go.disabled and 'role="alert"' in board._status.value
+    assert "batch_size=100 is larger than the training set" in board._status.value

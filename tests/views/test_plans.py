@@ -38,13 +38,6 @@ def test_masks_of_complementary_students_share_out_every_axis(plans):
     assert masks["embed"][0].nonzero()[0].tolist() == list(range(0, 96, 2))
 
 
-def test_roles_tell_shared_from_unused(plans):
-    assert np.array_equal(tensor_roles((plans[0], plans[0]), "norm.bias"), [[3, 0] * 48])
-    assert not tensor_roles(plans, "blocks.5.mlp.fc1.weight").any()  # the student takes blocks 0 to 3
-    with pytest.raises(ValueError, match=r"no tensor 'blocks\.9\.x': choose one of cls_token"):
-        tensor_roles(plans, "blocks.9.x")
-
-
 @pytest.mark.parametrize("tensor", ["blocks.0.attn.qkv.weight", "blocks.1.attn.proj.weight", "pos_embed", "cls_token"])
 def test_roles_agree_with_the_weights_that_apply_copies(plans, tensor):
     shapes = plans[0].teacher_shapes
@@ -54,13 +47,15 @@ def test_roles_agree_with_the_weights_that_apply_copies(plans, tensor):
     assert np.array_equal(map_of_copied, tensor_roles(plans, tensor) == 1)
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_legend_of_maps_has_their_marks_and_no_others(plans, shared):
-    drawn = figures.tensor_maps((plans[0], plans[0] if shared else plans[1]), ["blocks.0.mlp.fc1.weight"]).legends[0]
-    marks = {
-        text.get_text(): patch.get_hatch() or "" for text, patch in zip(drawn.texts, drawn.get_patches(), strict=True)
-    }
-    assert marks == {"main": "", "auxiliary": "///", **({"both": "xxx"} if shared else {}), "not used": ""}
+def test_roles_tell_shared_from_unused_and_legends_have_the_marks_of_maps(plans):
+    assert np.array_equal(tensor_roles((plans[0], plans[0]), "norm.bias"), [[3, 0] * 48])
+    assert not tensor_roles(plans, "blocks.5.mlp.fc1.weight").any()  # the student takes blocks 0 to 3
+    with pytest.raises(ValueError, match=r"no tensor 'blocks\.9\.x': choose one of cls_token"):
+        tensor_roles(plans, "blocks.9.x")
+    for pair, both in ((plans, {}), ((plans[0], plans[0]), {"both": "xxx"})):
+        legend = figures.tensor_maps(pair, ["blocks.0.mlp.fc1.weight"]).legends[0]
+        marks = {t.get_text(): p.get_hatch() or "" for t, p in zip(legend.texts, legend.get_patches(), strict=True)}
+        assert marks == {"main": "", "auxiliary": "///", **both, "not used": ""}
 
 
 def test_coverage_bars_add_up():

@@ -11,22 +11,19 @@ from dmws_lite.views.style import PALETTE
 NAMES = (*STARTS, TEACHER)
 
 
-def rows(values, names=NAMES, blocks=(1, 2)):
+def rows(values, blocks=(1, 2)):
     """A table with a row a method and block; `values` makes the other columns from the places of both."""
     return pd.DataFrame(
         {"method": name, "label": METHODS[name].label, "block": block, **values(i, block)}
-        for i, name in enumerate(names)
+        for i, name in enumerate(NAMES)
         for block in blocks
     )
 
 
 def weights():
-    kinds = [rows(lambda i, block, k=kind: {"kind": k, **matrix(i)}) for kind in ("qkv", "proj", "fc1")]
+    matrix = {"rank_share": 0.5, "singular": np.array([4.0, 2.0, 1.0])}
+    kinds = [rows(lambda i, block, k=kind: {"kind": k, "gain": 0.1 + i, **matrix}) for kind in ("qkv", "proj", "fc1")]
     return pd.concat(kinds, ignore_index=True)
-
-
-def matrix(i):
-    return {"gain": 0.1 + i, "rank_share": 0.1 * (i + 1), "singular": np.array([4.0, 2.0, 1.0])}
 
 
 def signals():
@@ -52,13 +49,8 @@ FIGURES = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_draws_and_says_what_it_shows(name, check_picture):
-    check_picture(FIGURES[name]())
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_a_method_looks_the_same_in_all_figures_and_unlike_any_other(name, drawn):
-    found = drawn(FIGURES[name]())
+def test_a_method_looks_the_same_in_all_figures_and_unlike_any_other(name, check_picture, drawn):
+    found = drawn(check_picture(FIGURES[name]()))
     assert len(found) == len({line.get_marker() for line in found.values()}) == len(NAMES)
     assert found["single selection"].get_color() == PALETTE["main"]
     assert found["full teacher"].get_color() == PALETTE["teacher"]
@@ -90,15 +82,13 @@ def test_first_steps_show_the_mean_every_seed_and_chance(drawn):
 
 
 def errors(*before):
-    table = pd.DataFrame(
-        {"module": ["blocks.0.attn.qkv", "blocks.0.attn.proj"], "before": before, "after": [0.1, 0.05]}
-    )
+    names = ["blocks.0.attn.qkv", "blocks.0.attn.proj"]
+    table = pd.DataFrame({"module": names, "before": before, "after": [0.1, 0.05]})
     return Measured("selection_ls", 8, "0" * 16, 1.0, table)
 
 
 def test_errors_of_layers_are_drawn_before_and_after_for_each_student(check_picture, drawn):
-    figure = figures.layer_errors([errors(0.5, 0.9), errors(0.6, 0.8)])
-    check_picture(figure)
+    figure = check_picture(figures.layer_errors([errors(0.5, 0.9), errors(0.6, 0.8)]))
     assert [axes.get_title() for axes in figure.axes] == ["main", "auxiliary"]
     assert drawn(figure, 1)["before"].get_ydata() == pytest.approx([0.6, 0.8])
     assert drawn(figure)["after"].get_ydata() == pytest.approx([0.1, 0.05]) and figure.axes[0].get_yscale() == "log"

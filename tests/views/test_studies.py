@@ -14,8 +14,8 @@ MANY = list(dict.fromkeys([*CELLS, *METHODS]))[:20]
 SIX = ["brain_mri", "chest_xray", "lung_ct_with_a_rather_long_name", "a$b", "phantom_lung_ct", "phantom_brain_mri"]
 
 
-def table(methods=("default", "dual_skd"), data=("brain_mri",), fractions=(0.1,), seeds=3, seed=0):
-    rng = np.random.default_rng(seed)
+def table(methods=("default", "dual_skd"), data=("brain_mri",), fractions=(0.1,), seeds=3):
+    rng = np.random.default_rng(0)
     rows = [
         {"key": f"{name}/{share}/{method}/{s}", "data": name, "pair": "big → small", "fraction": share, "seed": s}
         | {"method": method, "label": METHODS[method].label, "ece": rng.uniform(0.05, 0.2), "seconds": 20 + 3 * i}
@@ -29,14 +29,20 @@ def table(methods=("default", "dual_skd"), data=("brain_mri",), fractions=(0.1,)
     return pd.DataFrame(rows)
 
 
-def history(runs, momentum=0.9):
+def history(runs):
     rows = [
-        {"key": run.key, "step": step, "alpha": step / 40, "momentum": momentum, "val_accuracy": 0.3 + 0.01 * step}
+        {"key": run.key, "step": step, "alpha": step / 40, "momentum": 0.9, "val_accuracy": 0.3 + 0.01 * step}
         | {"auxiliary_accuracy": 0.2 + 0.01 * run.seed if run.method != "default" else np.nan}
         for run in runs.itertuples()
         for step in (0, 10, 20)
     ]
     return pd.DataFrame(rows)
+
+
+def no_overlap(texts):
+    boxes = [text.get_window_extent() for text in texts if text.get_text()]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    return boxes
 
 
 def dots(axes):
@@ -70,29 +76,24 @@ def test_labels_of_twenty_methods_do_not_overlap(name):
     figure = FIGURES[name](table(MANY, SIX if name == "results" else SIX[:1], seeds=2))
     figure.draw_without_rendering()
     names = [label for axes in figure.axes for label in axes.get_yticklabels() if axes.get_subplotspec().is_first_col()]
-    titles = [axes.title for axes in figure.axes if axes.get_visible()]
-    for group in (names, titles):
-        boxes = [text.get_window_extent() for text in group if text.get_text()]
-        assert boxes and all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 1 for box in boxes)
-        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
-    legend = [text.get_window_extent() for legend in figure.legends for text in legend.get_texts()]
-    assert not any(a.overlaps(b) for i, a in enumerate(legend) for b in legend[:i])
+    for group in (names, [axes.title for axes in figure.axes if axes.get_visible()]):
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 1 for box in no_overlap(group))
+    no_overlap([text for legend in figure.legends for text in legend.get_texts()])
 
 
-@pytest.mark.parametrize("data", [SIX[:2], SIX])
 @pytest.mark.parametrize("scale", [0.03, 1])
-def test_numbers_below_narrow_panels_do_not_overlap(data, scale):
-    runs = table(("default", "dual_skd", "weight_selection"), data)
+def test_numbers_below_narrow_panels_do_not_overlap(scale):
+    runs = table(("default", "dual_skd", "weight_selection"), SIX)
     runs["accuracy"] = 0.5 + scale * (runs["accuracy"] - 0.5)
     figure = figures.paired_differences(runs, "default")
     figure.draw_without_rendering()
-    boxes = [
-        text.get_window_extent()
+    shown = [
+        text
         for axes in figure.axes
         for at, text in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
-        if axes.get_visible() and axes.get_xlim()[0] <= at <= axes.get_xlim()[1] and text.get_text()
+        if axes.get_visible() and axes.get_xlim()[0] <= at <= axes.get_xlim()[1]
     ]
-    assert len(boxes) >= 2 * len(data) and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert len(no_overlap(shown)) >= 2 * len(SIX)
 
 
 def test_results_draw_means_intervals_and_seeds():
@@ -144,7 +145,7 @@ def test_a_comparison_has_students_t_the_seeds_joined_and_a_named_line():
 
 def test_a_comparison_of_one_seed_or_of_several_metrics():
     alone = figures.comparison(table(seeds=1))
-    assert "±" not in alone.alt_text and "dotted" not in alone.alt_text and "interval" not in alone._suptitle.get_text()
+    assert "±" not in alone.alt_text and "interval" not in alone._suptitle.get_text()
     both = figures.comparison(table(), ("accuracy", "ece"), on="clean points")
     assert [axes.get_title() for axes in both.axes] == ["accuracy on clean points", "ece on clean points"]
 

@@ -1,3 +1,4 @@
+# ruff: noqa: F401 - names for others
 """Explorers: controls that choose what a figure shows; the only room that imports ipywidgets (7.7 or 8)."""
 
 from dmws_lite.views.widgets.dashboard import Dashboard, training_dashboard
@@ -8,13 +9,3 @@ from dmws_lite.views.widgets.explorers import (
     selection_explorer,
     soft_target_explorer,
 )
-
-__all__ = [
-    "Dashboard",
-    "ema_explorer",
-    "image_inspector",
-    "results_explorer",
-    "selection_explorer",
-    "soft_target_explorer",
-    "training_dashboard",
-]

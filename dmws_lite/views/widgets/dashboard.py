@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dmws_lite.method.students import Students
 from dmws_lite.training.fit import Run, fit, load_run
 from dmws_lite.training.settings import Training
 from dmws_lite.views.training import history
-from dmws_lite.views.widgets.parts import alert, as_html, button, choice, own_keys, row
+from dmws_lite.views.widgets.parts import alert, as_html, choice, page
 
 
 class Dashboard(ipywidgets.VBox):
@@ -48,16 +49,21 @@ class Dashboard(ipywidgets.VBox):
         self._next_phase = ""  # what was asked for
         self._last_run: Run | None = None  # the run as it was held
         self._folder = tempfile.TemporaryDirectory(prefix="dmws-dashboard-")
-        self._go = button("Start", "train; pause at the next evaluation; go on", self._press_go, button_style="primary")
-        self._stop = button("Stop early", "end at the next evaluation, keep the best student so far", self._press_stop)
-        self._back = button(
-            "Step back", "to the students of the chosen evaluation; what came after is forgotten", self._press_back
+        self._go = self._button("Start", "train; pause at the next evaluation; go on", self._press_go)
+        self._go.button_style = "primary"
+        self._stop = self._button("Stop early", "end at the next evaluation, keep the best so far", self._press_stop)
+        self._back = self._button(
+            "Step back", "to the students of an evaluation, forget what followed", self._press_back
         )
         self._evaluation = choice("evaluation", [])
         self._status, self._view = ipywidgets.HTML(), ipywidgets.HTML()
-        controls = row([self._go, self._stop, self._evaluation, self._back])
-        super().__init__([controls, self._status, self._view, own_keys()])
+        super().__init__(page([self._go, self._stop, self._evaluation, self._back], self._status, self._view))
         self._enter("ready")
+
+    def _button(self, text: str, tooltip: str, press: Callable[[], None]) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"))
+        button.on_click(lambda _: press())
+        return button
 
     def _press_go(self) -> None:
         if self.phase == "running":
@@ -81,21 +87,15 @@ class Dashboard(ipywidgets.VBox):
         step = self._evaluation.value
         shutil.copy(self._checkpoint(step), self._checkpoint())
         self.rows = [row for row in self.rows if row["step"] <= step]
-        self.run = None
-        self._last_run = load_run(self._checkpoint(step), *self._arguments)
+        self.run, self._last_run = None, load_run(self._checkpoint(step), *self._arguments)
         self._draw()
         self._enter("paused")
 
     def _train(self) -> None:
         """Train from the checkpoint, or from the start, until the end or a press; runs in the thread."""
+        options = {"checkpoint": self._checkpoint(), "device": self._device, "on_evaluation": self._after_evaluation}
         try:
-            self._last_run = fit(
-                *self._arguments,
-                checkpoint=self._checkpoint(),
-                device=self._device,
-                progress=False,
-                on_evaluation=self._after_evaluation,
-            )
+            self._last_run = fit(*self._arguments, progress=False, **options)
         except Exception as error:
             self._enter("paused" if self.rows else "ready")
             self._status.value = alert(error)
@@ -131,11 +131,11 @@ class Dashboard(ipywidgets.VBox):
         self._say(phase)
 
     def _say(self, words: str) -> None:
-        students, _, training, _ = self._arguments
         if self.rows:
-            last = self.rows[-1]
-            words += f": step {last['step']} of {training.steps}, validation accuracy: main {last['val_accuracy']:.3f}"
-            words += f", auxiliary {last['auxiliary_accuracy']:.3f}" if students.auxiliary is not None else ""
+            last, steps = self.rows[-1], self._arguments[2].steps
+            words += f": step {last['step']} of {steps}, validation accuracy: main {last['val_accuracy']:.3f}"
+            if self._arguments[0].auxiliary is not None:
+                words += f", auxiliary {last['auxiliary_accuracy']:.3f}"
         else:
             words += ": nothing is trained yet" + (". Press Start" if self.phase == "ready" else "")
         self._status.value = f'<p role="status" aria-live="polite">{escape(words)}</p>'

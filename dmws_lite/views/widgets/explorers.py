@@ -1,7 +1,4 @@
-"""The explorers: weight selection, soft targets, the auxiliary's memory, a study's results, images.
-
-Each draws through the function that makes its static twin, and shows its first state when nobody is there to move it.
-"""
+"""The explorers; each draws through the function that makes its static twin, and shows its first state by itself."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from dmws_lite.method.selection import complementary_plans, plan
 from dmws_lite.studies.statistics import differences
 from dmws_lite.views.inside import inspected
 from dmws_lite.views.plans import selection, summary
-from dmws_lite.views.studies import labels_of, measured_differences, panels_of, part_of, results
+from dmws_lite.views.studies import grouped, labels_of, measured_differences, results
 from dmws_lite.views.training import ema_memory, soft_targets
 from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, follow, slider
 
@@ -44,27 +41,20 @@ def selection_explorer() -> ipywidgets.VBox:
     """
     controls: dict[str, Any] = {
         "pair": choice("teacher → student", PAIRS),
-        "tensor": choice("tensor", tensors_of(next(iter(PAIRS)))),
+        "tensor": choice("tensor", _tensors(next(iter(PAIRS)))),
         "elements": choice("elements", [name for name in ELEMENTS if name != "magnitude"]),
         "layers": choice("layers", LAYERS),
         "students": slider("students", 1, 3, 2),
         "phase": slider("phase", 0, 3, 0),
     }
     controls["phase"].disabled = True
-    follow(controls["pair"], controls["tensor"], "options", tensors_of)
+    follow(controls["pair"], controls["tensor"], "options", _tensors)
     follow(controls["students"], controls["phase"], "disabled", lambda students: students > 1)
-    return explorer(controls, selection_page)
-
-
-def tensors_of(pair: str) -> list[str]:
-    """The teacher tensors of one of PAIRS that its student receives, the one that is shown first at the head."""
-    fed = [a.teacher for a in _plans(pair, ELEMENTS[0], LAYERS[0], 2, 0)[0].assignments]
-    return list(dict.fromkeys([PAIRS[pair][2], *fed]))
+    return explorer(controls, _selection_page)
 
 
 @lru_cache(maxsize=64)
-def selection_page(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
-    """What the explorer of weight selection shows for these values, as HTML."""
+def _selection_page(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
     plans = _plans(pair, elements, layers, students, phase if students == 1 else 0)
     return as_html(selection(plans, tensor), summary(plans))
 
@@ -77,16 +67,19 @@ def _plans(pair: str, elements: str, layers: str, students: int, phase: int) -> 
     return complementary_plans(teacher, student, students, elements, layers)
 
 
+def _tensors(pair: str) -> list[str]:
+    """The teacher tensors of one of PAIRS that its student receives, the one that is shown first at the head."""
+    fed = [a.teacher for a in _plans(pair, ELEMENTS[0], LAYERS[0], 2, 0)[0].assignments]
+    return list(dict.fromkeys([PAIRS[pair][2], *fed]))
+
+
 def soft_target_explorer(
     student_logits: Sequence[float] = (0.5, 1.0, -1.0),
     target_logits: Sequence[float] = (2.0, 1.5, -1.5),
     label: int = 0,
     classes: Sequence[str] | None = None,
 ) -> ipywidgets.VBox:
-    """Move temperature, alpha and the right class, and see the soft targets, the parts of the loss and their gradients.
-
-    Arguments as in the static twin, `figures.soft_targets`.
-    """
+    """Move temperature, alpha and the right class; arguments as in the static twin, `figures.soft_targets`."""
     names = list(classes or (f"class {k}" for k in range(len(student_logits))))
     controls = {
         "temperature": control(ipywidgets.FloatSlider, "temperature T", min=0.5, max=10, step=0.5, value=2.0),
@@ -126,31 +119,30 @@ def results_explorer(table: pd.DataFrame) -> ipywidgets.VBox:
     """
     if table.empty:
         raise ValueError("the table has no runs: run a study first")
-    labels = labels_of(table)
-    groups = {title or ALL: rows for title, rows in panels_of(table)}
-    groups |= {ALL: table} if len(groups) > 1 else {}
+    labels, table = labels_of(table), grouped(table)
+    groups, methods = list(table["group"].unique()), [(label, name) for name, label in labels.items()]
     metrics = [name for name in METRICS if name in table and table[name].notna().any()]
-    methods = [(label, name) for name, label in labels.items()]
     chosen: dict[str, Any] = {"options": methods, "value": tuple(labels), "rows": min(8, len(labels))}
     controls = {
         "methods": control(ipywidgets.SelectMultiple, "methods", **chosen),
-        "group": choice("data, fraction", groups),
+        "group": choice("data, fraction", [*groups, ALL] if len(groups) > 1 else [ALL]),
         "metric": choice("metric", [(name.replace("_", " "), name) for name in metrics]),
         "reference": choice("difference to", [("– (results)", ""), *methods]),
     }
-    all_differences = cache(lambda reference, metric: differences(table, reference, metric))
+    all_differences = cache(lambda reference, metric: grouped(differences(table, reference, metric)))
 
     def draw(methods: tuple[str, ...], group: str, metric: str, reference: str) -> str:
-        runs = groups[group]
+        def part(rows: pd.DataFrame) -> pd.DataFrame:
+            return rows[rows["method"].isin(methods) & ((rows["group"] == group) | (group == ALL))]
+
+        if not methods:
+            raise ValueError("no method is chosen: choose one or more")
         if not reference:
-            if not methods:
-                raise ValueError("no method is chosen: choose one or more")
-            return as_html(results(runs[runs["method"].isin(methods)], metric))
-        rows = all_differences(reference, metric)
-        rows = part_of(rows[rows["method"].isin(methods) & (rows["seeds"] > 0)], runs)
+            return as_html(results(part(table), metric))
+        rows = part(all_differences(reference, metric)).query("seeds > 0")
         if rows.empty:
             raise ValueError(f"no chosen method has a seed in common with {labels[reference]}: choose others")
-        return as_html(measured_differences(runs, rows, reference, metric))
+        return as_html(measured_differences(table, rows, reference, metric))
 
     return explorer(controls, draw)
 
@@ -161,10 +153,7 @@ def image_inspector(
     maps: Mapping[str, np.ndarray],
     masks: np.ndarray | None = None,
 ) -> ipywidgets.VBox:
-    """Step through images: what teacher, main and auxiliary predict, and where they look.
-
-    Arguments as in the static twin, `figures.inspected(images, index, probabilities, maps, masks)`.
-    """
+    """Step through images: what networks predict, where they look; arguments as in the twin, `figures.inspected`."""
     answers = {name: shares.argmax(1) for name, shares in probabilities.items()}
     parts = {"all": np.arange(len(images))}
     parts |= {f"{name} is wrong": np.flatnonzero(own != images.labels) for name, own in answers.items()}

@@ -12,7 +12,6 @@ import ipywidgets
 
 from dmws_lite.views.style import Picture
 
-DPI = 90
 # JupyterLab takes the keys of its shortcuts from lists and sliders too: there an arrow would leave the explorer, and
 # "d d" would delete its cell. This gives whatever has the focus its keys; outside of JupyterLab it does nothing.
 KEYS = """<style onload="this.closest('.jp-OutputArea-output')?.addEventListener(
@@ -20,10 +19,7 @@ KEYS = """<style onload="this.closest('.jp-OutputArea-output')?.addEventListener
 
 
 def control(kind: type, description: str, **options: Any) -> Any:
-    """An ipywidgets control with room for its label, no wider than the window.
-
-    No entry of a list may have the value None, which ipywidgets takes for "nothing is chosen": it would go blank.
-    """
+    """An ipywidgets control with its label. An entry of a list may not be None: ipywidgets would show it as blank."""
     layout = ipywidgets.Layout(width="30em", max_width="98%")
     return kind(description=description, style={"description_width": "10em"}, layout=layout, **options)
 
@@ -34,15 +30,7 @@ def choice(description: str, options: Iterable[Any], **value: Any) -> ipywidgets
 
 
 def slider(description: str, low: int, high: int, value: int) -> ipywidgets.IntSlider:
-    """A slider of whole numbers."""
     return control(ipywidgets.IntSlider, description, min=low, max=high, value=value)
-
-
-def button(text: str, tooltip: str, press: Callable[[], None], **options: Any) -> ipywidgets.Button:
-    """A button that calls `press`."""
-    widget = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"), **options)
-    widget.on_click(lambda _: press())
-    return widget
 
 
 def follow(leader: Any, follower: Any, name: str, value: Callable[[Any], Any]) -> None:
@@ -50,19 +38,15 @@ def follow(leader: Any, follower: Any, name: str, value: Callable[[Any], Any]) -
     leader.observe(lambda change: setattr(follower, name, value(change["new"])), "value")
 
 
-def row(controls: Iterable[Any]) -> ipywidgets.HBox:
-    """Controls side by side, on as many lines as the window needs."""
-    return ipywidgets.HBox(list(controls), layout=ipywidgets.Layout(flex_flow="row wrap"))
-
-
-def own_keys() -> ipywidgets.HTML:
-    """An invisible part of an explorer that lets it have all keys."""
-    return ipywidgets.HTML(KEYS, layout=ipywidgets.Layout(display="none"))
+def page(controls: Iterable[Any], *views: Any) -> list[Any]:
+    """The parts of an explorer: controls side by side, on as many lines as the window needs, and below them views."""
+    keys = ipywidgets.HTML(KEYS, layout=ipywidgets.Layout(display="none"))
+    return [ipywidgets.HBox(list(controls), layout=ipywidgets.Layout(flex_flow="row wrap")), *views, keys]
 
 
 def as_html(figure: Picture, line: str = "") -> str:
     """A picture, as wide as the window lets it be, with its alt text; above it a line of text."""
-    image = base64.b64encode(figure.png(DPI)).decode()
+    image = base64.b64encode(figure.png(dpi=90)).decode()
     text = f"<p>{escape(line)}</p>" if line else ""
     alt = escape(figure.alt_text)
     return f'{text}<img alt="{alt}" src="data:image/png;base64,{image}" style="max-width: 100%; height: auto">'
@@ -78,14 +62,13 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
 
     A ValueError shows as text: the choice is not possible. Any other error is raised.
     """
-    view = ipywidgets.HTML()
-    drawn: list[dict[str, Any]] = [{}]
+    view, drawn = ipywidgets.HTML(), [None]
 
     def show(_: Any = None) -> None:
         values = {name: control.value for name, control in controls.items()}
         if values == drawn[0]:  # a control that changes another would have it drawn twice
             return
-        drawn[0] = {}
+        drawn[0] = None
         gc.freeze()  # a collection of all that torch brings would hold a move up for 0.3 seconds, now and then
         try:
             view.value = draw(**values)
@@ -98,4 +81,4 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
     for one in controls.values():
         one.observe(show, "value")
     show()
-    return ipywidgets.VBox([row(controls.values()), view, own_keys()])
+    return ipywidgets.VBox(page(controls.values(), view))
