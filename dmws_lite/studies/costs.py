@@ -42,9 +42,8 @@ def step_flops(
 ) -> int:
     """Arithmetic of one step: two for each multiplication and addition of matrix products, convolutions and attention.
 
-    Forward and backward of all networks in the step are counted, the auxiliary's and the teacher's forwards among them.
-    Normalisation, activations, augmentation, EMA and optimiser are not: they are linear in the number of values or
-    weights, and small beside it.
+    Forward and backward of all networks in the step are counted, not normalisation, activations, augmentation, EMA and
+    optimiser, which are linear in the number of values or weights.
     """
     few = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
     with torch.random.fork_rng([torch.cuda.current_device()] if pick_device(device).type == "cuda" else []):
@@ -60,12 +59,12 @@ def step_flops(
 @contextmanager
 def plain_attention(*models: nn.Module | None) -> Iterator[None]:
     """timm's attention as matrix products: FlopCounterMode counts nothing, or more, of the CPU's fused kernel."""
-    modules = [module for model in models if model is not None for module in model.modules()]
+    modules: list[Any] = [module for model in models if model is not None for module in model.modules()]
     fused = [module for module in modules if getattr(module, "fused_attn", False)]
     for module in fused:
-        module.fused_attn = False  # type: ignore[assignment]
+        module.fused_attn = False
     try:
         yield
     finally:
         for module in fused:
-            module.fused_attn = True  # type: ignore[assignment]
+            module.fused_attn = True

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -57,21 +57,17 @@ def run_study(
     if engine == "ray" and study.device == "cuda" and not options.get("gpus"):
         raise ValueError(f"study {study.name!r} is for a GPU: pass gpus=1, or a fraction to let runs share one")
     jobs = run.plan_jobs(study, "cuda" if options.get("gpus") else None)
-    store = Store(folder, create=True)
+    store, titles, locks = Store(folder, create=True), {job.key: job.title for job in jobs}, dict[str, FileLock]()
     store.begin(study, jobs)
     missing = [job for job in jobs if job.key not in store]
     if engine == "local":
         options["workers"] = options.get("workers") or _workers(missing)
     if progress:
         print(f"{study.name}: {len(jobs)} runs, {len(jobs) - len(missing)} of them stored in {store.folder}")
-    locks, titles = dict[str, FileLock](), {job.key: job.title for job in jobs}
+    bar = tqdm(desc="runs", unit="run", total=len(jobs), initial=len(jobs) - len(missing), disable=not progress)
+    outcomes: Any = ENGINES[engine](_claimed(missing, store, locks, bar), **options)
     try:
-        with (
-            tqdm(
-                total=len(jobs), initial=len(jobs) - len(missing), desc="runs", unit="run", disable=not progress
-            ) as bar,
-            closing(ENGINES[engine](_claimed(missing, store, locks, bar), **options)) as outcomes,  # type: ignore[type-var]
-        ):
+        with bar, closing(outcomes):
             for outcome in outcomes:
                 store.add(outcome)
                 locks.pop(outcome.key).release()
@@ -117,18 +113,19 @@ def estimate(jobs: Sequence[Job]) -> str:
     The probe's later steps are scaled to the whole run; evaluations and data sets of other sizes are not accounted for.
     Raises RuntimeError where a probe fails.
     """
-    probes: dict[tuple[str, str], float] = {}
+    probes, seconds = dict[tuple[str, str], float](), 0.0
     for job in tqdm(jobs, desc="probes", unit="run", leave=False):
-        if (job.pair.title, job.name) in probes:
-            continue
-        short, began = replace(job.study.training, steps=PROBE, evaluations=2), time.perf_counter()
-        outcome = run.execute(replace(job, study=job.study.model_copy(update={"training": short})))
-        if not outcome.done:
-            raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
-        rest = outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
-        probes[job.pair.title, job.name] = time.perf_counter() - began + rest
+        kind = job.pair.title, job.name
+        if kind not in probes:
+            short, began = replace(job.study.training, steps=PROBE, evaluations=2), time.perf_counter()
+            outcome = run.execute(replace(job, study=job.study.model_copy(update={"training": short})))
+            if not outcome.done:
+                raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
+            rest = outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
+            probes[kind] = time.perf_counter() - began + rest
+        seconds += probes[kind]
     workers = _workers(jobs)
-    hours = sum(probes[job.pair.title, job.name] for job in jobs) / 3600 / workers
+    hours = seconds / 3600 / workers
     duration = f"{hours:.1f} h" if hours >= 2 else f"{60 * hours:.0f} min"
     return f"{len(jobs)} runs, from probes of {PROBE} steps: about {duration} on this machine, {workers} at a time"
 
@@ -145,10 +142,7 @@ def local(jobs: Iterable[Job], workers: int = 1) -> Iterator[Outcome]:
 
     jobs, pool, pending = iter(jobs), ProcessPoolExecutor(workers), set[Future]()
     try:
-        while True:
-            pending |= {pool.submit(_quietly, job) for job in islice(jobs, workers - len(pending))}
-            if not pending:
-                return
+        while pending := pending | {pool.submit(_quietly, job) for job in islice(jobs, workers - len(pending))}:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
@@ -176,7 +170,8 @@ def ray_cluster(
     address:    of a running cluster; None is RAY_ADDRESS, or else a cluster of this machine that ends with the run.
     A run whose worker or node died is tried again, up to 3 times; what Ray gives up is a failed Outcome. Ctrl-C cancels
     the runs under way. No shared disk is needed, but each machine needs this package and the data.
-    Raises ImportError without Ray, ValueError when no machine of the cluster can take a run.
+    Raises ImportError without Ray, ValueError when no machine of the cluster can take a run, RuntimeError when no
+    cluster answers.
     """
     try:
         import ray
@@ -184,25 +179,37 @@ def ray_cluster(
         raise ImportError("engine 'ray' needs Ray: pip install 'dmws-lite[ray]', or use engine 'local'") from None
     if not cpus > 0 or gpus < 0:
         raise ValueError(f"cpus={cpus}, gpus={gpus}: pass cpus above 0, and gpus of 0 or above")
-    jobs, pending = iter(jobs), dict[Any, Job]()
-    with _connected(ray, address):
+    jobs, pending, joined = iter(jobs), dict[Any, Job](), ray.is_initialized()
+    try:
+        if not joined:
+            _connect(ray, address or os.environ.get("RAY_ADDRESS") or "local")
         if not _room(ray, cpus, gpus):
-            raise ValueError(
-                f"a run needs {cpus:g} CPU and {gpus:g} GPU, and no machine of the cluster has that: ask for less, or "
-                "join another cluster"
-            )
+            needs = f"a run needs {cpus:g} CPU and {gpus:g} GPU, and no machine of the cluster has that"
+            raise ValueError(f"{needs}: ask for less, or join another cluster")
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(execute or run.execute)
-        try:
-            while True:
-                room = max(0, _room(ray, cpus, gpus) + 1 - len(pending))  # machines come and go
-                pending |= {task.remote(job): job for job in islice(jobs, room)}
-                if not pending:
-                    return
-                for reference in ray.wait(list(pending), timeout=2.0)[0]:
-                    yield _outcome(ray, reference, pending.pop(reference))
-        finally:
-            for reference in pending if ray.is_initialized() else ():
-                ray.cancel(reference, force=True)
+        while True:
+            room = max(0, _room(ray, cpus, gpus) + 1 - len(pending))  # machines come and go
+            pending |= {task.remote(job): job for job in islice(jobs, room)}
+            if not pending:
+                return
+            for reference in ray.wait(list(pending), timeout=2.0)[0]:
+                yield _outcome(ray, reference, pending.pop(reference))
+    finally:
+        for reference in pending if ray.is_initialized() else ():
+            ray.cancel(reference, force=True)
+        if not joined:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    """Join the cluster at `address`, or start one of our own ("local")."""
+    os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
+    options = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
+    except ConnectionError as error:
+        reason = f"no Ray cluster answers at {address!r} ({str(error).splitlines()[0]})"
+        raise RuntimeError(f"{reason}: check it, or use engine 'local'") from error
 
 
 def _room(ray: Any, cpus: float, gpus: float) -> int:
@@ -221,27 +228,6 @@ def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
     except ray.exceptions.RayError as error:
         reason = str(error).strip().split("\n")[0]
         return run.failed(job, RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}"))
-
-
-@contextmanager
-def _connected(ray: Any, address: str | None) -> Iterator[None]:
-    """Ray as it is in this process, or the cluster at `address`, or one of our own that ends with the block."""
-    if ray.is_initialized():
-        yield
-        return
-    os.environ |= {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    options = {"include_dashboard": False} if address == "local" else {}
-    try:
-        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
-        yield
-    except ConnectionError as error:
-        reason = str(error).split("\n")[0]
-        raise RuntimeError(
-            f"no Ray cluster answers at {address!r} ({reason}): check it, or use engine 'local'"
-        ) from error
-    finally:
-        ray.shutdown()
 
 
 ENGINES: dict[str, Callable[..., Iterator[Outcome]]] = {"local": local, "ray": ray_cluster}

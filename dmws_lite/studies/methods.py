@@ -36,23 +36,20 @@ class Method:
         return replace(base, **self.skd)
 
 
-def _hard(label: str, definition: str, initializer: str = "weight_selection", **students: Any) -> Method:
-    """A method that learns from the labels only, without a second student."""
-    definition, alone = f"{definition}; labels only", {"auxiliary": None, **students}
-    return Method(label, definition, initializer, alone, {"strategy": "none"})
+def _alone(label: str, text: str, strategy: str, initializer: str = "weight_selection", **students: Any) -> Method:
+    """A method that learns from the strategy's soft targets, without a second student."""
+    return Method(label, text, initializer, {"auxiliary": None, **students}, {"strategy": strategy})
 
 
-def _alone(label: str, definition: str, strategy: str, initializer: str = "weight_selection") -> Method:
-    """A method that learns from soft targets, without a second student."""
-    return Method(label, definition, initializer, {"auxiliary": None}, {"strategy": strategy})
+def _hard(label: str, text: str, initializer: str = "weight_selection", **students: Any) -> Method:
+    return _alone(label, f"{text}; labels only", "none", initializer, **students)
 
 
-def _random(label: str, definition: str, auxiliary: str) -> Method:
-    return Method(label, definition, "default", {"auxiliary": auxiliary})
-
-
-def _dual(label: str, definition: str, auxiliary: str = "complementary", **skd: Any) -> Method:
-    return Method(label, definition, students={"auxiliary": auxiliary} if auxiliary != "complementary" else {}, skd=skd)
+def _dual(
+    label: str, text: str, auxiliary: str | None = None, initializer: str = "weight_selection", **skd: Any
+) -> Method:
+    """A method with an auxiliary, by default make_students' own choice: a complementary one."""
+    return Method(label, text, initializer, {"auxiliary": auxiliary} if auxiliary else {}, skd)
 
 
 METHODS: dict[str, Method] = {
@@ -100,8 +97,12 @@ METHODS: dict[str, Method] = {
     "half_life_0.01": _dual("dual + SKD, half-life 1 %", "an EMA that forgets in 1 % of the run", half_life=0.01),
     "half_life_0.25": _dual("dual + SKD, half-life 25 %", "an EMA that forgets in 25 % of the run", half_life=0.25),
     # random initialisation with an auxiliary: cells of the factorial
-    "default_skd_same": _random("random + SKD, same start", "random weights; the auxiliary starts as the main", "same"),
-    "default_skd_other": _random("random + SKD, other start", "random weights; the auxiliary has others", "random"),
+    "default_skd_same": _dual(
+        "random + SKD, same start", "random weights; the auxiliary starts as the main", "same", "default"
+    ),
+    "default_skd_other": _dual(
+        "random + SKD, other start", "random weights; the auxiliary has others", "random", "default"
+    ),
     # the teacher's knowledge by other ways
     "kd": _alone("random + classic KD", "random weights; soft targets from the fine-tuned teacher", "kd", "default"),
     "selection_kd": _alone("single selection + classic KD", "soft targets from the fine-tuned teacher", "kd"),
@@ -127,16 +128,11 @@ def start(
     native: Teacher | None = None,
     images: Any = None,
 ) -> Students:
-    """The students of a method, untrained.
-
-    images: training images of the run, which some initialisers measure on (see `make_students`).
-    native: the student's own pretrained weights, for the method "native".
-    """
+    """The students of a method, untrained; images: of the run, which some initialisers measure on."""
     if method.initializer in ("native", "full_teacher"):
         source = teacher if method.initializer == "full_teacher" else native
         if source is None:
             raise ValueError("method 'native' needs native=load_teacher(student, weights='file.safetensors')")
-        model = initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source)
-        return Students(model, None, ())
+        return Students(initialize("full_teacher", build(source.name, classes, size), seed=seed, teacher_state=source))
     options = {"initializer": method.initializer, "seed": seed, "image_size": size, "images": images, **method.students}
     return make_students(teacher, student, classes, **options)

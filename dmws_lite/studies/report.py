@@ -39,7 +39,7 @@ def write_report(
     not be compared (see check_comparable); PermissionError or OSError when the files cannot be written.
     """
     if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}: choose one of them")
+        raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}")
     study = store.studies()[0] if study is None and len(store.studies()) == 1 else study
     definition, table = store.study(study)["definition"] if study else {}, store.table(study)
     failures = store.failures(study)

@@ -26,7 +26,7 @@ from torch import Tensor
 from dmws_lite import __version__
 from dmws_lite.data.cards import cards
 from dmws_lite.data.opening import open_data
-from dmws_lite.data.sets import SPLITS, ImageSet, Splits
+from dmws_lite.data.sets import SPLITS, Splits
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import Teacher, load_teacher
 from dmws_lite.method.students import Students
@@ -134,8 +134,7 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     teachers.cache_clear()
     sets = {data.title: _with_whole_path(data) for data in study.data}
     data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
-    images = opened(next(iter(sets.values())), study.size).train.images[:2]
-    weights_ids = {}
+    images, weights_ids = opened(next(iter(sets.values())), study.size).train.images[:2], {}
     for pair, (name, method) in product(study.pairs, study.resolved.items()):
         teacher, native = teachers(pair)
         weights_ids[pair.title, name] = weights_id((teacher, native), method)
@@ -207,13 +206,12 @@ def train(
     training = replace(training, batch_size=batch_size, **method.training)
     distillation = method.distillation(distillation)
     students = start(method, teacher, student, len(splits.classes), size, training.seed, native, splits.train)
-    if distillation.strategy != "kd":
-        run = fit(students, splits, training, distillation, device=device, progress=False)
-        return replace(run, seconds=run.seconds + sum(measured.seconds for measured in students.measured))
-    tuned = train("full_teacher", splits, teacher, student, training, device=device)
-    students = replace(students, auxiliary=tuned.main)
+    before = sum(measured.seconds for measured in students.measured)
+    if distillation.strategy == "kd":
+        tuned = train("full_teacher", splits, teacher, student, training, device=device)
+        students, before = replace(students, auxiliary=tuned.main), before + tuned.seconds
     run = fit(students, splits, training, distillation, device=device, progress=False)
-    return replace(run, seconds=run.seconds + tuned.seconds)
+    return replace(run, seconds=run.seconds + before)
 
 
 def _executed(job: Job, began: datetime) -> Outcome:
@@ -235,7 +233,12 @@ def _executed(job: Job, began: datetime) -> Outcome:
         best = last | {"val_accuracy": last["auxiliary_accuracy"], "val_loss": None}
         networks = {"main": run.auxiliary}
     answers = {name: (predict(n, part.test), predict(n, part.val)) for name, n in networks.items() if n is not None}
-    frames = [_predicted(name, test, part.test) for name, (test, _) in answers.items()]
+    images = pd.DataFrame({"image": part.test.names, "label": part.test.labels})
+    frames = [
+        images.assign(student=name, predicted=test.argmax(1), probabilities=list(test))
+        for name, (test, _) in answers.items()
+    ]
+    predictions = pd.concat(frames)[["student", "image", "label", "predicted", "probabilities"]]
     if len(answers) == 2:
         answers["ensemble"] = tuple((a + b) / 2 for a, b in zip(*answers.values(), strict=True))
     values = {
@@ -254,31 +257,26 @@ def _executed(job: Job, began: datetime) -> Outcome:
         "cost": costs.measure(Students(run.main, second), part, run.training, run.distillation, device),
         "peak_memory_mb": peak,
     }
-    return Outcome(_record(job, began, values), pd.DataFrame(run.history), pd.concat(frames))
+    return Outcome(_record(job, began, values), pd.DataFrame(run.history), predictions)
 
 
 def _metrics(test: np.ndarray, val: np.ndarray, splits: Splits) -> dict[str, float]:
     """METRICS of probabilities on the test images; the scaled ones at the temperature that fits validation best."""
     labels = splits.test.labels
     values = evaluate(test, labels, splits.classes, resamples=0).set_index("metric")["value"].to_dict()
-    with warnings.catch_warnings():  # of a temperature at the end of its range: few validation images
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):  # of a temperature at the end of its range: few validation images
         scaled = at(test, fit_temperature(val, splits.val.labels))
-    for suffix, probabilities in (("", test), ("_scaled", scaled)):
+    for name, probabilities in (("nll", test), ("nll_scaled", scaled)):
         likelihood = probabilities[np.arange(len(labels)), labels].astype(float)
-        values |= {f"nll{suffix}": -np.log(likelihood.clip(1e-12)).mean()}
+        values[name] = -np.log(likelihood.clip(1e-12)).mean()
     values["ece_scaled"] = calibration_error(scaled, labels)
     return {name: float(values[name]) for name in METRICS}
-
-
-def _predicted(student: str, probabilities: np.ndarray, images: ImageSet) -> pd.DataFrame:
-    columns = {"student": student, "image": images.names, "label": images.labels, "predicted": probabilities.argmax(1)}
-    return pd.DataFrame(columns).assign(probabilities=list(probabilities.astype(np.float32)))
 
 
 def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if job.device == "cuda" and torch.cuda.is_available() else None
     computer = {"processor": f"{platform.machine()}, {os.cpu_count()} cores", "platform": platform.platform()}
+    versions = {name: metadata.version(name) for name in PACKAGES}
     return {
         "format": FORMAT,
         "key": job.key,
@@ -288,8 +286,7 @@ def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]
         "size": job.study.size,
         **values,
         "config": job.config(),
-        "versions": {"dmws-lite": __version__, **{name: metadata.version(name) for name in PACKAGES}}
-        | {"python": platform.python_version()},
+        "versions": {"dmws-lite": __version__, **versions, "python": platform.python_version()},
         "git": _revision(),
         "machine": {"device": job.device, "gpu": gpu, **computer, "threads": job.study.threads},
         "started": began.isoformat(timespec="seconds"),

@@ -61,9 +61,8 @@ def scale(
            width at 128 px: the extra `dmws-lite[imagenet]` or, once, a network) or "reference" (ViT-S to ViT-T, weights
            of ImageNet-21k from timm's hub, PneumoniaMNIST at 224 px: once a network, and a GPU).
     steps: training steps of the whole chapter, in batches of 32, for the estimate of its time.
-    Weights that can't be had are an error at once. For all but the embedded pair a few steps are trained on noise: a
-    pair that does not fit is an error at once, too, and the time that the training will take is printed.
-    Raises ValueError for an unknown scale, and all that `load_teacher` and `make_students` raise.
+    For all but the embedded pair a few steps are trained on noise, and the time that the training will take is printed.
+    Raises ValueError for an unknown scale, and at once what `load_teacher` and `make_students` raise.
     Warns when the training would take more than ten minutes, and when the reference scale has no GPU.
 
     >>> scale("embedded", size=96)
@@ -86,7 +85,7 @@ def seconds_per_step(teacher: Teacher, student: str, size: int) -> float:
     """Seconds of a training step with an auxiliary on this machine, measured on a few batches of noise."""
     count = BATCH if pick_device().type == "cuda" else 8
     noise = np.random.default_rng(0).integers(0, 256, (count, 1, size, size), np.uint8)
-    part = ImageSet(noise, np.arange(count) % 2, ("a", "b"), tuple(map(str, range(count))))
+    part = ImageSet(noise, np.arange(count) % 2, ("a", "b"), ("",) * count)
     students = make_students(teacher, student, num_classes=2, image_size=size)
     few = Training(steps=4, batch_size=count, evaluations=2)  # the second half is timed: the first warms up
     run = fit(students, Splits("noise", part, part, part), few, progress=False)

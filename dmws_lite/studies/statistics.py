@@ -40,29 +40,23 @@ CONTRASTS = {  # weights of the cells of FACTORIAL
 
 
 def check_comparable(table: pd.DataFrame) -> None:
-    """Refuse a table whose rows may not be compared.
+    """Raise ValueError when runs of one group differ in a column of SAME, or when a method has a seed twice in it.
 
-    Raises ValueError when the runs of one group differ in a column of SAME that the table has, and when a method has a
-    seed twice in a group. The images (`data_id`) must be the same in all groups of a data set. The weights of the
-    method "native" are its own, and those that are nan are not looked at.
+    The images (`data_id`) must be the same in all groups of a data set. The weights of the method "native" are its own.
     """
     keys = _keys(table)
-    for column, (what, how) in SAME.items():
-        if column not in table:
-            continue
+    for column in [column for column in SAME if column in table]:
         runs = table[table["method"].ne("native") & table["weights"].notna()] if column == "weights" else table
         by = [key for key in keys if key == "data"] if column == "data_id" else keys
         for group, part in _groups(runs, by):
-            if part[column].nunique(dropna=False) > 1:
-                methods = part.groupby(column, sort=False, dropna=False)["method"].unique()
+            methods = part.groupby(column, sort=False, dropna=False)["method"].unique()
+            if len(methods) > 1:
                 values = "; ".join(f"{value} ({', '.join(names)})" for value, names in methods.items())
                 raise ValueError(
-                    f"different {what}{_on(group, by)}: {values}. Methods are compared {how} only: pass the runs of "
-                    "one study (--study), or run the others again"
+                    f"different {SAME[column][0]}{_on(group, by)}: {values}. Methods are compared {SAME[column][1]} "
+                    "only: pass the runs of one study (--study), or run the others again"
                 )
-    twice = table[table.duplicated([*keys, "method", "seed"])]
-    if len(twice):
-        row = twice.iloc[0]
+    for row in table[table.duplicated([*keys, "method", "seed"])].head(1).to_dict("records"):
         raise ValueError(
             f"method {row['method']!r} has seed {row['seed']} more than once{_on(row, keys)}: keep one of the runs, "
             "pass those of one study (--study), or give those of different settings a method name of their own"
@@ -80,9 +74,10 @@ def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     >>> summary(runs).round(2).to_dict("records")
     [{'method': 'a', 'label': 'A', 'mean': 0.6, 'std': 0.14, 'low': -0.67, 'high': 1.87, 'seeds': 2}]
     """
-    runs, keys = _ordered(table, metric), [*_keys(table), "method", "label"]
-    parts = [(group, part[metric].dropna().to_numpy(float)) for group, part in _groups(runs, keys)]
-    rows = [group | interval(values) | {"seeds": len(values)} for group, values in parts]
+    keys, rows = [*_keys(table), "method", "label"], []
+    for group, part in _groups(_ordered(table, metric), keys):
+        values = part[metric].dropna().to_numpy(float)
+        rows.append(group | interval(values) | {"seeds": len(values)})
     return pd.DataFrame(rows, columns=[*keys, "mean", "std", "low", "high", "seeds"])
 
 
@@ -102,7 +97,7 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
                   the permutation test cannot find any with fewer than 6 seeds;
       seeds:      how many both have.
     Raises ValueError for a reference or metric that the table lacks, and as `check_comparable` does.
-    Source: scipy (t and permutation test), statsmodels (Holm's correction, power); one point is our choice.
+    Source: scipy (t and permutation test), statsmodels (power); one point is our choice.
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "seed": [0, 1, 0, 1]})
@@ -117,11 +112,9 @@ def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     """Paired differences to a reference over all groups together, one row per method.
 
     The units are a data set and seed: differences are first averaged over the fractions and network pairs of each,
-    since the fractions of one seed are nested and share classifier and test images, and so are no independent trials.
-    Returns the columns of `differences` without those of GROUP, and pairs, the number of units, for seeds.
-    It shows whether a method differs from the reference on these data sets with other seeds, not what happens on
-    another data set: seeds of one data set share its test images. One mean hides data sets that disagree.
-    Raises ValueError as `differences` does. Source: our choice.
+    which share classifier and test images. Returns the columns of `differences` without those of GROUP, and pairs, the
+    number of units, for seeds. It says whether a method differs on these data sets with other seeds, not what happens
+    on another data set. One mean hides data sets that disagree. Raises ValueError as `differences` does.
     """
     units = [key for key in _keys(table) if key == "data"]
     return _compared(table, reference, metric, [], units).drop(columns="detectable").rename(columns={"seeds": "pairs"})
@@ -138,14 +131,12 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
       SKD x selection:               how much more (or less) SKD from the same start adds when weights are selected;
       second subset x selection:     how much more the other weights add when they are a second subset, not random ones.
     Raises ValueError naming the methods that a group lacks, and as `check_comparable` does.
-    Source: contrasts of a 2 x 3 factorial design within seeds; which ones is our choice.
     """
-    runs, keys, cells = _ordered(table, metric), _keys(table), [name for row in FACTORIAL.values() for name in row]
-    rows = []
-    for group, part in _groups(runs, keys):
-        if missing := [name for name in cells if name not in set(part["method"])]:
+    keys, cells, rows = _keys(table), [name for row in FACTORIAL.values() for name in row], []
+    for group, part in _groups(_ordered(table, metric), keys):
+        if missing := ", ".join(name for name in cells if name not in set(part["method"])):
             raise ValueError(
-                f"the factorial needs {', '.join(cells)}; missing{_on(group, keys)}: {', '.join(missing)}. Run them too"
+                f"the factorial needs {', '.join(cells)}; missing{_on(group, keys)}: {missing}. Run them too"
             )
         values = part.pivot(index="seed", columns="method", values=metric)[cells].dropna().to_numpy(float)
         for contrast, weights in CONTRASTS.items():
@@ -156,7 +147,6 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
     """The columns of `differences` for one method, but for p_holm, shown and verdict; good: the sign that is better."""
     n, among = len(gaps), interval(gaps)
-    p = float(sign_flip_p(gaps)) if n > 1 and gaps.any() else 1.0 if n else np.nan
     return {
         "difference": among["mean"],
         "low": among["low"],
@@ -166,7 +156,7 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
         "better": int((good * gaps > 0).sum()),
         "equal": int((gaps == 0).sum()),
         "worse": int((good * gaps < 0).sum()),
-        "p": p,
+        "p": float(sign_flip_p(gaps)) if n > 1 and gaps.any() else 1.0 if n else np.nan,
         "detectable": among["std"] * detectable(n) if among["std"] > 0 else np.nan,
         "seeds": n,
     }
@@ -192,11 +182,7 @@ def sign_flip_p(gaps: np.ndarray) -> np.ndarray:
 
 
 def smallest_p(seeds: int) -> float:
-    """The smallest p that a two-sided sign-flip test of this many pairs can give: 2 ** (1 - seeds).
-
-    >>> [smallest_p(seeds) for seeds in (3, 5, 6)]
-    [0.25, 0.0625, 0.03125]
-    """
+    """The smallest p that a two-sided sign-flip test of this many pairs can give: 2 ** (1 - seeds)."""
     return 2.0 ** (1 - seeds)
 
 
@@ -214,17 +200,14 @@ def image_interval(
 ) -> tuple[float, float, float]:
     """Accuracy of a minus that of b on the same test images: difference, low, high (95 %).
 
-    probabilities_a, _b: (N, classes), or (seeds, N, classes): then accuracies are means over the seeds.
-    labels:    int (N,).
-    resamples: bootstrap resamples of the images, paired: the interval holds for these trained networks and other images
-               of this kind, while the intervals over seeds hold for these images and other networks.
-    Raises ValueError for shapes that disagree. Source: scipy.stats.bootstrap, percentiles.
+    probabilities_a, _b: (N, classes), or (seeds, N, classes): then accuracies are means over the seeds. labels: (N,).
+    The interval is a paired bootstrap over images: it holds for these trained networks and other images of this kind,
+    while the intervals over seeds hold for these images and other networks. Raises ValueError for shapes that disagree.
     """
     a, b, labels = np.asarray(probabilities_a), np.asarray(probabilities_b), np.asarray(labels)
     if a.shape != b.shape or labels.shape != a.shape[-2:-1]:
-        raise ValueError(
-            f"shapes {a.shape}, {b.shape}, labels {labels.shape}: pass (N, classes) or (seeds, N, classes)"
-        )
+        shapes = f"shapes {a.shape}, {b.shape}, labels {labels.shape}"
+        raise ValueError(f"{shapes}: pass (N, classes) or (seeds, N, classes), and labels (N,)")
     right_a, right_b = ((each.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for each in (a, b))
     gaps = right_a - right_b  # (N,)
     options: dict[str, Any] = {"n_resamples": resamples, "batch": 100, "method": "percentile", "random_state": 0}
@@ -233,14 +216,50 @@ def image_interval(
 
 
 def titles(table: pd.DataFrame) -> list[str]:
-    """A short name of each row's group, such as "brain_mri, 10 %": with the pair where the table has several.
-
-    >>> import pandas as pd
-    >>> titles(pd.DataFrame({"data": ["ct", "mri"], "pair": "vit", "fraction": [0.1, 0.025]}))
-    ['ct, 10 %', 'mri, 2.5 %']
-    """
+    """A short name of each row's group, such as "brain_mri, 10 %": with the pair where the table has several."""
     keys = [key for key in _keys(table) if key != "pair" or table["pair"].nunique() > 1 or "data" not in table]
     return [_title(row, keys) for row in table.to_dict("records")]
+
+
+def corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
+    """Rows of keys and `paired_statistics` as a table with p_holm (over all rows), shown and verdict.
+
+    Holm's correction is ours: statsmodels' collects garbage each time.
+    """
+    table = pd.DataFrame(rows, columns=[*keys, *paired_statistics(np.empty(0))])
+    p = table["p"].dropna().sort_values(kind="stable")
+    holm = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1).reindex(table.index)
+    shown = (holm < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
+    small = (table["low"] > -SMALLEST) & (table["high"] < SMALLEST) & (table["seeds"].map(smallest_p) < LEVEL)
+    verdict = np.select([shown, small], ["shown", "equivalent"], "not shown")
+    for name, values in (("verdict", verdict), ("shown", shown), ("p_holm", holm)):
+        table.insert(table.columns.get_loc("p") + 1, name, values)
+    return table
+
+
+def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str]) -> pd.DataFrame:
+    """One row for each method but the reference and combination of keys; differences are means over a unit and seed."""
+    runs, pair = _ordered(table, metric), [*_keys(table), "seed"]
+    if reference not in (names := runs["method"].unique()):
+        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(names)}")
+    base = runs.loc[runs["method"] == reference, [*pair, metric]]
+    others = runs[runs["method"] != reference].merge(base, how="left", on=pair, suffixes=("", "_of_reference"))
+    others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float)
+    each = others.groupby([*units, "seed", "method", "label"], sort=False, dropna=False)["gap"].mean().round(12)
+    keys, good = [*keys, "method", "label"], -1 if metric in SMALLER_IS_BETTER else 1
+    groups = _groups(each.reset_index(), keys) if len(others) else []
+    rows = [group | paired_statistics(part["gap"].dropna().to_numpy(), good) for group, part in groups]
+    return corrected(rows, keys)
+
+
+def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The checked table with groups, and in them methods, each in order of their first row."""
+    if metric not in table:
+        raise ValueError(f"metric={metric!r} is not in the table: choose one of {', '.join(table)}")
+    check_comparable(table)
+    keys = _keys(table)
+    group = table.groupby(keys, sort=False, dropna=False).ngroup() if keys else np.zeros(len(table))
+    return table.iloc[np.lexsort((pd.factorize(table["method"])[0], group))]
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
@@ -260,44 +279,3 @@ def _title(group: Any, keys: list[str]) -> str:
 
 def _on(group: Any, keys: list[str]) -> str:
     return f" on {_title(group, keys)}" if keys else ""
-
-
-def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The checked table with groups, and in them methods, each in order of their first row."""
-    if metric not in table:
-        raise ValueError(f"metric={metric!r} is not in the table: choose one of {', '.join(table)}")
-    check_comparable(table)
-    keys = _keys(table)
-    group = table.groupby(keys, sort=False, dropna=False).ngroup() if keys else np.zeros(len(table))
-    return table.iloc[np.lexsort((pd.factorize(table["method"])[0], group))]
-
-
-def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str]) -> pd.DataFrame:
-    """One row for each method but the reference and combination of keys; differences are means over a unit and seed."""
-    runs, pair = _ordered(table, metric), [*_keys(table), "seed"]
-    if reference not in (names := runs["method"].unique()):
-        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(names)}")
-    base = runs.loc[runs["method"] == reference, [*pair, metric]]
-    others = runs[runs["method"] != reference].merge(base, how="left", on=pair, suffixes=("", "_of_reference"))
-    others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float)
-    each = others.groupby([*units, "seed", "method", "label"], sort=False, dropna=False)["gap"].mean().round(12)
-    keys, good = [*keys, "method", "label"], -1 if metric in SMALLER_IS_BETTER else 1
-    groups = _groups(each.reset_index(), keys) if len(others) else []
-    rows = [group | paired_statistics(part["gap"].dropna().to_numpy(), good) for group, part in groups]
-    return corrected(rows, keys)
-
-
-def corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
-    """Rows of keys and `paired_statistics` as a table with p_holm (over all rows), shown and verdict.
-
-    Holm's correction is ours: statsmodels' collects garbage each time.
-    """
-    table = pd.DataFrame(rows, columns=[*keys, *paired_statistics(np.empty(0))])
-    p = table["p"].dropna().sort_values(kind="stable")
-    holm = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1).reindex(table.index)
-    shown = (holm < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
-    small = (table["low"] > -SMALLEST) & (table["high"] < SMALLEST) & (table["seeds"].map(smallest_p) < LEVEL)
-    verdict = np.select([shown, small], ["shown", "equivalent"], "not shown")
-    for name, values in (("verdict", verdict), ("shown", shown), ("p_holm", holm)):
-        table.insert(table.columns.get_loc("p") + 1, name, values)
-    return table

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from dmws_lite.studies.run import COSTS, FORMAT, METRICS, Job, Outcome
 from dmws_lite.studies.study import Study
 from dmws_lite.training.settings import Training
 
-FOLDERS = ("runs", "history", "predictions", "failures", "studies", "locks")
+TABLES = ("history", "predictions")
+FOLDERS = ("runs", *TABLES, "failures", "studies", "locks")
 NAMES = ["data", "pair", "fraction", "method", "label", "seed"]  # of a run, in every table
 BUDGET = ("steps", "batch_size", "evaluations")  # of Training: what every method gets the same of
 COLUMNS = ["key", *NAMES, "steps", "batch_size", "size", "budget", *METRICS, "auxiliary_accuracy", "ensemble_accuracy"]
@@ -56,11 +58,7 @@ class Store:
             _write_json(mark, {"format": FORMAT})
         if not mark.is_file():
             raise FileNotFoundError(f"{self.folder} is no run store: pass the folder that `dmws study run` wrote to")
-        if (number := _read(mark).get("format")) != FORMAT:
-            raise ValueError(
-                f"store {self.folder} has format {number!r}, this version reads {FORMAT}: run its studies again into a "
-                "new folder, or read it with the version that wrote it"
-            )
+        _check_format(_read(mark), f"store {self.folder}", "run its studies again into a new folder")
 
     def __contains__(self, key: str) -> bool:
         return (self.folder / "runs" / f"{key}.json").exists()
@@ -75,9 +73,9 @@ class Store:
         if not outcome.done:
             _write_json(failure, outcome.record)
             return
-        for name, table in (("history", outcome.history), ("predictions", outcome.predictions)):
-            path, keyed = self.folder / name / f"{key}.parquet", table.assign(key=key)
-            write_atomically(path, lambda part, t=keyed: t.to_parquet(part, index=False))  # type: ignore[misc]
+        for name in TABLES:
+            table = getattr(outcome, name).assign(key=key)
+            write_atomically(self.folder / name / f"{key}.parquet", partial(table.to_parquet, index=False))
         _write_json(self.folder / "runs" / f"{key}.json", outcome.record)
         failure.unlink(missing_ok=True)
 
@@ -98,12 +96,15 @@ class Store:
 
     def records(self, study: str | None = None, folder: str = "runs") -> list[dict[str, Any]]:
         """The records of a study's finished runs, under the study's names; folder="failures": of those that failed."""
-        study = self._only(study)
-        names = self.study(study)["names"] if study else {}
-        keys = names or sorted(path.stem for path in (self.folder / folder).glob("*.json"))
-        paths = {key: self.folder / folder / f"{key}.json" for key in keys if folder == "runs" or key not in self}
-        records = {key: _record(path) for key, path in paths.items() if path.exists()}
-        return [record | ({"names": names[key]} if names else {}) for key, record in records.items()]
+        study = self.studies()[0] if study is None and len(self.studies()) == 1 else study
+        names, records = self.study(study)["names"] if study else {}, []
+        for key in names or sorted(path.stem for path in (self.folder / folder).glob("*.json")):
+            path = self.folder / folder / f"{key}.json"
+            if path.exists() and (folder == "runs" or key not in self):
+                record = _read(path, ("names", "fraction", "seed", "config", "status"))
+                _check_format(record, path, "delete it, run the study again")
+                records.append(record | ({"names": names[key]} if names else {}))
+        return records
 
     def table(self, study: str | None = None) -> pd.DataFrame:
         """One row per finished run: key, names, budget, the main student's metrics on the test images, costs.
@@ -114,7 +115,7 @@ class Store:
 
     def history(self, study: str | None = None) -> pd.DataFrame:
         """One row per evaluation of each run, as in Run.history, with the run's key and names."""
-        return self._tables("history", study)
+        return self._tables("history", study, NAMES)
 
     def predictions(self, study: str | None = None) -> pd.DataFrame:
         """One row per test image of each run and student ("main", "auxiliary"), in the order of the test images.
@@ -123,7 +124,7 @@ class Store:
 
         >>> rows = store.predictions().query("method == 'dual_skd' and student == 'main'")  # doctest: +SKIP
         """
-        return self._tables("predictions", study)
+        return self._tables("predictions", study, [name for name in NAMES if name != "label"])
 
     def failures(self, study: str | None = None) -> pd.DataFrame:
         """One row per run that failed: key, names, error and its message."""
@@ -138,15 +139,8 @@ class Store:
         rows = [{"key": key, **row} for key, row in names.items() if key not in ended]
         return pd.DataFrame(rows, columns=["key", *NAMES])
 
-    def _only(self, study: str | None) -> str | None:
-        """The study that is meant: the only one where none is named."""
-        names = self.studies()
-        return names[0] if study is None and len(names) == 1 else study
-
-    def _tables(self, folder: str, study: str | None) -> pd.DataFrame:
-        names = pd.DataFrame([_named(record) for record in self.records(study)], columns=["key", *NAMES])
-        if folder == "predictions":
-            names = names.drop(columns="label")  # there it is the image's
+    def _tables(self, folder: str, study: str | None, columns: list[str]) -> pd.DataFrame:
+        names = pd.DataFrame([_named(record) for record in self.records(study)], columns=["key", *columns])
         paths = [path for key in names["key"] if (path := self.folder / folder / f"{key}.parquet").exists()]
         return names.merge(pd.concat(map(_read, paths)), on="key") if paths else names
 
@@ -173,11 +167,9 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _record(path: Path) -> dict[str, Any]:
-    record = _read(path, ("names", "fraction", "seed", "config", "status"))
-    if (number := record.get("format")) != FORMAT:
-        raise ValueError(f"{path} has format {number!r}, this version reads {FORMAT}: delete it, run the study again")
-    return record
+def _check_format(content: dict[str, Any], what: object, way_out: str) -> None:
+    if (number := content.get("format")) != FORMAT:
+        raise ValueError(f"{what} has format {number!r}, this version reads {FORMAT}: {way_out}")
 
 
 def _read(path: Path, keys: Sequence[str] = ()) -> Any:

@@ -72,14 +72,12 @@ class Variant(Strict):
 
     @property
     def method(self) -> Method:
-        base = find_method(self.of)
-        groups = {group: getattr(self, group) for group in CHANGEABLE}
+        base, groups = find_method(self.of), {group: getattr(self, group) for group in CHANGEABLE}
         changes = ", ".join(f"{key}={value}" for changed in groups.values() for key, value in changed.items())
         try:
             for group, names in CHANGEABLE.items():
                 check_keys(groups[group], names)
-            Distillation(**self.skd)
-            Training(**self.training)
+            Distillation(**self.skd), Training(**self.training)
         except (TypeError, ValueError) as error:
             raise ValueError(f"variant {self.name!r} ({changes}): {error}") from error
         merged: dict[str, Any] = {group: {**getattr(base, group), **changed} for group, changed in groups.items()}
@@ -136,13 +134,11 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Study:
-        methods = self.resolved
-        if not self.reference:
-            first = "weight_selection" if "weight_selection" in methods else next(iter(methods))
-            object.__setattr__(self, "reference", first)
-        if self.reference not in methods:
-            hint = did_you_mean(self.reference, methods)
-            raise ValueError(f"reference={self.reference!r} is none of the methods{hint}: {', '.join(methods)}")
+        usual = "weight_selection" if "weight_selection" in self.resolved else next(iter(self.resolved))
+        object.__setattr__(self, "reference", self.reference or usual)
+        if self.reference not in self.resolved:
+            hint = did_you_mean(self.reference, self.resolved)
+            raise ValueError(f"reference={self.reference!r} is none of the methods{hint}: {', '.join(self.resolved)}")
         for kind, entries in (("data", self.data), ("pairs", self.pairs)):
             titles = [entry.title for entry in entries]
             if len(set(titles)) < len(titles):
@@ -154,10 +150,10 @@ class Study(Strict):
         """The methods by name, variants made."""
         methods: dict[str, Method] = {}
         for entry in self.methods:
-            name = entry if isinstance(entry, str) else entry.name
-            if name in methods or (not isinstance(entry, str) and name in METHODS):
+            name, method = (entry, find_method(entry)) if isinstance(entry, str) else (entry.name, entry.method)
+            if name in methods or method is not METHODS.get(name, method):
                 raise ValueError(f"method {name!r} is there twice: give the variant a name of its own")
-            methods[name] = find_method(name) if isinstance(entry, str) else entry.method
+            methods[name] = method
         return methods
 
     def grid(self) -> Iterator[tuple[Data, Pair, float, int, str]]:
@@ -203,9 +199,7 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
 
 
 def make_study(source: str = "study", **content: Any) -> Study:
-    """A Study from its fields; errors are ValueErrors that name the key, its value and the way out.
-
-    source: what the errors call it.
+    """A Study from its fields; errors are ValueErrors that name the source, the key, its value and the way out.
 
     >>> make_study(name="mine", data=["phantom_lung_ct"], methods=["default", "weight_selection"], seeds=3).seeds
     [0, 1, 2]

@@ -15,11 +15,8 @@ RANGE = (0.05, 20.0)  # of temperatures
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature in RANGE that makes the labels most likely: above 1 where the network was too sure.
 
-    probabilities: float (N, classes), of *validation* images: those of the test images must not choose it.
-    labels:        int (N,).
-    Logits that lie further than 103 below the largest leave probabilities of 0, and count as if they lay there: that
-    matters for T above 15 only. Warns when T is at an end of RANGE, and thus may lie beyond.
-    Source: Guo et al. 2017 (arXiv 1706.04599).
+    probabilities: float (N, classes), of *validation* images; labels: int (N,).
+    Warns when it is at an end of RANGE, and thus may lie beyond. Source: Guo et al. 2017 (arXiv 1706.04599).
 
     >>> sure, hit = np.array([[0.99, 0.01]] * 10), np.array([0] * 7 + [1] * 3)
     >>> at(sure, fit_temperature(sure, hit))[0].round(2)
@@ -39,10 +36,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """The probabilities that softmax(logits / temperature) would give, float64 (N, classes).
-
-    The order within a row stays, so the accuracy does. Raises ValueError for a temperature that is not above 0.
-    """
+    """The probabilities that softmax(logits / temperature) would give, float64 (N, classes); temperature > 0."""
     from scipy.special import softmax
 
     if not temperature > 0:
@@ -51,10 +45,9 @@ def at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def error_by_chance(probabilities: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
-    """The calibration error (ece) that a perfectly calibrated network would show on so few images.
+    """The calibration error (ece) that a perfectly calibrated network would show on so few images, float (draws,).
 
-    Labels are drawn from the probabilities themselves, so that they are right by construction.
-    Returns float (draws,). Source: consistency resampling, Bröcker & Smith 2007.
+    Labels are drawn from the probabilities themselves (consistency resampling, Bröcker & Smith 2007).
     """
     rng, probabilities = np.random.default_rng(seed), np.asarray(probabilities, np.float64)
     edges = (probabilities / probabilities.sum(1, keepdims=True)).cumsum(1)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HEADING = "## Files and speed"
-COLUMNS = ["way", "kilobytes", "accuracy", "same_class", "largest_difference", "median_ms", "low_ms", "high_ms"]
 
 
 def latency(function: Callable[[], object], seconds: float = 0.2) -> np.ndarray:
@@ -49,13 +48,16 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
     expected, rows = predict_onnx(ways[reference], images), []
     for name, path in ways.items():
         file, given = Path(path), predict_onnx(path, images)
-        size = (file / "model.safetensors" if file.is_dir() else file).stat().st_size
-        answers, times = given.argmax(1), latency(partial(load_answer(path), images.images[:1]), seconds)
-        right, same = (answers == images.labels).mean(), (answers == expected.argmax(1)).mean()
-        rows.append(
-            (name, size / 1e3, right, same, np.abs(given - expected).max(), *np.percentile(times, [50, 25, 75]))
-        )
-    table = pd.DataFrame(rows, columns=COLUMNS)
+        low, median, high = np.percentile(latency(partial(load_answer(path), images.images[:1]), seconds), [25, 50, 75])
+        row = {
+            "way": name,
+            "kilobytes": (file / "model.safetensors" if file.is_dir() else file).stat().st_size / 1e3,
+            "accuracy": (given.argmax(1) == images.labels).mean(),
+            "same_class": (given.argmax(1) == expected.argmax(1)).mean(),
+            "largest_difference": np.abs(given - expected).max(),
+        }
+        rows.append(row | {"median_ms": median, "low_ms": low, "high_ms": high})
+    table = pd.DataFrame(rows)
     table.attrs["images"] = len(images)
     return table
 
@@ -63,8 +65,7 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
 def add_speed_to_card(folder: str | Path, table: pd.DataFrame, machine: str) -> Path:
     """Put the table of `measure` into the student's card as its last section, in the place of an earlier one.
 
-    machine: where it was measured, in words. Returns the card's path.
-    Raises FileNotFoundError when the folder holds no card, OSError when it cannot be written.
+    machine: where it was measured, in words. Returns the card's path. Raises FileNotFoundError without a card.
     """
     path = Path(folder) / "README.md"
     if not path.exists():

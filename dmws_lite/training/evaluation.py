@@ -28,14 +28,12 @@ def predict(
     batch_size: int = 256,
     device: torch.device | str | None = None,
 ) -> np.ndarray:
-    """Class probabilities (softmax) of every image.
+    """Class probabilities (softmax) of every image, float32 (N, classes). The model's train/eval modes stay.
 
     model:  carries the mean and standard deviation of its input, as those of `make_students` and `build` do.
     images: an ImageSet, or uint8 (N, C, H, W) with C = 1 or 3.
     device: where to compute; the model is moved there. None: where the model is.
-    Returns float32 (N, classes), rows in the images' order. The model's train/eval modes are as before afterwards.
-    Raises ValueError for images that are not uint8 (N, C, H, W), for batch_size < 1, and for a model that does not say
-    how its input is normalised (see `input_statistics`).
+    Raises ValueError for other images, batch_size < 1, and a model that does not say how its input is normalised.
     """
     pixels = images.images if isinstance(images, ImageSet) else images
     if pixels.dtype != np.uint8 or pixels.ndim != 4:
@@ -59,12 +57,11 @@ def evaluate(
     probabilities: float (N, classes), rows sum to 1; the predicted class is the first with the largest probability.
     labels:        int (N,), indices into `classes`.
     resamples:     bootstrap resamples of the images; 0 leaves the intervals nan.
-    Returns columns metric, value, low, high; all values are in [0, 1]. "auroc" is the mean of one-vs-rest over the
-    classes, "ece" the expected calibration error (Guo et al. 2017) with 15 bins of equal width; sensitivity and
-    specificity have one row a class ("sensitivity/name"). A metric that needs a class without images is nan.
-    Intervals are 2.5 and 97.5 % percentiles over images drawn with replacement: they hold for this trained network, not
-    for another seed. Resamples without a class that the labels have are left out, and counted in `.attrs["dropped"]`;
-    `.attrs["images"]` is the number of images.
+    Returns columns metric, value, low, high. "auroc" is the mean of one-vs-rest over the classes, "ece" the expected
+    calibration error (Guo et al. 2017) with 15 bins of equal width; sensitivity and specificity have one row per class
+    ("sensitivity/name"). A metric that needs a class without images is nan. Intervals are percentiles over images drawn
+    with replacement: they hold for this trained network. Resamples that lack a class of the labels are left out, and
+    counted in `.attrs["dropped"]`; `.attrs["images"]` is the number of images.
     Raises ValueError where shapes, classes and labels disagree, and for rows that are no probabilities.
     """
     import pandas as pd
@@ -72,13 +69,17 @@ def evaluate(
     probabilities, labels = _checked(probabilities, labels, classes)
     if resamples < 0:
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
+    rng, n, present = np.random.default_rng(seed), len(labels), labels[:, None] == np.unique(labels)
+    drawn = []
+    for start in range(0, resamples, CHUNK):
+        counts = rng.multinomial(n, np.full(n, 1 / n), min(CHUNK, resamples - start)).astype(np.float64)
+        drawn.extend(_weighted_values(counts[(counts @ present > 0).all(1)], probabilities, labels))
     rates = [f"{rate}/{name}" for rate in ("sensitivity", "specificity") for name in classes]
     names = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", *rates]
-    values = _weighted_values(np.ones((1, len(labels))), probabilities, labels)[0]
-    drawn = _resampled_values(resamples, seed, probabilities, labels)
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0) if len(drawn) else np.full((2, len(names)), np.nan)
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=0) if drawn else (np.nan, np.nan)
+    values = _weighted_values(np.ones((1, n)), probabilities, labels)[0]
     table = pd.DataFrame({"metric": names, "value": values, "low": low, "high": high})
-    table.attrs |= {"dropped": resamples - len(drawn), "images": len(labels)}
+    table.attrs |= {"dropped": resamples - len(drawn), "images": n}
     return table
 
 
@@ -107,21 +108,12 @@ def _checked(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= count:
         given = f"{labels.dtype} from {labels.min()} to {labels.max()}"
         raise ValueError(f"labels are {given}: pass integers from 0 to {count - 1}")
-    if broken := int((~np.isfinite(probabilities)).any(1).sum()):
-        raise ValueError(f"probabilities hold nan or inf in {broken} row(s): did training diverge? Lower lr")
-    if probabilities.min() < 0 or not np.allclose(probabilities.sum(1), 1, atol=1e-3):
-        raise ValueError("probabilities must be at least 0 and sum to 1 in each row: pass softmax outputs, not logits")
+    right = (probabilities >= 0).all(1) & np.isclose(probabilities.sum(1), 1, atol=1e-3)
+    if not right.all():
+        first = probabilities[~right][0].tolist()
+        way_out = "pass softmax outputs, at least 0 and with a sum of 1 in each row (nan: training diverged, lower lr)"
+        raise ValueError(f"probabilities hold {(~right).sum()} row(s) that are none, the first {first}: {way_out}")
     return probabilities, labels
-
-
-def _resampled_values(resamples: int, seed: int, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The metrics (resample, metric) of images drawn with replacement, where no class of the labels is missed."""
-    rng, n = np.random.default_rng(seed), len(labels)
-    truth, drawn = labels[:, None] == np.unique(labels), [np.empty((0, 5 + 2 * probabilities.shape[1]))]
-    for start in range(0, resamples, CHUNK):
-        counts = rng.multinomial(n, np.full(n, 1 / n), min(CHUNK, resamples - start)).astype(np.float64)
-        drawn.append(_weighted_values(counts[(counts @ truth > 0).all(1)], probabilities, labels))
-    return np.concatenate(drawn)
 
 
 def _weighted_values(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

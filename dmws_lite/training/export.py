@@ -26,7 +26,7 @@ CARD = """---
 {data}
 ---
 
-# {name}, trained on {images}
+# {run.name}, trained on {run.data}
 
 A small image classifier made by dmws-lite. {start}Method: {method}.
 
@@ -100,17 +100,14 @@ def run_of(
 ) -> Run:
     """The Run of these students after training; record: history, best_step, seconds and skipped_steps."""
     seconds, steps = record["seconds"], record["history"][-1]["step"]
+    facts = {name: getattr(students, name) for name in ("main", "name", "teacher", "initializer", "plans")}
+    facts |= {name: record[name] for name in ("history", "best_step", "seconds", "skipped_steps")}
+    facts |= {"data": splits.name, "classes": splits.classes, "fit": splits.fit, "training_images": len(splits.train)}
     return Run(
-        students.main,
-        None if distillation.strategy == "kd" else students.auxiliary,
-        **{name: record[name] for name in ("history", "best_step", "seconds", "skipped_steps")},
+        **facts,
+        auxiliary=None if distillation.strategy == "kd" else students.auxiliary,
         images_per_second=steps * training.batch_size / seconds if seconds else 0.0,
-        **{name: getattr(students, name) for name in ("name", "teacher", "initializer", "plans")},
-        data=splits.name,
-        classes=splits.classes,
         image_size=splits.train.images.shape[-1],
-        fit=splits.fit,
-        training_images=len(splits.train),
         training=training,
         distillation=distillation,
     )
@@ -134,27 +131,23 @@ def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
     if evaluation is not None:
         rows["test images"] = evaluation.attrs.get("images", "unknown")
         for row in evaluation.itertuples():
-            metric, _, name = row.metric.partition("/")
-            rows[f"test {metric.replace('_', ' ')}" + f" of {name}" * bool(name)] = (
-                f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
-            )
+            metric, *of = row.metric.split("/", 1)
+            name = " of ".join(["test " + metric.replace("_", " "), *of])
+            rows[name] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
+    selection, d = ("", "single selection and ", "dual selection and ")[len(run.plans)], run.distillation
+    methods = {
+        "none": "training on the labels",
+        "kd": "classic distillation from a fine-tuned teacher",
+        "ema": f"{selection}self-knowledge distillation",
+    }
     return CARD.format(
+        run=run,
         data=ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags).to_yaml(),
-        name=run.name,
-        images=run.data,
         start=STARTS.get(run.initializer, RANDOM).format(teacher=run.teacher),
-        method=_method(run),
+        method=methods.get(d.strategy if d.alpha else "none", f"self-distillation ({d.strategy})"),
         rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
         folder=folder,
     )
-
-
-def _method(run: Run) -> str:
-    d, selection = run.distillation, ("", "single selection and ", "dual selection and ")[len(run.plans)]
-    if d.strategy == "none" or d.alpha == 0:
-        return "training on the labels"
-    names = {"kd": "classic distillation from a fine-tuned teacher", "ema": f"{selection}self-knowledge distillation"}
-    return names.get(d.strategy, f"self-distillation ({d.strategy})")
 
 
 def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:

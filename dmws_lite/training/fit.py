@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -63,9 +63,8 @@ def fit(
     device:        "cpu", "cuda", "mps", or None for the best there is.
     on_evaluation: is given each new row of the history after the checkpoint was written; True stops the run, which ends
                    as a whole one does, and goes on from its checkpoint when fit is called again.
-    Networks with BatchNorm, selected or not, have its statistics measured on the training images first.
-    On a CPU a small student is trained with one thread (see `runtime.device.few_threads`).
-    On a GPU in float16 a step whose gradients overflow is skipped, by the auxiliary too, and counted in skipped_steps.
+    Networks with BatchNorm have its statistics measured on the training images first. On a GPU in float16 a step whose
+    gradients overflow is skipped, by the auxiliary too, and counted in skipped_steps.
     Returns a Run. Its history has one row for each evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
     Raises ValueError for settings that don't fit the data, FloatingPointError when the loss is no longer finite.
@@ -75,18 +74,18 @@ def fit(
     """
     _check(students, splits, training, distillation)
     with few_threads(students.main, splits.train.images):
-        trainer = Trainer(students, splits, training, distillation, device)
+        trainer, random_state = Trainer(students, splits, training, distillation, device), torch.get_rng_state()
+        first = trainer.accelerator.is_main_process  # of several
         if checkpoint is not None:
             writable_folder(Path(checkpoint).parent)
             if Path(checkpoint).exists():
                 trainer.resume(checkpoint)
-        first = trainer.accelerator.is_main_process  # of several
         bar = tqdm(
-            total=training.steps, initial=trainer.step, desc="training", unit="step", disable=not (progress and first)
+            desc="training", unit="step", total=training.steps, initial=trainer.step, disable=not progress * first
         )
-        random_state = torch.get_rng_state()
+        moments = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int))
         try:
-            for step in trainer.moments():
+            for step in moments[moments > (trainer.step if trainer.best else -1)].tolist():
                 row = trainer.train_until(step, bar)
                 bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
                 if checkpoint is not None and first:
@@ -105,10 +104,7 @@ def fit(
 def load_run(
     checkpoint: str | Path, students: Students, splits: Splits, training: Training, distillation: Distillation
 ) -> Run:
-    """What `fit` would have returned if it had been stopped when it wrote this checkpoint; other arguments as there.
-
-    Both students get the checkpoint's weights. Raises ValueError for a file that is no checkpoint.
-    """
+    """What `fit` would have returned if it had been stopped when it wrote this checkpoint; other arguments as there."""
     state = load_checkpoint(checkpoint)
     students.main.load_state_dict(state["best"])
     if students.auxiliary is not None and state["auxiliary"] is not None:
@@ -116,8 +112,7 @@ def load_run(
     return run_of(students, splits, training, distillation, state["record"])
 
 
-@dataclass
-class Learner:
+class Learner(NamedTuple):
     """A network that is trained, as accelerate prepared it, with its optimiser and its learning rate's schedule."""
 
     network: nn.Module
@@ -135,8 +130,9 @@ class Trainer:
         self.accelerator = _accelerator(device, training, distillation)
         self.device = self.accelerator.device
         self.main, self.mean, self.std = students.main, students.mean, students.std
-        self.auxiliary = None if kd else students.auxiliary
-        self.teacher = students.auxiliary.eval().to(self.device) if kd and students.auxiliary is not None else None
+        self.auxiliary, self.teacher = (None, students.auxiliary) if kd else (students.auxiliary, None)
+        if self.teacher is not None:
+            self.teacher.eval().to(self.device)
         self.layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format  # of convolutions
         self.images, self.labels = to_device(splits.train, self.device)  # uint8 (N, C, H, W), int64 (N,)
         for student in filter(None, (self.main, self.auxiliary)):
@@ -149,44 +145,43 @@ class Trainer:
             self.auxiliary.eval().requires_grad_(trained)
             self.learners += [self._learner(self.auxiliary)] if trained else []
             self.averaged = tensors_of(self.auxiliary), tensors_of(self.main)  # by the EMA
+        self.stateful = {"main": self.main, "auxiliary": self.auxiliary, "scaler": self.accelerator.scaler}
         self.memory: dict[str, Tensor] = {}  # what a strategy keeps from step to step
         if distillation.strategy == "ps_kd":
             shape = len(splits.train), len(splits.classes)
             self.memory["probabilities"] = torch.full(shape, float("nan"), device=self.device)
-        self.step = 0
         self.record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0, "skipped_steps": 0}
-        self.best: dict[str, Tensor] = {}
+        self.step, self.best = 0, dict[str, Tensor]()
 
     def _learner(self, network: nn.Module) -> Learner:
         # a fused AdamW rounds differently on a CPU; with a scaler it hides which steps were skipped
         t, fused = self.training, self.device.type == "cuda" and not self.accelerator.scaler
         options: Any = {"fused": True} if fused else {"foreach": self.device.type == "cpu" or None}
         optimizer = create_optimizer_v2(network, "adamw", t.lr, t.weight_decay, **options)
-        warmup = int(t.warmup * t.steps)
-        schedule = CosineLRScheduler(optimizer, t.steps, warmup_t=warmup, t_in_epochs=False, warmup_prefix=False)
+        warmup: Any = {"warmup_t": int(t.warmup * t.steps), "warmup_prefix": False}
+        schedule = CosineLRScheduler(optimizer, t.steps, t_in_epochs=False, **warmup)
         network, optimizer = self.accelerator.prepare(network, optimizer)
         return Learner(network, list(network.parameters()), optimizer, schedule)
 
     def train_step(self) -> Tensor:
         """One step of both students. Returns its loss and its cross-entropy with the labels, (2,)."""
-        t, d, learner = self.training, self.distillation, self.learners[0]
-        rows = self._batch()
-        indices = self._sent(rows)  # int64 (batch,)
-        images, labels = (
-            self.augmented(indices),
-            self.labels[indices],
-        )  # float (batch, 3, height, width), int64 (batch,)
-        logits = self._forward(learner, images)  # (batch, classes)
-        alpha, targets = d.alpha_at(self.step, t.steps), partial(self._logits, self.teacher or self.auxiliary, images)
+        t, d, main, rank = self.training, self.distillation, self.learners[0], self.accelerator.process_index
+        rows = batch_indices(self.step, len(self.images), t.batch_size, t.seed, 2 if d.strategy == "dlb" else 1)
+        rows = rows[rank :: self.accelerator.num_processes]  # those of this process
+        indices = torch.from_numpy(rows).to(self.device, non_blocking=True)  # int64 (batch,); a GPU is not waited for
+        images, labels = self.augmented(indices), self.labels[indices]  # float (batch, 3, H, W), int64 (batch,)
+        for learner in self.learners:
+            learner.schedule.step_update(self.step)
+        logits, alpha = self._forward(main.network, images), d.alpha_at(self.step, t.steps)  # (batch, classes)
+        targets = partial(self._logits, self.teacher or self.auxiliary, images)
         partner = partial(self._partner_logits, rows)
         step = Step(logits, labels, indices, alpha, d.temperature, t.label_smoothing, targets, partner, self.memory)
         loss = STRATEGIES[d.strategy](step)
-        moved = self._descend(learner, loss)
+        moved = self._descend(main, loss)
         if moved and self.auxiliary is not None and d.auxiliary_update == "ema":
-            momentum = d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size)
-            move_average(*self.averaged, momentum)
+            move_average(*self.averaged, self._momentum())
         for learner in self.learners[1:]:  # an auxiliary that is trained on the labels, by itself
-            logits = self._forward(learner, images).float()
+            logits = self._forward(learner.network.train(), images).float()
             self._descend(learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
             learner.network.eval()
         self.record["skipped_steps"] += not moved
@@ -194,28 +189,19 @@ class Trainer:
         with torch.no_grad():
             return torch.stack([loss.detach(), step.hard_loss()])
 
-    def _batch(self) -> np.ndarray:
-        """Which training images this process sees in this step, int64 (batch,)."""
-        t, rank = self.training, self.accelerator.process_index
-        overlap = 2 if self.distillation.strategy == "dlb" else 1
-        indices = batch_indices(self.step, len(self.images), t.batch_size, t.seed, overlap)
-        return indices[rank :: self.accelerator.num_processes]
-
-    def _sent(self, rows: np.ndarray) -> Tensor:
-        return torch.from_numpy(rows).to(self.device, non_blocking=True)  # a GPU is not waited for
-
     def augmented(self, indices: Tensor, stream: int = 0) -> Tensor:
         """The images at `indices`, augmented and normalised; `stream` tells apart several draws in one step."""
         own = generator(self.training.seed, self.step, self.accelerator.process_index, stream)
         images = normalise(augment(self.images[indices], own, self.splits.flips), self.mean, self.std)
         return images.contiguous(memory_format=self.layout)
 
-    def _forward(self, learner: Learner, images: Tensor) -> Tensor:
-        learner.schedule.step_update(self.step)
-        if not learner.network.training:  # going through all modules takes as long as two of its layers
-            learner.network.train()
+    def _forward(self, network: Any, images: Tensor) -> Tensor:
         with self.accelerator.autocast():
-            return learner.network(images)
+            return network(images)
+
+    @torch.no_grad()
+    def _logits(self, network: Any, images: Tensor) -> Tensor:
+        return self._forward(network, images)
 
     def _descend(self, learner: Learner, loss: Tensor) -> bool:
         """A step down the loss. Returns False where the gradient scaler skipped it, because gradients overflowed."""
@@ -225,29 +211,24 @@ class Trainer:
         learner.optimizer.zero_grad()
         return not learner.optimizer.step_was_skipped
 
-    @torch.no_grad()
-    def _logits(self, network: Any, images: Tensor) -> Tensor:
-        with self.accelerator.autocast():
-            return network(images)
-
     def _partner_logits(self, rows: np.ndarray) -> Tensor:
         """The main student's logits on other images of the same classes; on the same one where a class has no other."""
         rng = np.random.default_rng([self.training.seed, self.step, self.accelerator.process_index])
         labels = self.splits.train.labels
-        mates = [np.flatnonzero(labels == labels[row]) for row in rows]
-        partners = [rng.choice(own[own != row]) if len(own) > 1 else row for own, row in zip(mates, rows, strict=True)]
-        return self._logits(self.main, self.augmented(self._sent(np.array(partners)), stream=1))
+        mates = [np.flatnonzero((labels == labels[row]) & (np.arange(len(labels)) != row)) for row in rows]
+        partners = [rng.choice(own) if len(own) else row for own, row in zip(mates, rows, strict=True)]
+        indices = torch.from_numpy(np.array(partners)).to(self.device, non_blocking=True)
+        return self._logits(self.main, self.augmented(indices, stream=1))
 
-    def moments(self) -> list[int]:
-        """The steps at which the students are still to be evaluated, 0 among them."""
-        t, done = self.training, self.step if self.record["history"] else -1
-        moments = np.unique(np.linspace(0, t.steps, t.evaluations + 1).round().astype(int))
-        return moments[moments > done].tolist()
+    def _momentum(self) -> float:
+        t = self.training
+        return self.distillation.momentum_at(self.step, t.steps, len(self.images) / t.batch_size)
 
     def train_until(self, until: int, bar: tqdm) -> dict[str, float]:
         """Train up to step `until` and evaluate. Returns the history's new row, with means over these steps."""
-        t, d, start, first = self.training, self.distillation, time.perf_counter(), self.step
+        t, start, first = self.training, time.perf_counter(), self.step
         torch.manual_seed(t.seed * 1_000_003 + first)
+        self.main.train()
         sums = torch.zeros(2, device=self.device)
         while self.step < until:
             sums += self.train_step()
@@ -260,8 +241,8 @@ class Trainer:
             "step": self.step,
             "loss": means[0].item(),
             "hard_loss": means[1].item(),
-            "alpha": d.alpha_at(self.step, t.steps),
-            "momentum": d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size),
+            "alpha": self.distillation.alpha_at(self.step, t.steps),
+            "momentum": self._momentum(),
             "lr": self.learners[0].optimizer.param_groups[0]["lr"],
             "images_per_second": steps * t.batch_size / seconds,
             "seconds": seconds,
@@ -285,13 +266,19 @@ class Trainer:
         self._check_finite(torch.from_numpy(probabilities[0]))
         right = [p.argmax(1) == val.labels for p in probabilities]
         likelihood = probabilities[0][np.arange(len(val)), val.labels].clip(1e-12)
-        both = self.auxiliary is not None
+        both = len(right) == 2
         return {
             "auxiliary_accuracy": float(right[1].mean()) if both else float("nan"),
             "both_right": float((right[0] & right[1]).mean()) if both else float("nan"),
             "val_accuracy": float(right[0].mean()),
             "val_loss": float(-np.log(likelihood).mean()),
         }
+
+    def _check_finite(self, values: Tensor) -> None:
+        if not torch.isfinite(values).all():
+            where = f"step {self.step} (lr={self.training.lr}, clip={self.training.clip})"
+            way_out = "train with a lower lr; the last checkpoint, from before that, is kept"
+            raise FloatingPointError(f"the loss is no longer finite at {where}: {way_out}")
 
     def close(self) -> None:
         """Give both students back as they came: no mixed precision in their forward, gradients allowed."""
@@ -305,59 +292,42 @@ class Trainer:
 
     def save(self, path: str | Path) -> None:
         """Write all that `resume` needs into one file, which is never half written."""
-        state = {
-            "settings": self._settings(),
-            "record": self.record,
-            "main": self.main.state_dict(),
-            "auxiliary": self.auxiliary and self.auxiliary.state_dict(),
-            "best": self.best,
-            "memory": self.memory,
-            "optimizers": [learner.optimizer.state_dict() for learner in self.learners],
-            "scaler": self.accelerator.scaler and self.accelerator.scaler.state_dict(),
-        }
-        buffer = BytesIO()
-        torch.save(state, buffer)
+        state = {name: owner and owner.state_dict() for name, owner in self.stateful.items()}
+        state["optimizers"] = [learner.optimizer.state_dict() for learner in self.learners]
+        buffer, own = BytesIO(), {"record": self.record, "best": self.best, "memory": self.memory}
+        torch.save({"settings": self._settings(), **state, **own}, buffer)
         write_atomically(path, lambda part: part.write_bytes(buffer.getbuffer()))
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint. Raises ValueError naming the settings that it was not made with."""
         state = load_checkpoint(path)
         if other := [key for key, value in self._settings().items() if state["settings"].get(key) != value]:
-            names = ", ".join(other)
-            raise ValueError(
-                f"checkpoint {path} was made with other settings ({names}): delete it, or pass another path"
-            )
-        self.main.load_state_dict(state["main"])
-        if self.auxiliary is not None:
-            self.auxiliary.load_state_dict(state["auxiliary"])
+            way_out = "delete it, or pass another path"
+            raise ValueError(f"checkpoint {path} was made with other settings ({', '.join(other)}): {way_out}")
+        for name, owner in self.stateful.items():
+            if owner and state[name]:
+                owner.load_state_dict(state[name])
         for learner, optimizer in zip(self.learners, state["optimizers"], strict=True):
             learner.optimizer.load_state_dict(optimizer)
-        if self.accelerator.scaler and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
         self.memory, self.best = ({n: t.to(self.device) for n, t in state[key].items()} for key in ("memory", "best"))
         self.record, self.step = self.record | state["record"], state["record"]["history"][-1]["step"]
 
     def _settings(self) -> dict[str, Any]:
         """What a checkpoint and the run that goes on from it must have in common."""
         teacher = self.teacher.state_dict().values() if self.teacher is not None else ()
+        images, labels, *weights = (crc32(t.cpu().numpy().tobytes()) for t in (self.images, self.labels, *teacher))
         return {
             **asdict(self.training),
             **asdict(self.distillation),
-            "images": crc32(self.images.cpu().numpy().tobytes()),
-            "labels": crc32(self.labels.cpu().numpy().tobytes()),
+            "images": images,
+            "labels": labels,
             "network": [[name, *tensor.shape] for name, tensor in self.main.state_dict().items()],
-            "teacher": [crc32(tensor.cpu().numpy().tobytes()) for tensor in teacher],
+            "teacher": weights,
             "auxiliary": self.auxiliary is not None,
             "normalisation": [self.mean, self.std],
             "flips": sorted(self.splits.flips),
             "processes": self.accelerator.num_processes,
         }
-
-    def _check_finite(self, values: Tensor) -> None:
-        if not torch.isfinite(values).all():
-            where = f"step {self.step} (lr={self.training.lr}, clip={self.training.clip})"
-            way_out = "train with a lower lr; the last checkpoint, from before that, is kept"
-            raise FloatingPointError(f"the loss is no longer finite at {where}: {way_out}")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -369,10 +339,9 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def batch_indices(step: int, size: int, batch_size: int, seed: int, overlap: int = 1) -> np.ndarray:
-    """Which images are in batch number `step`: a window that moves over endless reshufflings of the training set.
+    """Which images are in batch number `step`, int64: a window that moves over endless reshufflings of all of them.
 
     overlap: 2 lets half of each batch come again in the next (for "dlb").
-    Returns int64 (batch_size,).
 
     >>> sorted(np.concatenate([batch_indices(step, 6, 3, seed=0) for step in (0, 1)]).tolist())
     [0, 1, 2, 3, 4, 5]
@@ -400,6 +369,7 @@ def _accelerator(device: str | None, training: Training, distillation: Distillat
 
 
 def _check(students: Students, splits: Splits, training: Training, distillation: Distillation) -> None:
+    """Raise ValueError for the first thing that does not fit together."""
     main, auxiliary, strategy = students.main, students.auxiliary, distillation.strategy
     size, classes, batch = len(splits.train), len(splits.classes), training.batch_size
     if batch > size:
@@ -411,15 +381,12 @@ def _check(students: Students, splits: Splits, training: Training, distillation:
     for network, role in ((main, "main student"), (auxiliary if strategy == "kd" else None, "teacher")):
         if (outputs := getattr(network, "num_classes", classes)) != classes:
             raise ValueError(f"the {role} has {outputs} outputs, the data {classes} classes: build it for these")
-    if auxiliary is not None:
-        _check_pair(main, auxiliary, strategy)
-    elif strategy == "kd":
-        raise ValueError("strategy='kd' needs a fine-tuned teacher: pass Students(main, auxiliary=teacher)")
-    elif strategy == "ema" and distillation.alpha > 0:
-        raise ValueError("strategy='ema' needs an auxiliary student: pass one, or Distillation(strategy='none')")
-
-
-def _check_pair(main: nn.Module, auxiliary: nn.Module, strategy: str) -> None:
+    if auxiliary is None:
+        if strategy == "kd":
+            raise ValueError("strategy='kd' needs a fine-tuned teacher: pass Students(main, auxiliary=teacher)")
+        if strategy == "ema" and distillation.alpha > 0:
+            raise ValueError("strategy='ema' needs an auxiliary student: pass one, or Distillation(strategy='none')")
+        return
     shapes = [{name: tensor.shape for name, tensor in m.state_dict().items()} for m in (main, auxiliary)]
     if strategy != "kd" and shapes[0] != shapes[1]:
         text = "main and auxiliary must be of one architecture: make both with make_students"

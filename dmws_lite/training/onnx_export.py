@@ -25,7 +25,6 @@ from dmws_lite.training.export import load_student
 Array = np.ndarray
 WHOLE, DYNAMIC, STATIC = "model.onnx", "model.int8-dynamic.onnx", "model.int8-static.onnx"
 OPSET = 17  # the newest that the exporter of every supported torch writes
-ADVICE = ("Please consider", "Expected bias")  # how those remarks of the quantiser begin that need no action here
 
 
 class FromPixels(nn.Module):
@@ -43,10 +42,9 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
     """Write the student that `Run.save` wrote into `folder` as `folder/model.onnx`. Returns its path.
 
     licence: of the weights, for the file's metadata. They come from the teacher's and from your images.
-    The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes), N is free;
-    normalisation and softmax are inside. Its metadata are the student's facts, licence and version.
-    Raises ImportError without onnx, what `load_student` raises, and OSError when the file cannot be written.
-    Source: torch's older exporter, which needs no onnxscript, and leaves no paths of this machine in the file.
+    The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes), N is free.
+    Its metadata are the student's facts, licence and version. Raises ImportError without onnx, OSError when the file
+    cannot be written. torch's older exporter needs no onnxscript, and leaves no paths of this machine in the file.
     """
     onnx = require("onnx")
     from dmws_lite import __version__
@@ -69,13 +67,18 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
         )
         graph = onnx.load(file)
     metadata = {key: json.dumps(value) for key, value in facts.items()}
-    onnx.helper.set_model_props(graph, metadata | {"licence": licence, "dmws_lite": __version__})
-    onnx.checker.check_model(graph, full_check=True)
-    return write_atomically(Path(folder) / WHOLE, lambda part: part.write_bytes(graph.SerializeToString()))
+    return _write(graph, Path(folder) / WHOLE, metadata | {"licence": licence, "dmws_lite": __version__})
+
+
+def _write(graph: Any, path: Path, metadata: dict[str, str]) -> Path:
+    onnx = require("onnx")
+    onnx.helper.set_model_props(graph, metadata)
+    onnx.checker.check_model(graph, full_check=path.name == WHOLE)
+    return write_atomically(path, lambda part: part.write_bytes(graph.SerializeToString()))
 
 
 def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
-    """Class probabilities, float32 (N, classes), by an ONNX file on one CPU thread, as `predict` gives them by torch.
+    """Class probabilities, float32 (N, classes), by what `load_answer` takes, as `predict` gives them by torch.
 
     images: an ImageSet, or uint8 (N, C, H, W), C = 1 or 3, of the student's size.
     """
@@ -86,7 +89,7 @@ def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 2
 def load_answer(path: str | Path) -> Callable[[Array], Array]:
     """A saved student as a function on the CPU, from pixels uint8 (N, C, H, W) to probabilities (N, classes).
 
-    path: a folder that `Run.save` wrote, which torch answers, or an ONNX file that `to_onnx` or `quantize` wrote.
+    path: a folder that `Run.save` wrote, which torch answers, or an ONNX file, which onnxruntime answers on one thread.
     Raises ImportError without onnxruntime, FileNotFoundError for a file that is not there.
     """
     if Path(path).suffix != ".onnx":
@@ -106,8 +109,7 @@ def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 
 
     images: as for `predict_onnx`. Raises ValueError when one differs by more than `tolerance`.
     """
-    model, _ = load_student(folder)
-    worst = float(np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(model, images)).max())
+    worst = float(np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(load_student(folder)[0], images)).max())
     if not worst <= tolerance:
         raise ValueError(
             f"{WHOLE} differs from torch by {worst:.2g}, more than tolerance={tolerance:g}: "
@@ -122,35 +124,32 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
     calibration: training images (64 are enough), uint8 (N, C, H, W), on which the ranges of the inputs of matrix
                  products and convolutions are measured ("static"). None: matrix products only, and ranges are found
                  when an input comes ("dynamic"); a network of convolutions stays as large as it was.
-    Raises ImportError without onnx or onnxruntime, FileNotFoundError without model.onnx, OSError when the file cannot
-    be written. Source: onnxruntime's quantization; one scale per channel is our choice.
+    Raises ImportError without onnx or onnxruntime, FileNotFoundError without model.onnx.
+    Source: onnxruntime's quantization; one scale per channel is our choice.
     """
-    onnx = require("onnx")
-    require("onnxruntime")
+    onnx, _ = require("onnx"), require("onnxruntime")
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static
 
     source = Path(folder) / WHOLE
     if not source.is_file():
         raise FileNotFoundError(f"{source} does not exist: write it with to_onnx first")
-    kinds: dict[str, Any] = {"per_channel": True, "weight_type": QuantType.QInt8}
-    logging.getLogger().addFilter(_no_advice)
+    options: dict[str, Any] = {"per_channel": True, "weight_type": QuantType.QInt8}
+    logging.disable(logging.WARNING)  # the quantiser's remarks need no action here
     try:
         with tempfile.TemporaryDirectory() as temporary:
             made = Path(temporary, "int8.onnx")
             if calibration is None:
-                quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **kinds)
+                quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **options)
             else:
-                kinds |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
+                options |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
                 batches = ({"pixels": image[None]} for image in _pixels(calibration))
                 reader = type("Reader", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})
-                quantize_static(source, made, reader(), **kinds)
+                quantize_static(source, made, reader(), **options)
             graph = onnx.load(made)
     finally:
-        logging.getLogger().removeFilter(_no_advice)
+        logging.disable(logging.NOTSET)
     name, how = (DYNAMIC, "dynamic") if calibration is None else (STATIC, f"static, {len(calibration)} images")
-    onnx.helper.set_model_props(graph, onnx_facts(source) | {"precision": f"int8, {how}"})
-    onnx.checker.check_model(graph)
-    return write_atomically(Path(folder) / name, lambda part: part.write_bytes(graph.SerializeToString()))
+    return _write(graph, Path(folder) / name, onnx_facts(source) | {"precision": f"int8, {how}"})
 
 
 def onnx_facts(path: str | Path) -> dict[str, str]:
@@ -169,7 +168,3 @@ def require(package: str) -> Any:
 
 def _pixels(images: ImageSet | Array) -> Array:
     return images.images if isinstance(images, ImageSet) else images
-
-
-def _no_advice(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith(ADVICE)

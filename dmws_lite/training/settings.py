@@ -30,11 +30,10 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "evaluations", "lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be above 0")
-        for name in ("warmup", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is out of range: 0 <= {name} < 1")
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay={self.weight_decay} must not be negative")
+        for name, value in vars(self).items():
+            if name in ("steps", "batch_size", "evaluations", "lr", "clip") and not value > 0:
+                raise ValueError(f"{name}={value} must be above 0")
+            if name in ("warmup", "label_smoothing") and not 0 <= value < 1:
+                raise ValueError(f"{name}={value} is out of range: 0 <= {name} < 1")
+            if name == "weight_decay" and not value >= 0:
+                raise ValueError(f"{name}={value} must not be negative")

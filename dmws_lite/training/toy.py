@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -21,27 +20,18 @@ if TYPE_CHECKING:
 WINDOW = (-1.6, 2.6, -1.2, 1.7)  # left, right, bottom, top of the part of the plane that is looked at
 
 
-@dataclass(frozen=True)
-class Points:
-    """Points x, float32 (points, 2), with labels, int64 (points,), 0 or 1, some of them wrong, and the true labels."""
+class Points(NamedTuple):
+    """Points with labels, some of them wrong.
+
+    x:      float32 (points, 2).
+    labels: int64 (points,), 0 or 1; wrong: bool (points,), where the label is not the right one.
+    mates:  int64 (points,): for each point another one with the same label (itself, where there is no other).
+    """
 
     x: Tensor
     labels: Tensor
-    true: Tensor
-
-    @property
-    def wrong(self) -> Tensor:
-        """bool (points,): where the label is not the right one."""
-        return self.labels != self.true
-
-    @property
-    def mates(self) -> Tensor:
-        """int64 (points,): for each point another one with the same label (itself, where there is no other)."""
-        mates = torch.arange(len(self.labels))
-        for label in (0, 1):
-            own = torch.nonzero(self.labels == label).flatten()
-            mates[own] = own.roll(1)
-        return mates
+    wrong: Tensor
+    mates: Tensor
 
 
 def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int = 0) -> Points:
@@ -55,9 +45,12 @@ def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int =
     if not 0 <= wrong <= 1:
         raise ValueError(f"wrong={wrong} is a share of the labels: 0 <= wrong <= 1")
     x, true = make_moons(points, noise=spread, random_state=seed)
-    labels = true.copy()
-    labels[np.random.default_rng(seed).choice(points, round(wrong * points), replace=False)] ^= 1
-    return Points(torch.from_numpy(x).float(), torch.from_numpy(labels), torch.from_numpy(true))
+    flipped, mates = np.zeros(points, bool), np.arange(points)
+    flipped[np.random.default_rng(seed).choice(points, round(wrong * points), replace=False)] = True
+    labels = true ^ flipped
+    for label in (0, 1):
+        mates[labels == label] = np.roll(mates[labels == label], 1)
+    return Points(torch.from_numpy(x).float(), *map(torch.from_numpy, (labels, flipped, mates)))
 
 
 def small_network(seed: int, width: int = 32) -> nn.Sequential:
@@ -79,14 +72,13 @@ def surface(model: nn.Module, resolution: int = 60) -> np.ndarray:
 
 @torch.inference_mode()
 def judge(model: nn.Module, points: Points) -> dict[str, float]:
-    """How well a network knows the right labels: accuracy, and loss (mean cross-entropy, in nats)."""
+    """How well a network knows the labels: accuracy, and loss (mean cross-entropy, in nats)."""
     logits = model(points.x)
-    right = logits.argmax(1) == points.true
-    return {"accuracy": float(right.float().mean()), "loss": float(F.cross_entropy(logits, points.true))}
+    right = logits.argmax(1) == points.labels
+    return {"accuracy": float(right.float().mean()), "loss": float(F.cross_entropy(logits, points.labels))}
 
 
-@dataclass(frozen=True)
-class Watched:
+class Watched(NamedTuple):
     """What was seen of a run.
 
     course:   rows of step, student ("main" or "auxiliary"), accuracy, loss on clean points.

@@ -27,20 +27,9 @@ def images(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny(images):
-    def made(**changes):
-        content = {
-            "name": "tiny",
-            "data": [images],
-            "methods": ["default", "weight_selection", "dual_skd"],
-            "fractions": [0.5],
-            "seeds": 2,
-            "size": 16,
-            "training": {"steps": 4, "batch_size": 8, "evaluations": 2},
-            "device": "cpu",
-        }
-        return make_study(**content | changes)
-
-    return made
+    content = {"name": "tiny", "data": [images], "methods": ["default", "weight_selection", "dual_skd"], "seeds": 2}
+    content |= {"fractions": [0.5], "size": 16, "training": {"steps": 4, "batch_size": 8, "evaluations": 2}}
+    return lambda **changes: make_study(**content | {"device": "cpu"} | changes)
 
 
 @pytest.fixture(scope="session")
@@ -51,20 +40,17 @@ def tiny_store(tiny, tmp_path_factory):
 def made(key, accuracy=0.5):
     """What a run leaves, as a store keeps it, without the run."""
     training = {"steps": 4, "batch_size": 8, "seed": 0}
-    names = {"data": "d", "pair": "t → s", "method": "m", "label": "M", "definition": "a method"}
-    metrics = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"), accuracy)
     record = {
         "format": 1,
         "key": key,
         "status": "done",
         "error": None,
         "config": {"training": training, "data": "images", "weights": "teacher", "initializer": "default"},
-        "batch_size": 8,
-        "names": names,
+        "names": {"data": "d", "pair": "t → s", "method": "m", "label": "M", "definition": "a method"},
         "fraction": 0.1,
         "seed": 0,
         "size": 16,
-        "metrics": {"main": metrics},
+        "metrics": {"main": dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"), accuracy)},
         "val_accuracy": accuracy,
         "best_step": 4,
         "seconds": 1.0,

@@ -15,22 +15,31 @@ from dmws_lite.studies.run import execute, plan_jobs, train
 from dmws_lite.studies.statistics import check_comparable
 from dmws_lite.training.evaluation import calibration_error, evaluate
 
+SHORT = dm.Training(steps=4, batch_size=8, evaluations=2)
 
-def test_a_study_is_one_row_per_run(tiny, tiny_store):
+
+def test_a_study_is_one_row_per_run_and_a_record_says_what_made_it(tiny, tiny_store):
     table = tiny_store.table()
-    assert len(table) == 6 == len(tiny())
+    assert len(table) == 6 == len(tiny()) and (table["steps"] == 4).all() and table["budget"].nunique() == 1
     assert set(table["method"]) == {"default", "weight_selection", "dual_skd"} and set(table["seed"]) == {0, 1}
-    assert (table["steps"] == 4).all() and table["budget"].nunique() == 1
     assert (table[["seconds", "parameters", "flops_per_step", "latency_ms"]] > 0).all().all()
     both = table["method"] == "dual_skd"
     assert table.loc[both, "auxiliary_accuracy"].notna().all() and table.loc[~both, "auxiliary_accuracy"].isna().all()
     assert tiny_store.missing().empty and tiny_store.failures().empty
+    for record in tiny_store.records():
+        assert record["status"] == "done" and record["error"] is None
+        assert {"torch", "timm", "numpy", "python", "dmws-lite"} <= set(record["versions"])
+        assert record["machine"]["device"] == "cpu" and record["machine"]["threads"] == 1
+        assert record["started"] <= record["finished"] and record["started"].endswith("+00:00")
+        assert record["config"]["training"]["steps"] == 4 and record["images"]["test"] == 24
 
 
 def test_its_numbers_are_those_of_fit_and_evaluate(images, tiny_store):
-    splits = dm.open_data(images, 16)
-    part, training = splits.part(0.5, 1), dm.Training(steps=4, batch_size=8, evaluations=2, seed=1)
-    students = dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, seed=1, image_size=16)
+    splits, training = dm.open_data(images, 16), replace(SHORT, seed=1)
+    part, students = (
+        splits.part(0.5, 1),
+        dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, seed=1, image_size=16),
+    )
     by_hand = dm.fit(students, part, training, device="cpu", progress=False)
     again = train("dual_skd", part, dm.load_teacher(), "embedded_vit_48", training, device="cpu")
     probabilities = dm.predict(by_hand.main, splits.test)
@@ -48,15 +57,6 @@ def test_its_numbers_are_those_of_fit_and_evaluate(images, tiny_store):
     assert history["val_accuracy"].tolist() == [row["val_accuracy"] for row in by_hand.history]
 
 
-def test_a_record_says_what_made_it(tiny_store):
-    for record in tiny_store.records():
-        assert record["status"] == "done" and record["error"] is None
-        assert {"torch", "timm", "numpy", "python", "dmws-lite"} <= set(record["versions"])
-        assert record["machine"]["device"] == "cpu" and record["machine"]["threads"] == 1
-        assert record["started"] <= record["finished"] and record["started"].endswith("+00:00")
-        assert record["config"]["training"]["steps"] == 4 and record["images"]["test"] == 24
-
-
 def test_classic_distillation_costs_the_teachers_passes_and_its_tuning(tiny, monkeypatch):
     seconds = []
 
@@ -66,8 +66,7 @@ def test_classic_distillation_costs_the_teachers_passes_and_its_tuning(tiny, mon
         return run
 
     monkeypatch.setattr(run_module, "fit", timed)
-    (kd,), (plain,) = (plan_jobs(tiny(methods=[name], seeds=1)) for name in ("kd", "default"))
-    record, other = execute(kd).record, execute(plain).record
+    record, other = (execute(*plan_jobs(tiny(methods=[name], seeds=1))).record for name in ("kd", "default"))
     assert record["error"] is None and set(record["metrics"]) == {"main"}
     assert record["cost"]["flops_per_step"] > other["cost"]["flops_per_step"]
     tuning, student, alone = seconds
@@ -131,37 +130,19 @@ def test_data_that_changed_are_other_data(tmp_path, tiny, monkeypatch):
     assert first != key(one)
 
 
-def test_a_worker_with_other_data_or_weights_refuses(tiny, tmp_path):
+def test_what_does_not_fit_is_refused_before_a_run_is_and_by_a_worker_with_other_data_or_weights(tiny, monkeypatch):
     job = plan_jobs(tiny())[0]
-    gone = replace(job, data=job.data.model_copy(update={"source": str(tmp_path / "gone")}))
-    record = execute(gone).record
-    assert record["status"] == "failed" and "gone" in record["error"]["message"]
     for other in (replace(job, data_id="0" * 16), replace(job, weights_id="0" * 16)):
-        assert "here are other images or weights than where" in execute(other).record["error"]["message"]
-
-
-def test_what_does_not_fit_is_refused_before_a_run_is(tiny, monkeypatch):
-    with pytest.raises(ValueError, match="method 'mimetic' does not fit the pair mobilenetv1_100 → mobilenetv1_050"):
-        teacher = Teacher("mobilenetv1_100", dm.build("mobilenetv1_100", 5).state_dict(), (0.5,) * 3, (0.5,) * 3, "")
-        monkeypatch.setattr(run_module, "load_teacher", lambda name, weights: teacher)
-        pair = {"teacher": "mobilenetv1_100", "student": "mobilenetv1_050"}
-        plan_jobs(tiny(pairs=[pair], methods=["mimetic"]))
-    monkeypatch.undo()
+        record = execute(other).record
+        assert record["status"] == "failed" and "other images or weights than where" in record["error"]["message"]
     with pytest.raises(ValueError, match="method 'native' does not fit .*: method 'native' needs native=load_teacher"):
         plan_jobs(tiny(methods=["native"]))
     with pytest.raises(ValueError, match="seed 1 and .* seed 1 are one and the same run: leave one of them out"):
         plan_jobs(tiny(seeds=[1, 1]))
-    twin = {"name": "twin", "of": "default"}
-    with pytest.raises(ValueError, match="are one and the same run"):
-        plan_jobs(tiny(methods=["default", twin]))
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        plan_jobs(tiny(data=["nowhere"]))
-
-
-def test_a_part_smaller_than_a_batch_still_runs(tiny):
-    (job,) = plan_jobs(tiny(fractions=[0.1], seeds=1, methods=["weight_selection"]))
-    record = execute(job).record
-    assert record["images"]["train"] < 8 and record["status"] == "done"
+    teacher = Teacher("mobilenetv1_100", dm.build("mobilenetv1_100", 5).state_dict(), (0.5,) * 3, (0.5,) * 3, "")
+    monkeypatch.setattr(run_module, "load_teacher", lambda name, weights: teacher)
+    with pytest.raises(ValueError, match="method 'mimetic' does not fit the pair mobilenetv1_100 → mobilenetv1_050"):
+        plan_jobs(tiny(pairs=[{"teacher": "mobilenetv1_100", "student": "mobilenetv1_050"}], methods=["mimetic"]))
 
 
 def test_a_method_may_test_the_moving_average_and_have_steps_of_its_own(tiny, images, tmp_path):
@@ -172,12 +153,12 @@ def test_a_method_may_test_the_moving_average_and_have_steps_of_its_own(tiny, im
     assert rows["steps"].to_dict() == {"weight_selection": 4, "ema_of_main": 4, "longer": 6}
     assert rows["budget"].nunique() == rows["settings"].nunique() == 1 and rows["auxiliary_accuracy"].isna().all()
     check_comparable(store.table())
-    part, training = dm.open_data(images, 16).part(0.5, 0), dm.Training(steps=4, batch_size=8, evaluations=2)
+    part = dm.open_data(images, 16).part(0.5, 0)
     students = dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, "same", image_size=16)
-    run = dm.fit(students, part, training, dm.Distillation(alpha=0.0), device="cpu", progress=False)
-    average = store.predictions().query("method == 'ema_of_main'")
-    assert np.array_equal(np.stack(average["probabilities"]), dm.predict(run.auxiliary, part.test))
-    assert not np.array_equal(dm.predict(run.main, part.test), dm.predict(run.auxiliary, part.test))
+    run = dm.fit(students, part, SHORT, dm.Distillation(alpha=0.0), device="cpu", progress=False)
+    average = np.stack(store.predictions().query("method == 'ema_of_main'")["probabilities"])
+    assert np.array_equal(average, dm.predict(run.auxiliary, part.test))
+    assert not np.array_equal(average, dm.predict(run.main, part.test))
     assert rows.loc["ema_of_main", "val_accuracy"] == run.history[-1]["auxiliary_accuracy"]
 
 

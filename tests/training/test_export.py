@@ -8,36 +8,42 @@ from dmws_lite.method.networks import set_input_statistics
 from dmws_lite.training.fit import Run
 
 PLANS = dm.complementary_plans("embedded_vit_96", "embedded_vit_48")
-
-
-def made(**changes):
-    model = set_input_statistics(dm.build("embedded_vit_48", 3, seed=4), (0.5,) * 3, (0.25,) * 3)
-    facts = {"name": "embedded_vit_48", "teacher": "big", "initializer": "weight_selection", "plans": PLANS}
-    facts |= {"data": "phantoms", "classes": ("normal", "nodule", "opacity"), "image_size": 64, "training_images": 40}
-    return replace(Run(model, None, **facts), **changes)
+RUN = Run(
+    set_input_statistics(dm.build("embedded_vit_48", 3, seed=4), (0.5,) * 3, (0.25,) * 3),
+    None,
+    name="embedded_vit_48",
+    teacher="big",
+    initializer="weight_selection",
+    plans=PLANS,
+    data="phantoms",
+    classes=("normal", "nodule", "opacity"),
+    image_size=64,
+    training_images=40,
+)
 
 
 def card_of(folder, evaluation=None, **changes):
-    return (made(**changes).save(folder, evaluation) / "README.md").read_text()
+    return (replace(RUN, **changes).save(folder, evaluation) / "README.md").read_text()
 
 
-def test_a_saved_student_answers_as_before(tmp_path):
-    run = made()
-    again, facts = dm.load_student(run.save(tmp_path / "student"))
-    assert facts["classes"] == ["normal", "nodule", "opacity"] and facts["std"] == [0.25, 0.25, 0.25]
+@pytest.mark.parametrize("fit", ["crop", "letterbox"])
+def test_a_saved_student_answers_as_before_and_knows_how_images_become_squares(tmp_path, fit):
+    assert ("the rest is black" in card_of(tmp_path / "student", fit=fit)) == (fit == "letterbox")
+    again, facts = dm.load_student(tmp_path / "student")
+    assert (facts["classes"], facts["std"], facts["fit"]) == (["normal", "nodule", "opacity"], [0.25] * 3, fit)
     assert not again.training and dm.input_statistics(again) == ((0.5,) * 3, (0.25,) * 3)
     images = np.random.default_rng(0).integers(0, 256, (4, 1, 64, 64), dtype=np.uint8)
-    assert np.array_equal(dm.predict(run.main, images), dm.predict(again, images))
+    assert np.array_equal(dm.predict(RUN.main, images), dm.predict(again, images))
 
 
 def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
-    evaluation = dm.evaluate(probabilities, np.array([0, 1, 2, 2]), made().classes)
-    value, low, high = evaluation.set_index("metric").loc["accuracy", ["value", "low", "high"]]
+    evaluation = dm.evaluate(probabilities, np.array([0, 1, 2, 2]), RUN.classes)
+    low, high = evaluation.set_index("metric").loc["accuracy", ["low", "high"]]
     card = card_of(tmp_path, evaluation)
     for text in (
         "# embedded_vit_48, trained on phantoms",
-        f"| test accuracy | {value:.3f} ({low:.3f} to {high:.3f}) |",
+        f"| test accuracy | 0.750 ({low:.3f} to {high:.3f}) |",
         "| test images | 4 |",
         "| test sensitivity of nodule | 1.000 (",
         "| training images | 40 |",
@@ -47,24 +53,22 @@ def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
         "std [0.25",
     ):
         assert text in card
-    assert value == 0.75
 
 
 @pytest.mark.parametrize(
-    ("initializer", "start", "selected"),
+    ("initializer", "start"),
     [
-        ("weight_selection", "It started from weights that were selected from the teacher `big`. ", True),
-        ("full_teacher", "It started from all weights of `big`, but for the classifier. ", False),
-        ("native", "It started from pretrained weights of its own. ", False),
-        ("mimetic", "It started from random weights. ", False),
-        ("", "", False),
+        ("weight_selection", "It started from weights that were selected from the teacher `big`. "),
+        ("full_teacher", "It started from all weights of `big`, but for the classifier. "),
+        ("native", "It started from pretrained weights of its own. "),
+        ("mimetic", "It started from random weights. "),
+        ("", ""),
     ],
 )
-def test_the_card_says_what_the_student_started_from(tmp_path, initializer, start, selected):
+def test_the_card_says_what_the_student_started_from(tmp_path, initializer, start):
     card = card_of(tmp_path, initializer=initializer, plans=(), distillation=dm.Distillation("none"))
     assert f"made by dmws-lite. {start}Method: training on the labels.\n" in card
-    assert ("selected" in card) == ("weight-selection" in card) == selected
-    assert ("big" in card) == (initializer in ("weight_selection", "full_teacher")) and "| initializer" not in card
+    assert ("weight-selection" in card) == (initializer == "weight_selection")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +92,3 @@ def test_a_folder_without_a_student_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="was not written by Run.save"):
         dm.load_student(tmp_path)
-
-
-@pytest.mark.parametrize("fit", ["crop", "letterbox"])
-def test_the_student_knows_how_images_become_squares(tmp_path, fit):
-    assert ("the rest is black" in card_of(tmp_path, fit=fit)) == (fit == "letterbox")
-    assert dm.load_student(tmp_path)[1]["fit"] == fit

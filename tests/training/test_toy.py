@@ -5,41 +5,26 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, update_auxiliary
 from dmws_lite.training.toy import WINDOW, judge, moons, small_network, surface, watch
 
-STEPS = 40
-SETTINGS = Distillation(alpha=0.5)
+STEPS, SETTINGS = 40, Distillation(alpha=0.5)
 
 
-def test_the_share_of_wrong_labels_and_the_seed():
+def test_the_share_of_wrong_labels_the_seed_and_mates_of_the_same_label():
     data, again, other = moons(50, 0.3, seed=1), moons(50, 0.3, seed=1), moons(50, 0.3, seed=2)
-    assert data.wrong.sum() == 15 and set(data.labels.tolist()) == {0, 1}
+    assert data.wrong.sum() == 15 and set(data.labels.tolist()) == {0, 1} and not moons(50, 0.0).wrong.any()
     assert torch.equal(data.x, again.x) and torch.equal(data.labels, again.labels)
     assert not torch.equal(data.x, other.x)
-    assert not moons(50, 0.0).wrong.any()
+    assert torch.equal(data.labels[data.mates], data.labels) and not (data.mates == torch.arange(50)).any()
+    assert sorted(data.mates.tolist()) == list(range(50))
     with pytest.raises(ValueError, match=r"wrong=20 .* 0 <= wrong <= 1"):
         moons(50, 20)
 
 
-def test_mates_have_the_same_label_and_are_others():
-    data = moons(30, 0.2)
-    assert torch.equal(data.labels[data.mates], data.labels)
-    assert not (data.mates == torch.arange(30)).any()
-    assert sorted(data.mates.tolist()) == list(range(30))
-
-
-class Side(nn.Module):
-    """Class 1 where the first coordinate is above 0, with logits (0, x)."""
-
-    def forward(self, x):
-        return torch.stack([torch.zeros(len(x)), x[:, 0]], 1)
-
-
 def test_the_surface_is_the_probability_of_class_1_over_the_window():
-    grid = surface(Side(), 21)
+    grid = surface(lambda x: torch.stack([torch.zeros(len(x)), x[:, 0]], 1), 21)  # logits (0, x)
     x = np.linspace(WINDOW[0], WINDOW[1], 21)
     np.testing.assert_allclose(grid, np.broadcast_to(1 / (1 + np.exp(-x)), (21, 21)), rtol=1e-5)
 
@@ -71,7 +56,6 @@ def test_what_is_watched_of_a_run_and_that_the_auxiliary_is_the_average_unless_i
     assert list(watched.course["step"].unique()) == list(range(0, STEPS + 1, 2))
     start = watched.course.query("step == 0").set_index("student")
     assert start.loc["main", "accuracy"] == judge(small_network(0), clean)["accuracy"]
-    assert start.loc["auxiliary", "loss"] == judge(small_network(1), clean)["loss"]
     *_, (_, main, _) = run(data)
     assert watched.result["accuracy"] == judge(main, clean)["accuracy"]
     answers = np.array([int(main(x[None]).argmax()) for x in data.x[data.wrong]])
