@@ -101,7 +101,7 @@ PIECES = {  # of a step: the end of the file's name, and the function
     "augmentation, normalisation": ("training/fit.py", "augmented"),
     "clipping": ("accelerate/accelerator.py", "clip_grad_norm_"),
     "EMA": ("method/distillation.py", "move_average"),
-    "choice of the images": ("training/fit.py", "_batch"),
+    "choice of the images": ("training/fit.py", "batch_indices"),
 }
 
 

@@ -37,11 +37,12 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_run_makes_the_runs_and_the_report_and_nothing_twice(folder):
-    result = dmws("run", folder / "mine.yaml", "--store", folder / "store")
-    assert result.exit_code == 0, result.output
-    assert "mine: 4 runs, 0 of them stored" in result.output and (folder / "store" / "report.html").is_file()
-    again = dmws("run", folder / "mine.yaml", "--store", folder / "store")
-    assert again.exit_code == 0 and "4 of them stored" in again.output
+    planned = dmws("run", folder / "mine.yaml", "--store", folder / "store", "--plan")
+    assert planned.exit_code == 0 and "4 runs, from probes" in planned.output and not (folder / "store").exists()
+    for stored in (0, 4):
+        result = dmws("run", folder / "mine.yaml", "--store", folder / "store")
+        assert result.exit_code == 0 and f"mine: 4 runs, {stored} of them stored" in result.output
+        assert (folder / "store" / "report.html").is_file()
     words = ["--metric", "auroc", "--reference", "default", "--out", folder / "page"]
     assert str(folder / "page" / "report.html") in dmws("report", folder / "store", *words).output
     assert (folder / "page" / "report.html").read_text() == "(None, 'default', 'auroc')"
@@ -54,12 +55,6 @@ def test_options_replace_what_the_file_says(folder):
     (row,) = Store(folder / "other").table("mine").itertuples()
     values = row.data, row.method, row.fraction, row.steps, row.size
     assert values == ("phantom_chest_xray", "weight_selection", 0.2, 3, 32)
-
-
-def test_plan_says_how_long_and_makes_nothing(folder):
-    result = dmws("run", folder / "mine.yaml", "--store", folder / "planned", "--plan")
-    assert result.exit_code == 0 and "4 runs, from probes" in result.output
-    assert not (folder / "planned").exists()
 
 
 def test_list_and_show():

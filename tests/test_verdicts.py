@@ -10,9 +10,10 @@ from dmws_lite.course import Verdict
 
 
 def executed(path, *verdicts):
+    """A notebook that printed these verdicts, and text that looks like one."""
     cells = []
     for verdict in verdicts:
-        data = DisplayFormatter().format(verdict)[0]
+        data = DisplayFormatter().format(Verdict(*verdict, "Exercise: it's so."))[0]
         output = new_output("execute_result", data=data, execution_count=1)
         cells.append(new_code_cell("check()", outputs=[output, new_output("stream", text="Exercise 99.9: ✓ right.")]))
     path.parent.mkdir(exist_ok=True)
@@ -21,14 +22,13 @@ def executed(path, *verdicts):
 
 
 def test_every_state_is_read_and_the_last_one_counts(tmp_path):
-    states = [("03.1", "open"), ("03.2", "wrong"), ("03.10", "right"), ("03.1", "right")]
-    path = executed(tmp_path / "a.ipynb", *(Verdict(name, state, "Exercise: it's so.") for name, state in states))
+    path = executed(tmp_path / "a.ipynb", ("03.1", "open"), ("03.2", "wrong"), ("03.10", "right"), ("03.1", "right"))
     assert read_verdicts(path) == {"03.1": "right", "03.2": "not yet", "03.10": "right"}
 
 
 def test_a_class_is_a_table_of_notebooks_and_exercises(tmp_path, capsys):
-    executed(tmp_path / "ada" / "03.ipynb", Verdict("03.1", "right", ""), Verdict("03.2", "wrong", "Too small"))
-    executed(tmp_path / "bo" / "03.ipynb", Verdict("03.2", "right", ""))
+    executed(tmp_path / "ada" / "03.ipynb", ("03.1", "right"), ("03.2", "wrong"))
+    executed(tmp_path / "bo" / "03.ipynb", ("03.2", "right"))
     executed(tmp_path / "bo" / "other.ipynb")
     table = class_table(tmp_path)
     assert table.to_dict("index") == {
@@ -41,15 +41,13 @@ def test_a_class_is_a_table_of_notebooks_and_exercises(tmp_path, capsys):
 
 
 def test_hidden_copies_do_not_count_and_unreadable_files_are_named(tmp_path, capsys):
-    executed(tmp_path / "ada.ipynb", Verdict("03.1", "right", ""))
-    executed(tmp_path / ".ipynb_checkpoints" / "ada-checkpoint.ipynb", Verdict("03.1", "wrong", ""))
-    broken = {"a.ipynb": "", "b.ipynb": "no notebook", "c.ipynb": "[]", "d.ipynb": "{}", "e.ipynb": '{"nbformat": 4}'}
-    for name, text in broken.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "f.ipynb").write_bytes(b"\xff\xfe\x00")
+    executed(tmp_path / "ada.ipynb", ("03.1", "right"))
+    executed(tmp_path / ".ipynb_checkpoints" / "ada-checkpoint.ipynb", ("03.1", "wrong"))
+    for name, content in zip("abcde", (b"", b"no notebook", b"[]", b'{"nbformat": 4}', b"\xff"), strict=True):
+        (tmp_path / f"{name}.ipynb").write_bytes(content)
     assert class_table(tmp_path).to_dict("index") == {"ada.ipynb": {"03.1": "right"}}
     errors = capsys.readouterr().err
-    assert all(f"unreadable: {name} (" in errors for name in [*broken, "f.ipynb"])
+    assert all(f"unreadable: {name}.ipynb (" in errors for name in "abcde")
 
 
 def test_notebooks_that_were_not_run_are_said_to_be_so(tmp_path, capsys):

@@ -201,7 +201,8 @@ class Trainer:
 
     @torch.no_grad()
     def _logits(self, network: Any, images: Tensor) -> Tensor:
-        return self._forward(network, images)
+        with self.accelerator.autocast():
+            return network(images)
 
     def _descend(self, learner: Learner, loss: Tensor) -> bool:
         """A step down the loss. Returns False where the gradient scaler skipped it, because gradients overflowed."""

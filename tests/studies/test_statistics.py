@@ -1,4 +1,5 @@
 import math
+import re
 import warnings
 from itertools import product
 
@@ -8,6 +9,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from dmws_lite.studies.claims import claims
 from dmws_lite.studies.statistics import (
     EXACT,
     FACTORIAL,
@@ -242,3 +244,41 @@ def test_the_image_interval_is_that_of_resampled_images():
     assert image_interval(a, b, labels) == (difference, low, high) and image_interval(a[0], a[0], labels) == (0, 0, 0)
     with pytest.raises(ValueError, match="pass .N, classes. or .seeds, N, classes."):
         image_interval(a, b[:, :-1], labels)
+
+
+def test_sentences_say_what_is_shown_and_what_so_few_seeds_cannot_show():
+    values = {"weight_selection": [0.6, 0.6, 0.6], "dual_skd": [0.61, 0.62, 0.63], "default": [0.4, 0.41, 0.45]}
+    table = runs(values, data="brain_mri", pair="vit", fraction=0.1)
+    limit = "with 3 seeds no p is below 0.5 after Holm's correction over 2 comparisons, so nothing could be shown."
+    assert claims(table, "weight_selection") == [
+        "DUAL_SKD is above WEIGHT_SELECTION on brain_mri, 10 %: accuracy +0.020 [-0.005, +0.045], better "
+        "with 3 of 3 seeds, p = 0.25 (Holm 0.5): not shown, and could be anything from -0.005 to +0.045; " + limit,
+        "DEFAULT is below WEIGHT_SELECTION on brain_mri, 10 %: accuracy -0.180 [-0.246, -0.114], better "
+        "with 0 of 3 seeds, p = 0.25 (Holm 0.5): not shown, and could be anything from -0.246 to -0.114; " + limit,
+    ]
+    base, up, gaps = np.full(8, 0.5), 0.01 * np.arange(1, 9), np.array([4, -4, 3, -3, 2, -2, 1, 0])
+    for change, ending in (
+        (up, r"better with 8 of 8 seeds, p = 0\.00781 \(Holm 0\.00781\): shown\."),
+        (0.002 * gaps, r": equivalent, as the interval lies within ±0\.01\."),
+        (up * [1, 1, -1, 1, 1, -1, 1, -1], r"not shown, and could be anything from -0\.\d+ to \+0\.\d+\."),
+    ):
+        (sentence,) = claims(runs({"default": base, "a": base + change}))
+        assert re.search(f"{ending}$", sentence)
+    for text in claims(runs({"default": base, **{f"m{i}": base + up for i in range(7)}})):
+        assert text.endswith("below 0.0547 after Holm's correction over 7 comparisons, so nothing could be shown.")
+    assert claims(runs({"default": [0.5, math.nan], "a": [0.6, 0.7], "b": [math.nan, 0.7]})) == [
+        "A is above DEFAULT: accuracy +0.100 with 1 seed: not shown; 1 seed gives no interval and no p below 1.",
+        "B cannot be compared with DEFAULT: they have no seed in common.",
+    ]
+
+
+def test_one_sentence_a_method_on_what_is_pooled():
+    def table(data, **rises):
+        return runs({name: 0.5 + rise * np.arange(1, 5) for name, rise in rises.items()}, data=data, fraction=0.1)
+
+    sentences = claims(pd.concat([table("mri", default=0, a=0.01), table("ct", default=0, a=0.02, native=0.1)]))
+    assert len(sentences) == 4 and sum("NATIVE" in text for text in sentences) == 1
+    assert sentences[-1].startswith("A is above DEFAULT over 2 data sets together: accuracy +0.038 [")
+    assert sentences[-1].endswith("better with 8 of 8 pairs, p = 0.00781 (Holm 0.0156): shown.")
+    large = pd.concat([table(f"set {i}", default=0, a=0.01 * (-1) ** i) for i in range(4)])
+    assert re.search(r"with 8 of 16 pairs, .*: not shown, and could be anything from -0\.\d+ to", claims(large)[-1])

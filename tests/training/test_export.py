@@ -1,46 +1,73 @@
+"""A student that is taken away: saved with its card, as ONNX and int8, and measured."""
+
+import json
+import sys
+import time
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import dmws_lite as dm
 from dmws_lite.method.networks import set_input_statistics
-from dmws_lite.training.fit import Run
+from dmws_lite.training.deployed import add_speed_to_card, latency, measure
+from dmws_lite.training.export import Run
+from dmws_lite.training.onnx_export import check_onnx, load_answer, onnx_facts, predict_onnx, quantize, to_onnx
 
+pytest.importorskip("onnx", reason='needs onnx: pip install "dmws-lite[course]"')
+pytest.importorskip("onnxruntime", reason='needs onnxruntime: pip install "dmws-lite[course]"')
+MEAN, STD, CLASSES = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3), ("normal", "nodule", "opacity")
+FAMILIES = {"embedded_vit_48": 64, "test_convnext": 64, "mobilenetv1_050": 48}
 PLANS = dm.complementary_plans("embedded_vit_96", "embedded_vit_48")
-RUN = Run(
-    set_input_statistics(dm.build("embedded_vit_48", 3, seed=4), (0.5,) * 3, (0.25,) * 3),
-    None,
-    name="embedded_vit_48",
-    teacher="big",
-    initializer="weight_selection",
-    plans=PLANS,
-    data="phantoms",
-    classes=("normal", "nodule", "opacity"),
-    image_size=64,
-    training_images=40,
-)
 
 
-def card_of(folder, evaluation=None, **changes):
-    return (replace(RUN, **changes).save(folder, evaluation) / "README.md").read_text()
+def made(name="embedded_vit_48", seed=0, **changes):
+    """The run of a student that answers differently from image to image, although it has learnt nothing."""
+    model = set_input_statistics(dm.build(name, 3, FAMILIES[name], seed=seed), MEAN, STD).eval()
+    with torch.no_grad():
+        model.get_classifier().weight.mul_(30)
+    facts = {"teacher": "big", "initializer": "weight_selection", "plans": PLANS, "data": "phantoms"}
+    facts |= {"classes": CLASSES, "image_size": FAMILIES[name], "training_images": 40}
+    return replace(Run(model, None, name=name, **facts), **changes)
+
+
+def draw(n, channels=1, size=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, channels, size, size), dtype=np.uint8)
+
+
+LABELLED = dm.ImageSet(draw(263), np.arange(263) % 3, CLASSES, ("",) * 263)  # go through in two batches
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two students that were saved; the first is an ONNX file, too."""
+    one, two = (made(seed=seed).save(tmp_path_factory.mktemp("student")) for seed in (0, 1))
+    to_onnx(one, licence="Apache-2.0")
+    return one, two
 
 
 @pytest.mark.parametrize("fit", ["crop", "letterbox"])
 def test_a_saved_student_answers_as_before_and_knows_how_images_become_squares(tmp_path, fit):
-    assert ("the rest is black" in card_of(tmp_path / "student", fit=fit)) == (fit == "letterbox")
-    again, facts = dm.load_student(tmp_path / "student")
-    assert (facts["classes"], facts["std"], facts["fit"]) == (["normal", "nodule", "opacity"], [0.25] * 3, fit)
-    assert not again.training and dm.input_statistics(again) == ((0.5,) * 3, (0.25,) * 3)
-    images = np.random.default_rng(0).integers(0, 256, (4, 1, 64, 64), dtype=np.uint8)
-    assert np.array_equal(dm.predict(RUN.main, images), dm.predict(again, images))
+    run = made(fit=fit)
+    again, facts = dm.load_student(run.save(tmp_path))
+    assert ("the rest is black" in (tmp_path / "README.md").read_text()) == (fit == "letterbox")
+    assert (facts["classes"], facts["std"], facts["fit"]) == (list(CLASSES), list(STD), fit)
+    assert not again.training and dm.input_statistics(again) == (MEAN, STD)
+    expected = dm.predict(run.main, LABELLED)
+    assert np.array_equal(dm.predict(again, LABELLED), expected)
+    frozen = LABELLED.images[:5].view()
+    frozen.flags.writeable = False  # as a memory-mapped data set may be
+    with warnings.catch_warnings(action="error"):
+        assert np.allclose(load_answer(tmp_path)(frozen), expected[:5], atol=1e-6)
 
 
 def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
     probabilities = np.array([[0.8, 0.1, 0.1], [0.1, 0.7, 0.2], [0.6, 0.2, 0.2], [0.1, 0.1, 0.8]])
-    evaluation = dm.evaluate(probabilities, np.array([0, 1, 2, 2]), RUN.classes)
+    evaluation = dm.evaluate(probabilities, np.array([0, 1, 2, 2]), CLASSES)
     low, high = evaluation.set_index("metric").loc["accuracy", ["low", "high"]]
-    card = card_of(tmp_path, evaluation)
+    card = (made().save(tmp_path, evaluation) / "README.md").read_text()
     for text in (
         "# embedded_vit_48, trained on phantoms",
         f"| test accuracy | 0.750 ({low:.3f} to {high:.3f}) |",
@@ -50,40 +77,32 @@ def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
         "| training steps | 300 |",
         "normal, nodule, opacity",
         "Not a medical device",
-        "std [0.25",
+        "std [0.2, 0.25, 0.3]",
     ):
         assert text in card
 
 
-@pytest.mark.parametrize(
-    ("initializer", "start"),
-    [
-        ("weight_selection", "It started from weights that were selected from the teacher `big`. "),
-        ("full_teacher", "It started from all weights of `big`, but for the classifier. "),
-        ("native", "It started from pretrained weights of its own. "),
-        ("mimetic", "It started from random weights. "),
-        ("", ""),
-    ],
-)
-def test_the_card_says_what_the_student_started_from(tmp_path, initializer, start):
-    card = card_of(tmp_path, initializer=initializer, plans=(), distillation=dm.Distillation("none"))
-    assert f"made by dmws-lite. {start}Method: training on the labels.\n" in card
-    assert ("weight-selection" in card) == (initializer == "weight_selection")
+SELECTED = "It started from weights that were selected from the teacher `big`. "
 
 
 @pytest.mark.parametrize(
-    ("changes", "method"),
+    ("changes", "text"),
     [
-        ({}, "dual selection and self-knowledge distillation"),
-        ({"plans": PLANS[:1]}, "single selection and self-knowledge distillation"),
-        ({"plans": ()}, "self-knowledge distillation"),
-        ({"distillation": dm.Distillation(alpha=0.0)}, "training on the labels"),
-        ({"distillation": dm.Distillation("kd")}, "classic distillation from a fine-tuned teacher"),
-        ({"distillation": dm.Distillation("ps_kd")}, r"self-distillation (ps_kd)"),
+        ({}, f"{SELECTED}Method: dual selection and self-knowledge distillation."),
+        ({"plans": PLANS[:1]}, "Method: single selection and self-knowledge distillation."),
+        ({"plans": (), "initializer": ""}, "made by dmws-lite. Method: self-knowledge distillation."),
+        ({"initializer": "full_teacher"}, "It started from all weights of `big`, but for the classifier. "),
+        ({"initializer": "native"}, "It started from pretrained weights of its own. "),
+        ({"initializer": "mimetic"}, "It started from random weights. "),
+        ({"distillation": dm.Distillation(alpha=0.0)}, "Method: training on the labels."),
+        ({"distillation": dm.Distillation("none")}, "Method: training on the labels."),
+        ({"distillation": dm.Distillation("kd")}, "Method: classic distillation from a fine-tuned teacher."),
+        ({"distillation": dm.Distillation("ps_kd")}, "Method: self-distillation (ps_kd)."),
     ],
 )
-def test_the_card_says_how_the_student_was_trained(tmp_path, changes, method):
-    assert f"Method: {method}.\n" in card_of(tmp_path, **changes)
+def test_the_card_says_what_the_student_started_from_and_how_it_was_trained(tmp_path, changes, text):
+    card = (made(**changes).save(tmp_path) / "README.md").read_text()
+    assert text in card and ("weight-selection" in card) == ("initializer" not in changes)
 
 
 def test_a_folder_without_a_student_is_refused(tmp_path):
@@ -92,3 +111,86 @@ def test_a_folder_without_a_student_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="was not written by Run.save"):
         dm.load_student(tmp_path)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_onnx_answers_as_the_network_does_in_float64(tmp_path, name):
+    run = made(name)
+    path, model = to_onnx(run.save(tmp_path)), run.main.double()
+    centre, spread = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (MEAN, STD))
+    for channels, n in ((1, 1), (3, 5)):
+        images = draw(n, channels, FAMILIES[name])
+        answers = predict_onnx(path, images)
+        with torch.inference_mode():
+            wanted = model((torch.from_numpy(images).double() / 255 - centre) / spread).softmax(1).numpy()
+        assert np.abs(answers - wanted).max() < 1e-5 and answers.dtype == np.float32
+        assert (wanted.std(0).max() > 1e-3 or n == 1) and check_onnx(tmp_path, images) < 1e-5
+
+
+def test_the_onnx_file_says_what_it_is_and_nothing_of_this_machine(folders):
+    path = folders[0] / "model.onnx"
+    facts, content = onnx_facts(path), path.read_bytes()
+    assert [json.loads(facts[key]) for key in ("classes", "mean", "std")] == [list(CLASSES), list(MEAN), list(STD)]
+    assert (facts["licence"], facts["dmws_lite"], facts["image_size"]) == ("Apache-2.0", dm.__version__, "64")
+    assert b"site-packages" not in content and str(folders[0]).encode() not in content and b".py" not in content
+
+
+def test_int8_is_smaller_and_close(folders):
+    path = folders[0] / "model.onnx"
+    images, wanted = draw(20, seed=1), predict_onnx(path, draw(20, seed=1))
+    for calibration, name in ((None, "dynamic"), (draw(8, seed=2), "static, 8 images")):
+        small = quantize(folders[0], calibration)
+        assert small.stat().st_size < 0.65 * path.stat().st_size
+        assert onnx_facts(small)["precision"] == f"int8, {name}" and onnx_facts(small)["licence"] == "Apache-2.0"
+        assert 1e-6 < np.abs(predict_onnx(small, images) - wanted).max() < 0.3  # another arithmetic, nearly the same
+
+
+def test_convolutions_shrink_with_calibration_only_and_nothing_is_printed(tmp_path, capfd, recwarn):
+    whole = to_onnx(made("mobilenetv1_050").save(tmp_path)).stat().st_size
+    assert quantize(tmp_path).stat().st_size > 0.95 * whole
+    assert quantize(tmp_path, draw(4, size=48)).stat().st_size < 0.4 * whole
+    assert capfd.readouterr() == ("", "") and not recwarn.list
+
+
+def test_what_is_missing_or_out_of_date_is_named(tmp_path, monkeypatch):
+    for function, message in (
+        (to_onnx, "pass the folder that Run.save wrote"),
+        (quantize, "write it with to_onnx first"),
+        (lambda folder: load_answer(folder / "model.onnx"), "write it with to_onnx or quantize"),
+    ):
+        with pytest.raises(FileNotFoundError, match=message):
+            function(tmp_path)
+    to_onnx(made().save(tmp_path))
+    made(seed=1).save(tmp_path)
+    with pytest.raises(ValueError, match=r"differs from torch by .* Write it again"):
+        check_onnx(tmp_path, draw(4))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"pip install \"dmws-lite\[course\]\""):
+        to_onnx(tmp_path)
+
+
+def test_what_is_saved_is_measured_and_the_card_gets_one_section(folders):
+    ways = dict(zip(("one", "two"), folders, strict=True)) | {"onnx": folders[0] / "model.onnx"}
+    table = measure(ways, LABELLED, "one", seconds=0.02)
+    one, two = (dm.predict(dm.load_student(folder)[0], LABELLED) for folder in folders)
+    right, same = ((p.argmax(1) == LABELLED.labels).mean() for p in (one, two)), (one.argmax(1) == two.argmax(1)).mean()
+    assert table["accuracy"].tolist()[:2] == list(right) and table["same_class"].tolist() == [1, same, 1]
+    assert table["largest_difference"].tolist() == pytest.approx([0, np.abs(one - two).max(), 0], abs=1e-5)
+    files = folders[0] / "model.safetensors", folders[1] / "model.safetensors", ways["onnx"]
+    assert table["kilobytes"].tolist() == [file.stat().st_size / 1e3 for file in files] and table.attrs["images"] == 263
+    assert (table["low_ms"] <= table["median_ms"]).all() and (table["median_ms"] <= table["high_ms"]).all()
+    before = (folders[0] / "README.md").read_text()
+    for machine in ("a slow machine", "a fast machine"):
+        card = add_speed_to_card(folders[0], table, machine).read_text()
+    assert card.startswith(before.rstrip()) and card.count("## Files and speed") == 1
+    assert "on a fast machine" in card and "slow" not in card and "| one | " in card and "| 1.000 |" in card
+    with pytest.raises(ValueError, match="reference='left' is none of one"):
+        measure(ways, LABELLED, "left")
+    with pytest.raises(FileNotFoundError, match="pass the folder that Run.save wrote"):
+        add_speed_to_card(folders[0] / "nowhere", table, "x")
+
+
+def test_latency_is_that_of_a_call_on_one_thread():
+    threads = []
+    times = latency(lambda: threads.append(torch.get_num_threads()) or time.sleep(0.004), seconds=0.05)
+    assert times.ndim == 1 and 4 <= np.median(times) < 40 and set(threads) == {1}
