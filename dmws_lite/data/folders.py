@@ -47,6 +47,7 @@ REASONS = {  # for passing over files, and the way out
 Folder = tuple[str, ...]
 Inner = tuple[int, set[Folder]]  # see `_inner`
 Meaning = tuple[str, str, str, str]  # of a folder: split, label, reason to pass it over, and group
+Layout = tuple[dict[str, Meaning], str]  # what each folder is, and why the folders cannot be read
 
 
 class Listing(NamedTuple):
@@ -65,14 +66,6 @@ class Listing(NamedTuple):
     left_out: pd.DataFrame
     notes: tuple[str, ...] = ()
     recipe: Mapping[str, object] = {}
-
-
-class Layout(NamedTuple):
-    """What each folder is, the folders of splits at the top, and why the folders cannot be read."""
-
-    folders: dict[str, Meaning]
-    splits: tuple[str, ...] = ()
-    problem: str = ""
 
 
 def read_folder(
@@ -100,23 +93,17 @@ def read_folder(
         raise ValueError(f"{text} followed. Put what they lead to in their place")
     masks = names.masks([*files["file"][files["kind"] == "image"]], root) if not card and not alone else {}
     files = files[~links].assign(partner=files["file"].map(masks))
-    layout = _by_card(files, card) if card else _by_levels(root, files, label if isinstance(label, int) else 0, alone)
-    files = _placed(files, layout)
-    columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
-    tables, whole, notes, problem = [place], False, list[str](), layout.problem
+    level = label if isinstance(label, int) else 0
+    meanings, problem = _by_card(files, card) if card else _by_levels(root, files, level, alone)
+    files = _placed(files, meanings)
+    notes, recipe = list[str](), dict[str, object]()
     if isinstance(label, str) and not alone and _label_by_pattern(files, label):
-        tables, problem = [], ""
+        problem = ""
     else:
-        columns |= {"label": label} if isinstance(label, str) else {}
-        if not alone:
-            tables, whole, notes = _tables(root, files, card, label, layout)
-    recipe: dict[str, object] = {}
-    if tables:
-        files, more = _by_tables(root, tables, files, card, columns, whole, alone)
-        notes, problem = [*notes, *more], ""
-        if len(tables) == 1 and not whole:
-            recipe = {"layout": "manifest", "manifest": os.path.relpath(tables[0], root)}
-            recipe |= {"columns": columns} if columns else {}
+        tables, notes = ([place], []) if alone else _tables(root, files, card, label, problem)
+        if tables:
+            files, more, recipe = _by_tables(root, tables, files, card, label, alone)
+            notes, problem = [*notes, *more], ""
     table, left_out, classes = _checked(files, root, card, problem)
     if pattern := patient or (card.patient.pattern if card and card.patient else ""):
         by_name = table["file"].str.extract(pattern, expand=False).fillna("")
@@ -229,14 +216,14 @@ def _by_card(files: pd.DataFrame, card: Card) -> Layout:
             return split, named.get(found, ""), "beside", top
         return split, named.get(found, ""), reason, "" if masks else folder or "the folder itself"
 
-    return Layout({folder: meaning(folder) for folder in {*files["folder"]}}, (*splits,))
+    return {folder: meaning(folder) for folder in {*files["folder"]}}, ""
 
 
 def _by_levels(root: Path, files: pd.DataFrame, level: int, alone: bool) -> Layout:
     """What folders are by their names and places: which level tells the split, and which the label."""
     every = {folder: tuple(filter(None, folder.split("/"))) for folder in files["folder"]}
     if alone:
-        return Layout({folder: ("", parts[0] if parts else "", "", "") for folder, parts in every.items()})
+        return {folder: ("", parts[0] if parts else "", "", "") for folder, parts in every.items()}, ""
     rest = {every[folder] for folder in files["folder"][~files["kind"].isin(("", "table")) & files["partner"].isna()]}
     holding = {folder[:k] for folder in rest for k in range(len(folder) + 1)}  # images, or folders with images
     splits, passed, problem = dict[str, str](), dict[Folder, tuple[str, str]](), ""
@@ -283,7 +270,7 @@ def _by_levels(root: Path, files: pd.DataFrame, level: int, alone: bool) -> Layo
                 return split, label, "empty", "/".join(folder[:length])
         return split, label, "", ""
 
-    return Layout({folder: meaning(parts) for folder, parts in every.items()}, () if above else (*splits,), problem)
+    return {folder: meaning(parts) for folder, parts in every.items()}, problem
 
 
 def _only_splits(folders: Iterable[str]) -> dict[str, str]:
@@ -335,12 +322,12 @@ def _two_readings(root: Path, inner: Mapping[str, Inner], at: int, sides: list[F
     )
 
 
-def _placed(files: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+def _placed(files: pd.DataFrame, meanings: Mapping[str, Meaning]) -> pd.DataFrame:
     """Images, tables and what is passed over, with what their folders and names say: split, label, reason, group."""
     import pandas as pd
 
-    meanings = [layout.folders[folder] for folder in files["folder"]]
-    files = files.join(pd.DataFrame(meanings, files.index, ["split", "label", "reason", "group"], dtype=object))
+    rows = [meanings[folder] for folder in files["folder"]]
+    files = files.join(pd.DataFrame(rows, files.index, ["split", "label", "reason", "group"], dtype=object))
     is_mask = files["partner"].notna()
     other = ~files["kind"].isin(("image", "table", ""))
     archive = other & files["file"].str.lower().str.endswith(ARCHIVES)
@@ -376,31 +363,23 @@ def _label_by_pattern(files: pd.DataFrame, pattern: str) -> bool:
 
 
 def _tables(
-    root: Path, files: pd.DataFrame, card: Card | None, label: str | int | None, layout: Layout
-) -> tuple[list[Path], bool, list[str]]:
-    """The tables that list the images, whether they must list all of them, and notes on tables that are not used."""
-    whole = not (card and card.layout == "manifest")
+    root: Path, files: pd.DataFrame, card: Card | None, label: str | int | None, problem: str
+) -> tuple[list[Path], list[str]]:
+    """The tables that list the images and say what they are, and notes on others that list them."""
     if card and card.manifest:
         if not (root / card.manifest).is_file():
             raise ValueError(f"{card.path}: manifest: {card.manifest} is not in {root}")
-        return [root / card.manifest], whole, []
-    tables = [Path(file) for file in files["file"][files["kind"] == "table"]]
-    tables = [root / path for path in sorted(tables, key=lambda path: (len(path.parts), path))]
-    named = [path for path in tables if path.name in MANIFESTS]
-    named = [path for path in named if path.parent == root] or [
-        path for path in named if path.parent in [root / split for split in layout.splits]
-    ]
-    if len({path.parent for path in named}) < len(named):
-        raise ValueError(f"{root} holds {examples(path.name for path in named)}: keep one, or pass one as the source")
-    if named or isinstance(label, int) or (card and whole):
-        return named, whole, []
-
+        return [root / card.manifest], []
     images, masks = _for_tables(files)
     find = manifests.finder(images["file"], root, masks)
-    labelled: dict[Path, set[str]] = {}
+    usable: dict[Path, set[str]] = {}
     notes: list[str] = []
     unread: list[str] = []
-    for path in tables[:LOOKED_AT]:
+    by_name_only = isinstance(label, int) or (card and card.layout != "manifest")
+    tables = [Path(file) for file in files["file"][files["kind"] == "table"]]
+    for path in [root / file for file in sorted(tables, key=lambda file: (len(file.parts), file))][:LOOKED_AT]:
+        if by_name_only and path.name not in MANIFESTS:
+            continue
         try:
             raw = manifests.read_table(path)
         except ValueError as error:
@@ -408,27 +387,29 @@ def _tables(
             told.append(f"{error}; whether it lists the images is not known")
             continue
         columns = manifests.image_columns(raw, find, path.parent)
-        listed = [find(value, path.parent) for value in raw[columns[0]]] if columns else []
-        if 2 * sum(map(bool, listed)) < len(raw) or not len(raw) or raw.shape[1] < 2:  # other tables, lists of names
+        listed = [file for value in raw[columns[0]] for file in find(value, path.parent)[:1]] if columns else []
+        if not listed or 2 * len(listed) < min(len(raw), len(images)) or raw.shape[1] < 2:  # another table, or list
             continue
-        has_label = label in raw if label else manifests.usual_columns(raw)["label"] or manifests.findings(raw)
+        usual = manifests.usual_columns(raw)
+        known = label in raw if isinstance(label, str) else usual["label"] or manifests.findings(raw)
+        known = known or (path.name in MANIFESTS and usual["split"] + usual["patient"])  # of images in class folders
         if re.search("submission|prediction", path.stem.lower()):
             notes.append(f"{path} is a table of answers by its name, not of labels: it is not used")
-        elif has_label:
-            labelled[path] = {file for files_named in listed for file in files_named}
+        elif known:
+            usable[path] = {*listed}
         else:
             call = f"open_data({str(path)!r}, label=NAME)"
             text = f"{path} lists these images, but none of its columns is the label by its name"
             notes.append(f"{text} ({', '.join(map(str, raw))}): {call} takes one")
-    several = [path for path in labelled if any(labelled[path] & labelled[o] for o in labelled if o != path)]
+    several = [path for path in usable if any(usable[path] & usable[other] for other in usable if other != path)]
     if several:
         calls = " or ".join(f"open_data({str(path)!r})" for path in several)
         text = f"{root}: {examples(path.name for path in several)} list the same images: pass the one to use, {calls}"
         raise ValueError(text)
-    classes = {*files["label"][(files["kind"] == "image") & (files["reason"] == "")]} - {""}
-    if not labelled and (told := notes + unread) and (layout.problem or len(classes) < 2):
-        raise ValueError(f"{layout.problem or f'{root} holds no two class folders'}. {'. '.join(told)}")
-    return [*labelled], False, notes
+    classes = {*images["label"][images["reason"] == ""]} - {""}
+    if not usable and (told := notes + unread) and (problem or len(classes) < 2):
+        raise ValueError(f"{problem or f'{root} holds no two class folders'}. {'. '.join(told)}")
+    return [*usable], notes
 
 
 def _for_tables(files: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
@@ -438,63 +419,53 @@ def _for_tables(files: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
 
 
 def _by_tables(
-    root: Path,
-    tables: list[Path],
-    files: pd.DataFrame,
-    card: Card | None,
-    columns: dict[str, str],
-    whole: bool,
-    alone: bool,
-) -> tuple[pd.DataFrame, list[str]]:
-    """The files with what tables say of them (`whole`: of all, in folders that agree), and notes."""
+    root: Path, tables: list[Path], files: pd.DataFrame, card: Card | None, label: str | int | None, alone: bool
+) -> tuple[pd.DataFrame, list[str], dict[str, object]]:
+    """The files with what tables say of them, notes, and what a card says to read them again."""
     import pandas as pd
 
     images, masks = _for_tables(files)
+    columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
+    columns |= {"label": label} if isinstance(label, str) else {}
     parts = [manifests.read_entries(path, images["file"], columns, root, masks) for path in tables]
     entries, notes = pd.concat([part for part, _ in parts], ignore_index=True), [note for _, m in parts for note in m]
+    recipe: dict[str, object] = {}
+    if not isinstance(label, int) and entries["label"].any() and len(tables) == 1:
+        recipe = {"layout": "manifest", "manifest": os.path.relpath(tables[0], root)}
+        recipe |= {"columns": columns} if columns else {}
     if card:
         entries["label"] = entries["label"].replace(_class_folders(card))
     elif entries["label"].any():
         manifests.check_labels(entries, tables[0])
-    expected = images["file"][images["reason"] == ""]
-    unlisted = expected[~expected.isin(entries["file"])]
-    if whole and len(unlisted):
-        raise ValueError(
-            f"{tables[0]} does not list {len(unlisted)} of {len(expected)} images: {examples(unlisted)}. "
-            "Add or delete them, or pass the manifest itself as the source to use only what it lists"
-        )
     folders = images.drop(columns=["patient", "frame"])
     table = entries.merge(folders, on="file", suffixes=("", "_folder")).assign(reason="")
-    agree = table["label"].str.lower() == table["label_folder"].str.lower()
-    for column in ["split", *(["label"] if agree.any() else [])] if whole else []:
-        value, folder = table[column], table[f"{column}_folder"]
-        differ = table["file"][(value.str.lower() != folder.str.lower()) & (value != "") & (folder != "")]
-        if len(differ):
-            raise ValueError(
-                f"{tables[0]} and the folders disagree on the {column} of {len(differ)} images: {examples(differ)}. "
-                "Move the files, or correct the manifest"
-            )
-    table["split"] = table["split"].where(table["split"] != "", table["split_folder"])
-    if not whole and not {"train", "test"} <= {*table["split"]}:
-        if given := {*table["split"]} - {""}:
-            notes.append(f"{tables[0]}: only {' and '.join(sorted(given))} has labels, so the split is made here")
-        table["split"] = ""
-    if not table["label"].any() and (whole or alone or card):
-        table["label"] = table["label_folder"]
+    by_folder = table["label_folder"]
+    for_folders = card or alone or tables[0].name in MANIFESTS
+    if isinstance(label, int) or (for_folders and not table["label"].any()):
+        table["label"] = by_folder
     if not table["label"].any():
         raise ValueError(manifests.no_labels(tables[0]))
+    differ = table["file"][table["label"].str.lower() != by_folder.str.lower()]
     classes = {*images["label"][images["reason"] == ""]} - {""}
-    if not (whole or card or alone) and len(classes) > 1 and not agree.all():
-        notes.append(
-            f"{tables[0]} lists these images: the labels are its own, not the folders {examples(sorted(classes))}"
-        )
+    if not (card or alone) and len(differ) and len(classes) > 1:
+        if {*table["label"].str.lower()} == {*map(str.lower, classes)}:
+            raise ValueError(
+                f"{tables[0]} and the folders disagree on the label of {len(differ)} images: {examples(differ)}. Move "
+                f"the files or correct the table; or open_data({str(tables[0])!r}) goes by the table alone"
+            )
+        text = f"{tables[0]} lists these images: the labels are its own, not the folders"
+        notes.append(f"{text} {examples(sorted(classes))}")
+    given = table["split"].where(table["split"] != "", table["split_folder"])
+    published = [splits for splits in (given, table["split_folder"]) if {"train", "test"} <= {*splits}]
+    if not published and given.any():
+        notes.append(f"{tables[0]}: only {' and '.join(sorted({*given} - {''}))} has labels, so the split is made here")
+    table["split"] = published[0] if published else ""
     table = table[table["label"] != ""]
     used = files["file"].isin(table["file"]) | files["file"].isin(os.path.relpath(path, root) for path in tables)
     rest = files[~used]
-    if not whole:
-        more = (rest["kind"] == "image") & rest["reason"].isin(("", "folder"))
-        rest = rest.assign(reason=rest["reason"].mask(more, "unlisted"), group=rest["group"].mask(more, rest["folder"]))
-    return pd.concat([table[[*files]], rest], ignore_index=True), notes
+    more = (rest["kind"] == "image") & rest["reason"].isin(("", *(["folder"] if recipe else [])))
+    rest = rest.assign(reason=rest["reason"].mask(more, "unlisted"), group=rest["group"].mask(more, rest["folder"]))
+    return pd.concat([table[[*files]], rest], ignore_index=True), notes, recipe
 
 
 def _checked(
