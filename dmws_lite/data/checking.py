@@ -55,8 +55,7 @@ class Report:
     """What `check` found.
 
     findings: table with the columns of `Finding`, the severe ones first.
-    probes:   see `probes.shortcuts`.
-    shared:   pairs of images that two splits share, see `splits.leaks`.
+    probes, shared: see `probes.shortcuts` and `splits.leaks`.
     flags:    one per image of the table: "" or the worst thing that is wrong with that image.
     gathered: the data set that was looked at.
     """
@@ -117,7 +116,9 @@ def inspect(gathered: Gathered) -> Report:
     table = gathered.table
     readable = (table["error"] == "").to_numpy()
     pairs = gathered.pairs.astype({"first": int, "second": int})
-    pairs = pairs.assign(torn=_differ(table, pairs, "label"), apart=_differ(table, pairs, "split"))
+    for name, column in (("torn", "label"), ("apart", "split")):
+        values = table[column].to_numpy()
+        pairs[name] = values[pairs["first"]] != values[pairs["second"]]
     shared = leaks(table, pairs)
     conflicts = {column: _conflicts(table, column) for column in ("label", "split")}
     faults = _faulty_pixels(gathered, readable)
@@ -140,13 +141,12 @@ def inspect(gathered: Gathered) -> Report:
     serious = shared[shared["kind"].isin(gathered.serious)]
     flags = {
         "unreadable": ~readable,
-        "two labels": conflicts["label"] | table.index.isin(near[["first", "second"]].to_numpy().ravel()),
-        "in two splits": conflicts["split"] | table.index.isin(serious[["first", "second"]].to_numpy().ravel()),
+        "two labels": conflicts["label"] | table.index.isin([*near["first"], *near["second"]]),
+        "in two splits": conflicts["split"] | table.index.isin([*serious["first"], *serious["second"]]),
     } | {kind: rows for kind, (rows, _) in faults.items()}
     worst = np.select([*flags.values()], [*flags], "").tolist()
-    return Report(
-        gathered.name, pd.DataFrame(findings, columns=Finding._fields), probes, shared, tuple(worst), gathered
-    )
+    found = pd.DataFrame(findings, columns=Finding._fields)
+    return Report(gathered.name, found, probes, shared, tuple(worst), gathered)
 
 
 def _conflicts(table: pd.DataFrame, column: str) -> Array:
@@ -154,12 +154,6 @@ def _conflicts(table: pd.DataFrame, column: str) -> Array:
     rows = table[(table["error"] == "") & (table[column] != "")]
     values = rows.groupby(["sha256", "frame"])[column].transform("nunique")
     return (values.reindex(table.index, fill_value=1) > 1).to_numpy()
-
-
-def _differ(table: pd.DataFrame, pairs: pd.DataFrame, column: str) -> Array:
-    """Pairs whose images have different values in a column, bool (P,)."""
-    values = table[column].to_numpy()
-    return values[pairs["first"]] != values[pairs["second"]]
 
 
 def _faulty_pixels(gathered: Gathered, readable: Array) -> dict[str, tuple[Array, str]]:

@@ -8,7 +8,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +34,12 @@ class Gathered:
 
     table:       one row per image: file, label, split, patient, frame, sha256, width, height, mode, depth, blank,
                  error, group.
-    images:      uint8 (N, C, size, size), in the rows' order; zeros where error is not "".
-    thumbnails:  uint8 (N, 32, 32).
+    images:      uint8 (N, C, size, size), zeros where error is not ""; thumbnails: uint8 (N, 32, 32).
     pairs:       copies and look-alikes by row, see `duplicates.pairs`.
     rule:        how the split came about: "published", "patient", "near_duplicates" or "random".
-    left_out:    one row per file that was passed over: see `folders.Listing`.
+    left_out, notes, recipe: see `folders.Listing`.
     root:        the folder that the table's files are in; None for phantoms.
-    fit:         how the images became squares: "crop" or "letterbox" (phantoms are drawn as squares).
     one_patient: whether all DICOM files have one patient's id, which tells nobody apart.
-    notes:       what is to be said of how the data were read, and of what names seem to tell of patients.
-    recipe:      what a card says to read them again, see `folders.Listing`.
     """
 
     name: str
@@ -63,7 +59,6 @@ class Gathered:
 
     @property
     def flips(self) -> tuple[str, ...]:
-        """The mirrorings that the card allows; without a card, left to right."""
         return tuple(self.card.flips) if self.card else ("horizontal",)
 
     @property
@@ -99,8 +94,8 @@ def open_data(
     seed:     of the split, where none is published, and of phantoms; None is the card's, or 0.
     fit:      "crop" (the short side fills the square, the middle is kept), "letterbox" (the long side does, the rest is
               black), None for the card's choice or "crop". Nothing is squashed.
-    leaks:    what to do when a published split has a copy, or a patient, on two sides: "warn", "error", or "drop" what
-              the earlier split shares with a later one (train before val before test; look-alikes too).
+    leaks:    when a published split has a copy, or a patient, on two sides: "warn", "error", or "drop" what the earlier
+              split shares with a later one (train before val before test; look-alikes too).
     unusable: "error", or "skip" files that cannot be read or that have two labels, with a warning.
     frames:   of volumes and multi-frame files: the "middle" one, or "all".
     label:    the table's column, or the level of folders (1 is the upper one), with the label, where several could be;
@@ -142,17 +137,18 @@ def new_card(
         raise ValueError(f"label={label!r}: a card names the folder of each class, or a table: see its template")
     gathered = gather(Path(folder), seed=seed, label=label, patient=patient)
     _warn(gathered)
-    table = gathered.table
     name = re.sub(r"[^a-z0-9]+", "_", gathered.name.lower()).strip("_")[:60] or "my_images"
     card, manifest = (writable_folder(out) / f"{name}{suffix}" for suffix in (".md", ".csv"))
     for path in (card, manifest):
         if path.exists():
             raise FileExistsError(f"{path} exists already: move it, or pass another folder for the card")
     place = os.path.relpath(gathered.root or folder, Path(out).resolve())
-    recipe = dict(gathered.recipe) | ({"patient": {"pattern": patient}} if patient else {})
-    text = card_text(
-        gathered.name, table, gathered.classes, recipe or _layout(table), place, gathered.rule, manifest.name
-    )
+    table, parts = gathered.table, gathered.table["file"].str.split("/")
+    layouts = {"classes": parts.str[0], "splits": parts.str[1]}  # where in the files' paths the label is
+    layout = next((layout for layout, part in layouts.items() if (part == table["label"]).all()), None)
+    recipe = dict(gathered.recipe) or {"layout": layout}
+    recipe |= {"patient": {"pattern": patient}} if patient else {}
+    text = card_text(gathered.name, table, gathered.classes, recipe, place, gathered.rule, manifest.name)
     write_manifest(table, manifest)
     return write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
 
@@ -186,7 +182,10 @@ def gather(
     fit = fit or (card.fit if card else "crop")
     window = (card.window[0], card.window[1]) if card and card.window else None
     decoded = cache.decoded(root, list(table["file"]), list(table["frame"]), size, fit, window, progress)
-    patients = _patients(table["patient"], decoded.facts["patient"])
+    listed, own = table["patient"], decoded.facts["patient"]
+    both = (listed != "") & (own != "")  # a person whom the table names for one file is the same in others
+    ids = dict(zip(own[both], listed[both], strict=True))
+    patients = listed.where(listed != "", own.map(lambda pseudonym: ids.get(pseudonym, pseudonym)))
     groups = duplicates.groups(len(table), decoded.pairs)
     table = table.assign(**decoded.facts.drop(columns="patient"), patient=patients, group=groups)
     rule: str = (card.split.rule if card else None) or ("published" if card and card.split.manifest else "auto")
@@ -196,9 +195,15 @@ def gather(
         parts, rule = splits.split_table(table, seed, rule)
         table = table.assign(split=parts)
     notes = (*notes, *_on_patients(table, classes))
-    gathered = Gathered(name, table, decoded.images, decoded.thumbnails, decoded.pairs, classes, rule, left_out)
-    return _in_order(
-        replace(gathered, card=card, root=root, fit=fit, one_patient=decoded.one_patient, notes=notes, recipe=recipe)
+    images, thumbnails, pairs = decoded.images, decoded.thumbnails, decoded.pairs
+    order = np.argsort(table["split"].map((*SPLITS, "").index).to_numpy(), kind="stable")
+    if (order != np.arange(len(order))).any():  # else the images stay memory-mapped
+        place = np.argsort(order)
+        table, images, thumbnails = table.iloc[order].reset_index(drop=True), images[order], thumbnails[order]
+        pairs = pairs.assign(first=place[pairs["first"]], second=place[pairs["second"]])
+    one = decoded.one_patient
+    return Gathered(
+        name, table, images, thumbnails, pairs, classes, rule, left_out, card, root, fit, one, notes, recipe
     )
 
 
@@ -223,7 +228,6 @@ def _check_option(name: str, value: object, options: tuple[object, ...]) -> None
 
 
 def _warn(gathered: Gathered) -> None:
-    """Warn of what is passed over, and of what is not known of patients."""
     from dmws_lite.data.folders import explained
     from dmws_lite.data.splits import caution
 
@@ -236,7 +240,7 @@ def _warn(gathered: Gathered) -> None:
 
 
 def _on_patients(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]:
-    """What is to be said of names that look as if they told patients, where these are not known."""
+    """What is to be said of names that look like patients, where these are not known."""
     from dmws_lite.data.names import patient_pattern
 
     unknown = table[table["patient"] == ""]
@@ -248,13 +252,8 @@ def _on_patients(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]
         f"the names of {ids.notna().sum()} files look as if they told {ids.nunique()} patients, such as "
         f"{ids.dropna().iloc[0]} in {unknown['file'][ids.notna()].iloc[0]}; {(sides > 1).sum()} of them have images in "
         f"two splits or more. If they are patients, open_data(..., patient={pattern!r}) uses them, or in a card "
-        f"`patient: {{pattern: {_quoted(pattern)}}}`"
+        f"`patient: {{pattern: '{pattern}'}}`"
     )
-
-
-def _quoted(text: str) -> str:
-    """Text between the quotes of YAML."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
@@ -298,44 +297,13 @@ def _phantoms(card: Card, size: int, seed: int) -> Gathered:
         "label": [sets.classes[k] for part in parts for k in part.labels],
         "split": np.repeat(SPLITS, [len(part) for part in parts]),
         "patient": names,
-        "frame": 0,
         "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in images],
     }
-    facts = {"width": size, "height": size, "mode": "gray", "depth": 8, "blank": False, "error": ""}
+    facts = {"frame": 0, "width": size, "height": size, "mode": "gray", "depth": 8, "blank": False, "error": ""}
     table = pd.DataFrame(columns).assign(**facts, group=range(len(names)))
     pairs = pd.DataFrame(columns=["first", "second", "kind", "correlation"])
     left_out = pd.DataFrame(columns=["file", "reason", "group"])
     return Gathered(card.name, table, images, np.stack(small), pairs, sets.classes, "published", left_out, card)
-
-
-def _patients(listed: pd.Series, decoded: pd.Series) -> pd.Series:
-    """One id per person: the manifest's, also for other images of that pseudonym, else the files' pseudonym, or ""."""
-    both = (listed != "") & (decoded != "")
-    ids = dict(zip(decoded[both], listed[both], strict=True))
-    return listed.where(listed != "", decoded.map(lambda pseudonym: ids.get(pseudonym, pseudonym)))
-
-
-def _in_order(gathered: Gathered) -> Gathered:
-    """The rows in the order of the splits; where they are in it already, the images stay memory-mapped."""
-    rank = gathered.table["split"].map((*SPLITS, "").index)
-    order = np.argsort(rank.to_numpy(), kind="stable")
-    if (order == np.arange(len(order))).all():
-        return gathered
-    place, pairs = np.argsort(order), gathered.pairs
-    return replace(
-        gathered,
-        table=gathered.table.iloc[order].reset_index(drop=True),
-        images=gathered.images[order],
-        thumbnails=gathered.thumbnails[order],
-        pairs=pairs.assign(first=place[pairs["first"]], second=place[pairs["second"]]),
-    )
-
-
-def _layout(table: pd.DataFrame) -> str | None:
-    """Where in the files' paths the label is; None where a manifest tells it."""
-    parts = table["file"].str.split("/")
-    places = {"classes": parts.str[0], "splits": parts.str[1]}
-    return next((layout for layout, part in places.items() if (part == table["label"]).all()), None)
 
 
 def _usable(gathered: Gathered, skip: bool) -> Array:
