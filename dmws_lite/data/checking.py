@@ -126,15 +126,11 @@ def inspect(gathered: Gathered) -> Report:
     findings = [
         _on_images("invalid", "unreadable", table, ~readable, f"cannot be read. Mend or delete them, or {SKIP}"),
         *_copies(table, pairs, shared, conflicts),
-        _empty_classes(gathered, readable & ~conflicts["label"]),
-        *_shared_patients(gathered, shared),
+        *_on_patients(gathered, shared),
         *(_on_images("warning", kind, table, rows, text) for kind, (rows, text) in faults.items()),
-        *_left_out(gathered),
-        *(Finding("warning", "how it was read", 1, note) for note in gathered.notes),
-        *_balance(gathered),
-        _counts_on_card(gathered),
-        _shortcuts(probes),
-        *_split(gathered, shared),
+        *_on_classes(gathered, readable & ~conflicts["label"]),
+        _on_shortcuts(probes),
+        *_on_reading(gathered),
     ]
     findings = sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
     near = pairs[pairs["torn"] & (pairs["kind"] == "near")]
@@ -205,8 +201,8 @@ def _copies(
         yield finding._replace(count=int(conflicts[column].sum())) if column else finding
 
 
-def _shared_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
-    """Patients in two splits, and look-alikes that may be: an image of val or test that resembles one elsewhere."""
+def _on_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
+    """Patients in two splits, look-alikes that may be (of val or test, with an image elsewhere), and unknown ones."""
     table, stand_in = gathered.table, gathered.stand_in
     count = table["patient"].iloc[shared["first"][shared["kind"] == "patient"]].nunique()
     text = f"{count} {'patient has' if count == 1 else 'patients have'} images in two splits. {DROP}"
@@ -216,65 +212,75 @@ def _shared_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Findi
 
     similar = shared[shared["kind"] == "similar"]
     held_out = table["split"].isin(("val", "test"))
-    images = np.unique(similar[["first", "second"]].to_numpy(int))
-    share = held_out.iloc[images].sum() / max(1, held_out.sum())
-    unknown = stand_in or (table["patient"] == "").any()
+    share = held_out.iloc[np.unique(similar[["first", "second"]].to_numpy(int))].sum() / max(1, held_out.sum())
+    unknown = len(table) if stand_in else int((table["patient"] == "").sum())
     who = "perhaps the same patient, or a neighbouring slice" if unknown else "other patients, if their ids are right"
     text = f"{share:.1%} of val and test look like an image of another split: {who}"
     severity = "warning" if unknown and share >= MANY else "note"
     yield _on_pairs(severity, "look-alikes across splits", table, similar, text)
 
+    text = "one patient may be in two splits without anyone knowing"
+    text += f"; what stands in for patients: {stand_in}" if stand_in else ""
+    yield Finding("note", "patients unknown", unknown, text)
 
-def _empty_classes(gathered: Gathered, usable: Array) -> Finding:
-    table = gathered.table[usable]
-    present = {*zip(table["split"], table["label"], strict=True)}
-    missing = [f"{split} {name}" for split in SPLITS for name in gathered.classes if (split, name) not in present]
+
+def _on_classes(gathered: Gathered, usable: Array) -> Iterator[Finding]:
+    """Classes that are missing in a split, much larger than others, few in test, or not as many as the card says."""
+    import pandas as pd
+
+    table, classes = gathered.table, [*gathered.classes]
+
+    def counted(rows: pd.DataFrame) -> pd.DataFrame:
+        return pd.crosstab(rows["split"], rows["label"]).reindex(index=[*SPLITS], columns=classes, fill_value=0)
+
+    missing = [f"{split} {name}" for (split, name), count in counted(table[usable]).stack().items() if not count]
     text = f"no usable image in {examples(missing)}: add some, or remove the class everywhere"
-    return Finding("invalid", "empty class in a split", len(missing), text)
+    yield Finding("invalid", "empty class in a split", len(missing), text)
 
-
-def _left_out(gathered: Gathered) -> Iterator[Finding]:
-    for reason, text in explained(gathered.left_out).items():
-        files = gathered.left_out["file"][gathered.left_out["reason"] == reason]
-        yield Finding("warning", "left out", len(files), text, tuple(files.head(EXAMPLES)))
-
-
-def _balance(gathered: Gathered) -> Iterator[Finding]:
-    usable = gathered.table[gathered.table["error"] == ""]
-    counts = usable.groupby(["split", "label"]).size().unstack(fill_value=0)
-    counts = counts.reindex(index=list(SPLITS), columns=list(gathered.classes), fill_value=0)
-    train, test = counts.loc["train"], counts.loc["test"]
+    readable = counted(table[table["error"] == ""])
+    train, test = readable.loc["train"], readable.loc["test"]
     ratio = train.max() / max(1, train.min())
     text = f"in train, {train.idxmax()} has {ratio:.0f} times the images of {train.idxmin()}"
     text += f" ({train.max()} and {train.min()}): read balanced accuracy, not accuracy"
     severity = "warning" if ratio > IMBALANCED else "note"
     yield Finding(severity, "class imbalance", len(train) if ratio > UNEVEN else 0, text)
-    few = test[test < FEW]
-    listed = ", ".join(f"{name} {count}" for name, count in few.items())
-    text = f"fewer than {FEW} test images, so a class's accuracy says little: {listed}"
-    yield Finding("note", "few test images", len(few), text)
+    few = ", ".join(f"{name} {count}" for name, count in test.items() if count < FEW)
+    text = f"fewer than {FEW} test images, so a class's accuracy says little: {few}"
+    yield Finding("note", "few test images", int((test < FEW).sum()), text)
+
+    stated = (gathered.card and gathered.card.counts) or {}
+    present = counted(table)
+    if gathered.rule != "published" or "all" in stated:  # the split is ours: only totals are compared
+        stated = {"all": sum((Counter(counts) for counts in stated.values()), Counter())}
+        present.loc["all"] = present.sum()
+    elif "val" not in stated:  # our val comes out of the published train
+        present.loc["train"] += present.loc["val"]
+    wrong = [
+        f"{split} {name} {present.loc[split, name]}, not {count}"
+        for split, counts in stated.items()
+        for name, count in counts.items()
+        if present.loc[split, name] != count
+    ]
+    text = f"another version of the set, or files are missing: {'; '.join(wrong[:EXAMPLES])}"
+    yield Finding("warning", "counts differ from the card", len(wrong), text)
 
 
-def _counts_on_card(gathered: Gathered) -> Finding:
-    """Counts that differ from the card's. A warning: another version of the set can be sound, but results differ."""
-    table, counts = gathered.table, (gathered.card and gathered.card.counts) or {}
-    published = gathered.rule == "published" and "all" not in counts
-    carved = {} if "val" in counts else {"val": "train"}  # our val comes out of the published train
-
-    def place(split: str) -> str:
-        return carved.get(split, split) if published else "all"
-
-    expected: Counter[tuple[str, str]] = Counter()
-    for split, classes in counts.items():
-        expected.update({(place(split), label): count for label, count in classes.items()})
-    present = Counter((place(split), label) for split, label in zip(table["split"], table["label"], strict=True))
-    wrong = {key: count for key, count in expected.items() if present[key] != count}
-    differences = [f"{' '.join(key)} {present[key]}, not {count}" for key, count in wrong.items()]
-    text = f"another version of the set, or files are missing: {'; '.join(differences[:EXAMPLES])}"
-    return Finding("warning", "counts differ from the card", len(differences), text)
+def _on_reading(gathered: Gathered) -> Iterator[Finding]:
+    """What was passed over, and what is to be said of how the set was read and split."""
+    for reason, text in explained(gathered.left_out).items():
+        files = gathered.left_out["file"][gathered.left_out["reason"] == reason]
+        yield Finding("warning", "left out", len(files), text, tuple(files.head(EXAMPLES)))
+    for note in gathered.notes:
+        yield Finding("warning", "how it was read", 1, note)
+    splits, stand_in = gathered.table["split"], gathered.stand_in
+    text = RULES[gathered.rule]
+    if gathered.rule == "patient" and stand_in:
+        text = f"split here, kept together by {stand_in}, a stand-in for patients"
+    text += f" ({' / '.join(str((splits == split).sum()) for split in SPLITS)})"
+    yield Finding("warning" if gathered.rule == "random" else "note", "split", len(splits), text)
 
 
-def _shortcuts(probes: pd.DataFrame) -> Finding:
+def _on_shortcuts(probes: pd.DataFrame) -> Finding:
     scores = "; ".join(f"{row.probe} {row.accuracy:.2f}" for row in probes.itertuples())
     text = f"accuracy of a linear model, chance {probes['chance'].iloc[0]:.2f}: {scores}"
     images = int(probes["images"].iloc[0]) if probes["accuracy"].notna().all() else 0
@@ -282,20 +288,3 @@ def _shortcuts(probes: pd.DataFrame) -> Finding:
         return Finding("note", "source shortcut", images, text)
     text = f"the source may be visible, and be learnt instead of the disease: {text}"
     return Finding("warning", "source shortcut", images, text)
-
-
-def _split(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
-    """How the split came about, and whose patients are not known."""
-    table, rule, stand_in = gathered.table, gathered.rule, gathered.stand_in
-    text = RULES[rule]
-    if rule == "patient" and stand_in:
-        text = f"split here, kept together by {stand_in}, a stand-in for patients"
-    elif rule == "patient" and "patient" not in set(shared["kind"]):
-        text += ": nobody is in two splits"
-    counts = Counter(table["split"])
-    text += f" ({' / '.join(str(counts[split]) for split in SPLITS)})"
-    yield Finding("warning" if rule == "random" else "note", "split", len(table), text)
-    unknown = len(table) if stand_in else int((table["patient"] == "").sum())
-    text = "one patient may be in two splits without anyone knowing"
-    text += f"; what stands in for patients: {stand_in}" if stand_in else ""
-    yield Finding("note", "patients unknown", unknown, text)

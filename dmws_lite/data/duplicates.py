@@ -44,7 +44,12 @@ def pairs(hashes: Sequence[str], thumbnails: Array, progress: bool = False) -> p
     for start in tqdm(starts, "comparing", disable=not progress or len(starts) == 1, leave=False):
         correlation = features[start : start + _BLOCK] @ features[start:].T
         same = (codes[start : start + _BLOCK, None] == codes[None, start:]) & readable[start : start + _BLOCK, None]
-        rows, columns = np.nonzero(_closest(np.triu((correlation >= SIMILAR) | same, 1), correlation + 2 * same))
+        hits = np.triu((correlation >= SIMILAR) | same, 1)
+        for row in np.flatnonzero(hits.sum(axis=1) > MOST):
+            columns = np.flatnonzero(hits[row])
+            closeness = correlation[row, columns] + 2 * same[row, columns]
+            hits[row, columns[np.argsort(-closeness, kind="stable")[MOST:]]] = False
+        rows, columns = np.nonzero(hits)
         found.append((rows + start, columns + start, correlation[rows, columns]))
     first, second, value = (np.concatenate(part) for part in zip(*found, strict=True))
     difference = np.sqrt(np.mean((thumbnails[first].astype(np.float32) - thumbnails[second]) ** 2, axis=(1, 2)))
@@ -53,14 +58,6 @@ def pairs(hashes: Sequence[str], thumbnails: Array, progress: bool = False) -> p
     table = pd.DataFrame({"first": first, "second": second, "kind": kind, "correlation": value})
     order = np.lexsort((second, first, -value, np.array([KINDS.index(k) for k in kind], int)))
     return table.iloc[order].reset_index(drop=True)
-
-
-def _closest(hits: Array, closeness: Array) -> Array:
-    """The hits, bool (rows, N), with at most MOST in a row."""
-    for row in np.flatnonzero(hits.sum(axis=1) > MOST):
-        columns = np.flatnonzero(hits[row])
-        hits[row, columns[np.argsort(-closeness[row, columns], kind="stable")[MOST:]]] = False
-    return hits
 
 
 def groups(count: int, linked: pd.DataFrame) -> Array:

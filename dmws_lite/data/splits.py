@@ -49,38 +49,40 @@ def split_table(
 
     if rule not in RULES:
         raise ValueError(f"rule={rule!r} is unknown: pass one of {', '.join(RULES)}")
-    usable = (table["error"] == "").to_numpy()
-    known = (table["patient"] != "").to_numpy()
-    published = bool((table["split"] != "").any())
+    usable, known = (table["error"] == "").to_numpy(), (table["patient"] != "").to_numpy()
     if rule == "auto":
+        published = (table["split"] != "").any()
         rule = "published" if published else "patient" if known[usable].all() else "near_duplicates"
-    if rule == "published":
-        return _kept(table, usable, seed, shares), rule
-    if rule == "patient" and not known[usable].all():
-        count = (usable & ~known).sum()
+    if rule == "patient" and (count := (usable & ~known).sum()):
         raise ValueError(
             f"rule='patient', but {count} images have no patient: give them one in a manifest's column 'patient', "
             "or leave `rule` out of the card's `split`"
         )
-    if not usable.any():
+    if rule != "published" and not usable.any():
         raise ValueError(f"none of {len(table)} images can be read, such as {table['file'].iloc[0]}: pass other files")
-    splits = np.full(len(table), "", object)
-    splits[usable] = _divided(table[usable], seed, shares, together=rule != "random")
+    splits = table["split"].to_numpy(object, copy=True) if rule == "published" else np.full(len(table), "", object)
+    if rule != "published":
+        splits[usable] = _divided(table[usable], seed, shares, together=rule != "random")
+    elif "" in (given := {*splits}) or not {"train", "test"} <= given:
+        raise ValueError(
+            f"rule='published', but the splits given are {sorted(given)}: give each image train, val or test, or leave "
+            "`rule` out of the card's `split`"
+        )
+    elif "val" not in given:
+        rows = usable & (splits == "train")
+        splits[rows] = _divided(table[rows], seed, {"train": 1 - shares["val"], "val": shares["val"]}, together=True)
     return pd.Series(splits, table.index, name="split"), rule
 
 
 def caution(table: pd.DataFrame, rule: str) -> str:
     """What to be wary of in a split of a table by a rule; "" when there is nothing."""
+    too_good = "may be on two sides, and results look too good."
     if rule == "random":
-        return (
-            "split at random, image by image: copies and patients may be on two sides, and results look too good. "
-            "Leave `rule` out of the card's `split` to keep together what belongs together"
-        )
+        text = f"split at random, image by image: copies and patients {too_good}"
+        return f"{text} Leave `rule` out of the card's `split` to keep together what belongs together"
     if rule == "near_duplicates" and ((table["error"] == "") & (table["patient"] == "")).any():
-        return (
-            "patients are not known, so the split is by groups of copies and look-alikes: a patient may be on two "
-            "sides, and results look too good. Name patients in a manifest's column 'patient'"
-        )
+        text = f"patients are not known, so the split is by groups of copies and look-alikes: a patient {too_good}"
+        return f"{text} Name patients in a manifest's column 'patient'"
     return ""
 
 
@@ -99,26 +101,19 @@ def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     ends = np.take_along_axis(ends, np.argsort(rank[ends], axis=1, kind="stable"), axis=1)
     alike = alike[["kind"]].assign(first=ends[:, 0], second=ends[:, 1])
     alike = alike[(rank[ends[:, 0]] >= 0) & (rank[ends[:, 0]] < rank[ends[:, 1]])]
-    copies = (table["sha256"] + "#" + table["frame"].astype(str)).mask(
-        (table["error"] != "") | (table["sha256"] == ""), ""
-    )
-    shared = pd.concat(
-        [_same(copies, rank, "exact"), alike, _same(table["patient"], rank, "patient")], ignore_index=True
-    )
+    copies = (table["sha256"] + "#" + table["frame"].astype(str)).where(table["error"] == "", "")
+    copies = copies.where(table["sha256"] != "", "")
+    same = {}
+    for kind, values in (("exact", copies), ("patient", table["patient"])):
+        rows = pd.DataFrame({"row": np.arange(len(values)), "rank": rank, "value": values.to_numpy()})
+        rows = rows[(rows["value"] != "") & (rows["rank"] >= 0)]
+        both = rows.merge(rows.drop_duplicates(["value", "rank"]), on="value")  # with the first row of each split
+        both = both[both["rank_x"] < both["rank_y"]]
+        same[kind] = pd.DataFrame({"kind": kind, "first": both["row_x"], "second": both["row_y"]})
+    shared = pd.concat([same["exact"], alike, same["patient"]], ignore_index=True)
     sides = {"a": table.iloc[shared["first"]], "b": table.iloc[shared["second"]]}
     columns = {f"{column}_{side}": sides[side][column].to_numpy() for column in ("split", "file") for side in sides}
-    return shared[["kind", "first", "second"]].assign(**columns)
-
-
-def _same(values: pd.Series, rank: Array, kind: str) -> pd.DataFrame:
-    """The rows whose value, if it is not "", is in a later split too, each with the first row there."""
-    import pandas as pd
-
-    rows = pd.DataFrame({"row": np.arange(len(values)), "rank": rank, "value": values.to_numpy()})
-    rows = rows[(rows["value"] != "") & (rows["rank"] >= 0)]
-    both = rows.merge(rows.drop_duplicates(["value", "rank"]), on="value")
-    both = both[both["rank_x"] < both["rank_y"]]
-    return pd.DataFrame({"kind": kind, "first": both["row_x"], "second": both["row_y"]})
+    return shared.assign(**columns)
 
 
 def write_manifest(table: pd.DataFrame, path: str | Path) -> Path:
@@ -141,25 +136,23 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"split manifest {path} has the columns {', '.join(manifest)}: 'file' and 'split' are needed")
     if unknown := {*manifest["split"]} - {*SPLITS, ""}:
         raise ValueError(f"split manifest {path}: split {unknown.pop()!r} is none of {', '.join(SPLITS)}")
-    manifest, ours = manifest.assign(key=_keys(manifest)), table.assign(key=_keys(table))
-    if not manifest["key"].is_unique:
-        twice = manifest["key"][manifest["key"].duplicated()].iloc[0]
+    manifest, ours = (rows.assign(key=_keys(rows)).set_index("key") for rows in (manifest, table))
+    if not manifest.index.is_unique:
+        twice = manifest.index[manifest.index.duplicated()][0]
         raise ValueError(f"split manifest {path} lists {twice} twice: keep one row")
-    columns = [name for name in ("key", "split", "sha256") if name in manifest]
-    both = ours.merge(manifest[columns], "outer", "key", suffixes=("", "_listed"), indicator="side")
-    listed = both["sha256_listed"].fillna("") if "sha256" in manifest else ""
+    both = manifest.index.intersection(ours.index)
+    listed, hashes = manifest.reindex(columns=["sha256"], fill_value="")["sha256"][both], ours["sha256"][both]
     faults = {
-        "have changed": (both["side"] == "both") & (listed != "") & (listed != both["sha256"]),
-        "are missing": both["side"] == "right_only",
-        "are not in it": both["side"] == "left_only",
+        "have changed": both[(listed != "") & (listed != hashes)],
+        "are missing": manifest.index.difference(ours.index),
+        "are not in it": ours.index.difference(manifest.index),
     }
-    texts = [f"{rows.sum()} {what} ({', '.join(both['key'][rows][:3])})" for what, rows in faults.items() if rows.any()]
-    if texts:
+    if texts := [f"{len(keys)} {what} ({', '.join(keys[:3])})" for what, keys in faults.items() if len(keys)]:
         raise ValueError(
             f"images differ from those that split manifest {path} is for: {'; '.join(texts)}. Get that version of "
             "them, or make a new manifest"
         )
-    return table.assign(split=manifest.set_index("key")["split"][ours["key"]].to_numpy())
+    return table.assign(split=manifest["split"][ours.index].to_numpy())
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
@@ -169,21 +162,6 @@ def _keys(table: pd.DataFrame) -> list[str]:
         normalize("NFC", file if frame in ("0", "") else f"{file}#{frame}")
         for file, frame in zip(table["file"], frames, strict=True)
     ]
-
-
-def _kept(table: pd.DataFrame, usable: Array, seed: int, shares: Mapping[str, float]) -> pd.Series:
-    """The published split, with a val carved out of train when it has none."""
-    splits = table["split"].copy()
-    given = set(splits)
-    if "" in given or not {"train", "test"} <= given:
-        raise ValueError(
-            f"rule='published', but the splits given are {sorted(given)}: give each image train, val or test, or leave "
-            "`rule` out of the card's `split`"
-        )
-    if "val" not in given:
-        rows = usable & (splits == "train").to_numpy()
-        splits[rows] = _divided(table[rows], seed, {"train": 1 - shares["val"], "val": shares["val"]}, together=True)
-    return splits
 
 
 def _divided(table: pd.DataFrame, seed: int, shares: Mapping[str, float], together: bool) -> Array:
