@@ -24,12 +24,10 @@ _BLOCK = 2048  # rows of the correlation matrix that are in memory at once
 def pairs(hashes: Sequence[str], thumbnails: Array, progress: bool = False) -> pd.DataFrame:
     """All pairs of images that are copies or look-alikes: first < second (rows), kind, correlation, the closest first.
 
-    hashes:     one per file (N); "" for an image that could not be read, which is never part of a pair.
-    thumbnails: uint8 (N, 32, 32), the whole picture in gray.
+    hashes: one per file (N), "" for one that could not be read; thumbnails: uint8 (N, 32, 32), whole pictures in gray.
     "exact": the same bytes. "near": the same picture saved again (correlation of local structure at least NEAR, gray
     levels differ by at most NEAR_DIFFERENCE, root mean square). "similar" (at least SIMILAR): other brightness or
-    contrast, a neighbouring slice, a second exposure of one patient, or another patient. Of an image with very many
-    pairs the closest MOST are kept.
+    contrast, a neighbouring slice, a second exposure of one patient, or another patient. At most MOST of one image.
     Source: our choice. Files saved again with JPEG quality 40, at half or one and a half times the size stay above
     0.98 on real chest X-rays, lung CT and brain MRI; X-rays of different patients stay below 0.9.
     """

@@ -51,13 +51,10 @@ Layout = tuple[dict[str, Meaning], str]  # what each folder is, and why the fold
 
 
 class Listing(NamedTuple):
-    """The images of a data set.
+    """The images of a data set, one row each in the order of split, file (relative to root) and frame.
 
-    table:    one row per image, in the order of split, file and frame: file (relative to root), label, split, patient
-              (the last two "" where not known) and frame (a number).
     left_out: one row per file that is passed over: file, reason (see REASONS), group (its ending, folder or label).
-    notes:    what is to be said of how it was read.
-    recipe:   what a card says to read it again: layout, manifest, columns.
+    notes:    what is to be said of how it was read; recipe: what a card says to read it again.
     """
 
     table: pd.DataFrame
@@ -71,17 +68,11 @@ class Listing(NamedTuple):
 def read_folder(
     place: Path, card: Card | None = None, frames: str = "middle", label: str | int | None = None, patient: str = ""
 ) -> Listing:
-    """The images of a folder, or of a manifest.
+    """The images of a folder, or those that a table lists: see `open_data` for frames, label and patient.
 
-    place:   a folder (classes, splits with classes, or images with a table that lists them), or a table: then the
-             images that it lists, and no others. What a folder is, its name says (see `names`); a table that lists the
-             images goes before the names of folders.
-    card:    says where to look, which folders or labels are classes, their order, and how file names tell patients.
-    frames:  of volumes and multi-page files, the "middle" image (the later of two) or "all"; then images of one file
-             share a patient: the file, where no other is known (a DICOM file may know better: there it stays "").
-    label:   the column, or the level of folders (1 is the upper one), that holds the label, where there are several; or
-             a regular expression whose group is the label in the files' paths.
-    patient: a regular expression whose group is the patient in the files' paths.
+    A card says where to look, which folders or labels are classes, their order, and how file names tell patients.
+    Without one a table that lists the images goes before the names of folders, which say what folders are (`names`).
+    Images of one file share a patient: the file, where no other is known (a DICOM file may know it: there it is "").
     Raises ValueError when it cannot be a data set, or can be read in two ways; the text says why, and the way out.
     """
     alone = place.is_file()
@@ -171,9 +162,6 @@ def _walked(root: Path) -> pd.DataFrame:
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]
         for name in filter(_is_visible, [*files, *links]):
             file, kind = f"{folder}/{name}".lstrip("/"), _kind(os.path.join(place, name), root)
-            if kind == "image" and re.search("[\ud800-\udfff]", file):
-                readable = file.encode(errors="replace").decode()
-                raise ValueError(f"{root}: the name of {readable} is not UTF-8: rename it")
             rows.append((file, folder, kind))
     return pd.DataFrame(rows, columns=["file", "folder", "kind"], dtype=object)
 

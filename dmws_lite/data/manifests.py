@@ -47,14 +47,12 @@ def read_entries(
     root: Path | None = None,
     masks: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """What a manifest says of the images in a folder, and notes on how it was read.
+    """What a manifest says of images, a row each: file, label, split, patient and frame, "" where not said; and notes.
 
     files:   paths of the images that are there, relative to root (the manifest's folder). A row may name one by its
              path, by the end of it, or by its name alone when no other image has it; endings need not agree.
-    masks:   those of the files that a further column may name.
     columns: role ("file", "label", "split", "patient") to the column's name; the rest is looked for, see COLUMNS.
-    Returns a row for each row of the manifest: file (one of `files`), label, split, patient and frame, all text, ""
-    where not said. Raises ValueError naming the manifest.
+    masks:   those of the files that a further column may name.
     """
     import pandas as pd
 

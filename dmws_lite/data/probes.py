@@ -24,7 +24,6 @@ VISIBLE = 0.55
 def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataFrame:
     """How well a linear model tells the class from border pixels, brightness or file properties alone.
 
-    thumbnails: uint8 (N, 32, 32), the whole picture in gray; seed: of the sample and of the folds.
     Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (balanced over classes),
     its standard error, chance and images. NaN where a class has fewer than two patients or groups.
     A logistic regression answers for images of patients (where all are known, else groups of copies) that it was not

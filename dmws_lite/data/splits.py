@@ -35,10 +35,8 @@ def split_table(
            are "" where not known.
     seed:  of what is left to chance. The order of the rows plays no part.
     rule:  "published": what `split` says is kept; without val, val's share of train and val is carved out of train.
-           "patient": every image needs one.
-           "near_duplicates": for when patients are not all known; "random": image by image, which may leak.
-           `caution` says what to be wary of.
-           "auto": "published" if there is a split, else "patient" if all are known, else "near_duplicates".
+           "patient": every image needs one. "near_duplicates": for when patients are not all known. "random": image by
+           image, which may leak. "auto": the first of "published", "patient" and "near_duplicates" that fits.
            With all but "random", no patient (where known), group or file is on two sides of a split that is made here.
     Returns the splits ("" for images with an error), with the table's index, and the rule that was used.
     Raises ValueError when the rule does not fit, or a class has too few independent parts to be in every split.

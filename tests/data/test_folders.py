@@ -65,14 +65,14 @@ READ = {  # content, images of each split and class, number of files left out fo
         SPLITS,
         {},
     ),
-    "no val": ({key: 2 for key in SPLITS if "val" not in key}, {key: 2 for key in SPLITS if "val" not in key}, {}),
     "a copy of the set beside its splits": (SPLITS | {"chest_xray/train/a": 4, "holdout": 3}, SPLITS, {"beside": 7}),
-    "masks": ({"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2}, AB, {"mask": 7}),
-    "masks beside images": (
-        AB | {"a/000_mask.png": "", "a/001 Mask.png": "", "a/001_mask_1.png": "", "b/000_segmentation.tif": ""},
+    "masks": (
+        {"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2}
+        | {"a/images/000_mask.png": "", "a/images/001 Mask_1.png": "", "b/images/000_segmentation.tif": ""},
         AB,
-        {"mask": 4},
+        {"mask": 10},
     ),
+    "numbers in their order": ({"10": 3, "9": 3, "0": 3}, {"10": 3, "9": 3, "0": 3}, {}),
     "folders of masks": (
         {f"{k}/{name}": 3 for k in "ab" for name in ("images", "lung masks", "ManualMask/leftMask")},
         AB,
@@ -102,12 +102,6 @@ READ = {  # content, images of each split and class, number of files left out fo
     "tables of another kind": (AB | {"boxes.csv": "id,x\n1,2\n", "a.json": "{}"}, AB, {}),
     "a table of one list": (
         heap(6) | {"labels.json": json.dumps([{"image": f"{i}", "dx": "ab"[i % 2]} for i in range(6)])},
-        AB,
-        {},
-    ),
-    "a table beside parts": (
-        {f"HAM_images_part_{1 + i % 2}/{i}.jpg": "" for i in range(6)}
-        | {"HAM_metadata.csv": listed("image_id,dx", [f"{i},{'ab'[i % 2]}" for i in range(6)])},
         AB,
         {},
     ),
@@ -167,8 +161,6 @@ READ = {  # content, images of each split and class, number of files left out fo
         AB,
         {"kind": 3},
     ),
-    "names in other scripts": ({"健康": 3, "Müdigkeit (viral)": 3}, {"健康": 3, "Müdigkeit (viral)": 3}, {}),
-    "a manifest beside a heap": (heap(6) | {"metadata.csv": BY_LABEL}, AB, {}),
     "a manifest that agrees": (AB | {"metadata.csv": LISTED}, AB, {}),
     "a manifest of some images": (AB | {"b/003.png": "", "metadata.csv": LISTED}, AB, {"unlisted": 1}),
     "a manifest with fewer splits than the folders": (
@@ -193,11 +185,11 @@ def test_layouts_that_are_read(tmp_path, name):
     assert list(listing.table) == ["file", "label", "split", "patient", "frame"]
     assert all((listing.root / file).is_file() for file in listing.table["file"])
     order = listing.table["split"].map(["", "train", "val", "test"].index)
-    assert order.is_monotonic_increasing and listing.classes == tuple(sorted({*listing.table["label"]}))
+    classes = sorted({*listing.table["label"]}, key=lambda name: (name.zfill(2), name))
+    assert order.is_monotonic_increasing and [*listing.classes] == classes
 
 
 REFUSED = {  # content, what the error says
-    "nothing": ({}, "no class folder"),
     "no folder": ({"x.png": ""}, "no class folder with images .*make one folder per class"),
     "kinds that are not read": (
         {f"{k}/{i}.heic": "" for k in "ab" for i in range(3)},
@@ -209,7 +201,6 @@ REFUSED = {  # content, what the error says
     "a stray image": (AB | {"overview.png": ""}, "overview.png lie in no class folder: move them into one, or delete"),
     "classes that differ in case": ({"Well": 3, "well": 3}, "'Well' and 'well' differ in case only: write them the"),
     "no test": ({"train/a": 2, "train/b": 2, "val/a": 2, "val/b": 2}, "has train and val but no 'test' split"),
-    "no train": ({"test/a": 2, "test/b": 2}, "has test but no 'train' split"),
     "a split twice": (SPLITS | {"training/a": 2}, "train and training are both the train split: merge them"),
     "images without labels": (AB | {"metadata.csv": LISTED[:-2] + "\n"}, "gives 1 of 6 images no label: b/002.png"),
     "two readings": (
@@ -234,17 +225,9 @@ REFUSED = {  # content, what the error says
         {f"CXR_png/MCUCXR_{i:04d}_{i % 2}.png": "" for i in range(8)},
         r"holds one class, 'CXR_png'.* names tell the classes \(0, 1\), open_data\('.*', label='",
     ),
-    "classes in names, in a split": (
-        {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)},
-        r"make one folder per class. If their names tell the classes \(cat, dog\), open_data",
-    ),
     "a table that is not UTF-8": (
         heap(6) | {"x.tsv": "\0", "boxes.json": '{"images": [1], "annotations": [1, 2]}'},
         r"no two class folders|parts of a set.*boxes.json cannot be read",
-    ),
-    "lists of labels": (
-        heap(6) | {"x.json": json.dumps([{"file": f"{i}.png", "label": ["a", "b"][: 1 + i % 2]} for i in range(6)])},
-        r"several labels, joined by '\|': 'a\|b'",
     ),
     "labels joined by spaces": (
         heap(6) | {"x.csv": listed("file,label", [f"{i}.png,{('scab', 'rot', 'scab rot')[i % 3]}" for i in range(6)])},
@@ -259,7 +242,6 @@ REFUSED = {  # content, what the error says
         },
         r"2 data sets side by side \(Infection Data, Lung Data\): open one, open_data\('.*/Infection Data'\) or",
     ),
-    "parts alone": ({"part_1": 3, "part_2": 3}, "part_1, part_2 are parts of a set by their names.*label=1"),
     "a table without labels": (
         heap(6) | {"list.csv": "image,age\n" + "".join(f"{i},{i}\n" for i in range(6))},
         r"list.csv lists these images, but none of its columns .*\(image, age\): open_data\('.*list.csv', label=NAME\)",
@@ -320,20 +302,6 @@ def test_dicom_files_without_an_ending_are_images(tmp_path):
     assert files == ["a/1.2.840.113619", "a/IM1", "a/IM3.dcm", "b/IM1", "b/IM3", "b/inner/IM2"]
 
 
-def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
-    made(tmp_path, AB)
-    try:
-        (tmp_path / "a/\udcff.png").touch()
-    except OSError:
-        pytest.skip("this file system has UTF-8 names only")
-    with pytest.raises(ValueError, match=r"the name of a/\?.png is not UTF-8: rename it"):
-        read_folder(tmp_path)
-
-
-def test_classes_that_are_numbers_are_in_their_order(tmp_path):
-    assert read_folder(made(tmp_path, {"10": 3, "9": 3, "0": 3})).classes == ("0", "9", "10")
-
-
 def test_a_manifest_that_is_passed_says_which_images_there_are(tmp_path):
     made(tmp_path, heap(8) | {"train/c": 2, "list.csv": BY_LABEL})
     (tmp_path / "images/link.png").symlink_to(__file__)
@@ -345,7 +313,7 @@ def test_a_manifest_that_is_passed_says_which_images_there_are(tmp_path):
 
 @pytest.mark.parametrize(
     ("link", "target"),
-    [("train/a/link.png", "secret/1.png"), ("train/c", "secret"), ("train/a/again", "set"), ("valid", "secret")],
+    [("train/a/link.png", "secret/1.png"), ("train/c", "secret"), ("train/a/again", "set"), ("x.csv", "secret/1.png")],
 )
 def test_links_that_lead_out_are_refused(tmp_path, link, target):
     root = made(tmp_path / "set", {key: 2 for key in SPLITS if "val" not in key})
@@ -361,13 +329,6 @@ def test_links_to_files_of_the_folder_and_to_the_folder_itself_work(tmp_path):
     (root / "notes").symlink_to(tmp_path / "nowhere")
     (tmp_path / "elsewhere").symlink_to(root)
     assert len(read_folder(tmp_path / "elsewhere").table) == 7
-
-
-def test_a_manifest_that_is_a_link_out_of_the_folder_is_refused(tmp_path):
-    root = made(tmp_path, {"secret.csv": LISTED} | {f"set/{name}": 3 for name in "ab"}) / "set"
-    (root / "metadata.csv").symlink_to(tmp_path / "secret.csv")
-    with pytest.raises(ValueError, match="metadata.csv: links out of the folder"):
-        read_folder(root)
 
 
 def tiff(path, pages):
@@ -477,13 +438,6 @@ def test_folders_that_a_card_does_or_does_not_name(tmp_path, name):
 def test_a_card_that_does_not_fit_is_named(tmp_path, text, error):
     with pytest.raises(ValueError, match=f"mine.md: {error}"):
         read_folder(made(tmp_path / "set", AB), card(tmp_path, CLASSES + text))
-
-
-def test_a_patient_in_a_manifest_goes_before_the_pattern(tmp_path):
-    rows = "".join(f"{k}/00{i}.png,{'known' * (i == 1)}\n" for k in "ab" for i in range(3))
-    root = made(tmp_path / "set", AB | {"metadata.csv": "file,patient\n" + rows})
-    told = card(tmp_path, CLASSES + "  patient: {pattern: '(\\d+).png'}\n")
-    assert read_folder(root, told).table["patient"].tolist() == ["000", "known", "002"] * 2
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder of real images is not here")
