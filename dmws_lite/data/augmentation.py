@@ -24,19 +24,15 @@ def augment(
     """Flip, rotate, shift, zoom, change contrast and brightness and add noise: one draw an image.
 
     images:    uint8 or float (N, C, H, W), values 0 to 255, on any device.
-    generator: on the CPU. All draws come from it, so the same seed gives the same result on every device, but for the
-               noise: a GPU draws its own, from a seed that comes from the generator.
-    flips:     mirror half of the images left to right ("horizontal"), top to bottom ("vertical"), both or neither: what
-               anatomy allows, as the data card says.
-    degrees:   largest rotation.
-    shift:     largest shift along each axis, as a share of the side. What comes in repeats the border.
-    zoom:      largest change of scale: 0.1 is 1/1.1 to 1.1.
+    generator: on the CPU. The same seed gives the same result on every device, but for the noise, which a GPU draws
+               from a seed that comes from the generator.
+    flips:     mirror half of the images left to right ("horizontal"), top to bottom ("vertical"), both or neither.
+    degrees, shift, zoom: largest rotation, largest shift along each axis as a share of the side, largest change of
+               scale (0.1 is 1/1.1 to 1.1). What comes in repeats the border.
     contrast:  largest change of contrast (about the image's mean) and of brightness: 0.2 is a factor of 0.8 to 1.2
-               and 10 % of the range.
-    noise:     largest standard deviation of white noise, as a share of the range.
+               and 10 % of the range. noise: largest standard deviation of white noise, as a share of the range.
     Returns float32 (N, C, H, W), 0 to 255, on the device of `images`. With no flips and all else 0 nothing changes.
-    Raises ValueError for another shape or an unknown flip.
-    Source: our choice.
+    Raises ValueError for another shape or an unknown flip. Source: our choice.
     """
     if images.ndim != 4:
         raise ValueError(f"images have shape {tuple(images.shape)}: pass (N, C, H, W)")
@@ -94,11 +90,10 @@ def _grid(rows: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def normalise(images: torch.Tensor, mean: float | Sequence[float], std: float | Sequence[float]) -> torch.Tensor:
-    """Images as a network takes them: three channels, (value / 255 - mean) / std.
+    """Images as a network takes them: three channels, (value / 255 - mean) / std, float32 (N, 3, H, W).
 
     images:    uint8 or float (N, C, H, W), values 0 to 255, C = 1 (repeated) or 3.
     mean, std: one number, or one a channel, of values scaled to 0 to 1: those the teacher was trained with.
-    Returns float32 (N, 3, H, W).
     Raises ValueError for another C, another number of values, or a std that is not positive.
 
     >>> normalise(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), 0.5, 0.5).unique()

@@ -34,10 +34,13 @@ def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
     Downloads are kept below cache_folder("downloads", card.name), and found there without a network.
     Raises FileNotFoundError listing each source, why it failed and the way out (ImportError when a package is missing).
     """
+
+    def misfit(source: Source) -> tuple[bool, int]:
+        side = source.image_size or size
+        return side < size, abs(side - size)
+
     failures: list[tuple[Source, Exception]] = []
-    sides = [source.image_size or size for source in card.sources]
-    order = sorted(range(len(sides)), key=lambda k: (sides[k] < size, abs(sides[k] - size)))
-    for source in (card.sources[k] for k in order):
+    for source in sorted(card.sources, key=misfit):
         try:
             path = _get(source, card, progress)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
@@ -166,7 +169,26 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
     target = cache_folder("downloads", name) / _slug(where)
 
     def fill(part: Path) -> None:
-        _download(repository, revision, where, part)
+        import huggingface_hub
+
+        without = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
+        try:
+            commit = revision or huggingface_hub.HfApi().dataset_info(repository).sha
+            huggingface_hub.snapshot_download(
+                repository, repo_type="dataset", revision=commit, local_dir=part, ignore_patterns=without
+            )
+        except Exception as error:  # of many libraries' kinds
+            reason = str(error).strip().split("\n")[0]
+            raise ConnectionError(
+                f"hub data set {where} could not be downloaded ({type(error).__name__}: {reason}): check its name, the "
+                "revision and the network; for one that is not public, `hf auth login`"
+            ) from error
+        if not revision:
+            warnings.warn(
+                f"hub data set {where}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` "
+                f"into the card, or pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
+                stacklevel=2,
+            )
         unpack_inside(part)
         if tables := list(part.rglob("*.parquet")):
             loaded = _load("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
@@ -178,29 +200,6 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
 
     build_folder(target, fill, resume=True)
     return target / FROM_TABLES if (target / FROM_TABLES).is_dir() else target
-
-
-def _download(repository: str, revision: str | None, where: str, folder: Path) -> None:
-    import huggingface_hub
-
-    without = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
-    try:
-        commit = revision or huggingface_hub.HfApi().dataset_info(repository).sha
-        huggingface_hub.snapshot_download(
-            repository, repo_type="dataset", revision=commit, local_dir=folder, ignore_patterns=without
-        )
-    except Exception as error:  # of many libraries' kinds
-        reason = str(error).strip().split("\n")[0]
-        raise ConnectionError(
-            f"hub data set {where} could not be downloaded ({type(error).__name__}: {reason}): check its name, the "
-            "revision and the network; for one that is not public, `hf auth login`"
-        ) from error
-    if revision is None:
-        warnings.warn(
-            f"hub data set {where}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` into "
-            f"the card, or pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
-            stacklevel=2,
-        )
 
 
 def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
