@@ -65,42 +65,26 @@ class SecondDevice(TorchFunctionMode):
         return next((torch.device(x) for x in devices if isinstance(x, torch.device | str)), None)
 
 
-@pytest.fixture(scope="module")
-def images():
-    return dm.phantoms("chest_xray", train=30, val=9, test=3).val
+LOOKS = {
+    "predict": dm.predict,
+    "places": lambda model, images: representations.features(model, images)["blocks.3"],
+    "class token": lambda model, images: representations.features(model, images, places=False)["blocks.3"],
+    "Grad-CAM": lambda model, images: saliency.grad_cam(model, images, targets=images.labels),
+    "rollout": saliency.attention_rollout,
+    "robustness": lambda model, images: robustness.robustness({"one": model}, images, (2,))["confidence"],
+}
 
 
-@pytest.fixture
-def student():
-    return dm.build("embedded_vit_48", 3, seed=1).eval()
-
-
-def test_the_second_device_refuses_what_a_gpu_refuses(student):
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_package_finds_a_network_where_it_is(look):
+    student, images = dm.build("embedded_vit_48", 3, seed=1).eval(), dm.phantoms("chest_xray", 30, 9, 3).val
+    expected = LOOKS[look](student, images)
     with SecondDevice():
         moved(student)
-        assert next(student.parameters()).device == THERE
         with pytest.raises(RuntimeError, match="same device"):
             student(torch.zeros(1, 3, 64, 64))
         with pytest.raises(TypeError, match="elsewhere"):
             student(torch.zeros(1, 3, 64, 64).to(THERE)).numpy()
-
-
-@pytest.mark.parametrize(
-    "look",
-    [
-        lambda model, images: dm.predict(model, images),
-        lambda model, images: representations.features(model, images)["blocks.3"],
-        lambda model, images: representations.features(model, images, places=False)["blocks.3"],
-        lambda model, images: saliency.grad_cam(model, images, targets=images.labels),
-        lambda model, images: saliency.attention_rollout(model, images),
-        lambda model, images: robustness.robustness({"one": model}, images, (2,))["confidence"],
-    ],
-    ids=["predict", "places", "class token", "Grad-CAM", "rollout", "robustness"],
-)
-def test_the_package_finds_a_network_where_it_is(student, images, look):
-    expected = look(student, images)
-    with SecondDevice():
-        moved(student)
-        result = look(student, images)
+        result = LOOKS[look](student, images)
         assert next(student.parameters()).device == THERE  # and leaves it there
     assert np.allclose(result, expected, atol=1e-6)

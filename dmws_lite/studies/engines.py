@@ -37,7 +37,6 @@ def run_study(
 ) -> Store:
     """Make the runs of a study that the store in `folder` does not have; run again, and only what is missing is made.
 
-    study:    a Study, or what read_study takes.
     folder:   of the run store; made when it is not there. Several processes may work on one store at once.
     engine:   "local", with the option workers, the number of processes (by default one per core; this one alone on a
               GPU, and where there is little to do); or "ray", with cpus, gpus (per run, may be fractions) and address.
@@ -87,14 +86,13 @@ def run_study(
 def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar: tqdm) -> Iterator[Job]:
     """The jobs that no other process makes or has just made, each claimed when it is asked for."""
     for job in jobs:
-        if (lock := store.claim(job.key)) is None:
-            continue
-        if job.key in store:
+        lock = store.claim(job.key)
+        if lock and job.key in store:
             lock.release()
-            continue
-        locks[job.key] = lock
-        bar.set_postfix_str(job.title)
-        yield job
+        elif lock:
+            locks[job.key] = lock
+            bar.set_postfix_str(job.title)
+            yield job
 
 
 def _workers(jobs: Sequence[Job]) -> int:
@@ -110,8 +108,7 @@ def _workers(jobs: Sequence[Job]) -> int:
 def estimate(jobs: Sequence[Job]) -> str:
     """A sentence: how long these runs take, from a probe of a few steps of each method and pair.
 
-    The probe's later steps are scaled to the whole run; evaluations and data sets of other sizes are not accounted for.
-    Raises RuntimeError where a probe fails.
+    Evaluations and data sets of other sizes are not accounted for. Raises RuntimeError where a probe fails.
     """
     probes, seconds = dict[tuple[str, str], float](), 0.0
     for job in tqdm(jobs, desc="probes", unit="run", leave=False):
@@ -131,10 +128,7 @@ def estimate(jobs: Sequence[Job]) -> str:
 
 
 def local(jobs: Iterable[Job], workers: int = 1) -> Iterator[Outcome]:
-    """Runs one after the other in this process, or in several at once; an outcome before the next job is taken.
-
-    Raises RuntimeError when a process dies.
-    """
+    """Runs one after the other in this process, or in several at once; an outcome before the next job is taken."""
     if workers == 1:
         yield from map(run.execute, jobs)
         return
@@ -166,12 +160,10 @@ def ray_cluster(
 ) -> Iterator[Outcome]:
     """Runs as tasks of Ray on the GPUs and machines of a cluster; outcomes come as they end, each job's once.
 
-    cpus, gpus: that Ray reserves for a run: 0.25 GPUs let four runs share one. Threads are the job's own affair.
+    cpus, gpus: that Ray reserves for a run: 0.25 GPUs let four runs share one.
     address:    of a running cluster; None is RAY_ADDRESS, or else a cluster of this machine that ends with the run.
     A run whose worker or node died is tried again, up to 3 times; what Ray gives up is a failed Outcome. Ctrl-C cancels
     the runs under way. No shared disk is needed, but each machine needs this package and the data.
-    Raises ImportError without Ray, ValueError when no machine of the cluster can take a run, RuntimeError when no
-    cluster answers.
     """
     try:
         import ray

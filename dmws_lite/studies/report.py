@@ -29,14 +29,12 @@ def write_report(
 ) -> list[Path]:
     """Write `out/report.html` and `out/report.md`, and beside them report.ipynb, in which the report can be changed.
 
-    A report that was made of the same runs by the same notebook is kept as it is.
-
     study:     a study in the store; None is its only study, or, where it has several, all runs.
     reference: the method that others are compared with; None is the study's, weight_selection or the first there is.
     metric:    one of METRICS, of the main student on the test images.
-    Returns the two paths. The page is one file that fetches nothing and needs no scripts.
+    Returns the two paths; a report of the same runs by the same notebook is kept as it is.
     Raises ValueError for a store without finished runs, an unknown study, reference or metric, and for runs that may
-    not be compared (see check_comparable); PermissionError or OSError when the files cannot be written.
+    not be compared (see check_comparable).
     """
     if metric not in METRICS:
         raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}")

@@ -127,7 +127,6 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     """The runs of a study, data opened and weights read once for their fingerprints.
 
     device: of the workers, where they are other machines; None is the study's, or the best there is here.
-    Raises ValueError, FileNotFoundError and all that opening and loading raise, before anything is trained.
     """
     device = device or pick_device(study.device).type
     opened.cache_clear()  # files may have changed

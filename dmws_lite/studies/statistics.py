@@ -34,8 +34,8 @@ CONTRASTS = {  # weights of the cells of FACTORIAL
     "weight selection": ((-1 / 3, -1 / 3, -1 / 3), (1 / 3, 1 / 3, 1 / 3)),
     "SKD from the same start": ((-1 / 2, 1 / 2, 0), (-1 / 2, 1 / 2, 0)),
     "complementary instead of same": ((0, -1 / 2, 1 / 2), (0, -1 / 2, 1 / 2)),
-    "SKD x selection": ((1, -1, 0), (-1, 1, 0)),
-    "second subset x selection": ((0, 1, -1), (0, -1, 1)),
+    "SKD x selection": ((1, -1, 0), (-1, 1, 0)),  # how much more SKD from the same start adds to selected weights
+    "second subset x selection": ((0, 1, -1), (0, -1, 1)),  # more that a second subset adds than other random weights
 }
 
 
@@ -86,8 +86,7 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
 
     reference: a name in the column method.
     Returns the columns of GROUP that the table has, method, label and
-      difference, low, high: mean over the seeds that both have, and its interval;
-      smallest, largest:     of the seeds' differences;
+      difference, low, high, smallest, largest: mean over the seeds that both have, its interval, and the ends;
       better, equal, worse:  numbers of seeds; smaller is better for the metrics SMALLER_IS_BETTER;
       p, p_holm:  two-sided sign-flip permutation test of the mean, exact up to 15 pairs, and with Holm's correction
                   over all rows of this table;
@@ -113,8 +112,7 @@ def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accur
 
     The units are a data set and seed: differences are first averaged over the fractions and network pairs of each,
     which share classifier and test images. Returns the columns of `differences` without those of GROUP, and pairs, the
-    number of units, for seeds. It says whether a method differs on these data sets with other seeds, not what happens
-    on another data set. One mean hides data sets that disagree. Raises ValueError as `differences` does.
+    number of units, for seeds. It is about these data sets with other seeds, not about another data set.
     """
     units = [key for key in _keys(table) if key == "data"]
     return _compared(table, reference, metric, [], units).drop(columns="detectable").rename(columns={"seeds": "pairs"})
@@ -123,13 +121,8 @@ def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accur
 def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     """What the parts of the method add, from the six cells initialisation x auxiliary (see FACTORIAL).
 
-    Returns the columns of GROUP that the table has, contrast, and the columns of `differences` after label; seeds are
-    those that all six methods have. The contrasts:
-      weight selection:              selected minus random, mean over the three auxiliaries;
-      SKD from the same start:       an auxiliary from the same weights minus none, mean over the initialisations;
-      complementary instead of same: an auxiliary from other weights minus from the same, mean over the initialisations;
-      SKD x selection:               how much more (or less) SKD from the same start adds when weights are selected;
-      second subset x selection:     how much more the other weights add when they are a second subset, not random ones.
+    Returns the columns of GROUP that the table has, contrast (see CONTRASTS), and the columns of `differences` after
+    label; seeds are those that all six methods have.
     Raises ValueError naming the methods that a group lacks, and as `check_comparable` does.
     """
     keys, cells, rows = _keys(table), [name for row in FACTORIAL.values() for name in row], []

@@ -30,16 +30,14 @@ def latency(function: Callable[[], object], seconds: float = 0.2) -> np.ndarray:
 
 
 def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, seconds: float = 0.5) -> pd.DataFrame:
-    """What each way of asking a student costs, and how it answers.
+    """What each way of asking a student costs on labelled images that it has not seen, and how it answers.
 
     ways:      by name, a folder that `Run.save` wrote or an ONNX file (see `load_answer`).
-    images:    labelled images that nothing was trained, chosen or calibrated on.
     reference: the way that the others' answers are compared with.
     seconds:   how long each is timed, one image at a time.
     Returns one row for each way: way, kilobytes (of its weights' file), accuracy, same_class (share of images with the
     reference's class), largest_difference (of a probability), median_ms, low_ms, high_ms (the middle half of
-    `latency`). The number of images is in `.attrs["images"]`.
-    Raises ValueError for an unknown reference, and what `load_answer` raises.
+    `latency`). The number of images is in `.attrs["images"]`. Raises ValueError for an unknown reference.
     """
     import pandas as pd
 

@@ -23,10 +23,7 @@ CHUNK = 100  # resamples at a time, so that memory stays small for large test se
 
 
 def predict(
-    model: nn.Module,
-    images: ImageSet | np.ndarray,
-    batch_size: int = 256,
-    device: torch.device | str | None = None,
+    model: nn.Module, images: ImageSet | np.ndarray, batch_size: int = 256, device: torch.device | str | None = None
 ) -> np.ndarray:
     """Class probabilities (softmax) of every image, float32 (N, classes). The model's train/eval modes stay.
 

@@ -78,10 +78,7 @@ def _write(graph: Any, path: Path, metadata: dict[str, str]) -> Path:
 
 
 def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
-    """Class probabilities, float32 (N, classes), by what `load_answer` takes, as `predict` gives them by torch.
-
-    images: an ImageSet, or uint8 (N, C, H, W), C = 1 or 3, of the student's size.
-    """
+    """Class probabilities, float32 (N, classes), by what `load_answer` takes; images as for `predict`."""
     pixels, answer = _pixels(images), load_answer(path)
     return np.concatenate([answer(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)])
 
@@ -107,14 +104,12 @@ def load_answer(path: str | Path) -> Callable[[Array], Array]:
 def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 1e-4) -> float:
     """The largest difference of a probability between `folder/model.onnx` and torch: expect about 1e-6.
 
-    images: as for `predict_onnx`. Raises ValueError when one differs by more than `tolerance`.
+    Raises ValueError when it is more than `tolerance`.
     """
     worst = float(np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(load_student(folder)[0], images)).max())
     if not worst <= tolerance:
-        raise ValueError(
-            f"{WHOLE} differs from torch by {worst:.2g}, more than tolerance={tolerance:g}: "
-            "was the student saved again after to_onnx? Write it again"
-        )
+        text = f"{WHOLE} differs from torch by {worst:.2g}, more than tolerance={tolerance:g}"
+        raise ValueError(f"{text}: was the student saved again after to_onnx? Write it again")
     return worst
 
 
@@ -125,7 +120,6 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
                  products and convolutions are measured ("static"). None: matrix products only, and ranges are found
                  when an input comes ("dynamic"); a network of convolutions stays as large as it was.
     Raises ImportError without onnx or onnxruntime, FileNotFoundError without model.onnx.
-    Source: onnxruntime's quantization; one scale per channel is our choice.
     """
     onnx, _ = require("onnx"), require("onnxruntime")
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_dynamic, quantize_static

@@ -21,24 +21,18 @@ WINDOW = (-1.6, 2.6, -1.2, 1.7)  # left, right, bottom, top of the part of the p
 
 
 class Points(NamedTuple):
-    """Points with labels, some of them wrong.
+    """Points with labels, some of them wrong, and for each point another one with the same label."""
 
-    x:      float32 (points, 2).
-    labels: int64 (points,), 0 or 1; wrong: bool (points,), where the label is not the right one.
-    mates:  int64 (points,): for each point another one with the same label (itself, where there is no other).
-    """
-
-    x: Tensor
-    labels: Tensor
-    wrong: Tensor
-    mates: Tensor
+    x: Tensor  # float32 (points, 2)
+    labels: Tensor  # int64 (points,), 0 or 1
+    wrong: Tensor  # bool (points,)
+    mates: Tensor  # int64 (points,), indices
 
 
 def moons(points: int = 60, wrong: float = 0.2, spread: float = 0.2, seed: int = 0) -> Points:
-    """Two interleaving half circles of radius 1, one per class; `wrong` is the share of flipped labels, 0 to 1.
+    """Two interleaving half circles of radius 1, one per class (scikit-learn's make_moons); points spread around them.
 
-    spread: standard deviation of the points around their half circle.
-    Source: scikit-learn's make_moons; the wrong labels are our choice.
+    wrong: the share of flipped labels, 0 to 1.
     """
     from sklearn.datasets import make_moons
 
@@ -79,17 +73,15 @@ def judge(model: nn.Module, points: Points) -> dict[str, float]:
 
 
 class Watched(NamedTuple):
-    """What was seen of a run.
+    """What was seen of a run; result is of the main student at the end.
 
-    course:   rows of step, student ("main" or "auxiliary"), accuracy, loss on clean points.
-    surfaces: by moment ("step 0", ...) and student, from `surface`.
-    result:   of the main student at the end: accuracy, loss, "by heart" (share of the wrong labels that it reproduces),
-              and gap: relative distance of the auxiliary's weights from the average of the main student's.
+    "by heart" is the share of the wrong labels that it reproduces, "gap" the relative distance of the auxiliary's
+    weights from the average of the main student's.
     """
 
-    course: pd.DataFrame
-    surfaces: dict[str, dict[str, np.ndarray]]
-    result: dict[str, float]
+    course: pd.DataFrame  # step, student ("main" or "auxiliary"), accuracy and loss on clean points
+    surfaces: dict[str, dict[str, np.ndarray]]  # by moment ("step 0", ...) and student
+    result: dict[str, float]  # accuracy, loss, by heart, gap
 
 
 def watch(

@@ -1,10 +1,9 @@
+import shutil
 from dataclasses import asdict, replace
-from itertools import product
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.special import softmax
 from sklearn.metrics import log_loss
 
 import dmws_lite as dm
@@ -13,6 +12,7 @@ from dmws_lite.studies import run as run_module
 from dmws_lite.studies.engines import run_study
 from dmws_lite.studies.run import execute, plan_jobs, train
 from dmws_lite.studies.statistics import check_comparable
+from dmws_lite.training.calibration import at, fit_temperature
 from dmws_lite.training.evaluation import calibration_error, evaluate
 
 SHORT = dm.Training(steps=4, batch_size=8, evaluations=2)
@@ -53,6 +53,10 @@ def test_its_numbers_are_those_of_fit_and_evaluate(images, tiny_store):
     row = tiny_store.table().query(which).iloc[0]
     metrics = evaluate(probabilities, splits.test.labels, splits.classes, resamples=0).set_index("metric")["value"]
     assert all(row[name] == metrics[name] for name in run_module.METRICS if name in metrics)
+    scaled = at(probabilities, fit_temperature(dm.predict(by_hand.main, splits.val), splits.val.labels))
+    assert row["nll"] == pytest.approx(log_loss(splits.test.labels, probabilities))
+    assert row["nll_scaled"] == pytest.approx(log_loss(splits.test.labels, scaled))
+    assert row["ece_scaled"] == calibration_error(scaled, splits.test.labels)
     history = tiny_store.history().query(which)
     assert history["val_accuracy"].tolist() == [row["val_accuracy"] for row in by_hand.history]
 
@@ -107,27 +111,19 @@ def test_keys_of_runs_that_are_stored_stay(tiny):
     assert [job.key for job in jobs] == ["0115c0af9d1345d2", "315f340a999232a1", "63dcef10cb5e8fd0"]
 
 
-def test_data_that_changed_are_other_data(tmp_path, tiny, monkeypatch):
-    rng = np.random.default_rng(0)
-
-    def draw(folder):
-        for split, label, number in product(("train", "val", "test"), "ab", range(4)):
-            path = folder / "imgs" / split / label / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(rng.integers(0, 256, (16, 16), np.uint8)).save(path)
-
+def test_data_that_changed_are_other_data(tmp_path, tiny, images, monkeypatch):
     def key(folder):
         monkeypatch.chdir(folder)
         (job,) = plan_jobs(tiny(data=["imgs"], seeds=1, methods=["weight_selection"], fractions=[1.0]))
         assert job.data.title == "imgs" and job.data.source == str(folder / "imgs")
         return job.key
 
-    one, two = tmp_path / "one", tmp_path / "two"
-    draw(one), draw(two)
+    one, two = (shutil.copytree(images, tmp_path / name / "imgs").parent for name in ("one", "two"))
     first = key(one)
-    assert first != key(two) and first == key(one)
-    draw(one)
-    assert first != key(one)
+    assert first == key(two) == key(one)
+    path = next((two / "imgs" / "test").rglob("*.png"))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)).save(path)
+    assert first != key(two)
 
 
 def test_what_does_not_fit_is_refused_before_a_run_is_and_by_a_worker_with_other_data_or_weights(tiny, monkeypatch):
@@ -160,21 +156,3 @@ def test_a_method_may_test_the_moving_average_and_have_steps_of_its_own(tiny, im
     assert np.array_equal(average, dm.predict(run.auxiliary, part.test))
     assert not np.array_equal(average, dm.predict(run.main, part.test))
     assert rows.loc["ema_of_main", "val_accuracy"] == run.history[-1]["auxiliary_accuracy"]
-
-
-def test_calibration_before_and_after_the_temperature_that_fits_validation_best():
-    splits, rng = dm.phantoms("lung_ct", train=3, val=90, test=60), np.random.default_rng(0)
-    val, test = (
-        softmax(6 * (rng.random((len(part), 3)) + 0.3 * np.eye(3)[part.labels]), axis=1)
-        for part in (splits.val, splits.test)
-    )
-
-    def nll(probabilities, labels, temperature):
-        return log_loss(labels, softmax(np.log(probabilities) / temperature, axis=1))
-
-    best = min(np.geomspace(0.1, 10, 2001), key=lambda t: nll(val, splits.val.labels, t))
-    metrics = run_module._metrics(test, val, splits)
-    assert metrics["nll"] == pytest.approx(nll(test, splits.test.labels, 1))
-    assert metrics["nll_scaled"] == pytest.approx(nll(test, splits.test.labels, best), abs=1e-3) and best > 1.2
-    scaled = calibration_error(softmax(np.log(test) / best, axis=1), splits.test.labels)
-    assert metrics["ece_scaled"] == pytest.approx(scaled, abs=0.01) and metrics["ece_scaled"] < metrics["ece"]
