@@ -7,32 +7,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 
-class Site(ThreadingHTTPServer):
-    """Serves `files` (path to bytes); `cuts` says after how many bytes an answer breaks off. log: paths asked for."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.cuts, self.log = {}, {}, []
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-    def handle_error(self, *args):
-        pass
-
-
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Site
+    """Serves `server.files` (path to bytes); `server.cuts` says after how many bytes an answer breaks off."""
 
     def do_GET(self):
-        data = self.server.files.get(self.path)
-        self.send_response(404 if data is None else 200)
-        self.send_header("Content-Length", str(len(data or b"")))
-        self.end_headers()
-        self.close_connection = True
         self.server.log.append(self.path)
-        self.wfile.write((data or b"")[: self.server.cuts.pop(self.path, None)])
+        if self.path not in self.server.files:
+            return self.send_error(404)
+        data = self.server.files[self.path]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: self.server.cuts.pop(self.path, None)])
 
     def log_message(self, *args):
         pass
@@ -40,10 +26,12 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    """A Site that is served at server.url while the test runs."""
+    """Its `files` are served at `url` while the test runs; `log` has the paths asked for."""
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "*")
-    with Site() as site:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as site:
+        site.files, site.cuts, site.log = {}, {}, []
+        site.url = f"http://127.0.0.1:{site.server_port}"
         thread = threading.Thread(target=site.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield site
