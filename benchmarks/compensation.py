@@ -1,9 +1,9 @@
 """What least squares costs and how few images suffice: seconds, peak memory and error by the number of images.
 
-`python benchmarks/compensation.py` prints both tables; `--out FILE` writes them, `--images FOLDER` takes real training
-images for the second (else it is drawn ones), `--only cost` or `--only error` makes one of them. The cost is that of
-ViT-S → ViT-T at 224 px (random weights: time and memory do not depend on them), each number of images in a fresh
-process.
+`python benchmarks/compensation.py` prints three tables; `--out FILE` writes them, `--images FOLDER` takes real training
+images for the last two (else drawn ones), `--only NAME` makes one of them. "cost" is that of ViT-S → ViT-T at 224 px
+(random weights: time and memory do not depend on them), each number of images in a fresh process; "steps" is how many
+training steps a fit is worth, in CPU seconds of one thread; "error" is that of the fitted student by number of images.
 """
 
 from __future__ import annotations
@@ -12,17 +12,22 @@ import argparse
 import platform
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import dmws_lite as dm
 from dmws_lite.method.compensation import compensate, measure, places_of
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.measuring import calibration_images
-from dmws_lite.method.networks import EMBEDDED_STUDENT
+from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
 
+TABLES = ("cost", "steps", "error")
+PAIRS = {EMBEDDED_TEACHER: EMBEDDED_STUDENT, "mobilenetv1_100": "mobilenetv1_050"}
+STEPS = (20, 60)  # of two trainings, whose difference counts
 COST, ERROR = (64, 16), (2, 4, 8, 16, 32, 64, 128)  # numbers of images
 HELD_OUT = 64  # validation images that the error on other images is measured on
 RUN = """
@@ -52,6 +57,29 @@ def cost_rows() -> list[str]:
     return rows
 
 
+def steps_rows(source: str) -> list[str]:
+    """Of each pair: CPU seconds of a fit and of a training step without an auxiliary, on one thread."""
+    rows = ["| pair | CPU seconds of a fit | of a step | a fit in steps |", "|---|---|---|---|"]
+    splits, alone = dm.open_data(source, 64), dm.Distillation(strategy="none")
+    torch.set_num_threads(1)
+    for big, small in PAIRS.items():
+        teacher, student = dm.build(big, 1, 64), dm.build(small, len(splits.train.classes), 64)
+        plan = dm.plan(teacher, small)
+        student.load_state_dict(plan.apply(teacher.state_dict()), strict=False)
+        images = calibration_images(splits.train, big, 128)
+        times = [time.process_time()]
+        compensate(student, teacher, plan.layers, places_of(plan), images)
+        times.append(time.process_time())
+        for steps in STEPS:
+            training = dm.Training(steps=steps, evaluations=1)
+            dm.fit(dm.Students(student, None), splits, training, alone, device="cpu", progress=False)
+            times.append(time.process_time())
+        fit, short, long = np.diff(times)
+        step = (long - short) / (STEPS[1] - STEPS[0])
+        rows.append(f"| {big} → {small} | {fit:.2f} | {step:.3f} | {fit / step:.0f} |")
+    return rows
+
+
 def error_rows(source: str) -> list[str]:
     """The error of the embedded student's stream after the last block, on the fit's images and on others."""
     splits, teacher = dm.open_data(source, 64), dm.load_teacher()
@@ -78,18 +106,21 @@ def error_rows(source: str) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=("cost", "error"))
+    parser.add_argument("--only", choices=TABLES, nargs="*", default=TABLES)
     parser.add_argument("--images", default="phantom_brain_mri", help="a folder of images, or a data card")
     parser.add_argument("--out", type=Path, help="a Markdown file")
     given = parser.parse_args()
     warnings.simplefilter("ignore")  # of few images: that is what is asked
-    lines = ["# Least squares: cost, and the number of images", ""]
-    if given.only != "error":
-        place = f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    lines, source = ["# Least squares: cost, and the number of images", ""], Path(given.images).name
+    place = f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    if "cost" in given.only:
         lines += [f"ViT-S → ViT-T at 224 px, {place}. Memory is the process's peak resident set.", "", *cost_rows(), ""]
-    if given.only != "cost":
+    if "steps" in given.only:
+        told = f"128 images of {source} at 64 px, one thread, a step is of 32 images and without an auxiliary."
+        lines += [told, "", *steps_rows(given.images), ""]
+    if "error" in given.only:
         told = "Embedded pair, 64 px: error of the stream after the last block, as a share of the teacher's variance"
-        lines += [f"{told}; images from {Path(given.images).name}.", "", *error_rows(given.images), ""]
+        lines += [f"{told}; images from {source}.", "", *error_rows(given.images), ""]
     print("\n".join(lines))
     if given.out:
         given.out.write_text("\n".join(lines), encoding="utf-8")

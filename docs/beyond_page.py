@@ -26,8 +26,8 @@ principal components of the teacher's stream, `projection_ls` refits these too. 
 the run, without labels. This page is made by `python docs/findings.py` from the runs in `benchmarks/studies`; nobody
 edits it. A pair is one data set and seed; intervals are 95 % t intervals over pairs; p is of a two-sided sign-flip
 test, Holm-corrected over the rows of its table. Nothing was tuned, weights are chosen on validation, test is read
-once. *At equal time* compares with single selection that trains 50 steps longer, as many as the seconds of least
-squares buy. A comparison is reported as soon as three data sets have three seeds each.
+once. *At equal time* compares with single selection that trains as many steps longer as the seconds of least squares
+buy. A comparison is reported as soon as three data sets have three seeds each.
 """
 
 
@@ -114,7 +114,9 @@ def _block(part: pd.DataFrame, rows: pd.DataFrame) -> str:
         timed = signed(equal.loc[row["method"]]) if row["method"] in equal.index else ""
         told = signed(row), counts, p, row["verdict"], timed
         lines.append([row["label"], *means(row["method"], row["method"]), *told])
-    header = ["start", *sets, "minus single selection", "better / equal / worse", "p (Holm)", "", "at equal time"]
+    more = (part["steps"] - part["study_steps"])[part["method"] == LONGER].max()  # NaN without such runs
+    timed = f"at equal time (+ {more:.0f} steps)" if len(equal) else "at equal time"
+    header = ["start", *sets, "minus single selection", "better / equal / worse", "p (Holm)", "", timed]
     return markdown(header, lines)
 
 
