@@ -65,11 +65,11 @@ def test_a_name_that_several_files_have_is_refused(tmp_path):
     assert list(read_entries(path, ["1.png", "c/1.png"])["file"]) == ["1.png"]
 
 
-@pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_accents_may_be_stored_in_either_form(tmp_path, form):
-    file = normalize("NFD" if form == "NFC" else "NFC", "Köpfe/Ö é.png")
-    path = csv(tmp_path / "list.csv", f"file,label\n{normalize(form, file)},x\n")
-    assert list(read_entries(path, [file])["file"]) == [file]
+def test_accents_may_be_stored_in_either_form(tmp_path):
+    for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
+        file = normalize(other, "Köpfe/Ö é.png")
+        path = csv(tmp_path / "list.csv", f"file,label\n{normalize(form, file)},x\n")
+        assert list(read_entries(path, [file])["file"]) == [file]
 
 
 GONE = "a/1.png,x\n" + "".join(f"a/gone{i}.png,x\n" for i in range(7))
@@ -91,7 +91,7 @@ def test_what_is_no_list_of_the_images_is_refused(tmp_path, text):
         read_entries(csv(tmp_path / "list.csv", text), FILES)
 
 
-@pytest.mark.parametrize("word", ["", "NA", "nan", "None", "N/A", "unknown", " "])
+@pytest.mark.parametrize("word", ["", "NA", "nan", "unknown", " "])
 def test_words_for_not_known(tmp_path, word):
     table = read_entries(csv(tmp_path / "list.csv", f"file,label,split,patient\na/1.png,none,{word},{word}\n"), FILES)
     assert rows(table, "label", "split", "patient") == [("none", "", "")]
@@ -106,13 +106,12 @@ def test_what_spreadsheets_write(tmp_path, separator, encoding):
     ]
 
 
-@pytest.mark.parametrize("content", [b"", b"file,label\na/1.png,M\xfcde\n", b'file,label\n"a/1.png,x\n', b"PAR1"])
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("content", [b"", b"file,label\na/1.png,M\xfcde\n", b'file,label\n"a/1.png,x\n'])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".xlsx"])
 def test_a_manifest_that_cannot_be_read_is_named(tmp_path, content, suffix):
-    path = tmp_path / f"list{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match=f"list{suffix} (cannot be read|has no column)"):
-        read_entries(path, FILES)
+    (tmp_path / f"list{suffix}").write_bytes(content)
+    with pytest.raises(ValueError, match=f"list{suffix} (cannot be read|is not read without openpyxl: pip install)"):
+        read_entries(tmp_path / f"list{suffix}", FILES)
 
 
 def test_parquet_is_read_like_csv(tmp_path):
