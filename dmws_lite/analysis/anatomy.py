@@ -30,10 +30,9 @@ STAGE = re.compile(r"(?:stages|blocks)\.(\d+)(?=\.(?:blocks\.|downsample\.)?\d)"
 def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     """Weights and arithmetic of a network's modules, for one image at the network's own size.
 
-    name: a timm name, or one of ours. Nothing is downloaded and no weight is made (torch's meta device).
+    Nothing is downloaded and no weight is made (torch's meta device).
     Returns one row per module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (without
     those of modules inside it), flops (as `costs.step_flops` counts them).
-    Raises ValueError for an unknown name.
 
     >>> table = anatomy("vit_tiny_patch16_224")
     >>> int(table["parameters"].sum()), int(table["flops"].sum())

@@ -28,11 +28,10 @@ Features = Mapping[str, Array]
 
 
 def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size: int = 100) -> dict[str, Array]:
-    """The output of each block of a ViT, ConvNeXt or MobileNet, for each image.
+    """The output of each block of a ViT, ConvNeXt or MobileNet for each image, float32, by the block's name.
 
     places: True keeps what stands at every place, (image, place x channel), and begins with "stem", the input of the
             first block. False sums an image up as the classifier would (class token or mean), (image, channel).
-    Returns float32 arrays by the block's name. Raises ValueError for a network without blocks.
     """
     parts: dict[str, list[Array]] = {}
     for inputs in batches(model, images, batch_size):
@@ -46,10 +45,9 @@ def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size
 def cka(first: Array, second: Array, debiased: bool = True) -> float:
     """Linear CKA of two representations of the same images: 1 for equal up to rotation and scale, 0 for unrelated.
 
-    first, second: float (image, feature), rows in the same order; the numbers of features may differ.
+    first, second: float (image, feature), rows in the same order, at least 4; the numbers of features may differ.
     debiased:      True takes the unbiased estimator of HSIC (Song et al. 2012), 0 on average for unrelated
                    representations; False the usual one, far above 0 where there are more features than images.
-    Raises ValueError for fewer than 4 images, or another number of rows.
 
     >>> x = np.random.default_rng(0).standard_normal((20, 500))
     >>> y = np.random.default_rng(1).standard_normal((20, 500))
@@ -69,10 +67,10 @@ def cka_table(first: Features, second: Features, debiased: bool = True) -> pd.Da
 
 
 def estimators(first: Array, second: Array, counts: Sequence[int], seed: int = 0, repeats: int = 10) -> pd.DataFrame:
-    """Both estimators of CKA on fewer and fewer images: on the same ones, and on pairs that have nothing in common.
+    """Both estimators of CKA on fewer and fewer images, the means of `repeats` draws.
 
-    counts: numbers of images, 4 or more. Returns images, pairs ("same" or "shuffled": the second network's images in
-    another order), and the means of biased and debiased over `repeats` draws.
+    Returns images (of counts), pairs ("same" images, or "shuffled": the second network's in another order), biased and
+    debiased.
     """
     rng, rows = np.random.default_rng(seed), []
     for count in np.repeat(counts, repeats):
@@ -91,7 +89,7 @@ def over_training(
     model:     of the students' architecture; its weights are changed.
     snapshots: by step, the state dicts of "main" and "auxiliary".
     teacher:   its `features` of these images with places=False, as all here.
-    Returns step, pair ("main, teacher", "auxiliary, teacher" or "main, auxiliary"), block (1, 2, ...), cka.
+    Returns step, pair (such as "main, teacher"), block (1, 2, ...), cka.
     """
     rows, tables = [], {"teacher": [_similarities(x) for x in teacher.values()]}
     for step, states in snapshots.items():
@@ -112,10 +110,10 @@ def in_plane(
 ) -> pd.DataFrame:
     """Where each network puts each image, in the plane of the two principal components of what its classifier reads.
 
-    models:    trained networks by name, of a kind that timm makes; each has a plane of its own.
+    models:    trained networks by name; each has a plane of its own.
     snapshots: by step, state dicts of some of them: these move, in the plane of the trained network.
     Returns one row per network, step (nan without snapshots) and image: network, step, image (its number), x, y,
-    class, answer and file. The networks are left as they were.
+    class, answer and file.
     """
     from sklearn.decomposition import PCA
 
@@ -148,8 +146,7 @@ def read_by_classifier(model: Any, images: ImageSet) -> tuple[Array, Array]:
 def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
     """The teacher itself, frozen, with a linear classifier on top: what its features say of these classes.
 
-    train: images to fit the classifier on (scikit-learn's logistic regression, features standardised).
-    Returns a network in evaluation mode whose weights below the classifier are the teacher's, untouched.
+    The classifier is scikit-learn's logistic regression on `train`, features standardised.
     Source: linear probes as in Alain & Bengio 2017 (arXiv 1610.01644).
     """
     from sklearn.linear_model import LogisticRegression
@@ -172,8 +169,7 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
 
 def _similarities(x: Array, debiased: bool = True) -> Array:
     """Centred inner products of all pairs of images; debiased by U-centring (Székely & Rizzo 2014, arXiv 1310.2926)."""
-    x = np.asarray(x, np.float64)
-    n = len(x)
+    x, n = np.asarray(x, np.float64), len(x)
     if n < 4:
         raise ValueError(f"{n} images are too few: pass at least 4")
     x = x - x.mean(0)

@@ -26,11 +26,9 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupt(images: ImageSet, kind: str, severity: int, seed: int = 0) -> ImageSet:
-    """The same images, spoilt.
+    """The same images, spoilt by "noise", "blur" or "contrast", severity 1 to 5; 0 gives them as they are.
 
-    kind, severity: "noise", "blur" or "contrast", 1 to 5; 0 gives the images as they are.
-    seed:           of the noise, whose draw is the same at every severity, only louder.
-    Raises ValueError for an unknown kind or severity.
+    seed: of the noise, whose draw is the same at every severity, only louder.
     """
     if kind not in CORRUPTIONS or severity not in (0, *SEVERITIES):
         raise ValueError(f"kind={kind!r}, severity={severity}: pass one of {', '.join(CORRUPTIONS)}, and 0 to 5")
@@ -57,7 +55,7 @@ def robustness(
 ) -> pd.DataFrame:
     """Accuracy of several networks by kind and severity of corruption, all on the same spoilt images.
 
-    models:     by name. severities: besides 0, which is always there.
+    severities: besides 0, which is always there.
     reference:  the network that the others are compared with, image by image; None is the first.
     Returns model, corruption, severity, accuracy, low, high (95 % over images, for these networks), confidence (mean of
     the largest probability), difference, difference_low, difference_high (to the reference, paired by image).

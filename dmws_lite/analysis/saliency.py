@@ -21,7 +21,6 @@ from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.statistics import interval
 
 Array = np.ndarray
-SCORES = ("mass", "hit")
 
 
 def grad_cam(model: nn.Module, images: ImageSet, targets: Array | None = None, batch_size: int = 100) -> Array:
@@ -45,7 +44,7 @@ def grad_cam(model: nn.Module, images: ImageSet, targets: Array | None = None, b
             maps.append((weights * _grid(channels.detach(), model)).sum(1).relu())
     finally:
         hook.remove()
-    return _enlarged(torch.cat(maps), images)
+    return _enlarged(torch.cat(maps), images.images.shape)
 
 
 @torch.inference_mode()
@@ -66,16 +65,30 @@ def attention_rollout(model: nn.Module, images: ImageSet, batch_size: int = 100)
             raise ValueError(f"{type(model).__name__} has no attention to roll out: use grad_cam")
         output = mixed[:, :1] if model.global_pool == "token" else mixed.mean(1, keepdim=True)
         maps.append(_grid(output.transpose(1, 2), model)[:, 0])
-    return _enlarged(torch.cat(maps), images)
+    return _enlarged(torch.cat(maps), images.images.shape)
 
 
 def last_layer(model: nn.Module) -> nn.Module:
-    """The layer that `grad_cam` looks at: of a ViT the first norm of its last block, else the last block.
+    """The layer that `grad_cam` looks at: the last block, of a ViT its first norm.
 
     What comes after that norm no longer mixes patches into the class token, so it has no gradient at the patches.
     """
     *_, block = blocks_of(model).values()
     return getattr(block, "norm1", block)
+
+
+def _grid(output: Tensor, model: Any) -> Tensor:
+    """(image, channel, row, column), from a map of that shape or from tokens (image, token, channel)."""
+    if output.ndim == 4:
+        return output
+    return output[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, model.patch_embed.grid_size)
+
+
+def _enlarged(maps: Tensor, shape: Sequence[int]) -> Array:
+    """Maps of the height and width in `shape`, the largest value of each 1."""
+    large = F.interpolate(maps.float().cpu()[:, None], shape[-2:], mode="bilinear", align_corners=False)[:, 0].numpy()
+    largest = large.max((1, 2), keepdims=True)
+    return np.divide(large, largest, out=np.zeros_like(large), where=largest > 0)
 
 
 def lesions(modality: str, split: str, count: int, size: int = 64, seed: int = 0) -> Array:
@@ -84,34 +97,31 @@ def lesions(modality: str, split: str, count: int, size: int = 64, seed: int = 0
     return np.stack([phantom(modality, split, i, size, seed)[1] for i in range(count)])
 
 
-def reference_maps(masks: Array, seen: Array, grid: int = 8, seed: int = 0) -> dict[str, Array]:
+def reference_maps(masks: Array, seen: Array, seed: int = 0) -> dict[str, Array]:
     """Maps that know nothing of the image, to compare others with.
 
     masks: bool (N, H, W), of the images that are scored: for the number and size only.
     seen:  bool (M, H, W), lesion masks of training images.
-    Returns, each (N, H, W): "random" (noise on a grid of places, enlarged), "centre" (a Gaussian whose standard
-    deviation is a fifth of the side) and "usual place" (the mean of the training masks). Our choice.
+    Returns, each (N, H, W): "random" (noise on an 8 x 8 grid, enlarged), "centre" (a Gaussian whose standard deviation
+    is a fifth of the side) and "usual place" (the mean of the training masks). Our choice.
     """
     n, height, width = masks.shape
-    noise = torch.from_numpy(np.random.default_rng(seed).random((n, grid, grid), dtype=np.float32))
+    noise = torch.from_numpy(np.random.default_rng(seed).random((n, 8, 8), dtype=np.float32))
     y, x = np.mgrid[:height, :width]
     distance = ((y + 0.5) / height - 0.5) ** 2 + ((x + 0.5) / width - 0.5) ** 2
     fixed = {"centre": np.exp(-distance / (2 * 0.2**2)), "usual place": seen.mean(0)}
     still = {name: np.broadcast_to((one / one.max()).astype(np.float32), masks.shape) for name, one in fixed.items()}
-    return {"random": _scaled(_bilinear(noise, height, width)), **still}
+    return {"random": _enlarged(noise, masks.shape), **still}
 
 
 def scores(maps: Array, masks: Array) -> pd.DataFrame:
-    """How much of each map lies on the lesion; images without one are left out.
+    """How much of each map (N, H, W) lies on the lesion in bool masks (N, H, W); images without one are left out.
 
-    maps:  float (N, H, W), at least 0. masks: bool (N, H, W).
-    Returns one row per image with a lesion:
-      image: its number;
-      area:  the lesion's share of the pixels, which is what a map without a preference would score in the other two;
-      mass:  the share of the map's sum that lies in the lesion (Wang et al. 2020, arXiv 1910.01279);
-      hit:   1 where the map's largest value lies in the lesion, else 0 (the share of several largest values): the
-             pointing game of Zhang et al. 2018 (arXiv 1608.00507), without their tolerance.
-    Raises ValueError for other shapes and for masks without a lesion.
+    Returns one row per image with a lesion: image (its number) and
+      area: the lesion's share of the pixels, which is what a map without a preference would score in the other two;
+      mass: the share of the map's sum that lies in the lesion (Wang et al. 2020, arXiv 1910.01279);
+      hit:  1 where the map's largest value lies in the lesion, else 0 (the share of several largest values): the
+            pointing game of Zhang et al. 2018 (arXiv 1608.00507), without their tolerance.
     """
     maps, masks = np.asarray(maps, np.float64), np.asarray(masks, bool)
     there = np.flatnonzero(masks.any((1, 2)))
@@ -122,14 +132,8 @@ def scores(maps: Array, masks: Array) -> pd.DataFrame:
     flat, lesion = maps[there].reshape(len(there), -1), masks[there].reshape(len(there), -1)
     flat = np.where(flat.any(1, keepdims=True), flat, 1.0)
     peaks = flat == flat.max(1, keepdims=True)
-    return pd.DataFrame(
-        {
-            "image": there,
-            "area": lesion.mean(1),
-            "mass": (flat * lesion).sum(1) / flat.sum(1),
-            "hit": (peaks & lesion).sum(1) / peaks.sum(1),
-        }
-    )
+    mass, hit = (flat * lesion).sum(1) / flat.sum(1), (peaks & lesion).sum(1) / peaks.sum(1)
+    return pd.DataFrame({"image": there, "area": lesion.mean(1), "mass": mass, "hit": hit})
 
 
 def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "random") -> pd.DataFrame:
@@ -141,7 +145,7 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
     """
     tables, rows = {name: scores(each, masks) for name, each in maps.items()}, []
     for name, table in tables.items():
-        for score in SCORES:
+        for score in ("mass", "hit"):
             own = table[score].to_numpy()
             value, gap = interval(own), interval(own - tables[reference][score].to_numpy())
             rows.append(
@@ -171,31 +175,6 @@ def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, fl
     Returns hit, unlearnt_mean and unlearnt_best (their mean and largest hit rate), correlation (mean of `agreement`).
     Source: the model randomisation test of Adebayo et al. 2018 (arXiv 1810.03292); scoring it is our choice.
     """
-    hits = [float(scores(others, masks)["hit"].mean()) for others in unlearnt]
-    return {
-        "hit": float(scores(maps, masks)["hit"].mean()),
-        "unlearnt_mean": float(np.mean(hits)),
-        "unlearnt_best": max(hits),
-        "correlation": float(np.nanmean([agreement(maps, others) for others in unlearnt])),
-    }
-
-
-def _grid(output: Tensor, model: Any) -> Tensor:
-    """(image, channel, row, column), from a map of that shape or from tokens (image, token, channel)."""
-    if output.ndim == 4:
-        return output
-    return output[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, model.patch_embed.grid_size)
-
-
-def _enlarged(maps: Tensor, images: ImageSet) -> Array:
-    height, width = images.images.shape[2:]
-    return _scaled(_bilinear(maps.float().cpu(), height, width))
-
-
-def _bilinear(maps: Tensor, height: int, width: int) -> Array:
-    return F.interpolate(maps[:, None], (height, width), mode="bilinear", align_corners=False)[:, 0].numpy()
-
-
-def _scaled(maps: Array) -> Array:
-    largest = maps.max((1, 2), keepdims=True)
-    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
+    hit, *hits = (float(scores(each, masks)["hit"].mean()) for each in (maps, *unlearnt))
+    correlation = float(np.nanmean([agreement(maps, others) for others in unlearnt]))
+    return {"hit": hit, "unlearnt_mean": float(np.mean(hits)), "unlearnt_best": max(hits), "correlation": correlation}

@@ -40,24 +40,21 @@ def fitting(student: str) -> tuple[str, ...]:
 def untrained(
     teacher: Teacher, student: str, classes: int, inputs: Tensor, methods: Sequence[str] = STARTS, seed: int = 0
 ) -> dict[str, nn.Module]:
-    """The main student of each method as training would begin with it, by the method's name.
+    """The main student of each method in METHODS as training would begin with it, by the method's name.
 
-    inputs:  normalised images (image, 3, height, width), on which BatchNorm's statistics are measured, as `fit` does.
-    methods: names in METHODS; TEACHER is the teacher itself.
-    Raises ValueError for an unknown method and all that the initialisers refuse.
+    inputs: normalised images (image, 3, height, width), on which BatchNorm's statistics are measured, as `fit` does.
     """
-    chosen, size = {name: find_method(name) for name in methods}, inputs.shape[-1]
-    networks = {
-        name: start(how, teacher, student, classes, size, seed, images=inputs).main for name, how in chosen.items()
-    }
-    return {name: recalibrate_batchnorm(network, [inputs]).eval() for name, network in networks.items()}
+    networks = {}
+    for name in methods:
+        students = start(find_method(name), teacher, student, classes, inputs.shape[-1], seed, images=inputs)
+        networks[name] = recalibrate_batchnorm(students.main, [inputs]).eval()
+    return networks
 
 
 @torch.no_grad()
 def matrices(networks: Networks) -> pd.DataFrame:
     """Size and shape of every weight matrix in the blocks, depthwise convolutions left out.
 
-    networks: by method, as `untrained` gives them.
     Returns method, label, block, kind (the layer's name in its block), tensor and
       gain:        Frobenius norm / sqrt(rows), by which the layer multiplies the size of independent inputs;
       stable_rank: (Frobenius norm / largest singular value)^2; rank_share: the same / the smaller side;
@@ -71,20 +68,17 @@ def matrices(networks: Networks) -> pd.DataFrame:
                     continue
                 singular = torch.linalg.svdvals(layer.weight.flatten(1).double()).numpy()
                 energy = float((singular**2).sum())
-                stable = energy / float(singular[0]) ** 2
-                rows.append(
-                    {**_named(method, block), "kind": place.split(".")[-1], "tensor": f"{name}.{place}.weight"}
-                    | {"gain": (energy / len(layer.weight)) ** 0.5, "stable_rank": stable}
-                    | {"rank_share": stable / len(singular), "singular": singular}
-                )
+                gain, stable = (energy / len(layer.weight)) ** 0.5, energy / float(singular[0]) ** 2
+                row = {**_named(method, block), "kind": place.split(".")[-1], "tensor": f"{name}.{place}.weight"}
+                spectrum = {"stable_rank": stable, "rank_share": stable / len(singular), "singular": singular}
+                rows.append(row | {"gain": gain} | spectrum)
     return pd.DataFrame(rows)
 
 
 @torch.inference_mode()
 def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
-    """What the images have become before the first block and after each.
+    """What normalised images, at least two, have become before the first block and after each.
 
-    inputs: normalised images (image, 3, height, width), at least two.
     Returns method, label, block, spread (standard deviation over all values of all images) and similarity (mean cosine
     between two different images, summed up as the classifier would: at 1 they cannot be told apart).
     """

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dmws_lite.method.networks import name_of
 
 Run = Callable[[Tensor], Tensor]
-Stages = Sequence[Sequence[Any]]  # of blocks
+Stages = Sequence[Sequence[Any]]  # of blocks, or of their numbers
 _MLP = ("mlp.fc1", "mlp.fc2")
 
 
@@ -27,7 +27,7 @@ class Branch:
     layers:  (student's name, teacher's name) of the layers to fit, in order.
     skipped: the teacher's modules before it that the student has no twin for.
     aims_at: of the last layer: "stream" (the teacher's after the branch) or "output" (of the teacher's layer).
-    added:   the branch is added to the stream; `scale` is the student's layer scale of what is added.
+    added:   to the stream; `scale` is the student's layer scale of what is added.
     """
 
     student: Run
@@ -38,8 +38,13 @@ class Branch:
     added: bool = True
     scale: Tensor | None = None
 
+    @property
+    def last(self) -> str:
+        """The student's layer that writes to the stream."""
+        return self.layers[-1][0]
 
-def _vit(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
+
+def _vit(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch]:
     require_plain_blocks(student, teacher)
     for _, i, k, own, other, skipped in _chosen([student.blocks], [teacher.blocks], layers):
         for half, pair in ((1, ("attn.qkv", "attn.proj")), (2, _MLP)):
@@ -57,14 +62,13 @@ def require_plain_blocks(student: Any, teacher: Any) -> None:
             raise ValueError(f"{name_of(network)} has blocks {names}, no pre-norm ViT blocks: use weight_selection")
 
 
-def _half(block: Any, branch: int) -> Run:
+def _half(block: Any, half: int) -> Run:
     """The attention (1) or the MLP (2) of a transformer block, with what it is added to."""
-    norm, inner = (block.norm1, block.attn) if branch == 1 else (block.norm2, block.mlp)
-    scale = block.ls1 if branch == 1 else block.ls2
+    norm, inner, scale = getattr(block, f"norm{half}"), (block.attn, block.mlp)[half - 1], getattr(block, f"ls{half}")
     return lambda stream: stream + scale(inner(norm(stream)))
 
 
-def _chosen(own: Stages, theirs: Stages, layers: Sequence[Sequence[int]]) -> Iterator[tuple]:
+def _chosen(own: Stages, theirs: Stages, layers: Stages) -> Iterator[tuple]:
     """(stage, student's block number, teacher's, the blocks, the teacher's blocks that are left out before it)."""
     rest: list[nn.Module] = []
     for stage, chosen in enumerate(layers):
@@ -75,19 +79,19 @@ def _chosen(own: Stages, theirs: Stages, layers: Sequence[Sequence[int]]) -> Ite
         rest = [*rest, *theirs[stage][before:]]
 
 
-def _convnext(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
-    stages = [[[stage.downsample, *stage.blocks] for stage in network.stages] for network in (student, teacher)]
+def _convnext(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch]:
+    own, theirs = ([[stage.downsample, *stage.blocks] for stage in network.stages] for network in (student, teacher))
     shifted = [[0, *(k + 1 for k in chosen)] for chosen in layers]  # the first of a stage is its downsampling
-    for stage, i, k, own, other, skipped in _chosen(stages[0], stages[1], shifted):
+    for stage, i, k, block, other, skipped in _chosen(own, theirs, shifted):
         if i:
             names = [(f"stages.{stage}.blocks.{i - 1}.{n}", f"stages.{stage}.blocks.{k - 1}.{n}") for n in _MLP]
-            yield Branch(own, other, tuple(names), skipped, scale=own.gamma)
-        elif not isinstance(own, nn.Identity):
+            yield Branch(block, other, tuple(names), skipped, scale=block.gamma)
+        elif not isinstance(block, nn.Identity):
             name = f"stages.{stage}.downsample.1"
-            yield Branch(own, other, ((name, name),), skipped, added=False)
+            yield Branch(block, other, ((name, name),), skipped, added=False)
 
 
-def _convolutions(student: Any, teacher: Any, layers: Sequence[Sequence[int]]) -> Iterator[Branch]:
+def _convolutions(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch]:
     """Depthwise separable and inverted residual blocks: pointwise layers aim at the teacher's, before BatchNorm."""
     own, theirs = ([list(stage) for stage in network.blocks] for network in (student, teacher))
     layers = list(layers)

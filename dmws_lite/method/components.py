@@ -95,24 +95,20 @@ FAMILIES: dict[str, tuple[Rule, ...]] = {
     ),
 }
 
-UNITY = "copied matrices act as if the scale were 1; dm.fold_scales(teacher) multiplies it into them, exactly"
-LOST = {  # what it means where the teacher has such a tensor and the student has not, by the end of its name
+UNNORMALISED = "are not normalised as the teacher's are: its attention is sharper or flatter"
+LOST = {  # what it means where the teacher has such a tensor and the student has not, by a part of its name
     "norm_pre": "the student has no norm before its blocks: they read another scale than the teacher's",
-    "gamma": UNITY,
-    "q_norm": "the student's queries are not normalised as the teacher's are: its attention is sharper or flatter",
-    "k_norm": "the student's keys are not normalised as the teacher's are: its attention is sharper or flatter",
+    "gamma": "copied matrices act as if the scale were 1; dm.fold_scales(teacher) multiplies it into them, exactly",
+    "q_norm": f"the student's queries {UNNORMALISED}",
+    "k_norm": f"the student's keys {UNNORMALISED}",
     "grn": "the student does not normalise its hidden units by their response over the image",
 }
-
-_SIGNATURES = {
+SIGNATURES = {  # tensors that tell a family
     "vit": ("blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"),
     "convnext": ("stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.mlp.fc1.weight"),
     "mbconv": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pwl.weight"),
     "mobilenetv1": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.0.0.conv_pw.weight"),
 }
-
-
-_PLAIN = "it has no table: choose a network of its size with a plain MLP (timm names without swiglu, eva, giant)"
 
 
 @dataclass(frozen=True)
@@ -129,15 +125,19 @@ class Component:
 
 def family_of(shapes: Shapes, name: str) -> str:
     """The family a network belongs to, told from its tensor names. Raises ValueError where it is no known one."""
-    for family, signature in _SIGNATURES.items():
+    gated = [tensor for tensor in shapes if re.search(r"mlp\.(fc1_g|w12|w1)\.weight", tensor)]
+    fc1, fc2 = (shapes.get(f"blocks.0.mlp.{layer}.weight", (0, 0)) for layer in ("fc1", "fc2"))
+    if gated or fc1[0] == 2 * fc2[1] != 0:
+        raise ValueError(
+            f"{name}: {gated[0] if gated else 'blocks.0.mlp'} is a gated MLP (SwiGLU), for which there is no table: "
+            "choose a network of its size with a plain MLP (timm names without swiglu, eva, giant)"
+        )
+    for family, signature in SIGNATURES.items():
         if all(tensor in shapes for tensor in signature):
             return family
-    if gated := next((tensor for tensor in shapes if re.search(r"mlp\.(fc1_g|w12|w1)\.weight", tensor)), None):
-        raise ValueError(f"{name}: {gated} belongs to a gated MLP (SwiGLU): {_PLAIN}")
-    example = ", ".join(list(shapes)[:3])
     raise ValueError(
-        f"{name}: no known family ({', '.join(FAMILIES)}); its tensors are {example}, ...: "
-        "to support it, add a table to dmws_lite.method.components.FAMILIES"
+        f"{name}: no known family ({', '.join(FAMILIES)}); its tensors are {', '.join(list(shapes)[:3])}, ...: to "
+        "support it, add a table to dmws_lite.method.components.FAMILIES, and to SIGNATURES what tells it"
     )
 
 
@@ -146,8 +146,8 @@ def depths(shapes: Shapes, family: str) -> tuple[int, ...]:
     stages: dict[int, int] = {}
     for name in shapes:
         match = next((m for rule in FAMILIES[family] if (m := re.fullmatch(rule.pattern, name))), None)
-        if match and match.groupdict().get("block") is not None:
-            stage = int(match.groupdict().get("stage") or 0)
+        if match and "block" in match.groupdict():
+            stage = int(match.groupdict().get("stage", 0))
             stages[stage] = max(stages.get(stage, 0), int(match["block"]) + 1)
     return tuple(stages[stage] for stage in sorted(stages))
 
@@ -158,44 +158,38 @@ def components(shapes: Shapes, family: str, name: str) -> list[Component]:
     Raises ValueError naming the first tensor that the family's table does not know, or whose axes differ from it.
     """
     blocks = depths(shapes, family)
-    fc1, fc2 = (shapes.get(f"blocks.0.mlp.{layer}.weight", (0, 0)) for layer in ("fc1", "fc2"))
-    if fc1[0] == 2 * fc2[1] != 0:
-        raise ValueError(f"{name}: blocks.0.mlp is a gated MLP (SwiGLU, fc1 {fc1}, fc2 {fc2}): {_PLAIN}")
     return [_component(tensor, tuple(shape), family, blocks, name) for tensor, shape in shapes.items()]
 
 
 def _component(tensor: str, shape: Shape, family: str, blocks: tuple[int, ...], network: str) -> Component:
-    for rule in FAMILIES[family]:
-        if match := re.fullmatch(rule.pattern, tensor):
-            break
-    else:
+    matches = ((rule, match) for rule in FAMILIES[family] if (match := re.fullmatch(rule.pattern, tensor)))
+    rule, match = next(matches, (None, None))
+    if rule is None or match is None:
         raise ValueError(
             f"{network}: tensor {tensor} {shape} is not in the table of family {family!r}: "
             f"add a Rule for it to dmws_lite.method.components.FAMILIES[{family!r}]"
         )
     group = match.groupdict()
-    stage, block = int(group.get("stage") or 0), int(group["block"]) if group.get("block") else None
+    stage, block = int(group.get("stage", 0)), int(group["block"]) if "block" in group else None
     places = {"stage": stage, "block": block, **_neighbours(family, stage, block, blocks)}
     axes = tuple(rule.axes.format(**places).split())
     if len(squeezed(shape, len(axes))) != len(axes):
         raise ValueError(f"{network}: tensor {tensor} has shape {shape}, but family {family!r} expects the axes {axes}")
     key = rule.alias.format(**group) or tensor
     if block is not None:
-        start, end = match.span("block")
-        key = f"{tensor[:start]}*{tensor[end:]}"
+        key = f"{tensor[: match.start('block')]}*{tensor[match.end('block') :]}"
     return Component(tensor, shape, axes, stage, block, key)
 
 
 def _neighbours(family: str, stage: int, block: int | None, blocks: tuple[int, ...]) -> dict[str, str]:
     """What `{before}` and `{last}` stand for in a rule's axes."""
     last = len(blocks) - 1
+    if family == "mobilenetv1":  # an axis of its own for each block
+        entry = f"{stage - 1}.{blocks[stage - 1] - 1}" if stage else "stem"
+        return {"before": f"{stage}.{block - 1}" if block else entry, "last": f"{last}.{blocks[-1] - 1}"}
     if family == "mbconv":
         return {"before": f"stage{stage}" if block else f"stage{stage - 1}" if stage else "stem", "last": str(last)}
-    if family != "mobilenetv1":
-        return {"before": str(stage - 1), "last": str(last)}
-    entry = f"{stage - 1}.{blocks[stage - 1] - 1}" if stage else "stem"
-    before = f"{stage}.{block - 1}" if block else entry
-    return {"before": before, "last": f"{last}.{blocks[-1] - 1}"}
+    return {"before": str(stage - 1), "last": str(last)}
 
 
 def squeezed(shape: Iterable[int], axes: int) -> Shape:
@@ -209,17 +203,14 @@ def unfused(axis: str) -> str:
     return axis.split("*")[-1]
 
 
-def map_components(
+def map_tensors(
     teacher: list[Component],
     student: list[Component],
     layers: tuple[tuple[int, ...], ...],
     classifier: bool = False,
 ) -> tuple[list[tuple[Component, Component]], dict[str, str], dict[str, str]]:
-    """Pairs of (student tensor, teacher tensor); the student tensors that stay unfed, with the reason; and the tensors
-    of the teacher's chosen blocks that the student has no place for, with what that means.
-
-    layers: the teacher block of each student block, stage by stage (see select_layers).
-    classifier: whether the classifier is selected too, which needs the same classes in teacher and student.
+    """(Student tensor, teacher tensor) pairs; student tensors that stay unfed, with the reason; and tensors of the
+    teacher's chosen blocks that the student has no place for, with what that means.
     """
     by_key = {(c.key, c.stage, c.block): c for c in teacher}
     pairs, skipped = [], {}

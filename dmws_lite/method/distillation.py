@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 UPDATES = ("ema", "frozen", "trained")
 MOMENTUM_SCHEDULES = ("constant", "cosine")
+CORRECT = 0.9  # probability that the virtual teacher of "tf_kd" gives to the right class
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,7 @@ class Distillation:
     momentum:          m in [0, 1] itself, instead of a half-life.
     momentum_schedule: "constant", or "cosine" (rises to 1 at the end of the run; Grill et al. 2020, arXiv 2006.07733).
     auxiliary_update:  "ema", "frozen" (the auxiliary stays as it was selected) or "trained" (on the labels, by itself).
-    Raises ValueError for a value outside its range.
-    Source: our choice; measured in the training notebook.
+    Raises ValueError for a value outside its range. Source: our choice.
     """
 
     strategy: str = "ema"
@@ -57,24 +57,16 @@ class Distillation:
         for name, names in choices.items():
             if (value := getattr(self, name)) not in names:
                 raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(names)}")
-        for name in ("alpha", "alpha_warmup", "alpha_until", "alpha_anneal", "momentum"):
-            value = getattr(self, name)
-            if not (name == "momentum" and value is None) and not 0 <= value <= 1:
+        given = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
+        for name, value in given.items():
+            if name in ("alpha", "alpha_warmup", "alpha_until", "alpha_anneal", "momentum") and not 0 <= value <= 1:
                 raise ValueError(f"{name}={value} is out of range: 0 <= {name} <= 1")
-        for name, hint in (
-            ("temperature", "2 to 4 soften the softmax"),
-            ("half_life", "a share of the run, say 0.05"),
-            ("half_life_epochs", "say 1"),
-        ):
-            value = getattr(self, name)
-            if not (name == "half_life_epochs" and value is None) and not 0 < value < math.inf:
-                raise ValueError(f"{name}={value} must be above 0: {hint}")
+            if name in ("temperature", "half_life", "half_life_epochs") and not 0 < value < math.inf:
+                raise ValueError(f"{name}={value} must be above 0, and finite")
 
     def alpha_at(self, step: int, steps: int) -> float:
         """The weight of the soft targets at `step` of `steps`.
 
-        >>> [Distillation(alpha=0.4, alpha_warmup=0.5).alpha_at(step, 100) for step in (0, 25, 50, 99)]
-        [0.0, 0.2, 0.4, 0.4]
         >>> up_and_down = Distillation(alpha=0.4, alpha_warmup=0.5, alpha_anneal=0.5)
         >>> [up_and_down.alpha_at(step, 100) for step in (0, 25, 50, 75, 100)]
         [0.0, 0.2, 0.4, 0.2, 0.0]
@@ -116,8 +108,8 @@ def half_life_of(momentum: float) -> float:
 def update_auxiliary(auxiliary: nn.Module, main: nn.Module, momentum: float) -> None:
     """auxiliary <- momentum * auxiliary + (1 - momentum) * main, in place; buffers too, integer ones are copied.
 
-    Both students must be of one architecture. The arithmetic is torch's own (swa_utils); its AveragedModel is not used
-    because its first update copies the main student over the auxiliary, which would turn "dual" into "single".
+    The arithmetic is torch's own (swa_utils); its AveragedModel is not used because its first update copies the main
+    student over the auxiliary, which would turn "dual" into "single".
     """
     move_average(tensors_of(auxiliary), tensors_of(main), momentum)
 
@@ -141,8 +133,7 @@ def move_average(old_tensors: list[Tensor], new_tensors: list[Tensor], momentum:
 def soft_loss(logits: Tensor, target_logits: Tensor, temperature: float) -> Tensor:
     """T^2 * KL(softmax(target / T) || softmax(logits / T)), mean over the batch; the target gets no gradient.
 
-    logits, target_logits: (batch, classes). Returns a scalar, at least 0.
-    Source: Hinton et al. 2015 (arXiv 1503.02531).
+    logits, target_logits: (batch, classes). Source: Hinton et al. 2015 (arXiv 1503.02531).
 
     >>> soft_loss(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0]]), 2.0).item()
     0.0
@@ -204,7 +195,7 @@ def dlb(step: Step) -> Tensor:
         now, before = (step.indices[:, None] == last["indices"][None]).nonzero(as_tuple=True)
         if len(now):
             loss = loss + step.alpha * soft_loss(step.logits[now], last["logits"][before], step.temperature)
-    step.memory.update(indices=step.indices.detach().clone(), logits=step.logits.detach().float().clone())
+    last.update(indices=step.indices.detach().clone(), logits=step.logits.detach().float().clone())
     return loss
 
 
@@ -212,8 +203,7 @@ def ps_kd(step: Step) -> Tensor:
     """CE(main, (1 - alpha) y + alpha P), with P the main student's probabilities when it last saw the image.
 
     memory["probabilities"]: (training images, classes), rows of NaN where an image was not seen yet (then y is used).
-    Source: Kim et al. 2021, progressive self-knowledge distillation (arXiv 2006.12000); there alpha rises linearly over
-    the run, as ours does with alpha_warmup=1.
+    Source: Kim et al. 2021, progressive self-knowledge distillation (arXiv 2006.12000), where alpha rises linearly.
     """
     table = step.memory["probabilities"]
     past = table[step.indices]
@@ -233,24 +223,18 @@ def cs_kd(step: Step) -> Tensor:
     return step.hard_loss() + step.alpha * soft_loss(step.logits, step.partner(), step.temperature)
 
 
-def tf_kd(step: Step, correct: float = 0.9) -> Tensor:
-    """(1 - alpha) CE(main, y) + alpha T^2 KL(virtual teacher || main): a hand-made teacher that is right and unsure.
+def tf_kd(step: Step) -> Tensor:
+    """(1 - alpha) CE(main, y) + alpha T^2 KL(virtual teacher || main), which gives the right class CORRECT.
 
-    correct: the virtual teacher's probability of the right class; the others share the rest.
     Source: Yuan et al. 2020, teacher-free distillation (arXiv 1909.11723), the regularisation form; T^2 is our choice.
     """
     classes = step.logits.shape[1]
-    virtual = torch.full_like(step.logits, (1 - correct) / (classes - 1), dtype=torch.float32)
-    virtual.scatter_(1, step.labels[:, None], correct)
+    virtual = torch.full_like(step.logits, (1 - CORRECT) / (classes - 1), dtype=torch.float32)
+    virtual.scatter_(1, step.labels[:, None], CORRECT)
     return (1 - step.alpha) * step.hard_loss() + step.alpha * soft_loss(step.logits, virtual.log(), step.temperature)
 
 
-STRATEGIES: dict[str, Callable[[Step], Tensor]] = {
-    "ema": ema,
-    "dlb": dlb,
-    "ps_kd": ps_kd,
-    "cs_kd": cs_kd,
-    "tf_kd": tf_kd,
+STRATEGIES: dict[str, Callable[[Step], Tensor]] = {rule.__name__: rule for rule in (ema, dlb, ps_kd, cs_kd, tf_kd)} | {
     "kd": ema,
     "none": Step.hard_loss,
 }

@@ -6,8 +6,6 @@ selection (Xu et al. 2024, arXiv 2311.18823); the rule for further, complementar
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 
 STRATEGIES = ("uniform", "consecutive", "random", "random_inconsistent", "magnitude", "heads")
@@ -16,7 +14,6 @@ STRATEGIES = ("uniform", "consecutive", "random", "random_inconsistent", "magnit
 def spread(size: int, pick: int) -> np.ndarray:
     """Positions of `pick` evenly spaced elements out of `size`: every k-th if k = size / pick is whole, else rounded.
 
-    Returns int64 (pick,), strictly increasing, starting at 0.
     Source: the rule of Xu et al. 2024's released code.
 
     >>> spread(6, 3), spread(5, 3)
@@ -40,11 +37,10 @@ def subsets(
     """The index sets of `n` students along one axis, each taken from the elements that were used least so far.
 
     size, pick: lengths of the teacher's and a student's axis, 1 <= pick <= size.
-    strategy:   "uniform" (evenly spaced), "consecutive" (a block), "random" (seeded), "magnitude" (largest `scores`).
-    scores:     float (size,), needed by "magnitude".
-    Returns n arrays int64 (pick,), strictly increasing. Two students share no index while size >= n * pick; otherwise
-    as few as possible (2 * pick - size for two students).
-    Raises ValueError for an impossible pick, an unknown strategy, or missing scores.
+    strategy:   "uniform" (evenly spaced), "consecutive" (a block), "random" (seeded), "magnitude" (largest of the
+                `scores`, one for each element).
+    Returns n arrays int64 (pick,), strictly increasing. Students share no index while size >= n * pick; otherwise as
+    few as possible (2 * pick - size for two students).
     Source: Xu et al. 2024 for the first set; taking the next from the least-used elements is our choice.
 
     >>> subsets(8, 4, n=2)
@@ -52,7 +48,7 @@ def subsets(
     >>> subsets(5, 3, n=2, strategy="consecutive")
     (array([0, 1, 2]), array([0, 3, 4]))
     """
-    spread(size, pick)
+    spread(size, pick)  # refuses what cannot be picked
     scores = np.empty(0) if scores is None else scores
     if strategy == "magnitude" and len(scores) != size:
         raise ValueError(f"elements='magnitude' needs one score for each of the {size} elements: pass the weights")
@@ -80,8 +76,7 @@ def subsets(
 def phased(size: int, pick: int, phase: int, strategy: str = "uniform", **options) -> np.ndarray:
     """The index set number `phase` along one axis; phase 0 is the published rule, all phases are disjoint.
 
-    phase: 0 <= phase < size // pick, or anything where size == pick (then all elements are taken).
-    Raises ValueError where the axis has no room for that phase.
+    Raises ValueError where the axis has no room for that phase; where size == pick every phase takes all elements.
 
     >>> phased(6, 2, phase=1)
     array([1, 4])
@@ -98,15 +93,9 @@ def phased(size: int, pick: int, phase: int, strategy: str = "uniform", **option
 def whole_heads(teacher: tuple[int, int], student: tuple[int, int], heads: np.ndarray) -> np.ndarray:
     """Indices that keep teacher heads whole; teacher, student: (heads, head_dim). A larger head is thinned evenly.
 
-    Source: our choice (the published rule mixes heads: student head j gets half of teacher heads 2j and 2j + 1).
+    Our choice: the published rule gives student head j half of teacher heads 2j and 2j + 1.
 
     >>> whole_heads((4, 2), (2, 2), np.array([1, 3]))
     array([2, 3, 6, 7])
     """
-    inside = spread(teacher[1], student[1])
-    return (heads[:, None] * teacher[1] + inside).reshape(-1)
-
-
-def axis_seed(seed: int, *names: str) -> int:
-    """A seed of its own for each named axis, the same in every process."""
-    return zlib.crc32("|".join((str(seed), *names)).encode())
+    return (heads[:, None] * teacher[1] + spread(teacher[1], student[1])).reshape(-1)

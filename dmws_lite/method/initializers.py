@@ -1,14 +1,13 @@
 """Initialisers: the ways to fill a student before training, one name each, all with one signature.
 
-    initializer(model, *, seed=0, plan=None, teacher_state=None) -> model
+    initializer(model, *, seed, plan, teacher_state, images) -> model
 
-works in place and returns the model, a timm model on the CPU. "weight_selection" and those of MEASURED use `plan`; they
-and "full_teacher" use `teacher_state`; those of MEASURED also take `images`, and leave what they measured in
-`model.measured`. All draw from generators of their own: equal seeds give equal weights, and torch's global random
-state stays as it was. All end with the same classifier for the same seed (normal of standard deviation 0.02, biases 0),
-so that compared runs start from equal classifiers. That classifier is our choice, and so is what `xavier`, `kaiming`
-and `truncated_normal` do beside their weights: norms start at 1 and 0, layer scales as in a fresh model, tokens and
-position embeddings from a normal of standard deviation 0.02.
+works in place and returns the model, a timm model on the CPU; each takes what it needs. Those of MEASURED leave what
+they measured on the images in `model.measured`. All draw from generators of their own: equal seeds give equal weights,
+and torch's global random state stays as it was. All end with the same classifier for the same seed (normal of standard
+deviation 0.02, biases 0), so that compared runs start from equal classifiers. That classifier is our choice, and so is
+what `xavier`, `kaiming` and `truncated_normal` do beside their weights: norms start at 1 and 0, layer scales as in a
+fresh model, tokens and position embeddings from a normal of standard deviation 0.02.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ CONVNEXT_LAYER_SCALE = 1e-6  # Liu et al. 2022, arXiv 2201.03545
 _BODY, _CLASSIFIER, _ATTENTION = 0, 1, 2  # independent random streams of one seed
 
 
-def initialize(name: str, model: nn.Module, **options) -> nn.Module:
-    """Initialise `model` in place with the initialiser called `name`.
+def initialize(
+    name: str, model: Any, *, seed: int = 0, plan: SelectionPlan | None = None, teacher_state: Any = None, images=None
+) -> nn.Module:
+    """Initialise `model` in place with the initialiser called `name`; it takes of the arguments what it needs.
 
-    options: seed, plan, teacher_state, images, as that initialiser needs them.
     teacher_state: the teacher's state dict, its module, or the Teacher itself: then the model carries the teacher's
              input statistics, as its weights need them.
-    images:  training images that the methods in MEASURED measure on, no labels: uint8 (N, 1 or 3, H, W), an ImageSet,
-             or floats (N, 3, H, W) that are normalised as the teacher's input; of the model's image size.
+    images:  training images of the model's size that the methods in MEASURED measure on (see `calibration_images`).
     Raises ValueError for an unknown name, with the names there are, for a teacher without weights and for images that
     do not fit; a warning says when there are so few images that a fit may hold for them only.
 
@@ -56,44 +55,40 @@ def initialize(name: str, model: nn.Module, **options) -> nn.Module:
     """
     if name not in INITIALIZERS:
         raise ValueError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
-    teacher, images = options.get("teacher_state"), options.pop("images", None)
-    if isinstance(teacher, str):
-        raise ValueError(f"teacher_state={teacher!r} is a name without weights: pass load_teacher({teacher!r})")
-    if isinstance(teacher, Teacher):
-        set_input_statistics(model, teacher.mean, teacher.std)
-        options["teacher_state"] = teacher.state
-    elif isinstance(teacher, nn.Module) and name not in MEASURED:
-        options["teacher_state"] = teacher.state_dict()
+    if isinstance(teacher_state, str):
+        raise ValueError(f"teacher_state={teacher_state!r} is a name without weights: pass load_teacher(...)")
+    if isinstance(teacher_state, Teacher):
+        set_input_statistics(model, teacher_state.mean, teacher_state.std)
+        teacher_state = teacher_state.state
     if name in MEASURED:
-        _check_family(name, model)
-        options["images"] = None if images is None else _sized(calibration_images(images, model), model)
-    return INITIALIZERS[name](model, **options)
-
-
-def _check_family(name: str, model: nn.Module) -> None:
-    family = family_of(describe(model).shapes, name_of(model))
-    if family not in MEASURED[name]:
-        others = ", ".join(["weight_selection", *(other for other, families in MEASURED.items() if family in families)])
-        raise ValueError(
-            f"initializer {name!r} works with the families {', '.join(MEASURED[name])}; {name_of(model)} is a "
-            f"{family}: choose one of {others}"
-        )
-
-
-def _sized(images: Tensor, model: Any) -> Tensor:
-    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
-    if size and tuple(images.shape[2:]) != tuple(size):
-        shapes = [" x ".join(map(str, sides)) for sides in (images.shape[2:], size)]
-        raise ValueError(f"calibration images are {shapes[0]}, the model takes {shapes[1]}: open them with that size")
-    return images
+        family = family_of(describe(model).shapes, name_of(model))
+        if family not in MEASURED[name]:
+            others = ["weight_selection", *(other for other, families in MEASURED.items() if family in families)]
+            raise ValueError(
+                f"initializer {name!r} works with the families {', '.join(MEASURED[name])}; {name_of(model)} is a "
+                f"{family}: choose one of {', '.join(others)}"
+            )
+        if plan is None or teacher_state is None or images is None:
+            raise ValueError(
+                f"initializer {name!r} needs plan=plan(teacher, student), teacher_state=teacher, and images=training "
+                "images to measure on, uint8 (N, 1 or 3, H, W): no labels"
+            )
+        images = calibration_images(images, model)
+        size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+        if size and tuple(images.shape[2:]) != tuple(size):
+            shapes = [" x ".join(map(str, sides)) for sides in (images.shape[2:], size)]
+            raise ValueError(
+                f"calibration images are {shapes[0]}, the model takes {shapes[1]}: open them with that size"
+            )
+    return INITIALIZERS[name](model, seed=seed, plan=plan, teacher_state=teacher_state, images=images)
 
 
 @torch.no_grad()
-def default(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -> nn.Module:
+def default(model: Any, *, seed: int = 0, **_: Any) -> nn.Module:
     """The distributions timm itself draws a fresh model of this architecture from; for ConvNeXt, `truncated_normal`."""
-    _require_cpu(model)
     if isinstance(model, ConvNeXt):
         return truncated_normal(model, seed=seed)
+    _require_cpu(model)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.set_state(generator(seed, _BODY).get_state())
         _reset(model.modules())
@@ -104,29 +99,28 @@ def default(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -
     return draw_classifier(model, seed)
 
 
-def xavier(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -> nn.Module:
+def xavier(model: nn.Module, *, seed: int = 0, **_: Any) -> nn.Module:
     """Uniform weights of variance 2 / (fan_in + fan_out), biases 0 (Glorot & Bengio 2010)."""
     return _draw(model, seed, nn.init.xavier_uniform_)
 
 
-def kaiming(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -> nn.Module:
+def kaiming(model: nn.Module, *, seed: int = 0, **_: Any) -> nn.Module:
     """Normal weights of variance 2 / fan_in, biases 0 (He et al. 2015, arXiv 1502.01852)."""
     return _draw(model, seed, nn.init.kaiming_normal_, nonlinearity="relu")
 
 
-def truncated_normal(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -> nn.Module:
+def truncated_normal(model: nn.Module, *, seed: int = 0, **_: Any) -> nn.Module:
     """Normal weights of standard deviation 0.02, biases 0, as most transformers do; the cut at +-2 never bites."""
     return _draw(model, seed, nn.init.trunc_normal_, std=STD)
 
 
 @torch.no_grad()
-def mimetic(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -> nn.Module:
+def mimetic(model: Any, *, seed: int = 0, **_: Any) -> nn.Module:
     """Attention that starts as trained attention looks: queries meet like keys, values return with changed sign.
 
     In each block, W_q W_k^T = 0.7 Z + 0.7 I for each head (its best approximation of rank head_dim), and
     W_v W_proj = 0.4 Z - 0.4 I, with entries of Z from N(0, 1 / embed), factored by SVD. Position embeddings are
     sinusoids (0 for class and register tokens). The rest is as in `default`.
-    Raises ValueError for a model without timm's fused attention, or of a width that is no multiple of 4.
     Source: Trockman & Kolter 2023, arXiv 2305.09828.
     """
     attentions = [m for m in model.modules() if isinstance(getattr(m, "qkv", None), nn.Linear) and hasattr(m, "proj")]
@@ -135,104 +129,99 @@ def mimetic(model: nn.Module, *, seed: int = 0, plan=None, teacher_state=None) -
             f"initializer 'mimetic' sets self-attention, and {type(model).__name__} has none: use it with a timm "
             "VisionTransformer, or choose another initializer"
         )
-    state = default(model, seed=seed).state_dict()
+    default(model, seed=seed)
     own = generator(seed, _ATTENTION)
-    for attention in attentions:
-        _mimic(attention, own)
-    if "pos_embed" in state:
-        state["pos_embed"].copy_(_sinusoids(model, *state["pos_embed"].shape[1:]))
+    for attention in attentions:  # torch keeps W transposed: its q rows are the paper's W_q^T
+        inner, embed = attention.proj.weight.shape[1], attention.qkv.weight.shape[1]  # inner = head * head_dim
+        rank = inner // attention.num_heads
+        heads = [_factors(0.7, 0.7, embed, rank, own) for _ in range(attention.num_heads)]
+        values, projection = _factors(0.4, -0.4, embed, inner, own)
+        rows = [*(left.T for left, _ in heads), *(right for _, right in heads), values.T]
+        attention.qkv.weight.copy_(torch.cat(rows))  # (3 * head * head_dim, embed)
+        attention.proj.weight.copy_(projection.T)  # (embed, head * head_dim)
+        for bias in (attention.qkv.bias, attention.proj.bias):
+            if bias is not None:
+                nn.init.zeros_(bias)
+    if (positions := getattr(model, "pos_embed", None)) is not None:
+        if (embed := positions.shape[2]) % 4:
+            raise ValueError(f"initializer 'mimetic' needs a width that is a multiple of 4 (sinusoids), not {embed}")
+        patches = build_sincos2d_pos_embed(list(model.patch_embed.grid_size), embed)
+        nn.init.zeros_(positions)
+        positions[0, -len(patches) :] = patches  # 0 for the tokens before them
     return model
 
 
+def _factors(alpha: float, beta: float, size: int, rank: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Factors (size, rank) and (rank, size) of alpha Z + beta I with balanced norms; exact where rank = size."""
+    noise = torch.randn(size, size, generator=own) / size**0.5
+    u, s, vh = torch.linalg.svd(alpha * noise + beta * torch.eye(size))
+    root = s[:rank].sqrt()
+    return u[:, :rank] * root, root[:, None] * vh[:rank]
+
+
 @torch.no_grad()
-def weight_selection(
-    model: nn.Module,
-    *,
-    seed: int = 0,
-    plan: SelectionPlan | None = None,
-    teacher_state: Mapping[str, Tensor] | None = None,
-) -> nn.Module:
+def weight_selection(model: nn.Module, *, seed: int = 0, plan=None, teacher_state: Any = None, **_: Any) -> nn.Module:
     """The teacher's weights that `plan` selects; tensors that the plan skips start as in `default`.
 
     Networks with BatchNorm need `recalibrate_batchnorm` afterwards; `fit` does that.
-    Raises ValueError without plan or teacher_state, and where plan and model disagree on a tensor.
     Source: Xu et al. 2024, arXiv 2311.18823.
     """
     if plan is None or teacher_state is None:
         raise ValueError("initializer 'weight_selection' needs plan=plan(teacher, student) and teacher_state=teacher")
-    default(model, seed=seed)
-    return _load(model, plan.apply(teacher_state), "the plan", optional=plan.skipped)
+    return _load(default(model, seed=seed), plan.apply(_state(teacher_state)), "the plan", optional=plan.skipped)
 
 
-def selection_ls(model: Any, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+def selection_ls(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
     """Weight selection, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
-    state = teacher_state.state_dict() if isinstance(teacher_state, nn.Module) else teacher_state
-    weight_selection(model, seed=seed, plan=plan, teacher_state=state)
-    teacher = _teacher("selection_ls", teacher_state, plan, images)
+    weight_selection(model, seed=seed, plan=plan, teacher_state=teacher_state)
+    teacher = _network(teacher_state, plan, images)
     model.measured = compensate(model, teacher, plan.layers, places_of(plan), images)
     return model
 
 
-def projection(model: Any, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
-    """Principal components of the teacher's stream in place of channels (pre-norm ViTs): see `project`.
-
-    plan: only its blocks, and which of the student's tensors the teacher has, matter.
-    """
-    teacher = _teacher("projection", teacher_state, plan, images)
+def projection(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
+    """Principal components of the teacher's stream in place of channels (pre-norm ViTs): see `project`."""
+    teacher = _network(teacher_state, plan, images)
     places = project(default(model, seed=seed), teacher, plan, images)
     model.measured = measure(model, teacher, plan.layers, places, images, "projection")
     return model
 
 
-def projection_ls(model: Any, *, seed: int = 0, plan=None, teacher_state=None, images=None) -> nn.Module:
+def projection_ls(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
     """`projection`, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
-    teacher = _teacher("projection_ls", teacher_state, plan, images)
+    teacher = _network(teacher_state, plan, images)
     places = project(default(model, seed=seed), teacher, plan, images)
     model.measured = compensate(model, teacher, plan.layers, places, images, method="projection_ls")
     return model
 
 
 @torch.no_grad()
-def full_teacher(
-    model: nn.Module, *, seed: int = 0, plan=None, teacher_state: Mapping[str, Tensor] | None = None
-) -> nn.Module:
-    """All of the teacher's weights but the classifier, in a model of its architecture (any image size): an upper bound.
-
-    Raises ValueError without teacher_state, and for another architecture (the message names the tensor).
-    """
+def full_teacher(model: Any, *, seed: int = 0, teacher_state: Any = None, **_: Any) -> nn.Module:
+    """All of the teacher's weights but the classifier, in its own architecture at any image size: an upper bound."""
     if teacher_state is None:
         raise ValueError("initializer 'full_teacher' needs teacher_state=load_teacher(name)")
-    own, fresh = default(model, seed=seed).state_dict(), _classifier_names(model)
-    state = {name: tensor for name, tensor in teacher_state.items() if name not in fresh}
-    if "pos_embed" in state and "pos_embed" in own and state["pos_embed"].shape[1] != own["pos_embed"].shape[1]:
-        state["pos_embed"] = interpolate(state["pos_embed"], own["pos_embed"].shape[1])
+    default(model, seed=seed)
+    heads = {id(p) for layer in _classifiers(model) for p in layer.parameters()}
+    fresh = {name for name, p in model.named_parameters() if id(p) in heads}
+    state = {name: tensor for name, tensor in _state(teacher_state).items() if name not in fresh}
+    positions, own = state.get("pos_embed"), getattr(model, "pos_embed", None)
+    if positions is not None and own is not None and positions.shape[1] != own.shape[1]:
+        state["pos_embed"] = interpolate(positions, own.shape[1])
     return _load(model, state, "the teacher", optional=fresh)
 
 
-INITIALIZERS: dict[str, Callable[..., nn.Module]] = {
-    rule.__name__: rule
-    for rule in (
-        default,
-        xavier,
-        kaiming,
-        truncated_normal,
-        mimetic,
-        weight_selection,
-        selection_ls,
-        projection,
-        projection_ls,
-        full_teacher,
-    )
-}
+INITIALIZERS: dict[str, Callable[..., nn.Module]] = {rule.__name__: rule for rule in (
+    default, xavier, kaiming, truncated_normal, mimetic,
+    weight_selection, selection_ls, projection, projection_ls, full_teacher,
+)}  # fmt: skip
 
 
-def _teacher(method: str, teacher: Any, plan: SelectionPlan | None, images: Tensor | None) -> nn.Module:
+def _state(teacher: Any) -> Mapping[str, Tensor]:
+    return teacher.state_dict() if isinstance(teacher, nn.Module) else teacher
+
+
+def _network(teacher: Any, plan: SelectionPlan, images: Tensor) -> nn.Module:
     """The teacher's network, for images of this size."""
-    if plan is None or teacher is None or images is None:
-        raise ValueError(
-            f"initializer {method!r} needs plan=plan(teacher, student), teacher_state=teacher, and images=training "
-            "images to measure on, uint8 (N, 1 or 3, H, W): no labels"
-        )
     if isinstance(teacher, nn.Module):
         return deepcopy(teacher)
     return full_teacher(build(plan.teacher, 1, images.shape[-1]), teacher_state=teacher)
@@ -280,11 +269,6 @@ def _classifiers(model: Any) -> list[Any]:
     return [m for m in (heads if isinstance(heads, tuple) else (heads,)) if hasattr(m, "weight")]
 
 
-def _classifier_names(model: nn.Module) -> set[str]:
-    own = {id(p) for layer in _classifiers(model) for p in layer.parameters()}
-    return {name for name, p in model.named_parameters() if id(p) in own}
-
-
 @torch.no_grad()
 def draw_classifier(model: nn.Module, seed: int) -> nn.Module:
     """Give a model the classifier that all initialisers draw from this seed, in place."""
@@ -307,33 +291,3 @@ def _load(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: 
             )
     model.load_state_dict(state, strict=False)
     return model
-
-
-def _mimic(attention: Any, own: torch.Generator) -> None:
-    """Set one block's fused qkv and proj. torch keeps W transposed: its q rows are the paper's W_q^T."""
-    inner, embed = attention.proj.weight.shape[1], attention.qkv.weight.shape[1]  # inner = head * head_dim
-    head_dim = inner // attention.num_heads
-    heads = [_factors(0.7, 0.7, embed, head_dim, own) for _ in range(attention.num_heads)]
-    values, projection = _factors(0.4, -0.4, embed, inner, own)
-    rows = [*(left.T for left, _ in heads), *(right for _, right in heads), values.T]
-    attention.qkv.weight.copy_(torch.cat(rows))  # (3 * head * head_dim, embed)
-    attention.proj.weight.copy_(projection.T)  # (embed, head * head_dim)
-    for layer in (attention.qkv, attention.proj):
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-
-
-def _factors(alpha: float, beta: float, size: int, rank: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Factors (size, rank) and (rank, size) of alpha Z + beta I with balanced norms; exact where rank = size."""
-    noise = torch.randn(size, size, generator=own) / size**0.5
-    u, s, vh = torch.linalg.svd(alpha * noise + beta * torch.eye(size))
-    root = s[:rank].sqrt()
-    return u[:, :rank] * root, root[:, None] * vh[:rank]
-
-
-def _sinusoids(model: Any, tokens: int, embed: int) -> Tensor:
-    """Position embeddings (1, token, embed): 2-D sinusoids for the patches, 0 for the tokens before them."""
-    if embed % 4:
-        raise ValueError(f"initializer 'mimetic' needs a width that is a multiple of 4 for its sinusoids, not {embed}")
-    patches = build_sincos2d_pos_embed(list(model.patch_embed.grid_size), embed)
-    return torch.cat([torch.zeros(tokens - len(patches), embed), patches])[None]

@@ -9,8 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-STRATEGIES = ("first", "last", "uniform")
 Layers = str | Sequence[int] | Sequence[Sequence[int]]
+RULES = {  # from the teacher's and the student's number of blocks
+    "first": lambda t, s: range(s),
+    "last": lambda t, s: range(t - s, t),
+    "uniform": lambda t, s: np.round(np.linspace(0, t - 1, s)).astype(int).tolist(),
+}
+STRATEGIES = tuple(RULES)
 
 
 def select_layers(
@@ -33,29 +38,16 @@ def select_layers(
             f"teacher {list(teacher)}): choose a shallower one of its family"
         )
     if isinstance(layers, str):
-        return tuple(_by_rule(t, s, layers) for t, s in zip(teacher, student, strict=True))
-    return _explicit(teacher, student, layers)
-
-
-def _by_rule(teacher: int, student: int, rule: str) -> tuple[int, ...]:
-    if rule == "first":
-        return tuple(range(student))
-    if rule == "last":
-        return tuple(range(teacher - student, teacher))
-    if rule == "uniform":
-        return tuple(int(i) for i in np.round(np.linspace(0, teacher - 1, student)))
-    raise ValueError(f"unknown layers={rule!r}: choose one of {', '.join(STRATEGIES)}, or give the block numbers")
-
-
-def _explicit(teacher: Sequence[int], student: Sequence[int], layers: Sequence) -> tuple[tuple[int, ...], ...]:
-    stages = [layers] if len(teacher) == 1 and all(isinstance(i, int | np.integer) for i in layers) else layers
-    if len(stages) != len(teacher) or any(isinstance(s, int | np.integer) for s in stages):
-        raise ValueError(f"layers={layers!r} must hold a list of block numbers for each of {len(teacher)} stage(s)")
-    chosen = tuple(tuple(int(i) for i in stage) for stage in stages)
-    for stage, (t, s, picked) in enumerate(zip(teacher, student, chosen, strict=True)):
-        if len(picked) != s or list(picked) != sorted(set(picked)) or not all(0 <= i < t for i in picked):
-            raise ValueError(
-                f"layers={layers!r}: stage {stage} needs {s} different block numbers in rising order, "
-                f"each from 0 to {t - 1}"
-            )
+        if layers not in RULES:
+            raise ValueError(f"unknown layers={layers!r}: choose one of {', '.join(RULES)}, or give the block numbers")
+        return tuple(tuple(RULES[layers](t, s)) for t, s in zip(teacher, student, strict=True))
+    stages = [layers] if all(isinstance(block, int | np.integer) for block in layers) else layers
+    chosen = tuple(tuple(int(block) for block in np.atleast_1d(stage)) for stage in stages)
+    if list(map(len, chosen)) != list(student) or any(
+        list(own) != sorted(set(own)) or own[0] < 0 or own[-1] >= t for own, t in zip(chosen, teacher, strict=True)
+    ):
+        raise ValueError(
+            f"layers={layers!r}: give a list for each of {len(teacher)} stage(s), with {list(student)} different block "
+            f"numbers in rising order, from 0 to below {list(teacher)}"
+        )
     return chosen

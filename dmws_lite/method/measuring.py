@@ -5,7 +5,6 @@ Calibration images are training images of the run, without their labels; never v
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,10 +29,9 @@ class Measured:
     """What a start beyond selection has measured, on which images, and what it has changed.
 
     images, digest: how many calibration images there were, and the first 16 digits of their SHA-256.
-    seconds:        that measuring and fitting took.
-    table:          one row per fitted layer, in the order of the forward pass: module, aims_at ("output", or "stream"
-                    after the branch that it ends), inputs, places (images x positions), ridge, and the error before
-                    and after: squared distance to the teacher at the kept places, as a share of the teacher's variance.
+    table: one row per fitted layer, in the order of the forward pass: module, aims_at ("output", or "stream" after the
+           branch that it ends), inputs, places (images x positions), ridge, and the error before and after: squared
+           distance to the teacher at the kept places, as a share of the teacher's variance.
     """
 
     method: str
@@ -52,43 +50,28 @@ def calibration_images(images: Any, network: Any, limit: int | None = None) -> T
     """Calibration images as a network takes them, float (N, 3, H, W).
 
     images:  uint8 (N, 1 or 3, H, W), an array, a tensor or an ImageSet; or a float tensor (N, 3, H, W) that is
-             normalised already.
+             normalised already. Warns of floats from 0 to 1, which look as if they were not.
     network: a name, Teacher or module, whose input statistics uint8 images are normalised with.
     limit:   at most so many are taken, evenly spread over all of them.
-    Raises TypeError or ValueError for anything else, no image, values that are not finite or far too large; warns of
-    floats from 0 to 1, which look as if they had not been normalised.
+    Raises TypeError or ValueError for anything else, values that are not finite, or far too large.
     """
     images = getattr(images, "images", images)
-    if hasattr(images, "train"):
-        raise TypeError("calibration images are training images: pass images=splits.train, not all splits")
     if not isinstance(images, np.ndarray | Tensor):
-        raise TypeError(f"images={type(images).__name__}: pass training images, uint8 (N, 1 or 3, H, W)")
+        raise TypeError(f"images={type(images).__name__}: they are measured on: pass images=splits.train, or an array")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise ValueError(f"calibration images have shape {tuple(images.shape)}: pass (N, 1 or 3, H, W), at least one")
     chosen = np.linspace(0, len(images) - 1, min(limit or len(images), len(images))).round().astype(int)
     batch = torch.as_tensor(images[chosen]).cpu()
     if batch.dtype == torch.uint8:
-        shift, scale = (
-            torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1) for values in input_statistics(network)
-        )
+        shift, scale = (torch.tensor(values).float().view(1, 3, 1, 1) for values in input_statistics(network))
         return (batch.float() / 255 - shift) / scale
+    kind = f"calibration images are {batch.dtype} {tuple(batch.shape)}, values {batch.min():g} to {batch.max():g}"
+    way = "pass uint8, or finite floats (N, 3, H, W), normalised with the teacher's mean and standard deviation"
     if not batch.is_floating_point() or batch.shape[1] != 3 or not batch.isfinite().all() or batch.abs().max() > 50:
-        raise ValueError(
-            f"calibration images are {batch.dtype} {tuple(batch.shape)}, values {batch.min():g} to {batch.max():g}: "
-            "pass uint8, or finite floats (N, 3, H, W), normalised with the teacher's mean and standard deviation"
-        )
+        raise ValueError(f"{kind}: {way}")
     if batch.min() >= 0 and 0.5 < batch.max() <= 1:
-        warnings.warn(
-            f"calibration images are floats from {batch.min():g} to {batch.max():g}, as if nobody had normalised them: "
-            "pass uint8, or floats that are normalised with the teacher's mean and standard deviation",
-            stacklevel=3,
-        )
+        warnings.warn(f"{kind}, as if nobody had normalised them: {way}", stacklevel=3)
     return batch
-
-
-def digest(images: Tensor) -> str:
-    """The first 16 digits of the images' SHA-256."""
-    return hashlib.sha256(images.contiguous().numpy().data).hexdigest()[:16]
 
 
 def batches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -98,28 +81,28 @@ def batches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
 def in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
     """What `run` makes of all inputs."""
-    return torch.cat([run(batch) for (batch,) in batches(inputs)])
+    return torch.cat([run(batch) for batch in inputs.split(BATCH)])
 
 
 class _Reached(Exception):
     """Ends a forward pass where no more of it is wanted."""
 
 
-def given_to(layer: nn.Module, run: Callable[[Tensor], Any], inputs: Tensor) -> Tensor:
-    """What goes into `layer` while `run` works on `inputs`; the pass ends there."""
-    given: list[Tensor] = []
+def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """What goes into `layer`, and what comes out, while `run` works on `inputs`; the pass ends there."""
+    kept: list[tuple[Tensor, Tensor]] = []
 
-    def stop(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        given.append(arguments[0])
+    def stop(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        kept.append((given[0], output))
         raise _Reached
 
-    handle = layer.register_forward_pre_hook(stop)
+    handle = layer.register_forward_hook(stop)
     try:
         with suppress(_Reached):
             run(inputs)
     finally:
         handle.remove()
-    return given[0]
+    return kept[0]
 
 
 class Spread:
@@ -139,43 +122,34 @@ class Spread:
 
 
 class Moments:
-    """First and second moments of inputs a and targets y, summed batch by batch in float64.
-
-    free: whether the fit has an intercept, so that covariances count.
-    """
+    """Moments of inputs a and targets y, summed batch by batch in float64; free: the fit has an intercept."""
 
     def __init__(self, free: bool = True):
         self.free, self.n = free, 0
-        self.sums: list[Tensor] = []
+        self.sums: list[Any] = [0.0] * 4
 
     def add(self, a: Tensor, y: Tensor, layer: str) -> None:
-        """Add inputs (place, input) and targets (place, output)."""
+        """Add inputs (place, input) and targets (place, output) of a layer."""
         a, y = a.double(), y.double()
         if not (a.isfinite().all() and y.isfinite().all()):
             raise ValueError(f"activations at {layer} are not finite: check the teacher's weights and the images")
-        new = [a.sum(0), y.sum(0), a.T @ a, y.T @ a]
-        self.sums = [old + one for old, one in zip(self.sums, new, strict=True)] if self.n else new
-        self.n += len(a)
+        new = a.sum(0), y.sum(0), a.T @ a, y.T @ a
+        self.sums, self.n = [old + one for old, one in zip(self.sums, new, strict=True)], self.n + len(a)
 
     def __add__(self, other: Moments) -> Moments:
         both = Moments(self.free)
-        both.n = self.n + other.n
-        both.sums = [a + b for a, b in zip(self.sums, other.sums, strict=True)]
+        both.sums, both.n = [a + b for a, b in zip(self.sums, other.sums, strict=True)], self.n + other.n
         return both
 
-    def means(self) -> tuple[Tensor, Tensor]:
-        """Of inputs and targets; 0 where the fit has no intercept."""
-        a, y = self.sums[0] / self.n, self.sums[1] / self.n
-        return (a, y) if self.free else (a * 0, y * 0)
-
-    def covariances(self) -> tuple[Tensor, Tensor]:
-        """C_aa (input, input) and C_ya (output, input)."""
-        a, y = self.means()
-        return self.sums[2] / self.n - a[:, None] * a, self.sums[3] / self.n - y[:, None] * a
+    def centred(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means of a and y (0 where the fit has no intercept), C_aa (input, input) and C_ya (output, input)."""
+        a, y, c_aa, c_ya = (one / self.n for one in self.sums)
+        a, y = (a, y) if self.free else (a * 0, y * 0)
+        return a, y, c_aa - a[:, None] * a, c_ya - y[:, None] * a
 
     def solve(self, ridge: float) -> tuple[Tensor, Tensor]:
         """Weight (output, input) and bias (output,) of the ridge regression; directions without variance get 0."""
-        (a, y), (c_aa, c_ya) = self.means(), self.covariances()
+        a, y, c_aa, c_ya = self.centred()
         values, vectors = torch.linalg.eigh(c_aa)
         floor = values[-1] * len(values) * torch.finfo(torch.float64).eps
         inverse = torch.where(values > floor, 1 / (values + ridge * c_aa.diag().mean()), 0)
@@ -183,10 +157,10 @@ class Moments:
         return weight, y - weight @ a
 
     def error(self, weight: Tensor, bias: Tensor) -> float:
-        """Mean squared distance of weight a + bias from the targets."""
-        (c_aa, c_ya), a, y = self.covariances(), *self.means()
+        """Mean squared distance of weight a + bias from the targets, less the targets' own variance."""
+        a, y, c_aa, c_ya = self.centred()
         spread = (weight @ c_aa * weight).sum() - 2 * (weight * c_ya).sum()
-        return float(spread + (y - weight @ a - bias).square().sum())  # less the targets' own variance
+        return float(spread + (y - weight @ a - bias).square().sum())
 
 
 @contextmanager
@@ -207,9 +181,8 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
     """Measure the running statistics of every BatchNorm anew, in place; a model without BatchNorm stays as it is.
 
     A selected channel sees other inputs than it saw in the teacher, so the teacher's statistics are wrong for it.
-    batches: normalised float (batch, 3, height, width); the statistics are their plain average. Dropout stays off, and
-             modes and momenta are as before afterwards (torch's own update_bn keeps neither).
-    Raises ValueError when there is no batch.
+    batches: normalised float (batch, 3, height, width), at least one; the statistics are their plain average. Dropout
+             stays off, and modes and momenta are as before afterwards (torch's own update_bn keeps neither).
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
@@ -230,3 +203,9 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
     return model
+
+
+def remeasure(part: Any, stream: Tensor) -> None:
+    """BatchNorm's statistics within a part of a network, on what comes into it."""
+    if isinstance(part, nn.Module):
+        recalibrate_batchnorm(part, stream.split(BATCH))

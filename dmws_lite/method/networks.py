@@ -8,14 +8,14 @@ import re
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import huggingface_hub
@@ -37,65 +37,47 @@ State = dict[str, torch.Tensor]
 
 __all__ = ["efficientnet_lite0_050", "embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
 
-
-_VIT = {"num_classes": 1000, "input_size": (3, 64, 64), "classifier": "head", "first_conv": "patch_embed.proj", **HALF}
-_HALF_WIDTH = {"url": "", "num_classes": 1000, "input_size": (3, 224, 224), "classifier": "classifier", **HALF}
-_HALF_WIDTH["first_conv"] = "conv_stem"
-default_cfgs: dict[str, dict[str, Any]] = {
-    EMBEDDED_TEACHER: {"url": "", **_VIT},
-    EMBEDDED_STUDENT: {"url": "", **_VIT},
-    "mobilenetv1_050": _HALF_WIDTH,
-    "efficientnet_lite0_050": _HALF_WIDTH,
+VIT = {"img_size": 64, "patch_size": 8}
+default_cfgs: dict[str, dict[str, Any]] = {  # of the networks below, where timm looks for them
+    EMBEDDED_TEACHER: HALF | {"input_size": (3, 64, 64), "classifier": "head"},
+    EMBEDDED_STUDENT: HALF | {"input_size": (3, 64, 64), "classifier": "head"},
+    "mobilenetv1_050": HALF | {"input_size": (3, 224, 224), "classifier": "classifier"},
+    "efficientnet_lite0_050": HALF | {"input_size": (3, 224, 224), "classifier": "classifier"},
 }
-
-
-def _embedded(name: str, width: int, depth: int, heads: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    shape: dict[str, Any] = {"img_size": 64, "patch_size": 8, "embed_dim": width, "depth": depth, "num_heads": heads}
-    shape |= _model_options(options)
-    return build_model_with_cfg(VisionTransformer, name, pretrained, pretrained_cfg=default_cfgs[name], **shape)
 
 
 @register_model
 def embedded_vit_96(pretrained: bool = False, **options: Any) -> nn.Module:
     """The embedded teacher: a ViT of width 96, depth 6 and 6 heads for 64 x 64 images in patches of 8."""
-    return _embedded(EMBEDDED_TEACHER, 96, 6, 6, pretrained, options)
+    options = {**VIT, "embed_dim": 96, "depth": 6, "num_heads": 6, **options}
+    return build_model_with_cfg(VisionTransformer, EMBEDDED_TEACHER, pretrained, **options)
 
 
 @register_model
 def embedded_vit_48(pretrained: bool = False, **options: Any) -> nn.Module:
     """The embedded student: a ViT of width 48, depth 4 and 3 heads for 64 x 64 images in patches of 8."""
-    return _embedded(EMBEDDED_STUDENT, 48, 4, 3, pretrained, options)
+    options = {**VIT, "embed_dim": 48, "depth": 4, "num_heads": 3, **options}
+    return build_model_with_cfg(VisionTransformer, EMBEDDED_STUDENT, pretrained, **options)
 
 
 @register_model
 def mobilenetv1_050(pretrained: bool = False, **options: Any) -> nn.Module:
     """MobileNetV1 at half width, which timm does not register (`pad_type="same"`, as in its TensorFlow original)."""
-    if pretrained:
-        raise RuntimeError("timm has no weights of mobilenetv1_050: pass weights='file.safetensors'")
-    options = {"pad_type": "same", **_model_options(options)}
-    return _gen_mobilenet_v1("mobilenetv1_100", channel_multiplier=0.5, fix_stem_head=False, **options)
+    return _gen_mobilenet_v1("mobilenetv1_050", 0.5, pretrained=pretrained, **{"pad_type": "same", **options})
 
 
 @register_model
 def efficientnet_lite0_050(pretrained: bool = False, **options: Any) -> nn.Module:
     """EfficientNet-Lite0 at half width, as a student of timm's tf_efficientnet_lite0; stem and head stay whole."""
-    if pretrained:
-        raise RuntimeError("timm has no weights of efficientnet_lite0_050: pass weights='file.safetensors'")
-    options = {"pad_type": "same", "bn_eps": 1e-3, **_model_options(options)}
-    return _gen_efficientnet_lite("tf_efficientnet_lite0", channel_multiplier=0.5, **options)
-
-
-def _model_options(options: dict[str, Any]) -> dict[str, Any]:
-    """What timm's create_model passes on, less what concerns downloads."""
-    return {k: v for k, v in options.items() if k not in {"pretrained_cfg", "pretrained_cfg_overlay", "cache_dir"}}
+    options = {"pad_type": "same", "bn_eps": 1e-3, **options}
+    return _gen_efficientnet_lite("efficientnet_lite0_050", 0.5, pretrained=pretrained, **options)
 
 
 def build(name: str, num_classes: int, image_size: int | None = None, seed: int = 0) -> nn.Module:
     """A network with fresh weights, by timm's name or one of ours (embedded_vit_96, embedded_vit_48, mobilenetv1_050).
 
-    num_classes: size of the classifier, at least 1.
-    image_size:  pixels per side, for networks with a position embedding; None keeps the network's own.
-    seed:        of the weights; the global random state is left as it was.
+    image_size: pixels per side, for networks with a position embedding; None keeps the network's own.
+    seed:       of the weights; the global random state is left as it was.
     Raises ValueError for an unknown name, with the nearest ones.
 
     >>> build("embedded_vit_48", 3)(torch.zeros(1, 3, 64, 64)).shape
@@ -113,17 +95,17 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
 
 
 def _check_name(name: str) -> None:
+    architecture, _, tag = name.partition(".")
     if not timm.is_model(name):
-        near = get_close_matches(name.split(".")[0], timm.list_models(), n=4)
+        near = get_close_matches(architecture, timm.list_models(), n=4)
         raise ValueError(
             f"unknown model {name!r}: did you mean {', '.join(near) or 'one of timm.list_models()'}? "
             f"Without a network use {EMBEDDED_TEACHER!r} and {EMBEDDED_STUDENT!r}"
         )
-    architecture, _, tag = name.partition(".")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")] if tag else []
     if tag and tag not in tags:
-        known = f"timm knows {', '.join(tags)}" if tags else "timm knows none"
-        raise ValueError(f"unknown pretrained weights {tag!r} of {architecture}: {known}")
+        known = ", ".join(tags) or "none"
+        raise ValueError(f"unknown pretrained weights {tag!r} of {architecture}: timm knows {known}")
 
 
 @dataclass(frozen=True)
@@ -145,11 +127,11 @@ def describe(source: Any, role: str = "network") -> Network:
     if isinstance(source, nn.Module):
         state = source.state_dict()
         return Network(name_of(source), _shapes(state), _heads(source), state)
-    if isinstance(source, Mapping):
-        if not source or not all(hasattr(tensor, "shape") for tensor in source.values()):
-            raise ValueError(f"the {role}'s state dict must map names to tensors, and hold at least one")
-        return Network(role, _shapes(source), None, source)
-    raise TypeError(f"{role}={type(source).__name__}: pass a timm name, a module, or a state dict")
+    if not isinstance(source, Mapping):
+        raise TypeError(f"{role}={type(source).__name__}: pass a timm name, a module, or a state dict")
+    if not source or not all(hasattr(tensor, "shape") for tensor in source.values()):
+        raise ValueError(f"the {role}'s state dict must map names to tensors, and hold at least one")
+    return Network(role, _shapes(source), None, source)
 
 
 @cache
@@ -165,9 +147,7 @@ def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _heads(model: nn.Module) -> int | None:
-    blocks = getattr(model, "blocks", None)
-    attention = getattr(blocks[0], "attn", None) if isinstance(blocks, nn.Sequential) else None
-    return getattr(attention, "num_heads", None)
+    return next((module.num_heads for module in model.modules() if hasattr(module, "num_heads")), None)  # type: ignore
 
 
 def name_of(model: nn.Module) -> str:
@@ -184,14 +164,10 @@ class Teacher:
     """A teacher's weights, and the mean and standard deviation (per RGB channel, of values in [0, 1]) of its input."""
 
     name: str
-    state: State
+    state: State = field(repr=False)
     mean: tuple[float, ...]
     std: tuple[float, ...]
     source: str
-
-    def __repr__(self) -> str:
-        size = sum(tensor.numel() for tensor in self.state.values())
-        return f"Teacher({self.name}, {size:,} elements, from {self.source}, mean {self.mean}, std {self.std})"
 
 
 def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None) -> Teacher:
@@ -199,15 +175,14 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
 
     weights: a .safetensors file, or a folder that holds one (model.safetensors is preferred); weights in several files
              (model-00001-of-00002.safetensors, or their .index.json) are read whole; None takes the embedded
-             teacher's own file; for tf_efficientnet_lite0, 1 and 2 the installed weight package (the extra
-             `dmws-lite[imagenet]`, no network needed); else timm's pretrained weights (downloaded once).
+             teacher's own file, for tf_efficientnet_lite0, 1 and 2 the installed weight package (the extra
+             `dmws-lite[imagenet]`, no network needed), else timm's pretrained weights (downloaded once).
     Raises ValueError for an unknown name, a pickle, a truncated file or weights of another architecture,
-    FileNotFoundError for a missing file, ConnectionError when timm's weights can't be had, OSError where the cache
-    cannot be written; what is missing is said within seconds.
+    FileNotFoundError, ConnectionError when timm's weights can't be had, OSError where the cache cannot be written.
     """
     _check_name(name)
     if weights is not None:
-        state, source = _read(_safetensors_files(Path(weights)), name), str(weights)
+        state, source = _read(_weight_files(Path(weights)), name), str(weights)
     elif name == EMBEDDED_TEACHER:
         with as_file(files("dmws_lite") / "assets" / f"{name}.safetensors") as path:
             state, source = _read([path], name), "the package"
@@ -221,9 +196,8 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
 def input_statistics(source: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation that a network expects of its input, per RGB channel, of values in [0, 1].
 
-    source: a name, a Teacher, or a module, which carries them as timm's models do: in
-            `model.pretrained_cfg["mean"]` and `["std"]`. A selected student carries its teacher's.
-    Raises ValueError for a module that carries none.
+    source: a name, a Teacher, or a module, which carries them as timm's models do, in `model.pretrained_cfg`. A
+            selected student carries its teacher's.
 
     >>> input_statistics("embedded_vit_96")
     ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -240,41 +214,15 @@ def input_statistics(source: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def set_input_statistics(model: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
-    """Note on a module which mean and standard deviation its input has (see `input_statistics`); returns the module."""
+    """Note on a module which mean and standard deviation its input has; returns the module."""
     model.pretrained_cfg = {**_carried(model), "mean": tuple(mean), "std": tuple(std)}
     return model
 
 
 def _cfg(name: str) -> dict[str, Any]:
     """timm's description of a network's input and classifier; also of those that have no pretrained weights."""
-    if name in default_cfgs:
-        return default_cfgs[name]
     cfg = timm.get_pretrained_cfg(name)
     return cfg.to_dict() if cfg else HALF | {"classifier": "head"}
-
-
-def _safetensors_files(path: Path) -> list[Path]:
-    """The one file, or all the files that weights lie in."""
-    if path.is_dir():
-        weights = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
-        path = weights[0] if weights else path / "model.safetensors"
-    if path.name.endswith(".safetensors.index.json"):
-        names = sorted(set(json.loads(path.read_text())["weight_map"].values())) if path.exists() else [path.name]
-    elif parts := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.safetensors", path.name):
-        names = [f"{parts[1]}-{n + 1:05}-of-{parts[2]}.safetensors" for n in range(int(parts[2]))]
-    else:
-        names = [path.name]
-    paths = [path.with_name(name) for name in names]
-    for path in paths:
-        if not path.exists():
-            hint = "one of several that belong together" if len(paths) > 1 else f"or use {EMBEDDED_TEACHER!r}"
-            raise FileNotFoundError(f"teacher file {path} does not exist: pass another, {hint}")
-        if path.suffix != ".safetensors":
-            raise ValueError(
-                f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened: "
-                "convert it with safetensors.torch.save_file on a machine you trust"
-            )
-    return paths
 
 
 def fold_scales(teacher: Teacher) -> Teacher:
@@ -293,6 +241,28 @@ def fold_scales(teacher: Teacher) -> Teacher:
             if (tensor := state.get(f"{layer}.{end}")) is not None:
                 state[f"{layer}.{end}"] = tensor * gamma.view(-1, *[1] * (tensor.ndim - 1))
     return replace(teacher, state=state)
+
+
+def _weight_files(path: Path) -> list[Path]:
+    """The one file, or all the files that weights lie in."""
+    if path.is_dir():
+        found = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
+        path = found[0] if found else path / "model.safetensors"
+    paths = [path]
+    if path.name.endswith(".safetensors.index.json") and path.exists():
+        paths = [path.with_name(name) for name in sorted({*json.loads(path.read_text())["weight_map"].values()})]
+    elif parts := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.safetensors", path.name):
+        paths = [path.with_name(f"{parts[1]}-{n + 1:05}-of-{parts[2]}.safetensors") for n in range(int(parts[2]))]
+    for path in paths:
+        if not path.exists():
+            hint = "one of several that belong together" if len(paths) > 1 else f"or use {EMBEDDED_TEACHER!r}"
+            raise FileNotFoundError(f"teacher file {path} does not exist: pass another, {hint}")
+        if path.suffix != ".safetensors":
+            raise ValueError(
+                f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened: "
+                "convert it with safetensors.torch.save_file on a machine you trust"
+            )
+    return paths
 
 
 def _read(paths: list[Path], name: str) -> State:
@@ -341,8 +311,6 @@ def _download(name: str) -> State:
 def _hub_answers() -> bool:
     try:
         urlopen(huggingface_hub.constants.ENDPOINT, timeout=5).close()
-    except URLError as error:  # a refusal is an answer, and certificates are the hub's affair
-        return isinstance(error, HTTPError) or isinstance(error.reason, ssl.SSLError)
-    except OSError:
-        return False
+    except OSError as error:  # a refusal is an answer, and certificates are the hub's affair
+        return isinstance(error, HTTPError) or isinstance(getattr(error, "reason", None), ssl.SSLError)
     return True

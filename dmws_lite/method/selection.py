@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from dmws_lite.method.components import (
-    FIXED,
-    Component,
-    components,
-    depths,
-    family_of,
-    map_components,
-    squeezed,
-    unfused,
-)
-from dmws_lite.method.elements import STRATEGIES, axis_seed, phased, subsets, whole_heads
+from dmws_lite.method.components import FIXED, Component, components, depths, family_of, map_tensors, squeezed, unfused
+from dmws_lite.method.elements import STRATEGIES, phased, subsets, whole_heads
 from dmws_lite.method.layers import Layers, select_layers
 from dmws_lite.method.networks import Network, describe
 from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids, prefix_tokens
 
-Sets = tuple[np.ndarray, ...]
-Choose = Callable[..., Sets]
+Sets = tuple[np.ndarray, ...]  # one index array for each student
+Choose = Callable[..., Sets]  # from the teacher's and the student's size of an axis
 STEPPED = ("mobilenetv1", "mbconv")  # families whose first block of a stage differs from the others
 WAYS = {  # out of a difference on an axis
     "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
@@ -59,14 +51,8 @@ def plan(
     >>> plan("vit_small_patch16_224", "vit_tiny_patch16_224").coverage()
     25.50% (5,524,416 of 21,665,664 elements)
     """
-
-    def choose(axis: str, size: int, pick: int, strategy: str, **options) -> Sets:
-        try:
-            return (phased(size, pick, phase, strategy, **options),)
-        except ValueError as error:
-            raise ValueError(f"axis {axis!r}: {error}") from None
-
-    return _plans(_pair(teacher, student, layers, classifier), elements, seed, [phase], choose)[0]
+    pair = _pair(teacher, student, layers, classifier)
+    return _plans(pair, elements, seed, [phase], lambda *sizes, **options: (phased(*sizes, phase, **options),))[0]
 
 
 def complementary_plans(
@@ -92,11 +78,8 @@ def complementary_plans(
     """
     if n < 1:
         raise ValueError(f"n={n} students: pass n >= 1")
-
-    def choose(axis: str, size: int, pick: int, strategy: str, **options) -> Sets:
-        return subsets(size, pick, n, strategy, **options)
-
-    return _plans(_pair(teacher, student, layers, classifier), elements, seed, list(range(n)), choose)
+    pair = _pair(teacher, student, layers, classifier)
+    return _plans(pair, elements, seed, [*range(n)], lambda *sizes, **options: subsets(*sizes, n, **options))
 
 
 @dataclass(frozen=True)
@@ -106,8 +89,8 @@ class _Pair:
     plan: SelectionPlan
     teacher: Network
     student: Network
-    pairs: list[tuple[Component, Component]]
-    axes: dict[str, tuple[int, int]]
+    tensors: list[tuple[Component, Component]]  # the student's, and the teacher's that feeds it
+    axes: dict[str, tuple[int, int]]  # teacher's and student's size of each that elements are selected along
 
 
 def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair:
@@ -122,14 +105,13 @@ def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair
             f"{family}: choose 'first', 'uniform', or block numbers that begin with 0 in each stage"
         )
     theirs, mine = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
-    pairs, skipped, lost = map_components(theirs, mine, chosen, classifier)
+    pairs, skipped, lost = map_tensors(theirs, mine, chosen, classifier)
     shapes = {c.name: c.shape for c in theirs if c.axes and (classifier or "classes" not in c.axes)}
     plan = SelectionPlan(t.name, s.name, family, "", 0, chosen, (), skipped, shapes, lost)
     return _Pair(plan, t, s, pairs, _axes(pairs, t.name, s.name))
 
 
 def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: str) -> dict[str, tuple[int, int]]:
-    """Teacher and student size of every named axis along which elements are selected."""
     axes: dict[str, tuple[int, int]] = {}
     for mine, theirs in pairs:
         shapes = [squeezed(c.shape, len(c.axes)) for c in (theirs, mine)]
@@ -155,31 +137,38 @@ def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Cho
     if elements not in STRATEGIES:
         raise ValueError(f"unknown elements={elements!r}: choose one of {', '.join(STRATEGIES)}")
     rows: list[list[Assignment]] = [[] for _ in phases]
-    prefixes = prefix_tokens(pair.teacher.shapes), prefix_tokens(pair.student.shapes)
     shared = {axis: _index_sets(pair, axis, elements, seed, choose) for axis in pair.axes}
-    for mine, theirs in pair.pairs:
+    for mine, theirs in pair.tensors:
         sets = shared
         if elements == "random_inconsistent":
+            own = _seed(seed, mine.name)
             axes = {unfused(axis) for axis in mine.axes} & set(pair.axes)
-            sets = {axis: _index_sets(pair, axis, elements, axis_seed(seed, mine.name), choose) for axis in axes}
+            sets = {axis: _index_sets(pair, axis, elements, own, choose) for axis in axes}
         for number, row in enumerate(rows):
-            row.append(_assign(mine, theirs, {axis: own[number] for axis, own in sets.items()}, prefixes))
+            row.append(_assign(pair, mine, theirs, {axis: chosen[number] for axis, chosen in sets.items()}))
     plans = zip(phases, rows, strict=True)
     return tuple(replace(pair.plan, elements=elements, phase=phase, assignments=tuple(row)) for phase, row in plans)
 
 
+def _seed(seed: int, name: str) -> int:
+    """A seed of its own for each named axis or tensor, the same in every process."""
+    return zlib.crc32(f"{seed}|{name}".encode())
+
+
 def _index_sets(pair: _Pair, axis: str, elements: str, seed: int, choose: Choose) -> Sets:
     size, pick = pair.axes[axis]
-    if elements == "heads" and axis.startswith("attn/"):
-        t, s = _heads(pair, size, pick)
-        return tuple(whole_heads(t, s, heads) for heads in choose(axis, t[0], s[0], "uniform"))
-    if elements == "magnitude":
-        return choose(axis, size, pick, "magnitude", scores=_scores(pair, axis))
-    strategy = {"random_inconsistent": "random", "heads": "uniform"}.get(elements, elements)
-    return choose(axis, size, pick, strategy, seed=axis_seed(seed, axis))
+    try:
+        if elements == "heads" and axis.startswith("attn/"):
+            t, s = _heads(pair, size, pick)
+            return tuple(whole_heads(t, s, heads) for heads in choose(t[0], s[0]))
+        strategy = {"random_inconsistent": "random", "heads": "uniform"}.get(elements, elements)
+        scores = _scores(pair, axis) if elements == "magnitude" else None
+        return choose(size, pick, strategy=strategy, seed=_seed(seed, axis), scores=scores)
+    except ValueError as error:
+        raise ValueError(f"axis {axis!r}: {error}") from None
 
 
-def _heads(pair: _Pair, size: int, pick: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def _heads(pair: _Pair, size: int, pick: int) -> list[tuple[int, int]]:
     """(heads, head_dim) of teacher and student."""
     t, s = pair.teacher.heads, pair.student.heads
     if t is None or s is None:
@@ -189,7 +178,7 @@ def _heads(pair: _Pair, size: int, pick: int) -> tuple[tuple[int, int], tuple[in
             f"elements='heads': the student's {s} heads of {pick // s} do not fit into the teacher's {t} heads of "
             f"{size // t}: use elements='uniform'"
         )
-    return (t, size // t), (s, pick // s)
+    return [(t, size // t), (s, pick // s)]
 
 
 def _scores(pair: _Pair, axis: str) -> np.ndarray:
@@ -199,7 +188,7 @@ def _scores(pair: _Pair, axis: str) -> np.ndarray:
             f"elements='magnitude' needs the weights of {pair.teacher.name}: pass its module or state dict"
         )
     scores = []
-    for mine, theirs in pair.pairs:
+    for mine, theirs in pair.tensors:
         for position, name in enumerate(mine.axes):
             if unfused(name) == axis and len(mine.axes) > 1:
                 weight = pair.teacher.weights[theirs.name].detach().float().abs()
@@ -208,24 +197,24 @@ def _scores(pair: _Pair, axis: str) -> np.ndarray:
     return np.mean(scores, axis=0)
 
 
-def _assign(mine: Component, theirs: Component, sets: dict[str, np.ndarray], prefixes: tuple[int, int]) -> Assignment:
-    """prefixes: numbers of tokens before the patches in the position embeddings of teacher and student."""
+def _assign(pair: _Pair, mine: Component, theirs: Component, sets: dict[str, np.ndarray]) -> Assignment:
     indices: list[np.ndarray | None] = []
     for axis, size in zip(mine.axes, squeezed(theirs.shape, len(theirs.axes)), strict=True):
         index = sets.get(unfused(axis))
         if index is not None and "*" in axis:
             index = np.concatenate([index + part * (size // 3) for part in range(3)])
         indices.append(None if index is None or len(index) == size else index)
-    note = ""
+    notes = []
     if "token" in mine.axes and (old := theirs.shape[1]) != (new := mine.shape[1]):
-        first, kept = (old, new) if mine.name != "pos_embed" else prefixes
+        first, kept = old, new  # tokens before the patches
+        if mine.name == "pos_embed":
+            first, kept = prefix_tokens(pair.teacher.shapes), prefix_tokens(pair.student.shapes)
         if first > kept:
             indices[mine.axes.index("token")] = np.r_[:kept, first:old]
-            old, note = old - first + kept, f"the first {kept} of {first} tokens before the patches"
+            old -= first - kept
+            notes.append(f"the first {kept} of {first} tokens before the patches")
         if old != new:
             prefix, before, after = position_grids(old, new)
-            grids = (
-                f"interpolated from a {before} x {before} to a {after} x {after} grid, {prefix} prefix token(s) kept"
-            )
-            note = f"{note}; {grids}" if note else grids
-    return Assignment(mine.name, theirs.name, mine.axes, tuple(indices), mine.shape, theirs.shape, note)
+            grids = f"a {before} x {before} to a {after} x {after} grid"
+            notes.append(f"interpolated from {grids}, {prefix} prefix token(s) kept")
+    return Assignment(mine.name, theirs.name, mine.axes, tuple(indices), mine.shape, theirs.shape, "; ".join(notes))

@@ -45,17 +45,15 @@ class Students:
     @property
     def measured(self) -> tuple[Measured, ...]:
         """What was measured for each student that a method of MEASURED filled, main first."""
-        found = (getattr(model, "measured", None) for model in (self.main, self.auxiliary))
-        return tuple(record for record in found if isinstance(record, Measured))
+        return tuple(model.measured for model in (self.main, self.auxiliary) if hasattr(model, "measured"))
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """The mean of the main student's input, per RGB channel, of values in [0, 1]."""
+        """Of the main student's input (see `input_statistics`), as `std`."""
         return input_statistics(self.main)[0]
 
     @property
     def std(self) -> tuple[float, ...]:
-        """The standard deviation of the main student's input, per RGB channel, of values in [0, 1]."""
         return input_statistics(self.main)[1]
 
 
@@ -79,50 +77,46 @@ def make_students(
     auxiliary:   where its weights come from: "complementary" (another subset of the teacher), "same" (the main's own
                  start), "random" (fresh weights; where the main's are random, another draw), or None for no auxiliary.
     swap:        exchange the roles of main and auxiliary.
+    elements, layers: see `plan`.
     initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection" or
                  "selection_ls".
     seed:        of the classifier, of random weights and of the random element strategies.
-    images:      training images, without labels, for the initialisers that measure (see `initialize`): "selection_ls",
-                 "projection", "projection_ls"; `students.measured` says what they did.
-    calibration: at most so many of these images are used, evenly spread over all.
-    Both students carry the teacher's mean and standard deviation of the input (see `input_statistics`).
+    images:      training images, without labels, for the initialisers that measure: "selection_ls", "projection",
+                 "projection_ls" (see `initialize`); at most `calibration` of them are used, evenly spread.
     Raises ValueError for an unknown kind of auxiliary and for all that `complementary_plans` and `initialize` refuse.
     Source: the dual-model idea is that of Tsutsumi et al. 2026 (arXiv 2508.20461).
 
-    >>> students = make_students(load_teacher(), "embedded_vit_48", num_classes=3)  # doctest: +SKIP
-    >>> students = make_students(
-    ...     load_teacher(), "embedded_vit_48", 3, initializer="selection_ls", images=splits.train
-    ... )  # doctest: +SKIP
+    >>> options = {"initializer": "selection_ls", "images": splits.train}  # doctest: +SKIP
+    >>> students = make_students(load_teacher(), "embedded_vit_48", num_classes=3, **options)  # doctest: +SKIP
     """
     if auxiliary not in AUXILIARIES:
         raise ValueError(f"unknown auxiliary={auxiliary!r}: choose one of {', '.join(map(repr, AUXILIARIES))}")
     if isinstance(teacher, str):
         raise ValueError(f"teacher={teacher!r} is a name without weights: pass load_teacher({teacher!r})")
-    selected, planned = initializer in SELECTED, initializer in (*SELECTED, *MEASURED)
-    if auxiliary == "complementary" and not selected:
+    if auxiliary == "complementary" and initializer not in SELECTED:
         raise ValueError(
             f"auxiliary='complementary' needs initializer={' or '.join(map(repr, SELECTED))}, not {initializer!r}: "
             "pass auxiliary=None, 'same' or 'random'"
         )
     plans: tuple[SelectionPlan, ...] = ()
+    planned = initializer in (*SELECTED, *MEASURED)
     if planned:
-        fresh = build(student, num_classes, image_size)
-        n = 2 if auxiliary == "complementary" else 1
+        n, fresh = (2 if auxiliary == "complementary" else 1), build(student, num_classes, image_size)
         plans = complementary_plans(teacher, fresh, n, elements, layers, seed=seed)
     if images is not None and initializer in MEASURED:
         images = calibration_images(images, teacher, calibration)
 
-    def make(kind: str, seed: int, plan: SelectionPlan | None = None) -> nn.Module:
-        model = build(student, num_classes, image_size)
+    def make(kind: str, seed: int, number: int = 0) -> nn.Module:
+        model, plan = build(student, num_classes, image_size), plans[number] if plans else None
         return initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher, images=images)
 
-    main, other = make(initializer, seed, plans[0] if plans else None), None
+    main, other = make(initializer, seed), None
     if auxiliary == "random":
         other = make("default", seed if planned else generator(seed, _OTHER).initial_seed())
         draw_classifier(other, seed)
     elif auxiliary is not None:
-        other = make(initializer, seed, plans[-1] if plans else None)
+        other = make(initializer, seed, -1)
     if swap and other is not None:
         main, other, plans = other, main, plans[::-1]
-    plans = plans if selected else ()  # a projected student holds no subset
+    plans = plans if initializer in SELECTED else ()  # a projected student holds no subset
     return Students(main, other, plans, student, teacher.name, initializer)

@@ -1,7 +1,10 @@
+"""The rules along one axis and through depth, without any network."""
+
 import numpy as np
 import pytest
 
-from dmws_lite.method.elements import axis_seed, phased, subsets
+from dmws_lite.method.elements import phased, subsets
+from dmws_lite.method.layers import select_layers
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "consecutive", "random", "magnitude"])
@@ -13,27 +16,19 @@ def test_subsets_share_as_few_indices_as_arithmetic_allows(strategy, size, pick,
     assert len(sets) == n
     for chosen in sets:
         assert len(chosen) == pick and (np.diff(chosen) > 0).all() and chosen.min() >= 0 and chosen.max() < size
-    assert len(np.intersect1d(sets[0], sets[min(1, n - 1)])) == (max(0, 2 * pick - size) if n > 1 else pick)
+    assert len(np.intersect1d(*sets[:2])) == max(0, 2 * pick - size)
     used = np.bincount(np.concatenate(sets), minlength=size)
     assert used.max() - used.min() <= 1
 
 
-def test_phases_are_the_strided_subsets_and_disjoint_at_other_ratios():
-    for phase in range(4):
-        assert np.array_equal(phased(12, 3, phase), np.arange(3) * 4 + phase)
+def test_each_strategy_takes_what_it_says():
+    assert all(np.array_equal(phased(12, 3, phase), np.arange(3) * 4 + phase) for phase in range(4))
     assert len(np.intersect1d(phased(1024, 384, 0), phased(1024, 384, 1))) == 0
-
-
-def test_consecutive_takes_blocks_and_magnitude_the_largest():
     assert [s.tolist() for s in subsets(6, 2, 3, "consecutive")] == [[0, 1], [2, 3], [4, 5]]
     scores = np.array([0.1, 5, 3, 4, 0.2, 1])
     assert [s.tolist() for s in subsets(6, 2, 2, "magnitude", scores=scores)] == [[1, 3], [2, 5]]
-
-
-def test_random_depends_on_its_seed_alone():
     a, b, c = (subsets(100, 50, 1, "random", seed=s)[0] for s in (1, 1, 2))
     assert np.array_equal(a, b) and not np.array_equal(a, c)
-    assert axis_seed(0, "mlp/1") != axis_seed(0, "mlp/2")
 
 
 def test_impossible_picks_unknown_strategies_and_missing_scores_are_refused():
@@ -44,3 +39,31 @@ def test_impossible_picks_unknown_strategies_and_missing_scores_are_refused():
         subsets(4, 2, strategy="best")
     with pytest.raises(ValueError, match="magnitude.*needs one score for each of the 4"):
         subsets(4, 2, strategy="magnitude", scores=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("first", ((0, 1), (0, 1, 2, 3))),
+        ("last", ((1, 2), (5, 6, 7, 8))),
+        ("uniform", ((0, 2), (0, 3, 5, 8))),
+        ([[0, 2], [1, 2, 4, 8]], ((0, 2), (1, 2, 4, 8))),
+    ],
+)
+def test_layers_are_chosen_stage_by_stage(layers, expected):
+    assert select_layers((3, 9), (2, 4), layers) == expected
+    assert select_layers([12], [3], [0, 5, 11]) == ((0, 5, 11),)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "layers", "message"),
+    [
+        *(([12], [3], numbers, "layers=") for numbers in ([0, 1], [2, 1, 0], [0, 1, 12], [[0, 1, 2], [0]], [0, 0, 1])),
+        ([3, 3], [2, 4], "first", r"deeper than its teacher.* \(\[2, 4\] blocks .* \[3, 3\]\)"),
+        ([6], [2, 2], "first", r"of another family \(\[2, 2\] blocks in its stages, its teacher \[6\]\)"),
+        ([6], [2], "middle", "unknown layers='middle': choose one of first, last, uniform"),
+    ],
+)
+def test_impossible_blocks_are_refused(teacher, student, layers, message):
+    with pytest.raises(ValueError, match=message):
+        select_layers(teacher, student, layers)

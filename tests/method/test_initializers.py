@@ -28,22 +28,24 @@ def mobilenet(width=0.25, classes=3):
 
 STUDENTS = {"vit": vit, "convnext": convnext, "mobilenet": mobilenet}
 TEACHERS = {"vit": partial(vit, 48, 3, 4), "convnext": partial(convnext, 16), "mobilenet": partial(mobilenet, 0.5)}
-IMAGE = {"vit": 16, "convnext": 32, "mobilenet": 32}
-RANDOM = ("default", "xavier", "kaiming", "truncated_normal")
+HEADS = {"vit": "head", "convnext": "head.fc", "mobilenet": "classifier"}
+CASES = [  # each initialiser with the families it knows; what is refitted is tested in test_compensation.py
+    (name, family)
+    for name in INITIALIZERS
+    for family in (("vit",) if name == "mimetic" or name in MEASURED else STUDENTS)
+]
 
 
 def inputs_of(name, family, classes=5):
     """What the initialiser `name` needs besides a model, with a teacher of another number of classes."""
     torch.manual_seed(7)
-    if name == "weight_selection" or name in MEASURED:
-        teacher = noisy(TEACHERS[family](classes=classes))
-        given = {"plan": plan(teacher, STUDENTS[family]()), "teacher_state": teacher.state_dict()}
-        return (
-            given
-            if name not in MEASURED
-            else given | {"teacher_state": teacher} | {"images": torch.randn(9, 3, *2 * [IMAGE[family]])}
-        )
-    return {"teacher_state": noisy(STUDENTS[family](classes=classes)).state_dict()} if name == "full_teacher" else {}
+    if name == "full_teacher":
+        return {"teacher_state": noisy(STUDENTS[family](classes=classes)).state_dict()}
+    if name != "weight_selection" and name not in MEASURED:
+        return {}
+    teacher = noisy(TEACHERS[family](classes=classes))
+    given = {"plan": plan(teacher, STUDENTS[family]()), "teacher_state": teacher}
+    return given | ({"images": torch.randn(9, 3, 16, 16)} if name in MEASURED else {})
 
 
 def noisy(model):
@@ -59,13 +61,7 @@ def equal(a, b):
     return all(torch.equal(x, b[name]) for name, x in a.items())
 
 
-def cases():
-    """Each initialiser with the families it knows; what is refitted is tested in test_compensation.py."""
-    known = {"mimetic": ("vit",)} | {name: ("vit",) for name in MEASURED}
-    return [(name, family) for name in INITIALIZERS for family in known.get(name, STUDENTS)]
-
-
-@pytest.mark.parametrize("name, family", cases())
+@pytest.mark.parametrize("name, family", CASES)
 def test_weights_come_from_the_seed_alone_and_the_global_random_state_is_left_alone(name, family):
     given = inputs_of(name, family)
     models = [noisy(STUDENTS[family]()) for _ in range(3)]
@@ -78,7 +74,7 @@ def test_weights_come_from_the_seed_alone_and_the_global_random_state_is_left_al
 @pytest.mark.parametrize("family", STUDENTS)
 def test_all_initialisers_give_the_same_classifier(family):
     heads = []
-    for name in (name for name, f in cases() if f == family):
+    for name in (name for name, f in CASES if f == family):
         model = initialize(name, noisy(STUDENTS[family]()), seed=5, **inputs_of(name, family))
         heads.append(model.get_classifier())
     assert all(torch.equal(head.weight, heads[0].weight) and not head.bias.any() for head in heads)
@@ -90,8 +86,7 @@ def test_default_draws_from_the_distributions_of_a_fresh_model(family):
     torch.manual_seed(0)
     fresh = STUDENTS[family]().state_dict()
     ours = initialize("default", noisy(STUDENTS[family]())).state_dict()
-    head = "head.fc" if family == "convnext" else "classifier" if family == "mobilenet" else "head"
-    for name in fresh.keys() - {f"{head}.weight"}:
+    for name in fresh.keys() - {f"{HEADS[family]}.weight"}:
         a, b = fresh[name].double().flatten(), ours[name].double().flatten()
         if a.std(correction=0) == 0:
             assert torch.equal(a, b), name
@@ -99,36 +94,31 @@ def test_default_draws_from_the_distributions_of_a_fresh_model(family):
             assert stats.ks_2samp(a.numpy(), b.numpy()).pvalue > 1e-4, name
 
 
-def weights(model):
-    """(name, weight, whether depthwise) of all linear and convolution layers but the classifier."""
-    for name, layer in model.named_modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d) and layer is not model.get_classifier():
-            yield name, layer.weight.detach().double().numpy(), getattr(layer, "groups", 1) > 1
-
-
-def fans(weight, depthwise, name):
+def fans(name, layer):
     """fan-in and fan-out by hand: a depthwise channel has one input and one output, q, k and v are three maps."""
-    area = int(np.prod(weight.shape[2:]))
-    if depthwise:
+    area = int(np.prod(layer.weight.shape[2:]))
+    if getattr(layer, "groups", 1) > 1:
         return area, area
-    outputs = weight.shape[0] // 3 if name.endswith("qkv") else weight.shape[0]
-    return weight.shape[1] * area, outputs * area
+    outputs, inputs = layer.weight.shape[:2]
+    return inputs * area, outputs // (3 if name.endswith("qkv") else 1) * area
 
 
 @pytest.mark.parametrize("family", STUDENTS)
 @pytest.mark.parametrize("name", ["xavier", "kaiming", "truncated_normal"])
 def test_weights_follow_the_formula_biases_are_0_and_norms_and_layer_scales_as_in_a_fresh_model(name, family):
     model = initialize(name, noisy(STUDENTS[family]()), seed=2)
-    for layer, weight, depthwise in weights(model):
-        fan_in, fan_out = fans(weight, depthwise, layer)
-        bound = np.sqrt(6 / (fan_in + fan_out))
+    for layer_name, layer in model.named_modules():
+        if not isinstance(layer, nn.Linear | nn.Conv2d) or layer is model.get_classifier():
+            continue
+        fan_in, fan_out = fans(layer_name, layer)
+        bound, weight = np.sqrt(6 / (fan_in + fan_out)), layer.weight.detach().double().numpy()
         law = {
             "xavier": stats.uniform(-bound, 2 * bound),
             "kaiming": stats.norm(0, np.sqrt(2 / fan_in)),
             "truncated_normal": stats.norm(0, 0.02),
         }[name]
-        assert stats.kstest(weight.ravel(), law.cdf).pvalue > 1e-4, layer
-        assert np.isclose(weight.var(), law.var(), rtol=6 / np.sqrt(weight.size)), layer
+        assert stats.kstest(weight.ravel(), law.cdf).pvalue > 1e-4, layer_name
+        assert np.isclose(weight.var(), law.var(), rtol=6 / np.sqrt(weight.size)), layer_name
     fresh, ours = STUDENTS[family]().state_dict(), model.state_dict()
     for tensor in (tensor for tensor in fresh if fresh[tensor].ndim < 2):
         expected = torch.zeros_like(fresh[tensor]) if tensor.endswith("bias") else fresh[tensor]
@@ -137,117 +127,83 @@ def test_weights_follow_the_formula_biases_are_0_and_norms_and_layer_scales_as_i
 
 def test_tokens_and_layer_scale_of_a_vit():
     model = initialize("xavier", noisy(vit(init_values=0.1, reg_tokens=2)))
-    for tokens in (model.cls_token, model.reg_token, model.pos_embed):
-        assert 0 < tokens.std() < 0.05
+    assert all(0 < tokens.std() < 0.05 for tokens in (model.cls_token, model.reg_token, model.pos_embed))
     assert torch.equal(model.blocks[0].ls1.gamma, torch.full((24,), 0.1))
 
 
-def products(attention):
-    """(W_q W_k^T of each head, W_v W_proj) in the paper's orientation, float64."""
-    q, k, v = attention.qkv.weight.detach().double().numpy().reshape(3, -1, attention.qkv.in_features)
-    heads = [(q[i].T @ k[i]) for i in np.split(np.arange(len(q)), attention.num_heads)]
-    return heads, v.T @ attention.proj.weight.detach().double().numpy().T
-
-
-def test_mimetic_value_projection_is_noise_minus_identity():
+def test_mimetic_attention_is_noise_about_the_identity():
+    """Values and projection are noise - I; the heads' singular values are the largest of 0.7 (Z + I), so they are near
+    those of an independent draw."""
+    drawn = 0.7 * (np.random.default_rng(0).normal(size=(96, 96)) / np.sqrt(96) + np.eye(96))
+    largest = np.linalg.svd(drawn, compute_uv=False)[:24]
     for block in initialize("mimetic", vit(96, heads=4)).blocks:
-        noise = products(block.attn)[1] / 0.4 + np.eye(96)
-        assert stats.kstest(noise.ravel() * np.sqrt(96), "norm").pvalue > 1e-4
-        assert abs(np.trace(noise)) < 5
-
-
-def test_mimetic_heads_are_the_best_low_rank_part_of_noise_plus_identity():
-    """The kept singular values are the largest of 0.7 (Z + I), so they are near those of an independent draw."""
-    heads, _ = products(initialize("mimetic", vit(96, heads=4)).blocks[0].attn)
-    rng = np.random.default_rng(0)
-    drawn = np.linalg.svd(0.7 * (rng.normal(size=(96, 96)) / np.sqrt(96) + np.eye(96)), compute_uv=False)[:24]
-    for head in heads:
-        assert np.allclose(np.linalg.svd(head, compute_uv=False)[:24], drawn, atol=0.15)
+        q, k, v = block.attn.qkv.weight.detach().double().numpy().reshape(3, 96, 96)
+        noise = v.T @ block.attn.proj.weight.detach().double().numpy().T / 0.4 + np.eye(96)
+        assert stats.kstest(noise.ravel() * np.sqrt(96), "norm").pvalue > 1e-4 and abs(np.trace(noise)) < 5
+        for i in np.split(np.arange(96), 4):
+            assert np.allclose(np.linalg.svd(q[i].T @ k[i], compute_uv=False)[:24], largest, atol=0.15)
 
 
 def test_mimetic_positions_are_sinusoids_and_the_class_token_has_none():
-    model = initialize("mimetic", vit())
-    positions = model.pos_embed.detach().double().numpy()[0]
-    rows, columns = np.divmod(np.arange(16), 4)
-    bands = 10000.0 ** (-np.arange(6) / 6)
-    angles = np.stack([rows, columns], axis=1)[:, :, None] * bands  # (patch, row or column, band)
+    positions = initialize("mimetic", vit()).pos_embed.detach().double().numpy()[0]
+    angles = np.stack(np.divmod(np.arange(16), 4), axis=1)[:, :, None] * 10000.0 ** (-np.arange(6) / 6)
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).reshape(16, 24)  # (row or column, band)
     assert not positions[0].any()
-    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).reshape(16, 24)
     assert np.allclose(np.sort(positions[1:]), np.sort(expected), atol=1e-6)
-
-
-def test_mimetic_refuses_models_without_attention_and_widths_without_sinusoids():
-    for model in (convnext(), mobilenet()):
-        with pytest.raises(ValueError, match="mimetic.*has none"):
-            initialize("mimetic", model)
-    with pytest.raises(ValueError, match="multiple of 4.*not 18"):
-        initialize("mimetic", vit(18, heads=2))
 
 
 @pytest.mark.parametrize("family", STUDENTS)
 def test_weight_selection_loads_what_the_plan_cuts_and_defaults_the_rest(family):
     given = inputs_of("weight_selection", family)
     ours = initialize("weight_selection", STUDENTS[family](), **given).state_dict()
-    cut = given["plan"].apply(given["teacher_state"])
+    cut, skipped = given["plan"].apply(given["teacher_state"].state_dict()), given["plan"].skipped
     rest = initialize("default", STUDENTS[family]()).state_dict()
-    assert len(cut) > 10
-    assert equal(cut, ours)
-    assert all(torch.equal(ours[name], rest[name]) for name in given["plan"].skipped)
-    assert cut.keys() | given["plan"].skipped.keys() == ours.keys()
-
-
-def test_a_tensor_that_does_not_fit_is_named():
-    selected, state = inputs_of("weight_selection", "vit"), vit().state_dict()
-    other = {**state, "conv_stem.weight": torch.zeros(1)}
-    for name, model, given, message in (
-        ("weight_selection", vit(depth=3), selected, r"blocks\.2\.\S+ is \(.*\) in the model, missing in the plan"),
-        ("weight_selection", vit(depth=1), selected, r"blocks\.1\.\S+ is missing in the model"),
-        ("weight_selection", vit(12), selected, r"cls_token is \(1, 1, 12\) in the model, \(1, 1, 24\) in the plan"),
-        ("full_teacher", vit(12), {"teacher_state": state}, r"cls_token is \(1, 1, 12\) .* in the teacher: build the"),
-        ("full_teacher", vit(), {"teacher_state": other}, r"conv_stem.weight is missing in the model"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            initialize(name, model, **given)
-
-
-@pytest.mark.parametrize("name", ["weight_selection", "full_teacher"])
-def test_teacher_is_asked_for(name):
-    with pytest.raises(ValueError, match=f"{name}.*needs.*teacher_state"):
-        initialize(name, vit())
+    assert len(cut) > 10 and equal(cut, ours)
+    assert all(torch.equal(ours[name], rest[name]) for name in skipped)
+    assert cut.keys() | skipped.keys() == ours.keys()
 
 
 @pytest.mark.parametrize("family", STUDENTS)
 def test_full_teacher_copies_all_but_the_classifier(family):
     state = inputs_of("full_teacher", family)["teacher_state"]
     model = initialize("full_teacher", STUDENTS[family](), teacher_state=state)
-    head = {"vit": "head", "convnext": "head.fc", "mobilenet": "classifier"}[family]
     other = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, state[name])}
-    assert other == {f"{head}.weight", f"{head}.bias"}
+    assert other == {f"{HEADS[family]}.weight", f"{HEADS[family]}.bias"}
 
 
 def test_full_teacher_interpolates_positions_for_another_image_size():
     teacher = vit()
     with torch.no_grad():
         teacher.pos_embed[:, 0], teacher.pos_embed[:, 1:] = 5.0, 2.0
-    positions = initialize("full_teacher", vit(size=32), teacher_state=teacher.state_dict()).pos_embed[0]
+    positions = initialize("full_teacher", vit(size=32), teacher_state=teacher).pos_embed[0]
     assert positions.shape == (65, 24)
-    assert torch.allclose(positions[0], torch.tensor(5.0))
-    assert torch.allclose(positions[1:], torch.tensor(2.0))
+    assert torch.allclose(positions[0], torch.tensor(5.0)) and torch.allclose(positions[1:], torch.tensor(2.0))
 
 
-def test_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match="unknown initializer 'he'.*default, xavier, kaiming"):
-        initialize("he", vit())
+SELECTED, STATE = inputs_of("weight_selection", "vit"), vit().state_dict()
+OTHER = {**STATE, "conv_stem.weight": torch.zeros(1)}
 
 
-@pytest.mark.parametrize("name", RANDOM)
-def test_only_the_cpu_is_drawn_on(name):
-    with pytest.raises(ValueError, match="meta.*initialise it on the CPU"):
-        initialize(name, vit().to("meta"))
-
-
-def normalised(n, size, seed=0):
-    return torch.randn(n, size, 3, 8, 8, generator=torch.Generator().manual_seed(seed)) * 2 + 1
+@pytest.mark.parametrize(
+    ("name", "model", "given", "message"),
+    [
+        ("weight_selection", vit(depth=3), SELECTED, r"blocks\.2\.\S+ is \(.*\) in the model, missing in the plan"),
+        ("weight_selection", vit(depth=1), SELECTED, r"blocks\.1\.\S+ is missing in the model"),
+        ("weight_selection", vit(12), SELECTED, r"cls_token is \(1, 1, 12\) in the model, \(1, 1, 24\) in the plan"),
+        ("full_teacher", vit(12), {"teacher_state": STATE}, r"cls_token is \(1, 1, 12\) .* in the teacher: build the"),
+        ("full_teacher", vit(), {"teacher_state": OTHER}, r"conv_stem.weight is missing in the model"),
+        ("weight_selection", vit(), {}, "weight_selection.*needs.*teacher_state"),
+        ("full_teacher", vit(), {}, "full_teacher.*needs.*teacher_state"),
+        ("mimetic", convnext(), {}, "mimetic.*has none"),
+        ("mimetic", vit(18, heads=2), {}, "multiple of 4.*not 18"),
+        ("he", vit(), {}, "unknown initializer 'he'.*default, xavier, kaiming"),
+        ("default", vit().to("meta"), {}, "meta.*initialise it on the CPU"),
+        ("xavier", vit().to("meta"), {}, "meta.*initialise it on the CPU"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_the_tensor_named(name, model, given, message):
+    with pytest.raises(ValueError, match=message):
+        initialize(name, model, **given)
 
 
 def test_recalibration_is_the_average_of_the_batches_own_statistics():
@@ -255,19 +211,13 @@ def test_recalibration_is_the_average_of_the_batches_own_statistics():
     model = nn.Sequential(nn.Dropout(0.9), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.3)).train()
     conv, norm = model[1].eval(), model[2]
     nn.init.constant_(norm.running_mean, 100.0)
-    norm.num_batches_tracked.fill_(7)
-    batches = normalised(3, 5)
+    with pytest.raises(ValueError, match="batches is empty"):
+        recalibrate_batchnorm(model, [])
+    assert torch.equal(norm.running_mean, torch.full((4,), 100.0))
+    batches = torch.randn(3, 5, 3, 8, 8) * 2 + 1
     assert recalibrate_batchnorm(model, iter(batches)) is model
     seen = [conv(batch).detach().double().numpy().transpose(1, 0, 2, 3).reshape(4, -1) for batch in batches]
     assert np.allclose(norm.running_mean, np.mean([x.mean(1) for x in seen], axis=0), atol=1e-5)
     assert np.allclose(norm.running_var, np.mean([x.var(1, ddof=1) for x in seen], axis=0), rtol=1e-5)
     assert norm.momentum == 0.3
     assert [module.training for module in (model, *model)] == [True, True, False, True]
-
-
-def test_recalibration_refuses_no_batches_and_keeps_the_statistics():
-    model = nn.Sequential(nn.BatchNorm2d(3))
-    nn.init.constant_(model[0].running_mean, 4.0)
-    with pytest.raises(ValueError, match="batches is empty"):
-        recalibrate_batchnorm(model, [])
-    assert torch.equal(model[0].running_mean, torch.full((3,), 4.0))

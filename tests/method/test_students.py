@@ -5,40 +5,36 @@ import dmws_lite as dm
 from dmws_lite.method.networks import Teacher
 from dmws_lite.method.students import Students
 
+STATISTICS = (0.4, 0.5, 0.6), (0.1, 0.2, 0.3)
+
 
 @pytest.fixture(scope="module")
 def teacher():
-    state = dm.build("embedded_vit_96", 5, seed=1).state_dict()
-    return Teacher("embedded_vit_96", state, (0.5,) * 3, (0.5,) * 3, "a test")
+    return Teacher("embedded_vit_96", dm.build("embedded_vit_96", 5, seed=1).state_dict(), *STATISTICS, "a test")
 
 
 def make(teacher, *args, **options):
     return dm.make_students(teacher, "embedded_vit_48", 3, *args, **options)
 
 
-def test_complementary_students_hold_the_two_subsets_and_one_classifier(teacher):
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_complementary_students_hold_the_two_subsets_one_classifier_and_what_they_are(teacher):
     students = make(teacher)
     weight = teacher.state["blocks.1.mlp.fc1.weight"]
     assert torch.equal(students.main.blocks[1].mlp.fc1.weight, weight[::2, ::2])
     assert torch.equal(students.auxiliary.blocks[1].mlp.fc1.weight, weight[1::2, 1::2])
     assert torch.equal(students.main.head.weight, students.auxiliary.head.weight)
     assert students.plans[0].overlap(students.plans[1]).used == 0
-
-
-def test_both_students_carry_the_teachers_input_statistics_and_say_what_they_are():
-    state, statistics = dm.build("embedded_vit_96", 5).state_dict(), ((0.4, 0.5, 0.6), (0.1, 0.2, 0.3))
-    students = make(Teacher("embedded_vit_96", state, *statistics, "a test"))
-    assert (students.mean, students.std) == statistics == dm.input_statistics(students.auxiliary)
+    assert (students.mean, students.std) == STATISTICS == dm.input_statistics(students.auxiliary)
     assert (students.name, students.teacher) == ("embedded_vit_48", "embedded_vit_96")
     assert students.initializer == "weight_selection"
     assert Students(dm.build("mobilenetv1_050", 2)).name == "mobilenetv1_050"
-
-
-def test_swap_exchanges_the_roles(teacher):
-    straight, swapped = make(teacher), make(teacher, swap=True)
-    for a, b in ((straight.main, swapped.auxiliary), (straight.auxiliary, swapped.main)):
-        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
-    assert repr(straight.plans[0]) == repr(swapped.plans[1])
+    swapped = make(teacher, swap=True)
+    assert equal(students.main, swapped.auxiliary) and equal(students.auxiliary, swapped.main)
+    assert repr(students.plans[0]) == repr(swapped.plans[1])
 
 
 def test_other_auxiliaries(teacher):
@@ -53,28 +49,22 @@ def test_other_auxiliaries(teacher):
 @pytest.mark.parametrize("initializer", ["default", "mimetic"])
 def test_a_random_auxiliary_of_a_random_main_is_another_draw_with_the_same_classifier(teacher, initializer):
     first, again, other = (make(teacher, "random", initializer=initializer, seed=seed) for seed in (0, 0, 1))
-    main, auxiliary = first.main.state_dict(), first.auxiliary.state_dict()
-    alone = make(teacher, None, initializer=initializer).main.state_dict()
-    assert all(torch.equal(auxiliary[name], tensor) for name, tensor in again.auxiliary.state_dict().items())
-    assert all(torch.equal(main[name], tensor) for name, tensor in alone.items())
+    assert equal(first.auxiliary, again.auxiliary)
+    assert equal(first.main, make(teacher, None, initializer=initializer).main)
+    main, auxiliary, third = (one.state_dict() for one in (first.main, first.auxiliary, other.auxiliary))
     for name in ("blocks.0.mlp.fc1.weight", "blocks.3.attn.qkv.weight", "pos_embed", "patch_embed.proj.weight"):
-        assert not torch.equal(main[name], auxiliary[name])
-        assert not torch.equal(auxiliary[name], other.auxiliary.state_dict()[name])
+        assert not torch.equal(main[name], auxiliary[name]) and not torch.equal(auxiliary[name], third[name])
     assert torch.equal(main["head.weight"], auxiliary["head.weight"])
-    if initializer == "default":
-        fc1 = [state["blocks.0.mlp.fc1.weight"] for state in (main, auxiliary)]
-        assert abs(fc1[0].std() / fc1[1].std() - 1) < 0.05
+    fc1 = [state["blocks.0.mlp.fc1.weight"] for state in (main, auxiliary)]
+    assert abs(fc1[0].std() / fc1[1].std() - 1) < 0.05
 
 
 def test_a_random_auxiliary_shares_both_classifiers_of_a_distilled_deit():
     name = "deit_tiny_distilled_patch16_224"
-    deit = Teacher(name, {}, (0.5,) * 3, (0.5,) * 3, "a test")
-    students = dm.make_students(deit, name, 3, "random", initializer="default")
+    students = dm.make_students(Teacher(name, {}, *STATISTICS, "a test"), name, 3, "random", initializer="default")
     main, auxiliary = students.main.state_dict(), students.auxiliary.state_dict()
-    shared = {
-        name for name in ("head.weight", "head_dist.weight", "dist_token") if torch.equal(main[name], auxiliary[name])
-    }
-    assert shared == {"head.weight", "head_dist.weight"}
+    for tensor, shared in (("head.weight", True), ("head_dist.weight", True), ("dist_token", False)):
+        assert torch.equal(main[tensor], auxiliary[tensor]) == shared
 
 
 def test_other_initialisers_elements_and_image_sizes(teacher):
@@ -90,7 +80,6 @@ def test_other_initialisers_elements_and_image_sizes(teacher):
 def test_unknown_kinds_are_refused(teacher):
     with pytest.raises(ValueError, match="unknown auxiliary='twin': choose one of 'complementary'"):
         make(teacher, "twin")
-    with pytest.raises(
-        ValueError, match="'complementary' needs initializer='weight_selection' or 'selection_ls', not 'xavier'"
-    ):
-        make(teacher, initializer="xavier")
+    for initializer in ("xavier", "projection"):
+        with pytest.raises(ValueError, match=f"needs .*'weight_selection' or 'selection_ls', not '{initializer}'"):
+            make(teacher, initializer=initializer)
