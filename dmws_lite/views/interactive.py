@@ -140,20 +140,21 @@ def _map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> t
     for size in sizes:
         shown.append(list(range(size)) if size <= 2 * END else [*range(END), None, *range(size - END, size)])
     places = [[{int(t): k for k, t in enumerate(own.written_out[i])} for i in kept] if own else [] for own in fed]
-    numbers, told = [], []
-    for row in shown[-2]:
-        numbers.append([])
-        told.append([])
-        for column in shown[-1]:
-            index = (row, column)[-len(kept) :]
-            owners = {  # by the number of each student that has the element, its own index
-                number: [place[i] for place, i in zip(student, index, strict=True)]
-                for number, student in enumerate(places, 1)
-                if student and all(i in place for place, i in zip(student, index, strict=True))
-            }
-            role = len(roles) - 1 if len(owners) > 1 else next(iter(owners), 0)
-            numbers[-1].append(None if None in index else role)
-            told[-1].append("; ".join(f"{roles[k]} {where}" for k, where in owners.items()) or "nobody")
+
+    def owners(cell: tuple[int | None, ...]) -> dict[int, list[int]]:
+        """By the number of each student that has the element, its own index."""
+        found = {k: [place.get(i) for place, i in zip(own, cell, strict=False)] for k, own in enumerate(places, 1)}
+        return {number: where for number, where in found.items() if where and None not in where}
+
+    def role(cell: tuple[int | None, ...]) -> int | None:
+        found = owners(cell)
+        return None if None in cell else len(roles) - 1 if len(found) > 1 else next(iter(found), 0)
+
+    def words(cell: tuple[int | None, ...]) -> str:
+        return "; ".join(f"{roles[number]} {where}" for number, where in owners(cell).items()) or "nobody"
+
+    cells = [[(row, column)[-len(kept) :] for column in shown[-1]] for row in shown[-2]]
+    numbers, told = ([[of(cell) for cell in line] for line in cells] for of in (role, words))
     hover = ", ".join(f"{name} %{{{letter}}}" for name, letter in zip(names, "yx"[-len(kept) :], strict=True))
     y, x = (["…" if i is None else str(i) for i in indices] for indices in shown[-2:])
     text = [[roles[number][0].upper() if number else "" for number in line] for line in numbers]

@@ -80,7 +80,7 @@ def explore_runs(table: pd.DataFrame, metric: str = "accuracy") -> Interactive:
         | {"tickvals": list(ticks), "ticktext": list(ticks.values())}
         for name, (places, ticks) in axes.items()
     ]
-    best = metric.replace("_", " ")
+    *_, best = axes  # the metric
     scale = {"colorscale": [[0, "#CFE2F1"], [1, "#08306B"]], "cmin": 0, "cmax": 1}
     line = {"color": axes[best][0].tolist(), **scale}
     trace = go.Parcoords(dimensions=dimensions, line=line, labelangle=-20, tickfont={"size": 10})

@@ -55,9 +55,8 @@ def coverage_bars(plans: Plans) -> style.Picture:
     used = owned(plans)
     if "both" in used:
         only = "only " if used["both"].any() else ""
-        used = used.rename(columns={name: f"{only}{name}" for name in ("main", "auxiliary")})
-        used[[f"{only}main", f"{only}auxiliary"]] -= used[["both"]].to_numpy()
-        used = used[["elements", f"{only}main", "both", f"{only}auxiliary"]]
+        alone = {f"{only}{name}": used[name] - used["both"] for name in ("main", "auxiliary")}
+        used = used[["elements", "both"]].assign(**alone)[["elements", f"{only}main", "both", f"{only}auxiliary"]]
     kinds = used.groupby(used.index.str.replace(r"\d+", "*", regex=True), sort=False).sum()
     table = pd.concat([kinds.sum().to_frame("all").T, kinds.iloc[::-1]])
     table = table.div(table.pop("elements"), axis=0)

@@ -81,20 +81,21 @@ def comparison(
     on:     what was measured on.
     """
     names, seeds = [metric] if isinstance(metric, str) else list(metric), table["seed"].nunique()
-    long = table.melt(["label", "seed"], names, "group", "value").assign(method=lambda rows: rows["label"])
+    long = table[["label", "seed", *names]].melt(["label", "seed"], names, "group", "result")
+    long["method"] = long["label"]
     long["group"] = long["group"].map(lambda name: f"{_words(name)} on {on}")
-    by_label = long.groupby(["group", "label"], sort=False)["value"]
+    by_label = long.groupby(["group", "label"], sort=False)["result"]
     means = [{"group": key[0], "label": key[1]} | interval(own.to_numpy(float)) for key, own in by_label]
     means = pd.DataFrame(means).assign(method=lambda rows: rows["label"])
     labels = {label: label for label in table["label"].unique()}
     title = f"diamond: mean of {seeds} seed{'s' * (seeds > 1)}; dots: seeds{', joined by lines' * paired}"
     title += "; bar: 95 % interval of the mean" * (seeds > 1)
-    figure, words = forests(long, means, "value", labels, "", title, height=0.5), []
+    figure, words = forests(long, means, "result", labels, "", title, height=0.5), []
     for axes, (name, rows) in zip(figure.axes, means.groupby("group", sort=False), strict=False):
         for row, mean in enumerate(rows["mean"]):
             style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
         if paired:
-            wide = long[long["group"] == name].pivot(index="method", columns="seed", values="value").loc[list(labels)]
+            wide = long[long["group"] == name].pivot(index="method", columns="seed", values="result").loc[list(labels)]
             axes.plot(wide.to_numpy(), range(len(labels)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
         if chance is not None:
             axes.axvline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)

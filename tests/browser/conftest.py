@@ -54,10 +54,7 @@ def browser():
         try:
             browser = engine.chromium.launch(executable_path=path, args=[f"--{name}" for name in SWITCHES])
         except playwright.Error as error:
-            no_browser(
-                f"no Chromium starts ({str(error).splitlines()[0]}): install chromium, set CHROMIUM to its path, or "
-                "run playwright install chromium"
-            )
+            no_browser(f"no Chromium starts ({str(error).splitlines()[0]}): install it, or set CHROMIUM to its path")
         yield browser
         browser.close()
 
@@ -68,10 +65,7 @@ def page(browser):
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page, problems = context.new_page(), []
     page.problems = problems
-    page.on(
-        "console",
-        lambda message: message.type == "error" and problems.append(f"{message.text} ({message.location['url']})"),
-    )
+    page.on("console", lambda said: said.type == "error" and problems.append(f"{said.text} ({said.location['url']})"))
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
     context.close()
@@ -127,36 +121,26 @@ def lab(tmp_path_factory):
     (folder / "root").mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1", f"--port={port}"]
+        address = "http://{}:{}".format(*free.getsockname())
+    options = ["--no-browser", "--allow-root", "--expose-app-in-browser", f"--port={address.split(':')[-1]}"]
     options += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder / 'root'}"]
-    options += ["--LabApp.extension_manager=readonly", "--LanguageServerManager.autodetect=False"]
-    log = folder / "lab.log"
+    options += ["--ip=127.0.0.1", "--LabApp.extension_manager=readonly", "--LanguageServerManager.autodetect=False"]
+    command, own = [sys.executable, "-m", "jupyterlab", *options], {**os.environ, **own, "PYTHONPATH": str(ROOT)}
+    log, end = folder / "lab.log", time.monotonic() + 60
     with log.open("w") as output:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options],
-            env={**os.environ, **own, "PYTHONPATH": str(ROOT)},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
-    address = f"http://127.0.0.1:{port}"
+        server = subprocess.Popen(command, env=own, stdout=output, stderr=subprocess.STDOUT)
     try:
-        _wait_for(f"{address}/api/status", server, log)
+        while True:
+            try:
+                urllib.request.urlopen(f"{address}/api/status", timeout=2).close()
+                break
+            except OSError:
+                assert server.poll() is None and time.monotonic() < end, log.read_text()[-3000:]
+                time.sleep(0.2)
         yield address, folder / "root"
     finally:
         server.terminate()
         server.wait(20)
-
-
-def _wait_for(address, server, log, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(address, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
 
 
 @pytest.fixture

@@ -41,13 +41,8 @@ CELLS = {
 )""",
     "drop_page": "drop_page(run.save('student'), splits.test)",
 }
-MOVES = {  # the control that is moved, and the key that moves it
-    "selection": ("students", "ArrowRight"),
-    "soft_targets": ("temperature T", "ArrowRight"),
-    "ema": ("half-life (steps)", "ArrowLeft"),
-    "results": ("difference to", "ArrowDown"),
-    "images": ("number", "ArrowRight"),
-}
+MOVES = {"selection": ("students", "ArrowRight"), "results": ("difference to", "ArrowDown")}
+MOVES |= {"soft_targets": ("temperature T", "ArrowRight"), "images": ("number", "ArrowRight")}
 TOO_WIDE = """output => [...output.querySelectorAll('label, select, button, img, .widget-slider')].filter(
     e => e.scrollWidth > e.clientWidth + 1 && e.tagName === 'LABEL'
         || e.getBoundingClientRect().right > output.getBoundingClientRect().right + 1

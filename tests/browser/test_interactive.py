@@ -18,7 +18,7 @@ HOVERS = {  # what is pointed at, and a part of what is then told
     "flow": (".sankey-link >> nth=1", "2 tensors, 9,264 elements copied"),
     "costs": (".scatterlayer .point >> nth=4", "learning_rate 0.001"),
     "features": (".scatterlayer .point >> nth=4", "says: "),
-    "ridge": (".scatterlayer .point >> nth=0", "error 0.0020"),
+    "ridge": (".scatterlayer .point >> nth=0", "error=0.002"),
     "slices": (".nsewdrag", "row "),
 }
 SLIDERS = {
@@ -42,8 +42,7 @@ def explored(folder):
     points = [
         {"network": network, "step": step, "image": i, "x": rng.normal(), "y": rng.normal(), "file": f"{i}.png"}
         | {"class": "ab"[i % 2], "answer": "ab"[i // 2 % 2]}
-        for network, steps in (("teacher", [np.nan]), ("main", [0, 50]), ("auxiliary", [0, 50]))
-        for step in steps
+        for network, step in (("teacher", np.nan), ("main", 0), ("main", 50))
         for i in range(20)
     ]
     fits = [{"images": n, "ridge": r, "fitted": n * r, "others": 1 / n} for n in (2, 8) for r in (1e-3, 1.0)]

@@ -1,9 +1,12 @@
 import io
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
+
+from dmws_lite.studies.methods import METHODS
 
 
 @pytest.fixture
@@ -34,3 +37,24 @@ def drawn():
         return {names[to_hex(line.get_color())]: line for line in reversed(shown)}  # the first of a colour
 
     return lines
+
+
+@pytest.fixture(scope="session")
+def table():
+    """table(methods, data, fractions, seeds): a study's runs, one row per run."""
+
+    def make(methods=("default", "dual_skd"), data=("brain_mri",), fractions=(0.1,), seeds=3):
+        rng = np.random.default_rng(0)
+        rows = [
+            {"key": f"{name}/{share}/{method}/{s}", "data": name, "pair": "big → small", "fraction": share, "seed": s}
+            | {"method": method, "label": METHODS[method].label, "ece": rng.uniform(0.05, 0.2), "seconds": 20 + 3 * i}
+            | {"accuracy": 0.4 + 0.1 * np.log10(100 * share) + 0.1 * i + rng.normal(0, 0.03)}
+            | {"flops_per_step": 4e9 * (1 + 0.3 * (i % 2))}
+            for name in data
+            for share in fractions
+            for s in range(seeds)
+            for i, method in enumerate(methods)
+        ]
+        return pd.DataFrame(rows)
+
+    return make

@@ -6,7 +6,6 @@ from html import unescape
 
 import ipywidgets
 import numpy as np
-import pandas as pd
 import pytest
 
 from dmws_lite.data.sets import ImageSet
@@ -40,32 +39,23 @@ def answers():
     return probabilities, dict.fromkeys(probabilities, np.eye(3, 4)[None].repeat(6, 0))
 
 
-def study(seeds=4):
-    rng = np.random.default_rng(0)
-    rows = [
-        {"data": data, "fraction": share, "method": name, "label": name.title(), "seed": seed}
-        | {"accuracy": 0.6 + 0.1 * k + 0.02 * rng.random(), "ece": 0.1 + 0.05 * rng.random()}
-        for data in ("ct", "mri")
-        for share in (0.1, 1.0)
-        for k, name in enumerate(("default", "single", "dual"))
-        for seed in range(seeds)
-    ]
-    return pd.DataFrame(rows)
+@pytest.fixture
+def study(table):
+    return lambda seeds: table(("default", "weight_selection", "dual_skd"), ("ct", "mri"), (0.1, 1.0), seeds)
 
 
 EXPLORERS = {
     "selection": widgets.selection_explorer,
     "soft targets": widgets.soft_target_explorer,
     "ema": widgets.ema_explorer,
-    "results": lambda: widgets.results_explorer(study()),
     "images": lambda: widgets.image_inspector(IMAGES, *answers()),
 }
 
 
-@pytest.mark.parametrize("name", EXPLORERS)
-def test_every_explorer_fits_a_narrow_window_moves_in_a_moment_and_has_no_blank_entry(name):
+@pytest.mark.parametrize("name", [*EXPLORERS, "results"])
+def test_every_explorer_fits_a_narrow_window_moves_in_a_moment_and_has_no_blank_entry(name, study):
     """None as an entry's value would blank a list: at the start with some hash seeds, and whenever it is chosen."""
-    controls, view = parts(EXPLORERS[name]())
+    controls, view = parts(EXPLORERS[name]() if name in EXPLORERS else widgets.results_explorer(study(4)))
     assert all(controls) and all(control.layout.max_width == "98%" for control in controls.values())
     assert "max-width: 100%" in view.value and len(alt(view)) > 40
     for control in controls.values():
@@ -125,39 +115,39 @@ def test_the_ema_follows_half_life_and_steps():
         widgets.ema_explorer(steps=1)
 
 
-def test_results_start_with_all_methods_of_the_first_group():
-    table = study()
+def test_results_start_with_all_methods_of_the_first_group(study):
+    table = study(4)
     controls, view = parts(widgets.results_explorer(table))
     first = table[(table["data"] == "ct") & (table["fraction"] == 0.1)]
     assert view.value == as_html(figures.results(first))
     controls["metric"].value = "ece"
     controls["data, fraction"].value = "all"
-    controls["methods"].value = ("dual",)
-    assert view.value == as_html(figures.results(table[table["method"] == "dual"], "ece"))
+    controls["methods"].value = ("dual_skd",)
+    assert view.value == as_html(figures.results(table[table["method"] == "dual_skd"], "ece"))
     controls["methods"].value = ()
     assert 'role="alert"' in view.value and "no method is chosen" in view.value
     controls["methods"].value, controls["difference to"].value = ("default",), "default"
-    assert "no chosen method has a seed in common with Default" in view.value
+    assert "no chosen method has a seed in common with random initialisation" in view.value
     with pytest.raises(ValueError, match="the table has no runs"):
         widgets.results_explorer(table.head(0))
 
 
-def test_differences_are_corrected_over_the_whole_table():
-    table = study(seeds=6)
+def test_differences_are_corrected_over_the_whole_table(study):
+    table = study(6)
     controls, view = parts(widgets.results_explorer(table))
     controls["data, fraction"].value = "all"
     controls["difference to"].value = "default"
     assert view.value == as_html(figures.paired_differences(table, "default"))
     assert "8 of 8 are shown" not in alt(view)  # p = 1/32 each, times 8
     controls["data, fraction"].value = "ct, 10 %"
-    controls["methods"].value = ("dual",)
-    assert "0 of 1 are shown" in alt(view) and "Dual" in alt(view) and "Single" not in alt(view)
-    alone = table.query("data == 'ct' and fraction == 0.1 and method != 'single'")
+    controls["methods"].value = ("dual_skd",)
+    assert "0 of 1 are shown" in alt(view) and "dual selection" in alt(view) and "single selection" not in alt(view)
+    alone = table.query("data == 'ct' and fraction == 0.1 and method != 'weight_selection'")
     assert "1 of 1 are shown" in figures.paired_differences(alone, "default").alt_text  # what choosing must not do
     alone = alone.drop(columns=["data", "fraction"])  # a table without groups
     controls, view = parts(widgets.results_explorer(alone))
-    controls["difference to"].value = "dual"
-    assert view.value == as_html(figures.paired_differences(alone, "dual"))
+    controls["difference to"].value = "dual_skd"
+    assert view.value == as_html(figures.paired_differences(alone, "dual_skd"))
 
 
 def test_the_inspector_steps_through_images():

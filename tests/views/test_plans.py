@@ -17,11 +17,8 @@ def plans():
 FIGURES = {
     "axis_strips": lambda plans: figures.axis_strips(plans),
     "axis_strips, three students": lambda plans: figures.axis_strips(complementary_plans(*PAIR, n=3)),
-    "tensor_maps": lambda plans: figures.tensor_maps(plans, ["blocks.0.attn.qkv.weight", "norm.bias"]),
-    "coverage_bars": lambda plans: figures.coverage_bars(plans),
     "coverage_bars, one student": lambda plans: figures.coverage_bars(plans[0]),
     "layer_map": lambda plans: figures.layer_map(plans[0]),
-    "consistency": lambda plans: figures.consistency({"uniform": plans[0]}),
     "selection": lambda plans: figures.selection(plans, "norm.bias"),
 }
 

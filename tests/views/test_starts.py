@@ -65,19 +65,11 @@ def test_spectra_are_divided_by_the_largest_singular_value(drawn):
     assert curve[[0, 30, 60]] == pytest.approx([1, 0.5, 0.25])
 
 
-def test_depth_starts_before_the_first_block(drawn):
-    figure = figures.through_depth(signals())
-    spread, similarity = figure.axes
-    assert drawn(figure)["Kaiming"].get_xdata().tolist() == [0, 1, 2]
-    assert drawn(figure, 1)["truncated normal"].get_ydata() == pytest.approx([1, 0.9, 0.8])
-    assert spread.get_yscale() == "log" and similarity.get_yscale() == "linear"
-
-
 def test_first_steps_show_the_mean_every_seed_and_chance(drawn):
     figure = figures.first_steps(losses(), chance=1.0986)
     assert drawn(figure)["random initialisation"].get_ydata() == pytest.approx([1.0, 1.0])
     thin = [list(line.get_ydata()) for line in figure.axes[0].lines if line.get_linewidth() < 1]
-    assert len(thin) >= 2 * len(NAMES) and any(seed == pytest.approx([1.1, 1.1]) for seed in thin)
+    assert any(seed == pytest.approx([1.1, 1.1]) for seed in thin)
     assert any(list(line.get_ydata()) == [1.0986, 1.0986] for line in figure.axes[0].lines)
 
 

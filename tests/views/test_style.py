@@ -1,15 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.colors import to_hex
 from PIL import Image
 
 from dmws_lite.views import style
-
-
-@pytest.fixture
-def axes():
-    return style.picture(2.0)[1]
 
 
 def test_a_picture_gives_notebooks_its_alt_text_and_is_saved_with_it(tmp_path):
@@ -26,22 +20,6 @@ def test_twenty_names_are_told_apart_without_colour():
     look = style.looks([f"method {k}" for k in range(20)], {"method 3": "reference"})
     assert len(look) == len({own["marker"] for own in look.values()}) == 20
     assert look["method 3"] == {"color": "#000000", "marker": "*", "linestyle": ":"}
-
-
-def test_a_forest_draws_means_above_their_values_with_the_intervals_it_was_given(axes):
-    values = pd.DataFrame({"label": ["a", "a", "b"], "value": [0.1, 0.3, 0.6]})
-    means = pd.DataFrame(
-        {"mean": [0.2, 0.6], "low": [0.0, np.nan], "high": [0.4, np.nan], "filled": [True, False]}, ["a", "b"]
-    )
-    style.forest(axes, values, means)
-    *dots, bars, diamonds = axes.collections
-    assert np.asarray(np.concatenate([own.get_offsets() for own in dots])) == pytest.approx(
-        np.array([(0.1, 0), (0.3, 0), (0.6, 1)])
-    )
-    assert bars.get_segments()[0] == pytest.approx(np.array([(0.0, -0.22), (0.4, -0.22)]))
-    assert np.asarray(diamonds.get_offsets()) == pytest.approx(np.array([(0.2, -0.22), (0.6, 0.78)]))
-    assert [to_hex(face) for face in diamonds.get_facecolors()] == ["#0072b2", "#ffffff"]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b"]
 
 
 def test_curves_draw_means_and_the_bars_they_are_given(drawn):

@@ -30,10 +30,6 @@ def heights(axes, container):
 
 
 FIGURES = {
-    "history": lambda: figures.history(run()),
-    "history, several": lambda: figures.history({"dual": run(), "single": run(auxiliary=False)}),
-    "disagreement": lambda: figures.disagreement(run()),
-    "confusion": lambda: figures.confusion(pd.DataFrame([[3, 1], [0, 4]], ["a", "b"], ["a", "b"])),
     "half_life": lambda: figures.half_life(300, [6, 30, 693.1]),
     "similarity": lambda: figures.similarity({"a": [0.9, 0.5], "b": [0.1, 0.0]}),
     "soft_targets": lambda: figures.soft_targets(STUDENT, TARGET, 0),
@@ -46,16 +42,16 @@ def test_every_figure_draws_and_says_what_it_shows(name, check_picture):
     check_picture(FIGURES[name]())
 
 
-def test_history_shows_both_students_and_the_kept_step(drawn):
-    figure = figures.history(run())
-    main, auxiliary = (drawn(figure, 1)[name] for name in ("kept: best on validation", "auxiliary"))
-    assert main.get_ydata().tolist() == [0.3, 0.6, 0.55] and figure.axes[1].lines[-1].get_xdata() == [10]
-    assert auxiliary.get_color() == figures.PALETTE["auxiliary"] and auxiliary.get_linestyle() == "--"
-    assert "auxiliary" not in drawn(figures.history(run(auxiliary=False)), 1)
+def test_history_shows_both_students_and_the_kept_step(check_picture):
+    figure = check_picture(figures.history({"dual": run(), "single": run(auxiliary=False)}))
+    main, auxiliary, *_, star = figure.axes[2].lines
+    assert main.get_ydata().tolist() == [0.3, 0.6, 0.55] and star.get_xdata() == [10]
+    assert auxiliary.get_color() == PALETTE["auxiliary"] and auxiliary.get_linestyle() == "--"
+    assert "single auxiliary" not in figure.alt_text and "dual auxiliary: from 0.40 to 0.50" in figure.alt_text
 
 
-def test_disagreement_stacks_to_one():
-    axes = figures.disagreement(run()).axes[0]
+def test_disagreement_stacks_to_one(check_picture):
+    axes = check_picture(figures.disagreement(run())).axes[0]
     shares = np.array([bar.get_height() for bar in axes.patches]).reshape(4, 3)
     assert shares[:, 1] == pytest.approx([0.25, 0.35, 0.25, 0.15])
     with pytest.raises(ValueError, match="needs a run with an auxiliary"):
@@ -125,33 +121,25 @@ def test_the_memory_refuses():
             figures.ema_memory(momentum, steps)
 
 
-def test_surfaces_show_the_grids_with_their_line():
-    figure = figures.surfaces({"main": {"step 0": np.full((20, 20), 0.6), "step 9": RISING}})
-    first, second = figure.axes[:2]
-    assert (first.images[0].get_array() == 0.6).all() and not first.collections  # no place is undecided: no line
-    np.testing.assert_array_equal(second.images[0].get_array(), RISING)
-    (line,) = second.collections
-    where = np.concatenate([path.vertices for path in line.get_paths()])[:, 0]
-    assert np.allclose(where, sum(WINDOW[:2]) / 2, atol=0.12)
-    assert "main step 0: class 1 on 100% of the plane, mean confidence 0.60" in figure.alt_text
-
-
-def test_points_are_drawn_by_label_and_wrong_ones_ringed():
+def test_surfaces_show_the_grids_with_their_line_and_the_points_by_label():
     data = moons(30, 0.2)
-    figure = figures.surfaces({"": {"a": np.full((20, 20), 0.6)}}, data)
-    zero, one, rings = figure.axes[0].collections
+    figure = figures.surfaces({"main": {"step 0": np.full((20, 20), 0.6), "step 9": RISING}}, data)
+    first, second = figure.axes[:2]
+    assert (first.images[0].get_array() == 0.6).all() and np.array_equal(second.images[0].get_array(), RISING)
+    zero, one, rings = first.collections  # no place is undecided: no line
     assert len(zero.get_offsets()) == (data.labels == 0).sum() and len(one.get_offsets()) == (data.labels == 1).sum()
     np.testing.assert_allclose(rings.get_offsets(), data.x[data.wrong])
     assert zero.get_paths()[0].vertices.tolist() != one.get_paths()[0].vertices.tolist()  # not by colour alone
+    where = np.concatenate([path.vertices for path in second.collections[0].get_paths()])[:, 0]
+    assert np.allclose(where, sum(WINDOW[:2]) / 2, atol=0.12)
+    assert "main step 0: class 1 on 100% of the plane, mean confidence 0.60" in figure.alt_text
 
 
 def test_the_course_of_both_students(drawn):
     rows = [(step, student, 0.5 + step / 100, 1.0) for step in (0, 10) for student in ("main", "auxiliary")]
     course = pd.DataFrame(rows, columns=["step", "student", "accuracy", "loss"])
     figure = figures.toy_course({"A": course, "B": course})
-    lines = drawn(figure)
-    for student in ("main", "auxiliary"):
-        assert list(lines[student].get_ydata()) == pytest.approx([0.5, 0.6])
-        assert to_hex(lines[student].get_color()).upper() == PALETTE[student]
-        assert lines[student].get_linestyle() == LINES[student]
+    for student, line in drawn(figure).items():
+        assert list(line.get_ydata()) == pytest.approx([0.5, 0.6])
+        assert to_hex(line.get_color()).upper() == PALETTE[student] and line.get_linestyle() == LINES[student]
     assert "A: accuracy, main: 0.50 to 0.60" in figure.alt_text

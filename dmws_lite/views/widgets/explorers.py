@@ -50,13 +50,12 @@ def selection_explorer() -> ipywidgets.VBox:
     controls["phase"].disabled = True
     follow(controls["pair"], controls["tensor"], "options", _tensors)
     follow(controls["students"], controls["phase"], "disabled", lambda students: students > 1)
-    return explorer(controls, _selection_page)
 
+    def draw(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
+        plans = _plans(pair, elements, layers, students, phase if students == 1 else 0)
+        return as_html(selection(plans, tensor), summary(plans))
 
-@lru_cache(maxsize=64)
-def _selection_page(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
-    plans = _plans(pair, elements, layers, students, phase if students == 1 else 0)
-    return as_html(selection(plans, tensor), summary(plans))
+    return explorer(controls, draw)
 
 
 @lru_cache(maxsize=64)
@@ -96,9 +95,7 @@ def soft_target_explorer(
 def ema_explorer(steps: int = 300) -> ipywidgets.VBox:
     """Move the half-life and the number of steps, and see what the auxiliary consists of.
 
-    steps: of the run, 2 or more; the half-life starts at its 20th part and goes up to twice its length.
-    The static twin is `figures.ema_memory(momentum_of(half_life), steps)`.
-    Raises ValueError for fewer steps.
+    steps: of the run, 2 or more, else ValueError. The static twin is `figures.ema_memory`.
     """
     if steps < 2:
         raise ValueError(f"steps={steps} must be at least 2")
@@ -112,10 +109,8 @@ def ema_explorer(steps: int = 300) -> ipywidgets.VBox:
 def results_explorer(table: pd.DataFrame) -> ipywidgets.VBox:
     """Choose methods, data set and fraction, a metric and what to compare with, and see intervals over seeds.
 
-    table: one row per run, as `Store.table` gives it.
-    p values are corrected over all methods and groups of the table, however few of them are shown.
-    The static twins are `figures.results(table, metric)` and `figures.paired_differences(table, reference, metric)`.
-    Raises ValueError for a table without runs.
+    table: one row per run, as `Store.table` gives it; without a run ValueError. p values are corrected over the whole
+           table, however few methods are shown. The static twins are `figures.results` and `.paired_differences`.
     """
     if table.empty:
         raise ValueError("the table has no runs: run a study first")

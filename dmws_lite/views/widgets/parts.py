@@ -62,7 +62,8 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
 
     A ValueError shows as text: the choice is not possible. Any other error is raised.
     """
-    view, drawn = ipywidgets.HTML(), [None]
+    view = ipywidgets.HTML()
+    drawn: list[Any] = [None]
 
     def show(_: Any = None) -> None:
         values = {name: control.value for name, control in controls.items()}
