@@ -63,8 +63,7 @@ def fit(
     device:        "cpu", "cuda", "mps", or None for the best there is.
     on_evaluation: is given each new row of the history after the checkpoint was written; True stops the run, which ends
                    as a whole one does, and goes on from its checkpoint when fit is called again.
-    Networks with BatchNorm have its statistics measured on the training images first. On a GPU in float16 a step whose
-    gradients overflow is skipped, by the auxiliary too, and counted in skipped_steps.
+    Networks with BatchNorm have its statistics measured on the training images first.
     Returns a Run. Its history has one row for each evaluation, the first before training: step, loss, hard_loss, alpha,
     momentum, lr, val_accuracy, val_loss, auxiliary_accuracy (nan without one), both_right, images_per_second, seconds.
     Raises ValueError for settings that don't fit the data, FloatingPointError when the loss is no longer finite.
@@ -80,12 +79,11 @@ def fit(
             writable_folder(Path(checkpoint).parent)
             if Path(checkpoint).exists():
                 trainer.resume(checkpoint)
-        bar = tqdm(
-            desc="training", unit="step", total=training.steps, initial=trainer.step, disable=not progress * first
-        )
+        hidden, done = not (progress and first), trainer.step if trainer.best else -1  # evaluated, too
+        bar = tqdm(desc="training", unit="step", total=training.steps, initial=trainer.step, disable=hidden)
         moments = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int))
         try:
-            for step in moments[moments > (trainer.step if trainer.best else -1)].tolist():
+            for step in moments[moments > done].tolist():
                 row = trainer.train_until(step, bar)
                 bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
                 if checkpoint is not None and first:
@@ -113,7 +111,7 @@ def load_run(
 
 
 class Learner(NamedTuple):
-    """A network that is trained, as accelerate prepared it, with its optimiser and its learning rate's schedule."""
+    """A network that is trained, as accelerate prepared it, with what trains it."""
 
     network: nn.Module
     weights: list[nn.Parameter]
@@ -179,7 +177,7 @@ class Trainer:
         loss = STRATEGIES[d.strategy](step)
         moved = self._descend(main, loss)
         if moved and self.auxiliary is not None and d.auxiliary_update == "ema":
-            move_average(*self.averaged, self._momentum())
+            move_average(*self.averaged, d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size))
         for learner in self.learners[1:]:  # an auxiliary that is trained on the labels, by itself
             logits = self._forward(learner.network.train(), images).float()
             self._descend(learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
@@ -221,13 +219,9 @@ class Trainer:
         indices = torch.from_numpy(np.array(partners)).to(self.device, non_blocking=True)
         return self._logits(self.main, self.augmented(indices, stream=1))
 
-    def _momentum(self) -> float:
-        t = self.training
-        return self.distillation.momentum_at(self.step, t.steps, len(self.images) / t.batch_size)
-
     def train_until(self, until: int, bar: tqdm) -> dict[str, float]:
         """Train up to step `until` and evaluate. Returns the history's new row, with means over these steps."""
-        t, start, first = self.training, time.perf_counter(), self.step
+        t, d, start, first = self.training, self.distillation, time.perf_counter(), self.step
         torch.manual_seed(t.seed * 1_000_003 + first)
         self.main.train()
         sums = torch.zeros(2, device=self.device)
@@ -242,8 +236,8 @@ class Trainer:
             "step": self.step,
             "loss": means[0].item(),
             "hard_loss": means[1].item(),
-            "alpha": self.distillation.alpha_at(self.step, t.steps),
-            "momentum": self._momentum(),
+            "alpha": d.alpha_at(self.step, t.steps),
+            "momentum": d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size),
             "lr": self.learners[0].optimizer.param_groups[0]["lr"],
             "images_per_second": steps * t.batch_size / seconds,
             "seconds": seconds,
@@ -277,9 +271,10 @@ class Trainer:
 
     def _check_finite(self, values: Tensor) -> None:
         if not torch.isfinite(values).all():
-            where = f"step {self.step} (lr={self.training.lr}, clip={self.training.clip})"
-            way_out = "train with a lower lr; the last checkpoint, from before that, is kept"
-            raise FloatingPointError(f"the loss is no longer finite at {where}: {way_out}")
+            fault = (
+                f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip})"
+            )
+            raise FloatingPointError(f"{fault}: train with a lower lr; the last checkpoint, from before that, is kept")
 
     def close(self) -> None:
         """Give both students back as they came: no mixed precision in their forward, gradients allowed."""
