@@ -243,7 +243,7 @@ TRUE_KINDS = {  # the first bytes of a file that is named .png, what the error s
     b"\0\0\0\x0cjP  \r\n": "a JPEG 2000 image",
     bytes(128) + b"DICM": "a DICOM file, whatever its name says: name it .dcm",
     b"version https://git-lfs.github.com/spec/v1": "a pointer of Git LFS",
-    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "a PDF or PostScript file",
+    b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "a PostScript file",
     b"not an image": "not a PNG, JPEG, BMP or TIFF",
     b"": "not a PNG, JPEG, BMP or TIFF",
 }
