@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Array = np.ndarray
-Reading = tuple[str, Decoded | None, str]  # a file's hash, and its image or why there is none
+Reading = tuple[str, Decoded, str]  # a file's hash, its image (a black one of no size), and why there is none
 FORMAT = 4  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
 FACTS = ("sha256", "width", "height", "mode", "depth", "blank", "patient", "error")
 NOBODY = ("", "anon", "anonymous", "anonymised", "anonymized", "none", "null", "unknown")  # ids of no patient
@@ -66,6 +66,8 @@ def decoded(
     images = [[file, int(frame), *stamps[file]] for file, frame in zip(files, frames, strict=True)]
     settings = [FORMAT, str(root.resolve()), size, fit, window, images]
     folder = cache_folder("arrays") / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
+    black = np.zeros((1, size, size), np.uint8), np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
+    missing = Decoded(*black, width=0, height=0, mode="", depth=0, blank=False)
     current, said = threading.local(), dict[str, list[str]]()
 
     def read(file: str, frame: int) -> Reading:
@@ -77,7 +79,7 @@ def decoded(
         except (ImportError, MemoryError):
             raise
         except Exception as error:  # decoders raise many kinds; they are kept, and told together
-            return sha256, None, str(error) or type(error).__name__
+            return sha256, missing, str(error) or type(error).__name__
 
     def note(text: Any, category: type[Warning], *_: Any) -> None:
         if issubclass(category, UserWarning):
@@ -103,12 +105,9 @@ def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[
     import pandas as pd
 
     facts, thumbnails, channels, pseudonyms = [], [], 1, {"": ""}
-    small = np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
-    missing = Decoded(np.zeros((1, size, size), np.uint8), small, 0, 0, "", 0, blank=False)
     try:
         with open(part / "images.raw", "wb+") as file:
-            for sha256, found, error in readings:
-                one = found or missing
+            for sha256, one, error in readings:
                 if len(one.image) > channels:  # the first in colour: those before it get three equal channels
                     channels = len(one.image)
                     file.seek(0)

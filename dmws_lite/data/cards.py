@@ -21,8 +21,8 @@ from pydantic import (
 )
 
 from dmws_lite.data.sets import SPLITS
-from dmws_lite.runtime import validation
 from dmws_lite.runtime.text import did_you_mean
+from dmws_lite.runtime.validation import Strict, faults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,11 +57,7 @@ Inside = Annotated[str, AfterValidator(_inside)]
 Slug = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
-class Strict(validation.Strict, strict=True):
-    """A part of a card: no unknown keys, no values of another type."""
-
-
-class Source(Strict):
+class Source(Strict, strict=True):
     """Where the data can be got: one of KINDS, with what belongs to it."""
 
     folder: Text | None = None
@@ -98,14 +94,14 @@ class Source(Strict):
         return f"{self.kind} {getattr(self, self.kind)}{detail}"
 
 
-class Label(Strict):
+class Label(Strict, strict=True):
     """A class: its folder below the root, or below each split (by default its name), and what it means."""
 
     folder: Inside
     meaning: Text
 
 
-class Picture(Strict):
+class Picture(Strict, strict=True):
     """What the images are expected to be; `size` is width and height, `depth` is bits per channel."""
 
     mode: Literal["gray", "colour"] | None = None
@@ -113,7 +109,7 @@ class Picture(Strict):
     depth: PositiveInt | None = None
 
 
-class Split(Strict):
+class Split(Strict, strict=True):
     """How train, val and test come about; without a rule the loader chooses."""
 
     rule: Literal["published", "patient", "near_duplicates", "random"] | None = None
@@ -121,14 +117,14 @@ class Split(Strict):
     manifest: Inside | None = None
 
 
-class Patient(Strict):
+class Patient(Strict, strict=True):
     """How a file's path tells its patient, and what its group stands for where that is no patient."""
 
     pattern: Annotated[str, AfterValidator(check_pattern)]
     stands_for: Text | None = None
 
 
-class Recipe(Strict):
+class Recipe(Strict, strict=True):
     """The `dmws` block, which the loader obeys; `data_cards/template.md` explains each key."""
 
     sources: Annotated[list[Source], Field(min_length=1)]
@@ -252,7 +248,7 @@ def read_card(name_or_path: str | Path) -> Card:
             raise ValueError(f"{path} has no front matter: begin it with a line ---, YAML and a line ---")
         front = FrontMatter.model_validate(parse_yaml("\n" + parts[1], path) or {})
     except ValidationError as error:
-        raise ValueError(f"{path}: {validation.faults(error)} (see template.md)") from error
+        raise ValueError(f"{path}: {faults(error)} (see template.md)") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8") from error
     facts = dict(front) | dict(front.dmws)

@@ -16,16 +16,6 @@ from dmws_lite.data.fetch import fetch, fetch_datasets, fetch_hub
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MED = {"medmnist": "breastmnist", "image_size": 64}
-CARD = """---
-pretty_name: Test
-license: unknown
-dmws:
-  sources: {sources}
-  classes:
-    healthy: {{meaning: nothing found}}
-    ill: {{meaning: something found}}
----
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -61,8 +51,10 @@ def content(folder):
 
 
 def card(folder, *sources):
+    classes = {name: {"meaning": "seen"} for name in ("healthy", "ill")}
+    front = {"pretty_name": "Test", "license": "unknown", "dmws": {"sources": sources, "classes": classes}}
     path = folder / "scans.md"
-    path.write_text(CARD.format(sources=json.dumps(sources)), "utf-8")
+    path.write_text(f"---\n{json.dumps(front)}\n---\n", "utf-8")
     return read_card(path)
 
 
@@ -71,10 +63,6 @@ def quiet(call, *args, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return call(*args, **options)
-
-
-def sha(data):
-    return hashlib.sha256(data).hexdigest()
 
 
 def test_a_folder_is_taken_where_it_is_and_one_that_is_not_there_passed_over(tmp_path, monkeypatch):
@@ -95,7 +83,7 @@ def test_a_folder_is_taken_where_it_is_and_one_that_is_not_there_passed_over(tmp
 def site(server, name, files, **facts):
     """A source: an archive of files on the server, or what is given as its bytes."""
     data = server.files[name] = packed(files) if isinstance(files, dict) else files
-    return {"url": server.url + name, "sha256": sha(data)} | facts
+    return {"url": server.url + name, "sha256": hashlib.sha256(data).hexdigest()} | facts
 
 
 def test_an_archive_is_downloaded_unpacked_and_then_taken_from_the_cache(tmp_path, server):
