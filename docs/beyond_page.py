@@ -60,7 +60,7 @@ def headlines(beyond: pd.DataFrame) -> list[Headline]:
             equal = f"; against selection trained for as many seconds {signed(timed.iloc[0])}" if len(timed) else ""
             sentence = f"{name}: accuracy {signed(row)}, {where}: **{row['verdict']}**{equal}."
             short = f"least squares, {_short(pair)}, {row['study_steps']:.0f} steps"
-            found.append(Headline(short, own, row["verdict"], sentence))
+            found.append(Headline(short, own, sentence))
     return found
 
 

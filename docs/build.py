@@ -37,18 +37,22 @@ def execute_chapters(folder: Path, smoke: bool) -> Path:
 def up_to_date(executed: Path, chapter: Path) -> bool:
     """Whether an executed copy is newer than the package and has the chapter's code; then it gets the text of today."""
     changed = max(path.stat().st_mtime for path in PACKAGE.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    if not executed.is_file() or executed.stat().st_mtime < changed:
+    stamp = executed.stat().st_mtime if executed.is_file() else 0
+    if stamp < changed:
         return False
-    copy, present = chapters.read(executed), chapters.read(chapter)
-    injected = [cell for cell in copy.cells if "injected-parameters" in cell.metadata.get("tags", [])]
-    ran = [cell for cell in copy.cells if cell.cell_type == "code" and cell not in injected]
-    if [cell.source for cell in ran] != [cell.source for cell in present.cells if cell.cell_type == "code"]:
+    copy, cells = chapters.read(executed), []
+    ran = [cell for cell in copy.cells if cell.cell_type == "code"]
+    for cell in chapters.read(chapter).cells:
+        if cell.cell_type == "code":
+            if not ran or ran[0].source != cell.source:
+                return False
+            cell = ran.pop(0)
+        cells.append(cell)
+        while ran and "injected-parameters" in ran[0].metadata.get("tags", []):
+            cells.append(ran.pop(0))
+    if ran:
         return False
-    copy.cells = []
-    for cell in present.cells:
-        copy.cells += [ran.pop(0)] if cell.cell_type == "code" else [cell]
-        copy.cells += injected if "parameters" in cell.metadata.get("tags", []) else []
-    stamp = executed.stat().st_mtime
+    copy.cells = cells
     nbformat.write(copy, executed)
     os.utime(executed, (stamp, stamp))
     return True
@@ -79,8 +83,8 @@ def refuse_others(out: Path) -> None:
     """Raise FileExistsError for a folder that must not be emptied: only an earlier site may be."""
     folder = out.resolve()
     around = Path.cwd().is_relative_to(folder) or ROOT.is_relative_to(folder)
-    filled = folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
-    if around or (filled and not (folder / MARKER).is_file()):
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if around or not (empty or (folder / MARKER).is_file()):
         raise FileExistsError(f"--out {out} is no earlier site, and would be emptied: pass a new or an empty folder")
 
 
@@ -89,9 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python docs/build.py", description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="run the chapters with smoke=True")
     parser.add_argument("--executed", type=Path, help="a folder of executed chapters: nothing is run")
-    parser.add_argument(
-        "--out", type=Path, default=OUT, help="the folder of the pages: new, empty, or of an earlier site"
-    )
+    parser.add_argument("--out", type=Path, default=OUT, help="the pages' folder: new, empty, or of an earlier site")
     options = parser.parse_args(arguments)
     try:
         refuse_others(options.out)

@@ -22,17 +22,10 @@ NOTES = {
 
 
 def page(notebook: NotebookNode, name: str) -> NotebookNode:
-    """A chapter as myst-nb is to read it.
-
-    notebook: a chapter, executed or not; it is left as it was.
-    name:     the notebook's path in the repository.
-    """
+    """A chapter, executed or not, as myst-nb is to read it; name: the notebook's path in the repository."""
     cells: list[NotebookNode] = []
     for cell in nbformat.from_dict(notebook).cells:
-        if cell.cell_type == "code":
-            cells += _code(cell)
-        else:
-            cells.append(nbformat.v4.new_markdown_cell(plain_badges(cell.source)))
+        cells += _code(cell) if cell.cell_type == "code" else [nbformat.v4.new_markdown_cell(plain_badges(cell.source))]
     cells[0].source = _opening(cells[0].source, name, _state(notebook))
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
@@ -40,9 +33,9 @@ def page(notebook: NotebookNode, name: str) -> NotebookNode:
 def alt_texts(notebook: NotebookNode) -> dict[str, str]:
     """The alt text of each picture among the outputs, by the SHA-256 of its bytes (myst-nb's name for its file)."""
     found = {}
-    for output in _outputs(notebook):
-        for mime, facts in output.get("metadata", {}).items():
-            if mime.startswith("image/") and isinstance(facts, dict) and "alt" in facts:
+    for output in [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]:
+        for mime, facts in output.metadata.items():
+            if mime.startswith("image/") and "alt" in facts:
                 found[hashlib.sha256(b64decode(output.data[mime])).hexdigest()] = facts["alt"]
     return found
 
@@ -61,10 +54,6 @@ def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
-    return [o for cell in notebook.cells for o in cell.get("outputs", []) if "data" in o]
-
-
 def _state(notebook: NotebookNode) -> str:
     """Whether the chapter is "unread" (not executed), a "smoke" run, or "" (a full one)."""
     if not any(cell.get("outputs") for cell in notebook.cells):
@@ -74,25 +63,25 @@ def _state(notebook: NotebookNode) -> str:
 
 
 def _code(cell: NotebookNode) -> list[NotebookNode]:
-    """A code cell with its static outputs, and a note after it in place of an explorer; progress bars just go."""
-    kept = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    kept = [part for output in kept for part in _with_figure(output)]
-    tags = ["hide-input"] if "setup" in cell.metadata.get("tags", []) else []
-    made = nbformat.v4.new_code_cell(cell.source, outputs=kept, metadata={"tags": tags} if tags else {})
+    """A code cell with its static outputs, and a note after it in place of an explorer; progress bars just go.
+
+    After a picture comes the plotly figure that interactive.js draws in its place.
+    """
+    kept = []
+    for output in cell.outputs:
+        figure = output.get("data", {}).pop(PLOTLY, None)
+        if WIDGET not in output.get("data", {}):
+            kept.append(output)
+            if figure is not None:
+                text = json.dumps(figure, separators=(",", ":")).replace("<", "\\u003c")
+                script = {"text/html": f'<script type="{PLOTLY}">{text}</script>'}
+                kept.append(nbformat.v4.new_output("display_data", script))
+    folded = {"tags": ["hide-input"]} if "setup" in cell.metadata.get("tags", []) else {}
+    made = nbformat.v4.new_code_cell(cell.source, outputs=kept, metadata=folded)
     if not any(WIDGET in output.get("data", {}) for output in cell.outputs) or "widgets." not in cell.source:
         return [made]
     note = NOTES["selection_explorer" if "selection_explorer(" in cell.source else "widget"]
     return [made, nbformat.v4.new_markdown_cell(note)]
-
-
-def _with_figure(output: NotebookNode) -> list[NotebookNode]:
-    """An output, and after its picture the plotly figure that interactive.js draws in its place."""
-    figure = output.get("data", {}).pop(PLOTLY, None)
-    if figure is None:
-        return [output]
-    text = json.dumps(figure, separators=(",", ":")).replace("<", "\\u003c")
-    script = f'<script type="{PLOTLY}">{text}</script>'
-    return [output, nbformat.v4.new_output("display_data", {"text/html": script})]
 
 
 def _opening(text: str, name: str, state: str) -> str:

@@ -10,6 +10,7 @@ from evidence import BLOCK, Headline, Wave, compare, finished, gaps, markdown, m
 from scipy.stats import t
 from statsmodels.stats.power import TTestPower
 
+from dmws_lite.studies.claims import sentences
 from dmws_lite.studies.statistics import LEVEL, SMALLER_IS_BETTER, SMALLEST, paired_statistics
 from dmws_lite.training.evaluation import BINS
 from dmws_lite.views import style
@@ -83,7 +84,7 @@ def headlines(claim: pd.DataFrame) -> list[Headline]:
             short = "SKD against the EMA" if row["reference_method"] == "ema_of_main" else SHORT[row["method"]]
             where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
             sentence = f"{minus(row)}: accuracy {signed(row)}, {where}: **{row['verdict']}**."
-            found.append(Headline(f"{short}, {steps:.0f} steps", units(own), row["verdict"], sentence))
+            found.append(Headline(f"{short}, {steps:.0f} steps", units(own), sentence))
     return found
 
 
@@ -120,10 +121,12 @@ def _answers(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) ->
 def _told(part: pd.DataFrame, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> str:
     """A sentence per comparison that is whole; how many pairs the others have."""
     lines, reported = [], []
-    for row, text in zip(rows.to_dict("records"), evidence.told(rows, ""), strict=True):
+    texts = sentences(rows, [""] * len(rows), "accuracy", "pair")
+    for row, text in zip(rows.to_dict("records"), texts, strict=True):
         reported.append((row["method"], row["reference_method"]))
         own = whole(gaps(part, *reported[-1]), WAVE)
-        lines.append(f"- {text} ({percent(own['fraction'])} of the images, {own['data'].nunique()} data sets.)")
+        where = f"({percent(own['fraction'])} of the images, {own['data'].nunique()} data sets.)"
+        lines.append(f"- **{row['verdict'].capitalize()}.** {text} {where}")
     for pair in pairs:
         if pair not in reported:
             most = gaps(part, *pair).groupby(BLOCK).size().max()

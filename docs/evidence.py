@@ -12,7 +12,6 @@ import pandas as pd
 from PIL import Image
 
 from dmws_lite.runtime.files import writable_folder
-from dmws_lite.studies.claims import sentences
 from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.statistics import SMALLER_IS_BETTER, check_comparable, corrected, interval, paired_statistics
 from dmws_lite.views import style
@@ -32,11 +31,10 @@ class Wave(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """One comparison of the overview: what it is, the differences of its pairs, its verdict, and a sentence."""
+    """One comparison of the overview: what it is, the differences of its pairs, and a sentence."""
 
     name: str
     gaps: pd.Series
-    verdict: str
     sentence: str
 
 
@@ -104,12 +102,6 @@ def compare(
             blocks = part.groupby(BLOCK).ngroups
             rows.append(names | {"blocks": blocks} | paired_statistics(units(part).to_numpy(), good))
     return corrected(rows, [*KEYS, "blocks"])
-
-
-def told(rows: pd.DataFrame, place: str, metric: str = "accuracy") -> list[str]:
-    """The sentences of `compare`'s rows, each after its verdict."""
-    texts = sentences(rows, [place] * len(rows), metric, "pair")
-    return [f"**{v.capitalize()}.** {text}" for v, text in zip(rows["verdict"], texts, strict=True)]
 
 
 def converged(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,17 +16,8 @@ from dmws_lite.runtime.notebooks import PACKAGE
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
-PUBLISHED = (
-    "README.md",
-    "CHANGELOG.md",
-    "docs/method.svg",
-    "docs/findings/*.png",
-    "notebooks/README.md",
-    "notebooks/instructor/README.md",
-    "data_cards/*.md",
-    "benchmarks/*.md",
-    "benchmarks/studies/*.md",
-)
+PUBLISHED = ["README.md", "CHANGELOG.md", "docs/method.svg", "docs/findings/*.png", "notebooks/README.md"]
+PUBLISHED += ["notebooks/instructor/README.md", "data_cards/*.md", "benchmarks/*.md", "benchmarks/studies/*.md"]
 COLAB = "https://colab.research.google.com/github/dmws-lite/dmws-lite/blob/main/notebooks"
 NOTEBOOKS = "notebooks/[0-9]*.ipynb"
 LINK = re.compile(r"(?<=\]\()([^)\s:#]+)(?=[)#])")
@@ -58,22 +49,28 @@ def gather(source: Path, executed: Path) -> None:
             text = chapters.plain_badges(front_matter_last((ROOT / path).read_text(encoding="utf-8")))
             target.write_text(site_links(text, path.parent, published), encoding="utf-8")
     (source / "alt_texts.json").write_text(json.dumps(alts), encoding="utf-8")
-    _own_pages(source)
+    chapter_list, entries = course_map()
+    for path in DOCS.glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        text = text.replace("<!-- list of chapters -->", chapter_list).replace("<!-- entries of chapters -->", entries)
+        (source / path.name).write_text(text, encoding="utf-8")
+    shutil.copytree(DOCS / "findings", source / "findings")
+    static = shutil.copytree(DOCS / "static", source / "_static")
+    explorer = DOCS / "selection_explorer"
+    for file in (explorer / "explorer.js", explorer / "explorer.css", PACKAGE / "runtime" / "interactive.js"):
+        shutil.copy(file, static)
+    selection_data.write(static / "pairs.js")
+    (static / "plotly.min.js").write_text(f"((define, module, exports) => {{{get_plotlyjs()}}})();", encoding="utf-8")
     reference.write(source / "reference")
 
 
 def site_links(text: str, folder: Path, published: list[Path]) -> str:
-    """Markdown whose links to files that are not pages lead to GitHub instead.
-
-    folder: where the text lies, relative to the repository.
-    """
+    """Markdown of a file in `folder` whose links to files that are not pages lead to GitHub instead."""
 
     def rewritten(found: re.Match) -> str:
         target = (ROOT / folder / found[1]).resolve()
-        if not target.is_relative_to(ROOT) or not target.exists():
-            return found[1]
-        path = target.relative_to(ROOT)
-        if path in published:
+        path = target.relative_to(ROOT) if target.is_relative_to(ROOT) and target.exists() else None
+        if path is None or path in published:
             return found[1]
         return f"{chapters.REPOSITORY}/{'tree' if target.is_dir() else 'blob'}/main/{path.as_posix()}"
 
@@ -105,26 +102,9 @@ def course_map() -> tuple[str, str]:
     for name, chapter in read_chapters().items():
         path = ROOT / "notebooks" / f"{name}.ipynb"
         if path.is_file():
-            opening = chapters.read(path).cells[0].source
-            heading = f"{name[:2]} {opening.removeprefix('# ').split(':')[0]}"
+            heading = f"{name[:2]} {chapters.read(path).cells[0].source.removeprefix('# ').split(':')[0]}"
             time = f"{duration(chapter.seconds.cpu)} on one CPU core, " if chapter.seconds.cpu else ""
-            links = f"[{heading}](notebooks/{name}.ipynb): {chapter.question}", f"[Colab]({COLAB}/{name}.ipynb)"
-            lines.append(f"- {links[0]} {time}{links[1]}")
+            link = f"[{heading}](notebooks/{name}.ipynb)"
+            lines.append(f"- {link}: {chapter.question} {time}[Colab]({COLAB}/{name}.ipynb)")
             entries.append(f"{heading} <notebooks/{name}>")
     return "\n".join(lines), "\n".join(entries)
-
-
-def _own_pages(source: Path) -> None:
-    chapter_list, entries = course_map()
-    for path in DOCS.glob("*.md"):
-        text = path.read_text(encoding="utf-8")
-        text = text.replace("<!-- list of chapters -->", chapter_list).replace("<!-- entries of chapters -->", entries)
-        (source / path.name).write_text(text, encoding="utf-8")
-    shutil.copytree(DOCS / "findings", source / "findings")
-    static = source / "_static"
-    shutil.copytree(DOCS / "static", static)
-    for name in ("explorer.js", "explorer.css"):
-        shutil.copy(DOCS / "selection_explorer" / name, static)
-    selection_data.write(static / "pairs.js")
-    shutil.copy(PACKAGE / "runtime" / "interactive.js", static)
-    (static / "plotly.min.js").write_text(f"((define, module, exports) => {{{get_plotlyjs()}}})();", encoding="utf-8")

@@ -41,31 +41,28 @@ def to_rest(lines: list[str]) -> list[str]:
     summary, *paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
     made = [_inline(" ".join(summary.split())), ""]
     for paragraph in paragraphs:
-        rows = paragraph.split("\n")
-        made += [*rows, ""] if rows[0].lstrip().startswith(">>>") else _paragraph(rows)
+        made += [*paragraph.split("\n"), ""] if paragraph.lstrip().startswith(">>>") else _paragraph(paragraph)
     return made
 
 
-def _paragraph(rows: list[str]) -> list[str]:
-    """One paragraph: plain sentences and entries, each with the lines that go on with it."""
-    blocks: list[list[str]] = []
-    for row in rows:
-        starts = STARTS.match(row)
-        entry = None if starts else ENTRY.fullmatch(row)
-        goes_on = blocks and (row[:1].isspace() or not (starts or entry))
-        if goes_on and not (len(blocks[-1]) == 2 and not row[:1].isspace()):
-            blocks[-1][-1] += " " + row.strip()
+def _paragraph(text: str) -> list[str]:
+    """One paragraph: plain sentences, and entries, whose further lines are indented."""
+    blocks: list[list[str]] = []  # names, of an entry, and text
+    for line in re.sub(r"\n +", " ", text).split("\n"):
+        starts = STARTS.match(line)
+        if entry := None if starts else ENTRY.fullmatch(line):
+            blocks.append([entry[1], entry[2]])
+        elif starts or not blocks or blocks[-1][0]:
+            blocks.append(["", line.strip()])
         else:
-            blocks.append([entry[1], entry[2]] if entry else [row.strip()])
+            blocks[-1][1] += " " + line.strip()
     made: list[str] = []
-    for block, following in zip(blocks, [*blocks[1:], [""]], strict=True):
-        if len(block) == 2:
-            made += [", ".join(f"``{name}``" for name in block[0].split(", ")), f"   {_inline(block[1])}"]
-        else:
-            made.append(_inline(block[0]))
-        if len(block) == 1 or len(following) == 1:
-            made.append("")
-    return made
+    for number, (names, words) in enumerate(blocks):
+        made += [""] * (number > 0 and not (names and blocks[number - 1][0]))
+        if names:
+            made.append(", ".join(f"``{name}``" for name in names.split(", ")))
+        made.append("   " * bool(names) + _inline(words))
+    return [*made, ""]
 
 
 def _inline(text: str) -> str:
@@ -89,13 +86,10 @@ def _index() -> str:
 
 def _room(room: str) -> str:
     package = importlib.import_module(f"dmws_lite.{room}")
-    found = sorted(module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
     parts = [_heading(room, "="), f"``dmws_lite.{room}``: {ROOMS[room]}."]
-    for name in found:
-        parts += [
-            _heading(name.removeprefix("dmws_lite."), "-"),
-            f".. automodule:: {name}\n   :members:\n   :ignore-module-all:",
-        ]
+    for name in sorted(module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")):
+        parts.append(_heading(name.removeprefix("dmws_lite."), "-"))
+        parts.append(f".. automodule:: {name}\n   :members:\n   :ignore-module-all:")
     return "\n\n".join(parts) + "\n"
 
 

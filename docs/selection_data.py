@@ -42,19 +42,16 @@ def pair_data(teacher: str, student: str, first: str) -> dict[str, Any]:
             for axis, mask in axis_masks(made).items():
                 numbers = axes.setdefault(axis, {}).setdefault(strategy, [])
                 numbers.append(masks.setdefault(mask, len(masks)))
-    rows = zip(*(made.assignments for made in by_layers.values()), strict=True)
+    tensors = []
+    for row in zip(*(made.assignments for made in by_layers.values()), strict=True):
+        names = dict(zip(LAYERS, (a.teacher for a in row), strict=True))
+        shape = squeezed(row[0].teacher_shape, len(row[0].axes))
+        tensors.append({"axes": row[0].axes, "shape": shape, "names": names})
     return {
         "first": first,
         "size": by_layers["first"].coverage().size,
         "layers": {layers: made.layers for layers, made in by_layers.items()},
-        "tensors": [
-            {
-                "axes": row[0].axes,
-                "shape": squeezed(row[0].teacher_shape, len(row[0].axes)),
-                "names": dict(zip(LAYERS, (a.teacher for a in row), strict=True)),
-            }
-            for row in rows
-        ],
+        "tensors": tensors,
         "axes": axes,
         "masks": list(masks),
         "refused": {strategy: refused_phases(teacher, student, strategy) for strategy in STRATEGIES},

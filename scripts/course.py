@@ -144,7 +144,8 @@ def map_table(chapters: dict[str, Chapter]) -> str:
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, chapter in chapters.items():
         measured = [chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu]
-        for times in (chapter.scales.get(scale, Times()) for scale in scales):
+        for scale in scales:
+            times = chapter.scales.get(scale, Times())
             measured += [times.cpu, times.gpu]
         words = (duration(seconds) if seconds else "–" for seconds in measured)
         needs = ", ".join(need[:2] for need in chapter.needs) or "–"

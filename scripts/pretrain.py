@@ -41,9 +41,7 @@ def accuracy(model: torch.nn.Module, seed: int, batches: int, batch_size: int = 
     return hits / (batches * batch_size)
 
 
-def pretrain(
-    steps: int = 5000, batch_size: int = 128, lr: float = 1e-3, seed: int = 0, out: str | Path = "outputs/teacher"
-) -> dict:
+def pretrain(steps: int, batch_size: int, lr: float = 1e-3, seed: int = 0, out: str | Path = "outputs") -> dict:
     """Train the teacher on `steps` fresh batches, easy images first, and save it as safetensors with its report.
 
     The images' difficulty rises linearly over the first half of the run. One thread, so that the same machine and
@@ -55,12 +53,9 @@ def pretrain(
     model = build(EMBEDDED_TEACHER, len(formulas.CLASSES), seed=seed)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], lr=lr
-    )
-    schedule = CosineLRScheduler(
-        optimizer, t_initial=steps, warmup_t=min(200, steps // 10), t_in_epochs=False, warmup_prefix=False
-    )
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=lr)
+    schedule = CosineLRScheduler(optimizer, steps, warmup_t=min(200, steps // 10), t_in_epochs=False)
     start, curve = time.time(), []
     with ProcessPoolExecutor(1) as pool:
 
@@ -96,18 +91,15 @@ def pretrain(
 def save_teacher(model: torch.nn.Module, path: Path) -> None:
     """Write the weights, with the names of the classes they were trained on."""
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(
-        path, lambda part: save_file(state, part, metadata={"classes": json.dumps(list(formulas.CLASSES))})
-    )
+    names = {"classes": json.dumps(list(formulas.CLASSES))}
+    write_atomically(path, lambda part: save_file(state, part, names))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=5000)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--lr", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default="outputs/teacher")
+    options = {"steps": 5000, "batch-size": 128, "lr": 1e-3, "seed": 0, "out": "outputs/teacher"}
+    for name, default in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     print(json.dumps(pretrain(**vars(parser.parse_args())), indent=2))
 
 

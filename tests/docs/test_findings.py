@@ -1,8 +1,11 @@
 """The pages of findings: verdicts, waves and convergence of made-up runs with known differences."""
 
-import sys
-from pathlib import Path
+import itertools
 
+import beyond_page
+import claim_page
+import evidence
+import findings
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,48 +13,25 @@ import pytest
 from dmws_lite.studies.run import METRICS, Outcome
 from dmws_lite.studies.store import Store
 
-sys.path.append(str(Path(__file__).parents[2] / "docs"))
-import beyond_page
-import claim_page
-import evidence
-import findings
-
 SETS, SEEDS = ("brain_mri", "chest_xray", "lung_ct"), 14
 LABELS = {"weight_selection": "single selection", "single_skd": "single + SKD", "dual_skd": "dual + SKD"}
 
 
-def runs(gains, sets=SETS, seeds=SEEDS, spread=0.005, rise=0.0, **names):
+def runs(gains, sets=SETS, seeds=SEEDS, spread=0.005, rise=0.0, steps=300, **names):
     """Runs that differ from 0.7 by their method's gain, and by ± spread in how much: as `findings.collect` gives."""
+    every = {"pair": "t → s", "fraction": 0.1, "study_steps": steps, "steps": steps, "size": 64, "budget": "b"}
+    every |= {"settings": "s", "weights": "w", "seconds": 12.0, "hours": 0.01, "ensemble_accuracy": None, "error": None}
+    every |= {"curve_seconds": np.arange(11.0), "bin_images": np.full(15, 99.0), "bin_confidence": np.full(15, 80.0)}
+    every |= {"curve_accuracy": np.linspace(0.6, 0.6 + 10 * rise, 11)}  # each three are 3 * rise above those before
+    every |= {"bin_right": np.full(15, 70.0), **names}
     rows = []
     for i, (method, gain) in enumerate(gains.items()):
-        for data in sets:
-            for seed in range(seeds):
-                accuracy = 0.7 + gain + spread * i * np.linspace(-1, 1, seeds)[seed]
-                curve = np.linspace(0.6, 0.6 + 10 * rise, 11)  # each three evaluations are 3 * rise above those before
-                row = {
-                    "data": data,
-                    "pair": "t → s",
-                    "fraction": 0.1,
-                    "study_steps": 300,
-                    "method": method,
-                    "seed": seed,
-                }
-                row |= {"steps": 300, "size": 64, "budget": "b", "settings": "s", "data_id": data, "weights": "w"}
-                row |= dict.fromkeys(METRICS, accuracy) | {"seconds": 12.0, "hours": 0.01, "ensemble_accuracy": None}
-                row |= {"curve_seconds": np.arange(11.0), "curve_accuracy": curve, "error": None}
-                row |= {
-                    "bin_images": np.full(15, 99.0),
-                    "bin_confidence": np.full(15, 80.0),
-                    "bin_right": np.full(15, 70.0),
-                }
-                rows.append(row | {"label": LABELS.get(method, method)} | names)
-    table = pd.DataFrame(rows)
-    return table.assign(
-        key=[
-            f"{m}{d}{s}{f}{n}"
-            for m, d, s, f, n in table[["method", "data", "seed", "fraction", "study_steps"]].to_numpy()
-        ]
-    )
+        for data, seed in itertools.product(sets, range(seeds)):
+            accuracy = 0.7 + gain + spread * i * np.linspace(-1, 1, seeds)[seed]
+            row = {"method": method, "label": LABELS.get(method, method), "data": data, "data_id": data, "seed": seed}
+            key = f"{method}{data}{seed}{every['fraction']}{steps}"
+            rows.append(every | dict.fromkeys(METRICS, accuracy) | row | {"key": key})
+    return pd.DataFrame(rows)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +67,7 @@ def test_a_wave_counts_when_three_sets_have_all_their_seeds():
 
 
 def test_runs_of_other_steps_are_never_compared():
-    table = pd.concat([runs({"weight_selection": 0}), runs({"single_skd": 0.1}, study_steps=100)])
+    table = pd.concat([runs({"weight_selection": 0}), runs({"single_skd": 0.1}, steps=100)])
     assert evidence.gaps(table, "single_skd", "weight_selection").empty
 
 
@@ -102,11 +82,11 @@ def test_a_group_has_converged_when_six_evaluations_move_less_than_half_a_point(
 def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
     claim = runs({"weight_selection": 0, "single_skd": 0.03, "dual_skd": 0.03})
     failed = claim.tail(1).assign(key="failed", method="xavier", error="out of memory")
-    short = runs({"weight_selection": 0, "single_skd": 0.5}, seeds=3, study_steps=600)
+    short = runs({"weight_selection": 0, "single_skd": 0.5}, seeds=3, steps=600)
     gains = {"weight_selection": 0, "equal_time": 0.01, "selection_ls": 0.05}
-    two = runs({"dual_skd": 0.02, "dual_skd_ls": 0.055}, seeds=3, study_steps=100)
-    beyond = [runs(gains, seeds=3, study_steps=100), two.assign(ensemble_accuracy=two["accuracy"] + 0.01)]
-    beyond.append(runs({"weight_selection": 0, "selection_ls": 0.0}, seeds=3, study_steps=300))
+    two = runs({"dual_skd": 0.02, "dual_skd_ls": 0.055}, seeds=3, steps=100)
+    beyond = [runs(gains, seeds=3, steps=100), two.assign(ensemble_accuracy=two["accuracy"] + 0.01)]
+    beyond.append(runs({"weight_selection": 0, "selection_ls": 0.0}, seeds=3, steps=300))
     pd.concat([claim, failed, short]).to_parquet(tmp_path / "claim.parquet")
     pd.concat(beyond).to_parquet(tmp_path / "beyond.parquet")
     (tmp_path / "README.md").write_text("before\n<!-- findings -->\nold\n<!-- end of findings -->\nafter\n")
@@ -129,13 +109,8 @@ def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
 def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
     store, training = Store(tmp_path / "claim", create=True), {"steps": 4, "batch_size": 8, "seed": 0}
     names = {"data": "d", "pair": "t → s", "method": "m", "label": "M"}
-    config = {
-        "training": training | {"steps": 6},
-        "data": "i",
-        "weights": "w",
-        "initializer": "x",
-        "evaluated": "auxiliary",
-    }
+    config = {"training": training | {"steps": 6}, "data": "i", "weights": "w", "initializer": "x"}
+    config["evaluated"] = "auxiliary"
     record = {"format": 1, "key": "a", "status": "done", "config": config, "names": names, "fraction": 0.1, "seed": 0}
     record |= {"size": 16, "metrics": {"main": dict.fromkeys(METRICS, 0.5)}, "val_accuracy": 0.5, "best_step": 4}
     record |= {"seconds": 5.0, "cost": {}, "machine": {"device": "cpu", "gpu": None}, "batch_size": 8}
@@ -161,7 +136,7 @@ def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
 
 def test_the_headline_of_least_squares_says_what_is_left_at_equal_time():
     gains = {"weight_selection": 0, "equal_time": 0.01, "selection_ls": 0.05}
-    (headline,) = beyond_page.headlines(runs(gains, seeds=3, study_steps=100))
+    (headline,) = beyond_page.headlines(runs(gains, seeds=3, steps=100))
     assert "+0.050 [" in headline.sentence and "trained for as many seconds +0.040 [" in headline.sentence
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from course import badge, build, map_table, time_line
+from course import badge, build, time_line
 
 from dmws_lite import __version__
 from dmws_lite.course.chapters import read_chapters
@@ -48,10 +48,6 @@ def test_every_chapter_of_the_map_has_its_source():
 def test_what_is_made_is_in_step_with_the_sources():
     out_of_step = [path.relative_to(ROOT).as_posix() for path in build(ROOT / "notebooks", check=True)]
     assert out_of_step == [], "run: make course"
-
-
-def test_the_map_stands_in_the_readme():
-    assert map_table(CHAPTERS) in (ROOT / "notebooks" / "README.md").read_text()
 
 
 @every

@@ -1,6 +1,5 @@
 import json
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -11,13 +10,18 @@ from dmws_lite.runtime import notebooks
 from dmws_lite.runtime.files import claim
 
 
-def write(path: Path, *sources: str) -> Path:
+def write(path, *sources):
     """A notebook whose first code cell holds the parameters."""
     cells = [new_markdown_cell("# A small chapter\n\nText"), *map(new_code_cell, sources)]
     cells[1].metadata["tags"] = ["parameters"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
     return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    return write(tmp_path / "small.ipynb", "data = None\nseed = 0")
 
 
 def test_a_notebook_runs_with_parameters_and_shows_its_output(tmp_path, capfd):
@@ -32,8 +36,7 @@ def test_a_notebook_runs_with_parameters_and_shows_its_output(tmp_path, capfd):
     assert "data='my images'" in shown.out and "=6" in shown.out
     assert "counting" in shown.err and "4/4" in shown.err
     assert "=6" in executed.with_suffix(".html").read_text()
-    saved = nbformat.read(executed, as_version=4)
-    assert "widgets" not in saved.metadata
+    assert "widgets" not in nbformat.read(executed, as_version=4).metadata
 
 
 def test_pictures_of_the_page_have_their_alt_texts(tmp_path):
@@ -69,7 +72,6 @@ def test_formulas_become_mathml():
 
     mathml, formula = "{http://www.w3.org/1998/Math/MathML}", parsed(r"\frac{\ln 2}{-\ln m} + T^2", block=True)
     assert formula.get("display") == "block" and len(formula.find(f"{mathml}mfrac")) == 2
-    assert ["".join(part.itertext()) for part in formula.find(f"{mathml}msup")] == ["T", "2"]
     assert "KL" in "".join(parsed(r"\mathrm{KL}\bigg(a\,\Big\|\,b\big)").itertext())
     with pytest.raises(ValueError, match="nonsense"):
         parsed(r"\nonsense{x}")
@@ -83,10 +85,9 @@ def test_formulas_become_mathml():
         ({}, "conda-env-x", "small.ipynb: kernel 'conda-env-x' is not installed here.*--kernel with one of .*python3"),
     ],
 )
-def test_what_cannot_run_is_refused_before_anything_runs(tmp_path, parameters, kernel, message):
-    path = write(tmp_path / "small.ipynb", "data = None\nseed = 0")
+def test_what_cannot_run_is_refused_before_anything_runs(tmp_path, small, parameters, kernel, message):
     with pytest.raises(ValueError, match=message):
-        notebooks.run_notebook(path, tmp_path / "out", parameters, kernel=kernel)
+        notebooks.run_notebook(small, tmp_path / "out", parameters, kernel=kernel)
     assert not (tmp_path / "out").exists()
 
 
@@ -99,30 +100,30 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path, content):
         notebooks.run_notebook(tmp_path / "odd.ipynb", tmp_path / "out")
 
 
+R, JULIA = {"kernelspec": {"name": "ir", "language": "R"}}, {"kernelspec": {"name": "julia-1.9"}}
+
+
 @pytest.mark.parametrize(
-    ("metadata", "kernel"),
+    ("metadata", "missing"),
     [
         ({}, "it names no kernel"),
         ({"kernelspec": None, "language_info": {"name": "python"}}, "it names no kernel"),
         ({"kernelspec": {"name": "conda-env-x", "language": "python"}}, "its kernel 'conda-env-x' is not installed"),
-        ({"kernelspec": {"name": "ir", "language": "R"}}, None),
-        ({"kernelspec": {"name": "julia-1.9"}, "language_info": {"name": "julia"}}, None),
+        (R, None),
+        (JULIA | {"language_info": {"name": "julia"}}, None),
     ],
 )
-def test_another_environments_python_notebook_gets_this_pythons_kernel_and_no_other_language(
-    tmp_path, metadata, kernel
-):
-    path = write(tmp_path / "small.ipynb", "seed = 0")
-    notebook = nbformat.read(path, as_version=4)
+def test_another_environments_python_notebook_gets_this_pythons_kernel_and_no_other_language(small, metadata, missing):
+    notebook = nbformat.read(small, as_version=4)
     notebook.metadata = metadata
-    nbformat.write(notebook, path)
-    if kernel:
-        with pytest.warns(UserWarning, match=f"small.ipynb: {kernel}.*this Python's own kernel runs it"):
-            assert notebooks.pick_kernel(path) == "python3"
+    nbformat.write(notebook, small)
+    if missing:
+        with pytest.warns(UserWarning, match=f"small.ipynb: {missing}.*this Python's own kernel runs it"):
+            assert notebooks.pick_kernel(small) == "python3"
     else:
         with pytest.raises(ValueError, match="is not installed here, and its language is (R|julia): install it, or"):
-            notebooks.pick_kernel(path)
-    assert notebooks.pick_kernel(path, "python3") == "python3"
+            notebooks.pick_kernel(small)
+    assert notebooks.pick_kernel(small, "python3") == "python3"
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_cell_that_fails_is_named_and_the_executed_part_is_kept(tmp_path, code
     assert "before" in (out / "small.html").read_text() and not list(out.glob(".*.ipynb"))
 
 
-def test_a_kernel_that_does_not_start_is_named(tmp_path, monkeypatch):
+def test_a_kernel_that_does_not_start_is_named(tmp_path, small, monkeypatch):
     (tmp_path / "kernels" / "gone").mkdir(parents=True)
     spec = {"argv": ["/no/python", "{connection_file}"], "display_name": "gone", "language": "python"}
     (tmp_path / "kernels" / "gone" / "kernel.json").write_text(json.dumps(spec))
@@ -150,7 +151,7 @@ def test_a_kernel_that_does_not_start_is_named(tmp_path, monkeypatch):
     with pytest.raises(
         RuntimeError, match="small.ipynb: kernel 'gone' did not start.*: FileNotFoundError: .*/no/python"
     ):
-        notebooks.run_notebook(write(tmp_path / "small.ipynb", "n = 0"), tmp_path / "out", html=False, kernel="gone")
+        notebooks.run_notebook(small, tmp_path / "out", html=False, kernel="gone")
 
 
 def test_two_runs_into_one_folder_never_overwrite_one_another(tmp_path):
@@ -183,45 +184,40 @@ def test_a_batch_goes_on_after_a_failure_and_after_an_interruption(tmp_path, mon
     assert first.to_csv(index=False) == (out / "summary.csv").read_text()
 
 
+CALLBACK = """import ipywidgets
+slider, screen = ipywidgets.IntSlider(), ipywidgets.Output()
+@screen.capture()
+def draw(change):
+    raise ZeroDivisionError("hidden")
+slider.observe(draw, "value")
+display(slider, screen)
+slider.value = 3"""
+
+
 def test_an_error_in_a_widgets_callback_is_found(tmp_path):
-    path = write(
-        tmp_path / "small.ipynb",
-        "seed = 0",
-        "import ipywidgets\n"
-        "slider, screen = ipywidgets.IntSlider(), ipywidgets.Output()\n"
-        "@screen.capture()\n"
-        "def draw(change):\n"
-        "    raise ZeroDivisionError('hidden')\n"
-        "slider.observe(draw, 'value')\n"
-        "display(slider, screen)\n"
-        "slider.value = 3",
-    )
+    path = write(tmp_path / "small.ipynb", "seed = 0", CALLBACK)
     with pytest.raises(RuntimeError, match="callback failed \\(ZeroDivisionError: hidden\\)"):
         notebooks.run_notebook(path, tmp_path / "out")
     assert notebooks.widget_errors(tmp_path / "out" / "small.ipynb") == ["ZeroDivisionError: hidden"]
 
 
-def test_a_notebook_is_not_overwritten_by_its_own_run(tmp_path):
-    path = write(tmp_path / "small.ipynb", "seed = 0")
-    before = path.read_bytes()
+def test_a_notebook_is_not_overwritten_by_its_own_run(tmp_path, small):
+    before = small.read_bytes()
     with pytest.raises(FileExistsError, match="is the notebook itself, .*: pass another folder"):
-        notebooks.run_notebook(path, tmp_path)
-    assert path.read_bytes() == before
+        notebooks.run_notebook(small, tmp_path)
+    assert small.read_bytes() == before
 
 
-def test_a_beginning_finds_the_one_chapter_that_it_fits():
-    assert notebooks.find_notebook("train").stem == "06_train_main_and_auxiliary"
-    with pytest.raises(ValueError, match="notebook 't' may be 02_teacher_and_students or 06_train.*: write more of it"):
-        notebooks.find_notebook("t")
-
-
-def test_notebooks_are_found_by_number_title_name_and_file(tmp_path, monkeypatch):
-    path = write(tmp_path / "00_quickstart.ipynb", "seed = 0")
-    monkeypatch.setattr(notebooks, "notebooks", lambda: {path.stem: path})
-    for name in ("00", "quickstart", "00_quickstart", "quick", str(path)):
-        assert notebooks.find_notebook(name) == path
-    with pytest.raises(ValueError, match="unknown notebook 'quikstart' .did you mean 'quickstart'.*: choose from 00_"):
-        notebooks.find_notebook("quikstart")
+def test_notebooks_are_found_by_number_title_name_beginning_and_file(small):
+    for name in ("06", "train_main_and_auxiliary", "06_train_main_and_auxiliary", "train"):
+        assert notebooks.find_notebook(name).stem == "06_train_main_and_auxiliary"
+    assert notebooks.find_notebook(str(small)) == small and notebooks.defaults(small) == {"data": "None", "seed": "0"}
+    for name, message in {
+        "t": "notebook 't' may be 02_teacher_and_students or 06_train.*: write more of it",
+        "quikstart": "unknown notebook 'quikstart' .did you mean 'quickstart'.*: choose from 00_",
+        "": "unknown notebook '': choose from 00_",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            notebooks.find_notebook(name)
     with pytest.raises(FileNotFoundError, match="none.ipynb does not exist"):
         notebooks.find_notebook("none.ipynb")
-    assert notebooks.defaults(path) == {"seed": "0"}

@@ -46,10 +46,7 @@ GIVEN = {
 }
 RIGHT = {
     "08.1": [cka, lambda x, y: torch.tensor(cka(x, y))],
-    "08.2": [
-        *(cam, lambda a, s: 7 * cam(a, s), lambda a, s: cam(a, s).tolist()),
-        lambda a, s: torch.tensor(cam(a, s), requires_grad=True),
-    ],
+    "08.2": [cam, lambda a, s: 7 * cam(a, s), lambda a, s: torch.tensor(cam(a, s), requires_grad=True)],
     "08.3": [needed(200, 0.055)],
     "08.3 fewer images": [needed(60, 0.1)],
     "08.4": [2, np.float64(2.0)],
