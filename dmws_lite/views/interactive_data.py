@@ -198,6 +198,7 @@ def explore_ridge(table: pd.DataFrame, alone: float) -> Interactive:
         labels={"ridge": "λ", "number": "fitted on", "on": "error on"},
         color_discrete_sequence=[own["color"] for own in look.values()],
         line_dash_sequence=["solid", "dash", "dot"],
+        markers=True,
     )
     low, high = np.log10([rows["error"].min() / 1.3, rows["error"].max() * 1.3])
     layout: dict[str, Any] = {"xaxis": {"type": "log", "title": {"text": "λ"}, "exponentformat": "power"}}
