@@ -66,8 +66,8 @@ def decoded(
     images = [[file, int(frame), *stamps[file]] for file, frame in zip(files, frames, strict=True)]
     settings = [FORMAT, str(root.resolve()), size, fit, window, images]
     folder = cache_folder("arrays") / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
-    black = np.zeros((1, size, size), np.uint8), np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
-    missing = Decoded(*black, width=0, height=0, mode="", depth=0, blank=False)
+    square, small = np.zeros((1, size, size), np.uint8), np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
+    missing = Decoded(square, small, width=0, height=0, mode="", depth=0, blank=False)
     current, said = threading.local(), dict[str, list[str]]()
 
     def read(file: str, frame: int) -> Reading:

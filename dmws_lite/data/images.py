@@ -28,7 +28,7 @@ TONES = (MIN_IS_WHITE, 1, RGB, PALETTE)
 SEPARATE, PREMULTIPLIED, ALPHA = 2, 1, (1, 2)  # of its planar configuration, and its extra samples
 REDUCED, MASK = 1, 4  # bits of its subfile type
 PNG = "save it as PNG"
-KINDS = (  # other kinds of files, the way out, and the place and bytes by which they are known
+KINDS: tuple[Any, ...] = (  # other kinds of files, the way out, and the place and bytes by which they are known
     ("a HEIC image", PNG, 4, b"ftyphei", b"ftypmif1", b"ftypmsf1", b"ftyphevc"),
     ("an AVIF image", PNG, 4, b"ftypavif", b"ftypavis"),
     ("a JPEG 2000 image", PNG, 0, b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
