@@ -137,9 +137,8 @@ def in_plane(
 @torch.inference_mode()
 def read_by_classifier(model: Any, images: ImageSet) -> tuple[Array, Array]:
     """What a network's classifier reads of each image, (image, feature), and what it makes of it, (image, class)."""
-    model.eval()
-    parts = [model.forward_head(model.forward_features(x), pre_logits=True) for x in batches(model, images)]
-    read = torch.cat(parts)
+    inputs = batches(model.eval(), images)
+    read = torch.cat([model.forward_head(model.forward_features(x), pre_logits=True) for x in inputs])
     return read.float().cpu().numpy(), model.get_classifier()(read).float().cpu().numpy()
 
 

@@ -137,10 +137,7 @@ class Walk:
         self.starts = [torch.cat(part) for part in zip(*(streams(batch) for (batch,) in batches(images)), strict=True)]
 
     def fit(self, ridges: Sequence[float]) -> pd.DataFrame:
-        """Refit all layers in place; with no ridge to choose from, the student stays as it is.
-
-        Returns one row per layer, as `Measured.table` says.
-        """
+        """Refit all layers in place (none without ridges to choose from). Returns `Measured.table`."""
         rows, (own, stream) = [], self.starts
         untouched = own
         for branch in self.branches:

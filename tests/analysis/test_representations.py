@@ -8,7 +8,14 @@ from sklearn.preprocessing import StandardScaler
 
 import dmws_lite as dm
 from dmws_lite.analysis.blocks import blocks_of
-from dmws_lite.analysis.representations import cka, estimators, features, linear_probe, over_training
+from dmws_lite.analysis.representations import (
+    cka,
+    estimators,
+    features,
+    linear_probe,
+    over_training,
+    read_by_classifier,
+)
 from dmws_lite.method.networks import set_input_statistics
 
 NETWORKS = ("embedded_vit_48", "mobilenetv1_050", "convnext_atto")
@@ -68,22 +75,16 @@ def test_what_cannot_be_compared_is_refused(pair):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("places", [True, False])
 def test_features_are_what_the_blocks_put_out(images, name, places):
-    model = set_input_statistics(dm.build(name, 3, 64), (0.5,) * 3, (0.5,) * 3)
+    model, seen = set_input_statistics(dm.build(name, 3, 64), (0.5,) * 3, (0.5,) * 3), {}
     got = features(model, images, places, batch_size=5)
-    inputs = torch.from_numpy(images.images).repeat(1, 3, 1, 1) / 127.5 - 1
     outside = {k: m for k, m in model.named_modules() if k in got and k != "stem"}
-    seen = {}
     for key, block in outside.items():
         block.register_forward_hook(lambda *call, key=key: seen.update({key: call[-1].detach()}))
-    with torch.no_grad():
-        model.eval()(inputs)
+    model.eval()(torch.from_numpy(images.images).repeat(1, 3, 1, 1) / 127.5 - 1)
     assert list(got) == (["stem"] if places else []) + list(outside) and len(outside) > 3
     for key, output in seen.items():
-        if places:
-            expected = output.reshape(len(images), -1)
-        else:
-            expected = output[:, 0] if output.ndim == 3 else output.mean((2, 3))
-        assert got[key] == pytest.approx(expected.numpy(), abs=1e-4)
+        summary = output[:, 0] if output.ndim == 3 else output.mean((2, 3))
+        assert got[key] == pytest.approx((output.flatten(1) if places else summary).numpy(), abs=1e-4)
 
 
 def test_no_hooks_are_left_and_a_network_without_blocks_is_refused(images):
@@ -95,21 +96,13 @@ def test_no_hooks_are_left_and_a_network_without_blocks_is_refused(images):
 
 
 def test_over_training_compares_both_students_at_each_step(images):
-    a, b, teacher = (
-        dm.build("embedded_vit_48", 3),
-        dm.build("embedded_vit_48", 3, seed=1),
-        dm.build("embedded_vit_96", 3),
-    )
-    snapshots = {
-        0: {"main": a.state_dict(), "auxiliary": b.state_dict()},
-        9: {"main": b.state_dict(), "auxiliary": b.state_dict()},
-    }
-    reference = features(teacher, images, False)
+    a, b = (dm.build("embedded_vit_48", 3, seed=seed) for seed in (0, 1))
+    snapshots = {step: {"main": one.state_dict(), "auxiliary": b.state_dict()} for step, one in ((0, a), (9, b))}
+    own, reference = (features(model, images, False) for model in (a, dm.build("embedded_vit_96", 3)))
     table = over_training(dm.build("embedded_vit_48", 3, seed=2), snapshots, reference, images)
     got = table.set_index(["step", "pair", "block"])["cka"].sort_index()
     assert len(table) == 2 * 3 * 4
     assert got[9, "main, auxiliary"].to_numpy() == pytest.approx(1)
-    own = features(a, images, False)
     assert got[0, "main, teacher", 2] == pytest.approx(cka(own["blocks.1"], reference["blocks.1"]))
     assert got[9, "main, teacher", 4] == pytest.approx(got[0, "auxiliary, teacher", 4])
 
@@ -117,19 +110,13 @@ def test_over_training_compares_both_students_at_each_step(images):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_probe_answers_as_the_classifier_it_was_made_of(classes):
     splits = dm.phantoms("brain_mri", train=30, val=3, test=12)
-    keep = np.flatnonzero(splits.train.labels < classes)
-    train = splits.train.take(keep)
+    train = splits.train.take(np.flatnonzero(splits.train.labels < classes))
     train = dm.ImageSet(train.images, train.labels, splits.classes[:classes], train.names)
     teacher = dm.load_teacher()
     model = linear_probe(teacher, train)
     own = model.state_dict()
     assert all(torch.equal(own[name], t) for name, t in teacher.state.items() if not name.startswith("head"))
-    x, y = (features(model, part, places=False) for part in (train, splits.test))
-    norm = model.norm.double()
-    with torch.no_grad():
-        read = [norm(torch.from_numpy(side["blocks.5"]).double()).numpy() for side in (x, y)]
-    model.float()
-    scaler = StandardScaler().fit(read[0])
-    expected = LogisticRegression(max_iter=3000).fit(scaler.transform(read[0]), train.labels)
-    got = dm.predict(model, splits.test)
-    assert got == pytest.approx(expected.predict_proba(scaler.transform(read[1])), abs=2e-3)
+    x, y = (read_by_classifier(model, part)[0] for part in (train, splits.test))
+    scaler = StandardScaler().fit(x)
+    expected = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)
+    assert dm.predict(model, splits.test) == pytest.approx(expected.predict_proba(scaler.transform(y)), abs=2e-3)

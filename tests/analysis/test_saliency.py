@@ -6,16 +6,7 @@ from timm.layers import set_fused_attn
 from torch import nn
 
 import dmws_lite as dm
-from dmws_lite.analysis.saliency import (
-    agreement,
-    attention_rollout,
-    grad_cam,
-    last_layer,
-    lesions,
-    reference_maps,
-    sanity,
-    scores,
-)
+from dmws_lite.analysis import saliency
 from dmws_lite.data.phantoms import phantom
 from dmws_lite.method.networks import set_input_statistics
 
@@ -47,16 +38,15 @@ class Patches(nn.Module):
 def test_grad_cam_equals_captums(images, inputs, name):
     model = set_input_statistics(dm.build(name, 3, 64).eval(), (0.5,) * 3, (0.5,) * 3)
     targets = np.array([0, 1, 2, 2, 1, 0])
-    got = grad_cam(model, images, targets=targets, batch_size=4)
-    layer = last_layer(model)
+    got = saliency.grad_cam(model, images, targets=targets, batch_size=4)
+    layer = saliency.last_layer(model)
     if name.startswith("embedded"):
         model.blocks[-1].norm1 = wrapped = Patches(layer, 8)
         layer = wrapped.grid
     reference = captum.attr.LayerGradCam(model, layer)
     small = reference.attribute(inputs, torch.from_numpy(targets), relu_attributions=True)
     expected = captum.attr.LayerAttribution.interpolate(small.detach(), (64, 64), "bilinear")[:, 0].numpy()
-    largest = expected.max((1, 2), keepdims=True)
-    assert got == pytest.approx(np.divide(expected, largest, out=np.zeros_like(expected), where=largest > 0), abs=1e-4)
+    assert got == pytest.approx(expected / np.maximum(expected.max((1, 2), keepdims=True), 1e-30), abs=1e-4)
     assert got.shape == (6, 64, 64) and got.any()
 
 
@@ -64,11 +54,11 @@ def test_grad_cam_takes_the_predicted_class_and_leaves_no_trace(images, inputs):
     model = dm.build("embedded_vit_48", 3)
     with torch.no_grad():
         predicted = model.eval()(inputs).argmax(1).numpy()
-    assert np.array_equal(grad_cam(model, images), grad_cam(model, images, targets=predicted))
+    assert np.array_equal(saliency.grad_cam(model, images), saliency.grad_cam(model, images, targets=predicted))
     assert all(weight.grad is None for weight in model.parameters())
     assert not any(module._forward_hooks for module in model.modules())
     frozen = model.requires_grad_(False)
-    assert np.array_equal(grad_cam(frozen, images), grad_cam(model, images, targets=predicted))
+    assert np.array_equal(saliency.grad_cam(frozen, images), saliency.grad_cam(model, images, targets=predicted))
 
 
 @pytest.mark.parametrize("pool", ["token", "avg"])
@@ -90,13 +80,13 @@ def test_rollout_multiplies_timms_own_attention(images, inputs, pool):
     read = mixed[:, 0] if pool == "token" else mixed.mean(1)
     grid = torch.from_numpy(read[:, 1:].reshape(6, 1, 8, 8))
     large = nn.functional.interpolate(grid, (64, 64), mode="bilinear")[:, 0].numpy()
-    got = attention_rollout(model, images, batch_size=4)
+    got = saliency.attention_rollout(model, images, batch_size=4)
     assert got == pytest.approx(large / large.max((1, 2), keepdims=True), abs=1e-5)
 
 
 def test_lesions_are_those_of_the_images_that_open_data_gives():
     test = dm.open_data("phantom_lung_ct", size=16, progress=False).test
-    masks = lesions("phantom_lung_ct", "test", 6, size=16)
+    masks = saliency.lesions("phantom_lung_ct", "test", 6, size=16)
     assert masks.shape == (6, 16, 16) and masks.dtype == bool
     assert masks.any((1, 2)).tolist() == (test.labels[:6] > 0).tolist()
     for i, mask in enumerate(masks):
@@ -105,43 +95,41 @@ def test_lesions_are_those_of_the_images_that_open_data_gives():
 
 
 def test_scores_by_hand():
-    masks = np.zeros((4, 2, 4), bool)
+    masks, maps = np.zeros((4, 2, 4), bool), np.zeros((4, 2, 4))
     masks[:3, 0, :2] = True  # a quarter of the pixels; the last image has no lesion
-    maps = np.zeros((4, 2, 4))
     maps[0, 0, 0], maps[0, 1, 3] = 3, 1  # peak inside, three quarters of the mass
     maps[1, 1] = 1  # four peaks outside
-    table = scores(maps, masks)  # the third map says nothing: it scores what chance would
-    assert table["image"].tolist() == [0, 1, 2]
-    assert table["area"].tolist() == [0.25] * 3
-    assert table["mass"].tolist() == [0.75, 0, 0.25]
-    assert table["hit"].tolist() == [1, 0, 0.25]
-    for other in (np.ones((4, 2, 5)), np.ones((1, 2, 4))):
-        with pytest.raises(ValueError, match=r"pass \(N, H, W\) of each and lesions"):
-            scores(other, masks)
-    with pytest.raises(ValueError, match="0 lesions"):
-        scores(maps, masks & False)
+    table = saliency.scores(maps, masks)  # the third map says nothing: it scores what chance would
+    expected = {"image": [0, 1, 2], "area": [0.25] * 3, "mass": [0.75, 0, 0.25], "hit": [1, 0, 0.25]}
+    assert table.to_dict("list") == expected
+    for other, lesion, message in (
+        (np.ones((4, 2, 5)), masks, r"pass \(N, H, W\) of each and lesions"),
+        (np.ones((1, 2, 4)), masks, r"pass \(N, H, W\) of each and lesions"),
+        (maps, masks & False, "0 lesions"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            saliency.scores(other, lesion)
 
 
 def test_reference_maps_do_not_know_the_image():
-    masks, seen = lesions("brain_mri", "test", 6), lesions("brain_mri", "train", 9)
-    found = reference_maps(masks, seen)
-    assert list(found) == ["random", "centre", "usual place"]
-    for maps in found.values():
-        assert maps.shape == masks.shape and maps.min() >= 0 and maps.max() == pytest.approx(1)
-    assert (found["centre"] == found["centre"][0]).all()
-    middle = found["centre"][0]
+    masks, seen = saliency.lesions("brain_mri", "test", 6), saliency.lesions("brain_mri", "train", 9)
+    maps = saliency.reference_maps(masks, seen)
+    assert list(maps) == ["random", "centre", "usual place"]
+    for each in maps.values():
+        assert each.shape == masks.shape and each.min() >= 0 and each.max() == pytest.approx(1)
+    middle = maps["centre"][0]
+    assert (maps["centre"] == middle).all()
     assert middle[31:33, 31:33].min() == middle.max() and middle == pytest.approx(middle[::-1, ::-1])
-    assert found["usual place"][3] == pytest.approx(seen.mean(0) / seen.mean(0).max())
-    assert abs(np.nanmean(agreement(found["random"][:3], found["random"][3:]))) < 0.5
+    assert maps["usual place"][3] == pytest.approx(seen.mean(0) / seen.mean(0).max())
+    assert abs(np.nanmean(saliency.agreement(maps["random"][:3], maps["random"][3:]))) < 0.5
 
 
 def test_sanity_tells_a_map_of_the_lesion_from_maps_of_anything():
-    masks = np.zeros((40, 8, 8), bool)
+    masks, rng = np.zeros((40, 8, 8), bool), np.random.default_rng(0)
     masks[:, 2:4, 5:7] = True
-    rng = np.random.default_rng(0)
     unlearnt = [rng.random(masks.shape) for _ in range(3)]
-    found = sanity(masks.astype(float), unlearnt, masks)
-    hits = [scores(others, masks)["hit"].mean() for others in unlearnt]
-    assert found["hit"] == 1 and abs(found["correlation"]) < 0.1
-    assert (found["unlearnt_mean"], found["unlearnt_best"]) == pytest.approx((np.mean(hits), max(hits)))
-    assert sanity(unlearnt[0], unlearnt[:1], masks)["correlation"] == pytest.approx(1)
+    checked = saliency.sanity(masks.astype(float), unlearnt, masks)
+    hits = [saliency.scores(others, masks)["hit"].mean() for others in unlearnt]
+    assert checked["hit"] == 1 and abs(checked["correlation"]) < 0.1
+    assert (checked["unlearnt_mean"], checked["unlearnt_best"]) == pytest.approx((np.mean(hits), max(hits)))
+    assert saliency.sanity(unlearnt[0], unlearnt[:1], masks)["correlation"] == pytest.approx(1)

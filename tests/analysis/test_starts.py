@@ -17,24 +17,13 @@ HALF = (0.5, 0.5, 0.5)
 
 
 @pytest.fixture(scope="module")
-def splits():
-    return dm.phantoms("lung_ct", train=18, val=9, test=6)
-
-
-@pytest.fixture(scope="module")
-def inputs(splits):
-    return normalise(torch.from_numpy(splits.val.images), HALF, HALF)
+def inputs():
+    return normalise(torch.from_numpy(dm.phantoms("lung_ct", train=3, val=9, test=3).val.images), HALF, HALF)
 
 
 @pytest.fixture(scope="module")
 def networks(inputs):
     return starts.untrained(dm.load_teacher(), VIT[1], 3, inputs, (*starts.STARTS, starts.TEACHER))
-
-
-@pytest.fixture(scope="module")
-def convolutions(inputs):
-    teacher = Teacher(MOBILE[0], dm.build(MOBILE[0], 3, seed=1).state_dict(), HALF, HALF, "a test")
-    return starts.untrained(teacher, MOBILE[1], 3, inputs, (*starts.fitting(MOBILE[1]), starts.TEACHER))
 
 
 def test_starts_share_the_classifier_and_differ_in_the_body(networks):
@@ -101,7 +90,9 @@ def test_attention_weights_give_the_output_that_the_network_computes(networks, i
     assert torch.allclose(layer.proj((first @ values).transpose(1, 2).flatten(2)), seen[1], atol=1e-5)
 
 
-def test_networks_without_attention_are_measured_without_it(convolutions, inputs):
+def test_networks_without_attention_are_measured_without_it(inputs):
+    teacher = Teacher(MOBILE[0], dm.build(MOBILE[0], 3, seed=1).state_dict(), HALF, HALF, "a test")
+    convolutions = starts.untrained(teacher, MOBILE[1], 3, inputs, ("kaiming", "weight_selection"))
     kernels = starts.matrices(convolutions)
     assert starts.fitting(MOBILE[1]) == tuple(name for name in starts.STARTS if name != "mimetic")
     assert starts.attention(convolutions, inputs).empty
