@@ -85,7 +85,10 @@ def read_folder(
     masks = names.masks([*files["file"][files["kind"] == "image"]], root) if not card and not alone else {}
     files = files[~links].assign(partner=files["file"].map(masks))
     level = label if isinstance(label, int) else 0
-    meanings, problem = _by_card(files, card) if card else _by_levels(root, files, level, alone)
+    if alone:
+        meanings, problem = {folder: ("", folder.partition("/")[0], "", "") for folder in files["folder"]}, ""
+    else:
+        meanings, problem = _by_card(files, card) if card else _by_levels(root, files, level)
     files = _placed(files, meanings)
     notes, recipe = list[str](), dict[str, object]()
     if isinstance(label, str) and not alone and _label_by_pattern(files, label):
@@ -207,45 +210,39 @@ def _by_card(files: pd.DataFrame, card: Card) -> Layout:
     return {folder: meaning(folder) for folder in {*files["folder"]}}, ""
 
 
-def _by_levels(root: Path, files: pd.DataFrame, level: int, alone: bool) -> Layout:
+def _by_levels(root: Path, files: pd.DataFrame, level: int) -> Layout:
     """What folders are by their names and places: which level tells the split, and which the label."""
     every = {folder: tuple(filter(None, folder.split("/"))) for folder in files["folder"]}
-    if alone:
-        return {folder: ("", parts[0] if parts else "", "", "") for folder, parts in every.items()}, ""
     rest = {every[folder] for folder in files["folder"][~files["kind"].isin(("", "table")) & files["partner"].isna()]}
     holding = {folder[:k] for folder in rest for k in range(len(folder) + 1)}  # images, or folders with images
-    splits, passed, problem = dict[str, str](), dict[Folder, tuple[str, str]](), ""
-    at, above = 0, -1  # the levels of the labels and of the splits
-    while here := names.roles(sorted({folder[at] for folder in rest if len(folder) > at})):
-        if not splits and (splits := _only_splits(here)):
-            twice = [name for name in splits if not re.search(r"\d", name)]
-            if alike := [name for name in twice if [splits[other] for other in twice].count(splits[name]) > 1]:
-                raise ValueError(f"{root}: {' and '.join(alike)} are both the {splits[alike[0]]} split: merge them")
-            passed = {f[: at + 1]: ("beside", f[at]) for f in rest if f[at:] and f[at] not in splits}
-            rest = {folder for folder in rest if folder[: at + 1] not in passed}
-            if len(sides := {folder[:at] for folder in rest if folder}) > 1:
-                problem = _side_by_side(root, sides)
-            above = at
-        elif not all(len(folder) > at + 1 for folder in rest) or (len(here) > 1 and {*here.values()} != {"part"}):
-            break
-        at += 1
+    rest, at, above, splits = _descended(rest)
+    passed = {f[: above + 1]: ("beside", f[above]) for f in holding if splits and f[above:] and f[above] not in splits}
+    here = names.roles(sorted({folder[at] for folder in rest if len(folder) > at}))
     prefix = next(iter(rest), ())[:at]
     inner = {name: _inner({f[at + 1 :] for f in rest if f[at : at + 1] == (name,)}) for name in here}
     own = {name: found for name in here if not splits and (found := _only_splits({f[0] for f in inner[name][1] if f}))}
+    sides, problem = {folder[:above] for folder in rest if folder and splits}, ""
     if own and len(own) == len(here) and all(len(f) == 1 for name in own for f in inner[name][1]):
         splits, above = {name: role for found in own.values() for name, role in found.items()}, at + 1
     elif own and len(here) - len(own) < 2:
-        problem = problem or _side_by_side(root, {(*prefix, name) for name in here})
+        sides = {(*prefix, name) for name in here}
     else:
         passed |= {(*prefix, n): (why, "/".join((*prefix, n))) for n, why in _strays(here, inner, own).items()}
     left = [name for name in here if (*prefix, name) not in passed and here[name] != "part"]
+    plain = Counter(role for name, role in splits.items() if not re.search(r"\d", name))
     if level:
-        passed, problem, at = {key: why for key, why in passed.items() if why[0] == "beside"}, "", level - 1
+        passed, at = {key: why for key, why in passed.items() if why[0] == "beside"}, level - 1
         splits = {} if above == at else splits
+    elif len(sides) > 1:
+        places = sorted(map("/".join, sides))
+        problem = f"{root} holds {len(places)} data sets side by side ({examples(places)}): open one, "
+        problem += _calls(root, places)
+    elif twice := [name for name, role in splits.items() if plain[role] > 1]:
+        problem = f"{root}: {' and '.join(twice)} are both the {splits[twice[0]]} split: merge them"
     elif not left and here:
-        text = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the images"
-        problem = problem or f"{text} is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
-    elif not problem and above <= at:
+        problem = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the "
+        problem += f"images is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
+    elif above <= at:
         problem = _two_readings(root, {name: inner[name] for name in left}, at, [(*prefix, name) for name in here])
 
     def meaning(folder: Folder) -> Meaning:
@@ -259,6 +256,18 @@ def _by_levels(root: Path, files: pd.DataFrame, level: int, alone: bool) -> Layo
         return split, label, "", ""
 
     return {folder: meaning(parts) for folder, parts in every.items()}, problem
+
+
+def _descended(folders: set[Folder]) -> tuple[set[Folder], int, int, dict[str, str]]:
+    """Down to where folders may be classes: those that are not beside splits, this level, that of splits, and these."""
+    splits, at, above = dict[str, str](), 0, -1
+    while here := names.roles(sorted({folder[at] for folder in folders if len(folder) > at})):
+        if not splits and (splits := _only_splits(here)):
+            folders, above = {folder for folder in folders if len(folder) <= at or folder[at] in splits}, at
+        elif not all(len(folder) > at + 1 for folder in folders) or (len(here) > 1 and {*here.values()} != {"part"}):
+            break
+        at += 1
+    return folders, at, above, splits
 
 
 def _only_splits(folders: Iterable[str]) -> dict[str, str]:
@@ -283,11 +292,6 @@ def _strays(here: Mapping[str, str], inner: Mapping[str, Inner], own: Iterable[s
     below = {name: {folder[0].casefold() for folder in inner[name][1] if folder} - {name.casefold()} for name in here}
     again = [name for name in here if len(below[name] & {*map(str.casefold, here)}) > 1]
     return {name: "stray" for name in strays} | {name: "set" for name in (*own, *again)}
-
-
-def _side_by_side(root: Path, folders: Iterable[Folder]) -> str:
-    places = sorted("/".join(folder) for folder in folders)
-    return f"{root} holds {len(places)} data sets side by side ({examples(places)}): open one, {_calls(root, places)}"
 
 
 def _calls(root: Path, places: Iterable[str]) -> str:
@@ -379,13 +383,14 @@ def _tables(
         if not listed or 2 * len(listed) < min(len(raw), len(images)) or raw.shape[1] < 2:  # another table, or list
             continue
         usual = manifests.usual_columns(raw)
-        known = label in raw if isinstance(label, str) else usual["label"] or manifests.findings(raw)
-        known = known or (path.name in MANIFESTS and usual["split"] + usual["patient"])  # of images in class folders
+        known = path.name in MANIFESTS and usual["split"] + usual["patient"]  # of images in class folders
+        if not isinstance(label, int):
+            known = known or (label in raw if label else usual["label"] or manifests.findings(raw))
         if re.search("submission|prediction", path.stem.lower()):
             notes.append(f"{path} is a table of answers by its name, not of labels: it is not used")
         elif known:
             usable[path] = {*listed}
-        else:
+        elif not isinstance(label, int):
             call = f"open_data({str(path)!r}, label=NAME)"
             text = f"{path} lists these images, but none of its columns is the label by its name"
             notes.append(f"{text} ({', '.join(map(str, raw))}): {call} takes one")

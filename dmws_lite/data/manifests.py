@@ -34,7 +34,6 @@ COLUMNS = {  # names of columns, in any case; the first that is there is used
     "frame": ("frame",),
 }
 UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")  # in the columns split and patient
-
 UNCERTAIN = {"", "-1", "uncertain", "unknown", "nan"}  # beside 0 and 1
 ROWS = 200  # of a table, from which it is seen which column names the images: our choice
 Find = Callable[[object, Path], list[str]]  # see `finder`
@@ -192,7 +191,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
         return table.rename(columns=lambda name: str(name).strip())
     except ImportError as error:
-        package = "xlrd" if suffix == ".xls" else "openpyxl"
+        package = {".xls": "xlrd", ".parquet": "pyarrow"}.get(suffix, "openpyxl")
         raise ValueError(f"{path} is not read without {package}: pip install {package}, or save it as .csv") from error
     except (ValueError, TypeError, OSError) as error:
         raise ValueError(f"{path} cannot be read ({error}): save it as .csv in UTF-8, or as .parquet") from error

@@ -128,16 +128,16 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
 
     try:
         manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (ValueError, OSError) as error:
-        raise ValueError(f"split manifest {path} cannot be read ({error}): make it anew") from error
-    if not {"file", "split"} <= {*manifest}:
-        raise ValueError(f"split manifest {path} has the columns {', '.join(manifest)}: 'file' and 'split' are needed")
-    if unknown := {*manifest["split"]} - {*SPLITS, ""}:
-        raise ValueError(f"split manifest {path}: split {unknown.pop()!r} is none of {', '.join(SPLITS)}")
+        if unknown := {*manifest["split"]} - {*SPLITS, ""}:
+            raise ValueError(f"split {unknown.pop()!r} is none of {', '.join(SPLITS)}")
+        if len(twice := manifest[manifest.assign(key=_keys(manifest)).duplicated("key")]):
+            raise ValueError(f"it lists {twice['file'].iloc[0]} twice")
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"split manifest {path} cannot be used ({error}): columns 'file' and 'split' are needed, with one row for "
+            "each image. Mend it, or make it anew"
+        ) from error
     manifest, ours = (rows.assign(key=_keys(rows)).set_index("key") for rows in (manifest, table))
-    if not manifest.index.is_unique:
-        twice = manifest.index[manifest.index.duplicated()][0]
-        raise ValueError(f"split manifest {path} lists {twice} twice: keep one row")
     both = manifest.index.intersection(ours.index)
     listed, hashes = manifest.reindex(columns=["sha256"], fill_value="")["sha256"][both], ours["sha256"][both]
     faults = {

@@ -183,8 +183,8 @@ def test_images_that_differ_from_a_manifest_are_named(tmp_path):
 @pytest.mark.parametrize(
     "content, text",
     [
-        ("", "cannot be read"),
-        ("file,label\n0000.png,a\n", "has the columns file, label: 'file' and 'split' are needed"),
+        ("", "cannot be used"),
+        ("file,label\n0000.png,a\n", "columns 'file' and 'split' are needed"),
         ("file,split\n0000.png,dev\n", "split 'dev' is none of train, val, test"),
         ("file,split\n0000.png,train\n0000.png,test\n", "lists 0000.png twice"),
     ],
