@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
@@ -16,7 +17,7 @@ import numpy as np
 from dmws_lite.data.phantoms import phantoms
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.runtime.files import cache_folder, writable_folder, write_atomically
-from dmws_lite.runtime.text import did_you_mean, tally
+from dmws_lite.runtime.text import tally
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,7 +217,8 @@ def unknown_source(path: Path) -> str:
     if ":/" in str(path):
         return f"{source} is an address: write a card with it as `url` (see the template), or download it"
     hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
-    hint = did_you_mean(path, cards())
+    close = difflib.get_close_matches(str(path), cards())
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return f"{source} is neither a folder, a file, nor a card{hint}: `dmws data list` shows the cards{hub}"
 
 

@@ -300,3 +300,25 @@ def test_wrong_arguments_are_named(arguments, error, text, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=text):
         open_data(*arguments)
+
+
+@pytest.mark.parametrize("kind", ["splits", "manifest", "patients in a manifest", "nested with masks"])
+def test_a_new_card_opens_what_it_was_made_from(tmp_path, kind):
+    root = tmp_path / "My set"
+    if kind == "splits":
+        split_folder(root)
+    elif kind == "nested with masks":
+        folder(root / "archive", {"a": 12, "b": 12, "a/masks": 12})
+    else:
+        files = sorted(path.relative_to(root).as_posix() for path in folder(root, {"x": 15, "y": 15}).rglob("*.png"))
+        column = {"label": ["a", "b"] * 15} if kind == "manifest" else {"patient": [f"p{i // 2}" for i in range(30)]}
+        pd.DataFrame({"file": files} | column).to_csv(root / "metadata.csv", index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        card = new_card(root, tmp_path / "cards", seed=2)
+    by_card, by_folder = opened(card), opened(root, seed=2)
+    assert card.name == "my_set.md" and str(tmp_path) not in card.read_text()
+    for mine, theirs in zip(parts(by_card), parts(by_folder), strict=True):
+        assert (mine.names, mine.classes, mine.patients) == (theirs.names, theirs.classes, theirs.patients)
+    with pytest.raises(NotADirectoryError, match="is no folder: pass one; archives are to be unpacked first"):
+        new_card("phantom_lung_ct", tmp_path / "cards")
