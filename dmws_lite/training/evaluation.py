@@ -67,7 +67,7 @@ def evaluate(
     if resamples < 0:
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
     rng, n, present = np.random.default_rng(seed), len(labels), labels[:, None] == np.unique(labels)
-    drawn = []
+    drawn: list[np.ndarray] = []
     for start in range(0, resamples, CHUNK):
         counts = rng.multinomial(n, np.full(n, 1 / n), min(CHUNK, resamples - start)).astype(np.float64)
         drawn.extend(_weighted_values(counts[(counts @ present > 0).all(1)], probabilities, labels))

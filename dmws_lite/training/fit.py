@@ -128,9 +128,8 @@ class Trainer:
         self.accelerator = _accelerator(device, training, distillation)
         self.device = self.accelerator.device
         self.main, self.mean, self.std = students.main, students.mean, students.std
-        self.auxiliary, self.teacher = (None, students.auxiliary) if kd else (students.auxiliary, None)
-        if self.teacher is not None:
-            self.teacher.eval().to(self.device)
+        self.auxiliary = None if kd else students.auxiliary
+        self.teacher = students.auxiliary.eval().to(self.device) if kd and students.auxiliary is not None else None
         self.layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format  # of convolutions
         self.images, self.labels = to_device(splits.train, self.device)  # uint8 (N, C, H, W), int64 (N,)
         for student in filter(None, (self.main, self.auxiliary)):
