@@ -48,16 +48,14 @@ def executed(tmp_path_factory, own_cache):
     @functools.cache
     def attempt(name):
         out, start = tmp_path_factory.mktemp(name), time.perf_counter()
-        parameters = {"smoke": True, "output": str(out / "published")}
-        source = ROOT / "notebooks" / "instructor" / f"{name}.ipynb"
+        source, published = ROOT / "notebooks" / "instructor" / f"{name}.ipynb", out / "published"
         try:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PYTHONPATH", str(ROOT))
-                path = run_notebook(source, out, parameters, CELL_LIMIT, html=False)
+                path = run_notebook(source, out, {"smoke": True, "output": str(published)}, CELL_LIMIT, html=False)
         except RuntimeError as error:
             return error
-        seconds = time.perf_counter() - start
-        return Executed(nbformat.read(path, as_version=4), path, out / "published", seconds)
+        return Executed(nbformat.read(path, as_version=4), path, published, time.perf_counter() - start)
 
     def run(name):
         result = attempt(name)

@@ -5,6 +5,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from course import METADATA
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
 from typer.testing import CliRunner
@@ -35,8 +36,7 @@ def course(tmp_path, monkeypatch):
     path = tmp_path / "course" / "00_quickstart.ipynb"
     path.parent.mkdir()
     cells = [new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(RESULTS)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    nbformat.write(new_notebook(cells=cells, metadata=METADATA), path)
     monkeypatch.setattr(notebooks, "notebooks", lambda: {path.stem: path})
     return path
 

@@ -4,6 +4,7 @@ import nbformat
 import pytest
 import times
 import torch
+from course import METADATA
 from nbformat.v4 import new_code_cell, new_notebook
 
 from dmws_lite.course.chapters import read_chapters
@@ -43,8 +44,7 @@ def test_only_the_measured_times_of_one_chapter_change(course):
 
 def write_chapter(path, code):
     cells = [new_code_cell('smoke = False\noutput = "outputs"', metadata={"tags": ["parameters"]}), new_code_cell(code)]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    nbformat.write(new_notebook(cells=cells, metadata=METADATA), path)
     return path
 
 

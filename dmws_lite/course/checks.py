@@ -20,7 +20,7 @@ import yaml
 
 from dmws_lite.course import exercises
 from dmws_lite.course.answers import Open, Wrong, kind, unanswered
-from dmws_lite.course.tables import table_check
+from dmws_lite.course.tables import check_table
 
 MIME = "application/vnd.dmws-lite.verdict+json"  # a verdict's fields in a saved notebook
 MARKS = {"right": "✓", "wrong": "✗", "open": "○"}
@@ -83,11 +83,12 @@ def exercise_function(name: str) -> Callable[..., dict[str, Any] | None]:
     """The function that checks an exercise; it returns the fields of the text for a right answer."""
     chapter, number = name.split(".")
     module, table = import_module(f"{exercises.__name__}.chapter_{chapter}"), texts()[name]
-    function: Callable[..., dict[str, Any] | None]
+
+    def function(*answers: Any, **given: Any) -> dict[str, Any]:
+        return check_table(table, getattr(module, f"values_{number}", dict)(**given), answers)
+
     if "answers" not in table:
-        function = getattr(module, f"exercise_{number}")
-        return function
-    function = table_check(table, getattr(module, f"values_{number}", dict))
+        return getattr(module, f"exercise_{number}")
     parameters = [inspect.Parameter(answer, inspect.Parameter.POSITIONAL_OR_KEYWORD) for answer in table["answers"]]
     parameters += [inspect.Parameter(given, inspect.Parameter.KEYWORD_ONLY) for given in table.get("given", [])]
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

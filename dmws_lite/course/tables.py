@@ -12,7 +12,7 @@ the arguments of its calls, and `calls` what a call is named.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dmws_lite.course.answers import Wrong, called, compare
@@ -20,26 +20,26 @@ from dmws_lite.course.answers import Wrong, called, compare
 Values = dict[str, Any]
 
 
-def table_check(table: Mapping[str, Any], values_of: Callable[..., Values]) -> Callable[..., Values]:
-    """A check of the answers to an exercise that is a table; values_of: what is given, as numbers by name."""
+def check_table(table: Mapping[str, Any], values: Values, answers: Sequence[Any]) -> Values:
+    """Check the answers to an exercise that is a table; values: what is given, as numbers by name.
 
-    def check(*answers: Any, **given: Any) -> Values:
-        values = table_values(table, values_of(**given))
-        for answer, (name, row) in zip(answers, table["answers"].items(), strict=True):
-            if "cases" not in table:
-                values["right"] = _compare(answer, row, values, name if len(answers) > 1 else "")
-            for arguments in table.get("cases", []):
-                result = called(answer, *arguments.values())
-                _compare(result, row, values | arguments, table["calls"].format(**arguments))
-        return values
-
-    return check
+    Returns all values, by name. Raises Wrong with what is said, and Open.
+    """
+    values = table_values(table, values)
+    for answer, (name, row) in zip(answers, table["answers"].items(), strict=True):
+        if "cases" not in table:
+            values["right"] = _compare(answer, row, values, name if len(answers) > 1 else "")
+        for arguments in table.get("cases", []):
+            result = called(answer, *arguments.values())
+            _compare(result, row, values | arguments, table["calls"].format(**arguments))
+    return values
 
 
 def table_values(table: Mapping[str, Any], values: Values) -> Values:
     """The values, and those that the table defines by formulas."""
+    values = dict(values)
     for name, formula in table.get("let", {}).items():
-        values = values | {name: evaluate(formula, values)}
+        values[name] = evaluate(formula, values)
     return values
 
 

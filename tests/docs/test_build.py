@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from course import METADATA
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytest.importorskip("myst_nb", reason='needs the site\'s packages: pip install -e ".[site]"')
@@ -29,8 +30,7 @@ def builder(tmp_path, monkeypatch):
 def write_chapter(builder, text="Text", code="print(smoke)"):
     cells = [new_markdown_cell(text), new_code_cell("smoke = False"), new_markdown_cell("Then"), new_code_cell(code)]
     cells[1].metadata["tags"] = ["parameters"]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), builder.ROOT / "notebooks" / "00_small.ipynb")
+    nbformat.write(new_notebook(cells=cells, metadata=METADATA), builder.ROOT / "notebooks" / "00_small.ipynb")
 
 
 def test_a_folder_of_something_else_is_not_emptied(builder, tmp_path, monkeypatch, capsys):

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
+from course import METADATA
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from dmws_lite.runtime import notebooks
@@ -14,8 +15,7 @@ def write(path, *sources):
     """A notebook whose first code cell holds the parameters."""
     cells = [new_markdown_cell("# A small chapter\n\nText"), *map(new_code_cell, sources)]
     cells[1].metadata["tags"] = ["parameters"]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    nbformat.write(new_notebook(cells=cells, metadata=METADATA), path)
     return path
 
 
