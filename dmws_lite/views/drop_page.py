@@ -58,15 +58,12 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
 
     folder:   that `Run.save` wrote; the student is a plain vision transformer (such as embedded_vit_48 or
               vit_tiny_patch16_224), or a MobileNet or EfficientNet-Lite without squeeze-and-excitation.
-    examples: images of the student's size to try the page with, the first 6 at most. The page compares its own
-              probabilities for them with torch's whenever it is opened.
-    fit:      how an image becomes a square, as in `open_data`: "crop" or "letterbox"; None is as in the training, from
-              the student's file.
+    examples: images of the student's size to try the page with, the first 6 at most; it checks itself with them.
+    fit:      how an image becomes a square: "crop" or "letterbox"; None is as in the training.
     A PNG file's probabilities are those of `decode` and `predict` to about 1e-6 (1e-3 where Pillow 13 resizes a tall
-    picture in another order than the page and older Pillows); a JPEG's may differ by more, since `decode` lets the
-    decoder shrink it.
-    Returns a DropPage. Raises ValueError for another kind of network, images of another size or an unknown fit, what
-    `load_student` raises, and OSError when the file cannot be written.
+    picture in another order); a JPEG's may differ by more, since `decode` lets the decoder shrink it.
+    Raises ValueError for another kind of network, images of another size or an unknown fit, what `load_student`
+    raises, and OSError when the file cannot be written.
 
     >>> drop_page("outputs/student", splits.test.take(np.arange(3)))  # doctest: +SKIP
     DropPage(outputs/student/page.html, 0.6 MB): open it in a browser

@@ -23,12 +23,9 @@ CURVES["left of the start"] = {"color": "#D55E00", "marker": "D", "linestyle": "
 
 def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
-    title, words = (
-        "diamond: mean; bar: its 95 % interval; dots: seeds",
-        f"{_words(metric)} on the test images by method",
-    )
-    means = grouped(summary(table, metric))
-    return forests(grouped(table), means, metric, labels_of(table), _words(metric), title, words.capitalize())
+    means, words = grouped(summary(table, metric)), f"{_words(metric)} on the test images by method".capitalize()
+    title = "diamond: mean; bar: its 95 % interval; dots: seeds"
+    return forests(grouped(table), means, metric, labels_of(table), _words(metric), title, words)
 
 
 def paired_differences(
