@@ -35,9 +35,7 @@ def batches(network: nn.Module, images: ImageSet, batch_size: int = 100) -> Iter
 
 @torch.inference_mode()
 def block_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
-    """The input of the first block ("stem") and the output of each, by its name: tokens (image, token, channel) or maps
-    (image, channel, y, x). The network is left in evaluation mode.
-    """
+    """The input of the first block ("stem") and the output of each, by its name: tokens or maps, images first."""
     outputs: dict[str, Tensor] = {}
     blocks = blocks_of(network)
     first = next(iter(blocks.values()))
@@ -50,10 +48,7 @@ def block_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def attention_weights(network: nn.Module, inputs: Tensor) -> list[Tensor]:
-    """The attention of each block, (image, head, token, token), rows sum to 1; empty for networks without attention.
-
-    It is computed from queries and keys: timm's fused attention does not give it away.
-    """
+    """The attention (image, head, token, token) of each block, from queries and keys: timm's fused one hides it."""
     weights: list[Tensor] = []
 
     def record(layer: Any, arguments: tuple[Tensor, ...], _: Tensor) -> None:

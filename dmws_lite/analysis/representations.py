@@ -30,8 +30,8 @@ Features = Mapping[str, Array]
 def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size: int = 100) -> dict[str, Array]:
     """The output of each block of a ViT, ConvNeXt or MobileNet for each image, float32, by the block's name.
 
-    places: True keeps what stands at every place, (image, place x channel), and begins with "stem", the input of the
-            first block. False sums an image up as the classifier would (class token or mean), (image, channel).
+    places: True keeps every place, (image, place x channel), and begins with "stem", the input of the first block.
+            False sums an image up as the classifier would (class token or mean), (image, channel).
     """
     parts: dict[str, list[Array]] = {}
     for inputs in batches(model, images, batch_size):
@@ -60,17 +60,16 @@ def cka(first: Array, second: Array, debiased: bool = True) -> float:
 
 
 def cka_table(first: Features, second: Features, debiased: bool = True) -> pd.DataFrame:
-    """CKA of each layer of one network (rows) with each of another (columns); arguments as `features` returns them."""
+    """CKA of each layer of one network (rows) with each of another (columns)."""
     rows, columns = ({n: _similarities(x, debiased) for n, x in side.items()} for side in (first, second))
     values = [[_cosine(row, column) for column in columns.values()] for row in rows.values()]
     return pd.DataFrame(values, list(rows), list(columns))
 
 
 def estimators(first: Array, second: Array, counts: Sequence[int], seed: int = 0, repeats: int = 10) -> pd.DataFrame:
-    """Both estimators of CKA on fewer and fewer images, the means of `repeats` draws.
+    """Both estimators of CKA on fewer and fewer images, of the "same" and of "shuffled" ones, means of `repeats` draws.
 
-    Returns images (of counts), pairs ("same" images, or "shuffled": the second network's in another order), biased and
-    debiased.
+    Returns images (of counts), pairs, biased and debiased.
     """
     rng, rows = np.random.default_rng(seed), []
     for count in np.repeat(counts, repeats):
@@ -86,10 +85,8 @@ def over_training(
 ) -> pd.DataFrame:
     """CKA of each block of both students with the teacher's block of the same number, and with each other's, by step.
 
-    model:     of the students' architecture; its weights are changed.
-    snapshots: by step, the state dicts of "main" and "auxiliary".
-    teacher:   its `features` of these images with places=False, as all here.
-    Returns step, pair (such as "main, teacher"), block (1, 2, ...), cka.
+    model is of the students' architecture, and is changed; snapshots are the state dicts of "main" and "auxiliary" by
+    step; teacher is its `features` with places=False. Returns step, pair (as "main, teacher"), block (1, 2, ...), cka.
     """
     rows, tables = [], {"teacher": [_similarities(x) for x in teacher.values()]}
     for step, states in snapshots.items():
@@ -110,7 +107,6 @@ def in_plane(
 ) -> pd.DataFrame:
     """Where each network puts each image, in the plane of the two principal components of what its classifier reads.
 
-    models:    trained networks by name; each has a plane of its own.
     snapshots: by step, state dicts of some of them: these move, in the plane of the trained network.
     Returns one row per network, step (nan without snapshots) and image: network, step, image (its number), x, y,
     class, answer and file.

@@ -52,8 +52,7 @@ def attention_rollout(model: nn.Module, images: ImageSet, batch_size: int = 100)
     """Which patches the output is mixed from: the blocks' attention, averaged over heads and multiplied up (rollout).
 
     Each block is taken as half attention, half residual; what the classifier reads (class token or mean) is followed.
-    Returns float32 (N, H, W), the same for all classes. Raises ValueError for a network without attention.
-    Source: Abnar & Zuidema 2020 (arXiv 2005.00928).
+    Returns float32 (N, H, W), the same for all classes. Source: Abnar & Zuidema 2020 (arXiv 2005.00928).
     """
     maps = []
     for inputs in batches(model.eval(), images, batch_size):
@@ -69,10 +68,7 @@ def attention_rollout(model: nn.Module, images: ImageSet, batch_size: int = 100)
 
 
 def last_layer(model: nn.Module) -> nn.Module:
-    """The layer that `grad_cam` looks at: the last block, of a ViT its first norm.
-
-    What comes after that norm no longer mixes patches into the class token, so it has no gradient at the patches.
-    """
+    """The layer that `grad_cam` looks at: the last block, of a ViT its first norm (what follows mixes no patches)."""
     *_, block = blocks_of(model).values()
     return getattr(block, "norm1", block)
 
@@ -85,7 +81,6 @@ def _grid(output: Tensor, model: Any) -> Tensor:
 
 
 def _enlarged(maps: Tensor, shape: Sequence[int]) -> Array:
-    """Maps of the height and width in `shape`, the largest value of each 1."""
     large = F.interpolate(maps.float().cpu()[:, None], shape[-2:], mode="bilinear", align_corners=False)[:, 0].numpy()
     largest = large.max((1, 2), keepdims=True)
     return np.divide(large, largest, out=np.zeros_like(large), where=largest > 0)
@@ -100,10 +95,9 @@ def lesions(modality: str, split: str, count: int, size: int = 64, seed: int = 0
 def reference_maps(masks: Array, seen: Array, seed: int = 0) -> dict[str, Array]:
     """Maps that know nothing of the image, to compare others with.
 
-    masks: bool (N, H, W), of the images that are scored: for the number and size only.
-    seen:  bool (M, H, W), lesion masks of training images.
+    masks, seen: bool (N, H, W), of the images that are scored (for number and size only) and of training images.
     Returns, each (N, H, W): "random" (noise on an 8 x 8 grid, enlarged), "centre" (a Gaussian whose standard deviation
-    is a fifth of the side) and "usual place" (the mean of the training masks). Our choice.
+    is a fifth of the side) and "usual place" (the mean of `seen`). Our choice.
     """
     n, height, width = masks.shape
     noise = torch.from_numpy(np.random.default_rng(seed).random((n, 8, 8), dtype=np.float32))
@@ -139,7 +133,6 @@ def scores(maps: Array, masks: Array) -> pd.DataFrame:
 def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "random") -> pd.DataFrame:
     """Mean scores of several kinds of maps on the same images, and their differences to a reference, image by image.
 
-    maps: by name, in the order of the table; one of them is the reference.
     Returns one row per kind of map and score: map, score ("mass" or "hit"), value, low, high, difference,
     difference_low, difference_high, images. Intervals are 95 % t intervals over images, for these networks.
     """
@@ -171,7 +164,6 @@ def agreement(first: Array, second: Array) -> Array:
 def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, float]:
     """A network's hit rate beside those of networks with random weights, and how alike their maps are.
 
-    unlearnt: maps (N, H, W) of each network with random weights.
     Returns hit, unlearnt_mean and unlearnt_best (their mean and largest hit rate), correlation (mean of `agreement`).
     Source: the model randomisation test of Adebayo et al. 2018 (arXiv 1810.03292); scoring it is our choice.
     """

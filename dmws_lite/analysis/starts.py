@@ -79,8 +79,8 @@ def matrices(networks: Networks) -> pd.DataFrame:
 def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
     """What normalised images, at least two, have become before the first block and after each.
 
-    Returns method, label, block, spread (standard deviation over all values of all images) and similarity (mean cosine
-    between two different images, summed up as the classifier would: at 1 they cannot be told apart).
+    Returns method, label, block, spread (standard deviation of all values) and similarity (mean cosine between two
+    different images, summed up as the classifier would: at 1 they cannot be told apart).
     """
     rows = []
     for method, network in networks.items():

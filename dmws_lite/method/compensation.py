@@ -181,7 +181,7 @@ class Walk:
         for part, sums in zip(parts, moments, strict=True):
             for batch, aims in batches(own[part], target[part]):
                 given = seen(branch.student, batch, layer)[0]
-                if isinstance(layer, nn.Conv2d):
+                if not isinstance(layer, nn.Linear):
                     given = F.unfold(given, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT
                 sums.add(given.flatten(0, -2), aims.flatten(0, 1), name)
         ridge = min(ridges, key=lambda one: moments[-1].error(*moments[0].solve(one))) if len(ridges) > 1 else ridges[0]

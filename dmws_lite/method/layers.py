@@ -6,6 +6,7 @@ The first of the three steps (Tsutsumi et al. 2026, arXiv 2508.20461). "first" i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def select_layers(
         if layers not in RULES:
             raise ValueError(f"unknown layers={layers!r}: choose one of {', '.join(RULES)}, or give the block numbers")
         return tuple(tuple(RULES[layers](t, s)) for t, s in zip(teacher, student, strict=True))
-    stages = [layers] if all(isinstance(block, int | np.integer) for block in layers) else layers
+    stages: Any = [layers] if all(isinstance(block, int | np.integer) for block in layers) else layers
     chosen = tuple(tuple(int(block) for block in np.atleast_1d(stage)) for stage in stages)
     if list(map(len, chosen)) != list(student) or any(
         list(own) != sorted(set(own)) or own[0] < 0 or own[-1] >= t for own, t in zip(chosen, teacher, strict=True)

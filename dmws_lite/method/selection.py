@@ -52,7 +52,7 @@ def plan(
     25.50% (5,524,416 of 21,665,664 elements)
     """
     pair = _pair(teacher, student, layers, classifier)
-    return _plans(pair, elements, seed, [phase], lambda *sizes, **options: (phased(*sizes, phase, **options),))[0]
+    return _plans(pair, elements, seed, [phase], lambda t, s, **options: (phased(t, s, phase, **options),))[0]
 
 
 def complementary_plans(
@@ -79,7 +79,7 @@ def complementary_plans(
     if n < 1:
         raise ValueError(f"n={n} students: pass n >= 1")
     pair = _pair(teacher, student, layers, classifier)
-    return _plans(pair, elements, seed, [*range(n)], lambda *sizes, **options: subsets(*sizes, n, **options))
+    return _plans(pair, elements, seed, [*range(n)], lambda t, s, **options: subsets(t, s, n, **options))
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ class Students:
     @property
     def measured(self) -> tuple[Measured, ...]:
         """What was measured for each student that a method of MEASURED filled, main first."""
-        return tuple(model.measured for model in (self.main, self.auxiliary) if hasattr(model, "measured"))
+        records = (getattr(model, "measured", None) for model in (self.main, self.auxiliary))
+        return tuple(record for record in records if record is not None)
 
     @property
     def mean(self) -> tuple[float, ...]:
