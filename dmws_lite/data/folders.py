@@ -82,7 +82,9 @@ def read_folder(
     if links.any() and not alone:
         text = f"{root}: {examples(files['file'][links])}: links out of the folder, and links to folders, are not"
         raise ValueError(f"{text} followed. Put what they lead to in their place")
-    masks = names.masks([*files["file"][files["kind"] == "image"]], root) if not card and not alone else {}
+    named = tuple(f"{folder}/" for folder in _class_folders(card) if names.is_mask_folder(folder.split("/")[-1]))
+    pictures = files["file"][(files["kind"] == "image") & ~files["file"].str.startswith(named)]
+    masks = {} if alone else names.masks([*pictures], root)
     files = files[~links].assign(partner=files["file"].map(masks))
     level = label if isinstance(label, int) else 0
     if alone:
