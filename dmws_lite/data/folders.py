@@ -342,10 +342,12 @@ def _placed(files: pd.DataFrame, meanings: Mapping[str, Meaning]) -> pd.DataFram
 def _label_by_pattern(files: pd.DataFrame, pattern: str) -> bool:
     """Take the label from the files' names, if this is a regular expression that some of them match."""
     try:
-        labels = files["file"].str.extract(pattern, expand=False).fillna("") if re.compile(pattern).groups == 1 else ""
+        if re.compile(pattern).groups != 1:
+            return False
     except re.error:
         return False
-    if not any(labels):
+    labels = files["file"].str.extract(pattern, expand=False).fillna("")
+    if not labels.any():
         return False
     files["label"] = labels
     shown = (files["kind"] == "image") & files["reason"].isin(("", "stray", "set"))
@@ -385,9 +387,9 @@ def _tables(
         if not listed or 2 * len(listed) < min(len(raw), len(images)) or raw.shape[1] < 2:  # another table, or list
             continue
         usual = manifests.usual_columns(raw)
-        known = path.name in MANIFESTS and usual["split"] + usual["patient"]  # of images in class folders
+        known = path.name in MANIFESTS and bool(usual["split"] + usual["patient"])  # of images in class folders
         if not isinstance(label, int):
-            known = known or (label in raw if label else usual["label"] or manifests.findings(raw))
+            known = known or (label in raw if label else bool(usual["label"] or manifests.findings(raw)))
         if re.search("submission|prediction", path.stem.lower()):
             notes.append(f"{path} is a table of answers by its name, not of labels: it is not used")
         elif known:

@@ -75,8 +75,8 @@ def read_entries(
     values = {role: _text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
     table = pd.DataFrame({"file": _matched(names, find, path), **values}, dtype=object)
     for name in images if "file" not in columns else ():
-        others = {file for value in raw[name] for file in find(value, path.parent)[:1]} - {*table["file"], *masks}
-        if 2 * len(others) > len(raw):
+        named = {file for value in raw[name] for file in find(value, path.parent)[:1]}
+        if 2 * len(named - {*table["file"], *masks}) > len(raw):
             raise ValueError(
                 f"{path} names images in two columns, {roles['file']!r} and {name!r}, so that a row and its label are "
                 "not of one image. Write one row for each image, or leave out the column whose images are not meant"

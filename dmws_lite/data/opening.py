@@ -198,9 +198,9 @@ def gather(
     images, thumbnails, pairs = decoded.images, decoded.thumbnails, decoded.pairs
     order = np.argsort(table["split"].map((*SPLITS, "").index).to_numpy(), kind="stable")
     if (order != np.arange(len(order))).any():  # else the images stay memory-mapped
-        place = np.argsort(order)
+        rank = np.argsort(order)
         table, images, thumbnails = table.iloc[order].reset_index(drop=True), images[order], thumbnails[order]
-        pairs = pairs.assign(first=place[pairs["first"]], second=place[pairs["second"]])
+        pairs = pairs.assign(first=rank[pairs["first"]], second=rank[pairs["second"]])
     one = decoded.one_patient
     return Gathered(
         name, table, images, thumbnails, pairs, classes, rule, left_out, card, root, fit, one, notes, recipe

@@ -346,6 +346,7 @@ CARDS = {  # content, the card, images of each class, left out
         SPLITS,
         {"folder": 3},
     ),
+    "masks beside images": (AB | {"a/000_mask.png": ""}, CLASSES, AB, {"mask": 1}),
     "masks as a class": (
         {"a/left/Masks": 2, "a": 3, "masks": 3},
         "  classes:\n    a: {meaning: x}\n    b: {folder: masks, meaning: y}\n",
