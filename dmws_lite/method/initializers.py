@@ -40,7 +40,7 @@ _BODY, _CLASSIFIER, _ATTENTION = 0, 1, 2  # independent random streams of one se
 
 def initialize(
     name: str, model: Any, *, seed: int = 0, plan: SelectionPlan | None = None, teacher_state: Any = None, images=None
-) -> nn.Module:
+) -> Any:
     """Initialise `model` in place with the initialiser called `name`; it takes of the arguments what it needs.
 
     teacher_state: the teacher's state dict, its module, or the Teacher itself: then the model carries the teacher's
