@@ -29,7 +29,12 @@ WITH_LEAST_SQUARES = {  # the primary comparisons from starts with least squares
     "dual_skd": ("dual_skd_ls", "single_skd_ls"),
     "single_skd": ("single_skd_ls", "selection_ls"),
 }
-SHORT = {"dual_skd": "second subset, given SKD", "single_skd": "SKD, given selection"}
+SHORT = {  # by the method that another is compared with
+    "single_skd": "second subset, given SKD",
+    "weight_selection": "SKD, given selection",
+    "ema_of_main": "SKD against the EMA",
+    "smoother": "SKD against label smoothing",
+}
 METRICS = ("accuracy", "balanced_accuracy", "nll", "nll_scaled", "ece", "ece_scaled")
 MAIN = ("weight_selection", "single_skd", "dual_skd", "ema_of_main", "smoother", "longer")  # drawn
 FEWEST = 50  # images in a bin that is drawn
@@ -75,16 +80,15 @@ def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
 
 
 def headlines(claim: pd.DataFrame) -> list[Headline]:
-    """The primary comparisons of real images that are whole, and the moving average as the nearest rival."""
+    """The primary comparisons of real images that are whole, and those with the two nearest rivals."""
     found = []
     for steps, part in finished(claim, phantoms=False).groupby("study_steps"):
-        rows = pd.concat([compare(part, PRIMARY, WAVE), compare(part, [("dual_skd", "ema_of_main")], WAVE)])
+        rows = pd.concat([compare(part, pairs, WAVE) for pairs in (PRIMARY, [("dual_skd", n) for n in RIVALS[:2]])])
         for row in rows.to_dict("records"):
             own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
-            short = "SKD against the EMA" if row["reference_method"] == "ema_of_main" else SHORT[row["method"]]
             where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
             sentence = f"{minus(row)}: accuracy {signed(row)}, {where}: **{row['verdict']}**."
-            found.append(Headline(f"{short}, {steps:.0f} steps", units(own), sentence))
+            found.append(Headline(f"{SHORT[row['reference_method']]}, {steps:.0f} steps", units(own), sentence))
     return found
 
 
@@ -139,7 +143,7 @@ def _where(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> l
     """The primary differences by data set, fraction and network pair, and from starts with least squares."""
     groups, rows, texts = [], [], []
     for method, reference in PRIMARY:
-        own, title = whole(gaps(part, method, reference), WAVE), SHORT[method]
+        own, title = whole(gaps(part, method, reference), WAVE), SHORT[reference]
         if own.empty:
             continue
         places = _places(own)
