@@ -157,7 +157,7 @@ def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.P
         edges = Counter((place_of(a.teacher), place_of(a.student)) for a in plan.assignments)
         sources, targets = theirs[title], _places([a.student for a in plan.assignments])
         right = np.linspace(0, len(sources) - 1, len(targets))
-        lines = [
+        lines: list[Any] = [
             (
                 sources.index(source),
                 right[targets.index(target)],
@@ -187,7 +187,9 @@ def mapped_tensors(plan: SelectionPlan, place: str) -> style.Picture:
     if not shown:
         fed = ", ".join(dict.fromkeys(place_of(a.student) for a in plan.assignments))
         raise ValueError(f"nothing feeds place={place!r} of {plan.student}: choose one of {fed}")
-    lines, columns, words = [], ([], []), []
+    lines: list[Any] = []
+    columns: tuple[list[Any], list[Any]] = ([], [])
+    words = []
     for row, a in enumerate(shown):
         line, meaning = EDGES[sum(axis not in FIXED for axis in a.axes)]
         names, share = ", ".join(a.axes), Fraction(a.size, prod(a.teacher_shape))

@@ -102,9 +102,10 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
 def _network(model: Any, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the page's script needs to know about a network, and its tensors. Raises ValueError for other networks."""
     if isinstance(model, VisionTransformer) and _is_plain(model):
-        depth = len(model.blocks)
+        blocks: Any = model.blocks
+        depth = len(blocks)
         facts = {"kind": f"{depth} blocks of a vision transformer", "depth": depth, "width": model.embed_dim}
-        facts |= {"patch": model.patch_embed.patch_size[0], "heads": model.blocks[0].attn.num_heads}
+        facts |= {"patch": model.patch_embed.patch_size[0], "heads": blocks[0].attn.num_heads}
         return facts | {"epsilon": model.norm.eps}, model.state_dict()
     leaves = {type(module) for module in model.modules() if not list(module.children())}
     if isinstance(model, EfficientNet) and leaves <= CONVOLVED:

@@ -167,7 +167,7 @@ def _draw_tiles(axes: Axes, tiles: Mapping[tuple[int, int], np.ndarray], height:
     canvas = np.full((height, width, 3), 255, np.uint8)
     for (x, y), image in tiles.items():
         pixels = Image.fromarray(np.ascontiguousarray(style.gray_or_rgb(image)))
-        canvas[y : y + TILE, x : x + TILE] = pixels.resize((TILE, TILE)).convert("RGB")
+        canvas[y : y + TILE, x : x + TILE] = np.asarray(pixels.resize((TILE, TILE)).convert("RGB"))
     axes.imshow(canvas, interpolation="antialiased")
     style.clear(axes)
 

@@ -95,8 +95,8 @@ def inspected(
         raise ValueError(f"{given}: pass both of the same networks, out of {known}")
     for name in names:
         if probabilities[name].shape != (count, len(classes)):
-            given = probabilities[name].shape
-            raise ValueError(f"probabilities of {name} are {given}: pass ({count}, {len(classes)})")
+            shape = probabilities[name].shape
+            raise ValueError(f"probabilities of {name} are {shape}: pass ({count}, {len(classes)})")
         if maps[name].ndim != 3 or len(maps[name]) != count:
             raise ValueError(f"maps of {name} are {maps[name].shape}: pass ({count}, height, width)")
     if masks is not None and masks.shape != (count, *size):

@@ -139,9 +139,11 @@ def _map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> t
     shown: list[list[int | None]] = [[0]]  # a vector is one row; None is a gap
     for size in sizes:
         shown.append(list(range(size)) if size <= 2 * END else [*range(END), None, *range(size - END, size)])
-    places = [[{int(t): k for k, t in enumerate(own.written_out[i])} for i in kept] if own else [] for own in fed]
+    places: list[list[dict[Any, int]]] = [
+        [{int(t): k for k, t in enumerate(own.written_out[i])} for i in kept] if own else [] for own in fed
+    ]
 
-    def owners(cell: tuple[int | None, ...]) -> dict[int, list[int]]:
+    def owners(cell: tuple[int | None, ...]) -> dict[int, Any]:
         """By the number of each student that has the element, its own index."""
         found = {k: [place.get(i) for place, i in zip(own, cell, strict=False)] for k, own in enumerate(places, 1)}
         return {number: where for number, where in found.items() if where and None not in where}
@@ -154,7 +156,10 @@ def _map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> t
         return "; ".join(f"{roles[number]} {where}" for number, where in owners(cell).items()) or "nobody"
 
     cells = [[(row, column)[-len(kept) :] for column in shown[-1]] for row in shown[-2]]
-    numbers, told = ([[of(cell) for cell in line] for line in cells] for of in (role, words))
+    numbers, told = (
+        [[role(cell) for cell in line] for line in cells],
+        [[words(cell) for cell in line] for line in cells],
+    )
     hover = ", ".join(f"{name} %{{{letter}}}" for name, letter in zip(names, "yx"[-len(kept) :], strict=True))
     y, x = (["…" if i is None else str(i) for i in indices] for indices in shown[-2:])
     text = [[roles[number][0].upper() if number else "" for number in line] for line in numbers]
@@ -211,7 +216,7 @@ def explore_coverage(plans: Plans) -> Interactive:
     ((first,), *_) = shown.values()
     trace.update({name.replace(".", "_"): value for name, (value,) in first.items()})
     title = f"Share of {teacher} that a student receives (area: elements)"
-    layout = {"updatemenus": choices("restyle", shown), "margin": {"l": 10, "r": 10, "t": 75, "b": 10}}
+    layout: dict[str, Any] = {"updatemenus": choices("restyle", shown), "margin": {"l": 10, "r": 10, "t": 75, "b": 10}}
     return interactive(coverage_bars(plans), [trace], title, 560, **layout)
 
 
@@ -222,7 +227,7 @@ def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interact
     Hover tells a stream's tensors and the elements that are copied.
     """
     by_name = {"": plans} if isinstance(plans, SelectionPlan) else dict(plans)
-    traces = []
+    traces: list[go.Sankey] = []
     for plan in by_name.values():
         rows = [(place_of(a.teacher), place_of(a.student), a.size) for a in plan.assignments]
         fed = pd.DataFrame(rows, columns=["source", "target", "elements"]).groupby(["source", "target"], sort=False)

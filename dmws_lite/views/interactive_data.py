@@ -44,7 +44,7 @@ def explore_costs(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     costs = {name: cost for name, cost in COSTS.items() if name in table and table[name].notna().any()}
     looks, traces = looks_of(table, reference), []
     parts = [(label, table[table["method"] == method]) for method, label in labels_of(table).items()]
-    options = {
+    options: dict[str, Any] = {
         name: [{"x": [_short(runs[column] / unit) for _, runs in parts]}, {"xaxis.title.text": name}]
         for column, (name, unit) in costs.items()
     }
@@ -113,7 +113,8 @@ def explore_features(table: pd.DataFrame) -> Interactive:
     last = table[table["step"].isna() | (table["step"] == (steps[-1] if steps else 0))]
     layout: dict[str, Any] = {"annotations": [], "margin": {"l": 20, "r": 20, "t": 90, "b": 20}}
     layout["legend"] = {"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0}
-    traces, moving, names = [], [], []
+    traces: list[go.Scatter] = []
+    moving, names = [], []
     for i, network in enumerate(networks):
         panel, own, width = str(i + 1) if i else "", table[table["network"] == network], 1 / len(networks)
         for name in "xy":  # of a fixed range, in which all steps lie
@@ -185,8 +186,8 @@ def explore_ridge(table: pd.DataFrame, alone: float) -> Interactive:
     titles = FITTED | {"alone": "selection alone"}
     rows = rows.melt(["number", "ridge"], list(titles), "on", "error").replace({"on": titles})
     look = style.looks(titles.values(), dict(zip(titles.values(), ("main", "auxiliary", "teacher"), strict=True)))
-    words, labels = "Error over λ by number of images", {"xlabel": "λ", "ylabel": "error"}
-    twin = style.curves(rows, "ridge", "error", "on", "number", words, look=look, **labels)
+    words = "Error over λ by number of images"
+    twin = style.curves(rows, "ridge", "error", "on", "number", words, look=look, xlabel="λ", ylabel="error")
     twin.axes[0].set(xscale="log", yscale="log")
     drawn = px.line(
         rows,

@@ -56,8 +56,8 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
         for axes in row[1:]:
             axes.legend([])
     grid[1, 0].legend(title="")
-    words = "Loss, validation accuracy and schedules over training steps. Accuracy of " + " ".join(words)
-    figure.alt_text = " ".join(words.split())
+    told = "Loss, validation accuracy and schedules over training steps. Accuracy of " + " ".join(words)
+    figure.alt_text = " ".join(told.split())
     return figure
 
 

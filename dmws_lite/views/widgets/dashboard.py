@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import ipywidgets
 
@@ -93,7 +94,11 @@ class Dashboard(ipywidgets.VBox):
 
     def _train(self) -> None:
         """Train from the checkpoint, or from the start, until the end or a press; runs in the thread."""
-        options = {"checkpoint": self._checkpoint(), "device": self._device, "on_evaluation": self._after_evaluation}
+        options: dict[str, Any] = {
+            "checkpoint": self._checkpoint(),
+            "device": self._device,
+            "on_evaluation": self._after_evaluation,
+        }
         try:
             self._last_run = fit(*self._arguments, progress=False, **options)
         except Exception as error:
