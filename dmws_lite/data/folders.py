@@ -444,12 +444,12 @@ def _by_tables(
         raise ValueError(manifests.no_labels(tables[0]))
     differ = table["file"][table["label"].str.lower() != by_folder.str.lower()]
     classes = {*images["label"][images["reason"] == ""]} - {""}
+    if for_folders and not alone:
+        own, folder = table["split"], table["split_folder"]
+        _require_agreement(tables[0], "split", table["file"][(own != folder) & (own != "") & (folder != "")])
     if not (card or alone) and len(differ) and len(classes) > 1:
         if {*table["label"].str.lower()} == {*map(str.lower, classes)}:
-            raise ValueError(
-                f"{tables[0]} and the folders disagree on the label of {len(differ)} images: {examples(differ)}. Move "
-                f"the files or correct the table; or open_data({str(tables[0])!r}) goes by the table alone"
-            )
+            _require_agreement(tables[0], "label", differ)
         text = f"{tables[0]} lists these images: the labels are its own, not the folders"
         notes.append(f"{text} {examples(sorted(classes))}")
     given = table["split"].where(table["split"] != "", table["split_folder"])
@@ -463,6 +463,14 @@ def _by_tables(
     more = (rest["kind"] == "image") & rest["reason"].isin(("", *(["folder"] if recipe else [])))
     rest = rest.assign(reason=rest["reason"].mask(more, "unlisted"), group=rest["group"].mask(more, rest["folder"]))
     return pd.concat([table[[*files]], rest], ignore_index=True), notes, recipe
+
+
+def _require_agreement(path: Path, what: str, differ: pd.Series) -> None:
+    if len(differ):
+        raise ValueError(
+            f"{path} and the folders disagree on the {what} of {len(differ)} images: {examples(differ)}. Move the "
+            f"files or correct the table; or open_data({str(path)!r}) goes by the table alone"
+        )
 
 
 def _checked(

@@ -128,11 +128,6 @@ READ = {  # content, images of each split and class, number of files left out fo
     "files saved with another ending": (HEAP | {"x.csv": OTHER_ENDINGS}, AB, {}),
     "a manifest that agrees": (AB | {"metadata.csv": LISTED}, AB, {}),
     "a manifest of some images": (AB | {"b/003.png": "", "metadata.csv": LISTED}, AB, {"unlisted": 1}),
-    "a manifest with fewer splits than the folders": (
-        SPLITS | {"metadata.csv": listed("file,split", [f"{key}/00{i}.png,train" for key in SPLITS for i in (0, 1)])},
-        SPLITS,
-        {},
-    ),
     "an archive beside the classes": (AB | {"a.zip": ""}, AB, {"archive": 1}),
     "what systems leave behind": (
         AB | {"a/._0.png": "", "a/@eaDir": 1, "a/.hidden": 1, "__MACOSX/a": 1, ".cache": 1, "b/LICENSE": ""},
@@ -194,6 +189,8 @@ REFUSED = {  # what the error says, content
     },
     "gives 1 of 6 images no label: b/002.png": AB | {"metadata.csv": LISTED[:-2] + "\n"},
     "disagree on the label of 1 images: a/000.png": AB | {"metadata.csv": LISTED.replace("0.png,a", "0.png,b")},
+    "disagree on the split of 8 images: val/a/000.png.*goes by the table alone": SPLITS
+    | {"metadata.csv": listed("file,split", [f"{key}/00{i}.png,train" for key in SPLITS for i in (0, 1)])},
     "parts of a set.*boxes.json cannot be read": HEAP
     | {"x.tsv": "\0", "boxes.json": '{"images": [1], "boxes": [1, 2]}'},
     "2 of 6 images have several labels, joined by ' ': 'scab rot'": HEAP

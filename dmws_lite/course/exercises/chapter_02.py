@@ -15,8 +15,8 @@ def exercise_1(share, *, plan):
     for axes, a in {a.axes: a for a in plan.assignments}.items():
         right = prod(a.student_shape) / prod(a.teacher_shape)
         fixed = {"axes": ", ".join(axis for axis in axes if axis in FIXED) or "the fused ones"}
-        mistakes = {"one_axis": 0.5, "no_axis": 1.0, "every_axis": 0.5 ** len(axes)}
-        compare(called(share, axes), right, ", ".join(axes), fields=fixed, **mistakes)
+        answer, every = called(share, axes), 0.5 ** len(axes)
+        compare(answer, right, ", ".join(axes), fields=fixed, one_axis=0.5, no_axis=1.0, every_axis=every)
     return {"tensors": len(plan.assignments)}
 
 
