@@ -87,7 +87,7 @@ def main() -> None:
         f"# {args.steps} training steps, idle and with one core taken",
         "",
         f"Made by `python benchmarks/busy.py` on {datetime.date.today()}: {os.cpu_count()} cores, "
-        f"{platform.machine()}, Python {platform.python_version()}. Median seconds of {args.repeats} processes each "
+        f"{platform.machine()}, Python {platform.python_version()}. Median seconds of {args.repeats} process(es) each "
         "(the demo: of one).",
         "",
         "| student | threads | idle | one core taken | times |",

@@ -89,7 +89,7 @@ def _gains(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
     drawn = table[table["method"].isin([REFERENCE, *BEST, "default", "native"])]
     drawn = drawn.sort_values(["pair", "study_steps"], kind="stable")
     drawn = drawn.assign(place=[_place(*block) for block in drawn[BLOCK].itertuples(index=False)])
-    words = "Mean validation accuracy against seconds, the start included"
+    words = "Mean validation accuracy against the seconds of the quickest run, the start included"
     picture = evidence.learning_curves(drawn[drawn["place"].isin(places)], "place", words)
     return [*parts, f"### Accuracy against seconds, on {title}", evidence.save(picture, docs, f"{name}_seconds")]
 
