@@ -18,6 +18,7 @@ TWO = {  # methods with a second student, by how both are used, without and with
     "SKD, second subset": ("dual_skd", "dual_skd_ls"),
     "two on the labels": ("two_selected", "two_ls"),
 }
+VALUES = {"study_steps": "{:.0f} steps".format, "fraction": lambda value: percent([value])}  # in words
 ALONE, BOTH = (REFERENCE, "selection_ls"), "_both"
 OPENING = """# Beyond selecting: what the runs say
 
@@ -27,7 +28,8 @@ the run, without labels. This page is made by `python docs/findings.py` from the
 edits it. A pair is one data set and seed; intervals are 95 % t intervals over pairs; p is of a two-sided sign-flip
 test, Holm-corrected over the rows of its table. Nothing was tuned, weights are chosen on validation, test is read
 once. *At equal time* compares with single selection that trains as many steps longer as the seconds of least squares
-buy. A comparison is reported as soon as three data sets have three seeds each.
+buy. A comparison is reported as soon as three data sets have three seeds each. `python benchmarks/waves.py beyond`
+makes these runs.
 """
 
 
@@ -85,7 +87,9 @@ def _gains(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
             places.add(_place(pair, fraction, steps))
             parts.append(f"**{pair}, {percent([fraction])} of the training images, {steps:.0f} steps**")
             parts.append(_block(table[table[BLOCK].eq([pair, fraction, steps]).all(axis=1)], rows))
-    parts += [f"### Where the gain ends, on {title}", *_ends(gains, docs, name)]
+    for column, words in (("study_steps", "longer training"), ("fraction", "more images")):
+        if told := _along(gains, column, docs, name):
+            parts += [f"### With {words}, on {title}", *told]
     drawn = table[table["method"].isin([REFERENCE, *BEST, "default", "native"])]
     drawn = drawn.sort_values(["pair", "study_steps"], kind="stable")
     drawn = drawn.assign(place=[_place(*block) for block in drawn[BLOCK].itertuples(index=False)])
@@ -120,40 +124,44 @@ def _block(part: pd.DataFrame, rows: pd.DataFrame) -> str:
     return markdown(header, lines)
 
 
-def _ends(gains: pd.DataFrame, docs: Path, name: str) -> list[str]:
-    """How the gain over selection changes with the steps, in sentences and a picture."""
-    own, lines = gains[gains["method"].isin([*BEST, "native"])].sort_values("study_steps"), []
-    for (pair, fraction, _), part in own[own["method"].isin(BEST)].groupby(["pair", "fraction", "method"], sort=False):
+def _along(gains: pd.DataFrame, column: str, docs: Path, name: str) -> list[str]:
+    """How the gain over selection changes with the steps or the fraction, in sentences and a picture."""
+    (other,) = {"study_steps", "fraction"} - {column}
+    panels = gains[gains["method"].isin([*BEST, "native"])].groupby(["pair", other], sort=False)
+    own = panels.filter(lambda part: part[column].nunique() > 1).sort_values(column, kind="stable")
+    if own.empty:
+        return []
+    own = own.assign(place=[_place(r.pair, **{other: getattr(r, other)}) for r in own.itertuples()])
+    lines, value_in_words = [], VALUES[column]
+    for (place, label), part in own[own["method"].isin(BEST)].groupby(["place", "label"], sort=False):
         records = part.to_dict("records")
-        told = (f"{signed(row)} at {row['study_steps']:.0f} steps ({row['verdict']})" for row in records)
-        place = f"{part['label'].iloc[0]}, {_place(pair, fraction)}"
-        lines.append(f"- {place}: {'; '.join(told)}. {where_it_ends(part)}")
-    own = own.assign(place=[_place(r.pair, r.fraction) for r in own.itertuples()])
-    options: style.Style = {"xlabel": "steps", "ylabel": "accuracy minus single selection", "level": (0, "no gain")}
-    words = "Difference to single selection by steps of training"
-    figure = style.curves(own, "study_steps", "difference", "label", "place", words, **options, columns=2)
-    told = (f"{r.place}, {r.label}, {r.study_steps:.0f} steps: {r.difference:+.3f}" for r in own.itertuples())
+        told = (f"{signed(row)} at {value_in_words(row[column])} ({row['verdict']})" for row in records)
+        lines.append(f"- {label}, {place}: {'; '.join(told)}. {where_it_ends(part, column)}")
+    xlabel = {"study_steps": "steps", "fraction": "fraction of the training images"}[column]
+    options: style.Style = {"xlabel": xlabel, "ylabel": "accuracy minus single selection", "level": (0, "no gain")}
+    words = f"Difference to single selection by {xlabel}"
+    figure = style.curves(own, column, "difference", "label", "place", words, **options, columns=2)
+    told = (
+        f"{r.place}, {r.label}, {value_in_words(getattr(r, column))}: {r.difference:+.3f}" for r in own.itertuples()
+    )
     figure.alt_text = f"{words}: {'; '.join(told)}."
-    steps = sorted(own["study_steps"].unique())
+    values = sorted(own[column].unique())
     for axes in figure.axes:
-        axes.set(xscale="log", xlim=(steps[0] / 1.4, steps[-1] * 1.4))
-        axes.set_xticks(steps, [f"{value:.0f}" for value in steps])
+        axes.set(xscale="log", xlim=(values[0] / 1.4, values[-1] * 1.4))
+        axes.set_xticks(values, [value_in_words(value) for value in values])
         axes.minorticks_off()
-    return ["\n".join(lines), evidence.save(figure, docs, f"{name}_gain")]
+    return ["\n".join(lines), evidence.save(figure, docs, f"{name}_by_{column}")]
 
 
-def where_it_ends(part: pd.DataFrame) -> str:
-    """Where a gain is no longer seen: the numbers of steps whose interval holds 0."""
-    apart = part["low"].gt(0).tolist()
-    if len(part) < 2:
-        return "One number of steps says nothing about where it ends."
+def where_it_ends(part: pd.DataFrame, column: str) -> str:
+    """Where a gain is no longer seen: the steps or fractions whose interval holds 0."""
+    value_in_words = VALUES[column]
+    if ended := [value_in_words(value) for value in part.loc[part["low"].le(0), column]]:
+        return f"Its interval holds 0 at {', '.join(ended)}."
     first, last = part.iloc[0], part.iloc[-1]
-    if all(apart):
-        change = "smaller" if last["difference"] < first["difference"] else "no smaller"
-        few, many = (f"{row['study_steps']:.0f}" for row in (first, last))
-        return f"It is {change} with {many} steps than with {few}, and not at its end."
-    ended = [row["study_steps"] for row, above in zip(part.to_dict("records"), apart, strict=True) if not above]
-    return f"Its interval holds 0 at {', '.join(f'{steps:.0f}' for steps in ended)} steps."
+    change = "smaller" if last["difference"] < first["difference"] else "no smaller"
+    few, many = (value_in_words(row[column]) for row in (first, last))
+    return f"It is {change} with {many} than with {few}, and not at its end."
 
 
 def _two_students(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
@@ -211,5 +219,6 @@ def _short(pair: str) -> str:
     return pair.split(" → ")[-1]
 
 
-def _place(pair: str, fraction: float, steps: float | None = None) -> str:
-    return f"{_short(pair)}, {percent([fraction])}" + (f", {steps:.0f} steps" if steps else "")
+def _place(pair: str, fraction: float | None = None, study_steps: float | None = None) -> str:
+    values = {"fraction": fraction, "study_steps": study_steps}
+    return ", ".join([_short(pair), *(VALUES[name](value) for name, value in values.items() if value is not None)])

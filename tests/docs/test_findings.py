@@ -148,5 +148,7 @@ def test_a_method_is_drawn_when_its_wave_is_whole():
 
 def test_where_a_gain_ends_is_said_from_its_intervals():
     rows = pd.DataFrame({"study_steps": [25, 100], "difference": [0.1, 0.05], "low": [0.05, 0.01], "high": [0.2, 0.09]})
-    assert beyond_page.where_it_ends(rows).startswith("It is smaller with 100 steps than with 25")
-    assert beyond_page.where_it_ends(rows.assign(low=[0.05, -0.01])) == "Its interval holds 0 at 100 steps."
+    told = beyond_page.where_it_ends(rows, "study_steps")
+    assert told == "It is smaller with 100 steps than with 25 steps, and not at its end."
+    rows = rows.rename(columns={"study_steps": "fraction"}).assign(fraction=[0.1, 1.0], low=[0.05, -0.01])
+    assert beyond_page.where_it_ends(rows, "fraction") == "Its interval holds 0 at 100 %."

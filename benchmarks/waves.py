@@ -1,0 +1,71 @@
+"""The runs behind docs/claim.md and docs/beyond.md, wave by wave, into outputs/studies; a stored run is not made again.
+
+    python benchmarks/waves.py claim --data brain_mri lung_ct chest_xray
+    python benchmarks/waves.py beyond --data brain_mri lung_ct chest_xray --weights FOLDER
+    python docs/findings.py outputs/studies/claim outputs/studies/beyond
+
+One run takes 5 to 60 s on a core. Waves are ordered by what they answer: stop whenever the time is up.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dmws_lite as dm
+
+MOBILENET = ("mobilenetv1_100", "mobilenetv1_050")
+MAIN = ["weight_selection", "single_skd", "dual_skd"]
+STARTS = ["weight_selection", "selection_ls", "projection_ls", "default"]
+EQUAL_TO_SKD, EQUAL_TO_LS = (f"single selection for as many seconds as {start}" for start in ("SKD", "+ least squares"))
+
+
+def claim() -> Iterator[dict[str, Any]]:
+    """Waves of docs/claim_design.md: 42 pairs each, 300 steps."""
+    smoother = selected("smoother", "single selection with label smoothing 0.3", label_smoothing=0.3)
+    longer = selected("longer", EQUAL_TO_SKD, steps=400)
+    for methods, fraction in (
+        (MAIN, 0.1),
+        (["weight_selection", "ema_of_main", smoother, longer], 0.1),
+        (["weight_selection", "mimetic", "xavier"], 0.1),
+        (MAIN, 0.01),
+    ):
+        yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
+
+
+def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
+    """Starts by steps and by fraction, those that select and train for as many seconds, and a second student."""
+    short, vit, mobilenet = (selected("equal_time", EQUAL_TO_LS, steps=steps) for steps in (45, 120, 150))
+    yield {"methods": [*STARTS, "projection", "mimetic", "xavier", vit]}
+    yield {"methods": [*STARTS, short], "training": {"steps": 25}}
+    yield {"methods": STARTS, "training": {"steps": 300}}
+    yield {"methods": STARTS[:3], "training": {"steps": 1000}}
+    yield {"methods": STARTS[:3], "fractions": [0.01, 0.05, 1.0]}
+    yield {"methods": ["weight_selection", "selection_ls", "default", "native", mobilenet], "pairs": pairs}
+    yield {"name": "two_students"}
+
+
+def selected(name: str, label: str, **training: float) -> dict[str, Any]:
+    """Single selection that trains in another way; at equal time: benchmarks/compensation.py has how many steps."""
+    return {"name": name, "label": label, "of": "weight_selection", "training": training}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", choices=("claim", "beyond"))
+    parser.add_argument("--data", nargs="+", default=["phantom_chest_xray"], help="names of cards, or folders")
+    parser.add_argument("--weights", type=Path, help="folder of mobilenetv1_*.safetensors, in place of timm's hub")
+    options = parser.parse_args()
+    pair = dict(zip(("teacher", "student"), MOBILENET, strict=True))
+    if options.weights:
+        files = (str(options.weights / f"{name}.safetensors") for name in MOBILENET)
+        pair |= dict(zip(("weights", "native_weights"), files, strict=True))
+    for wave in claim() if options.study == "claim" else beyond([pair]):
+        study = dm.read_study(wave.pop("name", options.study), data=options.data, **wave)
+        dm.run_study(study, Path("outputs/studies") / options.study)
+
+
+if __name__ == "__main__":
+    main()
