@@ -1,6 +1,6 @@
 """Reading what a learner gave as an answer, and comparing it with what is right and with what known mistakes give.
 
-Every reader raises Open for None and `...`, and Wrong, which says what came in, for what it cannot read.
+A reader raises Open for None and `...`, and Wrong, which says what came in, for what it cannot take.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
-T = TypeVar("T")
 MOST = 100_000  # elements of a collection that are read, and the largest answer of `smallest`
 ELEMENTS = {float: "numbers", int: "whole numbers", bool: "truth values"}
 PLAIN = {bool: "the truth value", str: "the text", int: "the number", float: "the number"}
@@ -43,20 +42,12 @@ def reject(fault: object, reason: str, case: str = "", **fields: Any) -> None:
 def number(answer: Any, low: float = -math.inf, high: float = math.inf, case: str = "") -> float:
     """The answer as a finite float from `low` to `high`; also from arrays and tensors of one element."""
     _require(answer)
-    try:
-        value = answer.item() if hasattr(answer, "item") else answer
-        value = math.nan if isinstance(value, bool | complex | str) else float(value)
-    except Exception:
-        value = math.nan
-    if not math.isfinite(value):
-        hint = "write it without quotation marks" if isinstance(answer, str) else "give a finite number"
-        if callable(answer) and not hasattr(answer, "__float__"):
-            hint = "call it, and give what it returns"
-        raise Wrong(f"{kind(answer)} is no number: {hint}", case)
-    limits = {"at least": low, "at most": high}
-    asked = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if math.isfinite(limit))
-    reject(not low <= value <= high, f"{value:g} cannot be: the answer is {asked}", case)
-    return value
+    value = answer.item() if getattr(answer, "shape", None) in ((), (1,)) else answer
+    real = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    hint = "write it without quotation marks" if isinstance(answer, str) else "give a finite number"
+    reject(not real, f"{kind(answer)} is no number: {hint}", case)
+    reject(not low <= value <= high, f"{value:g} cannot be: the answer is from {low:g} to {high:g}", case)
+    return float(value)
 
 
 def compare(
@@ -116,20 +107,15 @@ def array(
     """
     if answer is None or unanswered(answer):
         raise Open
-    try:
-        values = np.asarray(_plain(answer))
-        values = np.asarray(_plain(values.tolist())) if values.dtype.kind == "O" else values
-        expected = tuple(values.shape[axis] if n is None else n for axis, n in enumerate(shape))
-        fits = values.dtype.kind in ("biuf" if of is bool else "iuf") and values.size and values.shape == expected
-    except Exception:
-        fits = False
-    size = "" if shape[0] is None else f"{shape[0]} "
-    asked = f"a list or an array of {size}{ELEMENTS[of]}"
-    asked = f"an array of {ELEMENTS[of]} of shape {shape}" if shape[1:] else asked
+    values = np.asarray(_plain(answer))
+    values = np.asarray(_plain(values.tolist())) if values.dtype.kind == "O" else values
+    expected = tuple(values.shape[axis] if n is None else n for axis, n in enumerate(shape[: values.ndim]))
+    kinds = "biuf" if of is bool else "iuf"
+    fits = values.dtype.kind in kinds and values.size and values.ndim == len(shape) and values.shape == expected
+    asked = f"{ELEMENTS[of]} of shape {shape}" if shape != (None,) else f"a list or an array of {ELEMENTS[of]}"
     reject(not fits, f"{kind(answer)}, where {asked} is asked for", case)
     reject(not np.isfinite(values).all(), f"{kind(answer)} with values that are no finite numbers", case)
-    with np.errstate(invalid="ignore"):
-        converted: np.ndarray = values.astype(of)
+    converted: np.ndarray = values.astype(of)
     lost = of is not float and not np.array_equal(converted, values)
     reject(lost, f"{kind(answer)} with other values than {ELEMENTS[of]}", case)
     return converted
@@ -138,10 +124,8 @@ def array(
 def names(answer: Any, options: Sequence[str]) -> set[str]:
     """The options that a collection of texts names; each is read as `choice` reads it."""
     _require(answer)
-    try:
-        given = [] if isinstance(answer, str | bytes | Mapping) else list(islice(answer, MOST))
-    except Exception:
-        given = []
+    fits = isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping)
+    given = list(islice(answer, MOST)) if fits else []
     reject(not given, f"{kind(answer)} is no list of names: write them as ['...', '...']")
     return {choice(name, options) for name in given}
 
@@ -158,31 +142,25 @@ def called(function: Any, *arguments: Any) -> Any:
     return result
 
 
-def choice(answer: Any, options: Sequence[T], case: str = "") -> T:
-    """The option that the answer names; texts are compared without regard to case and spaces around them."""
+def choice(answer: Any, options: Sequence[str], case: str = "") -> str:
+    """The option that the answer names, without regard to case and spaces around it."""
     _require(answer)
-    given = answer.item() if hasattr(answer, "dtype") and getattr(answer, "shape", None) == () else answer
-    given = str(given).strip().lower() if isinstance(given, str) else given
-    for option in options:
-        if type(given) is type(option) and given == (option.lower() if isinstance(option, str) else option):
-            return option
-    raise Wrong(f"{kind(answer)} is none of the options: choose from {', '.join(map(repr, options))}", case)
+    named = [option for option in options if isinstance(answer, str) and answer.strip().lower() == option.lower()]
+    reject(not named, f"{kind(answer)} is none of the options: choose from {', '.join(map(repr, options))}", case)
+    return named[0]
 
 
 def kind(answer: Any) -> str:
     """An answer in a few words that are safe to show: a number or text as it is, of anything else the type and size."""
-    if answer is None:
-        return "nothing"
+    shape = getattr(answer, "shape", None)
+    if shape == ():
+        return kind(answer.item())
     if type(answer) in PLAIN:
         return f"{PLAIN[type(answer)]} {reprlib.repr(answer)}"
     name = type(answer).__name__
     article = "an" if name[0].lower() in "aeiou" or name == "ndarray" else "a"
-    try:
-        shape = tuple(answer.shape)
-        return kind(answer.item()) if shape == () else f"{article} {name} of shape {shape}"
-    except Exception:
-        sized = isinstance(answer, list | tuple | set | dict)
-        return f"{article} {name} of {len(answer)}" if sized else f"{article} {name}"
+    size = f" of {len(answer)}" if isinstance(answer, list | tuple | set | dict) else ""
+    return f"{article} {name}" + (f" of shape {tuple(shape)}" if isinstance(shape, tuple) else size)
 
 
 def unanswered(answer: Any) -> bool:

@@ -76,7 +76,7 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
         return Verdict(exercise, "wrong", _sentence(f"{error.case}: {reason}" if error.case else reason))
     except Exception as error:
         came = _sentence(f"{', '.join(map(kind, answers))}: such an answer cannot be checked")
-        return Verdict(exercise, "wrong", f"{came} ({type(error).__name__} while checking)")
+        return Verdict(exercise, "wrong", f"{came} ({type(error).__name__}: {str(error)[:200]})")
 
 
 def exercise_function(name: str) -> Callable[..., dict[str, Any] | None]:

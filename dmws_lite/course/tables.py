@@ -21,10 +21,7 @@ Values = dict[str, Any]
 
 
 def check_table(table: Mapping[str, Any], values: Values, answers: Sequence[Any]) -> Values:
-    """Check the answers to an exercise that is a table; values: what is given, as numbers by name.
-
-    Returns all values, by name. Raises Wrong with what is said, and Open.
-    """
+    """Check the answers to an exercise; `values` is what is given, as numbers by name. Returns all values, by name."""
     values = table_values(table, values)
     for answer, (name, row) in zip(answers, table["answers"].items(), strict=True):
         if "cases" not in table:

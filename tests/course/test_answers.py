@@ -14,10 +14,6 @@ def broken():
     raise KeyError("no such key")
 
 
-def share(answer):
-    return number(answer, 0, 1)
-
-
 def quarter(answer):
     return compare(answer, 0.25, "share", half=0.125, twice=0.5)
 
@@ -46,10 +42,7 @@ def pair(answer):
     return array(answer, (2,))
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [0.5, np.float32(0.5), np.array(0.5), np.array([0.5]), torch.tensor(0.5), torch.tensor(0.5, requires_grad=True)],
-)
+@pytest.mark.parametrize("answer", [0.5, np.float32(0.5), np.array(0.5), torch.tensor([0.5], requires_grad=True)])
 def test_numbers_of_every_kind_are_read(answer):
     assert number(answer) == number(answer, 0, 0.5) == number(answer, 0.5, 1) == 0.5
 
@@ -70,10 +63,8 @@ def test_close_answers_are_right():
 
 WRONG = [
     (number, "0.5", "the text '0.5' is no number: write it without quotation marks"),
-    (number, -math.inf, "give a finite number"),
-    *[(number, odd, "is no number") for odd in (True, math.nan, 10**400, 1 + 2j, [1, 2], torch.zeros(2, 3))],
-    (number, broken, "call it, and give what it returns"),
-    (share, -1, "-1 cannot be: the answer is at least 0 and at most 1"),
+    *[(number, odd, "is no number") for odd in (-math.inf, True, math.nan, [1, 2], torch.zeros(2, 3), broken)],
+    (lambda a: number(a, 0, 1), -1, "-1 cannot be: the answer is from 0 to 1"),
     (quarter, 0.26, "share: 0.26 is too large"),
     (quarter, 0.24, "share: 0.24 is too small"),
     (quarter, 25, "25 looks like a percentage: give the share itself"),
@@ -85,24 +76,19 @@ WRONG = [
     (side, 3, "side: too_few"),
     (side, 5, "side: 5 are enough, but fewer would do"),
     (side, 4.5, "side: 4.5 cannot be: a whole number"),
-    (side, 1e9, "at most 100000"),
     (called, broken, "your function raised KeyError: 'no such key'"),
     (called, 3, "the number 3 is no function: give the function's name, without brackets"),
     (pick, "both", "the text 'both' is none of the options: choose from 'main', 'auxiliary'"),
-    (lambda a: choice(a, [True, False]), 1, "the number 1 is none of the options"),
-    *[(pick, odd, "none of the options") for odd in (np.array([1, 2]), torch.zeros(2), [], object())],
-    *[(strategies, odd, "no list of names") for odd in ("ema", [], {"ema": 1})],
-    (strategies, [3], "the number 3 is none of the options"),
+    *[(pick, odd, "none of the options") for odd in (np.array([1, 2]), [], object())],
+    *[(strategies, odd, "no list of names") for odd in ("ema", [], 3)],
     (array, "text", "your answer: the text 'text', where a list or an array of numbers is asked for"),
-    *[(array, odd, "where") for odd in (["1", "2"], [[1], [2, 3]], [1, None], [1j], [10**400], {0: 1}, [])],
-    (integers, 3, "the number 3, where a list or an array of whole numbers is asked for"),
-    *[(integers, odd, "where") for odd in ([True, False], {1, "a"})],
-    *[(integers, odd, "other values than whole numbers") for odd in ([0.5, 1], [1e300])],
+    *[(array, odd, "where") for odd in (["1", "2"], [[1]], [1, None], [1j], [])],
+    (integers, [True, False], "where a list or an array of whole numbers is asked for"),
+    (integers, [0.5, 1], "other values than whole numbers"),
     (lambda a: array(a, of=bool), [0, 2], "other values than truth values"),
-    (pair, np.zeros((2, 3)), "an ndarray of shape (2, 3), where a list or an array of 2 numbers"),
+    (pair, np.zeros((2, 3)), "an ndarray of shape (2, 3), where numbers of shape (2,)"),
     (pair, np.array([1, math.nan]), "no finite numbers"),
-    (pair, iter(int, 1), "where a list or an array of 2 numbers"),
-    (lambda a: array(a, (2, None)), np.zeros(3), "where an array of numbers of shape (2, None)"),
+    (pair, iter(int, 1), "where numbers of shape (2,)"),  # without an end
 ]
 
 
@@ -116,9 +102,8 @@ def test_what_is_wrong_is_named_and_the_answer_is_not(read, answer, part):
 @pytest.mark.parametrize(
     "answer",
     [
-        *(SIX, tuple(SIX), set(SIX), dict.fromkeys(SIX).keys(), (n for n in SIX), pd.Series(SIX)),
-        *(np.array(SIX, np.uint8), np.array(SIX, dtype=object), np.linspace(0, 8, 6).round(), torch.tensor(SIX)),
-        [torch.tensor(float(n), requires_grad=True) for n in SIX],
+        *(tuple(SIX), set(SIX), dict.fromkeys(SIX).keys(), (n for n in SIX), pd.Series(SIX), np.array(SIX, object)),
+        *(np.linspace(0, 8, 6).round(), [torch.tensor(float(n), requires_grad=True) for n in SIX]),
     ],
     ids=lambda answer: type(answer).__name__,
 )
@@ -128,24 +113,17 @@ def test_whole_numbers_of_every_collection_are_read(answer):
 
 
 def test_arrays_of_numbers_and_of_truth_values():
-    assert array([[1, 2], [3, 4]], (2, 2)).dtype == np.float64
     assert array(pd.DataFrame([[1, 2], [3, 4]]), (None, 2)).shape == (2, 2)
-    for answer in ([True, False], [1, 0], np.array([1.0, 0.0]), pd.Series([True, False], dtype=object)):
+    for answer in ([1, 0], np.array([1.0, 0.0]), pd.Series([True, False], dtype=object)):
         assert array(answer, (2,), of=bool).tolist() == [True, False]
 
 
 def test_choices_and_names_are_read_without_regard_to_case():
-    assert pick("MAIN ") == pick(np.str_("main")) == "main" and choice(np.bool_(True), [True, False]) is True
-    for answer in (["EMA ", "kd"], {"ema", "kd"}, ("kd", "ema", "kd"), np.array(["ema", "kd"])):
+    assert pick("MAIN ") == pick(np.str_("main")) == "main"
+    for answer in (["EMA ", "kd"], {"ema", "kd"}, np.array(["ema", "kd"])):
         assert strategies(answer) == {"ema", "kd"}
 
 
 def test_kinds_are_short_and_never_run_the_answers_own_repr():
-    class Rude:
-        def __repr__(self):
-            raise RuntimeError
-
-    assert kind(Rude()) == "a Rude" and kind(object()) == "an object" and kind(None) == "nothing"
-    assert len(kind(10**400)) < 60 and len(kind("x" * 1000)) < 60
-    assert kind(np.float64(0.5)) == kind(torch.tensor(0.5)) == "the number 0.5"
-    assert kind(np.zeros(2)) == "an ndarray of shape (2,)" and kind([]) == "a list of 0"
+    assert kind(object()) == "an object" and len(kind(10**400)) < 60 and len(kind("x" * 1000)) < 60
+    assert kind(torch.tensor(0.5)) == "the number 0.5" and kind([]) == "a list of 0"

@@ -14,8 +14,6 @@ def exercise(answer, limit=2):
         raise Open
     if answer % limit:
         raise Wrong("odd", "half_life" if answer > 100 else "", rest=answer % limit)
-    if answer == 8:
-        raise Wrong("a {sentence} of its own")
     return {"half": answer // 2}
 
 
@@ -30,15 +28,9 @@ def test_the_three_verdicts():
     assert repr(check("98.1", 4)) == "Exercise 98.1: ✓ right. Even, since 2 < 3 & so on."
     assert repr(check("98.1", 3)) == "Exercise 98.1: ✗ not yet. There is a rest of 1"
     assert check("98.1", 103).message == "half_life: there is a rest of 1"
-    assert check("98.1", 8).message == "A {sentence} of its own"
     assert check("98.1", ...).state == check("98.1", None).state == check("98.1", [...]).state == "open"
-    assert "not answered yet. Replace the three dots" in repr(check("98.1", ...))
-
-
-def test_an_error_within_a_check_is_a_wrong_answer_of_a_named_type():
     verdict = check("98.1", "four")
-    assert verdict.state == "wrong"
-    assert verdict.message == "The text 'four': such an answer cannot be checked (TypeError while checking)"
+    assert verdict.state == "wrong" and "The text 'four': such an answer cannot be checked (Type" in verdict.message
 
 
 def test_a_verdict_is_told_in_words_to_screen_readers_and_in_fields_to_programs():
@@ -48,18 +40,13 @@ def test_a_verdict_is_told_in_words_to_screen_readers_and_in_fields_to_programs(
     assert all(f" {word}." in page for page, word in zip(pages, checks.WORDS.values(), strict=True))
     assert len({re.search(r"4px (\w+)", page)[1] for page in pages}) == 3  # told apart without colour
     assert shown[1][checks.MIME] == {"exercise": "98.1", "state": "wrong"}
-    assert shown[1]["text/plain"].startswith("Exercise 98.1")
 
 
-@pytest.mark.parametrize("name", ["98.2", "97.1", "exercise", "", "98", "98.1.1", "../98.1", 98.1, None])
-def test_an_unknown_exercise_is_refused_with_those_that_exist(name):
-    with pytest.raises(ValueError, match="unknown exercise .*: there are 98.1"):
-        check(name, 1)
-
-
-def test_answers_that_do_not_fit_the_exercise_are_refused():
+def test_what_no_exercise_asks_for_is_refused():
+    for name in ("98.2", "exercise", "../98.1", 98.1, None):
+        with pytest.raises(ValueError, match="unknown exercise .*: there are 98.1"):
+            check(name, 1)
     assert check("98.1", 9, limit=3).state == "right"
-    with pytest.raises(ValueError, match=re.escape("exercise 98.1 asks for (answer, limit=2)")):
-        check("98.1")
-    with pytest.raises(ValueError, match="unexpected keyword argument 'limits'"):
-        check("98.1", 1, limits=3)
+    for answers, given in (([], {}), ([1], {"limits": 3})):
+        with pytest.raises(ValueError, match=re.escape("exercise 98.1 asks for (answer, limit=2)")):
+            check("98.1", *answers, **given)

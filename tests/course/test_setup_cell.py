@@ -14,8 +14,6 @@ from dmws_lite.course.chapters import FOLDER
 
 CELLS = nbformat.read(FOLDER / "00_quickstart.ipynb", as_version=4).cells
 SETUP = next(cell.source for cell in CELLS if cell.cell_type == "code")
-KEPT = {"torch", "torchvision", "numpy", "protobuf", "ipywidgets", "widgetsnbextension", "jupyterlab_widgets"}
-KEPT |= {"ipykernel", "IPython"}
 HOSTED = {"torch": "2.11.0+cu128", "numpy": "2.0.2", "protobuf": "5.29.5", "ipywidgets": "7.7.1", "IPython": "7.34.0"}
 
 
@@ -27,18 +25,15 @@ def run_cell(monkeypatch):
         commands, told = [], []
         held = {name.lower().replace("_", "-"): HOSTED.get(name, "1.0") for name in installed}
 
-        def pip(command, **options):
-            commands.append(command)
-            return SimpleNamespace(returncode=returncode, stderr="ERROR: cannot install")
-
         def version(name):
             if name not in held:
                 raise importlib.metadata.PackageNotFoundError(name)
             return held[name]
 
+        result = SimpleNamespace(returncode=returncode, stderr="ERROR: cannot install")
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed else None)
         monkeypatch.setattr(importlib.metadata, "version", version)
-        monkeypatch.setattr(subprocess, "run", pip)
+        monkeypatch.setattr(subprocess, "run", lambda command, **options: commands.append(command) or result)
         monkeypatch.setattr(dmws_lite, "announce", lambda: told.append(True))
         exec(SETUP, {})
         return commands, told
@@ -46,17 +41,12 @@ def run_cell(monkeypatch):
     return run
 
 
-def test_nothing_is_installed_where_the_package_is(run_cell):
-    assert run_cell(KEPT | {"dmws_lite"}) == ([], [True])
-
-
-def test_the_release_is_installed_and_what_is_there_is_pinned(run_cell):
-    (command,), told = run_cell({"torch", "numpy", "protobuf", "ipywidgets", "IPython", "pandas"})
+def test_the_release_is_installed_where_the_package_is_not_and_what_is_there_is_pinned(run_cell):
+    assert run_cell({*HOSTED, "dmws_lite"}) == ([], [True])
+    (command,), told = run_cell({*HOSTED, "pandas"})
     source = f"dmws-lite[course] @ git+https://github.com/dmws-lite/dmws-lite@v{dmws_lite.__version__}"
-    pins = ["torch==2.11.0+cu128", "numpy==2.0.2", "protobuf==5.29.5", "ipywidgets==7.7.1", "ipython==7.34.0"]
+    pins = [f"{name.lower()}=={version}" for name, version in HOSTED.items()]
     assert command == [sys.executable, "-m", "pip", "install", "--quiet", source, *pins] and told == [True]
-    (command,), _ = run_cell(KEPT)
-    assert {pin.partition("==")[0] for pin in command[6:]} == {name.lower().replace("_", "-") for name in KEPT}
 
 
 def test_a_refusal_of_pip_is_shown(run_cell):

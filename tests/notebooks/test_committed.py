@@ -6,10 +6,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from course import badge, build, time_line
+from course import METADATA, badge, build, time_line
 
 from dmws_lite import __version__
 from dmws_lite.course.chapters import read_chapters
+from dmws_lite.studies.scales import SCALES
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = read_chapters(ROOT / "notebooks")
@@ -41,11 +42,10 @@ def text(path):
     return "\n\n".join(cell.source for cell in cells(path, kind="markdown"))
 
 
-def test_every_chapter_of_the_map_has_its_source():
+def test_the_map_has_every_source_and_what_is_made_is_in_step():
     assert [path.stem for path in sorted((ROOT / "notebooks" / "instructor").glob("[0-9]*.ipynb"))] == list(CHAPTERS)
-
-
-def test_what_is_made_is_in_step_with_the_sources():
+    assert {need for chapter in CHAPTERS.values() for need in chapter.needs} <= set(CHAPTERS)
+    assert {scale for chapter in CHAPTERS.values() for scale in chapter.scales} == set(SCALES) - {"embedded"}
     out_of_step = [path.relative_to(ROOT).as_posix() for path in build(ROOT / "notebooks", check=True)]
     assert out_of_step == [], "run: make course"
 
@@ -53,8 +53,7 @@ def test_what_is_made_is_in_step_with_the_sources():
 @every
 def test_no_outputs_no_widget_state_ids_in_order_and_known_tags(path):
     notebook = nbformat.read(path, as_version=4)
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}
-    assert notebook.metadata.kernelspec.name == "python3" and notebook.metadata.language_info == {"name": "python"}
+    assert notebook.metadata == METADATA
     assert [cell.id for cell in notebook.cells] == [f"c{number:03}" for number in range(len(notebook.cells))]
     for cell in notebook.cells:
         assert not cell.get("outputs") and cell.get("execution_count") is None
@@ -93,15 +92,7 @@ def test_alt_texts_links_the_next_chapter_and_the_licence(path):
 
 
 @sources
-def test_questions_to_think_about(path):
-    assert text(path).count("**Predict first:**") >= 3
-    questions = re.findall(r"<summary>Quick question: .+?</summary>\n\n.+?</details>", text(path), re.DOTALL)
-    assert len(questions) >= 2
-    assert 2 <= len(tagged(path, "instructor")) <= 5
-
-
-@sources
-def test_exercises_are_complete(path):
+def test_exercises_and_questions_are_complete(path):
     """Statement and hint, the stub, the solution with the same check, and the explanation: three to five times."""
     found = cells(path)
     stubs = [number for number, cell in enumerate(found) if "exercise" in cell.metadata.get("tags", [])]
@@ -113,6 +104,8 @@ def test_exercises_are_complete(path):
         assert "..." in stub.source and solution.metadata.tags == explanation.metadata.tags == ["solution"]
         checks = [re.search(r"^check\(.*", cell.source, re.MULTILINE | re.DOTALL)[0] for cell in (stub, solution)]
         assert checks[0] == checks[1] and f'"{path.stem[:2]}.{exercise}"' in checks[0]
+    assert text(path).count("**Predict first:**") >= 3 and 2 <= len(tagged(path, "instructor")) <= 5
+    assert len(re.findall(r"<summary>Quick question: .+?</summary>\n\n.+?</details>", text(path), re.DOTALL)) >= 2
 
 
 @sources

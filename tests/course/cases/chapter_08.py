@@ -69,7 +69,7 @@ WRONG = {
         (lambda a, s: (np.abs(s.mean((1, 2)))[:, None, None] * a).sum(0).clip(0), "without sign"),
         (lambda a, s: cam(a, s) ** 2, "another map"),
         (lambda a, s: np.zeros((4, 5)), "another map"),
-        (lambda a, s: a * s, "shape (6, 4, 5), where an array of numbers of shape (4, 5)"),
+        (lambda a, s: a * s, "shape (6, 4, 5), where numbers of shape (4, 5)"),
         (lambda a, s: "map", "your map: the text 'map'"),
     ],
     "08.5 another network": [(2, 0.2, "no corrupted images of 'z'")],
