@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from typing import Any
 
 import pandas as pd
@@ -42,7 +43,18 @@ class Interactive(go.Figure):
     """
 
     twin: Any = None  # a style.Picture
-    _ipython_display_ = _repr_html_ = None  # IPython then asks for the bundle below alone
+    _repr_html_ = None
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        for data, facts in self.bundles():
+            display(data, metadata=facts, raw=True)
+
+    def bundles(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """What a cell shows: the figure and, where it has thumbnails, the script that shows them."""
+        script = files("dmws_lite").joinpath("views", "beside.js").read_text(encoding="utf-8")
+        return [self._repr_mimebundle_(), *[({"text/html": f"<script>{script}</script>"}, {})] * bool(self.layout.meta)]
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, facts = self.twin._repr_mimebundle_()

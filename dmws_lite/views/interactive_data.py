@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import textwrap
 from html import escape
 from io import BytesIO
@@ -16,6 +17,7 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from dmws_lite.data.images import decode, frames, suffix_of
+from dmws_lite.data.sets import ImageSet
 from dmws_lite.views import style
 from dmws_lite.views.interactive import Interactive, choices, interactive, slider
 from dmws_lite.views.studies import cost_accuracy, labels_of, looks_of
@@ -31,6 +33,7 @@ RUN_AXES = ("label", "data", "pair", "fraction", "seed", "steps", "batch_size", 
 NAMES = """circle square triangle-up diamond triangle-down cross triangle-left x triangle-right pentagon diamond-tall
 hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram star-square-dot"""
 SYMBOLS = dict(zip(style.MARKS, NAMES.split(), strict=True)) | {"*": "star"}  # plotly's names of matplotlib's marks
+TILE, SHOWN = 64, 128  # pixels per side of a thumbnail, as it is kept and as it is shown
 MISSING = -0.15  # where a missing value lies, on an axis from 0 to 1
 FITTED = {"fitted": "images of the fit", "others": "other images"}  # columns of explore_ridge
 
@@ -101,11 +104,13 @@ def explore_runs(table: pd.DataFrame, metric: str = "accuracy") -> Interactive:
     return interactive(twin, [trace], title, 500, margin=margin)
 
 
-def explore_features(table: pd.DataFrame) -> Interactive:
+def explore_features(table: pd.DataFrame, images: ImageSet | None = None) -> Interactive:
     """Test images in the plane of each network's two main directions, a panel for each; a slider over training steps.
 
-    table: as `representations.in_plane` gives it. Colour and mark are the class, a hollow mark is a wrong answer; hover
-           tells class, answer, and the image's file and number. A network without steps stays where it is.
+    table:  as `representations.in_plane` gives it. Colour and mark are the class, a hollow mark is a wrong answer;
+            hover tells class, answer, and the image's file and number. A network without steps stays where it is.
+    images: those that `in_plane` got: hover shows them, too, on the right.
+    Raises ValueError for images that are not those of the table.
     """
     table = table.assign(right=table["class"] == table["answer"])
     networks, classes = list(table["network"].unique()), sorted(table["class"].unique())
@@ -132,7 +137,7 @@ def explore_features(table: pd.DataFrame) -> Interactive:
                 moving.append(len(traces))
             names.append((network, name))
             told = [f"{escape(file)} (image {image})" for file, image in zip(rows["file"], rows["image"], strict=True)]
-            hover = f"%{{text}}<br>class: {escape(name)}<br>{escape(network)} says: %{{customdata}}<extra></extra>"
+            hover = f"%{{text}}<br>class: {escape(name)}<br>{escape(network)} says: %{{customdata[0]}}<extra></extra>"
             place = {"xaxis": f"x{panel}", "yaxis": f"y{panel}", "legendgroup": name, "showlegend": i == 0}
             look = {"mode": "markers", "name": escape(name), "text": told, "hovertemplate": hover}
             points = _points(rows, number)
@@ -145,6 +150,10 @@ def explore_features(table: pd.DataFrame) -> Interactive:
         pictures.append(go.Frame(name=str(int(step)), data=data, traces=moving))
     if len(steps) > 1:
         layout["sliders"] = slider([frame.name for frame in pictures], "training step: ", len(steps) - 1)
+    if images is not None:
+        if {*zip(table["image"], table["file"], strict=True)} != {*enumerate(images.names)}:
+            raise ValueError("images are not those of the table: pass the image set that in_plane got")
+        layout |= {"meta": {"thumbnails": _thumbnails(images)}, "margin": layout["margin"] | {"r": SHOWN + 20}}
     title = "Test images by what each classifier reads of them; hollow: a wrong answer"
     return interactive(_planes(last, networks, classes), traces, title, 500, pictures, **layout)
 
@@ -153,8 +162,26 @@ def _points(rows: pd.DataFrame, number: int) -> dict[str, Any]:
     """Places, marks and answers of one network's images of the class of this number."""
     symbol = SYMBOLS[style.MARKS[number % 10]]
     mark = {"symbol": [symbol if right else f"{symbol}-open" for right in rows["right"]]}
-    answers = [escape(answer) for answer in rows["answer"]]
-    return {"x": _short(rows["x"]), "y": _short(rows["y"]), "customdata": answers, "marker": mark}
+    told = [[escape(answer), image] for answer, image in zip(rows["answer"], rows["image"], strict=True)]
+    return {"x": _short(rows["x"]), "y": _short(rows["y"]), "customdata": told, "marker": mark}
+
+
+def _thumbnails(images: ImageSet) -> dict[str, Any]:
+    """All images in one small JPEG, row by row, as beside.js shows them."""
+    columns = math.ceil(math.sqrt(len(images)))
+    sheet = Image.new(
+        "L" if images.images.shape[1] == 1 else "RGB", [TILE * columns, TILE * -(-len(images) // columns)]
+    )
+    for number, image in enumerate(images.images):
+        one = Image.fromarray(np.ascontiguousarray(style.gray_or_rgb(image))).resize((TILE, TILE))
+        sheet.paste(one, (TILE * (number % columns), TILE * (number // columns)))
+    return {"sprite": _data_uri(sheet, "jpeg", quality=80), "columns": columns, "side": SHOWN}
+
+
+def _data_uri(image: Image.Image, kind: str, **options: Any) -> str:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _planes(table: pd.DataFrame, networks: list[str], classes: list[str]) -> style.Picture:
@@ -219,9 +246,7 @@ def explore_slices(file: str | Path, size: int = 128, most: int = 24) -> Interac
     data, slices, pictures = file.read_bytes(), [], []
     for number in numbers:
         slices.append(style.gray_or_rgb(decode(data, suffix_of(file), size, frame=number).image))
-        buffer = BytesIO()
-        Image.fromarray(slices[-1]).save(buffer, "png", optimize=True)
-        source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        source = _data_uri(Image.fromarray(slices[-1]), "png", optimize=True)
         trace = go.Image(source=source, hovertemplate="row %{y}, column %{x}: %{z[0]}<extra></extra>")
         pictures.append(go.Frame(name=str(number + 1), data=[trace]))
     middle, bare = len(numbers) // 2, {"showgrid": False, "zeroline": False, "visible": False}

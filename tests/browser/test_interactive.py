@@ -1,10 +1,13 @@
 """Figures to explore in the HTML page of a run, without a network: drawn, hovered, moved; wide and narrow, dark too."""
 
+import io
+
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 import dmws_lite as dm
 from dmws_lite.data.phantoms import write_volume
@@ -28,6 +31,23 @@ SLIDERS = {
     "slices": "slice (of 15): 1",
 }
 
+FEATURES = """
+import numpy as np
+import pandas as pd
+import dmws_lite as dm
+from dmws_lite.data.sets import ImageSet
+
+rng = np.random.default_rng(0)
+points = [
+    {"network": network, "step": step, "image": i, "x": rng.normal(), "y": rng.normal(), "file": f"{i}.png"}
+    | {"class": "ab"[i % 2], "answer": "ab"[i // 2 % 2]}
+    for network, step in (("teacher", np.nan), ("main", 0), ("main", 50))
+    for i in range(20)
+]
+gray = np.broadcast_to(np.arange(20, dtype=np.uint8)[:, None, None, None] * 12, (20, 1, 8, 8))  # told apart by gray
+images = ImageSet(gray, np.arange(20) % 2, ("a", "b"), tuple(f"{i}.png" for i in range(20)))
+"""
+
 
 def explored(folder):
     plans = {name: dm.complementary_plans(*PAIR, elements=name) for name in ("uniform", "consecutive")}
@@ -39,12 +59,8 @@ def explored(folder):
         for name in ("random", "selected")
         for seed in range(3)
     ]
-    points = [
-        {"network": network, "step": step, "image": i, "x": rng.normal(), "y": rng.normal(), "file": f"{i}.png"}
-        | {"class": "ab"[i % 2], "answer": "ab"[i // 2 % 2]}
-        for network, step in (("teacher", np.nan), ("main", 0), ("main", 50))
-        for i in range(20)
-    ]
+    made = {}
+    exec(FEATURES, made)
     fits = [{"images": n, "ridge": r, "fitted": n * r, "others": 1 / n} for n in (2, 8) for r in (1e-3, 1.0)]
     return {
         "elements": dm.explore_elements(plans, ["blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight", "norm.bias"]),
@@ -52,7 +68,7 @@ def explored(folder):
         "flow": dm.explore_flow({rule: dm.plan(*PAIR, layers=rule) for rule in ("first", "last")}),
         "costs": dm.explore_costs(pd.DataFrame(runs)),
         "runs": dm.explore_runs(pd.DataFrame(runs)),
-        "features": dm.explore_features(pd.DataFrame(points)),
+        "features": dm.explore_features(pd.DataFrame(made["points"]), made["images"]),
         "ridge": dm.explore_ridge(pd.DataFrame(fits), 0.9),
         "slices": dm.explore_slices(write_volume(folder / "volume.tiff")),
     }
@@ -63,10 +79,19 @@ def html(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     cells = [new_markdown_cell(f"# Title\n\n{BADGE}\n\n$$\\frac{{a}}{{2}}$$")]
     for name, figure in explored(folder).items():
-        data, facts = figure._repr_mimebundle_()
-        cells.append(new_code_cell(name, outputs=[new_output("display_data", data, metadata=facts)]))
+        outputs = [new_output("display_data", data, metadata=facts) for data, facts in figure.bundles()]
+        cells.append(new_code_cell(name, outputs=outputs))
     nbformat.write(new_notebook(cells=cells), folder / "page.ipynb")
     return write_html(folder / "page.ipynb")
+
+
+def image_beside(page):
+    """The number of the image beside a figure, by its words and by its gray."""
+    view = page.locator(".thumbnail-beside")
+    shown = np.asarray(Image.open(io.BytesIO(view.locator("div").screenshot())).convert("L"))
+    number = round(np.median(shown) / 12)
+    assert view.get_by_text(f"image {number}", exact=True).is_visible()
+    return number
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (640, "dark")])
@@ -96,6 +121,7 @@ def test_figures_are_drawn_hovered_and_moved_without_a_network(page, html, scree
             place.get_by_text(SLIDERS[name]).first.wait_for(timeout=5_000)
         assert place.evaluate("e => e.scrollWidth <= e.clientWidth + 1"), name
         screenshot(f"explored_{name}_{width}")
+    assert page.locator(".thumbnail-beside").count() == 1 and image_beside(page) == 8
     assert "mlp/0" in places.nth(0).text_content()
     places.nth(4).scroll_into_view_if_needed()
     assert places.nth(4).locator(".parcoords .axis-title").count() == 5
@@ -104,8 +130,10 @@ def test_figures_are_drawn_hovered_and_moved_without_a_network(page, html, scree
     assert not places.nth(0).is_visible() and page.locator("img.plotly-twin").first.is_visible()
 
 
-def test_jupyterlab_draws_them_when_the_mouse_comes(page, open_notebook):
-    open_notebook([f"import dmws_lite as dm\ndm.explore_flow(dm.plan{PAIR})"])
+def test_jupyterlab_draws_them_when_the_mouse_comes_and_shows_the_image_of_a_point(page, open_notebook, screenshot):
+    open_notebook([FEATURES, "dm.explore_features(pd.DataFrame(points), images)"])
     page.locator(".jp-RenderedPlotly img").dispatch_event("mouseenter", timeout=60_000)
-    page.locator(".jp-RenderedPlotly .sankey-link").first.wait_for(timeout=60_000)
-    assert page.locator(".jp-RenderedPlotly img:visible").count() == 0
+    page.locator(".jp-RenderedPlotly .scatterlayer .point >> nth=4").hover(timeout=60_000, force=True)
+    page.locator(".thumbnail-beside").wait_for(timeout=10_000)
+    assert image_beside(page) == 8 and page.locator(".jp-RenderedPlotly img:visible").count() == 0
+    screenshot("explored_features_lab")

@@ -56,7 +56,7 @@ def explored(plans, runs, plane, tmp_path_factory):
         "flow": dm.explore_flow({rule: dm.plan(*PAIR, layers=rule) for rule in ("first", "last")}),
         "costs": dm.explore_costs(runs, reference="default"),
         "runs": dm.explore_runs(runs),
-        "features": dm.explore_features(plane[0]),
+        "features": dm.explore_features(plane[0], plane[2]),
         "ridge": dm.explore_ridge(FITS, 0.9),
         "slices": dm.explore_slices(write_volume(tmp_path_factory.mktemp("scan") / "volume.tiff"), 64, most=6),
     }
@@ -163,9 +163,26 @@ def test_planes_are_principal_components_and_steps_are_frames(explored, plane):
     assert [frame.name for frame in figure.frames] == ["0", "10"]
     trace = figure.data[3 + 1]  # main, second class
     rows = last[last["class"] == sorted(images.classes)[1]]
-    assert np.allclose(trace.x, rows["x"], rtol=1e-3) and list(trace.customdata) == list(rows["answer"])
+    assert np.allclose(trace.x, rows["x"], rtol=1e-3) and [said for said, _ in trace.customdata] == list(rows["answer"])
     assert [("open" in mark) for mark in trace.marker.symbol] == list(rows["answer"] != rows["class"])
     assert trace.text[0].startswith(rows["file"].iloc[0]) and np.allclose(figure.frames[1].data[1].x, trace.x)
+
+
+def test_a_cell_shows_the_figure_and_the_script_that_finds_each_points_image(explored, plane):
+    images, ((figure, _), (script, _)) = plane[2], explored["features"].bundles()
+    assert len(explored["ridge"].bundles()) == 1
+    assert "layout?.meta?.thumbnails" in script["text/html"] and "innerHTML" not in script["text/html"]
+    told = figure[PLOTLY]["layout"]["meta"]["thumbnails"]
+    sheet = Image.open(io.BytesIO(base64.b64decode(told["sprite"].split(",")[1])))
+    assert sheet.mode == "L" and sheet.format == "JPEG"
+    for trace in figure[PLOTLY]["data"]:
+        for text, (_, number) in zip(trace["text"], trace["customdata"], strict=True):
+            assert text == f"{images.names[number]} (image {number})"
+            row, column = divmod(number, told["columns"])
+            tile = sheet.crop((64 * column, 64 * row, 64 * column + 64, 64 * row + 64))
+            assert np.abs(np.asarray(tile, float) - images.images[number, 0]).mean() < 8  # 30 for another image
+    with pytest.raises(ValueError, match="images are not those of the table: pass the image set that in_plane got"):
+        dm.explore_features(plane[0], images.take(np.arange(5)))
 
 
 def test_slices_are_the_files_pages(explored, tmp_path):
