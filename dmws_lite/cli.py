@@ -101,16 +101,21 @@ def demo(
     import pandas as pd
 
     from dmws_lite.method.networks import load_teacher
-    from dmws_lite.runtime.notebooks import find_notebook, run_notebook
-    from dmws_lite.studies.scales import find_scale
+    from dmws_lite.runtime.device import pick_device
+    from dmws_lite.runtime.notebooks import defaults, find_notebook, run_notebook
+    from dmws_lite.studies.scales import FEW, find_scale
 
-    start = time.time()
+    start, notebook = time.time(), find_notebook("quickstart")
     parameters = {"data": _data_source(data), "seed": seed, "smoke": smoke}
     if teacher != "embedded":
         load_teacher(find_scale(teacher).teacher)  # the weights are found before the notebook starts
         parameters["scale"] = teacher
+        if pick_device().type == "cpu" and not smoke:
+            parameters |= {name: value for name, value in FEW.items() if name in defaults(notebook)}
+            whole = f"`dmws notebooks run quickstart -p scale {teacher}` makes all of them"
+            print_line(f"on a CPU: {FEW['seeds']} seeds of {FEW['steps']} steps for each method; {whole}")
     with warnings_printed():
-        folder = run_notebook(find_notebook("quickstart"), out, parameters).parent
+        folder = run_notebook(notebook, out, parameters).parent
     files = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
     made = [path for path in files if path.stat().st_mtime >= start - 1 and not path.name.startswith(".")]
     print_line(f"done in {time.time() - start:.0f} s")

@@ -23,6 +23,7 @@ from traitlets.config import Config
 from dmws_lite import __version__
 from dmws_lite.course.chapters import FOLDER, Chapter, Times, duration, read_chapters
 from dmws_lite.runtime.files import write_atomically
+from dmws_lite.studies.scales import FEW
 
 SOURCES = "instructor"
 SITE = "https://colab.research.google.com"
@@ -122,7 +123,9 @@ def time_line(chapter: Chapter) -> str:
     """The line of a chapter that says how long it takes, at each scale for which that was measured."""
     line = f"**Time:** {_measured(chapter.seconds)}. No GPU and no download is needed."
     scales = [f"`{name}` {_measured(times)}" for name, times in chapter.scales.items()]
-    return line + (f" At the other scales: {'; '.join(scales)}." if scales else "")
+    few = " and ".join(f"`-p {name} {value}`" for name, value in FEW.items())
+    on_cpu = f"With {few}, where the chapter has them, at" if any(t.cpu for t in chapter.scales.values()) else "At"
+    return line + (f" {on_cpu} the other scales: {'; '.join(scales)}." if scales else "")
 
 
 def _measured(times: Times) -> str:

@@ -1,6 +1,7 @@
 """How long the students' chapters take, measured and written to course.yaml: `make times`.
 
-Without a GPU everything runs on one CPU core with one thread. The executed chapters are kept for the site.
+Without a GPU everything runs on one CPU core with one thread, other work on the machine does not count, and the bigger
+scales take few steps and seeds (scales.FEW). The executed chapters are kept for the site.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 from dmws_lite.course.chapters import FOLDER, read_chapters
 from dmws_lite.runtime.device import pick_device
 from dmws_lite.runtime.files import writable_folder, write_atomically
-from dmws_lite.runtime.notebooks import run_notebook
+from dmws_lite.runtime.notebooks import defaults, run_notebook
+from dmws_lite.studies.scales import FEW
 
 EXECUTED = FOLDER.parent / "outputs" / "executed"
 
@@ -28,14 +30,18 @@ def execute(notebook: Path, folder: Path, smoke: bool = False, scale: str = "") 
     """Run a chapter from an empty folder, in which its own outputs vanish; `folder` gets the notebook and its page.
 
     The notebook of a run that fails is left in folder/unfinished; what `folder` held of the chapter stays.
-    Returns the seconds from start to end, kernel and HTML page included. Raises RuntimeError when a cell failed.
+    Returns the seconds from start to end, kernel and HTML page included; on a CPU those in which it computed, and at
+    another scale with few steps and seeds. Raises RuntimeError when a cell failed.
     """
     notebook, folder = notebook.resolve(), writable_folder(folder).resolve()
     parameters: dict[str, Any] = ({"smoke": True} if smoke else {}) | ({"scale": scale} if scale else {})
-    start = time.time()
+    on_cpu = pick_device().type == "cpu"
+    if scale and on_cpu:
+        parameters |= {key: value for key, value in FEW.items() if key in defaults(notebook)}
+    start, computed = time.time(), sum(os.times()[:4])
     with tempfile.TemporaryDirectory(dir=folder) as empty, contextlib.chdir(empty):
         executed = run_notebook(notebook, folder / "unfinished", parameters)
-    seconds = time.time() - start
+    seconds = sum(os.times()[:4]) - computed if on_cpu else time.time() - start
     os.utime(executed, (start, start))  # older than all that changed meanwhile
     for made in (executed.with_suffix(".html"), executed):
         os.replace(made, folder / made.name)

@@ -5,6 +5,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import torch
 from course import METADATA
 from nbformat.v4 import new_code_cell, new_notebook
 from PIL import Image
@@ -156,10 +157,11 @@ def test_demo_with_another_teacher_finds_its_weights_first_and_passes_the_scale(
 
     asked: list[str] = []
     monkeypatch.setattr("dmws_lite.method.networks.load_teacher", load)
-    add_code(course, 'scale = "embedded"', 'print(f"{scale=}")')
+    add_code(course, 'scale = "embedded"\nsteps = 250', 'print(f"{scale=} {steps=}")')
     words = ("demo", "--teacher", "imagenet", "--out", tmp_path / "out")
     assert failed(run(*words), "no pretrained weights") and not (tmp_path / "out").exists()
-    assert "scale='imagenet'" in run(*words).output and asked == ["tf_efficientnet_lite0"] * 2
+    monkeypatch.setattr("dmws_lite.runtime.device.pick_device", lambda: torch.device("cpu"))
+    assert "scale='imagenet' steps=50" in run(*words).output and asked == ["tf_efficientnet_lite0"] * 2
 
 
 def test_demo_checks_its_output_folder_before_any_work(run, course, tmp_path):

@@ -18,6 +18,7 @@ from dmws_lite.training.fit import fit
 from dmws_lite.training.settings import Training
 
 BATCH = 32  # images in a step of the chapters
+FEW = {"steps": 50, "seeds": 2}  # of a chapter at a bigger scale on a CPU, where a step takes about a second
 LONG = 10  # minutes of training, above which a warning names the ways to fewer
 
 
