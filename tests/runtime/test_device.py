@@ -7,28 +7,16 @@ import torch
 from dmws_lite.runtime.device import few_threads, pick_device, pick_precision
 
 
-@pytest.fixture
-def machine(monkeypatch):
-    def available(cuda, mps):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-        monkeypatch.setattr(torch.backends, "mps", SimpleNamespace(is_available=lambda: mps))
-
-    return available
-
-
 @pytest.mark.parametrize(
     ("cuda", "mps", "best"), [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu"), (True, False, "cuda")]
 )
-def test_the_best_device_is_taken(machine, cuda, mps, best):
-    machine(cuda, mps)
+def test_the_best_device_is_taken_and_an_absent_or_unknown_one_refused(monkeypatch, cuda, mps, best):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends, "mps", SimpleNamespace(is_available=lambda: mps))
     assert pick_device() == torch.device(best) and pick_device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize("name", ["cuda", "tpu", ""])
-def test_an_absent_or_unknown_device_is_refused_with_what_there_is(machine, name):
-    machine(cuda=False, mps=False)
-    with pytest.raises(ValueError, match=f"device={name!r} is not available: this machine has cpu"):
-        pick_device(name)
+    for name in ("tpu", "") if cuda else ("cuda", "tpu"):
+        with pytest.raises(ValueError, match=f"device={name!r} is not available: this machine has {best}"):
+            pick_device(name)
 
 
 @pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])

@@ -10,22 +10,17 @@ from dmws_lite.runtime.parameters import read_batch, typed
 KNOWN = {"smoke": "False", "seed": "0", "share": "0.1", "data": '"phantoms"', "teacher": "None", "made": "f(3)"}
 KNOWN |= {"fractions": "[0.1]", "sizes": "(1, 2)"}
 VALUES = [
-    *(("smoke", "true", True), ("seed", "-7", -7), ("share", "1", 1.0), ("share", "1e-3", 0.001), ("share", 1, 1.0)),
-    *(("seed", np.int64(4), 4), ("share", np.float64(0.1), 0.1), ("share", np.int8(1), 1.0), ("smoke", np.True_, True)),
-    *(("fractions", np.array([0.1]), [0.1]), ("data", Path("a/b"), "a/b"), ("teacher", Path("5"), "5")),
-    ("teacher", datetime.date(2026, 1, 2), "2026-01-02"),
-    ("teacher", {"a": (np.float32(1), Path("b"))}, {"a": [1.0, "b"]}),
-    *(("data", "5", "5"), ("data", "None", "None"), ("teacher", "file.safetensors", "file.safetensors")),
-    *(("teacher", "None", None), ("fractions", "(0.1, 1)", [0.1, 1]), ("sizes", (3,), [3]), ("made", "any", "any")),
+    *(("smoke", "true", True), ("seed", "-7", -7), ("share", "1", 1.0), ("share", 1, 1.0), ("smoke", np.True_, True)),
+    *(("seed", np.int64(4), 4), ("fractions", np.array([0.1]), [0.1]), ("data", Path("a/b"), "a/b")),
+    *(("teacher", datetime.date(2026, 1, 2), "2026-01-02"), ("teacher", {"a": (np.float32(1),)}, {"a": [1.0]})),
+    *(("data", "5", "5"), ("teacher", "file.safetensors", "file.safetensors"), ("teacher", "None", None)),
+    *(("fractions", "(0.1, 1)", [0.1, 1]), ("sizes", (3,), [3]), ("made", "any", "any")),
 ]
-MISTYPED = {
-    "truth value": [("smoke", value) for value in ("maybe", "1", None, np.int64(1))],
-    "whole number": [("seed", value) for value in ("1.0", True, "", np.float64(1))],
-    "number": [("share", value) for value in ("a tenth", "True", np.str_("x"))],
-    "text": [("data", 5), ("data", None)],
-    "list": [("fractions", "0.1")],
-    "tuple": [("sizes", "x" * 9)],
-}
+MISTYPED = [
+    *[("truth value", "smoke", value) for value in ("maybe", None, np.int64(1))],
+    *[("whole number", "seed", value) for value in ("1.0", True, "")],
+    *(("number", "share", "a tenth"), ("text", "data", 5), ("list", "fractions", "0.1"), ("tuple", "sizes", "x" * 9)),
+]
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), VALUES)
@@ -34,17 +29,13 @@ def test_values_get_the_types_of_their_defaults(name, value, expected):
     assert result == expected and type(result) is type(expected)
 
 
-@pytest.mark.parametrize(("word", "name", "value"), [(word, *row) for word, rows in MISTYPED.items() for row in rows])
+@pytest.mark.parametrize(("word", "name", "value"), MISTYPED)
 def test_other_types_are_refused_with_name_value_type_and_default(word, name, value):
     message = rf"parameter {name} = {re.escape(repr(value))} is no {word}.*its default is {re.escape(KNOWN[name])}"
     with pytest.raises(ValueError, match=message):
         typed({name: value}, KNOWN, "x.ipynb")
-
-
-@pytest.mark.parametrize("value", [object(), {1}, [b"x"]])
-def test_what_no_notebook_can_hold_is_refused(value):
     with pytest.raises(ValueError, match="parameter teacher = .* cannot be written into a notebook: pass a text"):
-        typed({"teacher": value}, KNOWN, "x.ipynb")
+        typed({"teacher": {1}}, KNOWN, "x.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -66,11 +57,8 @@ def test_a_batch_is_read(tmp_path, name, content, rows):
     [
         ("a.yaml", b"seed: 1", "no list of mappings"),
         ("a.yaml", b"- {seed: [1}", "a.yaml is no CSV file, .*expected ',' or ']'"),
-        ("a.yaml", b"[" * 1999, "a.yaml is no CSV file"),
         ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is not UTF-8 .*: save it as UTF-8"),
         ("a.csv", b"seed\n", "a.csv lists no runs"),
-        ("a.yaml", b"[]", "a.yaml lists no runs"),
-        ("a.csv", b"", "a.csv lists no runs"),
     ],
 )
 def test_a_batch_file_that_cannot_be_used_is_named(tmp_path, name, content, message):

