@@ -60,7 +60,7 @@ def headlines(beyond: pd.DataFrame) -> list[Headline]:
             where = f"{row['seeds']} pairs, {percent([row['fraction']])} of the images, {row['study_steps']:.0f} steps"
             timed = compare(part, [("selection_ls", LONGER)], WAVE)
             equal = f"; against selection trained for as many seconds {signed(timed.iloc[0])}" if len(timed) else ""
-            sentence = f"{name}: accuracy {signed(row)}, {where}: **{row['verdict']}**{equal}."
+            sentence = f"{name}: accuracy {signed(row)}, {where}: **{evidence.verdict(row)}**{equal}."
             short = f"least squares, {_short(pair)}, {row['study_steps']:.0f} steps"
             found.append(Headline(short, own, sentence))
     return found

@@ -90,7 +90,7 @@ def headlines(claim: pd.DataFrame) -> list[Headline]:
         for row in rows.to_dict("records"):
             own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
             where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
-            sentence = f"{minus(row)}: accuracy {signed(row)}, {where}: **{row['verdict']}**."
+            sentence = f"{minus(row)}: accuracy {signed(row)}, {where}: **{evidence.verdict(row)}**."
             found.append(Headline(f"{SHORT[row['reference_method']]}, {steps:.0f} steps", units(own), sentence))
     return found
 

@@ -188,6 +188,12 @@ def signed(row: pd.Series | dict) -> str:
     return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
 
 
+def verdict(row: dict) -> str:
+    """The verdict of a difference in accuracy, with its side where it has one."""
+    side = "higher" if row["difference"] > 0 else "lower"
+    return f"shown to be {side}" if row["verdict"] == "shown" else row["verdict"]
+
+
 def minus(row: dict) -> str:
     """What a row of `compare` is about."""
     return f"{row['label']} {MINUS} {row['reference']}"

@@ -101,7 +101,7 @@ def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
     assert "SKD, second subset | both at inference | +0.030 [" in page
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
-    assert "**shown**" in readme and "](docs/findings/overview.png)" in readme
+    assert "**shown to be higher**" in readme and "](docs/findings/overview.png)" in readme
     pictures = list((tmp_path / "docs" / "findings").glob("*.png"))
     assert len(pictures) >= 6 and all(path.stat().st_size < 60_000 for path in pictures)
 
