@@ -38,7 +38,6 @@ class Decoding(NamedTuple):
     images: Array  # uint8 (N, C, size, size), memory-mapped; zeros where error is not ""
     thumbnails: Array  # uint8 (N, 32, 32)
     pairs: pd.DataFrame  # copies and look-alikes, see `duplicates.pairs`
-    one_patient: bool  # whether all files had one patient id, as anonymised exports do; it then tells nothing
 
 
 def decoded(
@@ -54,7 +53,6 @@ def decoded(
 
     A file is read again when its size or a time stamp has changed; one that cannot be read has an error in the facts.
     Patients are pseudonyms of the ids in DICOM files, or the file where several images of it have none.
-    Raises OSError naming the cache folder when it cannot be written.
     """
     stamps: dict[str, list[int]] = {}
     for file in {*files}:
@@ -148,8 +146,8 @@ def _open(folder: Path, files: Sequence[str], size: int) -> Decoding:
 
     names = pd.Series(list(files), facts.index, dtype=object)
     readable = facts["error"] == ""
-    ids = {*facts["patient"][readable]}
-    one_patient = len(ids) == 1 and "" not in ids and names[readable].nunique() > 1
-    patients = pd.Series("", facts.index) if one_patient else facts["patient"]
+    if facts["patient"][readable].nunique() == 1 and names[readable].nunique() > 1:  # anonymised: it tells nothing
+        facts["patient"] = ""
+    patients = facts["patient"]
     facts["patient"] = patients.where((patients != "") | ~names.duplicated(keep=False), names)
-    return Decoding(facts, images, thumbnails, pd.read_csv(folder / "pairs.csv"), one_patient)
+    return Decoding(facts, images, thumbnails, pd.read_csv(folder / "pairs.csv"))

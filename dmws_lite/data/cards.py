@@ -268,9 +268,6 @@ def card_text(
     title = " ".join(name.split())
     table = table if (table["split"] != "").all() else table.assign(split="all")
     counts = table.groupby(["split", "label"]).size()
-    sizes, depths = table[["width", "height"]].drop_duplicates().to_numpy().tolist(), table["depth"].unique().tolist()
-    image = {"mode": "gray" if (table["mode"] == "gray").all() else "colour"}
-    image |= {key: each[0] for key, each in (("size", sizes), ("depth", depths)) if len(each) == 1}
     front = {
         "pretty_name": title,
         "license": "unknown",
@@ -283,7 +280,7 @@ def card_text(
             **({"layout": layout} if isinstance(layout, str) else layout or {}),
             "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
             "counts": {part: counts[part].to_dict() for part in (*SPLITS, "all") if part in counts},
-            "image": image,
+            "image": {"mode": "gray" if (table["mode"] == "gray").all() else "colour"},
             "split": {"rule": rule, "manifest": manifest},
             "flips": [],
         },

@@ -336,7 +336,7 @@ def _placed(files: pd.DataFrame, meanings: Mapping[str, Meaning]) -> pd.DataFram
         files.loc[rows, "group"] = group[rows]
     empty = (files["kind"] == "") & (files["reason"] == "empty")
     files = files[files["kind"].isin(("image", "table")) | unread | archive | empty]
-    return files.assign(patient="", frame="").reset_index(drop=True)
+    return files.assign(patient="").reset_index(drop=True)
 
 
 def _label_by_pattern(files: pd.DataFrame, pattern: str) -> bool:
@@ -434,7 +434,7 @@ def _by_tables(
         entries["label"] = entries["label"].replace(_class_folders(card))
     elif entries["label"].any():
         manifests.check_labels(entries, tables[0])
-    folders = images.drop(columns=["patient", "frame"])
+    folders = images.drop(columns="patient")
     table = entries.merge(folders, on="file", suffixes=("", "_folder")).assign(reason="")
     by_folder = table["label_folder"]
     for_folders = card or alone or tables[0].name in MANIFESTS
@@ -542,15 +542,11 @@ def _hint(root: Path, files: pd.DataFrame, table: pd.DataFrame) -> str:
 def _with_frames(table: pd.DataFrame, root: Path, which: str) -> pd.DataFrame:
     """The table with the number of a frame in each row: one row per file, or one per frame."""
 
-    def numbers(file: str, frame: str) -> list[int]:
-        if images.suffix_of(file) not in SEVERAL:
-            return [0]
-        if frame.isdecimal():  # a manifest says it
-            return [int(frame)]
-        count = images.frames(root / file)
+    def numbers(file: str) -> list[int]:
+        count = images.frames(root / file) if images.suffix_of(file) in SEVERAL else 1
         return [*range(count)] if which == "all" else [count // 2]
 
-    table = table.assign(frame=[*map(numbers, table["file"], table["frame"])])
+    table = table.assign(frame=table["file"].map(numbers))
     table = table.explode("frame", ignore_index=True).astype({"frame": int})
     alone = ~table.duplicated("file", keep=False) | table["file"].map(images.suffix_of).isin(("", *images.DICOM))
     return table.assign(patient=table["patient"].where(alone | (table["patient"] != ""), table["file"]))

@@ -31,7 +31,6 @@ COLUMNS = {  # names of columns, in any case; the first that is there is used
     ),
     "split": ("split", "subset", "partition"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid", "case_id", "lesion_id"),
-    "frame": ("frame",),
 }
 UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")  # in the columns split and patient
 UNCERTAIN = {"", "-1", "uncertain", "unknown", "nan"}  # beside 0 and 1
@@ -46,7 +45,7 @@ def read_entries(
     root: Path | None = None,
     masks: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """What a manifest says of images, a row each: file, label, split, patient and frame, "" where not said; and notes.
+    """What a manifest says of images, a row each: file, label, split and patient, "" where not said; and notes.
 
     files:   paths of the images that are there, relative to root (the manifest's folder). A row may name one by its
              path, by the end of it, or by its name alone when no other image has it; endings need not agree.
@@ -95,7 +94,7 @@ def read_entries(
         unknown = table["split"][splits.isna()].iloc[0]
         raise ValueError(f"{path}: split {unknown!r} is unknown: write one of {', '.join(SPLIT_NAMES)}")
     table = table.assign(split=splits).drop_duplicates(ignore_index=True)
-    if len(repeated := table["file"][table.duplicated(["file", "frame"])]):
+    if len(repeated := table["file"][table.duplicated("file")]):
         raise ValueError(f"{path} lists {len(repeated)} images twice: {examples(repeated)}. Keep one row of each")
     return table, notes
 

@@ -39,7 +39,6 @@ class Gathered:
     rule:        how the split came about: "published", "patient", "near_duplicates" or "random".
     left_out, notes, recipe: see `folders.Listing`.
     root:        the folder that the table's files are in; None for phantoms.
-    one_patient: whether all DICOM files have one patient's id, which tells nobody apart.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Gathered:
     card: Card | None = None
     root: Path | None = None
     fit: str = "crop"
-    one_patient: bool = False
     notes: tuple[str, ...] = ()
     recipe: Mapping[str, object] = field(default_factory=dict)
 
@@ -201,10 +199,7 @@ def gather(
         rank = np.argsort(order)
         table, images, thumbnails = table.iloc[order].reset_index(drop=True), images[order], thumbnails[order]
         pairs = pairs.assign(first=rank[pairs["first"]], second=rank[pairs["second"]])
-    one = decoded.one_patient
-    return Gathered(
-        name, table, images, thumbnails, pairs, classes, rule, left_out, card, root, fit, one, notes, recipe
-    )
+    return Gathered(name, table, images, thumbnails, pairs, classes, rule, left_out, card, root, fit, notes, recipe)
 
 
 def unknown_source(path: Path) -> str:
@@ -232,9 +227,6 @@ def _warn(gathered: Gathered) -> None:
     from dmws_lite.data.splits import caution
 
     texts = [*explained(gathered.left_out).values(), *gathered.notes, caution(gathered.table, gathered.rule)]
-    if gathered.one_patient:
-        text = "all files have one DICOM patient id, as anonymised exports do: patients count as unknown"
-        texts.append(f"{text}. A manifest with a column 'patient' can name them")
     for text in filter(None, texts):
         warnings.warn(text, stacklevel=3)
 

@@ -1,7 +1,6 @@
-"""A web server on this machine, and a disk that is full."""
+"""A web server on this machine."""
 
 import threading
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -37,20 +36,3 @@ def server(monkeypatch):
         yield site
         site.shutdown()
         thread.join()
-
-
-@pytest.fixture
-def largest_file():
-    """A disk that is full after so many bytes of a file: the system itself refuses the next."""
-    import resource  # Unix has it
-
-    @contextmanager
-    def limited(size):
-        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-    return limited

@@ -48,17 +48,17 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
-def unpacked(home, data, name="x.zip"):
-    (home / name).write_bytes(data)
-    return content(unpack(home / name, home / "deep" / "out"))
+def unpacked(home, data):
+    (home / "x.zip").write_bytes(data)
+    return content(unpack(home / "x.zip", home / "deep" / "out"))
 
 
-def refused(home, data, match, name="x.zip", kind=ValueError):
+def refused(home, data, match):
     """Unpacking fails naming the archive, leaves no folder, and writes nothing beside it or above it."""
-    (home / name).write_bytes(data)
+    (home / "x.zip").write_bytes(data)
     before = content(home.parent)
-    with pytest.raises(kind, match=match) as caught:
-        unpack(home / name, home / "out")
+    with pytest.raises(ValueError, match=match) as caught:
+        unpack(home / "x.zip", home / "out")
     assert str(home) in str(caught.value)
     assert content(home.parent) == before and not (home / "out").exists()
 
@@ -69,22 +69,18 @@ def test_an_archive_unpacks_to_what_was_packed_and_only_once(home, kind):
     assert unpacked(home, b"broken") == FILES
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
-@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "C:/evil", "..\\evil", "\\\\h\\s\\e"])
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+@pytest.mark.parametrize("name", ["a/../../evil", "/tmp/evil", "C:/evil", "..\\evil", "\\\\h\\s\\e"])
 def test_a_member_that_would_land_outside_is_refused(home, kind, name):
     refused(home, packed({"good.png": b"x", name: b"evil"}, kind), "leads out of the folder")
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE], ids=["symbolic", "hard"])
-@pytest.mark.parametrize("link", ["/etc/passwd", "../../secret", "b/../../../secret"])
-def test_a_link_that_leads_out_is_refused(home, kind, link):
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
+@pytest.mark.parametrize("link", ["/etc/passwd", "b/../../../secret"])
+def test_links_that_lead_out_and_devices_are_refused(home, kind, link):
     (home.parent / "secret").write_text("secret")
     data = packed([entry("a/good.png", b"x"), entry("a/link.png", b"", kind, link)], "tar")
-    refused(home, data, "leads out of its folder|damaged|could not be unpacked", kind=(ValueError, OSError))
-
-
-def test_devices_are_refused(home):
-    refused(home, packed([entry("good", b"x"), entry("dev/null", b"", tarfile.CHRTYPE)], "tar"), "is a special file")
+    refused(home, data, "leading out of its folder")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
@@ -96,18 +92,10 @@ def test_a_bomb_is_stopped_by_its_ratio(home, kind, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("share", [0.1, 0.99])
-def test_a_truncated_archive_is_refused(home, kind, share):
+def test_a_truncated_archive_is_refused(home, kind):
     data = packed({f"{i}.png": NOISE for i in range(3)}, kind)
-    refused(home, data[: int(share * len(data.rstrip(b"\0")))], "damaged.*get another copy")
-
-
-def test_a_full_disk_is_named_and_leaves_nothing(largest_file, home):
-    data = packed({"a.png": NOISE})
-    (home / "x.zip").write_bytes(data)
-    with largest_file(100_000), pytest.raises(OSError, match=r"x.zip could not be unpacked .*free some space, or set"):
-        unpack(home / "x.zip", home / "deep" / "out")
-    assert unpacked(home, data) == {"a.png": NOISE}
+    for share in (0.1, 0.99):
+        refused(home, data[: int(share * len(data.rstrip(b"\0")))], "damaged.*get another copy")
 
 
 def test_what_a_killed_process_left_is_not_used(home):
@@ -125,20 +113,16 @@ build_folder(pathlib.Path(sys.argv[1]), fill)
     assert not (home / ".out.part").exists()
 
 
-def test_archives_inside_are_unpacked_beside_the_rest_where_they_are_most_of_it(home):
+def test_archives_inside_are_unpacked_where_they_are_most_of_it(home):
     inner = packed({"train/yes/1.png": NOISE, "train/no/1.png": b"one"})
-    tar = packed({"yes/2.png": NOISE}, "tar.gz")
-    data = packed({"data/train.zip": inner, "data/test.tar.gz": tar, "README.md": b"read"})
-    names = {"README.md": b"read", "data/train/no/1.png": b"one"}
+    data = packed({"data/train.zip": inner, "data/test.tar.gz": packed({"yes/2.png": NOISE}, "tar.gz"), "README": b""})
+    names = {"README": b"", "data/train/no/1.png": b"one"}
     assert unpacked(home, data) == names | {"data/train/yes/1.png": NOISE, "data/test/yes/2.png": NOISE}
+    refused(home, packed({"a.zip": packed({"../../evil": b"x" * 1000})}), "leads out of the folder")
+    clash = {"a/1.png": b"one", "a.zip": packed({"1.png": NOISE})}
+    refused(home, packed(clash), "which is there: unpack it yourself")
 
 
 def test_a_small_archive_beside_images_is_left_alone(home):
     files = {"yes/1.png": NOISE, "masks.zip": packed({"1.png": b"mask"}), "__MACOSX/._a.zip": b"no zip"}
     assert unpacked(home, packed(files)) == files
-
-
-def test_an_archive_inside_neither_climbs_out_nor_overwrites(home):
-    refused(home, packed({"a.zip": packed({"../../evil": b"x" * 1000})}), "leads out of the folder")
-    files = {"a/1.png": b"one", "a.zip": packed({"1.png": NOISE})}
-    refused(home, packed(files), "which is there: unpack it yourself")

@@ -42,38 +42,29 @@ def test_a_card_reads_says_everything_and_is_a_hugging_face_card(path):
     assert standard.data.license == card.license and standard.data.task_categories == ["image-classification"]
 
 
-@pytest.mark.parametrize(
-    ("name", "file", "patient"),
-    [
+def test_patients_are_read_from_file_names():
+    for name, file, patient in (
         ("chest_pneumonia", "train/PNEUMONIA/person1000_bacteria_2931.jpeg", "person1000_bacteria"),
-        ("chest_pneumonia", "test/PNEUMONIA/person10_virus_35.jpeg", "person10_virus"),
         ("chest_pneumonia", "train/NORMAL/IM-0115-0001.jpeg", "IM-0115"),
         ("chest_pneumonia", "test/NORMAL/NORMAL2-IM-0317-0001.jpeg", "NORMAL2-IM-0317"),
         ("chest_pneumonia", "train/PNEUMONIA/BACTERIA-1008087-0001.jpeg", "BACTERIA-1008087"),
         ("sars_cov_2_ct", "COVID/Covid (7).png", "Covid ("),
-        ("sars_cov_2_ct", "COVID/Covid (1239).png", "Covid (12"),
-        ("sars_cov_2_ct", "non-COVID/Non-Covid (100).png", "Non-Covid (1"),
-    ],
-)
-def test_patients_are_read_from_file_names(name, file, patient):
-    assert re.search(read_card(name).patient.pattern, file).group(1) == patient
+        ("sars_cov_2_ct", "non-COVID/Non-Covid (1239).png", "Non-Covid (12"),
+    ):
+        assert re.search(read_card(name).patient.pattern, file).group(1) == patient
 
 
 def test_the_template_explains_every_key():
-    forms = [
-        getattr(module, name) for name in ("FrontMatter", "Recipe", "Source", "Label", "Picture", "Split", "Patient")
-    ]
-    keys = {key for form in forms for key in form.model_fields}
+    forms = ("FrontMatter", "Recipe", "Source", "Label", "Picture", "Split", "Patient")
+    keys = {key for form in forms for key in getattr(module, form).model_fields}
     assert not [key for key in keys if not re.search(rf"\b{key}:", TEMPLATE.read_text("utf-8"))]
 
 
 def test_a_small_card_gets_defaults(tmp_path):
     card = read_card(written(tmp_path))
     assert (card.name, card.pretty_name, card.license, card.prose) == ("toy", "Toy", "mit", "# Toy")
-    assert card.path == tmp_path / "toy.md"
     assert {name: label.folder for name, label in card.classes.items()} == {"a": "a", "b": "b"}
     assert (card.root, card.fit, card.flips, card.split.seed) == (".", "crop", [], 0)
-    assert not any((card.window, card.image, card.counts, card.split.rule, card.split.manifest))
     assert repr(card) == str(card) == "Card(toy: Toy, 2 classes, from folder)"
 
 
@@ -94,32 +85,22 @@ def test_unknown_cards_are_named_with_the_closest(tmp_path):
         ("folder: ~/toy", "foldr: ~/toy", "dmws.sources.0 has an unknown key 'foldr' .did you mean 'folder'"),
         ("layout: classes", "layout: folders", "dmws.layout is 'folders': it should be 'classes', 'splits' or"),
         ("pretty_name: Toy", "pretty_name: 7", "pretty_name is 7: .*string.*quotes"),
-        ("license: mit\n", "", "license is missing"),
-        ("layout: classes", "split: {seed: '0'}", "dmws.split.seed is '0': it should be a valid integer"),
         ("layout: classes", "window: [400, -1000]", "dmws has window .400.0, -1000.0.: write the lower value first"),
-        ("a: {meaning", "no: {meaning", "is False: it .*string .put it in quotes."),
         ("a: {meaning: first}, ", "", "dmws.classes is .*at least 2"),
         ("a: {meaning: first}", "a: {folder: b/c, meaning: first}", "classes 'b' in 'b' and 'a' in 'b/c'"),
         ("a: {meaning: first}", "b: {meaning: first}", "line 7: .*'b' is written twice"),
         ("layout: classes", "counts: {train: {aa: 3}}", "counts train of 'aa' .did you mean 'a'"),
-        ("layout: classes", "counts: {all: {a: 3.5}}", "dmws.counts.all.a is 3.5"),
         ("layout: classes", "patient: {pattern: 'p[0-9]+'}", "dmws.patient.pattern is 'p.*', with 0 groups"),
         ("layout: classes", "patient: {pattern: '(p'}", "dmws.patient.pattern is '.p', which is no regular expression"),
         (FRONT, "pretty_name: Toy\nlicense: mit\n", "dmws is missing"),
-        (FRONT, "\n", "pretty_name is missing"),
         (FRONT, "- a\n- b\n", "is .'a', 'b'."),
         ("mit", "!!python/object/apply:os.mkdir ['ran']", "constructor for the tag"),
-        ("mit", "!!python/name:os.system", "constructor for the tag"),
         ("{folder: ~/toy}", "{}", "dmws.sources.0 has no source: give one of folder, hub"),
         ("{folder: ~/toy}", "{folder: x, kaggle: a/b}", "has folder and kaggle: give one"),
         ("{folder: ~/toy}", "{folder: x, size: 3}", "has size, which does not belong to folder"),
         ("{folder: ~/toy}", "{url: ftp://example.org/x}", "dmws.sources.0.url is 'ftp://example.org/x'"),
-        ("{folder: ~/toy}", "{url: 'https://example.org/x', sha256: abc}", "dmws.sources.0.sha256 is 'abc'"),
-        ("{folder: ~/toy}", "{kaggle: justaname}", "dmws.sources.0.kaggle is 'justaname'"),
         ("{folder: ~/toy}", "{medmnist: breastmnist}", "medmnist 'breastmnist' without image_size: add 28, 64"),
-        ("{folder: ~/toy}", "{phantom: knee}", "phantom is 'knee': it should be 'chest_xray'"),
         ("{folder: ~/toy}", "{phantom: lung_ct}, {folder: x}", "phantom beside other sources"),
-        ("{folder: ~/toy}", "", "dmws.sources is .*at least 1"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_value_and_the_way_out(tmp_path, monkeypatch, before, after, message):
@@ -141,14 +122,12 @@ def test_paths_that_leave_the_data_are_refused(tmp_path, place):
 
 def test_a_written_card_reads_back_as_what_was_seen(tmp_path):
     labels, splits = ["yes", "no", "yes", "no", "no"], ["train", "train", "val", "test", "test"]
-    table = pd.DataFrame({"label": labels, "split": splits, "width": [64, 64, 32, 64, 64]})
-    table = table.assign(mode="gray", height=48, depth=8)
+    table = pd.DataFrame({"label": labels, "split": splits, "mode": "gray"})
     text = card_text("Nierenbilder: Größe {x}", table, ("no", "yes"), "splits", tmp_path, "patient", "k.csv")
     (tmp_path / "k.md").write_text(text, encoding="utf-8")
     card = read_card(tmp_path / "k.md")
     assert (card.pretty_name, card.license, card.layout) == ("Nierenbilder: Größe {x}", "unknown", "splits")
     assert card.sources[0].folder == str(tmp_path) and list(card.classes) == ["no", "yes"]
     assert card.counts == {"train": {"yes": 1, "no": 1}, "val": {"yes": 1}, "test": {"no": 2}}
-    assert (card.image.mode, card.image.size, card.image.depth) == ("gray", None, 8)
-    assert (card.split.rule, card.split.manifest, card.flips) == ("patient", "k.csv", [])
+    assert (card.image.mode, card.split.rule, card.split.manifest, card.flips) == ("gray", "patient", "k.csv", [])
     assert re.findall(r"^## (.+)$", card.prose, re.M) == HEADINGS

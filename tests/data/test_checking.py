@@ -1,4 +1,3 @@
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,8 +21,7 @@ def clean():
     thumbnails = np.random.default_rng(0).integers(0, 256, (N, 32, 32), dtype=np.uint8)
     table = pd.DataFrame({"label": np.array(classes)[rows // 6 % 2], "split": np.resize(SPLIT, N)})
     table["file"] = table["split"] + "/" + table["label"] + "/" + table.index.astype(str).str.zfill(3) + ".png"
-    table["patient"] = [f"SECRET-{k}" for k in rows]
-    table["sha256"] = [f"{k:064x}" for k in rows]
+    table["patient"], table["sha256"] = [f"SECRET-{k}" for k in rows], [f"{k:064x}" for k in rows]
     table = table.assign(frame=0, width=224, height=200, mode="gray", depth=8, blank=False, error="", group=rows)
     pairs, left_out = pd.DataFrame(), pd.DataFrame(columns=["file", "reason", "group"])
     return finished(Gathered("noise", table, thumbnails[:, None], thumbnails, pairs, classes, "published", left_out))
@@ -78,6 +76,11 @@ def look_alikes(found):
     return found
 
 
+def framed(found):
+    found.thumbnails[found.table["label"] == "b", 0] = 255
+    return found
+
+
 def without_val(found):
     """Class b has no image in val."""
     rows = found.table.index[(found.table["split"] == "val") & (found.table["label"] == "b")]
@@ -109,7 +112,6 @@ FAULTS = [  # what is found, on how many, some files that are named, and what is
     ("invalid", "two labels", 2, TORN, lambda f: copy(f, 0, 6)),
     ("warning", "two labels", 2, TORN, lambda f: copy(f, 0, 6, near=True)),
     ("note", "copies within a split", 2, REPEATED, lambda f: copy(f, 0, 1)),
-    ("note", "near copies within a split", 2, REPEATED, lambda f: copy(f, 0, 1, near=True)),
     ("warning", "tiny", 2, {"train/b/007.png", "train/b/008.png"}, lambda f: put(f, "height", {7: 31, 8: 1})),
     ("warning", "blank", 1, {"train/b/007.png"}, lambda f: put(f, "blank", {7: True})),
     ("warning", "colour", 7, {"train/a/001.png", "train/a/002.png", "val/a/003.png"}, colour(7)),
@@ -126,13 +128,7 @@ FAULTS = [  # what is found, on how many, some files that are named, and what is
     ("warning", "counts differ from the card", 2, set(), lambda f: replace(f, card=COUNTS)),
     ("warning", "left out", 2, {"a.gif", "b.gif"}, lambda f: replace(f, left_out=NOT_READ)),
     ("warning", "how it was read", 1, set(), lambda f: replace(f, notes=("labels are from the column dx",))),
-    (
-        "warning",
-        "source shortcut",
-        N,
-        set(),
-        lambda f: f.thumbnails.__setitem__((f.table["label"] == "b", 0), 255) or f,
-    ),
+    ("warning", "source shortcut", N, set(), framed),
 ]
 
 
@@ -170,26 +166,20 @@ def test_no_patient_id_is_ever_shown():
 def test_a_set_in_colour_and_equal_counts_are_no_warning():
     found = clean()
     found.table["mode"] = "colour"
-    counts = {"train": {"a": 80, "b": 80}, "test": {"a": 40, "b": 40}}  # val is carved out of the published train
-    assert inspect(replace(found, card=card(counts=counts))).verdict == "usable, no warning"
-    counts = {"train": {"a": 60, "b": 60}, "test": {"a": 60, "b": 60}}  # the split is ours: only totals are compared
-    assert inspect(replace(found, rule="patient", card=card(counts=counts))).verdict == "usable, no warning"
-    assert inspect(replace(found, card=card(counts={"all": {"a": 120, "b": 120}}))).verdict == "usable, no warning"
+    for rule, counts in (
+        ("published", {"train": {"a": 80, "b": 80}, "test": {"a": 40, "b": 40}}),  # val is carved out of train
+        ("patient", {"train": {"a": 60, "b": 60}, "test": {"a": 60, "b": 60}}),  # only totals are compared
+        ("published", {"all": {"a": 120, "b": 120}}),
+    ):
+        report = inspect(replace(found, rule=rule, card=card(counts=counts)))
+        assert report.verdict == "usable, no warning"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real images beside the checkout")
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("chest_xray", {"source shortcut"}),  # its classes come from different hospitals
-        ("lung_ct", set()),
-        ("brain_mri", {"look-alikes across splits"}),  # its patients are unknown
-    ],
-)
-def test_real_sets_show_what_is_known_of_them_and_nothing_else(name, expected, tmp_path, monkeypatch):
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        report = check(REAL / name, size=32, progress=False)
-    assert report.valid
-    assert set(report.findings.loc[report.findings["severity"] == "warning", "kind"]) == expected
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["chest_xray", "lung_ct", "brain_mri"])
+def test_real_sets_show_what_is_known_of_them_and_nothing_else(name):
+    report = check(REAL / name, size=32, progress=False)
+    known = {"chest_xray": {"source shortcut"}, "brain_mri": {"look-alikes across splits"}}  # sources, no patients
+    warned = set(report.findings.loc[report.findings["severity"] == "warning", "kind"])
+    assert report.valid and warned == known.get(name, set())

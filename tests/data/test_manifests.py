@@ -29,8 +29,8 @@ def rows(table, *columns):
 )
 def test_columns_are_found_by_their_usual_names(tmp_path, header):
     path = csv(tmp_path / "list.csv", f"{header}\na/1.png,sick,Training,007\nb/3.png,well,valid,\n")
-    expected = [("a/1.png", "sick", "train", "007", ""), ("b/3.png", "well", "val", "", "")]
-    assert rows(read_entries(path, FILES), "file", "label", "split", "patient", "frame") == expected
+    expected = [("a/1.png", "sick", "train", "007"), ("b/3.png", "well", "val", "")]
+    assert rows(read_entries(path, FILES), "file", "label", "split", "patient") == expected
 
 
 def test_columns_can_be_told(tmp_path):
