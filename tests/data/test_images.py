@@ -10,7 +10,6 @@ from PIL import Image
 
 from dmws_lite.data.images import decode, frames, is_dicom
 
-FITS = ("crop", "letterbox")
 GRAY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
 
 
@@ -56,10 +55,9 @@ def test_crop_keeps_the_middle_and_letterbox_keeps_everything():
     wide[:, 36:84], wide[:, :10] = 200, 90
     assert (image(saved(wide), size=20) == 200).all()
     boxed = image(saved(wide), size=30, fit="letterbox")[0]
-    assert not boxed[:10].any() and not boxed[20:].any()
-    assert (boxed[10:20, 12:18] == 200).all() and (boxed[10:20, 0] == 90).all() and not boxed[10:20, 24:].any()
-    tall = image(saved(wide.T.copy()), size=30, fit="letterbox")[0]
-    assert np.array_equal(tall, boxed.T)
+    assert not boxed[:10].any() and not boxed[20:].any() and not boxed[10:20, 24:].any()
+    assert (boxed[10:20, 12:18] == 200).all() and (boxed[10:20, 0] == 90).all()
+    assert np.array_equal(image(saved(wide.T.copy()), size=30, fit="letterbox")[0], boxed.T)
 
 
 def test_shrinking_is_antialiased():
@@ -71,18 +69,17 @@ def test_shrinking_is_antialiased():
 
 def test_gray_colour_palette_alpha_and_one_bit_files():
     colour = np.dstack([GRAY, GRAY * 0 + 7, GRAY])
+    alpha = np.full((8, 8, 4), 200, np.uint8)
+    alpha[:2, :, 3], alpha[2:, :, 3] = 0, 255
     for form in ("PNG", "BMP", "TIFF"):
         for array in (GRAY, np.dstack([GRAY] * 3)):
             assert np.array_equal(image(saved(array, form)), GRAY[None])
         assert np.array_equal(image(saved(colour, form)), colour.transpose(2, 0, 1))
-    assert image(saved(GRAY, "JPEG", quality=95), ".jpg").shape == (1, 8, 8)
+        if form != "BMP":
+            assert np.array_equal(image(saved(alpha, form))[0], np.repeat([[0], [200]], [2, 6], 0) * np.ones(8))
     halves = np.zeros((8, 8, 3), np.uint8)
     halves[:4, :, 0], halves[4:, :, 2] = 250, 90
     assert close(image(saved(Image.fromarray(halves).quantize(4))), halves.transpose(2, 0, 1), 8)
-    alpha = np.full((8, 8, 4), 200, np.uint8)
-    alpha[:2, :, 3], alpha[2:, :, 3] = 0, 255
-    for form in ("PNG", "TIFF"):
-        assert np.array_equal(image(saved(alpha, form))[0], np.repeat([[0], [200]], [2, 6], 0) * np.ones(8))
     assert set(np.unique(image(saved(np.eye(8, dtype=bool))))) == {0, 255}
 
 
@@ -97,43 +94,37 @@ def test_deep_files_are_scaled_from_their_own_range_or_a_window(form, dtype):
 @pytest.mark.parametrize("form, suffix", [("JPEG", ".jpg"), ("PNG", ".png"), ("TIFF", ".tif")])
 @pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, 3), (8, 1)])
 def test_orientation_tags_are_honoured(form, suffix, orientation, turns):
-    picture = np.zeros((32, 64), np.uint8)
-    picture[:16, :32] = 255
-    exif = Image.Exif()
-    exif[0x0112] = orientation
+    picture, exif = np.zeros((32, 64), np.uint8), Image.Exif()
+    picture[:16, :32], exif[0x0112] = 255, orientation
     found = decode(saved(picture, form, exif=exif), suffix, 16, "letterbox")
     expected = decode(saved(np.rot90(picture, turns).copy()), ".png", 16, "letterbox")
     assert close(found.image, expected.image, 11) and close(found.thumbnail, expected.thumbnail, 11)
     assert (found.width, found.height) == (expected.width, expected.height)
 
 
-COLOURED = np.repeat(np.add.outer(np.arange(300), np.arange(420))[..., None] % 200, 3, axis=2).astype(np.uint8)
-COLOURED[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out and small pictures blur away
+PALE = np.repeat(np.add.outer(np.arange(300), np.arange(420))[..., None] % 200, 3, axis=2).astype(np.uint8)
+MARKED = PALE.copy()
+MARKED[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out and small pictures blur away
+OPAQUE, VEILED = (np.dstack([PALE, np.full((300, 420), alpha, np.uint8)]) for alpha in (255, 254))
 
 
 @pytest.mark.parametrize(
     "array, form, mode",
     [
-        (COLOURED, "PNG", "colour"),
-        (COLOURED, "JPEG", "colour"),
-        (COLOURED[50:], "JPEG", "gray"),
-        (np.dstack([COLOURED[50:], np.full((250, 420), 254)]).astype(np.uint8), "PNG", "colour"),
-        (np.dstack([COLOURED[50:, :, 0], np.full((250, 420), 255)]).astype(np.uint8), "PNG", "gray"),
+        (MARKED, "PNG", "colour"),
+        (MARKED, "JPEG", "colour"),
+        (PALE, "JPEG", "gray"),
+        (VEILED, "PNG", "colour"),
+        (OPAQUE, "PNG", "gray"),
     ],
 )
 def test_mode_and_thumbnail_do_not_depend_on_size_and_fit(array, form, mode):
     data = saved(array, form)
-    found = [decode(data, ".png", size, fit) for size in (1, 16, 64, 299) for fit in FITS]
+    found = [decode(data, ".png", size, fit) for size in (1, 16, 64, 299) for fit in ("crop", "letterbox")]
     assert {one.mode for one in found} == {mode}
     assert all(np.array_equal(one.thumbnail, found[0].thumbnail) for one in found)
     shrunk = Image.fromarray(array).convert("L").resize((32, 32), Image.Resampling.BOX)
     assert np.abs(found[0].thumbnail.astype(int) - np.asarray(shrunk)).mean() < 4
-
-
-def test_palettes_are_colour_where_a_pixel_shows_it():
-    steps = Image.fromarray(GRAY // 64).convert("P")
-    steps.putpalette([value for k in range(4) for value in (k, k, k)])
-    assert [decode(saved(steps, transparency=k), ".png", 8).mode for k in (0, 5)] == ["colour", "gray"]
 
 
 DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
@@ -189,7 +180,7 @@ def test_compressions_that_tifffile_lacks_are_read_by_pillow(mode):
 
 def test_kinds_of_tiff_that_are_not_read_say_what_they_are():
     with pytest.raises(ValueError, match="the float64 planar CMYK TIFF is not read: save it as PNG"):
-        decode(tiff(np.zeros((4, 8, 8)), photometric="separated", planarconfig="separate"), ".tif", 8)
+        image(tiff(np.zeros((4, 8, 8)), photometric="separated", planarconfig="separate"), ".tif")
 
 
 @pytest.mark.parametrize("options", [{"subfiletype": 1}, {}, {"subfiletype": 1, "subifds": 1}])
@@ -258,44 +249,36 @@ def test_files_whose_names_lie_are_told_by_their_true_kind(data):
 @pytest.mark.parametrize("form", ["GIF", "WEBP"])
 def test_gif_and_webp_files_open_and_their_first_frame_is_said_to_be_taken(form):
     dark, light = (Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (40, 200))
-    options = {"lossless": True} if form == "WEBP" else {}
-    found = image(saved(dark, form, **options), f".{form.lower()}")
+    lossless = {"lossless": True} if form == "WEBP" else {}
+    one, two = saved(dark, form, **lossless), saved(dark, form, save_all=True, append_images=[light], **lossless)
+    found = image(one, f".{form.lower()}")
     assert close(found, 40)
-    for data, suffix, text in (
-        (saved(dark, form, save_all=True, append_images=[light], **options), f".{form.lower()}", f"{form} files are"),
-        (saved(dark, form, **options), ".png", f"{form} files named .png are read, the first frame of each"),
-    ):
-        with pytest.warns(UserWarning, match=text):
+    for data, suffix, named in ((two, f".{form.lower()}", ""), (one, ".png", " named .png")):
+        with pytest.warns(UserWarning, match=f"{form} files{named} are read, the first frame of each"):
             assert np.array_equal(image(data, suffix), found)
 
 
 def test_float_tiff_files_with_holes():
     values = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
-    holes = values.copy()
-    holes[0, 3], holes[7, 0], holes[2, 2] = np.nan, np.inf, -np.inf
-    expected = (values + 1) / 2 * 255
-    expected[0, 3], expected[7, 0], expected[2, 2] = 0, 255, 0
+    expected, holes = (values + 1) / 2 * 255, values.copy()
+    for place, hole, shown in (((0, 3), np.nan, 0), ((7, 0), np.inf, 255), ((2, 2), -np.inf, 0)):
+        holes[place], expected[place] = hole, shown
     assert close(image(tiff(holes, photometric="minisblack"), ".tif")[0], expected)
     assert decode(tiff(np.full((8, 8), np.nan, np.float32)), ".tif", 8).blank
 
 
-def test_pages_of_a_tiff_are_frames(tmp_path):
+def test_pages_of_a_tiff_are_frames_and_other_files_have_one(tmp_path):
     pages = [np.full((8, 8 + k), 10 * k, np.uint8) for k in range(4)]
     (tmp_path / "stack.tiff").write_bytes(data := tiff(*pages, photometric="minisblack"))
-    assert frames(tmp_path / "stack.tiff") == 4
+    (tmp_path / "a.png").write_bytes(saved(GRAY))
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing")
+    assert [frames(tmp_path / name) for name in ("stack.tiff", "a.png", "broken.tif", "gone.tif")] == [4, 1, 1, 1]
     for k in range(4):
         page = decode(data, ".tiff", 8, frame=k)
         assert (page.image == 10 * k).all() and page.width == 8 + k
-    with pytest.raises(ValueError, match="frame=4: the file holds 4"):
-        decode(data, ".tiff", 8, frame=4)
-
-
-def test_ordinary_and_broken_files_are_one_frame(tmp_path):
-    (tmp_path / "a.png").write_bytes(saved(GRAY))
-    (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing")
-    assert frames(tmp_path / "a.png") == frames(tmp_path / "broken.tif") == frames(str(tmp_path / "gone.tif")) == 1
-    with pytest.raises(ValueError, match="frame=1: the file holds 1"):
-        decode(saved(GRAY), ".png", 8, frame=1)
+    for file, suffix, count in ((data, ".tiff", 4), (saved(GRAY), ".png", 1)):
+        with pytest.raises(ValueError, match=f"frame={count}: the file holds {count}"):
+            decode(file, suffix, 8, frame=count)
 
 
 def test_png_files_put_together_by_hand():
@@ -307,15 +290,15 @@ def test_png_files_put_together_by_hand():
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF"])
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_cut_off_files_are_errors(form, share):
+def test_cut_off_files_are_errors(form):
     data = saved(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), form)
-    with pytest.raises(ValueError, match="damaged|truncated"):
-        decode(data[: int(len(data) * share)], ".png", 8)
+    for share in (0.05, 0.5, 0.9):
+        with pytest.raises(ValueError, match="damaged|truncated"):
+            decode(data[: int(len(data) * share)], ".png", 8)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [9_000, 10_000, 30_000])
+@pytest.mark.parametrize("side", [9_000, 30_000])
 def test_pictures_too_large_for_memory_are_refused(side):
     with pytest.raises(ValueError, match="million"):
         decode(png(side, side, 8, 0, []), ".png", 8)
@@ -331,8 +314,7 @@ def test_missing_readers_are_named(package, suffix, monkeypatch, tmp_path):
 
 
 def test_dicom_files_are_known_by_their_start(tmp_path):
-    data = {"IM0001": bytes(128) + b"DICM\2", "short": b"DICM", "notes": b"x" * 500, "1.2.840.1": bytes(128) + b"DICM"}
+    data = {"1.2.840.1": bytes(128) + b"DICM", "short": b"DICM", "notes": b"x" * 500}
     for name, content in data.items():
         (tmp_path / name).write_bytes(content)
-    assert [is_dicom(tmp_path / name) for name in data] == [True, False, False, True]
-    assert not is_dicom(tmp_path / "gone") and not is_dicom(str(tmp_path))
+    assert [is_dicom(tmp_path / name) for name in (*data, "gone")] == [True, False, False, False]
