@@ -74,24 +74,17 @@ def test_doctor_reports_and_prints_json(run):
 
 
 def test_select_prints_and_saves_the_plans(run, tmp_path):
-    saved = tmp_path / "plans" / "plan.json"
-    result = run("select", "embedded_vit_96", "embedded_vit_48", "--layers", "uniform", "--save", saved)
-    assert result.exit_code == 0
-    main, auxiliary = complementary_plans("embedded_vit_96", "embedded_vit_48", layers="uniform")
+    saved, pair = tmp_path / "plans" / "plan.json", ("embedded_vit_96", "embedded_vit_48")
+    result = run("select", *pair, "--layers", "uniform", "--save", saved)
+    main, auxiliary = complementary_plans(*pair, layers="uniform")
     assert f"phase 0: uses {main.coverage()} of the teacher (main)" in result.output
     assert f"auxiliary 1, shares {main.overlap(auxiliary)} with the main" in result.output
-    assert all(a.student in result.output for a in main.assignments)
-    assert all(name in result.output for name in main.skipped)
+    assert all(name in result.output for name in (*main.skipped, *(a.student for a in main.assignments)))
     assert repr(load_plan(saved)) == repr(main)
     assert repr(load_plan(tmp_path / "plans" / "plan_1.json")) == repr(auxiliary)
-
-
-def test_select_makes_one_plan_of_a_phase_and_explicit_layers(run, tmp_path):
-    saved = tmp_path / "plan.json"
-    run("select", "embedded_vit_96", "embedded_vit_48", "--phase", 1, "--layers", "0,1,4,5", "--save", saved)
-    wanted = plan("embedded_vit_96", "embedded_vit_48", phase=1, layers=[0, 1, 4, 5])
-    assert repr(load_plan(saved)) == repr(wanted)
-    assert list(tmp_path.iterdir()) == [saved]
+    run("select", *pair, "--phase", 1, "--layers", "0,1,4,5", "--save", tmp_path / "one.json")
+    assert repr(load_plan(tmp_path / "one.json")) == repr(plan(*pair, phase=1, layers=[0, 1, 4, 5]))
+    assert not (tmp_path / "one_1.json").exists()
 
 
 def test_select_refits_on_images_and_shows_each_layers_error(run, tmp_path):
@@ -103,27 +96,23 @@ def test_select_refits_on_images_and_shows_each_layers_error(run, tmp_path):
     result = run(*words)
     assert result.exit_code == 0, result.output
     assert "main: selection_ls on" in result.output and "auxiliary: selection_ls on" in result.output
-    assert "Warning:" in result.output and "pass more training images" in result.output
+    assert "Warning:" in result.output
     layer = result.output.rpartition("blocks.3.mlp.fc2")[2].splitlines()[0]
     before, after = (float(cell) for cell in layer.replace("│", " ").split())
     assert after < 0.2 * before and str(tmp_path / "errors.png") in result.output
-    assert (tmp_path / "errors.png").stat().st_size > 0
     projected = run(*words, "--initializer", "projection", "--size", 32)
     assert "main: projection on" in projected.output and "auxiliary: projection" not in projected.output
 
 
 EMBEDDED = ("select", "embedded_vit_96", "embedded_vit_48")
 BAD = {
-    ("select", "embedded_vit_48", "embedded_vit_96"): ["deeper"],
     ("select", "vit_nano", "embedded_vit_48"): ["unknown model 'vit_nano'", "did you mean"],
     (*EMBEDDED, "--elements", "best"): ["'best'", "uniform"],
-    (*EMBEDDED, "--phase", "9"): ["phase"],
     (*EMBEDDED, "--initializer", "projection"): ["pass --images FOLDER"],
     (*EMBEDDED, "--initializer", "default"): ["choose from selection_ls, pro"],
     (*EMBEDDED, "--images", "nowhere"): ["neither a folder, a file, nor"],
     ("demo", "nowhere"): ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"],
     ("demo", "--teacher", "imgenet"): ["unknown scale 'imgenet' (did you mean 'imagenet'?)"],
-    ("demo", "brain_mri"): ["did you mean", "phantom_brain_mri"],
     ("notebooks", "run", "quikstart"): ["unknown notebook 'quikstart' (did you mean 'quickstart'?)"],
 }
 
@@ -158,15 +147,12 @@ def test_demo_with_another_teacher_finds_its_weights_first_and_passes_the_scale(
     asked: list[str] = []
     monkeypatch.setattr("dmws_lite.method.networks.load_teacher", load)
     add_code(course, 'scale = "embedded"\nsteps = 250', 'print(f"{scale=} {steps=}")')
+    (tmp_path / "file").write_text("in the way")
+    assert failed(run("demo", "--out", tmp_path / "file"), "file cannot be written to", "pass another folder")
     words = ("demo", "--teacher", "imagenet", "--out", tmp_path / "out")
     assert failed(run(*words), "no pretrained weights") and not (tmp_path / "out").exists()
     monkeypatch.setattr("dmws_lite.runtime.device.pick_device", lambda: torch.device("cpu"))
     assert "scale='imagenet' steps=50" in run(*words).output and asked == ["tf_efficientnet_lite0"] * 2
-
-
-def test_demo_checks_its_output_folder_before_any_work(run, course, tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    assert failed(run("demo", "--out", tmp_path / "file"), "file cannot be written to", "pass another folder")
 
 
 def test_notebooks_are_listed_with_question_times_and_parameters(run, course, monkeypatch):
@@ -213,4 +199,3 @@ def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):
         done, failure = csv.DictReader(file)
     assert (done["run"], done["seed"], done["data"], done["error"]) == ("01", "1", "x", "")
     assert "AssertionError" in failure["error"] and (out / "02" / "00_quickstart.html").is_file()
-    assert (out / "01" / "results.csv").is_file()

@@ -58,10 +58,8 @@ def test_options_replace_what_the_file_says(folder):
 
 
 def test_list_and_show():
-    output = dmws("list").output
-    assert all(name in output for name in ("smoke", "lecture", "paper", "1%"))
-    output = dmws("show", "lecture").output
-    assert "name: lecture" in output and "seeds: 5" in output
+    assert all(name in dmws("list").output for name in ("smoke", "lecture", "paper", "1%"))
+    assert "name: lecture" in dmws("show", "lecture").output
 
 
 @pytest.mark.parametrize(
@@ -83,19 +81,13 @@ def test_a_failed_or_stopped_run_is_told_by_the_exit_code(folder, monkeypatch, e
         assert (folder / "failing" / "report.html").is_file()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["run", "lectur"], "did you mean 'lecture'?"),
-        (["run", "smoke", "--method", "dual_sdk"], "did you mean 'dual_skd'?"),
-        (["run", "smoke", "--steps", "0"], "steps=0 must be above 0"),
-        (["run", "smoke", "--engine", "slurm"], "unknown engine='slurm'"),
-        (["run", "smoke", "--data", "nowhere"], "nowhere"),
-        (["report", "nowhere"], "is no run store"),
-    ],
-)
-def test_what_cannot_be_done_is_one_line(words, message, tmp_path, monkeypatch):
+def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = dmws(*words)
-    assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
+    for words, message in (
+        (["run", "smoke", "--method", "dual_sdk"], "did you mean 'dual_skd'?"),
+        (["run", "smoke", "--engine", "slurm"], "unknown engine='slurm'"),
+        (["report", "nowhere"], "is no run store"),
+    ):
+        result = dmws(*words)
+        assert result.exit_code == 2 and message in result.output and "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
