@@ -25,7 +25,8 @@ from dmws_lite.studies.store import Store
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False, "include_log_monitor": False}
 
 
-def wait_for(what, seconds: float = 60.0) -> bool:
+def wait_for(what, seconds: float = 300.0) -> bool:
+    """Whether it comes true in a time that is generous on a busy machine."""
     until = time.monotonic() + seconds
     while not what() and time.monotonic() < until:
         time.sleep(0.02)
@@ -85,12 +86,12 @@ def test_an_interrupt_keeps_what_is_done(tiny, tmp_path, monkeypatch, outcome, c
 def test_two_that_work_on_one_store_share_the_runs(tiny, tmp_path, stubbed, monkeypatch):
     study = tiny(seeds=8)
     jobs, both = plan_jobs(study), threading.Barrier(2)
-    monkeypatch.setattr(run, "plan_jobs", lambda *_: [both.wait(60), jobs][1])
+    monkeypatch.setattr(run, "plan_jobs", lambda *_: [both.wait(300), jobs][1])
     threads = [threading.Thread(target=run_study, args=(study, tmp_path / "s", "local", False)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert sorted(stubbed) == sorted(job.key for job in jobs)  # each once
     assert len(Store(tmp_path / "s").table()) == len(study) == 24
 
@@ -109,7 +110,7 @@ run.execute = lambda job: replace(outcome, record=outcome.record | {"key": job.k
 engines.run_study(study.make_study(**definition), Path(sys.argv[1], "s"), progress=False, workers=1)
 """
     process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)])
-    assert wait_for(lambda: len(list(folder.glob("runs/*.json"))) >= 10, 120)
+    assert wait_for(lambda: len(list(folder.glob("runs/*.json"))) >= 10)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     store = Store(folder)
@@ -187,8 +188,12 @@ def cluster():
 
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # short: socket paths have at most 107 bytes
     nodes, started = Cluster(), []
+    slowly = SimpleNamespace(**vars(time) | {"monotonic": lambda: time.monotonic() / 10})
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**engines.ENVIRONMENT, "RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}.items():
+        patch.setattr("ray._private.node.time", slowly)  # Ray waits 30 s for a node, however busy the machine
+        own = {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0", "RAY_worker_register_timeout_seconds": "600"}
+        own["RAY_agent_register_timeout_ms"] = "600000"
+        for name, value in {**engines.ENVIRONMENT, **own}.items():
             patch.setenv(name, value)
         try:
             nodes.add_node(**NODE, no_monitor=True)
@@ -261,6 +266,7 @@ def test_ctrl_c_cancels_the_runs_and_leaves_the_cluster_that_was_joined(cluster,
 
 
 def test_a_node_that_is_killed_costs_no_run_and_each_run_comes_once(cluster, tmp_path):
+    """No run ends before one has begun on the node that is to be killed: a quick node would else make them all."""
     doomed = cluster.doomed.node_id
 
     def execute(key):
@@ -269,11 +275,11 @@ def test_a_node_that_is_killed_costs_no_run_and_each_run_comes_once(cluster, tmp
         node = ray.get_runtime_context().get_node_id()
         (tmp_path / f"{key}_{node}").touch()
         time.sleep(600 if node == doomed else 0)
+        assert wait_for(lambda: any(tmp_path.glob(f"*_{doomed}")))
         return key
 
     outcomes = ray_cluster(iter(range(6)), execute=execute)
     keys = [next(outcomes)]
-    assert wait_for(lambda: any(tmp_path.glob(f"*_{doomed}")))
     cluster.remove_node(cluster.doomed, allow_graceful=False)
     assert sorted([*keys, *outcomes]) == list(range(6))
     lost = {path.name.split("_")[0] for path in tmp_path.glob(f"*_{doomed}")}
