@@ -14,7 +14,7 @@ from dmws_lite.runtime.notebooks import widget_errors
 ROOT = Path(__file__).parents[2]
 NAMES = [path.stem for path in sorted((ROOT / "notebooks" / "instructor").glob("*.ipynb"))]
 PUBLISHED = sorted((ROOT / "tests" / "notebooks" / "published").glob("*.yaml"))
-NOTEBOOK_LIMIT = 135  # seconds: the aim, 90, and half as much again for a slow machine
+NOTEBOOK_LIMIT = 90  # seconds: the aim, 30, and three times as much for a slow machine
 
 
 @pytest.fixture(params=NAMES)
