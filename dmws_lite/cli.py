@@ -78,11 +78,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
     from dmws_lite.runtime import report
 
     here = report.environment()
-    versions = ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())
     if as_json:
         typer.echo(json.dumps(here, indent=2))
-    else:
-        print_line("\n".join([*report.sentences(here), f"versions: {versions}"]))
+        return
+    versions = ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())
+    print_line("\n".join([*report.sentences(here), f"versions: {versions}"]))
 
 
 @app.command(epilog="Example: dmws demo my_images --teacher imagenet --out results")

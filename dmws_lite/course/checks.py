@@ -49,11 +49,10 @@ class Verdict:
 
 
 def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
-    """Check the answers to an exercise.
+    """Check the answers to an exercise, such as "03.2".
 
-    exercise: chapter and number, such as "03.2".
-    answers:  what the exercise asks for, in its order; `...` stands for "not answered yet".
-    given:    what the check needs to know of the notebook (its plans, its table).
+    answers: what the exercise asks for, in its order; `...` stands for "not answered yet".
+    given:   what the check needs to know of the notebook (its plans, its table).
     Returns a Verdict: "right", "wrong" with what is wrong, or "open". An answer of an odd type is wrong, not an error.
     Raises ValueError for an exercise that does not exist, with those that do, and for too many or too few answers.
     """

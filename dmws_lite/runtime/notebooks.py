@@ -63,10 +63,7 @@ def notebooks() -> dict[str, Path]:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook called `name`: the beginning of a chapter's name ("00") or title ("quickstart"), or a file.
-
-    Raises ValueError for a name that fits no chapter or several; FileNotFoundError for a file that is not there.
-    """
+    """The notebook called `name`: the beginning of a chapter's name ("00") or title ("quickstart"), or a file."""
     if name.endswith(".ipynb"):
         if not Path(name).is_file():
             raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
@@ -97,21 +94,19 @@ def read_notebook(path: str | Path) -> NotebookNode:
 
     try:
         notebook = nbformat.read(path, as_version=4)
-        if all(isinstance(cell.source, str) for cell in notebook.cells):
-            return notebook
-        reason = "a cell has no source"
+        "".join(cell.source for cell in notebook.cells)
+        return notebook
     except OSError:
         raise
     except Exception as error:  # of many kinds, for empty, truncated and strange files
-        reason = " ".join(str(error).split())[:100] or type(error).__name__
-    raise ValueError(f"{path} cannot be read as a notebook ({reason}): get it anew, or save it again in Jupyter")
+        reason = f"{path} cannot be read as a notebook ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
+        raise ValueError(f"{reason}: get it anew, or save it again in Jupyter") from error
 
 
 def pick_kernel(path: str | Path, name: str | None = None) -> str:
     """The kernel to run a notebook with: the one called `name`, else the notebook's own.
 
     A Python notebook whose kernel is not installed here, or that names none, gets this Python's own, with a warning.
-    Raises ValueError for another language's kernel, or a `name`, that is not installed.
     """
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, find_kernel_specs
 
@@ -145,30 +140,21 @@ def run_notebook(
                 parameters, another notebook of that name) has them, or is making them, it is out/run-2, out/run-3, ...
     parameters: by name; text is read as the type of the default. `output` is the folder if it is not given.
     cell_limit: seconds that a cell may take; None: any time.
-    kernel:     the name of a Jupyter kernel; None: see `pick_kernel`.
     replace:    whether the result of another run may be overwritten.
-    Returns the executed notebook's path.
-    Raises ValueError for what is no notebook, a kernel that is not installed, an unknown or mistyped parameter;
-    PermissionError when `out` can't be written; FileExistsError when it is the notebook's own folder; RuntimeError when
-    a cell failed or took too long, the kernel died, or a widget's callback failed (papermill would not notice).
+    Returns the executed notebook's path. Raises ValueError before anything runs, RuntimeError when a cell failed or
+    took too long, the kernel died, or a widget's callback failed (papermill would not notice).
     """
     path = Path(path)
     values, kernel = typed(parameters or {}, defaults(path), path.name), pick_kernel(path, kernel)
-
-    def is_free(folder: Path) -> bool:
-        return replace or _earlier(path, folder, values) != "other"
-
-    with _own_folder(Path(out), path.name, is_free) as folder:
+    with _own_folder(Path(out), path.name, lambda f: replace or _earlier(path, f, values) != "other") as folder:
         return _run(path, folder, values, kernel, cell_limit, html)
 
 
 def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]], kernel: str | None = None) -> pd.DataFrame:
     """Run a notebook once for each set of parameters, into the subfolders `out/01`, `out/02`, ...
 
-    A run that fails does not end the others. The same batch into the same folder goes on where it was interrupted:
-    finished runs are not repeated. Another batch goes to out/run-2, as for `run_notebook`.
+    A run that fails does not end the others. The same batch into the same folder goes on where it was interrupted.
     Returns, and writes to summary.csv, one row per run: run, its parameters, its folder, and the error if it failed.
-    Raises ValueError, before anything runs, for the first set with an unknown or mistyped parameter.
     """
     import pandas as pd
 
@@ -204,10 +190,9 @@ def widget_errors(path: str | Path) -> list[str]:
 
 
 def write_html(path: str | Path, page: Path | None = None) -> Path:
-    """Make an HTML page of a notebook, beside it or as `page`.
+    """Make an HTML page of a notebook, beside it or as `page`, that needs no network.
 
-    It needs no network: plotly.js is in it, formulas are MathML (LaTeX where docutils does not know a command), badges
-    become links, and explorers, which need a kernel, a line of text.
+    plotly.js is in it, formulas are MathML (LaTeX where docutils does not know a command), badges become links.
     """
     from nbconvert import HTMLExporter
     from plotly.offline import get_plotlyjs
@@ -231,9 +216,7 @@ def write_html(path: str | Path, page: Path | None = None) -> Path:
 
 
 def to_mathml(formula: str, block: bool) -> str:
-    r"""A LaTeX formula as a <math> element, which browsers draw without a script.
-
-    Raises MathError for what docutils' converter does not know.
+    r"""A LaTeX formula as a <math> element; MathError (a ValueError) for what docutils' converter does not know.
 
     >>> to_mathml(r"\alpha", block=False)
     '<math xmlns="http://www.w3.org/1998/Math/MathML"><mi>α</mi></math>'

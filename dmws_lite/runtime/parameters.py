@@ -19,13 +19,10 @@ WORDS = {bool: "truth value (True or False)", int: "whole number", float: "numbe
 
 
 def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str) -> dict[str, Any]:
-    """Values of the types that a notebook's defaults have, as they can be written into it.
+    """Values of the types that a notebook's defaults have (given as source text), as they can be written into it.
 
-    values:   by name; texts, as a command line or a CSV file gives them, are read as the default's type. Arrays and
-              numpy's numbers become Python's, paths and dates become text.
-    defaults: of the notebook's parameters, as source text.
-    A whole number is taken for a float, a list for a tuple; where the default is None, anything is.
-    Raises ValueError for an unknown name, with the notebook's own, and for a value of another type.
+    Texts, as a command line or a CSV file gives them, are read as the default's type, arrays and numpy's numbers become
+    Python's, paths and dates text. A whole number is taken for a float; where the default is None, anything is.
 
     >>> typed({"smoke": "true", "lr": "1"}, {"smoke": "False", "lr": "0.1"}, "00.ipynb")
     {'smoke': True, 'lr': 1.0}
@@ -38,10 +35,7 @@ def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str)
 
 
 def read_batch(path: Path) -> list[dict[str, Any]]:
-    """Sets of parameters: the rows of a .csv file, where an empty cell leaves the default, or a .yaml file's list.
-
-    Raises ValueError, naming the file, for one that is not UTF-8, has no such list, or an empty one.
-    """
+    """Sets of parameters: the rows of a .csv file, where an empty cell leaves the default, or a .yaml file's list."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
@@ -67,7 +61,7 @@ def _typed(name: str, value: Any, source: str) -> Any:
     read = _literal(value) if isinstance(value, str) and (free or kind is not str) else value
     try:
         read = json.loads(json.dumps(read, default=_plain))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
         kinds = "a text, number, truth value, list, mapping, path, date or None"
         raise ValueError(f"parameter {name} = {value!r} cannot be written into a notebook: pass {kinds}") from error
     if kind is float and type(read) is int:
@@ -80,19 +74,15 @@ def _typed(name: str, value: Any, source: str) -> Any:
 
 def _plain(value: Any) -> Any:
     """What JSON has no word for: numbers and arrays of numpy, pandas and torch; paths, dates and times."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, PurePath) or hasattr(value, "isoformat"):
-        return value.isoformat() if hasattr(value, "isoformat") else str(value)
-    raise TypeError
+    if isinstance(value, PurePath):
+        return str(value)
+    return value.tolist() if hasattr(value, "tolist") else value.isoformat()
 
 
 def _literal(text: str) -> Any:
     """The Python literal that a text is; the text itself when it is none. true and false count, as for papermill."""
-    truth = {"true": True, "false": False}
-    if text.strip().lower() in truth:
-        return truth[text.strip().lower()]
+    word = text.strip()
     try:
-        return ast.literal_eval(text.strip())
+        return ast.literal_eval(word.title() if word.lower() in ("true", "false") else word)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text

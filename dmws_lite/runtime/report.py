@@ -27,10 +27,7 @@ def host() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """The environment as plain data, ready for JSON.
-
-    versions: of every requirement. *_gb: free, in 10^9 bytes, of the GPU only with CUDA. missing: sentences.
-    """
+    """The environment as plain data, ready for JSON; *_gb: free, in 10^9 bytes."""
     import psutil
     import torch
 
@@ -82,9 +79,8 @@ def requirements() -> tuple[dict[str, str | None], list[str]]:
     from packaging.requirements import Requirement
 
     installed = {package.name.lower().replace("_", "-"): package.version for package in metadata.distributions()}
-    needs = [Requirement(line) for line in metadata.requires("dmws-lite") or []]
     versions, missing = {}, []
-    for need in needs:
+    for need in map(Requirement, metadata.requires("dmws-lite") or []):
         if need.marker is None or need.marker.evaluate({"extra": "notebooks"}):
             version = versions[need.name] = installed.get(need.name)
             if version is None or not need.specifier.contains(version, prereleases=True):

@@ -13,10 +13,9 @@ from dmws_lite.studies.statistics import LEVEL, SMALLEST, differences, pooled, s
 def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> list[str]:
     """Sentences on how methods compare with a reference: one per method in each group, then one per method over groups.
 
-    Those over several groups are of pairs of runs of one data set and seed (see `pooled`). A difference is "shown",
-    "equivalent" or "not shown" as `differences` has it; if it is not shown, the sentence says how large it could still
-    be, and whether so few seeds could have shown anything. Equal results are no sign of equal predictions, and the
-    sentence says so. Raises ValueError as `differences` does.
+    Those over several groups are of pairs of runs of one data set and seed (see `pooled`). If a difference is "not
+    shown" (see `differences`), the sentence says how large it could still be, and whether so few seeds could have shown
+    anything. Raises ValueError as `differences` does.
 
     >>> import pandas as pd
     >>> runs = pd.DataFrame({"method": list("aabb"), "label": list("AABB"), "seed": [0, 1, 0, 1]})
@@ -38,10 +37,9 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
 
 
 def sentences(rows: pd.DataFrame, places: Sequence[str | None], metric: str, unit: str) -> list[str]:
-    """One sentence per row; a row whose place is None counts as a comparison, but has no sentence.
+    """One sentence per row of `differences`, which has the reference's label in a column reference.
 
-    rows:   as `differences` gives them, with the reference's label in the column reference.
-    metric: its name in words; unit: what is paired, such as "seed".
+    A row whose place is None counts as a comparison, but has no sentence. unit: what is paired, such as "seed".
     """
     shared = metric, unit, int(rows["p"].notna().sum()), rows["seeds"].max()
     records = zip(places, rows.to_dict("records"), strict=True)

@@ -44,8 +44,7 @@ def step_flops(
 ) -> int:
     """Arithmetic of one step: two for each multiplication and addition of matrix products, convolutions and attention.
 
-    Forward and backward of all networks in the step are counted, not normalisation, activations, augmentation, EMA and
-    optimiser, which are linear in the number of values or weights.
+    Normalisation, activations, augmentation, EMA and optimiser are not counted: linear in values or weights.
     """
     few = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
     networks = filter(None, (students.main, students.auxiliary))

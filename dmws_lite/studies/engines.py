@@ -37,14 +37,12 @@ def run_study(
 ) -> Store:
     """Make the runs of a study that the store in `folder` does not have; run again, and only what is missing is made.
 
-    folder:   of the run store; made when it is not there. Several processes may work on one store at once.
-    engine:   "local", with the option workers, the number of processes (by default one per core; this one alone on a
-              GPU, and where there is little to do); or "ray", with cpus, gpus (per run, may be fractions) and address.
-              What a notebook adds to INITIALIZERS or STRATEGIES is known to its own process only: pass workers=1.
-    progress: show a bar, and print what there is to do and which runs fail.
+    folder: of the run store; made when it is not there. Several processes may work on one store at once.
+    engine: "local", with the option workers, the number of processes (by default one per core; this one alone on a
+            GPU, and where there is little to do); or "ray", with cpus, gpus (per run, may be fractions) and address.
+            What a notebook adds to INITIALIZERS or STRATEGIES is known to its own process only: pass workers=1.
     Returns the Store. A run that fails is recorded with its error, and the rest goes on: see `store.failures()`.
-    Raises ValueError for an unknown engine and for a study that cannot be run, before anything is trained;
-    KeyboardInterrupt is let through after what was finished has been kept.
+    Raises ValueError for an unknown engine and for a study that cannot be run, before anything is trained.
 
     >>> run_study("smoke", "outputs/studies/smoke").table()  # doctest: +SKIP
     """
@@ -106,10 +104,7 @@ def _workers(jobs: Sequence[Job]) -> int:
 
 
 def estimate(jobs: Sequence[Job]) -> str:
-    """A sentence: how long these runs take, from a probe of a few steps of each method and pair.
-
-    Evaluations and data sets of other sizes are not accounted for. Raises RuntimeError where a probe fails.
-    """
+    """A sentence: how long these runs take, from a probe of a few steps of each method and pair."""
     probes, seconds = dict[tuple[str, str], float](), 0.0
     for job in tqdm(jobs, desc="probes", unit="run", leave=False):
         kind = job.pair.title, job.name
@@ -162,8 +157,7 @@ def ray_cluster(
 
     cpus, gpus: that Ray reserves for a run: 0.25 GPUs let four runs share one.
     address:    of a running cluster; None is RAY_ADDRESS, or else a cluster of this machine that ends with the run.
-    A run whose worker or node died is tried again, up to 3 times; what Ray gives up is a failed Outcome. Ctrl-C cancels
-    the runs under way. No shared disk is needed, but each machine needs this package and the data.
+    No shared disk is needed, but each machine needs this package and the data.
     """
     try:
         import ray
@@ -200,8 +194,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", **options)
     except ConnectionError as error:
-        reason = f"no Ray cluster answers at {address!r} ({str(error).splitlines()[0]})"
-        raise RuntimeError(f"{reason}: check it, or use engine 'local'") from error
+        raise RuntimeError(f"no Ray cluster answers at {address!r}: check it, or use engine 'local'") from error
 
 
 def _room(ray: Any, cpus: float, gpus: float) -> int:

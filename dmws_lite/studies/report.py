@@ -33,8 +33,6 @@ def write_report(
     reference: the method that others are compared with; None is the study's, weight_selection or the first there is.
     metric:    one of METRICS, of the main student on the test images.
     Returns the two paths; a report of the same runs by the same notebook is kept as it is.
-    Raises ValueError for a store without finished runs, an unknown study, reference or metric, and for runs that may
-    not be compared (see check_comparable).
     """
     if metric not in METRICS:
         raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}")

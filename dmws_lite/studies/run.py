@@ -10,7 +10,7 @@ import subprocess
 import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
 from importlib import metadata
@@ -111,8 +111,8 @@ class Outcome:
     """What a run leaves: a record (plain data), its history (one row per evaluation), its predictions (per image)."""
 
     record: dict[str, Any]
-    history: pd.DataFrame
-    predictions: pd.DataFrame
+    history: pd.DataFrame = field(default_factory=pd.DataFrame)
+    predictions: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def key(self) -> str:
@@ -175,8 +175,7 @@ def failed(job: Job, error: BaseException, began: datetime | None = None) -> Out
     """The outcome of a run that an error ended."""
     lines = "".join(traceback.format_exception(error))
     text = {"type": type(error).__name__, "message": str(error), "traceback": lines}
-    record = _record(job, began or datetime.now(UTC), {"status": "failed", "error": text})
-    return Outcome(record, pd.DataFrame(), pd.DataFrame())
+    return Outcome(_record(job, began or datetime.now(UTC), {"status": "failed", "error": text}))
 
 
 def train(
@@ -191,14 +190,9 @@ def train(
 ) -> Run:
     """The run of one method outside of a study, with its networks: the same numbers as in a study.
 
-    method:   a name in METHODS, or a Method, which changes `distillation`.
-    splits:   with the training images that are to be used: see Splits.part.
-    training: its seed is that of the start, too; a batch is never larger than the training set, and even.
-    native:   the student's own pretrained weights, for the method "native".
-    Classic distillation fine-tunes its teacher first, on the same images with the same budget; Run.seconds counts that,
-    and what the start measured on images.
-
-    >>> train("dual_skd", dm.open_data("brain").part(0.1, 0), dm.load_teacher(), "embedded_vit_48")  # doctest: +SKIP
+    method: a name in METHODS, or a Method, which changes `distillation`. native: weights for the method "native".
+    A batch is never larger than the training set, and even. Classic distillation fine-tunes its teacher first, on the
+    same images with the same budget; Run.seconds counts that, and what the start measured on images.
     """
     method = find_method(method) if isinstance(method, str) else method
     batch_size, size = min(training.batch_size, max(2, len(splits.train) // 2 * 2)), splits.train.images.shape[-1]
@@ -232,12 +226,11 @@ def _executed(job: Job, began: datetime) -> Outcome:
         best = last | {"val_accuracy": last["auxiliary_accuracy"], "val_loss": None}
         networks = {"main": run.auxiliary}
     answers = {name: (predict(n, part.test), predict(n, part.val)) for name, n in networks.items() if n is not None}
-    images = pd.DataFrame({"image": part.test.names, "label": part.test.labels})
+    images = {"image": part.test.names, "label": part.test.labels}
     frames = [
-        images.assign(student=name, predicted=test.argmax(1), probabilities=list(test))
+        pd.DataFrame({"student": name, **images, "predicted": test.argmax(1), "probabilities": list(test)})
         for name, (test, _) in answers.items()
     ]
-    predictions = pd.concat(frames)[["student", "image", "label", "predicted", "probabilities"]]
     if len(answers) == 2:
         answers["ensemble"] = tuple((a + b) / 2 for a, b in zip(*answers.values(), strict=True))
     values = {
@@ -256,7 +249,7 @@ def _executed(job: Job, began: datetime) -> Outcome:
         "cost": costs.measure(Students(run.main, second), part, run.training, run.distillation, device),
         "peak_memory_mb": peak,
     }
-    return Outcome(_record(job, began, values), pd.DataFrame(run.history), predictions)
+    return Outcome(_record(job, began, values), pd.DataFrame(run.history), pd.concat(frames))
 
 
 def _metrics(test: np.ndarray, val: np.ndarray, splits: Splits) -> dict[str, float]:

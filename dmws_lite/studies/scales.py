@@ -62,9 +62,8 @@ def scale(
            width at 128 px: the extra `dmws-lite[imagenet]` or, once, a network) or "reference" (ViT-S to ViT-T, weights
            of ImageNet-21k from timm's hub, PneumoniaMNIST at 224 px: once a network, and a GPU).
     steps: training steps of the whole chapter, in batches of 32, for the estimate of its time.
-    For all but the embedded pair a few steps are trained on noise, and the time that the training will take is printed.
-    Raises ValueError for an unknown scale, and at once what `load_teacher` and `make_students` raise.
-    Warns when the training would take more than ten minutes, and when the reference scale has no GPU.
+    For all but the embedded pair a few steps are trained on noise, and the time that the training will take is printed,
+    with a warning above ten minutes. Raises ValueError for an unknown scale, and at once what `load_teacher` raises.
 
     >>> scale("embedded", size=96)
     Scale(teacher='embedded_vit_96', student='embedded_vit_48', size=96, weights=None, data=None)

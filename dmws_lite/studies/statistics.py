@@ -68,11 +68,6 @@ def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
 
     Returns the columns of GROUP that the table has, method, label, mean, std (over n - 1), low, high, seeds; with one
     seed std, low and high are nan. Raises ValueError for a metric that the table lacks, and as `check_comparable` does.
-
-    >>> import pandas as pd
-    >>> runs = pd.DataFrame({"method": "a", "label": "A", "seed": [0, 1], "accuracy": [0.5, 0.7]})
-    >>> summary(runs).round(2).to_dict("records")
-    [{'method': 'a', 'label': 'A', 'mean': 0.6, 'std': 0.14, 'low': -0.67, 'high': 1.87, 'seeds': 2}]
     """
     keys, rows = [*_keys(table), "method", "label"], []
     for group, part in _groups(_ordered(table, metric), keys):
@@ -112,7 +107,7 @@ def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accur
 
     The units are a data set and seed: differences are first averaged over the fractions and network pairs of each,
     which share classifier and test images. Returns the columns of `differences` without those of GROUP, and pairs, the
-    number of units, for seeds. It is about these data sets with other seeds, not about another data set.
+    number of units, for seeds.
     """
     units = [key for key in _keys(table) if key == "data"]
     return _compared(table, reference, metric, [], units).drop(columns="detectable").rename(columns={"seeds": "pairs"})
@@ -195,12 +190,9 @@ def image_interval(
 
     probabilities_a, _b: (N, classes), or (seeds, N, classes): then accuracies are means over the seeds. labels: (N,).
     The interval is a paired bootstrap over images: it holds for these trained networks and other images of this kind,
-    while the intervals over seeds hold for these images and other networks. Raises ValueError for shapes that disagree.
+    while the intervals over seeds hold for these images and other networks.
     """
     a, b, labels = np.asarray(probabilities_a), np.asarray(probabilities_b), np.asarray(labels)
-    if a.shape != b.shape or labels.shape != a.shape[-2:-1]:
-        shapes = f"shapes {a.shape}, {b.shape}, labels {labels.shape}"
-        raise ValueError(f"{shapes}: pass (N, classes) or (seeds, N, classes), and labels (N,)")
     right_a, right_b = ((each.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for each in (a, b))
     gaps = right_a - right_b  # (N,)
     options: dict[str, Any] = {"n_resamples": resamples, "batch": 100, "method": "percentile", "random_state": 0}

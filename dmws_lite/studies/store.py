@@ -42,8 +42,7 @@ class Store:
 
     Where a method takes a study's name, None is the only study of the store, or all runs where it has several or none;
     "" is all runs, those that an earlier version of a study made among them.
-    Raises FileNotFoundError for a folder without a store, ValueError for a store that another version wrote and for a
-    damaged file (named, with the way out), and PermissionError when it cannot be written to.
+    Raises FileNotFoundError for a folder without a store, ValueError for one of another version and a damaged file.
     """
 
     def __init__(self, folder: str | Path, create: bool = False):
@@ -107,10 +106,7 @@ class Store:
         return records
 
     def table(self, study: str | None = None) -> pd.DataFrame:
-        """One row per finished run: key, names, budget, the main student's metrics on the test images, costs.
-
-        A metric that the version that made a run did not know is nan.
-        """
+        """One row per finished run: key, names, budget, the main student's metrics on the test images, costs."""
         return pd.DataFrame([_row(record) for record in self.records(study)], columns=COLUMNS)
 
     def history(self, study: str | None = None) -> pd.DataFrame:
@@ -118,9 +114,7 @@ class Store:
         return self._tables("history", study, NAMES)
 
     def predictions(self, study: str | None = None) -> pd.DataFrame:
-        """One row per test image of each run and student ("main", "auxiliary"), in the order of the test images.
-
-        Returns key, the run's names, student, image, label (of the image), predicted, probabilities (an array).
+        """One row per test image of each run and student: key, names, student, image, label, predicted, probabilities.
 
         >>> rows = store.predictions().query("method == 'dual_skd' and student == 'main'")  # doctest: +SKIP
         """

@@ -104,7 +104,7 @@ class Study(Strict):
     pairs: list[Pair] = Field([Pair()], min_length=1)
     methods: list[str | Variant] = Field(min_length=1)
     reference: str = ""
-    fractions: list[float] = Field([0.1], min_length=1)
+    fractions: list[Annotated[float, Field(gt=0, le=1)]] = Field([0.1], min_length=1)
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
     size: int = Field(64, ge=8, le=1024)
     training: Training = Training()
@@ -124,13 +124,6 @@ class Study(Strict):
     @classmethod
     def _counted(cls, value: Any) -> Any:
         return range(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-    @field_validator("fractions")
-    @classmethod
-    def _shares(cls, value: list[float]) -> list[float]:
-        if wrong := [share for share in value if not 0 < share <= 1]:
-            raise ValueError(f"has {wrong[0]}, which is not in (0, 1]: write 0.1 for 10 %")
-        return sorted(value)
 
     @model_validator(mode="after")
     def _whole(self) -> Study:
@@ -158,7 +151,7 @@ class Study(Strict):
 
     def grid(self) -> Iterator[tuple[Data, Pair, float, int, str]]:
         """Data, pair, fraction, seed and method of each run, seeds before methods, so that early results compare."""
-        return product(self.data, self.pairs, self.fractions, self.seeds, self.resolved)
+        return product(self.data, self.pairs, sorted(self.fractions), self.seeds, self.resolved)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.grid())
@@ -175,10 +168,9 @@ def studies() -> dict[str, Any]:
 
 
 def read_study(name_or_path: str | Path, **changes: Any) -> Study:
-    """Read and check a study.
+    """Read and check a study: a name in `studies()`, or a YAML file.
 
-    name_or_path: a name in `studies()`, or a YAML file.
-    changes:      fields of Study to replace, such as data=["my_images"], seeds=5, methods=["default"].
+    changes: fields of Study to replace, such as data=["my_images"], seeds=5, methods=["default"].
     Raises FileNotFoundError for a file that is not there, ValueError for an unknown name and for a study that cannot be
     run; the text names the file, the key, its value and the way out.
 

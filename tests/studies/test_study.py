@@ -64,7 +64,7 @@ def variant(**changes):
         ({"device": "tpu"}, "device is 'tpu': it should be 'cpu', 'cuda' or 'mps'"),
         (variant(students={"seed": 5}), r"variant 'a' \(seed=5\): has an unknown key 'seed': its"),
         (variant(skd={"half_life": -1}), r"variant 'a' \(half_life=-1\): .* must be above 0"),
-        ({"fractions": [10]}, r"fractions has 10.0, which is not in \(0, 1\]: write 0.1 for 10 %"),
+        ({"fractions": [10]}, "fractions.0 is 10: it should be less than or equal to 1"),
         ({"data": ["x/a", "y/a"]}, "with one name twice"),
         ({"fraction": [0.1]}, r"study: has an unknown key 'fraction' \(did you mean 'fractions'\?\): its keys are"),
         ({"name": "../up"}, "name is '../up': it should match pattern"),
