@@ -6,18 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.runtime.files import write_atomically
 from dmws_lite.training.onnx_export import load_answer, predict_onnx
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-HEADING = "## Files and speed"
 
 
 def latency(function: Callable[[], object], seconds: float = 0.2) -> np.ndarray:
@@ -39,8 +33,6 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
     reference's class), largest_difference (of a probability), median_ms, low_ms, high_ms (the middle half of
     `latency`). The number of images is in `.attrs["images"]`. Raises ValueError for an unknown reference.
     """
-    import pandas as pd
-
     if reference not in ways:
         raise ValueError(f"reference={reference!r} is none of {', '.join(ways)}")
     expected, rows = predict_onnx(ways[reference], images), []
@@ -58,23 +50,3 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
     table = pd.DataFrame(rows)
     table.attrs["images"] = len(images)
     return table
-
-
-def add_speed_to_card(folder: str | Path, table: pd.DataFrame, machine: str) -> Path:
-    """Put the table of `measure` into the student's card as its last section, in the place of an earlier one.
-
-    machine: where it was measured, in words. Returns the card's path. Raises FileNotFoundError without a card.
-    """
-    path = Path(folder) / "README.md"
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist: pass the folder that Run.save wrote")
-    rows = [
-        f"| {row.way} | {row.kilobytes:,.0f} | {row.accuracy:.3f} | {row.same_class:.3f} | {row.median_ms:.2f} "
-        f"({row.low_ms:.2f} to {row.high_ms:.2f}) |"
-        for row in table.itertuples()
-    ]
-    head = ["| | size (kB) | accuracy | same class | ms per image |", "|---|---|---|---|---|"]
-    note = f"Batch 1, one thread, median and middle half of the times, on {machine}. Accuracy on the test images."
-    before = path.read_text(encoding="utf-8").partition(HEADING)[0].rstrip()
-    card = "\n".join([before, "", HEADING, "", *head, *rows, "", note, ""])
-    return write_atomically(path, lambda part: part.write_text(card, encoding="utf-8"))

@@ -2,8 +2,6 @@
 
 import json
 import sys
-import time
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +10,7 @@ import torch
 
 import dmws_lite as dm
 from dmws_lite.method.networks import set_input_statistics
-from dmws_lite.training.deployed import add_speed_to_card, latency, measure
+from dmws_lite.training.deployed import measure
 from dmws_lite.training.export import Run
 from dmws_lite.training.onnx_export import check_onnx, load_answer, onnx_facts, predict_onnx, quantize, to_onnx
 
@@ -57,10 +55,7 @@ def test_a_saved_student_answers_as_before_and_knows_how_images_become_squares(t
     assert not again.training and dm.input_statistics(again) == (MEAN, STD)
     expected = dm.predict(run.main, LABELLED)
     assert np.array_equal(dm.predict(again, LABELLED), expected)
-    frozen = LABELLED.images[:5].view()
-    frozen.flags.writeable = False  # as a memory-mapped data set may be
-    with warnings.catch_warnings(action="error"):
-        assert np.allclose(load_answer(tmp_path)(frozen), expected[:5], atol=1e-6)
+    assert np.allclose(load_answer(tmp_path)(LABELLED.images[:5]), expected[:5], atol=1e-6)
 
 
 def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
@@ -69,13 +64,9 @@ def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
     low, high = evaluation.set_index("metric").loc["accuracy", ["low", "high"]]
     card = (made().save(tmp_path, evaluation) / "README.md").read_text()
     for text in (
-        "# embedded_vit_48, trained on phantoms",
         f"| test accuracy | 0.750 ({low:.3f} to {high:.3f}) |",
-        "| test images | 4 |",
         "| test sensitivity of nodule | 1.000 (",
         "| training images | 40 |",
-        "| training steps | 300 |",
-        "normal, nodule, opacity",
         "Not a medical device",
         "std [0.2, 0.25, 0.3]",
     ):
@@ -91,12 +82,9 @@ SELECTED = "It started from weights that were selected from the teacher `big`. "
         ({}, f"{SELECTED}Method: dual selection and self-knowledge distillation."),
         ({"plans": PLANS[:1]}, "Method: single selection and self-knowledge distillation."),
         ({"plans": (), "initializer": ""}, "made by dmws-lite. Method: self-knowledge distillation."),
-        ({"initializer": "full_teacher"}, "It started from all weights of `big`, but for the classifier. "),
         ({"initializer": "native"}, "It started from pretrained weights of its own. "),
         ({"initializer": "mimetic"}, "It started from random weights. "),
         ({"distillation": dm.Distillation(alpha=0.0)}, "Method: training on the labels."),
-        ({"distillation": dm.Distillation("none")}, "Method: training on the labels."),
-        ({"distillation": dm.Distillation("kd")}, "Method: classic distillation from a fine-tuned teacher."),
         ({"distillation": dm.Distillation("ps_kd")}, "Method: self-distillation (ps_kd)."),
     ],
 )
@@ -105,9 +93,7 @@ def test_the_card_says_what_the_student_started_from_and_how_it_was_trained(tmp_
     assert text in card and ("weight-selection" in card) == ("initializer" not in changes)
 
 
-def test_a_folder_without_a_student_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="pass the folder that Run.save wrote"):
-        dm.load_student(tmp_path)
+def test_a_file_that_is_no_student_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="was not written by Run.save"):
         dm.load_student(tmp_path)
@@ -135,20 +121,12 @@ def test_the_onnx_file_says_what_it_is_and_nothing_of_this_machine(folders):
     assert b"site-packages" not in content and str(folders[0]).encode() not in content and b".py" not in content
 
 
-def test_int8_is_smaller_and_close(folders):
-    path = folders[0] / "model.onnx"
-    images, wanted = draw(20, seed=1), predict_onnx(path, draw(20, seed=1))
-    for calibration, name in ((None, "dynamic"), (draw(8, seed=2), "static, 8 images")):
-        small = quantize(folders[0], calibration)
-        assert small.stat().st_size < 0.65 * path.stat().st_size
-        assert onnx_facts(small)["precision"] == f"int8, {name}" and onnx_facts(small)["licence"] == "Apache-2.0"
-        assert 1e-6 < np.abs(predict_onnx(small, images) - wanted).max() < 0.3  # another arithmetic, nearly the same
-
-
 def test_convolutions_shrink_with_calibration_only_and_nothing_is_printed(tmp_path, capfd, recwarn):
-    whole = to_onnx(made("mobilenetv1_050").save(tmp_path)).stat().st_size
+    whole = to_onnx(made("mobilenetv1_050").save(tmp_path), licence="Apache-2.0").stat().st_size
     assert quantize(tmp_path).stat().st_size > 0.95 * whole
-    assert quantize(tmp_path, draw(4, size=48)).stat().st_size < 0.4 * whole
+    small = quantize(tmp_path, draw(4, size=48))
+    assert small.stat().st_size < 0.4 * whole
+    assert (onnx_facts(small)["precision"], onnx_facts(small)["licence"]) == ("int8, static, 4 images", "Apache-2.0")
     assert capfd.readouterr() == ("", "") and not recwarn.list
 
 
@@ -169,28 +147,12 @@ def test_what_is_missing_or_out_of_date_is_named(tmp_path, monkeypatch):
         to_onnx(tmp_path)
 
 
-def test_what_is_saved_is_measured_and_the_card_gets_one_section(folders):
-    ways = dict(zip(("one", "two"), folders, strict=True)) | {"onnx": folders[0] / "model.onnx"}
-    table = measure(ways, LABELLED, "one", seconds=0.02)
+def test_what_is_saved_is_measured(folders):
     one, two = (dm.predict(dm.load_student(folder)[0], LABELLED) for folder in folders)
-    right, same = ((p.argmax(1) == LABELLED.labels).mean() for p in (one, two)), (one.argmax(1) == two.argmax(1)).mean()
-    assert table["accuracy"].tolist()[:2] == list(right) and table["same_class"].tolist() == [1, same, 1]
-    assert table["largest_difference"].tolist() == pytest.approx([0, np.abs(one - two).max(), 0], abs=1e-5)
-    files = folders[0] / "model.safetensors", folders[1] / "model.safetensors", ways["onnx"]
-    assert table["kilobytes"].tolist() == [file.stat().st_size / 1e3 for file in files] and table.attrs["images"] == 263
+    table = measure(dict(zip(("one", "two"), folders, strict=True)), LABELLED, "one", seconds=0.02)
+    assert table["accuracy"].tolist() == [(p.argmax(1) == LABELLED.labels).mean() for p in (one, two)]
+    assert table["same_class"].tolist() == [1, (one.argmax(1) == two.argmax(1)).mean()]
+    assert table["largest_difference"].tolist() == pytest.approx([0, np.abs(one - two).max()], abs=1e-5)
     assert (table["low_ms"] <= table["median_ms"]).all() and (table["median_ms"] <= table["high_ms"]).all()
-    before = (folders[0] / "README.md").read_text()
-    for machine in ("a slow machine", "a fast machine"):
-        card = add_speed_to_card(folders[0], table, machine).read_text()
-    assert card.startswith(before.rstrip()) and card.count("## Files and speed") == 1
-    assert "on a fast machine" in card and "slow" not in card and "| one | " in card and "| 1.000 |" in card
     with pytest.raises(ValueError, match="reference='left' is none of one"):
-        measure(ways, LABELLED, "left")
-    with pytest.raises(FileNotFoundError, match="pass the folder that Run.save wrote"):
-        add_speed_to_card(folders[0] / "nowhere", table, "x")
-
-
-def test_latency_is_that_of_a_call_on_one_thread():
-    threads = []
-    times = latency(lambda: threads.append(torch.get_num_threads()) or time.sleep(0.004), seconds=0.05)
-    assert times.ndim == 1 and 4 <= np.median(times) < 40 and set(threads) == {1}
+        measure({"one": folders[0]}, LABELLED, "left")
