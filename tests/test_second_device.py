@@ -67,7 +67,6 @@ class SecondDevice(TorchFunctionMode):
 
 LOOKS = {
     "predict": dm.predict,
-    "places": lambda model, images: representations.features(model, images)["blocks.3"],
     "class token": lambda model, images: representations.features(model, images, places=False)["blocks.3"],
     "Grad-CAM": lambda model, images: saliency.grad_cam(model, images, targets=images.labels),
     "rollout": saliency.attention_rollout,
@@ -81,10 +80,6 @@ def test_the_package_finds_a_network_where_it_is(look):
     expected = LOOKS[look](student, images)
     with SecondDevice():
         moved(student)
-        with pytest.raises(RuntimeError, match="same device"):
-            student(torch.zeros(1, 3, 64, 64))
-        with pytest.raises(TypeError, match="elsewhere"):
-            student(torch.zeros(1, 3, 64, 64).to(THERE)).numpy()
         result = LOOKS[look](student, images)
         assert next(student.parameters()).device == THERE  # and leaves it there
     assert np.allclose(result, expected, atol=1e-6)

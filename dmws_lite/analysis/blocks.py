@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from dmws_lite.data.augmentation import normalise
-from dmws_lite.data.sets import ImageSet
-from dmws_lite.method.networks import input_statistics
 
 BLOCK = re.compile(r"(?:stages\.\d+\.)?blocks\.\d+(?:\.\d+)?")
 
@@ -23,14 +18,6 @@ def blocks_of(network: nn.Module) -> dict[str, nn.Module]:
     if not blocks:
         raise ValueError(f"{type(network).__name__} has no blocks by the names of timm's ViT, ConvNeXt or MobileNet")
     return blocks
-
-
-def batches(network: nn.Module, images: ImageSet, batch_size: int = 100) -> Iterator[Tensor]:
-    """Images as the network takes them, a batch at a time, on the device where it is."""
-    device, statistics = next(network.parameters()).device, input_statistics(network)
-    for start in range(0, len(images), batch_size):
-        pixels = torch.from_numpy(images.images[start : start + batch_size]).to(device)
-        yield normalise(pixels, *statistics)
 
 
 @torch.inference_mode()

@@ -1,8 +1,7 @@
 """What networks make of images, layer by layer, and how alike two of them are: linear CKA.
 
-Centred kernel alignment compares two networks by the similarities that each finds between the same images. It needs no
-correspondence of channels, so it can compare students whose channels were cut from different places, and networks of
-different widths.
+Centred kernel alignment compares the similarities that each of two networks finds between the same images. It needs no
+correspondence of channels: students may be cut from different places, and widths may differ.
 Source: Kornblith et al. 2019 (arXiv 1905.00414); debiased as in Nguyen et al. 2021 (arXiv 2010.15327).
 """
 
@@ -18,10 +17,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from dmws_lite.analysis.blocks import batches, block_outputs, summed_up
+from dmws_lite.analysis.blocks import block_outputs, summed_up
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import Teacher
 from dmws_lite.studies.methods import METHODS, start
+from dmws_lite.training.evaluation import normalised_batches
 
 Array = np.ndarray
 Features = Mapping[str, Array]
@@ -34,7 +34,7 @@ def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size
             False sums an image up as the classifier would (class token or mean), (image, channel).
     """
     parts: dict[str, list[Array]] = {}
-    for inputs in batches(model, images, batch_size):
+    for inputs in normalised_batches(model, images.images, batch_size):
         for name, output in block_outputs(model, inputs).items():
             if places or name != "stem":
                 flat = output.flatten(1) if places else summed_up(output, model)
@@ -45,7 +45,7 @@ def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size
 def cka(first: Array, second: Array, debiased: bool = True) -> float:
     """Linear CKA of two representations of the same images: 1 for equal up to rotation and scale, 0 for unrelated.
 
-    first, second: float (image, feature), rows in the same order, at least 4; the numbers of features may differ.
+    first, second: float (image, feature), rows in the same order, at least 4.
     debiased:      True takes the unbiased estimator of HSIC (Song et al. 2012), 0 on average for unrelated
                    representations; False the usual one, far above 0 where there are more features than images.
 
@@ -133,15 +133,14 @@ def in_plane(
 @torch.inference_mode()
 def read_by_classifier(model: Any, images: ImageSet) -> tuple[Array, Array]:
     """What a network's classifier reads of each image, (image, feature), and what it makes of it, (image, class)."""
-    inputs = batches(model.eval(), images)
+    inputs = normalised_batches(model.eval(), images.images)
     read = torch.cat([model.forward_head(model.forward_features(x), pre_logits=True) for x in inputs])
     return read.float().cpu().numpy(), model.get_classifier()(read).float().cpu().numpy()
 
 
 def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
-    """The teacher itself, frozen, with a linear classifier on top: what its features say of these classes.
+    """The teacher itself with a logistic regression on its standardised features of `train` as its classifier.
 
-    The classifier is scikit-learn's logistic regression on `train`, features standardised.
     Source: linear probes as in Alain & Bengio 2017 (arXiv 1610.01644).
     """
     from sklearn.linear_model import LogisticRegression

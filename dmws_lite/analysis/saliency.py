@@ -12,31 +12,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dmws_lite.analysis.blocks import attention_weights, batches, blocks_of
+from dmws_lite.analysis.blocks import attention_weights, blocks_of
 from dmws_lite.data.phantoms import phantom
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.statistics import interval
+from dmws_lite.training.evaluation import normalised_batches
 
 Array = np.ndarray
 
 
-def grad_cam(model: nn.Module, images: ImageSet, targets: Array | None = None, batch_size: int = 100) -> Array:
+def grad_cam(model: nn.Module, images: ImageSet, targets: Array, batch_size: int = 100) -> Array:
     """Which places speak for a class: channels of the `last_layer`, weighted by the class's gradient (Grad-CAM).
 
-    targets: int (N,), the class each map is about; None takes the predicted one.
+    targets: int (N,), the class each map is about.
     Returns float32 (N, H, W), enlarged from the layer's grid. The model is left in evaluation mode.
     Source: Selvaraju et al. 2017 (arXiv 1610.02391); tokens are put back into their grid, and a class token left out.
     """
     outputs, maps = [], []
     hook = last_layer(model).register_forward_hook(lambda *call: outputs.append(call[-1]))
     try:
-        for i, inputs in enumerate(batches(model.eval(), images, batch_size)):
+        for i, inputs in enumerate(normalised_batches(model.eval(), images.images, batch_size)):
             logits = model(inputs.requires_grad_())
-            rows = slice(i * batch_size, i * batch_size + len(inputs))
-            classes = logits.argmax(1) if targets is None else torch.as_tensor(targets[rows]).to(logits.device)
+            classes = torch.as_tensor(targets[i * batch_size :][: len(inputs)]).to(logits.device)
             score = logits.gather(1, classes[:, None]).sum()
             channels = outputs.pop()
             slopes = _grid(torch.autograd.grad(score, channels)[0], model)  # (image, channel, row, column)
@@ -55,7 +56,7 @@ def attention_rollout(model: nn.Module, images: ImageSet, batch_size: int = 100)
     Returns float32 (N, H, W), the same for all classes. Source: Abnar & Zuidema 2020 (arXiv 2005.00928).
     """
     maps = []
-    for inputs in batches(model.eval(), images, batch_size):
+    for inputs in normalised_batches(model.eval(), images.images, batch_size):
         mixed: Any = None
         for weights in attention_weights(model, inputs):
             own = weights.mean(1) / 2 + torch.eye(weights.shape[-1], device=weights.device) / 2
@@ -151,22 +152,17 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
     return table
 
 
-def agreement(first: Array, second: Array) -> Array:
-    """Spearman's rank correlation of two maps of each image, (N,): 1 for the same order of places, nan for no order."""
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
-    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        return (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1))
-
-
 def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, float]:
     """A network's hit rate beside those of networks with random weights, and how alike their maps are.
 
-    Returns hit, unlearnt_mean and unlearnt_best (their mean and largest hit rate), correlation (mean of `agreement`).
+    Returns hit, unlearnt_mean and unlearnt_best (their mean and largest hit rate), correlation (Spearman's, of the two
+    maps of each image, its mean: 1 for the same order of places).
     Source: the model randomisation test of Adebayo et al. 2018 (arXiv 1810.03292); scoring it is our choice.
     """
     hit, *hits = (float(scores(each, masks)["hit"].mean()) for each in (maps, *unlearnt))
-    correlation = float(np.nanmean([agreement(maps, others) for others in unlearnt]))
+    ranks = [rankdata(each.reshape(len(each), -1), axis=1) for each in (maps, *unlearnt)]
+    own, *others = (each - each.mean(1, keepdims=True) for each in ranks)
+    with np.errstate(invalid="ignore"):  # a map that says nothing has no order
+        alike = [(own * x).sum(1) / np.sqrt((own * own).sum(1) * (x * x).sum(1)) for x in others]
+    correlation = float(np.nanmean(alike))
     return {"hit": hit, "unlearnt_mean": float(np.mean(hits)), "unlearnt_best": max(hits), "correlation": correlation}

@@ -22,21 +22,15 @@ _MLP = ("mlp.fc1", "mlp.fc2")
 
 @dataclass(frozen=True)
 class Branch:
-    """A part of the student and of the teacher that ends in a layer which writes to the stream.
-
-    layers:  (student's name, teacher's name) of the layers to fit, in order.
-    skipped: the teacher's modules before it that the student has no twin for.
-    aims_at: of the last layer: "stream" (the teacher's after the branch) or "output" (of the teacher's layer).
-    added:   to the stream; `scale` is the student's layer scale of what is added.
-    """
+    """A part of the student and of the teacher that ends in a layer which writes to the stream."""
 
     student: Run
     teacher: Run
-    layers: tuple[tuple[str, str], ...]
-    skipped: Sequence[nn.Module] = ()
-    aims_at: str = "stream"
-    added: bool = True
-    scale: Tensor | None = None
+    layers: tuple[tuple[str, str], ...]  # student's name, teacher's name of the layers to fit, in order
+    skipped: Sequence[nn.Module] = ()  # the teacher's modules before it that the student has no twin for
+    aims_at: str = "stream"  # of the last layer: the teacher's after the branch, or the "output" of the teacher's layer
+    added: bool = True  # to the stream
+    scale: Tensor | None = None  # the student's layer scale of what is added
 
     @property
     def last(self) -> str:

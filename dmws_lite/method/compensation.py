@@ -27,7 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dmws_lite.method.branches import BRANCHES, Branch, Run
 from dmws_lite.method.components import family_of
-from dmws_lite.method.measuring import Measured, Moments, Spread, batches, evaluation_mode, in_batches, remeasure, seen
+from dmws_lite.method.measuring import Measured, Moments, batches, evaluation_mode, in_batches, remeasure, seen, spread
 from dmws_lite.method.networks import describe, name_of
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.runtime.device import few_threads
@@ -165,11 +165,10 @@ class Walk:
         outputs, stream = self.outputs(self.student, branch.student, own, {name: name for name, _ in branch.layers}, {})
         outputs[branch.last], errors = self.by_place(stream), {}
         for name, target in wanted.items():
-            distance, total = Spread(self.normed and name != branch.last), Spread()  # BatchNorm takes a shift away
-            for values, aims in batches(outputs[name], target):
-                distance.add((values - aims).flatten(0, 1))
-                total.add(aims.flatten(0, 1))
-            errors[name] = distance.value / total.value
+            pairs = batches(outputs[name], target)
+            shift = self.normed and name != branch.last  # BatchNorm takes a shift away
+            distance = spread(((values - aims).flatten(0, 1) for values, aims in pairs), centred=shift)
+            errors[name] = distance / spread(aims.flatten(0, 1) for (aims,) in batches(target))
         return errors, stream
 
     def refit(self, branch: Branch, own: Tensor, target: Tensor, name: str, ridges: Sequence[float]) -> dict[str, Any]:

@@ -201,10 +201,7 @@ def unfused(axis: str) -> str:
 
 
 def map_tensors(
-    teacher: list[Component],
-    student: list[Component],
-    layers: tuple[tuple[int, ...], ...],
-    classifier: bool = False,
+    teacher: list[Component], student: list[Component], layers: tuple[tuple[int, ...], ...], classifier: bool
 ) -> tuple[list[tuple[Component, Component]], dict[str, str], dict[str, str]]:
     """(Student, teacher) pairs; why other tensors of the student stay unfed; what it means to lose the teacher's."""
     by_key = {(c.key, c.stage, c.block): c for c in teacher}

@@ -1,8 +1,7 @@
 """Self-knowledge distillation (SKD): the auxiliary student's EMA, and the losses.
 
-The default strategy is that of dual-model weight selection (Tsutsumi et al. 2026, arXiv 2508.20461): the main student
-learns from the labels and from the auxiliary's soft targets, and the auxiliary follows it as its exponential moving
-average (EMA). Hyper-parameters and schedules are our choice.
+By default (Tsutsumi et al. 2026, arXiv 2508.20461) the main student learns from the labels and from the auxiliary's
+soft targets, and the auxiliary follows it as its exponential moving average. Hyper-parameters are our choice.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-UPDATES = ("ema", "frozen", "trained")
-MOMENTUM_SCHEDULES = ("constant", "cosine")
 CORRECT = 0.9  # probability that the virtual teacher of "tf_kd" gives to the right class
 
 
@@ -53,7 +50,8 @@ class Distillation:
     half_life_epochs: float | None = None
 
     def __post_init__(self) -> None:
-        choices = {"strategy": STRATEGIES, "auxiliary_update": UPDATES, "momentum_schedule": MOMENTUM_SCHEDULES}
+        updates, schedules = ("ema", "frozen", "trained"), ("constant", "cosine")
+        choices = {"strategy": STRATEGIES, "auxiliary_update": updates, "momentum_schedule": schedules}
         for name, names in choices.items():
             if (value := getattr(self, name)) not in names:
                 raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(names)}")
@@ -108,8 +106,7 @@ def half_life_of(momentum: float) -> float:
 def update_auxiliary(auxiliary: nn.Module, main: nn.Module, momentum: float) -> None:
     """auxiliary <- momentum * auxiliary + (1 - momentum) * main, in place; buffers too, integer ones are copied.
 
-    The arithmetic is torch's own (swa_utils); its AveragedModel is not used because its first update copies the main
-    student over the auxiliary, which would turn "dual" into "single".
+    Not torch's AveragedModel: its first update copies the main student over the auxiliary ("dual" becomes "single").
     """
     move_average(tensors_of(auxiliary), tensors_of(main), momentum)
 
@@ -145,12 +142,7 @@ def soft_loss(logits: Tensor, target_logits: Tensor, temperature: float) -> Tens
 
 @dataclass
 class Step:
-    """What a strategy sees of one training step.
-
-    targets: gives the auxiliary's (or the teacher's) logits (batch, classes) on the same images, without gradient.
-    partner: gives the main student's logits (batch, classes) on other images of the same classes, without gradient.
-    memory:  tensors that a strategy keeps from step to step; saved with the run.
-    """
+    """What a strategy sees of one training step; `targets` and `partner` give logits (batch, classes) when called."""
 
     logits: Tensor  # (batch, classes), the main student's, with gradient
     labels: Tensor  # int64 (batch,)
@@ -158,9 +150,9 @@ class Step:
     alpha: float
     temperature: float = 1.0
     smoothing: float = 0.0
-    targets: Callable[[], Tensor] | None = None
-    partner: Callable[[], Tensor] | None = None
-    memory: dict[str, Tensor] = field(default_factory=dict)
+    targets: Callable[[], Tensor] | None = None  # the auxiliary's (or the teacher's) on the same images
+    partner: Callable[[], Tensor] | None = None  # the main student's on other images of the same classes
+    memory: dict[str, Tensor] = field(default_factory=dict)  # what a strategy keeps; saved with the run
 
     def hard_loss(self) -> Tensor:
         """Cross-entropy with the labels."""
@@ -170,8 +162,7 @@ class Step:
 def ema(step: Step) -> Tensor:
     """(1 - alpha) CE(main, y) + alpha T^2 KL(auxiliary || main); in "kd" a fixed teacher stands for the auxiliary.
 
-    Source: self-knowledge distillation of dual-model weight selection (arXiv 2508.20461), and for "kd" Hinton et al.
-    2015 (arXiv 1503.02531); that the two weights add up to 1 is our choice.
+    Source: arXiv 2508.20461, for "kd" Hinton et al. 2015; that the two weights add up to 1 is our choice.
     """
     if step.alpha == 0:
         return step.hard_loss()
@@ -181,9 +172,8 @@ def ema(step: Step) -> Tensor:
 
 
 def dlb(step: Step) -> Tensor:
-    """CE(main, y) + alpha T^2 KL(last step's logits || main) on the images that were in the last mini-batch too.
+    """CE(main, y) + alpha T^2 KL(last step's logits || main) on the images that were in the last mini-batch too: half.
 
-    Half of each mini-batch must be the second half of the one before (see training.fit).
     Source: Shen et al. 2022, self-distillation from the last mini-batch (arXiv 2203.16172).
     """
     loss, last = step.hard_loss(), step.memory

@@ -27,12 +27,7 @@ def spread(size: int, pick: int) -> np.ndarray:
 
 
 def subsets(
-    size: int,
-    pick: int,
-    n: int = 1,
-    strategy: str = "uniform",
-    seed: int = 0,
-    scores: np.ndarray | None = None,
+    size: int, pick: int, n: int = 1, strategy: str = "uniform", seed: int = 0, scores: np.ndarray | None = None
 ) -> tuple[np.ndarray, ...]:
     """The index sets of `n` students along one axis, each taken from the elements that were used least so far.
 

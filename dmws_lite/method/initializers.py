@@ -2,12 +2,11 @@
 
     initializer(model, *, seed, plan, teacher_state, images) -> model
 
-works in place and returns the model, a timm model on the CPU; each takes what it needs. Those of MEASURED leave what
-they measured on the images in `model.measured`. All draw from generators of their own: equal seeds give equal weights,
-and torch's global random state stays as it was. All end with the same classifier for the same seed (normal of standard
-deviation 0.02, biases 0), so that compared runs start from equal classifiers. That classifier is our choice, and so is
-what `xavier`, `kaiming` and `truncated_normal` do beside their weights: norms start at 1 and 0, layer scales as in a
-fresh model, tokens and position embeddings from a normal of standard deviation 0.02.
+works in place and returns the model, a timm model on the CPU. Those of MEASURED leave what they measured on the images
+in `model.measured`. Equal seeds give equal weights, and torch's global random state stays as it was. All end with the
+same classifier for the same seed (normal of standard deviation 0.02, biases 0): compared runs start from equal ones.
+That is our choice, and so is what `xavier`, `kaiming` and `truncated_normal` do beside their weights: norms start at 1
+and 0, layer scales as in a fresh model, tokens and position embeddings from a normal of standard deviation 0.02.
 """
 
 from __future__ import annotations

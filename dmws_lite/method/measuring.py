@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ BATCH = 32  # images that pass a network at once
 class Measured:
     """What a start beyond selection has measured, on which images, and what it has changed.
 
-    images, digest: how many calibration images there were, and the first 16 digits of their SHA-256.
+    digest: the first 16 digits of the images' SHA-256.
     table: one row per fitted layer, in the order of the forward pass: module, aims_at ("output", or "stream" after the
            branch that it ends), inputs, places (images x positions), ridge, and the error before and after: squared
            distance to the teacher at the kept places, as a share of the teacher's variance.
@@ -105,20 +104,14 @@ def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tupl
     return kept[0]
 
 
-class Spread:
+def spread(values: Iterable[Tensor], centred: bool = True) -> float:
     """The sum of squares of values (place, channel) that come batch by batch, about their mean where `centred`."""
-
-    def __init__(self, centred: bool = True):
-        self.centred, self.n, self.sum, self.squares = centred, 0, torch.zeros(()), 0.0
-
-    def add(self, values: Tensor) -> None:
-        values = values.double()
-        self.n, self.sum = self.n + len(values), self.sum + values.sum(0)
-        self.squares += float(values.square().sum())
-
-    @property
-    def value(self) -> float:
-        return float(self.squares - self.centred * (self.sum.square().sum() / self.n))
+    n, total, squares = 0, torch.zeros(()), 0.0
+    for batch in values:
+        batch = batch.double()
+        n, total = n + len(batch), total + batch.sum(0)
+        squares += float(batch.square().sum())
+    return float(squares - centred * (total.square().sum() / n))
 
 
 class Moments:
@@ -185,11 +178,6 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
              stays off, and modes and momenta are as before afterwards (torch's own update_bn keeps neither).
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    if not norms:
-        return model
-    device, batches = next(model.parameters()).device, iter(batches)
-    if (first := next(batches, None)) is None:
-        raise ValueError("batches is empty: pass at least one batch of training images to measure BatchNorm on")
     momenta = [norm.momentum for norm in norms]
     try:
         with evaluation_mode(model):
@@ -197,8 +185,8 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
                 norm.train()
                 norm.momentum = None  # a plain average
                 norm.reset_running_stats()
-            for batch in chain([first], batches):
-                model(batch.to(device))
+            for batch in batches if norms else ():
+                model(batch.to(next(model.parameters()).device))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

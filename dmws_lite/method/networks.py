@@ -171,10 +171,9 @@ class Teacher:
 def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None) -> Teacher:
     """A teacher's weights: the embedded one, a local safetensors file or folder, or pretrained ones by name.
 
-    weights: a .safetensors file, or a folder that holds one (model.safetensors is preferred); weights in several files
-             (model-00001-of-00002.safetensors, or their .index.json) are read whole; None takes the embedded
-             teacher's own file, for tf_efficientnet_lite0, 1 and 2 the installed weight package (the extra
-             `dmws-lite[imagenet]`, no network needed), else timm's pretrained weights (downloaded once).
+    weights: a .safetensors file, or a folder that holds one; several files (model-00001-of-00002.safetensors, or their
+             .index.json) are read whole. None takes the embedded teacher's own file, for tf_efficientnet_lite0, 1 and
+             2 the installed weight package (`dmws-lite[imagenet]`), else timm's pretrained weights (downloaded once).
     Raises ValueError for an unknown name, a pickle, a truncated file or weights of another architecture,
     FileNotFoundError, ConnectionError when timm's weights can't be had, OSError where the cache cannot be written.
     """

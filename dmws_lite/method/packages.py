@@ -9,7 +9,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from dmws_lite.runtime.files import cache_folder, write_atomically
@@ -22,10 +21,9 @@ VERSION = "0.1.0"  # other weights may need inputs of another mean and standard 
 def packaged_weights(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Path | None:
     """The safetensors file of a network in PACKAGES, None where its package is not installed.
 
-    shapes: of the network's tensors by name, in the order of its state dict. The package has the same tensors in the
-            same order by other names; they are renamed once, and kept in cache_folder("teachers").
-    Raises ValueError for a package of another version or with a damaged file, OSError where the cache cannot be
-    written; both name the way out.
+    shapes: of the network's tensors by name. The package has the same ones in the same order by other names; they are
+            renamed once, and kept in cache_folder("teachers").
+    Raises ValueError for a package of another version or with a damaged file.
     """
     try:
         package = distribution(PACKAGES[name])
@@ -47,7 +45,7 @@ def packaged_weights(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Path |
     if not digest.startswith(paths[0].stem.rpartition("-")[2]):  # the name ends in the hash, as torch.hub's files do
         raise refuse(f"{paths[0].name} is damaged (its sha256 is {digest[:8]}...)")
     target = cache_folder("teachers") / f"{name}-{digest[:16]}.safetensors"
-    if not _is_whole(target):
+    if not target.exists():
         try:
             tensors = [*torch.load(paths[0], map_location="cpu", weights_only=True).values()]
             fit = [tuple(tensor.shape) for tensor in tensors] == [*shapes.values()]
@@ -58,12 +56,3 @@ def packaged_weights(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Path |
         state = {key: tensor.contiguous() for key, tensor in zip(shapes, tensors, strict=True)}
         write_atomically(target, lambda part: save_file(state, part))
     return target
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a safetensors file is there and as long as its header says."""
-    try:
-        with safe_open(path, "pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False

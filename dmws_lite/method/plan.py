@@ -24,18 +24,15 @@ FORMAT = "dmws-plan-1"
 
 @dataclass(frozen=True)
 class Assignment:
-    """Where one student tensor comes from: a teacher tensor, and the indices taken along each of its named axes.
-
-    indices: one int64 array per axis, or None for all of it. note: what is done besides indexing.
-    """
+    """Where one student tensor comes from: a teacher tensor, and the indices taken along each of its named axes."""
 
     student: str
     teacher: str
     axes: tuple[str, ...]
-    indices: tuple[np.ndarray | None, ...]
+    indices: tuple[np.ndarray | None, ...]  # one int64 array per axis, or None for all of it
     student_shape: Shape
     teacher_shape: Shape
-    note: str = ""
+    note: str = ""  # what is done besides indexing
 
     @property
     def written_out(self) -> list[np.ndarray]:
@@ -69,12 +66,11 @@ class Share:
 class SelectionPlan:
     """Which teacher elements one student receives.
 
-    teacher, student: the networks' names.
-    layers:           the teacher block of each student block, stage by stage.
-    assignments:      one for each student tensor that the teacher feeds.
-    skipped:          student tensors that keep their initial values, with the reason.
-    lost:             tensors of the teacher's chosen blocks that the student has no place for, with what that means.
-    teacher_shapes:   every teacher tensor but its classifier; coverage and overlap are shares of these.
+    layers:         the teacher block of each student block, stage by stage.
+    assignments:    one for each student tensor that the teacher feeds.
+    skipped:        student tensors that keep their initial values, with the reason.
+    lost:           tensors of the teacher's chosen blocks that the student has no place for, with what that means.
+    teacher_shapes: every teacher tensor but its classifier; coverage and overlap are shares of these.
     """
 
     teacher: str

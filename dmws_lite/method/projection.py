@@ -80,12 +80,10 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
 
 
 def principal_components(moment: Tensor, count: int) -> Tensor:
-    """The leading eigenvectors (D, count) of a moment (D, D) within what is orthogonal to the ones vector.
-
-    The largest element of each is positive: an eigenvector's sign is arbitrary.
-    """
+    """The leading eigenvectors (D, count) of a moment (D, D) within what is orthogonal to the ones vector."""
     inside = complement_of_ones(len(moment))
     vectors = (inside @ torch.linalg.eigh(inside.T @ moment @ inside).eigenvectors).flip(1)[:, :count]
+    # an eigenvector's sign is arbitrary: the largest element of each becomes positive
     return vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()
 
 

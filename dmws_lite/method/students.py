@@ -78,10 +78,8 @@ def make_students(
     auxiliary:   where its weights come from: "complementary" (another subset of the teacher), "same" (the main's own
                  start), "random" (fresh weights; where the main's are random, another draw), or None for no auxiliary.
     swap:        exchange the roles of main and auxiliary.
-    elements, layers: see `plan`.
     initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection" or
-                 "selection_ls".
-    seed:        of the classifier, of random weights and of the random element strategies.
+                 "selection_ls". elements, layers: see `plan`.
     images:      training images, without labels, for the initialisers that measure: "selection_ls", "projection",
                  "projection_ls" (see `initialize`); at most `calibration` of them are used, evenly spread.
     Raises ValueError for an unknown kind of auxiliary and for all that `complementary_plans` and `initialize` refuse.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from dmws_lite.training.evaluation import calibration_error
 
@@ -22,7 +24,6 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     >>> at(sure, fit_temperature(sure, hit))[0].round(2)
     array([0.7, 0.3])
     """
-    from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         likelihood = at(probabilities, np.exp(log_temperature))[np.arange(len(labels)), labels]
@@ -37,8 +38,6 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 def at(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     """The probabilities that softmax(logits / temperature) would give, float64 (N, classes); temperature > 0."""
-    from scipy.special import softmax
-
     if not temperature > 0:
         raise ValueError(f"temperature={temperature} must be above 0: 1 leaves the probabilities as they are")
     return softmax(np.log(np.asarray(probabilities, np.float64).clip(SMALLEST)) / temperature, axis=1)

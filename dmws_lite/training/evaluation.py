@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.measuring import evaluation_mode
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.runtime.device import few_threads
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 CHUNK = 100  # resamples at a time, so that memory stays small for large test sets
@@ -37,13 +34,18 @@ def predict(
         raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), or an ImageSet")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
-    mean, std = input_statistics(model)
-    device = next(model.parameters()).device if device is None else torch.device(device)
-    with evaluation_mode(model.to(device)), torch.inference_mode(), few_threads(model, pixels):
-        batches = (pixels[start : start + batch_size] for start in range(0, len(pixels), batch_size))
-        tensors = (torch.from_numpy(batch).to(device) for batch in batches)
-        logits = [model(normalise(tensor, mean, std)).float() for tensor in tensors]
+    if device is not None:
+        model.to(device)
+    with evaluation_mode(model), torch.inference_mode(), few_threads(model, pixels):
+        logits = [model(batch).float() for batch in normalised_batches(model, pixels, batch_size)]
         return torch.cat(logits).softmax(dim=1).cpu().numpy()
+
+
+def normalised_batches(network: nn.Module, pixels: np.ndarray, batch_size: int = 100) -> Iterator[Tensor]:
+    """Images uint8 (N, C, H, W) as the network takes them, a batch at a time, on the device where it is."""
+    device, statistics = next(network.parameters()).device, input_statistics(network)
+    for start in range(0, len(pixels), batch_size):
+        yield normalise(torch.from_numpy(pixels[start : start + batch_size]).to(device), *statistics)
 
 
 def evaluate(
@@ -51,18 +53,15 @@ def evaluate(
 ) -> pd.DataFrame:
     """Accuracy, balanced accuracy, macro F1, AUROC, calibration error, sensitivity and specificity with 95 % intervals.
 
-    probabilities: float (N, classes), rows sum to 1; the predicted class is the first with the largest probability.
-    labels:        int (N,), indices into `classes`.
+    probabilities: float (N, classes), rows sum to 1.   labels: int (N,), indices into `classes`.
     resamples:     bootstrap resamples of the images; 0 leaves the intervals nan.
     Returns columns metric, value, low, high. "auroc" is the mean of one-vs-rest over the classes, "ece" the expected
     calibration error (Guo et al. 2017) with 15 bins of equal width; sensitivity and specificity have one row per class
     ("sensitivity/name"). A metric that needs a class without images is nan. Intervals are percentiles over images drawn
-    with replacement: they hold for this trained network. Resamples that lack a class of the labels are left out, and
-    counted in `.attrs["dropped"]`; `.attrs["images"]` is the number of images.
+    with replacement, for this trained network. Resamples that lack a class of the labels are left out, and counted in
+    `.attrs["dropped"]`; `.attrs["images"]` is the number of images.
     Raises ValueError where shapes, classes and labels disagree, and for rows that are no probabilities.
     """
-    import pandas as pd
-
     probabilities, labels = _checked(probabilities, labels, classes)
     if resamples < 0:
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
@@ -82,7 +81,6 @@ def evaluate(
 
 def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
     """Numbers of images by true class (rows) and predicted class (columns). Arguments and errors as in `evaluate`."""
-    import pandas as pd
     from sklearn.metrics import confusion_matrix
 
     probabilities, labels = _checked(probabilities, labels, classes)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -18,9 +19,6 @@ from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.training.settings import Training
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CARD = """---
 {data}

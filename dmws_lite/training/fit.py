@@ -57,8 +57,7 @@ def fit(
     """Train the main student on the labels and on the auxiliary's soft targets; the auxiliary gets no gradient.
 
     students:      as `make_students` makes them; both are trained in place. The auxiliary may be None where the
-                   strategy needs none; for "kd" it is the teacher: a network with these classes and the main's input
-                   statistics, fine-tuned before, which stays as it is.
+                   strategy needs none; for "kd" it is the fine-tuned teacher, which stays as it is.
     checkpoint:    a file that each evaluation writes; a run that finds it goes on from it, on a CPU bit for bit.
     device:        "cpu", "cuda", "mps", or None for the best there is.
     on_evaluation: is given each new row of the history after the checkpoint was written; True stops the run, which ends
@@ -198,8 +197,7 @@ class Trainer:
 
     @torch.no_grad()
     def _logits(self, network: Any, images: Tensor) -> Tensor:
-        with self.accelerator.autocast():
-            return network(images)
+        return self._forward(network, images)
 
     def _descend(self, learner: Learner, loss: Tensor) -> bool:
         """A step down the loss. Returns False where the gradient scaler skipped it, because gradients overflowed."""
@@ -270,10 +268,10 @@ class Trainer:
 
     def _check_finite(self, values: Tensor) -> None:
         if not torch.isfinite(values).all():
-            fault = (
-                f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip})"
+            raise FloatingPointError(
+                f"the loss is no longer finite at step {self.step} (lr={self.training.lr}, clip={self.training.clip}): "
+                "train with a lower lr; the last checkpoint, from before that, is kept"
             )
-            raise FloatingPointError(f"{fault}: train with a lower lr; the last checkpoint, from before that, is kept")
 
     def close(self) -> None:
         """Give both students back as they came: no mixed precision in their forward, gradients allowed."""

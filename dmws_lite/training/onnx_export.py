@@ -43,10 +43,9 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
 
     licence: of the weights, for the file's metadata. They come from the teacher's and from your images.
     The graph's input is `pixels`, uint8 (N, 1 or 3, H, W), its output `probabilities`, float32 (N, classes), N is free.
-    Its metadata are the student's facts, licence and version. Raises ImportError without onnx, OSError when the file
-    cannot be written. torch's older exporter needs no onnxscript, and leaves no paths of this machine in the file.
+    Its metadata are the student's facts, licence and version. Raises ImportError without onnx.
     """
-    onnx = require("onnx")
+    onnx = require("onnx")  # written by torch's older exporter: no onnxscript, no paths of this machine in the file
     from dmws_lite import __version__
 
     model, facts = load_student(folder)
@@ -79,7 +78,7 @@ def _write(graph: Any, path: Path, metadata: dict[str, str]) -> Path:
 
 def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
     """Class probabilities, float32 (N, classes), by what `load_answer` takes; images as for `predict`."""
-    pixels, answer = _pixels(images), load_answer(path)
+    pixels, answer = images.images if isinstance(images, ImageSet) else images, load_answer(path)
     return np.concatenate([answer(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)])
 
 
@@ -136,7 +135,8 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
                 quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **options)
             else:
                 options |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
-                batches = ({"pixels": image[None]} for image in _pixels(calibration))
+                pixels = calibration.images if isinstance(calibration, ImageSet) else calibration
+                batches = ({"pixels": image[None]} for image in pixels)
                 reader = type("Reader", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})
                 quantize_static(source, made, reader(), **options)
             graph = onnx.load(made)
@@ -158,7 +158,3 @@ def require(package: str) -> Any:
     except ImportError as error:
         text = f'{package} is not installed, and ONNX files need it: pip install "dmws-lite[course]"'
         raise ImportError(text) from error
-
-
-def _pixels(images: ImageSet | Array) -> Array:
-    return images.images if isinstance(images, ImageSet) else images

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 
 from dmws_lite.method.distillation import Distillation, update_auxiliary
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WINDOW = (-1.6, 2.6, -1.2, 1.7)  # left, right, bottom, top of the part of the plane that is looked at
 
@@ -73,15 +71,12 @@ def judge(model: nn.Module, points: Points) -> dict[str, float]:
 
 
 class Watched(NamedTuple):
-    """What was seen of a run; result is of the main student at the end.
-
-    "by heart" is the share of the wrong labels that it reproduces, "gap" the relative distance of the auxiliary's
-    weights from the average of the main student's.
-    """
+    """What was seen of a run."""
 
     course: pd.DataFrame  # step, student ("main" or "auxiliary"), accuracy and loss on clean points
     surfaces: dict[str, dict[str, np.ndarray]]  # by moment ("step 0", ...) and student
-    result: dict[str, float]  # accuracy, loss, by heart, gap
+    result: dict[str, float]  # at the end: the main student's accuracy and loss; "by heart": its share of the wrong
+    # labels; "gap": the relative distance of the auxiliary's weights from the average of the main student's
 
 
 def watch(
@@ -92,8 +87,6 @@ def watch(
     run:  a generator that trains them, and gives (step, main, auxiliary) before each step and after the last.
     data: the training points.   clean: points with right labels, to judge by.
     """
-    import pandas as pd
-
     moments, course, surfaces = (0, steps // 40, steps // 10, steps // 4, steps), [], {}
     for step, main, auxiliary in run:
         if step == 0:

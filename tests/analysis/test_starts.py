@@ -7,12 +7,10 @@ from torch import nn
 
 import dmws_lite as dm
 from dmws_lite.analysis import starts
-from dmws_lite.analysis.blocks import attention_weights
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.method.networks import Teacher
 
 MOBILE = ("mobilenetv1_100", "mobilenetv1_050")
-VIT = ("embedded_vit_96", "embedded_vit_48")
 HALF = (0.5, 0.5, 0.5)
 
 
@@ -21,33 +19,8 @@ def inputs():
     return normalise(torch.from_numpy(dm.phantoms("lung_ct", train=3, val=9, test=3).val.images), HALF, HALF)
 
 
-@pytest.fixture(scope="module")
-def networks(inputs):
-    return starts.untrained(dm.load_teacher(), VIT[1], 3, inputs, (*starts.STARTS, starts.TEACHER))
-
-
-def test_starts_share_the_classifier_and_differ_in_the_body(networks):
-    students = [network for name, network in networks.items() if name != starts.TEACHER]
-    assert len(students) == len(starts.STARTS) == 7
-    assert all(torch.equal(student.head.weight, students[0].head.weight) for student in students)
-    bodies = [student.blocks[0].attn.qkv.weight for student in students]
-    same = [(i, j) for i in range(7) for j in range(i) if torch.equal(bodies[i], bodies[j])]
-    assert not same
-
-
-def test_gains_are_those_that_the_rules_promise(networks):
-    weights = starts.matrices(networks)
-    assert len(weights) == 7 * 4 * 4 + 6 * 4
-    found = weights.groupby(["method", "kind"])["gain"].mean()
-    inner = {"qkv": (48, 48), "proj": (48, 48), "fc1": (48, 192), "fc2": (192, 48)}  # fan_in, and fan_out of q, k and v
-    for kind, (into, out) in inner.items():
-        assert found["xavier", kind] == pytest.approx(math.sqrt(2 * into / (into + out)), rel=0.03)
-        assert found["kaiming", kind] == pytest.approx(math.sqrt(2), rel=0.03)
-        assert found["truncated_normal", kind] == pytest.approx(0.02 * math.sqrt(into), rel=0.03)
-
-
 def test_spectra_of_known_matrices():
-    network = dm.build(VIT[1], 3)
+    network = dm.build("embedded_vit_48", 3)
     with torch.no_grad():
         network.blocks[0].attn.proj.weight.copy_(torch.eye(48))
         network.blocks[1].attn.proj.weight.copy_(torch.outer(torch.arange(1.0, 49), torch.ones(48)))
@@ -58,10 +31,10 @@ def test_spectra_of_known_matrices():
     assert np.allclose(rank_one["singular"][1:], 0, atol=1e-6) and identity["singular"] == pytest.approx(np.ones(48))
 
 
-def test_signals_are_those_of_a_forward_pass_by_hand(networks, inputs):
-    network = networks["xavier"]
+def test_signals_are_those_of_a_forward_pass_by_hand(inputs):
+    network = dm.build("embedded_vit_48", 3).eval()
     tokens = network.norm_pre(network.patch_drop(network._pos_embed(network.patch_embed(inputs))))
-    rows = starts.signals({"xavier": network}, inputs)
+    rows = starts.signals({"default": network}, inputs)
     for row, block in zip(rows.itertuples(), [None, *network.blocks], strict=True):
         tokens = tokens if block is None else block(tokens)
         summaries = tokens[:, 0].detach().double()
@@ -73,28 +46,16 @@ def test_signals_are_those_of_a_forward_pass_by_hand(networks, inputs):
 
 
 def test_attention_without_weights_is_uniform(inputs):
-    network = dm.build(VIT[1], 3)
+    network = dm.build("embedded_vit_48", 3)
     nn.init.zeros_(network.blocks[2].attn.qkv.weight)
     rows = starts.attention({"default": network.eval()}, inputs).set_index("block")
     assert rows.loc[3, ["entropy", "distance"]].to_list() == pytest.approx([1, 1], abs=1e-6)
-
-
-def test_attention_weights_give_the_output_that_the_network_computes(networks, inputs):
-    network = networks["mimetic"]
-    (first, *_), seen = attention_weights(network, inputs), []
-    layer = network.blocks[0].attn
-    hook = layer.register_forward_hook(lambda _, arguments, output: seen.extend([arguments[0], output]))
-    network(inputs)
-    hook.remove()
-    values = layer.qkv(seen[0])[..., 96:].unflatten(-1, (3, 16)).transpose(1, 2)
-    assert torch.allclose(layer.proj((first @ values).transpose(1, 2).flatten(2)), seen[1], atol=1e-5)
 
 
 def test_networks_without_attention_are_measured_without_it(inputs):
     teacher = Teacher(MOBILE[0], dm.build(MOBILE[0], 3, seed=1).state_dict(), HALF, HALF, "a test")
     convolutions = starts.untrained(teacher, MOBILE[1], 3, inputs, ("kaiming", "weight_selection"))
     kernels = starts.matrices(convolutions)
-    assert starts.fitting(MOBILE[1]) == tuple(name for name in starts.STARTS if name != "mimetic")
     assert starts.attention(convolutions, inputs).empty
     assert set(kernels["kind"]) == {"conv_pw"} and kernels["block"].max() == 13
     gains = kernels.groupby("method")["gain"].mean()

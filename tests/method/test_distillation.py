@@ -4,15 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from dmws_lite.method.distillation import (
-    STRATEGIES,
-    Distillation,
-    Step,
-    half_life_of,
-    momentum_of,
-    soft_loss,
-    update_auxiliary,
-)
+from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, half_life_of, soft_loss, update_auxiliary
 
 BATCH, CLASSES, IMAGES = 6, 4, 20
 
@@ -119,34 +111,32 @@ def test_the_other_network_gets_no_gradient_and_without_alpha_is_not_run(strateg
     assert len(runs) == (alpha > 0 or strategy == "cs_kd")
 
 
-def test_dlb_starts_with_the_labels_alone_and_then_remembers_each_mini_batch():
-    first, second = step_of("dlb"), step_of("dlb")
-    first.memory = {}
-    for step, expected in ((first, by_hand("none", first)), (second, by_hand("dlb", second))):
-        assert abs(STRATEGIES["dlb"](step).item() - expected) < 1e-5
-        assert torch.equal(step.memory["indices"], step.indices)
-        assert torch.equal(step.memory["logits"], step.logits.detach()) and not step.memory["logits"].requires_grad
+def test_dlb_remembers_each_mini_batch_and_starts_with_the_labels_alone():
+    step = step_of("dlb")
+    step.memory = {}
+    assert abs(STRATEGIES["dlb"](step).item() - by_hand("none", step)) < 1e-5
+    assert torch.equal(step.memory["indices"], step.indices)
+    assert torch.equal(step.memory["logits"], step.logits.detach()) and not step.memory["logits"].requires_grad
 
 
 def test_ps_kd_remembers_what_the_main_student_says_of_these_images_only():
     step = step_of("ps_kd")
-    before = step.memory["probabilities"].clone()
+    expected = array(step.memory["probabilities"])
+    expected[step.indices] = np.exp(log_softmax(array(step.logits)))
     STRATEGIES["ps_kd"](step)
-    after, rest = array(step.memory["probabilities"]), np.setdiff1d(np.arange(IMAGES), step.indices)
-    assert np.allclose(after[step.indices], np.exp(log_softmax(array(step.logits))), atol=1e-6)
-    assert np.array_equal(after[rest], array(before)[rest], equal_nan=True)
+    assert np.allclose(array(step.memory["probabilities"]), expected, atol=1e-6, equal_nan=True)
     assert not step.memory["probabilities"].requires_grad
 
 
-def student(seed, momentum=0.1):
+def student(seed):
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=momentum), nn.Flatten(), nn.LazyLinear(3))
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(3))
     for batch in draw(seed + 2, 5, 3, 6, 6, seed=seed):
         model(batch)
     return model
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.3, 0.9, 0.999, 1.0])
+@pytest.mark.parametrize("momentum", [0.0, 0.9, 1.0])
 def test_ema_of_parameters_and_buffers_in_float64_by_hand(momentum):
     main, auxiliary = student(1), student(2)
     new = {k: v.double().numpy().copy() for k, v in main.state_dict().items()}
@@ -154,34 +144,24 @@ def test_ema_of_parameters_and_buffers_in_float64_by_hand(momentum):
     for _ in range(3):
         update_auxiliary(auxiliary, main, momentum)
         old = {k: momentum * old[k] + (1 - momentum) * v for k, v in new.items()}
-    assert {"1.running_mean", "1.running_var", "1.num_batches_tracked"} <= old.keys()
     for name, tensor in auxiliary.state_dict().items():
         expected = old[name] if tensor.is_floating_point() else new[name]
         assert np.allclose(tensor.double().numpy(), expected, rtol=1e-6, atol=1e-7), name
     assert all(np.array_equal(v.double().numpy(), new[k]) for k, v in main.state_dict().items())
 
 
-@pytest.mark.parametrize("momentum", [0.5, 0.9, 0.999])
-def test_momentum_and_half_life_are_inverse(momentum):
-    assert abs(momentum_of(half_life_of(momentum)) - momentum) < 1e-12
-    assert abs(half_life_of(momentum) - np.log(0.5) / np.log(momentum)) < 1e-9
-    assert (half_life_of(0.0), half_life_of(1.0)) == (0, float("inf"))
-
-
-def test_alpha_warms_up_over_its_share_of_the_run():
+def test_alpha_and_momentum_through_a_run():
     for warmup, expected in ((1.0, [0, 0.1, 0.2, 0.3, 0.396]), (0.5, [0, 0.2, 0.4, 0.4, 0.4]), (0.0, [0.4] * 5)):
         settings = Distillation(alpha=0.4, alpha_warmup=warmup)
         assert np.allclose([settings.alpha_at(step, 100) for step in (0, 25, 50, 75, 99)], expected)
-
-
-def test_momentum_comes_from_a_half_life_that_is_a_share_of_the_run_and_may_rise_to_one():
-    for step, steps in ((0, 50), (49, 50), (2500, 5000)):
-        assert abs(Distillation(half_life=0.1).momentum_at(step, steps) ** (0.1 * steps) - 0.5) < 1e-9
+    for step, steps in ((0, 50), (2500, 5000)):
+        assert half_life_of(Distillation(half_life=0.1).momentum_at(step, steps)) == pytest.approx(0.1 * steps)
     assert Distillation(momentum=0.7, half_life=0.3).momentum_at(7, 10) == 0.7
     assert abs(Distillation(half_life_epochs=2).momentum_at(7, 10, epoch=3) ** 6 - 0.5) < 1e-9
     rising = Distillation(momentum=0.9, momentum_schedule="cosine")
     expected = [0.9, 1 - 0.1 * (np.sqrt(0.5) + 1) / 2, 0.95, 1.0]
     assert np.allclose([rising.momentum_at(step, 100) for step in (0, 25, 50, 100)], expected)
+    assert (half_life_of(0.0), half_life_of(1.0)) == (0, float("inf"))
 
 
 @pytest.mark.parametrize(
@@ -189,10 +169,8 @@ def test_momentum_comes_from_a_half_life_that_is_a_share_of_the_run_and_may_rise
     [
         ({"strategy": "skd"}, "unknown strategy='skd': choose one of ema, dlb, ps_kd, cs_kd, tf_kd, kd, none"),
         ({"auxiliary_update": "copy"}, "unknown auxiliary_update='copy'.*ema, frozen, trained"),
-        ({"momentum_schedule": "linear"}, "unknown momentum_schedule='linear'.*constant, cosine"),
         ({"alpha": -0.1}, "alpha=-0.1 is out of range: 0 <= alpha <= 1"),
         ({"alpha": float("nan")}, "alpha=nan"),
-        ({"momentum": 1.01}, "momentum=1.01"),
         ({"temperature": float("inf")}, "temperature=inf"),
         ({"half_life": 0.0}, "half_life=0.0 must be above 0"),
     ],

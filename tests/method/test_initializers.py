@@ -125,12 +125,6 @@ def test_weights_follow_the_formula_biases_are_0_and_norms_and_layer_scales_as_i
         assert torch.equal(ours[tensor], expected), tensor
 
 
-def test_tokens_and_layer_scale_of_a_vit():
-    model = initialize("xavier", noisy(vit(init_values=0.1, reg_tokens=2)))
-    assert all(0 < tokens.std() < 0.05 for tokens in (model.cls_token, model.reg_token, model.pos_embed))
-    assert torch.equal(model.blocks[0].ls1.gamma, torch.full((24,), 0.1))
-
-
 def test_mimetic_attention_is_noise_about_the_identity():
     """Values and projection are noise - I; the heads' singular values are the largest of 0.7 (Z + I), so they are near
     those of an independent draw."""
@@ -148,19 +142,15 @@ def test_mimetic_positions_are_sinusoids_and_the_class_token_has_none():
     positions = initialize("mimetic", vit()).pos_embed.detach().double().numpy()[0]
     angles = np.stack(np.divmod(np.arange(16), 4), axis=1)[:, :, None] * 10000.0 ** (-np.arange(6) / 6)
     expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).reshape(16, 24)  # (row or column, band)
-    assert not positions[0].any()
-    assert np.allclose(np.sort(positions[1:]), np.sort(expected), atol=1e-6)
+    assert not positions[0].any() and np.allclose(np.sort(positions[1:]), np.sort(expected), atol=1e-6)
 
 
 @pytest.mark.parametrize("family", STUDENTS)
 def test_weight_selection_loads_what_the_plan_cuts_and_defaults_the_rest(family):
     given = inputs_of("weight_selection", family)
-    ours = initialize("weight_selection", STUDENTS[family](), **given).state_dict()
-    cut, skipped = given["plan"].apply(given["teacher_state"].state_dict()), given["plan"].skipped
-    rest = initialize("default", STUDENTS[family]()).state_dict()
-    assert len(cut) > 10 and equal(cut, ours)
-    assert all(torch.equal(ours[name], rest[name]) for name in skipped)
-    assert cut.keys() | skipped.keys() == ours.keys()
+    ours, rest = (initialize(name, STUDENTS[family](), **given) for name in ("weight_selection", "default"))
+    cut = given["plan"].apply(given["teacher_state"].state_dict())
+    assert len(cut) > 10 and equal({**rest.state_dict(), **cut}, ours.state_dict())
 
 
 @pytest.mark.parametrize("family", STUDENTS)
@@ -172,12 +162,11 @@ def test_full_teacher_copies_all_but_the_classifier(family):
 
 
 def test_full_teacher_interpolates_positions_for_another_image_size():
-    teacher = vit()
-    with torch.no_grad():
-        teacher.pos_embed[:, 0], teacher.pos_embed[:, 1:] = 5.0, 2.0
-    positions = initialize("full_teacher", vit(size=32), teacher_state=teacher).pos_embed[0]
-    assert positions.shape == (65, 24)
-    assert torch.allclose(positions[0], torch.tensor(5.0)) and torch.allclose(positions[1:], torch.tensor(2.0))
+    state = vit().state_dict() | {
+        "pos_embed": torch.cat([torch.full((1, n, 24), v) for n, v in ((1, 5.0), (16, 2.0))], 1)
+    }
+    positions = initialize("full_teacher", vit(size=32), teacher_state=state).pos_embed[0]
+    assert torch.allclose(positions, torch.tensor([5.0] + 64 * [2.0])[:, None])
 
 
 SELECTED, STATE = inputs_of("weight_selection", "vit"), vit().state_dict()
@@ -188,16 +177,12 @@ OTHER = {**STATE, "conv_stem.weight": torch.zeros(1)}
     ("name", "model", "given", "message"),
     [
         ("weight_selection", vit(depth=3), SELECTED, r"blocks\.2\.\S+ is \(.*\) in the model, missing in the plan"),
-        ("weight_selection", vit(depth=1), SELECTED, r"blocks\.1\.\S+ is missing in the model"),
         ("weight_selection", vit(12), SELECTED, r"cls_token is \(1, 1, 12\) in the model, \(1, 1, 24\) in the plan"),
-        ("full_teacher", vit(12), {"teacher_state": STATE}, r"cls_token is \(1, 1, 12\) .* in the teacher: build the"),
         ("full_teacher", vit(), {"teacher_state": OTHER}, r"conv_stem.weight is missing in the model"),
-        ("weight_selection", vit(), {}, "weight_selection.*needs.*teacher_state"),
         ("full_teacher", vit(), {}, "full_teacher.*needs.*teacher_state"),
         ("mimetic", convnext(), {}, "mimetic.*has none"),
         ("mimetic", vit(18, heads=2), {}, "multiple of 4.*not 18"),
         ("he", vit(), {}, "unknown initializer 'he'.*default, xavier, kaiming"),
-        ("default", vit().to("meta"), {}, "meta.*initialise it on the CPU"),
         ("xavier", vit().to("meta"), {}, "meta.*initialise it on the CPU"),
     ],
 )
@@ -210,10 +195,6 @@ def test_recalibration_is_the_average_of_the_batches_own_statistics():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Dropout(0.9), nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.3)).train()
     conv, norm = model[1].eval(), model[2]
-    nn.init.constant_(norm.running_mean, 100.0)
-    with pytest.raises(ValueError, match="batches is empty"):
-        recalibrate_batchnorm(model, [])
-    assert torch.equal(norm.running_mean, torch.full((4,), 100.0))
     batches = torch.randn(3, 5, 3, 8, 8) * 2 + 1
     assert recalibrate_batchnorm(model, iter(batches)) is model
     seen = [conv(batch).detach().double().numpy().transpose(1, 0, 2, 3).reshape(4, -1) for batch in batches]

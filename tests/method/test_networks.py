@@ -2,7 +2,6 @@ import copy
 import json
 
 import pytest
-import timm
 import torch
 from safetensors.torch import save_file
 
@@ -15,20 +14,6 @@ NAME = "embedded_vit_96"
 @pytest.fixture(scope="module")
 def state():
     return dm.build(NAME, 5).state_dict()
-
-
-def test_build_is_seeded_and_leaves_the_global_random_state_alone():
-    torch.manual_seed(3)
-    expected = torch.rand(1)
-    torch.manual_seed(3)
-    a, b, c = (dm.build("embedded_vit_48", 3, seed=s) for s in (1, 1, 2))
-    assert torch.equal(torch.rand(1), expected)
-    assert torch.equal(a.pos_embed, b.pos_embed) and not torch.equal(a.pos_embed, c.pos_embed)
-
-
-def test_image_size_sets_the_grid_of_networks_that_have_one():
-    assert dm.build("embedded_vit_48", 3, image_size=96).pos_embed.shape == (1, 145, 48)
-    assert dm.build("mobilenetv1_050", 3, image_size=80)(torch.zeros(1, 3, 80, 80)).shape == (1, 3)
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
@@ -55,36 +40,28 @@ def test_weights_in_several_files_are_read_whole_and_a_missing_one_is_named(tmp_
         dm.load_teacher(NAME, tmp_path / given)
 
 
-def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path, state):
+@pytest.mark.parametrize(
+    ("name", "file", "message"),
+    [
+        (NAME, "cut.safetensors", "cut.safetensors is truncated or no safetensors file .*fetch it again"),
+        ("convnext_tiny", "good.safetensors", "has no tensor .*does not hold a convnext_tiny"),
+        ("vit_tiny_patch16_224", "good.safetensors", r"is \(1, 1, 96\), a vit_tiny\S+ has \(1, 1, 192\)"),
+        (NAME, "teacher.pt", "not a .safetensors file, and pickles can run code"),
+        (NAME, "empty", "empty/model.safetensors does not exist"),
+    ],
+)
+def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path, state, name, file, message):
     save_file(state, tmp_path / "good.safetensors")
-    whole = (tmp_path / "good.safetensors").read_bytes()
-    (tmp_path / "cut.safetensors").write_bytes(whole[:-1000])
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "good.safetensors").read_bytes()[:-1000])
     (tmp_path / "teacher.pt").write_bytes(b"\x80\x04.")
-    torch.save({"a": torch.ones(1)}, tmp_path / "pickle.safetensors")
     (tmp_path / "empty").mkdir()
-    for name, file, kind, message in (
-        (NAME, "cut.safetensors", ValueError, "cut.safetensors is truncated or no safetensors file .*fetch it again"),
-        (NAME, "pickle.safetensors", ValueError, "truncated or no safetensors file"),
-        ("convnext_tiny", "good.safetensors", ValueError, "has no tensor .*does not hold a convnext_tiny"),
-        ("vit_tiny_patch16_224", "good.safetensors", ValueError, r"is \(1, 1, 96\), a vit_tiny\S+ has \(1, 1, 192\)"),
-        (NAME, "teacher.pt", ValueError, "not a .safetensors file, and pickles can run code"),
-        (NAME, "absent.safetensors", FileNotFoundError, "does not exist"),
-        (NAME, "empty", FileNotFoundError, "empty/model.safetensors does not exist"),
-    ):
-        with pytest.raises(kind, match=message):
-            dm.load_teacher(name, tmp_path / file)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        dm.load_teacher(name, tmp_path / file)
 
 
-def test_without_a_network_the_embedded_teacher_is_offered_and_no_random_weights_pass_for_pretrained(monkeypatch):
+def test_no_random_weights_pass_for_pretrained():
     with pytest.raises(ConnectionError, match="No pretrained weights exist for mobilenetv1_050"):
         dm.load_teacher("mobilenetv1_050")
-
-    def offline(name, pretrained=False, **options):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ConnectionError, match=r"no route to host.*weights='file.safetensors'.*embedded_vit_96"):
-        dm.load_teacher("vit_small_patch16_224")
 
 
 def test_a_network_carries_its_input_statistics_or_the_error_says_how_to_give_them():

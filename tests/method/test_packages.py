@@ -10,7 +10,6 @@ import huggingface_hub
 import pytest
 import timm
 import torch
-from safetensors.torch import save_file
 
 import dmws_lite as dm
 from dmws_lite.method import networks
@@ -51,7 +50,7 @@ def failing(error):
     return fail
 
 
-def test_an_installed_package_gives_the_teacher_is_converted_once_and_mended_where_it_is_damaged(site, state, tmp_path):
+def test_an_installed_package_gives_the_teacher_and_is_converted_once(site, state, tmp_path):
     install(site, {f"_other.{number}": tensor for number, tensor in enumerate(state.values())})
     teacher = dm.load_teacher(NAME)
     assert teacher.source == f"the package {PACKAGE}" and teacher.mean == teacher.std == (0.5, 0.5, 0.5)
@@ -60,8 +59,6 @@ def test_an_installed_package_gives_the_teacher_is_converted_once_and_mended_whe
     written = kept.stat().st_mtime_ns
     dm.load_teacher(NAME)
     assert kept.stat().st_mtime_ns == written
-    kept.write_bytes(kept.read_bytes()[:-1000])
-    assert torch.equal(dm.load_teacher(NAME).state["conv_stem.weight"], state["conv_stem.weight"])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +66,6 @@ def test_an_installed_package_gives_the_teacher_is_converted_once_and_mended_whe
     [
         (list, {"damage": b"x"}, r"0.1.0 cannot be used: .* is damaged"),
         (list, {"version": "0.2.0"}, r"0.2.0 cannot be used: only version 0.1.0 is known"),
-        (reversed, {}, ".*are not those of tf_efficientnet_lite0"),
         (lambda _: {0: Path("a pickle of code")}.items(), {}, ".*are not those of tf_efficientnet_lite0"),
     ],
 )
@@ -80,28 +76,10 @@ def test_a_package_that_cannot_be_used_is_refused_with_the_way_out(site, state, 
     assert not [*site.parent.glob("cache/teachers/*")]
 
 
-def test_a_full_disk_leaves_nothing_half_written(site, state, monkeypatch):
-    def save_half(tensors, path):
-        path.write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    install(site, state)
-    monkeypatch.setattr("dmws_lite.method.packages.save_file", save_half)
-    with pytest.raises(OSError, match=r"No space left.*free some space.*DMWS_CACHE"):
-        dm.load_teacher(NAME)
-    assert not [*site.parent.glob("cache/teachers/*")]
-
-
-def test_a_file_that_is_given_comes_before_the_package(site, state, tmp_path):
-    install(site, state, damage=b"x")
-    save_file(state, tmp_path / "mine.safetensors")
-    assert dm.load_teacher(NAME, tmp_path / "mine.safetensors").source.endswith("mine.safetensors")
-
-
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (OSError("no route to host"), ConnectionError, rf"no route to host.*install {PACKAGE}.*weights='file.safetens"),
+        (OSError("no route"), ConnectionError, rf"no route.*install {PACKAGE}.*weights='file.*embedded_vit_96"),
         (OSError(28, "No space left"), OSError, rf"kept in {huggingface_hub.constants.HF_HUB_CACHE} .*No space.*HF_HO"),
     ],
 )
@@ -119,7 +97,6 @@ def test_without_the_package_a_network_or_space_all_ways_are_named(monkeypatch, 
         (URLError(OSError("Name or service not known")), False),
         (URLError(ssl.SSLError("unknown authority")), True),
         (HTTPError("https://huggingface.co", 403, "forbidden", None, None), True),
-        (TimeoutError(), False),
     ],
 )
 def test_without_an_answer_the_hub_is_not_asked_again_and_again(monkeypatch, error, answers):

@@ -46,35 +46,19 @@ def test_other_auxiliaries(teacher):
     assert all(torch.equal(s.main.pos_embed, alone.main.pos_embed) for s in (same, random))
 
 
-@pytest.mark.parametrize("initializer", ["default", "mimetic"])
-def test_a_random_auxiliary_of_a_random_main_is_another_draw_with_the_same_classifier(teacher, initializer):
-    first, again, other = (make(teacher, "random", initializer=initializer, seed=seed) for seed in (0, 0, 1))
-    assert equal(first.auxiliary, again.auxiliary)
-    assert equal(first.main, make(teacher, None, initializer=initializer).main)
+def test_a_random_auxiliary_of_a_random_main_is_another_draw_with_the_same_classifier(teacher):
+    first, again, other = (make(teacher, "random", initializer="mimetic", seed=seed) for seed in (0, 0, 1))
+    assert equal(first.auxiliary, again.auxiliary) and first.plans == ()
+    assert equal(first.main, make(teacher, None, initializer="mimetic").main)
     main, auxiliary, third = (one.state_dict() for one in (first.main, first.auxiliary, other.auxiliary))
     for name in ("blocks.0.mlp.fc1.weight", "blocks.3.attn.qkv.weight", "pos_embed", "patch_embed.proj.weight"):
         assert not torch.equal(main[name], auxiliary[name]) and not torch.equal(auxiliary[name], third[name])
     assert torch.equal(main["head.weight"], auxiliary["head.weight"])
-    fc1 = [state["blocks.0.mlp.fc1.weight"] for state in (main, auxiliary)]
-    assert abs(fc1[0].std() / fc1[1].std() - 1) < 0.05
 
 
-def test_a_random_auxiliary_shares_both_classifiers_of_a_distilled_deit():
-    name = "deit_tiny_distilled_patch16_224"
-    students = dm.make_students(Teacher(name, {}, *STATISTICS, "a test"), name, 3, "random", initializer="default")
-    main, auxiliary = students.main.state_dict(), students.auxiliary.state_dict()
-    for tensor, shared in (("head.weight", True), ("head_dist.weight", True), ("dist_token", False)):
-        assert torch.equal(main[tensor], auxiliary[tensor]) == shared
-
-
-def test_other_initialisers_elements_and_image_sizes(teacher):
-    plain = make(teacher, None, initializer="default")
-    assert plain.plans == () and torch.equal(plain.main.head.weight, make(teacher).main.head.weight)
-    larger = make(teacher, image_size=96)
-    assert larger.main.pos_embed.shape == (1, 145, 48)
-    assert "interpolated" in {a.student: a.note for a in larger.plans[0].assignments}["pos_embed"]
-    for elements in ("magnitude", "heads"):
-        assert make(teacher, elements=elements).plans[0].elements == elements
+def test_elements_and_image_sizes(teacher):
+    larger = make(teacher, image_size=96, elements="heads")
+    assert larger.main.pos_embed.shape == (1, 145, 48) and larger.plans[0].elements == "heads"
 
 
 def test_unknown_kinds_are_refused(teacher):

@@ -5,7 +5,6 @@ from scipy.special import softmax
 from sklearn import metrics
 from torch import nn
 
-from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import set_input_statistics
 from dmws_lite.training.calibration import at, error_by_chance, fit_temperature
 from dmws_lite.training.evaluation import calibration_error, confusion, evaluate, predict
@@ -70,9 +69,8 @@ def test_intervals_are_those_of_a_bootstrap_one_resample_at_a_time():
 def test_a_class_without_images_makes_its_metrics_nan_and_drops_no_resample():
     p, y = sample()
     table = evaluate(p, np.where(y == 3, 0, y), CLASSES, 100)
-    for column in ("value", "low", "high"):
-        undefined = set(table["metric"][table[column].isna()])
-        assert undefined == {"balanced_accuracy", "macro_f1", "auroc", "sensitivity/effusion"}
+    undefined = set(table["metric"][table["low"].isna()])
+    assert undefined == {"balanced_accuracy", "macro_f1", "auroc", "sensitivity/effusion"}
     assert table.attrs["dropped"] == 0
 
 
@@ -91,13 +89,11 @@ GOOD, LABELS = np.full((4, 2), 0.5), np.array([0, 1, 0, 1])
     "probabilities, labels, classes, message",
     [
         (GOOD, LABELS, "abc", r"shape \(4, 2\): pass \(N, 3\)"),
-        (GOOD[:, 0], LABELS, "ab", r"shape \(4,\): pass \(N, 2\)"),
         (GOOD, LABELS[:3], "ab", r"labels have shape \(3,\), probabilities \(4, 2\)"),
         (GOOD[:0], LABELS[:0], "ab", "at least one"),
         (GOOD, LABELS + 1, "ab", "from 1 to 2: pass integers from 0 to 1"),
         (GOOD, LABELS.astype(float), "ab", "labels are float64"),
         (np.where(LABELS[:, None] == 1, np.nan, GOOD), LABELS, "ab", r"2 row\(s\) .*nan: training diverged, lower lr"),
-        (GOOD * 4 - 1, LABELS, "ab", "pass softmax outputs"),
         (GOOD + np.array([1, -1]), LABELS, "ab", r"4 row\(s\) that are none, the first \[1.5, -0.5\]: .* at least 0"),
     ],
 )
@@ -116,40 +112,28 @@ def pixels(channels=1):
     return np.random.default_rng(0).integers(0, 256, (10, channels, 4, 4), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 3, 256])
-def test_predict_is_the_softmax_of_the_network_in_float64(channels, batch_size):
-    model, images = network(), pixels(channels)
+@pytest.mark.parametrize("channels, batch_size", [(1, 3), (3, 256)])
+def test_predict_is_the_softmax_of_the_network_in_float64_and_leaves_it_as_it_is(channels, batch_size):
+    model, images = network().train(), pixels(channels)
+    model[3].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     ours = predict(model, images, batch_size)
     mean, std = (np.reshape(values, (3, 1, 1)) for values in ((0.4, 0.5, 0.6), (0.2, 0.3, 0.4)))
     scaled = (np.repeat(images, 3 // channels, axis=1) / 255 - mean) / std
     weight, bias = (t.detach().double().numpy() for t in model[2].parameters())
     logits = (scaled.reshape(10, -1) @ weight.T + bias) / np.sqrt(1 + model[3].eps)
     assert ours.dtype == np.float32 and np.allclose(ours, softmax(logits, axis=1), atol=1e-6)
-    image_set = ImageSet(images, np.zeros(10, dtype=np.int64), ("a", "b", "c"), tuple("abcdefghij"))
-    assert np.array_equal(predict(model, image_set, batch_size), ours)
-
-
-def test_predict_restores_modes_and_leaves_statistics_and_random_state():
-    model = network().train()
-    model[3].eval()
-    state, mean = torch.get_rng_state(), model[3].running_mean.clone()
-    predict(model, pixels())
     assert [module.training for module in model] == [True, True, True, False] and model.training
-    assert torch.equal(state, torch.get_rng_state()) and torch.equal(mean, model[3].running_mean)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    "images, options, message",
-    [
-        (pixels().astype(np.float32), {}, "images are float32"),
-        (pixels()[0], {}, r"uint8 \(1, 4, 4\)"),
-        (pixels(), {"batch_size": 0}, "batch_size=0"),
-    ],
+    "images, batch_size, message",
+    [(pixels().astype(np.float32), 9, "images are float32"), (pixels()[0], 9, "uint8"), (pixels(), 0, "batch_size=0")],
 )
-def test_predict_errors(images, options, message):
+def test_predict_refuses(images, batch_size, message):
     with pytest.raises(ValueError, match=message):
-        predict(network(), images, **options)
+        predict(network(), images, batch_size)
 
 
 def drawn(temperature, n=20000, classes=3, seed=0):
@@ -160,28 +144,23 @@ def drawn(temperature, n=20000, classes=3, seed=0):
     return torch.from_numpy(logits / temperature).float().softmax(1).numpy(), labels  # in float32, as `predict`
 
 
-@pytest.mark.parametrize("temperature", [1 / 15, 0.1, 0.4, 1.0, 2.5])
+@pytest.mark.parametrize("temperature", [1 / 15, 0.4, 2.5])
 def test_the_temperature_that_spoilt_the_probabilities_is_found(temperature):
     said, labels = drawn(temperature)
     assert fit_temperature(said, labels) == pytest.approx(1 / temperature, rel=0.03)
     assert calibration_error(at(said, 1 / temperature), labels) < 0.015
 
 
-def test_at_divides_the_logits_and_keeps_the_answers():
-    logits = np.random.default_rng(0).standard_normal((30, 4))
-    said = softmax(logits, axis=1)
-    assert at(said, 3.0) == pytest.approx(softmax(logits / 3, axis=1)) and at(said, 1.0) == pytest.approx(said)
-    assert (at(said, 0.1).argmax(1) == said.argmax(1)).all() and np.isfinite(at(np.array([[1.0, 0.0]]), 2.0)).all()
+def test_a_temperature_of_0_is_refused():
     with pytest.raises(ValueError, match="temperature=0 must be above 0"):
-        at(said, 0)
+        at(GOOD, 0)
 
 
 def test_chance_shrinks_with_images_and_covers_a_calibrated_network():
     said, labels = drawn(1.0, n=300)
     few, many = error_by_chance(said[:75], 200), error_by_chance(said, 200)
-    assert few.mean() > 1.5 * many.mean() > 0
+    assert few.mean() > 1.5 * many.mean()
     errors = [calibration_error(*drawn(1.0, n=300, seed=seed)) for seed in range(1, 41)]
-    assert np.mean(np.array(errors) < np.quantile(many, 0.95)) > 0.8
     assert np.mean(errors) == pytest.approx(many.mean(), rel=0.15)
     assert calibration_error(drawn(0.3, n=300)[0], labels) > many.max()
 
