@@ -50,7 +50,12 @@ def cka_estimators(table: pd.DataFrame) -> style.Picture:
 
 
 def cka_over_training(table: pd.DataFrame) -> style.Picture:
-    """CKA by block over the steps of a training, a panel per pair of networks; table: from `over_training`."""
+    """CKA by block over the steps of a training, a panel per pair of networks; table: from `over_training`.
+
+    Of more than six blocks, six from the first to the last are drawn.
+    """
+    blocks = np.sort(table["block"].unique())
+    table = table[table["block"].isin(blocks[np.linspace(0, len(blocks) - 1, min(len(blocks), 6)).round().astype(int)])]
     named = table.assign(block=table["block"].map("block {}".format), pair=table["pair"].str.replace(", ", " and "))
     words = "CKA from the first to the last evaluation of a training"
     return style.curves(named, "step", "cka", "block", "pair", words, ylabel="CKA")
@@ -207,11 +212,16 @@ def deployed(table: pd.DataFrame) -> style.Picture:
             grid[0].barh(k, row.kilobytes, 0.6, color=style.PALETTE[role], alpha=0.75)
             style.note(grid[0], row.kilobytes, k, f"{row.kilobytes:,.0f}")
         wilson, times = proportion_confint(round(row.accuracy * n), n, method="wilson"), (row.low_ms, row.high_ms)
-        for axes, ends, value, form in ((grid[1], times, row.median_ms, ".2g"), (grid[2], wilson, row.accuracy, ".3f")):
+        time = f"{float(f'{row.median_ms:.2g}'):g}"  # two digits, and no 2.7e+02
+        accuracy = f"{row.accuracy:.3f}"
+        for axes, ends, value, text in (
+            (grid[1], times, row.median_ms, time),
+            (grid[2], wilson, row.accuracy, accuracy),
+        ):
             axes.hlines(k, *ends, color=style.PALETTE[role], linewidth=3, alpha=0.4)
             axes.plot(value, k, color=style.PALETTE[role], marker=style.MARKERS[role])
-            style.note(axes, ends[1], k, f"{value:{form}}")
-        words.append(f"{row.way}: {row.kilobytes:,.0f} kB, {row.median_ms:.2g} ms, accuracy {row.accuracy:.3f}")
+            style.note(axes, ends[1], k, text)
+        words.append(f"{row.way}: {row.kilobytes:,.0f} kB, {time} ms, accuracy {accuracy}")
     for axes, label in zip(grid, ("size (kB)", "ms per image, batch 1", "test accuracy"), strict=True):
         axes.set(xlabel=label, ylim=(len(table) - 0.5, -0.5))
         axes.margins(x=0.3)
