@@ -1,12 +1,11 @@
 """Checks of chapter 03, weight selection."""
 
-from collections.abc import Mapping
 from copy import deepcopy
 
 import numpy as np
 import torch
 
-from dmws_lite.course.answers import Open, Wrong, array, called, kind, reject
+from dmws_lite.course.answers import Open, Wrong, array, called, reject
 from dmws_lite.method.elements import phased, spread
 
 TEACHER, STUDENT, HEADS = 768, 192, 3  # ViT-B and ViT-T: channels, and the student's heads
@@ -21,21 +20,17 @@ def exercise_2(subset):
         indices = array(called(subset, size, pick, phase), of=int, case=call)
         faults = {
             "count": len(indices) != pick,
-            "range": indices.min() < 0 or indices.max() >= size,
-            "order": not np.array_equal(indices, right) and np.array_equal(np.sort(indices), right),
             "phase": phase > 0 and np.array_equal(indices, phased(size, pick, 0)),
             "block": np.array_equal(indices, np.arange(pick) + phase * pick),
             "uneven": not np.array_equal(indices, right),
         }
         for reason, fault in faults.items():
-            reject(fault, reason, call=call, n=len(indices), pick=pick, size=size, last=size - 1)
+            reject(fault, reason, call=call, n=len(indices), pick=pick, size=size)
 
 
 def exercise_3(heads):
     """The teacher heads that feed the last student head, ViT-B to ViT-T, under the published rule."""
     chosen = set(array(heads, of=int, case="the heads").tolist())
-    count = TEACHER // HEAD
-    reject(min(chosen) < 0 or max(chosen) >= count, "range", n=count)
     reject(len(chosen) == 1, "single")
     reject(chosen == {4, 5}, "twice")
     reject(chosen != set((spread(TEACHER, STUDENT)[-HEAD:] // HEAD).tolist()), "others", n=len(chosen))
@@ -47,11 +42,10 @@ def exercise_4(shuffled, *, model, images):
     order = torch.randperm(len(before[BIAS]), generator=torch.Generator().manual_seed(0))
     given = {name: tensor.clone() for name, tensor in before.items()}
     state = called(shuffled, given, order)
-    reject(not isinstance(state, Mapping), "no_state", kind=kind(state))
     reject(any(not torch.equal(tensor, before[name]) for name, tensor in given.items()), "in_place")
     try:
         network.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
+    except Exception as error:  # of any kind, for what is no state
         raise Wrong("not_loaded", why=str(error).splitlines()[-1].strip()) from error
     after = network.state_dict()
     moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}

@@ -29,9 +29,7 @@ def exercise_2(stable_rank):
             "share": right / len(singular),
             "rank": np.linalg.matrix_rank(matrix),
             "root": right**0.5,
-            "half_squared": energy / singular[0],
             "unsquared": singular.sum() / singular[0],
-            "smallest": energy / singular[-1] ** 2,
         }
         compare(called(stable_rank, matrix.copy()), right, case, relative=1e-4, **mistakes)
 

@@ -1,12 +1,11 @@
 """Checks of chapter 06, training main and auxiliary."""
 
-from collections.abc import Mapping
 from copy import deepcopy
 
 import torch
 from torch import nn
 
-from dmws_lite.course.answers import called, choice, compare, kind, reject
+from dmws_lite.course.answers import called, choice, compare, reject
 from dmws_lite.method.distillation import update_auxiliary
 from dmws_lite.studies.methods import METHODS
 
@@ -17,7 +16,6 @@ def exercise_1(followed):
     states = {"auxiliary": auxiliary.state_dict(), "main": main.state_dict()}
     given = deepcopy(states)
     state = called(followed, given["auxiliary"], given["main"], 0.9)
-    reject(not isinstance(state, Mapping), "no_state", kind=kind(state))
     for name in states["main"]:
         reject(name not in state, "missing", name=name)
     for student, before in states.items():
@@ -26,8 +24,6 @@ def exercise_1(followed):
     update_auxiliary(expected := deepcopy(auxiliary), main, 0.9)
     for name, right in expected.state_dict().items():
         answer, old, new = state[name], states["auxiliary"][name], states["main"][name]
-        fits = isinstance(answer, torch.Tensor) and answer.shape == right.shape
-        reject(not fits, "no_tensor", name, kind=kind(answer), shape=tuple(right.shape))
         if right.is_floating_point():
             mistakes = {"copy": new, "unchanged": old, "exchanged": 0.1 * old + 0.9 * new}
             mistakes["unbalanced"] = 0.9 * old + new

@@ -23,15 +23,12 @@ def exercise_2(holm):
         p, n, order = np.array(given), len(given), np.argsort(given)
         place = np.argsort(order)
         falling = (n - place) * p
-        rising = np.maximum.accumulate(falling[order])[place]
-        right = np.clip(rising, 0, 1)
+        right = np.clip(np.maximum.accumulate(falling[order])[place], 0, 1)
         mistakes = {
             "bonferroni": np.clip(n * p, 0, 1),
             "not_rising": np.clip(falling, 0, 1),
             "factors": np.clip((place + 1) * p, 0, 1),
-            "above_one": rising,
             "order": np.sort(right),
-            "uncorrected": p,
             "by_place": np.clip(np.arange(n, 0, -1) * p, 0, 1),
         }
         compare(called(holm, list(given)), right, f"of {given}", 0, 1e-9, **mistakes)

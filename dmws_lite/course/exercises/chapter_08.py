@@ -32,8 +32,6 @@ def exercise_2(cam):
     terms = {
         "weight_each_place": channels * slopes,
         "unweighted": channels,
-        "slopes": slopes,
-        "unsigned": channels * np.abs(weights),
     }
     mistakes = {name: _unit(term) for name, term in terms.items()}
     compare(_unit(heatmap[None]), _unit(channels * weights), "", 1e-5, 1e-5, otherwise="other", **mistakes)

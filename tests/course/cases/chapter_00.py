@@ -55,8 +55,6 @@ WRONG = {
         (pair(sensitivity, sensitivity), "specificity of 'a': this is the sensitivity once more"),
         (pair(sensitivity, lambda *labels: 1 - specificity(*labels)), "rate of false alarms"),
         (pair(*[lambda _, __, same: accuracy_score(same, [True] * len(same))] * 2), "accuracy over all classes"),
-        (by_image(sensitivity), "sensitivity and specificity: the number"),
-        (lambda counts, name: [0.123, 0.5], "sensitivity of 'a': 0.123 is too small"),
     ],
     "00.3": [
         (5, "with 5 seeds all agree in 0.0625"),

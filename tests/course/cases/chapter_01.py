@@ -40,7 +40,6 @@ WRONG = {
         (lambda patients, share: np.arange(len(patients)) < share * len(patients), "15 images of 5 patients: 5 of"),
         (lambda patients, share: np.zeros(len(patients), bool), "one side of the split is empty"),
         (lambda patients, share: ~by_patient(patients, 0.1), "9 patients are in the test, 4 were asked for"),
-        (lambda patients, share: np.unique(patients)[:4], "truth values of shape (20,)"),
     ],
 }
 SECRETS = {"01.1": ("mean()",), "01.2": ("0.9921875",), "01.4": ("0.108", "0.11", "18")}

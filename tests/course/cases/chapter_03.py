@@ -58,14 +58,10 @@ WRONG = {
         (lambda size, pick, phase: range(phase * pick, (phase + 1) * pick), "block of neighbours"),
         (lambda size, pick, phase: range(phase, size, 2), "subset(12, 3, 2) gives 5 indices"),
         (lambda size, pick, phase: [phase + 2 * k for k in range(pick)], "subset(12, 3, 2) is not evenly spaced"),
-        (lambda size, pick, phase: [*every(size, pick, phase)][::-1], "another order"),
-        (lambda size, pick, phase: [phase + 3 * k for k in range(pick)], "outside 0 to 7"),
     ],
     "03.3": [
         ([4, 5], "twice as wide"),
         ([2], "elements='heads'"),
-        ([9, 10, 11, 12], "12 heads, counted from 0"),
-        ([-1, 8, 9, 10], "counted from 0"),
         (range(12), "these are 12 heads"),
     ],
     "03.4": [
@@ -76,7 +72,7 @@ WRONG = {
         (moved("columns"), "fc1.weight is as it was"),
         (in_place, "work on a copy"),
         (lambda state, order: {**state, "more": order}, "does not take this state"),
-        (lambda state, order: order, "is no state"),
+        (lambda state, order: order, "does not take this state"),
     ],
 }
 SECRETS = {"03.1": ("3/16", "0.1875", "3/4"), "03.2": ("[1, 3", "phase::"), "03.3": ("[8", "8 to 11", "8, 9")}

@@ -27,7 +27,6 @@ WRONG = {
         (lambda w: (np.round(w / abs(w).max() * 64), abs(w).max() / 64), "should become 127"),
         (lambda w: (np.round(w / abs(w).max() * 128), abs(w).max() / 128), "128 does not fit"),
         (lambda w: (np.trunc(w / abs(w).max() * 127), abs(w).max() / 127), "round to the nearest"),
-        (lambda w: ("a", 1), "your integers: the text 'a'"),
     ],
     "09.3": [
         (lambda p, q: (p.argmax(1) != q.argmax(1)).sum(), "a share is asked for"),
