@@ -1,7 +1,6 @@
 """The explorer's stored index sets are those of the package, for every choice that it offers."""
 
 import itertools
-import json
 
 import numpy as np
 import pytest
@@ -45,11 +44,3 @@ def test_stored_index_sets_equal_the_package_s(title):
             assert equal_sets(data, strategy, [phase], [dm.plan(teacher, student, strategy, phase)])
     assert set(data["refused"]["uniform"]) == {2, 3}
     assert first in [tensor["names"]["first"] for tensor in data["tensors"]]
-
-
-def test_the_file_is_a_small_script_with_every_pair(tmp_path):
-    from selection_data import PAIRS, write
-
-    text = write(tmp_path / "pairs.js").read_text(encoding="utf-8")
-    data = json.loads(text.removeprefix("const SELECTION_DATA = ").rstrip(";\n"))
-    assert list(data["pairs"]) == list(PAIRS) and len(text) < 300_000
