@@ -20,22 +20,17 @@ UNUSABLE = (zipfile.BadZipFile, tarfile.TarError, BadGzipFile, EOFError, zlib.er
 
 
 def unpack(archive: Path, target: Path) -> Path:
-    """Unpack a zip or tar (also .gz, .bz2, .xz), and the archives in it, into a folder that appears when all is there.
-
-    Returns target; when it is there already, nothing is done.
-    Raises ValueError naming the archive when a member would land outside the folder, links out of it, is a device, is
-    encrypted or damaged, or when it unpacks to more than RATIO times its size; OSError when the folder cannot be
-    written. Then nothing is left.
-    """
-
-    def fill(part: Path) -> None:
-        extract(archive, part)
-        unpack_inside(part)
-
-    return build_folder(target, fill)
+    """Unpack an archive, and those in it, into a folder that appears when all is there; nothing is done if it is."""
+    return build_folder(target, partial(unpack_into, archive=archive))
 
 
-def extract(archive: Path, folder: Path) -> None:
+def unpack_into(folder: Path, archive: Path) -> None:
+    """Unpack an archive, and those in it, into a folder."""
+    _extract(archive, folder)
+    unpack_inside(folder)
+
+
+def _extract(archive: Path, folder: Path) -> None:
     """Unpack one archive into a folder; errors name it."""
     try:
         if zipfile.is_zipfile(archive):
@@ -74,10 +69,7 @@ def _check_members(archive: Path, members: Iterable[tuple[str, int]]) -> None:
 
 
 def unpack_inside(folder: Path) -> None:
-    """Replace the archives in a folder by folders of their names, where they are more than half of its bytes.
-
-    train.zip that holds nothing but a folder train gives train, not train/train.
-    """
+    """Replace the archives in a folder by folders of their names, where they are more than half of its bytes."""
     paths = [path for path in folder.rglob("*") if path.is_file()]
     hidden = re.compile(r"(^|/)(\.|__MACOSX)")
     sizes = {path: path.stat().st_size for path in paths if not hidden.search(path.relative_to(folder).as_posix())}
@@ -89,7 +81,7 @@ def unpack_inside(folder: Path) -> None:
         target = archive.with_name(archive.name[: -len(suffix)])
         if target.exists():
             raise ValueError(f"{archive} would unpack to {target}, which is there: unpack it yourself, pass the folder")
-        build_folder(target, partial(extract, archive))
+        build_folder(target, partial(_extract, archive))
         archive.unlink()
         if [*target.iterdir()] == [target / target.name] and (target / target.name).is_dir():
             aside = (target / target.name).rename(target.with_name(f".{target.name}.inner"))

@@ -264,7 +264,7 @@ def card_text(
     rule: str,
     manifest: str,
 ) -> str:
-    """The text of a card for the images in a folder; table: as `gather` makes it, layout: one, or all keys of it."""
+    """The text of a card for the images in a folder; layout: one, or all keys of it."""
     title = " ".join(name.split())
     table = table if (table["split"] != "").all() else table.assign(split="all")
     counts = table.groupby(["split", "label"]).size()

@@ -12,7 +12,7 @@ import numpy as np
 from dmws_lite.data.folders import explained
 from dmws_lite.data.probes import shortcuts, visible
 from dmws_lite.data.sets import SPLITS
-from dmws_lite.data.splits import leaks
+from dmws_lite.data.splits import conflicts, leaks
 from dmws_lite.runtime.text import examples
 
 if TYPE_CHECKING:
@@ -120,15 +120,15 @@ def inspect(gathered: Gathered) -> Report:
         values = table[column].to_numpy()
         pairs[name] = values[pairs["first"]] != values[pairs["second"]]
     shared = leaks(table, pairs)
-    conflicts = {column: _conflicts(table, column) for column in ("label", "split")}
+    torn, apart = conflicts(table, "label"), conflicts(table, "split")
     faults = _faulty_pixels(gathered, readable)
     probes = shortcuts(table[readable], gathered.thumbnails[readable])
     findings = [
         _on_images("invalid", "unreadable", table, ~readable, f"cannot be read. Mend or delete them, or {SKIP}"),
-        *_copies(table, pairs, shared, conflicts),
+        *_copies(table, pairs, shared, torn.sum(), apart.sum()),
         *_on_patients(gathered, shared),
         *(_on_images("warning", kind, table, rows, text) for kind, (rows, text) in faults.items()),
-        *_on_classes(gathered, readable & ~conflicts["label"]),
+        *_on_classes(gathered, readable & ~torn),
         _on_shortcuts(probes),
         *_on_reading(gathered),
     ]
@@ -137,19 +137,12 @@ def inspect(gathered: Gathered) -> Report:
     serious = shared[shared["kind"].isin(gathered.serious)]
     flags = {
         "unreadable": ~readable,
-        "two labels": conflicts["label"] | table.index.isin([*near["first"], *near["second"]]),
-        "in two splits": conflicts["split"] | table.index.isin([*serious["first"], *serious["second"]]),
+        "two labels": torn | table.index.isin([*near["first"], *near["second"]]),
+        "in two splits": apart | table.index.isin([*serious["first"], *serious["second"]]),
     } | {kind: rows for kind, (rows, _) in faults.items()}
     worst = np.select([*flags.values()], [*flags], "").tolist()
     found = pd.DataFrame(findings, columns=Finding._fields)
     return Report(gathered.name, found, probes, shared, tuple(worst), gathered)
-
-
-def _conflicts(table: pd.DataFrame, column: str) -> Array:
-    """Readable images whose very bytes occur again with another value (not "") in a column, bool (N,)."""
-    rows = table[(table["error"] == "") & (table[column] != "")]
-    values = rows.groupby(["sha256", "frame"])[column].transform("nunique")
-    return (values.reindex(table.index, fill_value=1) > 1).to_numpy()
 
 
 def _faulty_pixels(gathered: Gathered, readable: Array) -> dict[str, tuple[Array, str]]:
@@ -184,21 +177,21 @@ def _on_pairs(severity: str, kind: str, table: pd.DataFrame, pairs: pd.DataFrame
 
 
 def _copies(
-    table: pd.DataFrame, pairs: pd.DataFrame, shared: pd.DataFrame, conflicts: dict[str, Array]
+    table: pd.DataFrame, pairs: pd.DataFrame, shared: pd.DataFrame, labelled: int, divided: int
 ) -> Iterator[Finding]:
-    """The same bytes, and nearly the same picture: with two labels, in two splits, and within one."""
+    """The same bytes (of so many images), and nearly the same picture: with two labels, in two splits, within one."""
     torn, within = pairs[pairs["torn"]], pairs[~pairs["torn"] & ~pairs["apart"]]
     nearly, repeated = "nearly the same picture", "count more than once. Results stay valid, on fewer images in effect"
-    for severity, kind, linked, which, text, column in (
-        ("invalid", "two labels", torn, "exact", f"the same bytes have two labels. {KEEP}", "label"),
-        ("warning", "two labels", torn, "near", f"{nearly} has two labels: look, and keep the right one", ""),
-        ("invalid", "copies across splits", shared, "exact", f"the same bytes are in two splits. {DROP}", "split"),
-        ("invalid", "near copies across splits", shared, "near", f"{nearly} is in two splits. {DROP}", ""),
-        ("note", "copies within a split", within, "exact", repeated, ""),
-        ("note", "near copies within a split", within, "near", repeated, ""),
+    for severity, kind, linked, which, text, count in (
+        ("invalid", "two labels", torn, "exact", f"the same bytes have two labels. {KEEP}", labelled),
+        ("warning", "two labels", torn, "near", f"{nearly} has two labels: look, and keep the right one", None),
+        ("invalid", "copies across splits", shared, "exact", f"the same bytes are in two splits. {DROP}", divided),
+        ("invalid", "near copies across splits", shared, "near", f"{nearly} is in two splits. {DROP}", None),
+        ("note", "copies within a split", within, "exact", repeated, None),
+        ("note", "near copies within a split", within, "near", repeated, None),
     ):
         finding = _on_pairs(severity, kind, table, linked[linked["kind"] == which], text)
-        yield finding._replace(count=int(conflicts[column].sum())) if column else finding
+        yield finding if count is None else finding._replace(count=int(count))
 
 
 def _on_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:

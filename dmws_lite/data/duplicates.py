@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage, sparse
 
-from dmws_lite.runtime.progress import tqdm
-
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -21,7 +19,7 @@ MOST = 50  # pairs of one image with later ones that are kept, the closest ones
 _BLOCK = 2048  # rows of the correlation matrix that are in memory at once
 
 
-def pairs(hashes: Sequence[str], thumbnails: Array, progress: bool = False) -> pd.DataFrame:
+def pairs(hashes: Sequence[str], thumbnails: Array) -> pd.DataFrame:
     """All pairs of images that are copies or look-alikes: first < second (rows), kind, correlation, the closest first.
 
     hashes: one per file (N), "" for one that could not be read; thumbnails: uint8 (N, 32, 32), whole pictures in gray.
@@ -38,8 +36,7 @@ def pairs(hashes: Sequence[str], thumbnails: Array, progress: bool = False) -> p
     features[~readable] = 0
     codes = np.unique(np.asarray(hashes, str), return_inverse=True)[1]
     found = []
-    starts = range(0, len(features), _BLOCK)
-    for start in tqdm(starts, "comparing", disable=not progress or len(starts) == 1, leave=False):
+    for start in range(0, len(features), _BLOCK):
         correlation = features[start : start + _BLOCK] @ features[start:].T
         same = (codes[start : start + _BLOCK, None] == codes[None, start:]) & readable[start : start + _BLOCK, None]
         hits = np.triu((correlation >= SIMILAR) | same, 1)

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dmws_lite.data.archives import extract, unpack_inside
+from dmws_lite.data.archives import unpack_inside, unpack_into
 from dmws_lite.data.images import SUFFIXES
 from dmws_lite.data.manifests import COLUMNS
 from dmws_lite.data.names import SPLIT_NAMES
@@ -28,10 +28,8 @@ FROM_TABLES = "from_parquet"  # the folder of images that were in Parquet files
 
 
 def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
-    """The folder (or manifest) of a card's first source that is there or can be got.
+    """The folder (or manifest) of a card's first source that is there or can be got; MedMNIST's sizes by fit to `size`.
 
-    size: of MedMNIST sources, the smallest that needs no enlarging to so many pixels comes first.
-    Downloads are kept below cache_folder("downloads", card.name), and found there without a network.
     Raises FileNotFoundError listing each source, why it failed and the way out (ImportError when a package is missing).
     """
 
@@ -64,8 +62,6 @@ def _get(source: Source, card: Card, progress: bool) -> Path:
         return fetch_hub(source.hub, source.revision, progress, card.name)
     if source.kaggle:
         return _fetch_kaggle(source, card.name)
-    if source.phantom:
-        raise ValueError(f"{card.name} is a phantom: it is drawn, not fetched; call open_data({card.name!r})")
     target = cache_folder("downloads", card.name) / _slug(f"{source} {source.sha256 or ''}")
     if source.url:
         return build_folder(target, lambda part: _fill_from_url(source, part, target, progress))
@@ -99,7 +95,6 @@ def _load(package: str) -> Any:
 
 
 def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> None:
-    """An archive, downloaded and checked by pooch, unpacked."""
     pooch = _load("pooch")
     known = source.sha256 and f"sha256:{source.sha256}"
     download = pooch.HTTPDownloader(progressbar=progress, timeout=60)
@@ -108,8 +103,7 @@ def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> 
         size, sha256 = archive.stat().st_size, pooch.file_hash(str(archive))
         if source.size not in (None, size):
             raise ValueError(f"{source.url} has {size:,} bytes instead of {source.size:,}: find out why")
-        extract(archive, part)
-        unpack_inside(part)
+        unpack_into(part, archive)
     finally:
         archive.unlink()
     if not known:
@@ -160,11 +154,7 @@ def _fetch_kaggle(source: Source, name: str) -> Path:
 
 
 def fetch_hub(repository: str, revision: str | None = None, progress: bool = True, name: str = "hub") -> Path:
-    """The folder of a data set on the Hugging Face Hub, downloaded when it is not there; None is its newest revision.
-
-    Archives in it are unpacked; Parquet files with images become class folders. Python files are not downloaded.
-    Raises ConnectionError when it cannot be got, ValueError when its archives or tables cannot be used.
-    """
+    """The folder of a data set on the Hugging Face Hub, its archives unpacked, its Parquet files as class folders."""
     where = f"{repository}@{revision or 'newest'}"
     target = cache_folder("downloads", name) / _slug(where)
 
@@ -203,11 +193,7 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
 
 
 def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
-    """The images of a `datasets` Dataset or DatasetDict as a folder of class folders, or of splits with these inside.
-
-    The image column has type Image, the label column type ClassLabel or a name such as label or class; a column such as
-    patient_id goes to metadata.csv. Raises ValueError naming the column, row or class that is missing.
-    """
+    """The images of a `datasets` Dataset or DatasetDict as a folder of classes, or of splits with these inside."""
     splits = _splits_of(dataset)
     prints = " ".join(f"{split}:{part._fingerprint}" for split, part in sorted(splits.items()))
     target = cache_folder("downloads", "datasets") / hashlib.sha256(prints.encode()).hexdigest()[:24]
@@ -235,7 +221,7 @@ def _splits_of(dataset: Any) -> dict[str, Any]:
 def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_files: bool = True) -> None:
     """Write images as split/class/row_name.ending, with metadata.csv where patients are known.
 
-    local_files: take images from files on this machine that the data set names; else their bytes must be in it.
+    local_files: whether to take images from files on this machine that the data set names.
     """
     import pandas as pd
     from datasets import Image

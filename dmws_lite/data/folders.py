@@ -70,9 +70,7 @@ def read_folder(
 ) -> Listing:
     """The images of a folder, or those that a table lists: see `open_data` for frames, label and patient.
 
-    A card says where to look, which folders or labels are classes, their order, and how file names tell patients.
-    Without one a table that lists the images goes before the names of folders, which say what folders are (`names`).
-    Images of one file share a patient: the file, where no other is known (a DICOM file may know it: there it is "").
+    Without a card a table that lists the images goes before the names of folders, which say what folders are (`names`).
     Raises ValueError when it cannot be a data set, or can be read in two ways; the text says why, and the way out.
     """
     alone = place.is_file()

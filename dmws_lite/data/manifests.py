@@ -47,10 +47,9 @@ def read_entries(
 ) -> tuple[pd.DataFrame, list[str]]:
     """What a manifest says of images, a row each: file, label, split and patient, "" where not said; and notes.
 
-    files:   paths of the images that are there, relative to root (the manifest's folder). A row may name one by its
-             path, by the end of it, or by its name alone when no other image has it; endings need not agree.
-    columns: role ("file", "label", "split", "patient") to the column's name; the rest is looked for, see COLUMNS.
-    masks:   those of the files that a further column may name.
+    files, root: the images that are there. A row may name one by its path, the end of it, or its name alone when no
+    other image has it; endings need not agree. columns: role to the column's name; the rest is looked for, see COLUMNS.
+    masks: those of the files that a further column may name.
     """
     import pandas as pd
 

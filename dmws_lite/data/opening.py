@@ -32,13 +32,10 @@ HUB = "hf://datasets/"
 class Gathered:
     """Everything known of a data set before anything is left out.
 
-    table:       one row per image: file, label, split, patient, frame, sha256, width, height, mode, depth, blank,
-                 error, group.
-    images:      uint8 (N, C, size, size), zeros where error is not ""; thumbnails: uint8 (N, 32, 32).
-    pairs:       copies and look-alikes by row, see `duplicates.pairs`.
-    rule:        how the split came about: "published", "patient", "near_duplicates" or "random".
-    left_out, notes, recipe: see `folders.Listing`.
-    root:        the folder that the table's files are in; None for phantoms.
+    table:  one row per image, with its file, label, split, patient, frame and group, and `cache.FACTS`.
+    images: uint8 (N, C, size, size), zeros where error is not ""; thumbnails: uint8 (N, 32, 32).
+    pairs:  copies and look-alikes by row, see `duplicates.pairs`; rule: how the split came about, see `split_table`.
+    left_out, notes, recipe: see `folders.Listing`; root: the folder that the files are in, None for phantoms.
     """
 
     name: str
@@ -300,21 +297,21 @@ def _phantoms(card: Card, size: int, seed: int) -> Gathered:
 
 def _usable(gathered: Gathered, skip: bool) -> Array:
     """Which rows can be used, bool (N,): readable, and with one label."""
+    from dmws_lite.data.splits import conflicts
+
     table = gathered.table
     broken = table["error"] != ""
-    labels = table[~broken].groupby(["sha256", "frame"])["label"].transform("nunique")
-    torn = labels.reindex(table.index, fill_value=1) > 1
+    wrong = broken | conflicts(table, "label")
     why = table["error"].where(broken, "the same bytes have another label elsewhere: " + table["label"])
-    faults = (table["file"] + " (" + why + ")")[broken | torn]
+    faults = (table["file"] + " (" + why + ")")[wrong]
     if len(faults):
         text = f"{gathered.name}: {len(faults)} of {len(table)} images cannot be used: {'; '.join(faults[:5])}"
         if not skip:
-            left = table[~(broken | torn)].groupby(["split", "label"]).ngroups
-            hint = ", or open_data(..., unusable='skip') leaves them out"
-            enough = left == table.groupby(["split", "label"]).ngroups
-            raise ValueError(f"{text}. Mend or delete them{hint if enough else ''}")
+            enough = table[~wrong].groupby(["split", "label"]).ngroups == table.groupby(["split", "label"]).ngroups
+            hint = ", or open_data(..., unusable='skip') leaves them out" if enough else ""
+            raise ValueError(f"{text}. Mend or delete them{hint}")
         warnings.warn(f"{text}; they are left out", stacklevel=3)
-    return ~(broken | torn).to_numpy()
+    return ~wrong.to_numpy()
 
 
 def _apart(gathered: Gathered, leaks: str) -> Array:

@@ -25,9 +25,8 @@ def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataF
     """How well a linear model tells the class from border pixels, brightness or file properties alone.
 
     Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (balanced over classes),
-    its standard error, chance and images. NaN where a class has fewer than two patients or groups.
-    A logistic regression answers for images of patients (where all are known, else groups of copies) that it was not
-    fitted on. Source: our choice; probing with non-anatomical pixels follows Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
+    its standard error, chance and images. NaN where a class has fewer than two patients or groups of copies, of which
+    none is fitted on and answered for. Source: our choice, after Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
     """
     import pandas as pd
 

@@ -84,6 +84,13 @@ def caution(table: pd.DataFrame, rule: str) -> str:
     return ""
 
 
+def conflicts(table: pd.DataFrame, column: str) -> Array:
+    """Readable images whose very bytes occur again with another value (not "") in a column, bool (N,)."""
+    rows = table[(table["error"] == "") & (table[column] != "")]
+    values = rows.groupby(["sha256", "frame"])[column].transform("nunique")
+    return (values.reindex(table.index, fill_value=1) > 1).to_numpy()
+
+
 def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """What two splits share: kind ("exact", "near", "similar", "patient"), first and second (rows; the first is in the
     earlier split), split_a, split_b, file_a, file_b.
@@ -115,15 +122,11 @@ def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_manifest(table: pd.DataFrame, path: str | Path) -> Path:
-    """Keep a split as a .csv file (UTF-8) with the columns of MANIFEST."""
     return write_atomically(path, lambda part: table[MANIFEST].to_csv(part, index=False, lineterminator="\n"))
 
 
 def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
-    """The table with the splits that a manifest from `write_manifest` gives, by file and frame.
-
-    Raises ValueError naming files that have other bytes than it says, are missing, or are not listed.
-    """
+    """The table with the splits that a manifest from `write_manifest` gives; ValueError names files that differ."""
     import pandas as pd
 
     try:

@@ -38,25 +38,14 @@ def test_flips_are_those_that_anatomy_allows():
         assert sum(shares) == pytest.approx(1) and all(abs(share - 1 / len(allowed)) < 0.1 for share in shares)
 
 
-@pytest.mark.parametrize("shape", [(33, 33), (25, 49)])
-def test_rotation_keeps_the_centre_and_round_things_round(shape):
-    y, x = torch.meshgrid(torch.arange(shape[0]) - shape[0] // 2, torch.arange(shape[1]) - shape[1] // 2, indexing="ij")
-    disc = 255 * torch.exp(-(x**2 + y**2) / 20.0)
-    out = augment(disc.expand(16, 1, *shape), generator(), **(OFF | {"degrees": 45}))
-    assert (out - disc).abs().max() < 12
-
-
 def test_shift_contrast_and_noise_have_the_stated_strength():
-    dot = torch.zeros(64, 1, 32, 64)
+    dot, gray = torch.zeros(64, 1, 32, 64), torch.full((256, 1, 16, 16), 128.0)
     dot[:, :, 16, 32] = 255
     out = augment(dot, generator(), **(OFF | {"shift": 0.1})) + 1e-9
-    for axis, side in ((2, 32), (3, 64)):
-        moved = (out * torch.arange(side).view(-1, *[1] * (3 - axis))).sum((1, 2, 3)) / out.sum((1, 2, 3)) - side / 2
-        assert 0.05 * side < moved.abs().max() <= 0.1 * side + 1e-3
-    gray = torch.full((256, 1, 16, 16), 128.0)
+    moved = (out.sum((1, 2)) * torch.arange(64)).sum(1) / out.sum((1, 2, 3)) - 32
     offsets = augment(gray, generator(), **(OFF | {"contrast": 0.2})).mean((1, 2, 3)) - 128
     noise = augment(gray, generator(), **(OFF | {"noise": 0.1})).std((1, 2, 3))
-    assert 20 < offsets.abs().max() <= 25.5 and 20 < noise.max() < 25.5 * 1.15
+    assert 3.2 < moved.abs().max() <= 6.401 and 20 < offsets.abs().max() <= 25.5 and 20 < noise.max() < 29
 
 
 @pytest.mark.parametrize("channels", [1, 3])

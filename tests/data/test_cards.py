@@ -60,14 +60,6 @@ def test_the_template_explains_every_key():
     assert not [key for key in keys if not re.search(rf"\b{key}:", TEMPLATE.read_text("utf-8"))]
 
 
-def test_a_small_card_gets_defaults(tmp_path):
-    card = read_card(written(tmp_path))
-    assert (card.name, card.pretty_name, card.license, card.prose) == ("toy", "Toy", "mit", "# Toy")
-    assert {name: label.folder for name, label in card.classes.items()} == {"a": "a", "b": "b"}
-    assert (card.root, card.fit, card.flips, card.split.seed) == (".", "crop", [], 0)
-    assert repr(card) == str(card) == "Card(toy: Toy, 2 classes, from folder)"
-
-
 def test_unknown_cards_are_named_with_the_closest(tmp_path):
     with pytest.raises(ValueError, match="unknown card 'brestmnist' .did you mean 'breastmnist'"):
         read_card("brestmnist")
@@ -112,11 +104,8 @@ def test_what_is_wrong_is_named_with_its_value_and_the_way_out(tmp_path, monkeyp
 
 @pytest.mark.parametrize("place", ["a/../../x", "/etc", "C:/x", "~/x", "a\\b"])
 def test_paths_that_leave_the_data_are_refused(tmp_path, place):
-    for front in (
-        FRONT + f"  root: {place}\n",
-        FRONT + f"  split: {{manifest: {place}}}\n",
-        FRONT.replace("meaning: first", f"meaning: first, folder: {place}"),
-    ):
+    named = FRONT.replace("meaning: first", f"meaning: first, folder: {place}")
+    for front in (FRONT + f"  root: {place}\n", FRONT + f"  split: {{manifest: {place}}}\n", named):
         refused(tmp_path, front, "stays inside")
 
 

@@ -18,12 +18,6 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MED = {"medmnist": "breastmnist", "image_size": 64}
 
 
-@pytest.fixture(autouse=True)
-def own_folders(monkeypatch, tmp_path):
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-
-
 def png(seed=0, kind="PNG", side=8):
     file, rng = io.BytesIO(), np.random.default_rng(seed)
     Image.fromarray(rng.integers(0, 256, (side, side), dtype=np.uint8)).save(file, kind)
@@ -67,6 +61,7 @@ def test_a_folder_is_taken_where_it_is_and_one_that_is_not_there_passed_over(tmp
     (tmp_path / "mine" / "ill").mkdir(parents=True)
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("SCANS", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
     missing = [{"folder": place} for place in ("$NOWHERE/x", "/not/there", "empty")]
     for place in (str(tmp_path / "mine"), "$SCANS/mine", "mine", "~/mine"):
         assert quiet(fetch, card(tmp_path, *missing, {"folder": place})) == tmp_path / "mine"

@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -14,7 +13,6 @@ from dmws_lite.data.folders import explained, read_folder
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 AB = {"a": 3, "b": 3}
-CLASSES = "  classes:\n    a: {meaning: x}\n    b: {meaning: y}\n"
 
 
 def made(root, content):
@@ -27,9 +25,13 @@ def made(root, content):
     return root
 
 
-def card(folder, text):
-    front = f"pretty_name: Mine\nlicense: unknown\ndmws:\n  sources: [{{folder: somewhere}}]\n{text}"
-    (folder / "mine.md").write_text(f"---\n{front}---\n# Mine\n", encoding="utf-8")
+def card(folder, classes=("a", "b"), **told):
+    """A card that names classes (and their folders, where these have other names), and more keys of `dmws`."""
+    classes = classes if isinstance(classes, dict) else dict(zip(classes, classes, strict=True))
+    labels = {name: {"folder": place, "meaning": "seen"} for name, place in classes.items()}
+    front = {"pretty_name": "Mine", "license": "unknown"}
+    front["dmws"] = {"sources": [{"folder": "somewhere"}], "classes": labels, **told}
+    (folder / "mine.md").write_text(f"---\n{json.dumps(front)}\n---\n", encoding="utf-8")
     return read_card(folder / "mine.md")
 
 
@@ -249,37 +251,22 @@ def test_links_are_followed_within_the_folder_and_refused_where_they_lead_out(tm
         (root / link).unlink()
 
 
-def tiff(path, pages):
-    images = [Image.fromarray(np.full((8, 8), page, np.uint8)) for page in range(pages)]
-    images[0].save(path, save_all=True, append_images=images[1:])
-
-
 def test_frames_of_files_with_several_images(tmp_path):
     made(tmp_path, AB | {"b/broken.tif": "no image"})
-    tiff(tmp_path / "a/stack.tif", 5)
-    middle = read_folder(tmp_path).table.set_index("file")
-    assert middle["frame"].to_dict() == {file: 2 if file == "a/stack.tif" else 0 for file in middle.index}
-    assert len(middle) == 8 and set(middle["patient"]) == {""}
-    every = read_folder(tmp_path, frames="all").table
+    pages = [Image.new("L", (8, 8), page) for page in range(5)]
+    pages[0].save(tmp_path / "a/stack.tif", save_all=True, append_images=pages[1:])
+    middle, every = (read_folder(tmp_path, frames=which).table for which in ("middle", "all"))
+    assert middle["frame"].where(middle["file"] == "a/stack.tif", 7).tolist() == [7, 7, 7, 2, 7, 7, 7, 7]
+    assert set(middle["patient"]) == {""} and len(every) == 12
     stack = every[every["file"] == "a/stack.tif"]
-    assert stack["frame"].tolist() == [0, 1, 2, 3, 4] and len(every) == 12
-    assert set(stack["patient"]) == {"a/stack.tif"} and set(every["patient"]) == {"a/stack.tif", ""}
+    assert stack["frame"].tolist() == [0, 1, 2, 3, 4] and set(stack["patient"]) == {"a/stack.tif"}
 
 
 def test_a_card_tells_folders_classes_and_patients(tmp_path):
     folders = {"COVID/images": 4, "COVID/masks": 4, "Normal/images": 3, "Opacity/images": 3}
     made(tmp_path / "set", {f"Database/{name}": count for name, count in folders.items()})
-    told = card(
-        tmp_path,
-        """  root: Database
-  layout: classes
-  classes:
-    normal: {folder: Normal/images, meaning: nothing seen}
-    covid: {folder: COVID/images, meaning: a positive test}
-  patient: {pattern: '([A-Z]+)/images/00[12]'}
-""",
-    )
-    listing = read_folder(tmp_path / "set", told)
+    classes, patient = {"normal": "Normal/images", "covid": "COVID/images"}, {"pattern": "([A-Z]+)/images/00[12]"}
+    listing = read_folder(tmp_path / "set", card(tmp_path, classes, root="Database", layout="classes", patient=patient))
     assert listing.root == tmp_path / "set" / "Database" and listing.classes == ("normal", "covid")
     assert counted(listing.table) == {"covid": 4, "normal": 3}
     assert listing.table["patient"].tolist() == ["", "COVID", "COVID", "", "", "", ""]
@@ -291,74 +278,49 @@ def test_a_card_tells_folders_classes_and_patients(tmp_path):
 def test_a_card_names_a_manifest_its_columns_and_its_labels(tmp_path, whole):
     rows = "".join(f"{i},{i % 3},{i // 2}\n" for i in range(9))
     root = made(tmp_path / "set", {f"img/{i}.png": "" for i in range(10)} | {"truth.csv": "key,code,who\n" + rows})
-    told = card(
-        tmp_path,
-        """  layout: manifest
-  manifest: truth.csv
-  columns: {file: key, label: code, patient: who}
-  classes:
-    malignant: {folder: '1', meaning: m}
-    benign: {folder: '0', meaning: b}
-""",
-    )
+    table = {"manifest": "truth.csv", "columns": {"file": "key", "label": "code", "patient": "who"}}
+    told = card(tmp_path, {"malignant": "1", "benign": "0"}, layout="manifest", **table)
     listing = read_folder(root if whole else root / "truth.csv", told)
     assert listing.classes == ("malignant", "benign") and counted(listing.table) == {"malignant": 3, "benign": 3}
-    assert dict(zip(listing.table["file"], listing.table["label"], strict=True))["img/4.png"] == "malignant"
+    assert listing.table.set_index("file")["label"]["img/4.png"] == "malignant"
     assert "left out 3 files with labels that the card does not name (3 2)" in explained(listing.left_out)["label"]
 
 
-CARDS = {  # content, the card, images of each class, left out
-    "the card's order": (
-        SPLITS | {"train/c": 3},
-        "  classes:\n    b: {meaning: x}\n    a: {meaning: y}\n",
-        SPLITS,
-        {"folder": 3},
-    ),
-    "masks beside images": (AB | {"a/000_mask.png": ""}, CLASSES, AB, {"mask": 1}),
-    "masks as a class": (
-        {"a/left/Masks": 2, "a": 3, "masks": 3},
-        "  classes:\n    a: {meaning: x}\n    b: {folder: masks, meaning: y}\n",
-        AB,
-        {"mask": 2},
-    ),
-    "beside a manifest": (
-        AB | {"c": 2, "metadata.csv": LISTED.replace("label", "patient") + "c/000.png,c\n"},
-        CLASSES,
-        AB,
-        {"folder": 2},
-    ),
+PATIENTS = LISTED.replace("label", "patient")
+CARDS = {  # content, the card's classes, images of each class, left out
+    "the card's order": (SPLITS | {"train/c": 3}, ("b", "a"), SPLITS, {"folder": 3}),
+    "masks beside images": (AB | {"a/000_mask.png": ""}, ("a", "b"), AB, {"mask": 1}),
+    "masks as a class": ({"a/left/Masks": 2, "a": 3, "masks": 3}, {"a": "a", "b": "masks"}, AB, {"mask": 2}),
+    "beside a manifest": (AB | {"c": 2, "metadata.csv": PATIENTS + "c/000.png,c\n"}, ("a", "b"), AB, {"folder": 2}),
 }
 
 
 @pytest.mark.parametrize("name", CARDS)
 def test_folders_that_a_card_does_or_does_not_name(tmp_path, name):
-    content, text, counts, left_out = CARDS[name]
-    listing = read_folder(made(tmp_path / "set", content), told := card(tmp_path, text))
-    assert counted(listing.table) == counts and listing.classes == tuple(told.classes)
+    content, classes, counts, left_out = CARDS[name]
+    listing = read_folder(made(tmp_path / "set", content), card(tmp_path, classes))
+    assert counted(listing.table) == counts and listing.classes == tuple(classes)
     assert listing.left_out["reason"].value_counts().to_dict() == left_out
 
 
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("  root: gone\n", "root: gone is no folder inside"),
-        ("  layout: manifest\n  manifest: gone.csv\n", "manifest: gone.csv is not in"),
-        ("  patient: {pattern: 'patient(\\d+)'}\n", "patient: .* is in no file name: correct the pattern"),
-    ],
-)
-def test_a_card_that_does_not_fit_is_named(tmp_path, text, error):
-    with pytest.raises(ValueError, match=f"mine.md: {error}"):
-        read_folder(made(tmp_path / "set", AB), card(tmp_path, CLASSES + text))
+def test_a_card_that_does_not_fit_is_named(tmp_path):
+    root = made(tmp_path / "set", AB)
+    for told, error in (
+        ({"root": "gone"}, "root: gone is no folder inside"),
+        ({"layout": "manifest", "manifest": "gone.csv"}, "manifest: gone.csv is not in"),
+        ({"patient": {"pattern": "patient(\\d+)"}}, "patient: .* is in no file name: correct the pattern"),
+    ):
+        with pytest.raises(ValueError, match=f"mine.md: {error}"):
+            read_folder(root, card(tmp_path, **told))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the shared folder of real images is not here")
 @pytest.mark.parametrize("name", ["brain_mri", "chest_xray", "lung_ct"])
 def test_real_sets(name):
     expected = pd.read_csv(REAL / name / "metadata.csv", keep_default_na=False).sort_values("file_name")
-    table, classes, root, left_out, notes, _ = read_folder(REAL / name)
-    assert root == REAL / name and classes == tuple(sorted(expected["label"].unique())) and left_out.empty and not notes
-    images = table.sort_values("file")
-    assert images["file"].tolist() == expected["file_name"].tolist()
-    for column in ("label", "split", "patient"):
-        assert images[column].tolist() == expected[column].tolist()
-    assert read_folder(REAL / name / "metadata.csv").table.equals(table)
+    listing = read_folder(REAL / name)
+    assert listing.classes == tuple(sorted(expected["label"].unique())) and listing.left_out.empty and not listing.notes
+    columns = {"file_name": "file", "label": "label", "split": "split", "patient": "patient"}
+    images = listing.table.sort_values("file")[[*columns.values()]]
+    assert images.values.tolist() == expected[[*columns]].values.tolist()
+    assert read_folder(REAL / name / "metadata.csv").table.equals(listing.table)

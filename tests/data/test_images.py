@@ -1,6 +1,5 @@
 import struct
 import sys
-import zlib
 from io import BytesIO
 
 import numpy as np
@@ -28,17 +27,6 @@ def tiff(*pages, **options):
         for page in pages:
             writer.write(page, **options)
     return file.getvalue()
-
-
-def png(width, height, depth, kind, rows):
-    """A PNG file's bytes, put together by hand from its raw rows."""
-
-    def chunk(name, body):
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    packed = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 def image(data, suffix=".png", size=8, **options):
@@ -102,48 +90,33 @@ def test_orientation_tags_are_honoured(form, suffix, orientation, turns):
     assert (found.width, found.height) == (expected.width, expected.height)
 
 
-PALE = np.repeat(np.add.outer(np.arange(300), np.arange(420))[..., None] % 200, 3, axis=2).astype(np.uint8)
-MARKED = PALE.copy()
-MARKED[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out and small pictures blur away
-OPAQUE, VEILED = (np.dstack([PALE, np.full((300, 420), alpha, np.uint8)]) for alpha in (255, 254))
-
-
-@pytest.mark.parametrize(
-    "array, form, mode",
-    [
-        (MARKED, "PNG", "colour"),
-        (MARKED, "JPEG", "colour"),
-        (PALE, "JPEG", "gray"),
-        (VEILED, "PNG", "colour"),
-        (OPAQUE, "PNG", "gray"),
-    ],
-)
-def test_mode_and_thumbnail_do_not_depend_on_size_and_fit(array, form, mode):
-    data = saved(array, form)
+@pytest.mark.parametrize("kind", ["marked", "marked JPEG", "gray JPEG", "veiled", "opaque"])
+def test_mode_and_thumbnail_do_not_depend_on_size_and_fit(kind):
+    gray = np.repeat(np.add.outer(np.arange(300), np.arange(420))[..., None] % 200, 3, axis=2).astype(np.uint8)
+    if kind.startswith("marked"):
+        gray[5:45, 5:45] = (250, 30, 30)  # a mark that the middle square leaves out and small pictures blur away
+    if alpha := {"veiled": 254, "opaque": 255}.get(kind):
+        gray = np.dstack([gray, np.full((300, 420), alpha, np.uint8)])
+    data = saved(gray, "JPEG" if kind.endswith("JPEG") else "PNG")
     found = [decode(data, ".png", size, fit) for size in (1, 16, 64, 299) for fit in ("crop", "letterbox")]
-    assert {one.mode for one in found} == {mode}
+    assert {one.mode for one in found} == {"gray" if kind in ("gray JPEG", "opaque") else "colour"}
     assert all(np.array_equal(one.thumbnail, found[0].thumbnail) for one in found)
-    shrunk = Image.fromarray(array).convert("L").resize((32, 32), Image.Resampling.BOX)
+    shrunk = Image.fromarray(gray).convert("L").resize((32, 32), Image.Resampling.BOX)
     assert np.abs(found[0].thumbnail.astype(int) - np.asarray(shrunk)).mean() < 4
 
 
-DTYPES = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, np.int64]
-DTYPES += [np.float16, np.float32, np.float64]
-KINDS = [("<", None, "minisblack"), (">", "zlib", "minisblack"), ("<", "zlib", "miniswhite"), (">", None, "miniswhite")]
-
-
-@pytest.mark.parametrize("byteorder, compression, photometric", KINDS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_gray_tiff_files_of_every_number_type(dtype, byteorder, compression, photometric):
-    low, high = {"u": (0, 252), "i": (-120, 120), "f": (-9, 9)}[np.dtype(dtype).kind]
-    high = {np.uint32: 3_000_000_000, np.int16: 30_000}.get(dtype, high)
-    values = np.linspace(low, high, 64).reshape(8, 8).astype(dtype)
+@pytest.mark.parametrize("byteorder, compression", [("<", "zlib"), (">", None)])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("code", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"])
+def test_gray_tiff_files_of_every_number_type(code, byteorder, compression, photometric):
+    low, high = {"u": (0, 252), "i": (-120, 120), "f": (-9, 9)}[code[0]]
+    values = np.linspace(low, {"u4": 3_000_000_000, "i2": 30_000}.get(code, high), 64).reshape(8, 8).astype(code)
     data = tiff(values, byteorder=byteorder, compression=compression, photometric=photometric)
     real = values.astype(float)
-    expected = real if dtype == np.uint8 else (real - real.min()) / np.ptp(real) * 255
+    expected = real if code == "u1" else (real - real.min()) / np.ptp(real) * 255
     found = decode(data, ".tif", 8)
     assert close(found.image[0], expected if photometric == "minisblack" else 255 - expected)
-    assert (found.mode, found.depth, found.blank) == ("gray", np.dtype(dtype).itemsize * 8, False)
+    assert (found.mode, found.depth, found.blank) == ("gray", int(code[1]) * 8, False)
 
 
 @pytest.mark.parametrize("byteorder, compression", [("<", "zlib"), (">", None)])
@@ -188,8 +161,8 @@ def test_smaller_pages_are_never_taken(tmp_path, options):
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(GRAY[::2, ::2].copy(), photometric="minisblack", **options)
         file.write(GRAY, photometric="minisblack")
-    data = (tmp_path / "a.tif").read_bytes()
-    assert frames(tmp_path / "a.tif") == 1 and np.array_equal(image(data, ".tif"), GRAY[None])
+    assert frames(tmp_path / "a.tif") == 1
+    assert np.array_equal(image((tmp_path / "a.tif").read_bytes(), ".tif"), GRAY[None])
 
 
 def packed_tiff(values, bits, order="<", photometric=1, planes=1):
@@ -281,14 +254,6 @@ def test_pages_of_a_tiff_are_frames_and_other_files_have_one(tmp_path):
             decode(file, suffix, 8, frame=count)
 
 
-def test_png_files_put_together_by_hand():
-    colour = np.dstack([GRAY, GRAY.T, GRAY[::-1]]).astype(np.uint16) * 256 + 255
-    found = decode(png(8, 8, 16, 2, [row.astype(">u2").tobytes() for row in colour]), ".png", 8)
-    assert np.array_equal(found.image, (colour >> 8).transpose(2, 0, 1)) and found.depth == 16
-    quarter = decode(png(8, 8, 2, 0, [bytes([0b00011011] * 2)] * 8), ".png", 8)
-    assert quarter.image[0, 0].tolist() == [0, 85, 170, 255] * 2 and quarter.depth == 8
-
-
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF"])
 def test_cut_off_files_are_errors(form):
     data = saved(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), form)
@@ -298,10 +263,10 @@ def test_cut_off_files_are_errors(form):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("side", [9_000, 30_000])
+@pytest.mark.parametrize("side", [9_000, 14_000])
 def test_pictures_too_large_for_memory_are_refused(side):
     with pytest.raises(ValueError, match="million"):
-        decode(png(side, side, 8, 0, []), ".png", 8)
+        image(saved(Image.new("1", (side, side))))
 
 
 @pytest.mark.parametrize("package, suffix", [("pydicom", ".dcm"), ("nibabel", ".nii"), ("nibabel", ".nii.gz")])

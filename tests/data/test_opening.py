@@ -14,12 +14,6 @@ from dmws_lite.data.opening import new_card, open_data
 from dmws_lite.data.phantoms import phantoms
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 def save(path, array, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path, **options)

@@ -22,7 +22,6 @@ def test_a_seed_draws_the_phantoms_that_it_always_drew(modality, pinned):
 
 
 def test_cached_phantoms_are_the_drawn_ones_drawn_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "cache"))
     options = {"modality": "lung_ct", "train": 6, "val": 3, "test": 3, "size": 16, "seed": 4}
     expected, first = phantoms(**options).test.images, phantoms(**options, cached=True).test.images
     with monkeypatch.context() as patch:
