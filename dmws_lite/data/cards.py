@@ -259,12 +259,12 @@ def card_text(
     name: str,
     table: pd.DataFrame,
     classes: Iterable[str],
-    layout: str | Mapping[str, object] | None,
+    recipe: Mapping[str, object],
     folder: str | Path,
     rule: str,
     manifest: str,
 ) -> str:
-    """The text of a card for the images in a folder; layout: one, or all keys of it."""
+    """The text of a card for the images in a folder; recipe: what says how they are read."""
     title = " ".join(name.split())
     table = table if (table["split"] != "").all() else table.assign(split="all")
     counts = table.groupby(["split", "label"]).size()
@@ -277,7 +277,7 @@ def card_text(
         "language": ["en"],
         "dmws": {
             "sources": [{"folder": str(folder)}],
-            **({"layout": layout} if isinstance(layout, str) else layout or {}),
+            **recipe,
             "classes": {str(label): {"meaning": "to be filled in"} for label in classes},
             "counts": {part: counts[part].to_dict() for part in (*SPLITS, "all") if part in counts},
             "image": {"mode": "gray" if (table["mode"] == "gray").all() else "colour"},

@@ -265,11 +265,8 @@ def _on_reading(gathered: Gathered) -> Iterator[Finding]:
         yield Finding("warning", "left out", len(files), text, tuple(files.head(EXAMPLES)))
     for note in gathered.notes:
         yield Finding("warning", "how it was read", 1, note)
-    splits, stand_in = gathered.table["split"], gathered.stand_in
-    text = RULES[gathered.rule]
-    if gathered.rule == "patient" and stand_in:
-        text = f"split here, kept together by {stand_in}, a stand-in for patients"
-    text += f" ({' / '.join(str((splits == split).sum()) for split in SPLITS)})"
+    splits = gathered.table["split"]
+    text = RULES[gathered.rule] + f" ({' / '.join(str((splits == split).sum()) for split in SPLITS)})"
     yield Finding("warning" if gathered.rule == "random" else "note", "split", len(splits), text)
 
 

@@ -393,9 +393,7 @@ def _tables(
         elif known:
             usable[path] = {*listed}
         elif not isinstance(label, int):
-            call = f"open_data({str(path)!r}, label=NAME)"
-            text = f"{path} lists these images, but none of its columns is the label by its name"
-            notes.append(f"{text} ({', '.join(map(str, raw))}): {call} takes one")
+            notes.append(manifests.no_labels(path, raw))
     several = [path for path in usable if any(usable[path] & usable[other] for other in usable if other != path)]
     if several:
         calls = " or ".join(f"open_data({str(path)!r})" for path in several)
@@ -439,7 +437,7 @@ def _by_tables(
     if isinstance(label, int) or (for_folders and not table["label"].any()):
         table["label"] = by_folder
     if not table["label"].any():
-        raise ValueError(manifests.no_labels(tables[0]))
+        raise ValueError(manifests.no_labels(tables[0], manifests.read_table(tables[0])))
     differ = table["file"][table["label"].str.lower() != by_folder.str.lower()]
     classes = {*images["label"][images["reason"] == ""]} - {""}
     if for_folders and not alone:

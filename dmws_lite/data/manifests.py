@@ -126,22 +126,16 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
             )
 
 
-def no_labels(path: Path) -> str:
+def no_labels(path: Path, raw: pd.DataFrame) -> str:
     """Why a manifest gives no labels, and the way out."""
-    raw = read_table(path)
     if scores := findings(raw):
         return (
             f"{path} seems to hold a column of 0 and 1 for each finding ({', '.join(scores)}), of which several or "
             "none are 1 in some rows. This project classifies one label an image: "
             f"open_data({str(path)!r}, label={scores[0]!r}) takes one of them"
         )
-    groups = raw.astype(str).nunique().sort_values(kind="stable")
-    likely = [name for name, count in groups.items() if 1 < count <= len(raw) // 2] or [*groups.index]
-    calls = " or ".join(f"open_data({str(path)!r}, label={name!r})" for name in likely[:3])
-    return (
-        f"{path} has no column with labels: its columns are {', '.join(map(str, raw))}. Name one 'label', or pass the "
-        f"one that it is: {calls}"
-    )
+    text = f"{path} lists these images, but none of its columns is the label by its name ({', '.join(map(str, raw))})"
+    return f"{text}: open_data({str(path)!r}, label=NAME) takes one"
 
 
 def findings(raw: pd.DataFrame) -> list[str]:

@@ -112,7 +112,9 @@ def test_paths_that_leave_the_data_are_refused(tmp_path, place):
 def test_a_written_card_reads_back_as_what_was_seen(tmp_path):
     labels, splits = ["yes", "no", "yes", "no", "no"], ["train", "train", "val", "test", "test"]
     table = pd.DataFrame({"label": labels, "split": splits, "mode": "gray"})
-    text = card_text("Nierenbilder: Größe {x}", table, ("no", "yes"), "splits", tmp_path, "patient", "k.csv")
+    text = card_text(
+        "Nierenbilder: Größe {x}", table, ("no", "yes"), {"layout": "splits"}, tmp_path, "patient", "k.csv"
+    )
     (tmp_path / "k.md").write_text(text, encoding="utf-8")
     card = read_card(tmp_path / "k.md")
     assert (card.pretty_name, card.license, card.layout) == ("Nierenbilder: Größe {x}", "unknown", "splits")
