@@ -38,19 +38,14 @@ def close(found, expected, most=1):
     return np.abs(np.asarray(found, float) - expected).max() <= most
 
 
-def test_crop_keeps_the_middle_and_letterbox_keeps_everything():
-    wide = np.zeros((40, 120), np.uint8)
-    wide[:, 36:84], wide[:, :10] = 200, 90
+def test_crop_keeps_the_middle_letterbox_keeps_everything_and_both_are_antialiased():
+    wide, stripes = np.zeros((40, 120), np.uint8), np.zeros((128, 128), np.uint8)
+    wide[:, 36:84], wide[:, :10], stripes[:, ::2] = 200, 90, 200
     assert (image(saved(wide), size=20) == 200).all()
     boxed = image(saved(wide), size=30, fit="letterbox")[0]
     assert not boxed[:10].any() and not boxed[20:].any() and not boxed[10:20, 24:].any()
     assert (boxed[10:20, 12:18] == 200).all() and (boxed[10:20, 0] == 90).all()
     assert np.array_equal(image(saved(wide.T.copy()), size=30, fit="letterbox")[0], boxed.T)
-
-
-def test_shrinking_is_antialiased():
-    stripes = np.zeros((128, 128), np.uint8)
-    stripes[:, ::2] = 200
     assert close(image(saved(stripes), size=16)[0, 2:-2, 2:-2], 100, 2)
     assert close(decode(saved(stripes), ".png", 128).thumbnail[:, 2:-2], 100, 2)
 
@@ -186,18 +181,20 @@ def packed_tiff(values, bits, order="<", photometric=1, planes=1):
 
 
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("bits", [2, 4, 6, 10, 12, 14])
+@pytest.mark.parametrize("bits", [4, 10, 12, 14])
 def test_tiff_files_whose_numbers_are_no_whole_bytes(bits, order):
     values = np.arange(8 * 9).reshape(8, 9) * 37 % 2**bits
     values[0, 0], values[0, 1] = 0, 2**bits - 1
     expected = values / (2**bits - 1) * 255
-    for photometric, shown in ((1, expected), (0, 255 - expected)):
-        data = packed_tiff(values[..., None], bits, order, photometric)
-        assert close(image(data, ".tif", 9, fit="letterbox")[0, :8], shown)
     colour = np.dstack([values, values[::-1], values[:, ::-1]])
-    shown = (colour >> bits - 8 if bits > 8 else colour / (2**bits - 1) * 255).transpose(2, 0, 1)
-    for planes in (1, 2):
-        data = packed_tiff(colour, bits, order, photometric=2, planes=planes)
+    colours = (colour >> bits - 8 if bits > 8 else colour / (2**bits - 1) * 255).transpose(2, 0, 1)
+    gray = values[..., None]
+    for data, shown in (
+        (packed_tiff(gray, bits, order), expected),
+        (packed_tiff(gray, bits, order, photometric=0), 255 - expected),
+        (packed_tiff(colour, bits, order, photometric=2), colours),
+        (packed_tiff(colour, bits, order, photometric=2, planes=2), colours),
+    ):
         assert close(image(data, ".tif", 9, fit="letterbox")[:, :8], shown)
 
 
@@ -269,13 +266,11 @@ def test_pictures_too_large_for_memory_are_refused(side):
         image(saved(Image.new("1", (side, side))))
 
 
-@pytest.mark.parametrize("package, suffix", [("pydicom", ".dcm"), ("nibabel", ".nii"), ("nibabel", ".nii.gz")])
-def test_missing_readers_are_named(package, suffix, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ImportError, match=rf"{package} is not installed.*pip install \"dmws-lite\[medical\]\""):
-        decode(b"data", suffix, 8)
-    with pytest.raises(ImportError, match="medical"):
-        frames(tmp_path / f"scan{suffix}")
+def test_missing_readers_are_named(monkeypatch):
+    for package, suffix in (("pydicom", ".dcm"), ("nibabel", ".nii.gz")):
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(ImportError, match=rf"{package} is not installed.*pip install \"dmws-lite\[medical\]\""):
+            decode(b"data", suffix, 8)
 
 
 def test_dicom_files_are_known_by_their_start(tmp_path):
