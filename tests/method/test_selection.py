@@ -27,15 +27,11 @@ def of(plan, name):
     return next(a for a in plan.assignments if a.student == name)
 
 
-def written_out(a):
-    return [np.arange(s) if i is None else i for i, s in zip(a.indices, a.teacher_shape, strict=True)]
-
-
 def same(plan, other):
     pairs = list(zip(plan.assignments, other.assignments, strict=True))
     return all(
         (a.teacher, a.axes, a.note) == (b.teacher, b.axes, b.note)
-        and all(map(np.array_equal, written_out(a), written_out(b)))
+        and all(map(np.array_equal, a.written_out, b.written_out))
         for a, b in pairs
     )
 
@@ -110,7 +106,7 @@ def test_overlap_and_coverage_against_masks_counted_element_by_element():
     for pair in zip(main.assignments, other.assignments, strict=True):
         masks = [np.zeros(a.teacher_shape, dtype=bool) for a in pair]
         for mask, a in zip(masks, pair, strict=True):
-            mask[np.ix_(*written_out(a))] = True
+            mask[np.ix_(*a.written_out)] = True
         used, shared = used + masks[0].sum(), shared + (masks[0] & masks[1]).sum()
     assert main.coverage().used == used and main.overlap(other).used == shared > 0
 
@@ -123,12 +119,11 @@ def test_student_head_j_gets_even_channels_of_teacher_heads_2j_and_2j_plus_1_and
 
 
 def test_magnitude_keeps_the_largest_channels_of_the_weights():
-    teacher, big = vit(16, 2).state_dict(), [1, 4, 5, 6, 9, 12, 13, 15]
-    for name, tensor in teacher.items():
-        tensor.fill_(0.1)
-        for axis, size in enumerate(tensor.shape):
-            if size == 16 and "qkv" not in name and "attn" not in name:
-                tensor.index_fill_(axis, torch.tensor(big), 1.0)
+    teacher, big = (
+        {name: torch.zeros_like(t) for name, t in vit(16, 2).state_dict().items()},
+        [1, 4, 5, 6, 9, 12, 13, 15],
+    )
+    teacher["patch_embed.proj.weight"][big] = 1.0
     main, auxiliary = dm.complementary_plans(teacher, vit(8, 2), elements="magnitude")
     assert of(main, "norm.weight").indices[0].tolist() == big
     assert main.overlap(auxiliary).used == 0
