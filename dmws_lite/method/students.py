@@ -80,6 +80,7 @@ def make_students(
     swap:        exchange the roles of main and auxiliary.
     initializer: of the main student (see INITIALIZERS); a "complementary" auxiliary needs "weight_selection" or
                  "selection_ls". elements, layers: see `plan`.
+    seed:        of the classifier, of random weights and of the random element strategies.
     images:      training images, without labels, for the initialisers that measure: "selection_ls", "projection",
                  "projection_ls" (see `initialize`); at most `calibration` of them are used, evenly spread.
     Raises ValueError for an unknown kind of auxiliary and for all that `complementary_plans` and `initialize` refuse.
