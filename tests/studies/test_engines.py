@@ -45,14 +45,6 @@ def stubbed(monkeypatch, outcome):
     return keys
 
 
-def test_only_what_is_missing_is_made(tiny, tmp_path, stubbed, capsys):
-    run_study(tiny(seeds=1), tmp_path / "s", progress=False)
-    assert len(stubbed) == 3
-    store = run_study(tiny(), tmp_path / "s")
-    assert "tiny: 6 runs, 3 of them stored" in capsys.readouterr().out
-    assert len(stubbed) == len(set(stubbed)) == len(store.table()) == 6
-
-
 def test_a_run_that_fails_is_recorded_and_the_rest_goes_on(tiny, tmp_path, monkeypatch, capsys):
     real = run.fit
 
