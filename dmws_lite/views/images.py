@@ -20,7 +20,7 @@ from dmws_lite.views import style
 
 if TYPE_CHECKING:
     from dmws_lite.data.checking import Report
-    from dmws_lite.data.sets import ImageSet, Splits
+    from dmws_lite.data.sets import ImageSet
 
 SPLITS = ("train", "val", "test")
 TILE, GAP = 96, 8  # pixels of one picture in a sheet, and between two
@@ -68,27 +68,6 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
     return figure
 
 
-def class_balance(splits: Splits) -> style.Picture:
-    """The share of each class in train, val and test, one column per split, with the numbers of images."""
-    counts = pd.DataFrame({split: getattr(splits, split).counts for split in SPLITS}, index=list(splits.classes))
-    figure, axes = style.picture(0.8 + 0.32 * len(counts), 1, 3)
-    words = _draw_balance(axes, counts)
-    figure.alt_text = f"Images of each class of {splits.name}, train / val / test: {words}."
-    return figure
-
-
-def intensities(splits: Splits) -> style.Picture:
-    """How bright the training images of each class are: a histogram of pixel values per class, and its mean."""
-    train = splits.train
-    figure, grid = style.picture(0.9 + 0.5 * len(train.classes), len(train.classes), sharex=True, squeeze=False)
-    means = _draw_levels(grid[:, 0], train.images, train.classes, np.array(train.classes)[train.labels])
-    for axes, name in zip(grid[:, 0], train.classes, strict=True):
-        axes.set_ylabel(style.wrapped(name, 20), rotation=0, ha="right", va="center")
-    words = style.listed(means, ".0f")
-    figure.alt_text = f"Pixel values of the training images of {splits.name} by class; means of 0 to 255: {words}."
-    return figure
-
-
 def data_page(report: Report) -> style.Picture:
     """One page on a data set: verdict, sizes, findings, images, class balance, intensities, shortcuts, pairs.
 
@@ -122,12 +101,8 @@ def data_page(report: Report) -> style.Picture:
         _draw_pairs(parts[4].subplots(), gathered, pairs)
     shares = " / ".join(str((splits == split).sum()) for split in SPLITS)
     numbers = f"{len(table)} images, {rows} classes, {shares} train / val / test"
-    common = table.loc[fine, ["width", "height"]].value_counts(normalize=True)
-    size = "unknown" if common.empty else f"{common.iloc[0]:.0%} are {' × '.join(map(str, common.index[0]))}"
-    if len(common) and common.iloc[0] < 0.1:  # none is frequent
-        size = " × ".join(
-            f"{table.loc[fine, side].min()}–{table.loc[fine, side].max()}" for side in ("width", "height")
-        )
+    ends = table.loc[fine, ["width", "height"]].agg(["min", "max"])
+    size = " × ".join("–".join(dict.fromkeys(map(str, own))) for _, own in ends.items()) if fine.any() else "unknown"
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
     figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {size}"), fontsize=10)
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"

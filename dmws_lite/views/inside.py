@@ -1,4 +1,4 @@
-"""Pictures of trained networks: CKA, where they look, calibration, robustness, what they say of an image, and cost."""
+"""Pictures of trained networks: CKA, where they look, calibration, robustness, and cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
@@ -16,7 +15,6 @@ from dmws_lite.training.evaluation import BINS, calibration_error
 from dmws_lite.views import style
 
 NUMBERS = 8  # columns up to which a table's numbers are written into its cells
-NETWORKS = ("teacher", "main", "auxiliary")
 Maps = Mapping[str, np.ndarray]
 
 
@@ -41,26 +39,6 @@ def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
     return figure
 
 
-def cka_estimators(table: pd.DataFrame) -> style.Picture:
-    """Biased and debiased CKA over the number of images, for the same and for shuffled images; table: `estimators`."""
-    long = table.melt(["images", "pairs"], ["biased", "debiased"], "estimate", "CKA")
-    long["name"] = long["estimate"] + ", " + long["pairs"] + " images"
-    words = f"Two estimates of CKA, from {table['images'].min()} to {table['images'].max()} images"
-    return style.curves(long, "images", "CKA", "name", words=words, level=(0, ""), height=3.0)
-
-
-def cka_over_training(table: pd.DataFrame) -> style.Picture:
-    """CKA by block over the steps of a training, a panel per pair of networks; table: from `over_training`.
-
-    Of more than six blocks, six from the first to the last are drawn.
-    """
-    blocks = np.sort(table["block"].unique())
-    table = table[table["block"].isin(blocks[np.linspace(0, len(blocks) - 1, min(len(blocks), 6)).round().astype(int)])]
-    named = table.assign(block=table["block"].map("block {}".format), pair=table["pair"].str.replace(", ", " and "))
-    words = "CKA from the first to the last evaluation of a training"
-    return style.curves(named, "step", "cka", "block", "pair", words, ylabel="CKA")
-
-
 def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.ndarray | None = None) -> style.Picture:
     """Maps laid over images: a row per image, a column per kind of map; the lesion's outline is white.
 
@@ -71,67 +49,21 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
     rows = [[style.gray_or_rgb(images.images[index])] * len(titles) for index in indices]
     figure, grid = style.sheet(rows, names, titles, 0.35 + 8 / (len(maps) + 1) * len(names))
     outlines = np.zeros((len(images), *images.images.shape[2:]), bool) if masks is None else masks
+    found, hits = sum(outlines[index].any() for index in indices), dict.fromkeys(maps, 0)
     for row, index in zip(grid, indices, strict=True):
-        for axes, heats in zip(row, [None, *maps.values()], strict=True):
-            _draw_heat(axes, None if heats is None else heats[index], outlines[index])
-    outlined = "" if masks is None else "; outlines show the lesions"
-    words = f"Maps of {', '.join(maps)} over images of {', '.join(names)}{outlined}"
-    figure.alt_text = f"{words}. Bright places are where a map is high."
-    return figure
-
-
-def inspected(
-    images: ImageSet, index: int, probabilities: Maps, maps: Maps, masks: np.ndarray | None = None
-) -> style.Picture:
-    """One image; of each network the map of where it looks, and below what it predicts.
-
-    index:         of the image in `images`.
-    probabilities: of "teacher", "main", "auxiliary" or some of them, each (N, classes).
-    maps:          of the same networks, each (N, h, w) in [0, 1]; stretched to the images' size.
-    masks:         bool (N, H, W), the pixels of the finding, drawn as an outline; None draws none.
-    Raises ValueError for an index, names or shapes that do not fit the images.
-    """
-    count, _, *size = images.images.shape
-    if index not in range(count):
-        raise ValueError(f"index={index} is out of range: the image set has images 0 to {count - 1}")
-    names, classes = [name for name in NETWORKS if name in maps], list(map(style.literal, images.classes))
-    if not maps or set(maps) != set(probabilities) or len(names) < len(maps):
-        given, known = f"probabilities of {list(probabilities)}, maps of {list(maps)}", ", ".join(NETWORKS)
-        raise ValueError(f"{given}: pass both of the same networks, out of {known}")
-    for name in names:
-        if probabilities[name].shape != (count, len(classes)):
-            shape = probabilities[name].shape
-            raise ValueError(f"probabilities of {name} are {shape}: pass ({count}, {len(classes)})")
-        if maps[name].ndim != 3 or len(maps[name]) != count:
-            raise ValueError(f"maps of {name} are {maps[name].shape}: pass ({count}, height, width)")
-    if masks is not None and masks.shape != (count, *size):
-        raise ValueError(f"masks are {masks.shape}: pass {(count, *size)}, or None")
-    outline = np.zeros(size, bool) if masks is None else masks[index]
-    truth, outlined = images.labels[index], bool(outline.any())
-    place = {"left": 0.01, "right": 0.985, "bottom": 0.11, "top": 0.89, "wspace": 0.08, "hspace": 0.15}
-    figure, grid = style.picture(4.3, 2, 4, layout=None, gridspec_kw=place | {"height_ratios": [2.2, 1]})
-    for axes in grid[0, : len(names) + 1]:
-        axes.imshow(style.gray_or_rgb(images.images[index]), cmap="gray", vmin=0, vmax=255)
-    grid[0, 0].set_title(style.literal(f"image {index}\n{images.classes[truth]}"))
-    _draw_heat(grid[0, 0], None, outline)
-    words = []
-    for panel, bars, name in zip(grid[0, 1:], grid[1, 1:], names, strict=False):
-        shares, heat = 100 * probabilities[name][index], _draw_heat(panel, maps[name][index], outline)
-        best = int(shares.argmax())
-        said, verdict = f"{images.classes[best]}, {shares[best]:.0f} %", "right" if best == truth else "wrong"
-        panel.set_title(style.literal(f"{name}: {verdict}\n{said}"))
-        bars.barh(classes, shares, color=style.PALETTE[name], hatch=style.HATCHES[name])
-        bars.set(xlim=(0, 104), ylim=(len(classes) - 0.5, -0.5), xticks=[0, 50, 100], xlabel="probability (%)")
-        bars.tick_params(labelleft=bars is grid[1, 1])
-        row, column = np.unravel_index(heat.argmax(), heat.shape)
-        side = f", {'inside' if outline[row, column] else 'outside'} the finding" if outlined else ""
-        answer = f"{said.replace(', ', ' (')}, {verdict})"
-        words.append(f"{name} predicts {answer} and looks most at row {row}, column {column}{side}")
-    style.clear(*grid[0])
-    for axes in (grid[1, 0], *grid[:, len(names) + 1 :].flat):
-        axes.set_visible(False)
-    figure.text(0.015, 0.1, "yellow: looks most" + "\noutline: the finding" * outlined, va="top")
-    figure.alt_text = f"Image {index}, {images.classes[truth]}: {'; '.join(words)}."
+        for axes, (name, heats) in zip(row[1:], maps.items(), strict=True):
+            heat = Image.fromarray(heats[index].astype(np.float32)).resize(
+                outlines.shape[:0:-1], Image.Resampling.BILINEAR
+            )
+            heat = np.asarray(heat).clip(0, 1)
+            axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * heat)
+            hits[name] += outlines[index].flat[heat.argmax()]
+        for axes in row if outlines[index].any() else ():
+            axes.contour(outlines[index], [0.5], colors="black", linewidths=2.4)
+            axes.contour(outlines[index], [0.5], colors="white", linewidths=1.0)
+    words = f"Maps of {', '.join(maps)} over images of {', '.join(names)}; bright: where a map is high"
+    outlined = f"; peaks within the outlines of {found} lesions: {style.listed(hits, 'd')}" if found else ""
+    figure.alt_text = f"{words}{outlined}."
     return figure
 
 
@@ -230,39 +162,3 @@ def deployed(table: pd.DataFrame) -> style.Picture:
     grid[0].set_yticks(range(len(table)), map(style.literal, table["way"]))
     figure.alt_text = f"Cost of each way to ask. {'; '.join(words)}."
     return figure
-
-
-def answer(
-    image: np.ndarray, probabilities: Sequence[float], classes: Sequence[str], name: str = "image"
-) -> style.Picture:
-    """What a student says about one image: the image as it sees it, and a bar per class, the likeliest solid and bold.
-
-    image: uint8 (C, H, W). probabilities: (classes,). name: what the image is called.
-    """
-    values, best = np.asarray(probabilities, float), int(np.argmax(probabilities))
-    figure, (left, right) = style.picture(1.2 + 0.4 * len(classes), 1, 2, width_ratios=(1, 2.4))
-    left.imshow(style.gray_or_rgb(image), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    left.set_title(style.literal(name))
-    left.axis("off")
-    bars = right.barh(range(len(classes)), values, 0.55, facecolor="white", hatch="///", edgecolor="#777777")
-    bars[best].set(facecolor=style.PALETTE["main"], edgecolor=style.PALETTE["main"], hatch="")
-    for k, text in enumerate(right.bar_label(bars, [f"{value:.1%}" for value in values], padding=3, fontsize=10)):
-        text.set_fontweight("bold" if k == best else "normal")
-    right.set_yticks(range(len(classes)), [style.literal(f"▸ {c}" if k == best else c) for k, c in enumerate(classes)])
-    right.set(xlim=(0, 1.12), ylim=(len(classes) - 0.5, -0.5), xlabel="probability", xticks=np.linspace(0, 1, 6))
-    shares = style.listed(dict(zip(classes, values, strict=True)), ".1%")
-    figure.alt_text = f"{name}: the student says {classes[best]}. Probabilities: {shares}."
-    return figure
-
-
-def _draw_heat(axes: Axes, heat: np.ndarray | None, mask: np.ndarray) -> np.ndarray:
-    """Lay a map over an image, the higher the more of its colour, and the border of a mask; returns it at its size."""
-    stretched = np.zeros(mask.shape)
-    if heat is not None:
-        small = Image.fromarray(heat.astype(np.float32))
-        stretched = np.asarray(small.resize(mask.shape[::-1], Image.Resampling.BILINEAR)).clip(0, 1)
-        axes.imshow(stretched, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * stretched)
-    if mask.any():
-        axes.contour(mask, [0.5], colors="black", linewidths=2.4)
-        axes.contour(mask, [0.5], colors="white", linewidths=1.0)
-    return stretched

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dmws_lite.analysis.starts import STARTS, TEACHER
@@ -30,18 +29,15 @@ def spectra(weights: pd.DataFrame) -> style.Picture:
     return _curves(table, "place", "share", "kind", "Normalised singular values of the weight matrices", **options)
 
 
-def gains(weights: pd.DataFrame) -> style.Picture:
-    """The gain of every matrix by block, a panel per kind of matrix; weights: from `matrices`."""
-    figure = _curves(weights, "block", "gain", "kind", "Gain of the weight matrices by block", height=2.3)
-    _scale_log(figure.axes[0])
-    return figure
-
-
 def through_depth(signals: pd.DataFrame) -> style.Picture:
     """Spread of activations and similarity of images before the first block and after each, from `signals`."""
     titles = {"spread": "standard deviation of the activations", "similarity": "cosine of two images"}
     figure = _by_block(signals, titles, "Activations through depth", ylabel="", sharey=False)
-    _scale_log(figure.axes[0])
+    spread = figure.axes[0]
+    spread.set_yscale("log")
+    spread.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    spread.yaxis.set_major_formatter("{x:g}")
+    spread.yaxis.set_minor_formatter(NullFormatter())
     return figure
 
 
@@ -106,11 +102,3 @@ def _looks(table: pd.DataFrame) -> dict[str, style.Style]:
     """By label: the roles that all chapters share, then STARTS, then what else there is."""
     roles = {METHODS[name].label: role for name, role in ROLES.items()}
     return style.looks([METHODS[name].label for name in [*STARTS, *table["method"].unique()]], roles)
-
-
-def _scale_log(axes: Axes) -> None:
-    """A logarithmic axis with plain numbers at 1, 2 and 5."""
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""Pictures of a study: results, paired differences, factorial, fractions, costs, and the auxiliary over time.
+"""Pictures of a study: results, paired differences, factorial, fractions and costs.
 
 Every table has one row per run, as `Store.table` gives it; the columns data, pair and fraction may be absent.
 """
@@ -16,9 +16,6 @@ from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, interval
 from dmws_lite.views import style
 
 COSTS = {"seconds": "training seconds", "flops_per_step": "GFLOPs per step"}
-STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary", "alpha": "α", "left": "left of the start"}
-CURVES = style.looks(STUDENTS.values(), {"main": "main", "auxiliary": "auxiliary", "α": "teacher"})
-CURVES["left of the start"] = {"color": "#D55E00", "marker": "D", "linestyle": "-."}
 
 
 def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
@@ -42,14 +39,10 @@ def paired_differences(
     rows = rows[(rows["seeds"] > 0) & ((rows["fraction"] == fraction) if fraction is not None else True)]
     if rows.empty:
         raise ValueError(f"reference={reference!r} has no seed in common with another method: run it with their seeds")
-    return measured_differences(table, rows, reference, metric)
-
-
-def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str, metric: str) -> style.Picture:
-    """The picture of `paired_differences`, from rows of `statistics.differences` of this table."""
     keys, labels = [key for key in GROUP if key in table], labels_of(table)
     base = table[table["method"] == reference].set_index([*keys, "seed"])[metric].rename("base")
     gaps = table.join(base, on=[*keys, "seed"]).merge(rows[[*keys, "method"]])
+    gaps = grouped(gaps.assign(gap=(gaps[metric] - gaps["base"]).astype(float)))
     means = grouped(rows).rename(columns={"difference": "mean", "shown": "filled"})
     others = {name: label for name, label in labels.items() if name in set(rows["method"])}
     title = (
@@ -58,7 +51,6 @@ def measured_differences(table: pd.DataFrame, rows: pd.DataFrame, reference: str
     )
     shown = f"{rows['shown'].sum()} of {len(rows)} are shown (corrected p below 0.05, interval without 0)"
     words = f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {shown}"
-    gaps = grouped(gaps.assign(gap=(gaps[metric] - gaps["base"]).astype(float)))
     return forests(gaps, means, "gap", others, "difference", title, words, zero=True)
 
 
@@ -153,50 +145,19 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
 
 
 def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str | None = None) -> style.Picture:
-    """Mean result against training seconds (left) and FLOPs of a step (right), a row of panels per group."""
-    means = grouped(table).groupby(["group", "label"], sort=False)[[metric, *COSTS]].mean()
+    """Mean result of each method against training seconds (left) and FLOPs of a step (right)."""
+    means = table.groupby("label", sort=False)[[metric, *COSTS]].mean()
     means["flops_per_step"] /= 1e9
-    long = means.reset_index().rename(columns=COSTS).melt(["group", "label", metric], None, "cost")
-    long["panel"] = (long["group"] + ": " + long["cost"]).str.removeprefix(": ")
-    long = long.sort_values("group", key=lambda groups: pd.factorize(groups)[0], kind="stable")
     look = style.semantics(looks_of(table, reference))
     del look["dashes"]
-    figure, grid = style.panels(long["panel"].nunique(), 2.5, len(look["palette"]), columns=2, sharey=True)
-    for axes, (title, own) in zip(grid, long.groupby("panel", sort=False), strict=True):
-        sns.scatterplot(own, x="value", y=metric, hue="label", style="label", s=60, edgecolor="none", ax=axes, **look)
-        axes.set(title=style.wrapped(title, 52), xlim=(0, 1.08 * own["value"].max() or 1))
+    figure, grid = style.panels(2, 2.5, len(means), columns=2, sharey=True)
+    for axes, (column, title) in zip(grid, COSTS.items(), strict=True):
+        sns.scatterplot(means, x=column, y=metric, hue="label", style="label", s=60, edgecolor="none", ax=axes, **look)
+        axes.set(title=title, xlim=(0, 1.08 * means[column].max() or 1))
     style.finish(figure, grid, "cost", _words(metric))
     low, high = means["seconds"].agg(["min", "max"])
     words = f"Mean {_words(metric)} against training time and FLOPs of a step. Training took {low:.3g} to {high:.3g} s"
-    figure.alt_text = f"{words}; {_words(metric)}: {style.extremes(means[metric].groupby('label').mean())}."
-    return figure
-
-
-def auxiliary_over_time(
-    table: pd.DataFrame, history: pd.DataFrame, updates: Mapping[str, str] | None = None
-) -> style.Picture:
-    """Validation accuracy of both students over steps, alpha, and what the EMA still holds of its start; by method.
-
-    history: as `Store.history` gives it, of runs on one data set, pair and fraction.
-    updates: auxiliary_update by method; of "frozen" and "trained" auxiliaries the share of the start is not drawn.
-    Lines: means over seeds; bands: from the lowest to the highest seed. Methods without an auxiliary are left out.
-    Raises ValueError where no method has one.
-    """
-    history = history.drop(columns=["method", "label"], errors="ignore")
-    rows = table[["key", "method", "label"]].merge(history, on="key").sort_values(["key", "step"])
-    rows = rows[rows.groupby("method")["auxiliary_accuracy"].transform("count") > 0]
-    if rows.empty:
-        raise ValueError("no method here has an auxiliary student: add one that has, such as dual_skd")
-    frozen = rows["method"].map(lambda name: (updates or {}).get(name, "ema") != "ema")
-    rows["left"] = pd.concat(_left(run) for _, run in rows.groupby("key")).mask(frozen)
-    long = rows.rename(columns=STUDENTS).melt(["label", "step"], list(STUDENTS.values()), "curve")
-    order = {label: place for place, label in enumerate(labels_of(table).values())}
-    long = long.sort_values("label", key=lambda labels: labels.map(order), kind="stable").dropna(subset="value")
-    words = "Validation accuracy over training, mean over seeds"
-    drawn: style.Style = {"errorbar": ("pi", 100), "err_style": "band", "markers": False}
-    options: style.Style = {"look": CURVES, "ylabel": "validation accuracy; share", "height": 2.6}
-    figure = style.curves(long, "step", "value", "curve", "label", words, drawn=drawn, **options)
-    figure.axes[0].set_ylim(-0.02, 1.02)
+    figure.alt_text = f"{words}; {_words(metric)}: {style.extremes(means[metric])}."
     return figure
 
 
@@ -262,14 +223,6 @@ def _t_interval(values: pd.Series) -> tuple[float, float]:
 
 
 INTERVALS: style.Style = {"errorbar": _t_interval}
-
-
-def _left(run: pd.DataFrame) -> pd.Series:
-    """The share of the auxiliary's start that an EMA holds at each row of a run's history: the product of momenta."""
-    with np.errstate(divide="ignore"):
-        logs = np.log(run["momentum"].astype(float))
-    steps = run["step"].diff().fillna(0)
-    return np.exp((steps * logs.rolling(2, 1).mean()).where(steps > 0, 0.0).cumsum())
 
 
 def _words(metric: str) -> str:

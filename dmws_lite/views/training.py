@@ -1,9 +1,9 @@
-"""Pictures of training: its history, what the students know, soft targets, the auxiliary's memory, and the toy."""
+"""Pictures of training: its history, answers by class, soft targets, the auxiliary's memory, and the toy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,18 +13,16 @@ from matplotlib.colors import LinearSegmentedColormap
 from scipy.special import softmax
 from torch.nn import functional as F
 
-from dmws_lite.method.distillation import Distillation, half_life_of, momentum_of, soft_loss
+from dmws_lite.method.distillation import Distillation, half_life_of, soft_loss
 from dmws_lite.training.toy import WINDOW, Points
 from dmws_lite.views import style
-from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED
+from dmws_lite.views.style import HATCHES, PALETTE, SHARED
 
 if TYPE_CHECKING:
     from dmws_lite.training.fit import Run
 
 STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary"}
 FILLS = {name: (PALETTE[name], HATCHES[name]) for name in ("main", "auxiliary")}
-KNOWN = {"both right": (PALETTE["teacher"], ""), "only main right": FILLS["main"]}
-KNOWN |= {"only auxiliary right": FILLS["auxiliary"], "both wrong": (UNUSED, "")}
 PARTS = {"labels": ("#009E73", "..."), "soft targets": FILLS["auxiliary"], "sum": (SHARED, "")}
 BELIEF = LinearSegmentedColormap.from_list("belief", ["#E9A3C9", "#F7F7F7", "#A1D76A"])  # class 0, undecided, class 1
 CLASSES: tuple[style.Style, ...] = ({"marker": "v", "color": "#8E0152"}, {"marker": "^", "color": "#276419"})
@@ -61,23 +59,6 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
     return figure
 
 
-def disagreement(run: Run) -> style.Picture:
-    """Shares of images that both, one or no student gets right, over a run. Raises ValueError without auxiliary."""
-    rows = pd.DataFrame(run.history).set_index("step")
-    if "both_right" not in rows:
-        raise ValueError("disagreement needs a run with an auxiliary student: pass one to fit")
-    both, main, other = rows["both_right"], rows["val_accuracy"], rows["auxiliary_accuracy"]
-    shares = pd.concat([both, main - both, other - both, 1 - main - other + both], axis=1, keys=KNOWN)
-    figure, axes = style.picture(3.4)
-    style.bars(axes, shares, KNOWN, stacked=True)
-    axes.set(xlabel="step", ylabel="share of validation images", ylim=(0, 1))
-    axes.grid(False)
-    style.add_legend(figure, [axes])
-    first, last = (style.listed(shares.iloc[i], ".0%") for i in (0, -1))
-    figure.alt_text = f"Right and wrong answers of both students. First evaluation: {first}. Last: {last}."
-    return figure
-
-
 def confusion(counts: pd.DataFrame) -> style.Picture:
     """Numbers of images by true class (rows) and predicted class (columns); shades are shares of the row."""
     shares = counts.div(counts.sum(axis=1).clip(1), axis=0).rename(index=style.literal, columns=style.literal)
@@ -87,22 +68,6 @@ def confusion(counts: pd.DataFrame) -> style.Picture:
     axes.set(xlabel="predicted", ylabel="true")
     right = style.listed(pd.Series(np.diag(shares), counts.index), ".0%")
     figure.alt_text = f"Confusion matrix of {counts.to_numpy().sum()} images. Right answers: {right}."
-    return figure
-
-
-def half_life(steps: int, half_lives: Sequence[float]) -> style.Picture:
-    """How much of the auxiliary's start an EMA still holds after each step, for a few half-lives (in steps)."""
-    after, momenta = np.arange(steps + 1), {life: momentum_of(life) for life in half_lives}
-    left = {f"half-life {life:.0f} steps (momentum {m:.4g})": 100 * m**after for life, m in momenta.items()}
-    words = f"Share (%) of its start that an exponential moving average holds, over {steps} steps"
-    return _curves(left, 0, words, xlabel="step", ylabel="left of the start (%)", drawn={"markevery": 0.1})
-
-
-def similarity(curves: Mapping[str, Sequence[float]], ylabel: str = "similarity to the teacher") -> style.Picture:
-    """One curve per kind of student, over the student's blocks 1, 2, ..."""
-    words = f"{ylabel.capitalize()} after each block"
-    figure = _curves(curves, 1, words, xlabel="after block", ylabel=ylabel, level=(0, ""))
-    figure.axes[0].set_xticks(range(1, 1 + max(map(len, curves.values()))))
     return figure
 
 
@@ -224,23 +189,6 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
     style.add_legend(figure, axes[0, :1], loc="outside lower center", ncols=3, markerscale=1.5)
     figure.alt_text = f"What networks believe over the plane. {'; '.join(words)}."
     return figure
-
-
-def toy_course(courses: Mapping[str, pd.DataFrame]) -> style.Picture:
-    """Accuracy and loss of both students on clean points, a column per title of a course."""
-    table = pd.concat([course.assign(title=title) for title, course in courses.items()])
-    long = table.melt(["title", "step", "student"], ["accuracy", "loss"], "metric")
-    long["panel"] = long["title"] + ": " + long["metric"]
-    options: style.Style = {"ylabel": "accuracy; loss (nats)", "columns": len(courses), "sharey": "row", "height": 2.1}
-    words = "On clean points during training"
-    return style.curves(long, "step", "value", "student", "panel", words, drawn={"markevery": 0.2}, **options)
-
-
-def _curves(curves: Mapping[str, Any], first: int, words: str, **options: Any) -> style.Picture:
-    """Curves by name over x = first, first + 1, ..."""
-    parts = [pd.DataFrame({"name": name, "y": values}) for name, values in curves.items()]
-    table = pd.concat([part.assign(x=part.index + first) for part in parts], ignore_index=True)
-    return style.curves(table, "x", "y", "name", words=words, height=3.0, **options)
 
 
 def _loss_parts(

@@ -12,6 +12,7 @@ import dmws_lite as dm
 from dmws_lite.data.images import decode
 from dmws_lite.data.phantoms import CLASSES, draw
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import set_input_statistics
 from dmws_lite.training.fit import Run
 from dmws_lite.views.drop_page import drop_page
@@ -112,6 +113,18 @@ def test_letterbox_and_names_that_cannot_become_code(page, tmp_path):
         assert apart(page, model, encoded(picture(width, height)), fit="letterbox") < limit
     assert page.evaluate("window.hacked === undefined")
     assert [text.lstrip("▸ ") for text in page.locator("#bars .name").all_text_contents()] == list(names)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0_050", "mobilenetv1_050"])
+def test_networks_of_convolutions_are_computed(page, tmp_path, name):
+    model, images = dm.build(name, 2, 64), dm.phantoms("chest_xray", 3, 3, 6).test
+    recalibrate_batchnorm(model, [torch.rand(8, 3, 64, 64, generator=torch.Generator().manual_seed(0))])
+    model.get_classifier().weight.data *= 0.1  # so that neither class is certain
+    Run(model, None, name=name, classes=("a", "b"), image_size=64).save(tmp_path)
+    drop_page(tmp_path, images)
+    page.goto(f"file://{tmp_path}/page.html")
+    page.wait_for_function("() => window.selfCheck !== undefined")
+    assert page.evaluate("window.selfCheck") < 1e-5
 
 
 def test_a_file_that_is_no_image_is_said(opened):

@@ -1,10 +1,8 @@
 """Explorers: every control changes the picture, and the picture is that of the static twin."""
 
 import re
-import time
 from html import unescape
 
-import ipywidgets
 import numpy as np
 import pytest
 
@@ -37,35 +35,6 @@ def answers():
     main[-1] = main[-1][::-1]
     probabilities = {"teacher": right, "main": main, "auxiliary": np.tile([0.5, 0.3, 0.2], (6, 1))}
     return probabilities, dict.fromkeys(probabilities, np.eye(3, 4)[None].repeat(6, 0))
-
-
-@pytest.fixture
-def study(table):
-    return lambda seeds: table(("default", "weight_selection", "dual_skd"), ("ct", "mri"), (0.1, 1.0), seeds)
-
-
-EXPLORERS = {
-    "selection": widgets.selection_explorer,
-    "soft targets": widgets.soft_target_explorer,
-    "ema": widgets.ema_explorer,
-    "images": lambda: widgets.image_inspector(IMAGES, *answers()),
-}
-
-
-@pytest.mark.parametrize("name", [*EXPLORERS, "results"])
-def test_every_explorer_fits_a_narrow_window_moves_in_a_moment_and_has_no_blank_entry(name, study):
-    """None as an entry's value would blank a list: at the start with some hash seeds, and whenever it is chosen."""
-    controls, view = parts(EXPLORERS[name]() if name in EXPLORERS else widgets.results_explorer(study(4)))
-    assert all(controls) and all(control.layout.max_width == "98%" for control in controls.values())
-    assert "max-width: 100%" in view.value and len(alt(view)) > 40
-    for control in controls.values():
-        if isinstance(control, ipywidgets.Dropdown):
-            entries = [e if isinstance(e, tuple) else (e, e) for e in control.options]
-            assert control.index == 0 and None not in [value for _, value in entries]
-            start = time.process_time()
-            control.index = len(entries) - 1
-            assert time.process_time() - start < 1.0
-            assert (control.label, control.value) == entries[-1]
 
 
 @pytest.mark.parametrize(
@@ -115,39 +84,16 @@ def test_the_ema_follows_half_life_and_steps():
         widgets.ema_explorer(steps=1)
 
 
-def test_results_start_with_all_methods_of_the_first_group(study):
-    table = study(4)
+def test_results_are_of_the_metric_or_are_differences(table):
+    table = table(("default", "weight_selection", "dual_skd"), ("ct", "mri"), (0.1, 1.0), 6)
     controls, view = parts(widgets.results_explorer(table))
-    first = table[(table["data"] == "ct") & (table["fraction"] == 0.1)]
-    assert view.value == as_html(figures.results(first))
+    assert view.value == as_html(figures.results(table))
     controls["metric"].value = "ece"
-    controls["data, fraction"].value = "all"
-    controls["methods"].value = ("dual_skd",)
-    assert view.value == as_html(figures.results(table[table["method"] == "dual_skd"], "ece"))
-    controls["methods"].value = ()
-    assert 'role="alert"' in view.value and "no method is chosen" in view.value
-    controls["methods"].value, controls["difference to"].value = ("default",), "default"
-    assert "no chosen method has a seed in common with random initialisation" in view.value
+    assert view.value == as_html(figures.results(table, "ece"))
+    controls["difference to"].value = "default"
+    assert view.value == as_html(figures.paired_differences(table, "default", "ece"))
     with pytest.raises(ValueError, match="the table has no runs"):
         widgets.results_explorer(table.head(0))
-
-
-def test_differences_are_corrected_over_the_whole_table(study):
-    table = study(6)
-    controls, view = parts(widgets.results_explorer(table))
-    controls["data, fraction"].value = "all"
-    controls["difference to"].value = "default"
-    assert view.value == as_html(figures.paired_differences(table, "default"))
-    assert "8 of 8 are shown" not in alt(view)  # p = 1/32 each, times 8
-    controls["data, fraction"].value = "ct, 10 %"
-    controls["methods"].value = ("dual_skd",)
-    assert "0 of 1 are shown" in alt(view) and "dual selection" in alt(view) and "single selection" not in alt(view)
-    alone = table.query("data == 'ct' and fraction == 0.1 and method != 'weight_selection'")
-    assert "1 of 1 are shown" in figures.paired_differences(alone, "default").alt_text  # what choosing must not do
-    alone = alone.drop(columns=["data", "fraction"])  # a table without groups
-    controls, view = parts(widgets.results_explorer(alone))
-    controls["difference to"].value = "dual_skd"
-    assert view.value == as_html(figures.paired_differences(alone, "dual_skd"))
 
 
 def test_the_inspector_steps_through_images():
@@ -156,14 +102,19 @@ def test_the_inspector_steps_through_images():
     masks[:, 4:8, 8:12] = True
     controls, view = parts(widgets.image_inspector(IMAGES, probabilities, maps, masks))
     controls["number"].value = 4
-    assert view.value == as_html(figures.inspected(IMAGES, 4, probabilities, maps, masks))
+    twin = figures.saliency(IMAGES, [4], maps, masks)
+    said = "Image 4, nodules. teacher: nodules 80%, right; main: nodules 80%, right; auxiliary: normal 50%, wrong."
+    assert view.value == as_html(twin, said)
     controls["images"].value = "main is wrong"
     assert controls["number"].max == controls["number"].value == 0
-    assert view.value == as_html(figures.inspected(IMAGES, 5, probabilities, maps, masks))
+    assert "Image 5, other. teacher: other 80%, right; main: normal 80%, wrong" in view.value
     controls["images"].value = "teacher is wrong"
     assert 'role="alert"' in view.value and "no image where teacher is wrong" in view.value
     controls["images"].value = "main and auxiliary disagree"
-    assert controls["number"].max == 2 and "Image 1, nodules: teacher predicts nodules" in alt(view)
+    assert controls["number"].max == 2 and "Image 1, nodules" in view.value
+    for wrong in ({}, maps | {"main": maps["main"][:3]}):
+        with pytest.raises(ValueError, match="pass both of the same networks, a row for each of the 6 images"):
+            widgets.image_inspector(IMAGES, probabilities, wrong)
 
 
 def test_values_that_are_refused_show_as_text_other_errors_are_raised_and_one_move_draws_once():

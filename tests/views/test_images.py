@@ -9,7 +9,6 @@ import pytest
 from dmws_lite.data.duplicates import groups, pairs
 from dmws_lite.data.opening import Gathered
 from dmws_lite.data.probes import VISIBLE
-from dmws_lite.data.sets import ImageSet, Splits
 from dmws_lite.views import figures
 
 NAMES = tuple(f"class_{k}" for k in range(11))
@@ -49,15 +48,6 @@ def report(found, flags=None, severity="note", probes=(0.5, 0.6, 0.5, 0.9)):
     )
 
 
-def splits(classes=("a", "b")):
-    def part(count):
-        labels = np.sort(np.arange(count) % len(classes))
-        images = (labels * 20 + 10).astype(np.uint8)[:, None, None, None] * np.ones((1, 1, 8, 8), np.uint8)
-        return ImageSet(images, labels, classes, tuple(map(str, range(count))))
-
-    return Splits("toy", part(41), part(22), part(22))
-
-
 def texts(figure):
     """All words in a figure, its parts included."""
     figure.canvas.draw()
@@ -75,6 +65,11 @@ def test_the_page_says_verdict_numbers_findings_and_probes(page, check_picture):
     assert "warning: tiny (3): below 32 pixels" in words
     assert "warning: tiny (3)" in page.alt_text and "a 36 / 12 / 12; b 36 / 12 / 12" in page.alt_text
     assert "mean and spread 0.60" in page.alt_text and "chance 0.50" in page.alt_text
+    train = page.subfigs[2].subfigs[0].axes[0]
+    assert [bar.get_width() for bar in train.patches] == [0.5, 0.5] and train.get_title() == "train: 72"
+    assert [text.get_text() for text in train.texts] == ["36", "36"]
+    means = [axes.lines[0].get_xdata()[0] for axes in page.subfigs[2].subfigs[1].axes]
+    assert means == pytest.approx([100, 100], abs=4)  # of noise from 0 to 200
     axes = page.subfigs[3].axes[0]
     assert [bar.get_width() for bar in axes.patches] == [0.5, 0.6, 0.5, 0.9]
     assert [line.get_xdata()[0] for line in axes.lines] == [0.5, 0.5 + VISIBLE / 2]
@@ -92,15 +87,6 @@ def test_flagged_images_have_a_frame_and_pairs_across_splits_come_first(page):
         "same bytes\ntrain, a:\nfolder/000.png\ntest, a:\nfolder/100.png",
         "same bytes\ntrain, b:\nfolder/001.png\ntrain, a:\nfolder/002.png",
     ]
-
-
-def test_bars_are_shares_with_counts_and_intensities_mark_means(check_picture):
-    axes = check_picture(figures.class_balance(splits())).axes
-    assert [bar.get_width() for bar in axes[0].patches] == pytest.approx([21 / 41, 20 / 41])
-    assert [text.get_text() for text in axes[0].texts] == ["21", "20"]
-    assert [a.get_title() for a in axes] == ["train: 41", "val: 22", "test: 22"]
-    means = [axes.lines[0].get_xdata()[0] for axes in check_picture(figures.intensities(splits())).axes]
-    assert means == pytest.approx([10, 30], abs=4)  # half a bar of the histogram
 
 
 def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():

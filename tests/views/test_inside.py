@@ -18,24 +18,11 @@ def ckas():
     return {"main": main, "random": main / 2}
 
 
-def course():
-    pairs, blocks = ("main, auxiliary", "main, teacher"), (1, 2, 3, 4)
-    rows = [(step, pair, n, 0.1 * n + step / 1000) for step in (0, 100) for pair in pairs for n in blocks]
-    return pd.DataFrame(rows, columns=["step", "pair", "block", "cka"])
-
-
 def maps(count=6):
     return {"teacher": np.random.default_rng(0).random((count, 64, 64)), "main": np.zeros((count, 64, 64))}
 
 
 IMAGES, MASKS = dm.phantoms("brain_mri", train=3, val=3, test=6).test, lesions("brain_mri", "test", 6)
-
-
-def test_estimators_and_corruptions_draw_and_say_what_they_show(check_picture):
-    rows = [(n, pairs, 0.9 - n / 1000, 0.1) for n in (10, 300) for pairs in ("same", "shuffled")]
-    table = pd.DataFrame(rows, columns=["images", "pairs", "biased", "debiased"])
-    assert "biased, same images: 0.89 to 0.60" in check_picture(figures.cka_estimators(table)).alt_text
-    check_picture(figures.corruptions(IMAGES, 1))
 
 
 def test_a_table_shows_each_number_at_its_place(check_picture):
@@ -47,18 +34,15 @@ def test_a_table_shows_each_number_at_its_place(check_picture):
     assert f"last blocks {table.iloc[-1, -1]:.2f}" in figure.alt_text
 
 
-def test_over_training_draws_a_panel_a_pair(check_picture, drawn):
-    figure = check_picture(figures.cka_over_training(course()))
-    assert [axes.get_title() for axes in figure.axes] == ["main and auxiliary", "main and teacher"]
-    assert drawn(figure, 1)["block 4"].get_ydata() == pytest.approx([0.4, 0.5])
-    assert "main and teacher, block 4: 0.40 to 0.50" in figure.alt_text
-
-
 def test_lesions_are_outlined_where_there_are_any(check_picture):
     figure = check_picture(figures.saliency(IMAGES, [0, 1], maps() | {"auxiliary, Grad-CAM": maps()["main"]}, MASKS))
     assert [len(axes.collections) for axes in figure.axes] == [0] * 4 + [2] * 4  # the first image has no lesion
     assert [axes.get_title() for axes in figure.axes[:4]] == ["image", "teacher", "main", "auxiliary\nGrad-CAM"]
+    assert figure.alt_text.endswith("within the outlines of 1 lesions: teacher 0, main 0, auxiliary, Grad-CAM 0.")
+    bright = np.where(MASKS, 1.0, 0.2)
+    assert "1 lesions: bright 1." in figures.saliency(IMAGES, [1], {"bright": bright}, MASKS).alt_text
     assert not any(axes.collections for axes in figures.saliency(IMAGES, [1], maps()).axes)
+    check_picture(figures.corruptions(IMAGES, 1))
 
 
 def test_scores_are_drawn_at_their_values_with_chance(check_picture):
@@ -94,45 +78,6 @@ def test_calibration_draws_the_accuracy_of_each_bin(check_picture):
     assert sorted(bar.get_height() for bar in axes.patches) == pytest.approx([0.1, 0.3])
 
 
-SMALL = ImageSet(np.full((4, 1, 10, 12), 90, np.uint8), np.array([0, 1, 0, 1]), ("none", "finding"), tuple("abcd"))
-PROBABILITIES = {"auxiliary": np.tile([0.2, 0.8], (4, 1)), "teacher": np.tile([0.9, 0.1], (4, 1))}
-
-
-def looks(row=2, column=1):
-    heat = np.zeros((4, 5, 6))
-    heat[:, row, column] = 1
-    return dict.fromkeys(PROBABILITIES, heat)
-
-
-def test_an_inspected_image_tells_predictions_and_where_networks_look(check_picture):
-    masks = np.zeros((4, 10, 12), bool)
-    masks[1, 3:7, 1:5] = True
-    figure = figures.inspected(SMALL, 1, PROBABILITIES, looks(), masks)
-    check_picture(figure)
-    assert figure.alt_text.startswith("Image 1, finding: teacher predicts none (90 %, wrong) and looks most at row ")
-    assert "auxiliary predicts finding (80 %, right)" in figure.alt_text
-    assert figure.alt_text.count("inside the finding") == 2
-    away = figures.inspected(SMALL, 1, PROBABILITIES, looks(4, 5), masks).alt_text
-    assert away.count("outside the finding") == 2
-    assert "the finding" not in figures.inspected(SMALL, 0, PROBABILITIES, looks(), masks).alt_text
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"index": 4}, "index=4 is out of range: the image set has images 0 to 3"),
-        ({"maps": {}}, "pass both of the same networks, out of teacher, main, auxiliary"),
-        ({"probabilities": {name: p[:3] for name, p in PROBABILITIES.items()}}, "are \\(3, 2\\): pass \\(4, 2\\)"),
-        ({"maps": dict.fromkeys(PROBABILITIES, np.zeros((4, 5)))}, "pass \\(4, height, width\\)"),
-        ({"masks": np.zeros((4, 5, 6), bool)}, "masks are \\(4, 5, 6\\): pass \\(4, 10, 12\\), or None"),
-    ],
-)
-def test_an_image_that_cannot_be_inspected(changes, message):
-    arguments = {"images": SMALL, "index": 0, "probabilities": PROBABILITIES, "maps": looks()}
-    with pytest.raises(ValueError, match=message):
-        figures.inspected(**(arguments | changes))
-
-
 def costs():
     ways, sizes = ("teacher, torch", "student, torch", "student, ONNX"), (2800.0, np.nan, 550.0)
     table = pd.DataFrame({"way": ways, "kilobytes": sizes, "accuracy": (0.8, 0.75, 0.75), "median_ms": (9.0, 2.0, 0.6)})
@@ -153,15 +98,6 @@ def test_costs_are_drawn_as_they_are():
     assert "student, ONNX: 550 kB, 0.6 ms, accuracy 0.750" in figure.alt_text
 
 
-def test_an_answer_marks_the_likeliest_without_colour():
-    figure = figures.answer(np.zeros((1, 8, 8), np.uint8), [0.2, 0.7, 0.1], ["a", "b", "c"], "scan")
-    bars = figure.axes[1].patches
-    assert [round(bar.get_width(), 3) for bar in bars] == [0.2, 0.7, 0.1]
-    assert [bar.get_hatch() for bar in bars] == ["///", "", "///"]
-    assert [label.get_text() for label in figure.axes[1].get_yticklabels()] == ["a", "▸ b", "c"]
-    assert figure.alt_text == "scan: the student says b. Probabilities: a 20.0%, b 70.0%, c 10.0%."
-
-
 def test_files_are_shown_at_full_size(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 70), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "one.png")
@@ -174,17 +110,14 @@ def test_dollars_in_names_are_no_formulas(tmp_path):
     names = ("costs $5", "$a_{$", "$\\frac$", "50 $ or _$_")
     pixels = np.random.default_rng(0).integers(0, 256, (4, 1, 16, 16), dtype=np.uint8)
     images = ImageSet(pixels, np.arange(4), names, tuple("abcd"))
-    said = np.full((4, 4), 0.25)
     Image.fromarray(pixels[0, 0]).save(tmp_path / "$x_{$.png")
     drawn = (
-        figures.answer(pixels[0], said[0], names, names[1]),
         figures.at_full_size([tmp_path / "$x_{$.png"]),
         figures.images(images),
         figures.confusion(pd.DataFrame(np.eye(4, dtype=int), names, names)),
-        figures.inspected(images, 1, {"main": said}, {"main": np.zeros((4, 16, 16))}),
+        figures.saliency(images, [1], {"main": np.zeros((4, 16, 16))}),
         figures.soft_targets([1, 0, 0, 0], [0, 1, 0, 0], 1, classes=names),
         figures.deployed(costs().assign(way=list(names[:3]))),
     )
     for figure in drawn:
         assert figure.png()  # a formula that cannot be read raises here
-    assert drawn[0].axes[1].get_yticklabels()[1].get_text() == r"\$a_{\$"

@@ -1,5 +1,4 @@
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from scipy import stats
@@ -7,21 +6,12 @@ from scipy import stats
 from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.statistics import FACTORIAL
 from dmws_lite.views import figures
+from dmws_lite.views.studies import cost_accuracy
 from dmws_lite.views.style import PALETTE
 
 CELLS = [name for names in FACTORIAL.values() for name in names]
 MANY = list(dict.fromkeys([*CELLS, *METHODS]))[:20]
 SIX = ["brain_mri", "chest_xray", "lung_ct_with_a_rather_long_name", "a$b", "phantom_lung_ct", "phantom_brain_mri"]
-
-
-def history(runs):
-    rows = [
-        {"key": run.key, "step": step, "alpha": step / 40, "momentum": 0.9, "val_accuracy": 0.3 + 0.01 * step}
-        | {"auxiliary_accuracy": 0.2 + 0.01 * run.seed if run.method != "default" else np.nan}
-        for run in runs.itertuples()
-        for step in (0, 10, 20)
-    ]
-    return pd.DataFrame(rows)
 
 
 def no_overlap(texts):
@@ -42,8 +32,7 @@ FIGURES = {
     "paired_differences": lambda runs: figures.paired_differences(runs, "default", fraction=0.1),
     "comparison": lambda runs: figures.comparison(runs[runs["fraction"] == 0.1], chance=0.3, paired=True),
     "fraction_curves": lambda runs: figures.fraction_curves(runs, reference="default"),
-    "cost_accuracy": lambda runs: figures.cost_accuracy(runs, reference="default"),
-    "auxiliary_over_time": lambda runs: figures.auxiliary_over_time(runs[runs["fraction"] == 0.1], history(runs)),
+    "cost_accuracy": lambda runs: cost_accuracy(runs, reference="default"),
 }
 
 
@@ -141,21 +130,7 @@ def test_fraction_curves_are_means_and_t_intervals_beside_each_other(drawn, tabl
 
 def test_cost_is_the_mean_over_seeds(table):
     runs = table()
-    left, right = figures.cost_accuracy(runs).axes
+    left, right = cost_accuracy(runs).axes
     mean = runs[runs["method"] == "dual_skd"][["seconds", "accuracy"]].mean()
     assert np.asarray(left.collections[0].get_offsets())[1] == pytest.approx(mean.to_numpy())
     assert np.asarray(right.collections[0].get_offsets())[:, 0] == pytest.approx([4.0, 5.2])
-
-
-def test_the_auxiliary_forgets_its_start_as_an_ema_does(table):
-    runs = table(("default", "dual_skd", "dual_frozen"))
-    figure = figures.auxiliary_over_time(runs, history(runs), {"dual_frozen": "frozen"})
-    dual, frozen = (axes for axes in figure.axes if axes.get_visible())
-    curves = {line.get_color(): line.get_ydata() for line in dual.lines if len(line.get_ydata()) == 3}
-    assert curves["#D55E00"] == pytest.approx([1, 0.9**10, 0.9**20])
-    assert curves[PALETTE["auxiliary"]] == pytest.approx([0.21] * 3)
-    assert not any(line.get_color() == "#D55E00" and len(line.get_ydata()) for line in frozen.lines)
-    bands = [own.get_paths()[0].vertices[:, 1] for own in dual.collections]
-    assert any((band.min(), band.max()) == pytest.approx((0.2, 0.22)) for band in bands)
-    with pytest.raises(ValueError, match="no method here has an auxiliary student"):
-        figures.auxiliary_over_time(runs, history(runs[runs["method"] == "default"]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import ipywidgets
@@ -16,10 +16,9 @@ from dmws_lite.method.elements import STRATEGIES as ELEMENTS
 from dmws_lite.method.layers import STRATEGIES as LAYERS
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans, plan
-from dmws_lite.studies.statistics import differences
-from dmws_lite.views.inside import inspected
+from dmws_lite.views.inside import saliency
 from dmws_lite.views.plans import selection, summary
-from dmws_lite.views.studies import grouped, labels_of, measured_differences, results
+from dmws_lite.views.studies import labels_of, paired_differences, results
 from dmws_lite.views.training import ema_memory, soft_targets
 from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, follow, slider
 
@@ -29,7 +28,6 @@ PAIRS = {  # title: teacher, student, the tensor that is shown first
     "MobileNetV1 ×1 → ×½": ("mobilenetv1_100", "mobilenetv1_050", "blocks.1.0.conv_pw.weight"),
     "embedded ViT, 96 → 48": ("embedded_vit_96", "embedded_vit_48", "blocks.0.attn.qkv.weight"),
 }
-ALL = "all"
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", "seconds", "flops_per_step")
 
 
@@ -107,37 +105,22 @@ def ema_explorer(steps: int = 300) -> ipywidgets.VBox:
 
 
 def results_explorer(table: pd.DataFrame) -> ipywidgets.VBox:
-    """Choose methods, data set and fraction, a metric and what to compare with, and see intervals over seeds.
+    """Choose a metric and what to compare with, and see intervals over seeds.
 
-    table: one row per run, as `Store.table` gives it; without a run ValueError. p values are corrected over the whole
-           table, however few methods are shown. The static twins are `figures.results` and `.paired_differences`.
+    table: one row per run, as `Store.table` gives it; without a run ValueError. The static twins are `figures.results`
+           and `figures.paired_differences`.
     """
     if table.empty:
         raise ValueError("the table has no runs: run a study first")
-    labels, table = labels_of(table), grouped(table)
-    groups, methods = list(table["group"].unique()), [(label, name) for name, label in labels.items()]
     metrics = [name for name in METRICS if name in table and table[name].notna().any()]
-    chosen: dict[str, Any] = {"options": methods, "value": tuple(labels), "rows": min(8, len(labels))}
+    methods = [(label, name) for name, label in labels_of(table).items()]
     controls = {
-        "methods": control(ipywidgets.SelectMultiple, "methods", **chosen),
-        "group": choice("data, fraction", [*groups, ALL] if len(groups) > 1 else [ALL]),
         "metric": choice("metric", [(name.replace("_", " "), name) for name in metrics]),
         "reference": choice("difference to", [("– (results)", ""), *methods]),
     }
-    all_differences = cache(lambda reference, metric: grouped(differences(table, reference, metric)))
 
-    def draw(methods: tuple[str, ...], group: str, metric: str, reference: str) -> str:
-        def part(rows: pd.DataFrame) -> pd.DataFrame:
-            return rows[rows["method"].isin(methods) & ((rows["group"] == group) | (group == ALL))]
-
-        if not methods:
-            raise ValueError("no method is chosen: choose one or more")
-        if not reference:
-            return as_html(results(part(table), metric))
-        rows = part(all_differences(reference, metric)).query("seeds > 0")
-        if rows.empty:
-            raise ValueError(f"no chosen method has a seed in common with {labels[reference]}: choose others")
-        return as_html(measured_differences(table, rows, reference, metric))
+    def draw(metric: str, reference: str) -> str:
+        return as_html(paired_differences(table, reference, metric) if reference else results(table, metric))
 
     return explorer(controls, draw)
 
@@ -148,7 +131,15 @@ def image_inspector(
     maps: Mapping[str, np.ndarray],
     masks: np.ndarray | None = None,
 ) -> ipywidgets.VBox:
-    """Step through images: what networks predict, where they look; arguments as in the twin, `figures.inspected`."""
+    """Step through images: what networks predict, and where they look.
+
+    probabilities: by network, (N, classes). maps: of the same networks, (N, h, w) in [0, 1], as `figures.saliency`,
+                   the static twin, draws them, with the outlines of the masks, bool (N, H, W).
+    Raises ValueError for predictions and maps of other networks, or of other images.
+    """
+    if set(maps) != set(probabilities) or {len(images)} != {*map(len, [*maps.values(), *probabilities.values()])}:
+        given = f"probabilities of {list(probabilities)} and maps of {list(maps)}"
+        raise ValueError(f"{given}: pass both of the same networks, a row for each of the {len(images)} images")
     answers = {name: shares.argmax(1) for name, shares in probabilities.items()}
     parts = {"all": np.arange(len(images))}
     parts |= {f"{name} is wrong": np.flatnonzero(own != images.labels) for name, own in answers.items()}
@@ -162,7 +153,15 @@ def image_inspector(
     def draw(which: str, number: int) -> str:
         if not len(parts[which]):
             raise ValueError(f"there is no image where {which}: choose others")
-        return as_html(inspected(images, int(parts[which][number]), probabilities, maps, masks))
+        index = int(parts[which][number])
+        truth = images.labels[index]
+        said = [
+            f"{name}: {images.classes[own[index]]} {probabilities[name][index].max():.0%}, "
+            f"{'right' if own[index] == truth else 'wrong'}"
+            for name, own in answers.items()
+        ]
+        words = f"Image {index}, {images.classes[truth]}. {'; '.join(said)}."
+        return as_html(saliency(images, [index], maps, masks), words)
 
     follow(controls["which"], controls["number"], "max", lambda which: max(0, len(parts[which]) - 1))
     return explorer(controls, draw)
