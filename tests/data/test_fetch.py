@@ -98,16 +98,16 @@ def test_a_wrong_checksum_leads_to_the_next_source_with_a_warning(tmp_path, serv
 
 
 def test_one_error_lists_every_source_and_why_it_failed(tmp_path, server):
-    sources = [{"url": f"{server.url}/gone.zip"}, site(server, "/x.zip", {"../../evil.png": b"evil"})]
-    sources += [site(server, "/y.zip", images(), size=9), {"medmnist": "brestmnist", "image_size": 64}]
+    sources = {
+        "404 Client Error: Not Found": {"url": f"{server.url}/gone.zip"},
+        "'../../evil.png' leads out of the folder": site(server, "/x.zip", {"../../evil.png": b"evil"}),
+        "bytes instead of 9: find out why": site(server, "/y.zip", images(), size=9),
+        "'brestmnist' is unknown (did you mean 'breastmnist'?)": {"medmnist": "brestmnist", "image_size": 64},
+    }
     with pytest.raises(FileNotFoundError) as caught:
-        fetch(card(tmp_path, *sources), progress=False)
+        fetch(card(tmp_path, *sources.values()), progress=False)
     first, *lines, last = str(caught.value).splitlines()
-    texts = ["404 Client Error: Not Found", "'../../evil.png' leads out of the folder", "bytes instead of 9: find out"]
-    for line, text in zip(
-        lines, [*texts, "medmnist 'brestmnist' is unknown (did you mean 'breastmnist'?)"], strict=True
-    ):
-        assert text in line
+    assert all(text in line for text, line in zip(sources, lines, strict=True))
     assert first == "scans cannot be got from any of its sources:" and last.startswith("Mend one of these")
     assert not content(tmp_path / "cache")
 
@@ -170,41 +170,34 @@ def test_a_missing_package_is_named_with_the_way_to_get_it(tmp_path, monkeypatch
 
 @pytest.fixture
 def hub(monkeypatch):
-    """hub(files): what stands in for huggingface_hub has them, and nothing else; gives the calls."""
+    """What stands in for huggingface_hub has `hub.files`, and nothing else; `hub.asked` says for what it was asked."""
     import huggingface_hub
 
-    def serve(files):
-        calls = []
+    hub = SimpleNamespace(files={}, asked=[])
 
-        def snapshot_download(repository, *, repo_type, revision, local_dir, ignore_patterns):
-            if repository != "me/scans":
-                raise OSError("404: no such data set")
-            calls.append((repo_type, revision))
-            for name, data in files.items():
-                if not any(Path(name).match(pattern) for pattern in ignore_patterns):
-                    Path(local_dir, name).parent.mkdir(parents=True, exist_ok=True)
-                    Path(local_dir, name).write_bytes(data)
+    def snapshot_download(repository, *, repo_type, revision, local_dir, ignore_patterns):
+        if repository != "me/scans":
+            raise OSError("404: no such data set")
+        hub.asked.append((repo_type, revision))
+        for name, data in hub.files.items():
+            if not any(Path(name).match(pattern) for pattern in ignore_patterns):
+                Path(local_dir, name).parent.mkdir(parents=True, exist_ok=True)
+                Path(local_dir, name).write_bytes(data)
 
-        monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-        info = SimpleNamespace(dataset_info=lambda name: SimpleNamespace(sha=COMMIT))
-        monkeypatch.setattr(huggingface_hub, "HfApi", lambda: info)
-        return calls
-
-    return serve
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    newest = SimpleNamespace(dataset_info=lambda name: SimpleNamespace(sha=COMMIT))
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: newest)
+    return hub
 
 
 def test_a_hub_set_is_downloaded_once_without_code_and_its_archives_unpacked(tmp_path, hub):
-    calls = hub({"data/train.zip": packed(images("train/")), "data/test.zip": packed(images()), "scans.py": b"exit()"})
+    hub.files = {"data/train.zip": packed(images("train/")), "data/test.zip": packed(images()), "scans.py": b"exit()"}
     scans = card(tmp_path, {"hub": "me/scans", "revision": "v1"})
     folder = quiet(fetch, scans, progress=False)
     assert content(folder) == images("data/train/") | images("data/test/")
-    assert quiet(fetch, scans) == folder and calls == [("dataset", "v1")]
-
-
-def test_a_hub_set_without_a_revision_says_which_one_it_was_and_one_that_is_not_there_is_named(hub):
-    hub(images())
+    assert quiet(fetch, scans) == folder and hub.asked == [("dataset", "v1")]
     with pytest.warns(UserWarning, match=f"this is commit {COMMIT}. Put `revision: {COMMIT}` into the card"):
-        assert content(fetch_hub("me/scans", progress=False)) == images()
+        fetch_hub("me/scans", progress=False)
     with pytest.raises(ConnectionError, match="hub data set me/none@newest could not be downloaded .*check its name"):
         fetch_hub("me/none", progress=False)
 
@@ -221,11 +214,10 @@ def dataset(count=6, **columns):
 
 
 def test_a_hub_set_of_parquet_files_becomes_folders(tmp_path, hub):
-    readme = b"---\nconfigs:\n- config_name: x\n  data_files: /etc/*.parquet\n---\n"  # which is not looked at
-    shards = {"train-00000-of-00002": 6, "train-00001-of-00002": 4, "test-00000-of-00001": 4}
-    for name, count in shards.items():
+    hub.files = {"README.md": b"---\nconfigs:\n- config_name: x\n  data_files: /etc/*.parquet\n---\n"}  # not looked at
+    for name, count in {"train-00000-of-00002": 6, "train-00001-of-00002": 4, "test-00000-of-00001": 4}.items():
         dataset(count).to_parquet(tmp_path / name)
-    hub({f"data/{name}.parquet": (tmp_path / name).read_bytes() for name in shards} | {"README.md": readme})
+        hub.files[f"data/{name}.parquet"] = (tmp_path / name).read_bytes()
     folder = quiet(fetch_hub, "me/scans", COMMIT, progress=False)
     assert len(content(folder)) == 14 and fetch_hub("me/scans", COMMIT, progress=False) == folder
     assert content(folder)["train/ill/000001_scan 1.png"] == content(folder)["train/ill/000007_scan 1.png"] == png(1)
@@ -234,9 +226,8 @@ def test_a_hub_set_of_parquet_files_becomes_folders(tmp_path, hub):
 
 def test_a_hub_table_cannot_take_files_of_this_machine(tmp_path, hub):
     (tmp_path / "private.png").write_bytes(png())
-    evil = dataset(4, image=[{"bytes": None, "path": str(tmp_path / "private.png")}] * 4)
-    evil.to_parquet(tmp_path / "evil")
-    hub({"train.parquet": (tmp_path / "evil").read_bytes()})
+    dataset(4, image=[{"bytes": None, "path": str(tmp_path / "private.png")}] * 4).to_parquet(tmp_path / "evil")
+    hub.files = {"train.parquet": (tmp_path / "evil").read_bytes()}
     with pytest.raises(ValueError, match="row 0 holds no image .*private.png'"):
         fetch_hub("me/scans", COMMIT, progress=False)
     assert len(list(tmp_path.rglob("*.png"))) == 1

@@ -203,9 +203,13 @@ def test_what_cannot_be_a_data_set_is_refused(tmp_path, text):
         read_folder(made(tmp_path, REFUSED[text]))
 
 
-def test_a_pattern_takes_the_label_from_names(tmp_path):
+def test_a_level_of_folders_or_a_pattern_of_names_is_the_label(tmp_path):
+    made(tmp_path / "organs", {f"{organ}/{organ}_{kind}": 3 for organ in ("colon", "lung") for kind in ("aca", "n")})
+    upper, lower = (read_folder(tmp_path / "organs", label=level).classes for level in (1, 2))
+    assert upper == ("colon", "lung") and lower == ("colon_aca", "colon_n", "lung_aca", "lung_n")
     files = {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)}
-    listing = read_folder(made(tmp_path, files | {f"test1/{i}.jpg": "" for i in range(2)}), label=r"([a-z]+)\.\d")
+    root = made(tmp_path / "flat", files | {f"test1/{i}.jpg": "" for i in range(2)})
+    listing = read_folder(root, label=r"([a-z]+)\.\d")
     assert counted(listing.table) == {"cat": 3, "dog": 3}
     assert listing.left_out["reason"].tolist() == ["name", "name"]
 

@@ -239,16 +239,14 @@ def test_anterior_is_up_and_the_patients_left_on_the_right_however_a_volume_is_s
         assert all(agree(seen(data, k), axial(brain(), k)) for k in (0, 3))
 
 
-@pytest.mark.parametrize("dtype, depth", [(np.uint8, 8), (np.int16, 16), (np.float32, 32), (np.float64, 64)])
-@pytest.mark.parametrize("form", ["plain", "gz", "nifti2", "big", "4D"])
-def test_number_types_and_containers(dtype, depth, form):
+@pytest.mark.parametrize("dtype, depth", [(np.uint8, 8), (np.int16, 16), (np.float64, 64)])
+def test_number_types_and_containers(dtype, depth):
     values = (brain() / 10).astype(dtype)
-    kind = nibabel.Nifti2Image if form == "nifti2" else nibabel.Nifti1Image
-    image = kind(np.stack([values, values + 9], -1) if form == "4D" else values, np.eye(4))
-    if form == "big":
-        image = kind(values, np.eye(4), image.header.as_byteswapped(">"))
-    data = gzip.compress(image.to_bytes()) if form == "gz" else image.to_bytes()
-    assert agree(seen(data, 2, (0, 240)), axial(values, 2, 0, 240)) and decode(data, ".nii", 8).depth == depth
+    one, two = (kind(values, np.eye(4)) for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image))
+    four = nibabel.Nifti1Image(np.stack([values, values + 9], -1), np.eye(4))
+    big = nibabel.Nifti1Image(values, np.eye(4), one.header.as_byteswapped(">"))
+    for data in (gzip.compress(one.to_bytes()), two.to_bytes(), four.to_bytes(), big.to_bytes()):
+        assert agree(seen(data, 2, (0, 240)), axial(values, 2, 0, 240)) and decode(data, ".nii", 8).depth == depth
 
 
 def test_scaled_volumes_and_volumes_with_holes():

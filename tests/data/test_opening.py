@@ -105,16 +105,9 @@ def test_a_table_beside_parts_makes_a_card_that_reads_it(tmp_path):
     with pytest.warns(UserWarning, match=r"the label is column 'dx'; open_data\(..., label='target'\) takes another"):
         assert open_data(root, size=16, progress=False).classes == ("x", "y")
     by_target = opened(root, label="target")
-    assert by_target.classes == ("0", "1")
+    assert by_target.classes == ("0", "1") and opened(root, label=1).classes == ("part_1", "part_2")
     by_card = opened(new_card(root, tmp_path / "cards", label="target"))
     assert [part.names for part in parts(by_card)] == [part.names for part in parts(by_target)]
-
-
-def test_levels_of_folders_can_be_told(tmp_path):
-    for organ in ("colon", "lung"):
-        folder(tmp_path / "set" / organ, {f"{organ}_aca": 10, f"{organ}_n": 10}, len(organ))
-    assert opened(tmp_path / "set", label=1).classes == ("colon", "lung")
-    assert opened(tmp_path / "set", label=2).classes == ("colon_aca", "colon_n", "lung_aca", "lung_n")
 
 
 def test_a_published_split_without_val_gets_one_from_train(tmp_path):
