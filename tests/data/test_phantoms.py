@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dmws_lite.data import phantoms as module
-from dmws_lite.data.phantoms import CLASSES, MODALITIES, draw, phantom, phantoms
+from dmws_lite.data.phantoms import CLASSES, MODALITIES, phantom, phantoms
 
 PINNED = ("17aebbb93375d3e9", "dbe7c710dae6807e", "fda549addb084586")
 
@@ -31,19 +31,6 @@ def test_cached_phantoms_are_the_drawn_ones_drawn_once(tmp_path, monkeypatch):
     monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "file"))
     for images in (first, again, phantoms(**options, cached=True).test.images):
         assert np.array_equal(images, expected)
-
-
-@pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("label", range(3))
-def test_the_mask_marks_what_the_lesion_of_the_class_changed(modality, label):
-    """Brain and lungs alike: grey values inside the mask differ from the mean picture of the normal class."""
-    drawn = [draw(modality, label, np.random.default_rng(100 + i)) for i in range(30)]
-    areas = np.array([mask.mean() for _, mask in drawn])
-    assert (areas == 0).all() if label == 0 else (areas > 0).all() and areas.max() < 0.4
-    normal = np.mean([draw(modality, 0, np.random.default_rng(i))[0] for i in range(40)], axis=0)
-    changes = [(np.abs(image - normal), mask) for image, mask in drawn if label]
-    outside = [change[~mask].mean() for change, mask in changes]
-    assert not changes or np.mean([change[mask].mean() for change, mask in changes]) > 1.1 * np.mean(outside)
 
 
 @pytest.mark.parametrize("modality", MODALITIES)
