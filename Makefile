@@ -50,7 +50,7 @@ lab: $(LAB)  ## open JupyterLab on the notebooks
 	@$(PY) -m jupyterlab notebooks
 
 test: check  ## run ruff, mypy, unit tests, doctests, and every notebook; one test file with ARGS=tests/test_cli.py
-	@echo "==> unit tests, doctests and notebooks: about 15 minutes on 2 CPU cores"
+	@echo "==> unit tests, doctests and notebooks: about 8 minutes on 2 CPU cores"
 	@$(PYTEST) $(PARALLEL) -m "not package and not site" $(ARGS)
 
 check: $(DEV)  ## run the linter, the format check and the type checker
