@@ -195,14 +195,17 @@ def _calibration(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
                 better.append(f"{metric}: {row['label']} is {side} than {row['reference']} ({signed(row)})")
     text = "Intervals without 0 in calibration (not corrected): " + ("; ".join(better) or "none") + "."
     lower = "Lower is better for nll and ece; `_scaled`: at the temperature that fits the validation images best."
-    picture = evidence.save(_reliability(_drawn(part)), docs, f"{name}_reliability")
-    return [text, lower, markdown(["difference", *METRICS], rows), picture]
+    drawn = _drawn(part)
+    picture = evidence.save(_reliability(drawn), docs, f"{name}_reliability")
+    words = f"Accuracy against confidence, {percent(drawn['fraction'])} of the images:"
+    return [text, lower, markdown(["difference", *METRICS], rows), words, picture]
 
 
 def _drawn(part: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the main methods, once their wave is whole."""
-    kept = [name for name in MAIN if len(whole(gaps(part, name, "weight_selection"), WAVE))]
-    return part[part["method"].isin(kept)]
+    """The runs of the main methods whose wave is whole, at the fractions that all of them have."""
+    waves = {name: whole(gaps(part, name, "weight_selection"), WAVE)["fraction"] for name in MAIN}
+    kept = {name: set(fractions) for name, fractions in waves.items() if len(fractions)}
+    return part[part["method"].isin(kept) & part["fraction"].isin(set.intersection(*kept.values()))]
 
 
 def _reliability(part: pd.DataFrame) -> style.Picture:
@@ -242,7 +245,8 @@ def _seconds(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
     drawn = _drawn(part)
     picture = evidence.save(evidence.learning_curves(drawn, "data", words), docs, f"{name}_seconds")
     quickest = style.listed(drawn.groupby("label", sort=False)["seconds"].min(), ".0f")
-    return [f"Seconds of the quickest run: {quickest}. Accuracy on validation against seconds:", picture]
+    where = f"{percent(drawn['fraction'])} of the images"
+    return [f"Seconds of the quickest run: {quickest}. Accuracy on validation against seconds, {where}:", picture]
 
 
 def _convergence(claim: pd.DataFrame) -> str:

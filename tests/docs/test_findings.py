@@ -140,10 +140,11 @@ def test_the_headline_of_least_squares_says_what_is_left_at_equal_time():
     assert "+0.050 [" in headline.sentence and "trained for as many seconds +0.040 [" in headline.sentence
 
 
-def test_a_method_is_drawn_when_its_wave_is_whole():
+def test_a_method_is_drawn_when_its_wave_is_whole_at_the_fractions_that_all_have():
     one = runs({"ema_of_main": 0}, sets=("lung_ct",), seeds=1)
-    drawn = claim_page._drawn(pd.concat([runs({"weight_selection": 0, "single_skd": 0.03}), one]))
-    assert set(drawn["method"]) == {"weight_selection", "single_skd"}
+    two = {"weight_selection": 0, "single_skd": 0.03}
+    drawn = claim_page._drawn(pd.concat([runs(two | {"longer": 0.1}), one, runs(two, fraction=0.01)]))
+    assert set(drawn["method"]) == {"weight_selection", "single_skd", "longer"} and set(drawn["fraction"]) == {0.1}
 
 
 def test_where_a_gain_ends_is_said_from_its_intervals():
