@@ -127,8 +127,8 @@ def _block(part: pd.DataFrame, rows: pd.DataFrame) -> str:
 def _along(gains: pd.DataFrame, column: str, docs: Path, name: str) -> list[str]:
     """How the gain over selection changes with the steps or the fraction, in sentences and a picture."""
     (other,) = {"study_steps", "fraction"} - {column}
-    panels = gains[gains["method"].isin([*BEST, "native"])].groupby(["pair", other], sort=False)
-    own = panels.filter(lambda part: part[column].nunique() > 1).sort_values(column, kind="stable")
+    groups = gains[gains["method"].isin([*BEST, "native"])].groupby(["pair", other, "method"], sort=False)
+    own = groups.filter(lambda part: part[column].nunique() > 1).sort_values(column, kind="stable")
     if own.empty:
         return []
     own = own.assign(place=[_place(r.pair, **{other: getattr(r, other)}) for r in own.itertuples()])

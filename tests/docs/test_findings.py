@@ -98,6 +98,7 @@ def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
     assert f"`dual_skd` {evidence.MINUS} `ema_of_main` has 0 of 42 pairs" in page and "9 of 9 groups" in page
     page = (tmp_path / "docs" / "beyond.md").read_text()
     assert "+0.050 [" in page and "+0.040 [" in page and "Its interval holds 0 at 300 steps" in page
+    assert "### With longer training" in page and "### With more images" not in page
     assert "SKD, second subset | both at inference | +0.030 [" in page
     readme = (tmp_path / "README.md").read_text()
     assert readme.startswith("before\n") and readme.endswith("after\n") and "old" not in readme
