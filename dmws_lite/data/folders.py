@@ -76,6 +76,8 @@ def read_folder(
     alone = place.is_file()
     root = place.parent if alone else _entered(place, card)
     files = _walked(root)
+    if alone and "image" not in {*files["kind"]}:  # a folder of tables beside those of images
+        root, files = root.parent, _walked(root.parent)
     links = files["kind"] == "link"
     if links.any() and not alone:
         text = f"{root}: {examples(files['file'][links])}: links out of the folder, and links to folders, are not"
@@ -239,6 +241,10 @@ def _by_levels(root: Path, files: pd.DataFrame, level: int) -> Layout:
         problem += _calls(root, places)
     elif twice := [name for name, role in splits.items() if plain[role] > 1]:
         problem = f"{root}: {' and '.join(twice)} are both the {splits[twice[0]]} split: merge them"
+    elif passed and splits and (missing := {"train", "test"} - {*splits.values()}):
+        problem = f"{root} has {' and '.join(sorted({*splits.values()}))} but no {min(missing)!r} split: add it, or "
+        problem += "open one folder alone, "
+        problem += _calls(root, sorted({"/".join(folder[: above + 1]) for folder in holding if folder[above:]}))
     elif not left and here:
         problem = f"{root}: {examples(here)} are parts of a set by their names, not classes: a table that lists the "
         problem += f"images is needed, or open_data({str(root)!r}, label={at + 1}) takes them as classes"
@@ -325,6 +331,7 @@ def _placed(files: pd.DataFrame, meanings: Mapping[str, Meaning]) -> pd.DataFram
     archive = other & files["file"].str.lower().str.endswith(ARCHIVES)
     in_masks = files["folder"].map(lambda folder: any(map(names.is_mask_folder, folder.split("/")))).astype(bool)
     unread = other & (files["label"] != "") & (files["reason"] == "") & ~in_masks
+    unread |= other & ("image" not in {*files["kind"]})
     for rows, reason, group in (
         (is_mask, "mask", files["partner"]),
         (unread, "kind", files["kind"]),
@@ -365,7 +372,6 @@ def _tables(
             raise ValueError(f"{card.path}: manifest: {card.manifest} is not in {root}")
         return [root / card.manifest], []
     images, masks = _for_tables(files)
-    find = manifests.finder(images["file"], root, masks)
     usable: dict[Path, set[str]] = {}
     notes: list[str] = []
     unread: list[str] = []
@@ -380,6 +386,7 @@ def _tables(
             told = unread if path.suffix.lower() in (".json", ".jsonl") or not path.stat().st_size else notes
             told.append(f"{error}; whether it lists the images is not known")
             continue
+        find = manifests.finder(_of_split(images, path)["file"], root, masks)
         columns = manifests.image_columns(raw, find, path.parent)
         listed = [file for value in raw[columns[0]] for file in find(value, path.parent)[:1]] if columns else []
         if not listed or 2 * len(listed) < min(len(raw), len(images)) or raw.shape[1] < 2:  # another table, or list
@@ -393,7 +400,7 @@ def _tables(
         elif known:
             usable[path] = {*listed}
         elif not isinstance(label, int):
-            notes.append(manifests.no_labels(path, raw))
+            notes.append(manifests.no_labels(path, raw, root))
     several = [path for path in usable if any(usable[path] & usable[other] for other in usable if other != path)]
     if several:
         calls = " or ".join(f"open_data({str(path)!r})" for path in several)
@@ -411,6 +418,13 @@ def _for_tables(files: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
     return images, {*images["file"][images["reason"] == "mask"]}
 
 
+def _of_split(images: pd.DataFrame, table: Path) -> pd.DataFrame:
+    """The images of the split that a table's name tells, where it tells one; else all."""
+    splits = {names.SPLIT_NAMES[word] for word in names.words(table.stem) if word in names.SPLIT_NAMES}
+    own = images[images["split"].isin(splits)]
+    return own if len(splits) == 1 and len(own) else images
+
+
 def _by_tables(
     root: Path, tables: list[Path], files: pd.DataFrame, card: Card | None, label: str | int | None, alone: bool
 ) -> tuple[pd.DataFrame, list[str], dict[str, object]]:
@@ -420,7 +434,8 @@ def _by_tables(
     images, masks = _for_tables(files)
     columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
     columns |= {"label": label} if isinstance(label, str) else {}
-    parts = [manifests.read_entries(path, images["file"], columns, root, masks) for path in tables]
+    listed = [(path, _of_split(images, path)["file"]) for path in tables]
+    parts = [manifests.read_entries(path, own, columns, root, masks) for path, own in listed]
     entries, notes = pd.concat([part for part, _ in parts], ignore_index=True), [note for _, m in parts for note in m]
     recipe: dict[str, object] = {}
     if not isinstance(label, int) and entries["label"].any() and len(tables) == 1:
@@ -434,10 +449,10 @@ def _by_tables(
     table = entries.merge(folders, on="file", suffixes=("", "_folder")).assign(reason="")
     by_folder = table["label_folder"]
     for_folders = card or alone or tables[0].name in MANIFESTS
-    if isinstance(label, int) or (for_folders and not table["label"].any()):
+    if isinstance(label, int) or (for_folders and not table["label"].any() and by_folder.nunique() > 1):
         table["label"] = by_folder
     if not table["label"].any():
-        raise ValueError(manifests.no_labels(tables[0], manifests.read_table(tables[0])))
+        raise ValueError(manifests.no_labels(tables[0], manifests.read_table(tables[0]), tables[0]))
     differ = table["file"][table["label"].str.lower() != by_folder.str.lower()]
     classes = {*images["label"][images["reason"] == ""]} - {""}
     if for_folders and not alone:
@@ -504,7 +519,9 @@ def _checked(
         raise ValueError(f"{root}: {len(unknown)} images have no split, others do: {examples(unknown)}. Give each one")
     if "" not in given and (missing := {"train", "test"} - given):
         has = " and ".join(sorted(given))
-        raise ValueError(f"{root} has {has} but no {min(missing)!r} split: add it, or undo the split")
+        tops = sorted({file.partition("/")[0] for file in table["file"]})
+        alone = f", or open one folder alone, {_calls(root, tops)}" if len(tops) > 1 else ", or undo the split"
+        raise ValueError(f"{root} has {has} but no {min(missing)!r} split: add it{alone}")
     least = {"": 3, "train": 1 if "val" in given else 2, "val": 1, "test": 1}
     counts = Counter(zip(table["split"], table["label"], strict=True))
     for split, name in product(sorted(given), classes):

@@ -126,16 +126,16 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
             )
 
 
-def no_labels(path: Path, raw: pd.DataFrame) -> str:
-    """Why a manifest gives no labels, and the way out."""
+def no_labels(path: Path, raw: pd.DataFrame, source: Path) -> str:
+    """Why a manifest gives no labels, and the way out: the call with what was opened."""
     if scores := findings(raw):
         return (
             f"{path} seems to hold a column of 0 and 1 for each finding ({', '.join(scores)}), of which several or "
             "none are 1 in some rows. This project classifies one label an image: "
-            f"open_data({str(path)!r}, label={scores[0]!r}) takes one of them"
+            f"open_data({str(source)!r}, label={scores[0]!r}) takes one of them"
         )
     text = f"{path} lists these images, but none of its columns is the label by its name ({', '.join(map(str, raw))})"
-    return f"{text}: open_data({str(path)!r}, label=NAME) takes one"
+    return f"{text}: open_data({str(source)!r}, label=NAME) takes one"
 
 
 def findings(raw: pd.DataFrame) -> list[str]:

@@ -26,6 +26,7 @@ MASK_WORDS = (
     "masks?|seg|segmentations?|segmented|annotations?|annotated|labels?|ground[ _-]?truth|gt|overlays?|contours?|roi"
 )
 MASK_END = re.compile(rf"(.+?)([ _.-]*)({MASK_WORDS})[ _.-]*\d*", re.I)
+SEGMENTATION = re.compile(r"(.+?)[ _.-]+(seg|segmentation|ground[ _-]?truth|gt)", re.I)
 MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.I)
 NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels near its two values; files of a kind that are looked at: our choice
 SUBJECT = r"(?i:(patient|person|subject|subj|sub|pat|case|participant|volunteer))[ _-]*\d+"
@@ -42,7 +43,9 @@ def words(name: str) -> list[str]:
 def roles(names: Iterable[str]) -> dict[str, str]:
     """What folders side by side are: "train", "val", "test", "part" (also a patient), "stray" (predictions), or ""."""
     said = {name: [word for word in words(name) if len(word) > 1 and not word.isdigit()] for name in names}
-    if len(said) >= LEAST and all(re.fullmatch(SUBJECT, name) for name in said):
+    alike = {re.sub(r"\d{3,}", "000", name) for name in said}  # but for a long number, as in LIDC-IDRI-0001
+    numbered = len(alike) == 1 and re.search(r"[^\W\d_].*000", min(alike))
+    if len(said) >= LEAST and (numbered or all(re.fullmatch(SUBJECT, name) for name in said)):
         return dict.fromkeys(said, "part")
     common = set.intersection(*map(set, said.values())) - PARTS - {*SPLIT_NAMES} if len(said) > 1 else set()
 
@@ -77,10 +80,15 @@ def masks(files: Sequence[str], root: Path) -> dict[str, str]:
     for file in files:
         stems[_stem(file)].append(file)
     in_masks = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in {*map(dirname, files)}}
+    kinds: dict[str, list[str]] = defaultdict(list)  # files that differ in the last word: `case7_t1`, `case7_seg`
+    for file in files:
+        kinds[f"{dirname(file)}/{re.sub(r'[ _.-]+[^ _.-]+$', '', _stem(file))}"].append(file)
     hits: dict[str, str] = {}
     for file in files:
         certain, bases = _mask_of(_stem(file), in_masks[dirname(file)])
         others = next((stems[base] for base in bases if base in stems), [])
+        if not others and (end := SEGMENTATION.fullmatch(_stem(file))):
+            others = [other for other in kinds[f"{dirname(file)}/{end[1]}"] if not SEGMENTATION.fullmatch(_stem(other))]
         others = [other for other in others if other != file and not in_masks[dirname(other)]]
         if certain or others:
             hits[file] = _nearest(file, others)
@@ -140,6 +148,7 @@ def patient_pattern(files: Sequence[str], classes: int) -> str:
     """A regular expression whose group may be the patient in the files' paths; "" when names do not look like it."""
     subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
+    patterns += [r"[^/]*\d(?=[ _-]+(?i:left|right|od|os|l|r)(?![A-Za-z]))"]  # two eyes of a person
     patterns += [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
     rest, chosen = [*files], []
     for pattern in patterns:

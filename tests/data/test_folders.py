@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from PIL import Image
 
 from dmws_lite.data.cards import read_card
 from dmws_lite.data.folders import explained, read_folder
+from dmws_lite.data.names import patient_pattern
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
 AB = {"a": 3, "b": 3}
@@ -73,6 +75,20 @@ READ = {  # content, images of each split and class, number of files left out fo
         {"mask": 10},
     ),
     "folders of masks": (within("ab", ["images", "lung masks", "ManualMask/leftMask"], 3), AB, {"mask": 12}),
+    "a segmentation beside images of several kinds": (
+        {f"{k}/{k}{i}_{kind}.png": "" for k in "ab" for i in range(2) for kind in ("t1", "flair", "seg")},
+        {"a": 4, "b": 4},
+        {"mask": 4},
+    ),
+    "tables of splits that share names": (
+        {f"images/{name} Set": 4 for name in ("Training", "Testing")}
+        | {
+            f"truth/{name}.csv": listed("image,label", ["000,a", "001,a", "002,b", "003,b"])
+            for name in ("Training Labels", "Testing Labels")
+        },
+        TWO,
+        {},
+    ),
     "faces with and without masks": (
         {f"{name}/{name}_{i}.jpg": "" for name in ("with_mask", "without_mask") for i in range(3)},
         {"with_mask": 3, "without_mask": 3},
@@ -168,6 +184,11 @@ REFUSED = {  # what the error says, content
         within(["train"]) | {"val/images": 2}
     ),
     "patient0.* are parts of a set by their names.*label=1": {f"patient{i}": 3 for i in range(5)},
+    "LIDC-IDRI-0001.* are parts of a set by their names": {f"LIDC-IDRI-000{i}": 3 for i in range(1, 6)},
+    r"has test but no 'train' split: .* open_data\('.*/BACH'\) or open_data\('.*/BACH_TestDataset'\)": {
+        f"{name}/{key}": 3 for name, keys in {"BACH": "ab", "BACH_TestDataset": "ab"}.items() for key in keys
+    },
+    "Left out 2 files of kinds that are not read .1 .h5, 1 .npz.": {"x.npz": "", "y.h5": ""},
     r"holds one class, 'CXR_png'.* names tell the classes \(0, 1\), open_data\('.*', label='": {
         f"CXR_png/MCUCXR_{i:04d}_{i % 2}.png": "" for i in range(8)
     },
@@ -236,6 +257,8 @@ def test_a_manifest_that_is_passed_says_which_images_there_are(tmp_path):
     made(tmp_path, HEAP | {"images/6.png": ""} | {"train/c": 2, "list.csv": BY_LABEL})
     (tmp_path / "images/link.png").symlink_to(__file__)
     assert counted(read_folder(tmp_path / "list.csv").table) == AB
+    made(tmp_path, {"tables/list.csv": BY_LABEL})
+    assert counted(read_folder(tmp_path / "tables/list.csv").table) == AB
     (tmp_path / "list.csv").write_text(BY_LABEL + "images/link.png,a\n")
     with pytest.raises(ValueError, match="not in its folder: images/link.png.*links are not followed"):
         read_folder(tmp_path / "list.csv")
@@ -328,3 +351,8 @@ def test_real_sets(name):
     images = listing.table.sort_values("file")[[*columns.values()]]
     assert images.values.tolist() == expected[[*columns]].values.tolist()
     assert read_folder(REAL / name / "metadata.csv").table.equals(listing.table)
+
+
+def test_two_eyes_are_of_one_person():
+    files = [f"train/{person}_{eye}.jpeg" for person in range(6) for eye in ("left", "right")]
+    assert re.search(patient_pattern(files, 2), files[-1])[1] == "5"
