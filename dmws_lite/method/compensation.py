@@ -168,7 +168,8 @@ class Walk:
             pairs = batches(outputs[name], target)
             shift = self.normed and name != branch.last  # BatchNorm takes a shift away
             distance = spread(((values - aims).flatten(0, 1) for values, aims in pairs), centred=shift)
-            errors[name] = distance / spread(aims.flatten(0, 1) for (aims,) in batches(target))
+            silent = 1.0  # a layer whose output is the same for all of these images, as at one place of two images
+            errors[name] = distance / (spread(aims.flatten(0, 1) for (aims,) in batches(target)) or silent)
         return errors, stream
 
     def refit(self, branch: Branch, own: Tensor, target: Tensor, name: str, ridges: Sequence[float]) -> dict[str, Any]:

@@ -216,3 +216,11 @@ def test_too_many_images_are_a_memory_error(embedded, monkeypatch):
     monkeypatch.setattr("dmws_lite.method.compensation.Walk", full)
     with too_many:
         make(embedded, "selection_ls")
+
+
+@pytest.mark.filterwarnings("ignore:.*fewer than")
+def test_a_layer_whose_output_is_the_same_for_all_images_is_refitted_without_an_error():
+    teacher, student = trained(mobilenet(0.25)), trained(mobilenet())
+    plan = dm.plan(teacher, student)
+    equal = images(1, 32).repeat(2, 1, 1, 1)
+    assert np.isfinite(compensate(student, teacher, plan.layers, places_of(plan), equal).table["after"]).all()
