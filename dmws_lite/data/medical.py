@@ -6,6 +6,7 @@ import gzip
 import logging
 import threading
 import warnings
+import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
@@ -19,12 +20,13 @@ Array = np.ndarray
 Window = tuple[float, float]
 # Limits against files that would fill the memory, all our choice:
 MAX_PIXELS = 80_000_000  # of one picture, below the 89 million at which Pillow warns
-MAX_FRAMES = 20_000  # of a DICOM file
+MAX_FRAMES, MAX_INFLATED = 20_000, 2**30  # frames and deflated bytes of a DICOM file
 MAX_VOXELS, MAX_RATIO = 512 * 512 * 2048, 1100  # of a volume; voxel bytes per byte of a file, which gzip cannot exceed
 PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our choice
 COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DECODERS = 'pip install "pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
+DEFLATED = b"1.2.840.10008.1.2.1.99"
 _pydicom_lock = threading.Lock()
 _volume_locks = [threading.Lock() for _ in range(8)]
 
@@ -119,6 +121,12 @@ def _parsed(file: IO[bytes], pixels: bool = True) -> Any:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+    start = file.read(4096)
+    if DEFLATED in start:  # pydicom inflates it in one go
+        file.seek(144 + int.from_bytes(start[140:144], "little"))
+        if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_INFLATED)) == MAX_INFLATED:
+            raise Refused(f"the DICOM file inflates to {MAX_INFLATED} bytes or more: export it uncompressed")
+    file.seek(0)
     parsed = dcmread(file, force=True, stop_before_pixels=not pixels)
     if "TransferSyntaxUID" not in parsed.file_meta:
         implicit, little = parsed.original_encoding

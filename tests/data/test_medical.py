@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dmws_lite.data import medical
 from dmws_lite.data.images import decode, frames
 
 pydicom = pytest.importorskip("pydicom")
@@ -82,9 +83,15 @@ def test_a_ct_file_of_a_scanner_agrees_with_its_bytes_read_by_hand():
     assert agree(shown(data, 128, window=(-160, 240)), windowed(hounsfield, -160, 240))
 
 
+def test_a_deflated_file_is_read_and_a_bomb_refused(monkeypatch):
+    assert shown(sample("image_dfl.dcm"), 32).std() > 20
+    monkeypatch.setattr(medical, "MAX_INFLATED", 10_000)
+    with pytest.raises(ValueError, match="inflates to 10000 bytes or more"):
+        shown(sample("image_dfl.dcm"), 32)
+
+
 def test_one_mr_picture_in_many_encodings():
     plain = shown(sample("MR_small.dcm"), 64)
-    assert shown(sample("image_dfl.dcm"), 32).std() > 20  # deflated
     for name in ("implicit", "bigendian", "expb", "padded", "RLE", "jp2klossless"):
         assert np.array_equal(shown(sample(f"MR_small_{name}.dcm"), 64), plain) and plain.std() > 20
 
