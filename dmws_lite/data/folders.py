@@ -519,8 +519,8 @@ def _checked(
         raise ValueError(f"{root}: {len(unknown)} images have no split, others do: {examples(unknown)}. Give each one")
     if "" not in given and (missing := {"train", "test"} - given):
         has = " and ".join(sorted(given))
-        tops = sorted({file.partition("/")[0] for file in table["file"]})
-        alone = f", or open one folder alone, {_calls(root, tops)}" if len(tops) > 1 else ", or undo the split"
+        places = sorted({file.partition("/")[0] for file in table["file"]})
+        alone = f", or open one folder alone, {_calls(root, places)}" if len(places) > 1 else ", or undo the split"
         raise ValueError(f"{root} has {has} but no {min(missing)!r} split: add it{alone}")
     least = {"": 3, "train": 1 if "val" in given else 2, "val": 1, "test": 1}
     counts = Counter(zip(table["split"], table["label"], strict=True))
