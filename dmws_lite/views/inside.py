@@ -52,10 +52,8 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
     found, hits = sum(outlines[index].any() for index in indices), dict.fromkeys(maps, 0)
     for row, index in zip(grid, indices, strict=True):
         for axes, (name, heats) in zip(row[1:], maps.items(), strict=True):
-            heat = Image.fromarray(heats[index].astype(np.float32)).resize(
-                outlines.shape[:0:-1], Image.Resampling.BILINEAR
-            )
-            heat = np.asarray(heat).clip(0, 1)
+            small = Image.fromarray(heats[index].astype(np.float32))
+            heat = np.asarray(small.resize(outlines.shape[:0:-1], Image.Resampling.BILINEAR)).clip(0, 1)
             axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * heat)
             hits[name] += outlines[index].flat[heat.argmax()]
         for axes in row if outlines[index].any() else ():
