@@ -50,7 +50,8 @@ class Forked:
     def __init__(self, command, env, cwd=None, **_):
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(LIBRARIES.split())
-        given = {"arguments": command[3:], "environment": dict(env), "folder": cwd or os.getcwd()}
+        arguments = command[command.index("ipykernel_launcher") + 1 :]
+        given = {"arguments": arguments, "environment": dict(env), "folder": cwd or os.getcwd()}
         self.process = context.Process(target=runpy.run_path, args=(str(ROOT / "tests" / "kernel.py"), given))
         self.process.start()
         self.pid = self.process.pid
