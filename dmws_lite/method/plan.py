@@ -169,7 +169,7 @@ def load_plan(path: str | Path) -> SelectionPlan:
         record["layers"] = tuple(tuple(stage) for stage in record["layers"])
         record["teacher_shapes"] = {name: tuple(shape) for name, shape in record["teacher_shapes"].items()}
         return SelectionPlan(**record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path} is not a saved plan ({FORMAT}): make one with plan(...).save(path)") from error
 
 

@@ -1,5 +1,7 @@
 """Plans against an independent statement of the published rule, and what they refuse."""
 
+import json
+
 import numpy as np
 import pytest
 import timm
@@ -8,6 +10,7 @@ from timm.layers import SwiGLU
 from timm.models.vision_transformer import VisionTransformer
 
 import dmws_lite as dm
+from dmws_lite.method.plan import FORMAT
 
 VIT = ("vit_small_patch16_224", "vit_tiny_patch16_224")
 CONVNEXT = ("convnext_tiny", "convnext_femto")
@@ -216,7 +219,12 @@ def test_a_saved_plan_is_the_same_plan(tmp_path):
     assert again.overlap(plan).used == plan.coverage().used
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": "other"}', "[1, 2]"])
+INFINITE = json.dumps(
+    {"format": FORMAT, "assignments": [{"axes": [], "student_shape": [], "teacher_shape": [], "indices": [[1e999]]}]}
+)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": "other"}', "[1, 2]", INFINITE])
 def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(ValueError, match="is not a saved plan"):
