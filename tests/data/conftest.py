@@ -1,9 +1,12 @@
-"""A cache for each test, and a web server on this machine."""
+"""A cache for each test, cards, and a web server on this machine."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from dmws_lite.data.cards import read_card
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -42,3 +45,17 @@ def server(monkeypatch):
         yield site
         site.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def card(tmp_path):
+    """card(classes, sources, **told): mine.md, with classes (and their folders, by other names), and keys of `dmws`."""
+
+    def written(classes=("a", "b"), sources=({"folder": "somewhere"},), **told):
+        classes = classes if isinstance(classes, dict) else dict(zip(classes, classes, strict=True))
+        labels = {name: {"folder": place, "meaning": "seen"} for name, place in classes.items()}
+        front = {"pretty_name": "Mine", "license": "unknown", "dmws": {"sources": sources, "classes": labels, **told}}
+        (tmp_path / "mine.md").write_text(f"---\n{json.dumps(front)}\n---\n", encoding="utf-8")
+        return read_card(tmp_path / "mine.md")
+
+    return written

@@ -2,7 +2,6 @@
 
 import itertools
 import shutil
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,31 +12,26 @@ from PIL import Image
 from dmws_lite.data.opening import new_card, open_data
 from dmws_lite.data.phantoms import phantoms
 
+pytestmark = pytest.mark.filterwarnings("ignore")
+SPLIT = {f"{split}/{name}": count for split, count in (("train", 6), ("val", 4), ("test", 4)) for name in "ab"}
+
 
 def save(path, array, **options):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path, **options)
 
 
-def folder(root, counts, start=0):
-    """Class folders of random gray PNG files; `start` seeds their pixels."""
-    rng = np.random.default_rng(start)
+def folder(root, counts=SPLIT):
+    """Class folders of random gray PNG files."""
+    rng = np.random.default_rng(0)
     for name, count in counts.items():
         for i in range(count):
             save(root / name / f"{i:03d}.png", rng.integers(0, 256, (40, 40), dtype=np.uint8))
     return root
 
 
-def split_folder(root, train=6, val=4, test=4):
-    for start, (split, count) in enumerate({"train": train, "val": val, "test": test}.items()):
-        folder(root / split, {"a": count, "b": count}, start)
-    return root
-
-
 def opened(source, **options):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return open_data(source, **({"size": 16, "progress": False} | options))
+    return open_data(source, **({"size": 16, "progress": False} | options))
 
 
 def parts(splits):
@@ -47,7 +41,7 @@ def parts(splits):
 def test_a_folder_of_classes_is_divided_and_says_that_patients_are_unknown(tmp_path):
     root = folder(tmp_path / "set", {"b": 20, "a": 40})
     with pytest.warns(UserWarning, match="patient"):
-        splits = open_data(root, size=16, progress=False)
+        splits = opened(root)
     assert splits.name == "set" and splits.classes == ("a", "b")
     counts = [part.counts[0] for part in parts(splits)]
     assert counts == [pytest.approx(40 * share, abs=2) for share in (0.7, 0.15, 0.15)]
@@ -58,10 +52,9 @@ def test_a_folder_of_classes_is_divided_and_says_that_patients_are_unknown(tmp_p
         assert name.split("/")[0] == "ab"[label] and (image[0] == expected).all()
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_published_split_is_kept_without_a_word_and_stays_memory_mapped(tmp_path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        splits = open_data(split_folder(tmp_path / "set"), size=16, progress=False)
+    splits = opened(folder(tmp_path / "set"))
     assert [p.counts for p in parts(splits)] == [(6, 6), (4, 4), (4, 4)]
     for part, split in zip(parts(splits), ("train", "val", "test"), strict=True):
         assert all(name.startswith(split + "/") for name in part.names)
@@ -75,7 +68,7 @@ def test_images_of_two_values_that_are_named_like_others_are_masks(tmp_path):
         save(path.with_name(f"{path.stem}_lesion.png"), (disc * 255).astype(np.uint8))
         save(path.with_name(f"{path.stem}_flipped.png"), np.asarray(Image.open(path))[:, ::-1])
     with pytest.warns(UserWarning, match="left out 20 files that are masks or overlays .*_lesion.png of "):
-        assert len(open_data(root, size=16, progress=False)) == 40
+        assert len(opened(root)) == 40
 
 
 def test_names_that_look_like_patients_are_said_and_used_on_request(tmp_path):
@@ -86,12 +79,12 @@ def test_names_that_look_like_patients_are_said_and_used_on_request(tmp_path):
                 save(root / split / f"{name}.png", rng.integers(0, 256, (20, 20), dtype=np.uint8))
     told = "names of 88 files look as if they told 32 patients.*; 12 of them have images in"
     with pytest.warns(UserWarning, match=told) as caught:
-        open_data(root, size=16, progress=False)
+        opened(root)
     text = next(str(warning.message) for warning in caught if "told 32" in str(warning.message))
     pattern = eval(text.split("patient=")[1].split(") uses")[0])
     assert f"`patient: {{pattern: '{pattern}'}}`" in text
     with pytest.warns(UserWarning, match="share .* pairs of images or patients"):
-        splits = open_data(root, size=16, progress=False, patient=pattern)
+        splits = opened(root, patient=pattern)
     assert {"person3", "NORMAL2-IM-0003"} <= {*splits.train.patients}
     for source in (root, new_card(root, tmp_path / "cards", patient=pattern)):
         dropped = opened(source, leaks="drop", patient=pattern if source == root else None)
@@ -103,7 +96,7 @@ def test_a_table_beside_parts_makes_a_card_that_reads_it(tmp_path):
     rows = [f"{part}/{i:03d},{'xy'[i % 2]},{i // 6}" for part in ("part_1", "part_2") for i in range(12)]
     (root / "truth.csv").write_text("\n".join(["name,dx,target", *rows]))
     with pytest.warns(UserWarning, match=r"the label is column 'dx'; open_data\(..., label='target'\) takes another"):
-        assert open_data(root, size=16, progress=False).classes == ("x", "y")
+        assert opened(root).classes == ("x", "y")
     by_target = opened(root, label="target")
     assert by_target.classes == ("0", "1") and opened(root, label=1).classes == ("part_1", "part_2")
     by_card = opened(new_card(root, tmp_path / "cards", label="target"))
@@ -111,13 +104,12 @@ def test_a_table_beside_parts_makes_a_card_that_reads_it(tmp_path):
 
 
 def test_a_published_split_without_val_gets_one_from_train(tmp_path):
-    folder(tmp_path / "set/Training", {"a": 20, "b": 20})
-    folder(tmp_path / "set/Testing", {"a": 6, "b": 6}, 1)
-    splits = opened(tmp_path / "set")
+    root = folder(tmp_path / "set", {"Training/a": 20, "Training/b": 20, "Testing/a": 6, "Testing/b": 6})
+    splits = opened(root)
     assert [p.counts for p in parts(splits)] == [(17, 17), (3, 3), (6, 6)]
     assert all(name.startswith("Training/") for name in splits.train.names + splits.val.names)
-    card = new_card(tmp_path / "set", tmp_path / "cards")
-    assert [part.names for part in parts(opened(card))] == [part.names for part in parts(splits)]
+    by_card = opened(new_card(root, tmp_path / "cards"))
+    assert [part.names for part in parts(by_card)] == [part.names for part in parts(splits)]
 
 
 def test_copies_stay_on_one_side(tmp_path):
@@ -130,15 +122,15 @@ def test_copies_stay_on_one_side(tmp_path):
 
 
 def test_what_a_published_split_leaks_is_said_or_an_error_or_dropped(tmp_path):
-    root = split_folder(tmp_path / "set")
+    root = folder(tmp_path / "set")
     for i in range(2):
         shutil.copy(root / f"test/a/{i:03d}.png", root / f"train/a/{i:03d}.png")
     with pytest.warns(UserWarning, match=r"share 2 pairs.*2 exact: train/a/000.png = test/a/000.png.*leaks='drop'"):
-        assert open_data(root, size=16, progress=False).train.counts == (6, 6)
+        assert opened(root).train.counts == (6, 6)
     with pytest.raises(ValueError, match="share 2 pairs"):
         opened(root, leaks="error")
     with pytest.warns(UserWarning, match="dropped 2 images"):
-        splits = open_data(root, size=16, progress=False, leaks="drop")
+        splits = opened(root, leaks="drop")
     assert splits.train.counts == (4, 6) and splits.test.counts == (4, 4)
     for i in range(2, 6):
         shutil.copy(root / f"test/a/{i % 4:03d}.png", root / f"train/a/{i:03d}.png")
@@ -147,17 +139,14 @@ def test_what_a_published_split_leaks_is_said_or_an_error_or_dropped(tmp_path):
 
 
 def test_bad_images_and_two_labels_of_one_image_are_named_or_left_out_by_choice(tmp_path):
-    root = split_folder(tmp_path / "set")
+    root = folder(tmp_path / "set")
     path = root / "train/b/003.png"
     path.write_bytes(path.read_bytes()[:100])
     shutil.copy(root / "train/a/003.png", root / "train/b/000.png")
-    text = (
-        r"3 of 28 images.*train/a/003.png \(the same bytes have another label.*train/b/003.png \(.+\).*unusable='skip'"
-    )
-    with pytest.raises(ValueError, match=text):
+    with pytest.raises(ValueError, match=r"3 of 28 .*train/a/003.png \(the same bytes have .*train/b/003.png \(.+skip"):
         opened(root)
     with pytest.warns(UserWarning, match="train/b/003.png.*left out"):
-        assert open_data(root, size=16, progress=False, unusable="skip").train.counts == (5, 4)
+        assert opened(root, unusable="skip").train.counts == (5, 4)
     for path in root.rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(ValueError, match="28 of 28 images cannot be used") as caught:
@@ -166,7 +155,7 @@ def test_bad_images_and_two_labels_of_one_image_are_named_or_left_out_by_choice(
 
 
 def test_a_zip_of_a_folder(tmp_path):
-    root = split_folder(tmp_path / "set")
+    root = folder(tmp_path / "set")
     shutil.make_archive(str(root), "zip", tmp_path, "set")
     found, expected = opened(tmp_path / "set.zip"), opened(root)
     assert found.name == "set" and found.train.names == expected.train.names
@@ -191,24 +180,12 @@ def test_phantoms_by_card_are_the_drawn_ones():
         assert part.names == expected.names == part.patients
 
 
-def test_a_card_tells_classes_flips_and_patients(tmp_path):
+def test_a_card_tells_classes_flips_and_patients(tmp_path, card):
     root, rng = tmp_path / "images", np.random.default_rng(0)
     for i, k in itertools.product(range(6), range(2)):
         save(root / f"p{k}/s{i // 2}_p{k}_{i}.png", rng.integers(0, 256, (40, 40), dtype=np.uint8))
-    (tmp_path / "mine.md").write_text(
-        f"""---
-pretty_name: A set
-license: unknown
-dmws:
-  sources: [{{folder: {root}}}]
-  classes:
-    second: {{folder: p1, meaning: what is in p1}}
-    first: {{folder: p0, meaning: what is in p0}}
-  patient: {{pattern: '(s\\d+_p\\d)_'}}
-  flips: [vertical, horizontal]
----
-"""
-    )
+    told = {"patient": {"pattern": r"(s\d+_p\d)_"}, "flips": ["vertical", "horizontal"]}
+    card({"second": "p1", "first": "p0"}, [{"folder": str(root)}], **told)
     splits = opened(tmp_path / "mine.md")
     assert (splits.name, splits.classes, splits.flips) == ("mine", ("second", "first"), ("vertical", "horizontal"))
     assert not set(splits.train.patients) & set(splits.test.patients)
@@ -248,12 +225,11 @@ def test_wrong_arguments_are_named(tmp_path, monkeypatch):
             open_data(**arguments)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["splits", "manifest", "patients in a manifest", "nested with masks"])
 def test_a_new_card_opens_what_it_was_made_from(tmp_path, kind):
     root = tmp_path / "My set"
     if kind == "splits":
-        split_folder(root)
+        folder(root)
     elif kind == "nested with masks":
         folder(root / "archive", {"a": 12, "b": 12, "a/masks": 12})
     else:
