@@ -58,9 +58,7 @@ def test_no_name_and_no_card_acts_on_the_terminal(run, images, tmp_path):
     odd = images.rename(tmp_path / f"set :warning: {ODD}")
     result = run("check", odd, "--out", tmp_path / "out")
     assert result.exit_code == 1 and is_plain(result.output) and ":warning:" in result.output
-    (tmp_path / f"no {ODD}" / "one").mkdir(parents=True)
-    result = run("check", tmp_path / f"no {ODD}")
-    assert result.exit_code == 2 and is_plain(result.stderr)
+    assert is_plain(run("check", tmp_path / f"no {ODD}").stderr)
 
 
 def test_show_prints_the_card_and_get_finds_what_is_there(run, tmp_path, monkeypatch):

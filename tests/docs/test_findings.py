@@ -2,7 +2,6 @@
 
 import itertools
 
-import beyond_page
 import claim_page
 import evidence
 import findings
@@ -64,11 +63,6 @@ def test_a_wave_counts_when_three_sets_have_all_their_seeds():
     other = pd.concat([table, runs({"weight_selection": 0, "single_skd": 0.05}, fraction=0.01)])
     (row,) = evidence.compare(other, [pair], claim_page.WAVE).to_dict("records")
     assert (row["seeds"], row["blocks"]) == (42, 2) and row["difference"] == pytest.approx(0.04)
-
-
-def test_runs_of_other_steps_are_never_compared():
-    table = pd.concat([runs({"weight_selection": 0}), runs({"single_skd": 0.1}, steps=100)])
-    assert evidence.gaps(table, "single_skd", "weight_selection").empty
 
 
 def test_a_group_has_converged_when_six_evaluations_move_less_than_half_a_point():
@@ -133,24 +127,3 @@ def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
     assert done["bin_confidence"].max() == pytest.approx(0.95) and len(done["bin_images"]) == 15
     with pytest.raises(SystemExit):
         findings.main([str(tmp_path / "none"), "--records", str(tmp_path), "--out", str(tmp_path)])
-
-
-def test_the_headline_of_least_squares_says_what_is_left_at_equal_time():
-    gains = {"weight_selection": 0, "equal_time": 0.01, "selection_ls": 0.05}
-    (headline,) = beyond_page.headlines(runs(gains, seeds=3, steps=100))
-    assert "+0.050 [" in headline.sentence and "trained for as many seconds +0.040 [" in headline.sentence
-
-
-def test_a_method_is_drawn_when_its_wave_is_whole_at_the_fractions_that_all_have():
-    one = runs({"ema_of_main": 0}, sets=("lung_ct",), seeds=1)
-    two = {"weight_selection": 0, "single_skd": 0.03}
-    drawn = claim_page._drawn(pd.concat([runs(two | {"longer": 0.1}), one, runs(two, fraction=0.01)]))
-    assert set(drawn["method"]) == {"weight_selection", "single_skd", "longer"} and set(drawn["fraction"]) == {0.1}
-
-
-def test_where_a_gain_ends_is_said_from_its_intervals():
-    rows = pd.DataFrame({"study_steps": [25, 100], "difference": [0.1, 0.05], "low": [0.05, 0.01], "high": [0.2, 0.09]})
-    told = beyond_page.where_it_ends(rows, "study_steps")
-    assert told == "It is smaller with 100 steps than with 25 steps, and not at its end."
-    rows = rows.rename(columns={"study_steps": "fraction"}).assign(fraction=[0.1, 1.0], low=[0.05, -0.01])
-    assert beyond_page.where_it_ends(rows, "fraction") == "Its interval holds 0 at 100 %."

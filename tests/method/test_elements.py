@@ -30,12 +30,6 @@ def test_each_strategy_takes_what_it_says():
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
-@pytest.mark.parametrize("pick", [8, 0])
-def test_what_cannot_be_picked_is_refused(pick):
-    with pytest.raises(ValueError, match=f"cannot pick {pick} of 4"):
-        subsets(4, pick)
-
-
 @pytest.mark.parametrize(
     ("teacher", "student", "layers", "message"),
     [

@@ -118,7 +118,6 @@ def test_weights_follow_the_formula_biases_are_0_and_norms_and_layer_scales_as_i
             "truncated_normal": stats.norm(0, 0.02),
         }[name]
         assert stats.kstest(weight.ravel(), law.cdf).pvalue > 1e-4, layer_name
-        assert np.isclose(weight.var(), law.var(), rtol=6 / np.sqrt(weight.size)), layer_name
     fresh, ours = STUDENTS[family]().state_dict(), model.state_dict()
     for tensor in (tensor for tensor in fresh if fresh[tensor].ndim < 2):
         expected = torch.zeros_like(fresh[tensor]) if tensor.endswith("bias") else fresh[tensor]

@@ -92,11 +92,6 @@ def test_complementary_plans_share_nothing_and_are_consistent(pair, elements):
     assert all(main.consistency().values()) and all(auxiliary.consistency().values())
 
 
-def test_where_an_axis_has_the_same_size_both_plans_take_all_of_it():
-    same, other = dm.complementary_plans(vit(40, 4), vit(40, 4))
-    assert same.overlap(other).total == same.coverage().total == 1.0
-
-
 def test_an_inconsistent_draw_is_seen_on_every_shared_axis():
     plan = dm.plan(*EMBEDDED, elements="random_inconsistent")
     assert not plan.consistency()["embed"] and not plan.consistency()["mlp/0"]
@@ -122,10 +117,8 @@ def test_student_head_j_gets_even_channels_of_teacher_heads_2j_and_2j_plus_1_and
 
 
 def test_magnitude_keeps_the_largest_channels_of_the_weights():
-    teacher, big = (
-        {name: torch.zeros_like(t) for name, t in vit(16, 2).state_dict().items()},
-        [1, 4, 5, 6, 9, 12, 13, 15],
-    )
+    teacher = {name: torch.zeros_like(t) for name, t in vit(16, 2).state_dict().items()}
+    big = [1, 4, 5, 6, 9, 12, 13, 15]
     teacher["patch_embed.proj.weight"][big] = 1.0
     main, auxiliary = dm.complementary_plans(teacher, vit(8, 2), elements="magnitude")
     assert of(main, "norm.weight").indices[0].tolist() == big
@@ -240,14 +233,12 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
         (*VIT, {"elements": "best"}, "unknown elements='best': choose one of uniform"),
         (*VIT, {"phase": 2}, "axis 'embed': phase=2 is out of range.*0 <= phase < 2"),
         (vit(16, 2, patch=8), vit(8, 2, patch=16), {}, "on axis 'kernel_h'.*patch and kernel sizes"),
-        (vit(16, 2), vit(8, 2, in_chans=1), {}, "on axis 'in_chans'.*input channels"),
         (vit(16, 2, num_classes=4), vit(8, 2), {"classifier": True}, "on axis 'classes'.*pass classifier=False"),
         (VIT[0], "convnext_femto", {}, "is a vit, student convnext_femto a convnext: choose both of one family"),
         (*LITE, {"layers": "last"}, "drops the first block of a stage.*begin with 0 in each stage"),
         ("efficientnet_b0", "efficientnet_b0", {}, r"blocks.0.0.se.conv_reduce.weight .*add a Rule"),
         ("resnet18", "resnet18", {}, r"resnet18: no known family .*FAMILIES"),
         (vit(16, 2, mlp_layer=SwiGLU), vit(8, 2), {}, r"mlp.fc1_g.weight is a gated MLP \(SwiGLU\)"),
-        ("vit_giant_patch14_dinov2", VIT[1], {}, "blocks.0.mlp is a gated MLP"),
         (3, VIT[1], {}, "teacher=int: pass a timm name, a module, or a state dict"),
         (f"{VIT[0]}.nope", VIT[1], {}, "unknown pretrained weights 'nope' of vit_small.*timm knows augreg_in1k"),
         (*VIT, {"elements": "magnitude"}, "magnitude' needs the weights of vit_small"),

@@ -38,11 +38,7 @@ WRONG = {
         ([1, 2, 3, 5, 6, 8], "keeps the first and the last"),
         ([0, 1, 3, 5, 6, 8], "but 1 of the others"),
     ],
-    "02.4": [
-        (CANDIDATES[:1], "1 more would"),
-        (CANDIDATES[:3], "wider than its teacher"),
-        (["mobilenetv1_050"], "is a vit"),
-    ],
+    "02.4": [(CANDIDATES[:1], "1 more would"), (CANDIDATES[:3], "wider than its teacher")],
 }
 SECRETS = {
     "02.2": ("29805312", "2.98053e+07", "half", "quarter"),

@@ -59,11 +59,7 @@ WRONG = {
         (lambda size, pick, phase: range(phase, size, 2), "subset(12, 3, 2) gives 5 indices"),
         (lambda size, pick, phase: [phase + 2 * k for k in range(pick)], "subset(12, 3, 2) is not evenly spaced"),
     ],
-    "03.3": [
-        ([4, 5], "twice as wide"),
-        ([2], "elements='heads'"),
-        (range(12), "these are 12 heads"),
-    ],
+    "03.3": [([4, 5], "twice as wide"), ([2], "elements='heads'"), (range(12), "these are 12 heads")],
     "03.4": [
         (moved("fc1.weight"), "each hidden unit's bias has stayed"),
         (moved("fc1.weight", "fc1.bias"), "what the next layer reads from each hidden unit has stayed"),
@@ -72,7 +68,6 @@ WRONG = {
         (moved("columns"), "fc1.weight is as it was"),
         (in_place, "work on a copy"),
         (lambda state, order: {**state, "more": order}, "does not take this state"),
-        (lambda state, order: order, "does not take this state"),
     ],
 }
 SECRETS = {"03.1": ("3/16", "0.1875", "3/4"), "03.2": ("[1, 3", "phase::"), "03.3": ("[8", "8 to 11", "8, 9")}

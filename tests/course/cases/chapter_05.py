@@ -49,7 +49,6 @@ WRONG = {
         (lambda z, target, T: -(T**2) * kl(z, target, T).mean(), "never negative"),
         (lambda z, target, T: kl(z, target, T).mean(), "T = 3: the factor T² is missing"),
         (lambda z, target, T: kl(z, target, 1).mean(), "not divided by T"),
-        (lambda z, target, T: T**2 * kl(z, target, 1).mean(), "not divided by T"),
         (lambda z, target, T: T**2 * cross_entropy(z / T, target / T).mean(), "own entropy"),
     ],
     "05.2": [
@@ -57,19 +56,15 @@ WRONG = {
         (lambda z, target, T: gradient(z, target, T) / T, "T = 3: your gradient lacks a factor"),
         (lambda z, target, T: gradient(z, target, T) * T, "one factor too many"),
         (lambda z, target, T: T * (softmax(z) - softmax(target)), "does not divide"),
-        (lambda z, target, T: softmax(z) - softmax(target), "does not divide"),
         (lambda z, target, T: z - target, "compare with what autograd finds"),
     ],
     "05.3": [(lambda age, m: 1 - m, "weight(1, 0.9)")],
     "05.4": [
         (settings(momentum=0.99), "at most a tenth"),
         (settings(momentum=0.5), "an average this short"),
-        (settings(momentum=0.0), "an average this short"),
         (settings(auxiliary_update="frozen"), "does not listen to a moving average"),
-        (settings(strategy="none"), "does not listen to a moving average"),
         (settings(alpha=0.5, momentum=momentum_of(6)), "α is 0.5 here"),
         (settings(alpha_warmup=1.0, momentum=momentum_of(6)), "α still rises"),
-        (0.89, "cannot be checked"),
     ],
     "05.5": [
         ({"ema"}, "at least one more"),

@@ -10,13 +10,12 @@ def apart(train, test):
 
 
 GIVEN = {"10.3": {"comparisons": 2}}
-GIVEN |= {f"10.3 of {comparisons}": {"comparisons": comparisons} for comparisons in (1, 3, 6)}
+GIVEN |= {f"10.3 of {comparisons}": {"comparisons": comparisons} for comparisons in (1, 6)}
 RIGHT = {
     "10.1": [apart],
     "10.2": [246, 246.0, np.int64(246)],
     "10.3": [7],
     "10.3 of 1": [6],
-    "10.3 of 3": [7],
     "10.3 of 6": [8],
     "10.4": ["B", " b "],
 }
@@ -31,15 +30,7 @@ WRONG = {
         (lambda a, b: "unknown", "all ids are known"),
     ],
     "10.2": [(100, "100 is too small")],
-    "10.3": [
-        (6, "right for one comparison, but there are 2 here"),
-        (3, "smallest p of 3 seeds is 0.25"),
-    ],
-    "10.3 of 1": [(5, "smallest p of 5 seeds is 0.0625")],
-    "10.3 of 6": [(7, "but there are 6 here")],
-    "10.4": [
-        ("A", "one throw of four"),
-        ("c", "not the same"),
-    ],
+    "10.3": [(6, "right for one comparison, but there are 2 here"), (3, "smallest p of 3 seeds is 0.25")],
+    "10.4": [("A", "one throw of four"), ("c", "not the same")],
 }
 SECRETS = {"10.2": ("246",), "10.3": (" 7",)}

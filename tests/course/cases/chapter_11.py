@@ -27,7 +27,6 @@ WRONG = {
         (8, "which of them will the student see?"),
         (64, "fewer of those that were tried"),
         (40, "40 images were not tried: choose one of 2, 8, 32, 64"),
-        (8.5, "8.5 images were not tried"),
     ],
     "11.2 no lure": [(8, "above the limit, 0.100")],
     "11.2 from most to fewest": [(2, "which of them"), (32, "fewer of those")],
@@ -38,7 +37,6 @@ WRONG = {
         ([*CANNOT, "unlabelled"], "which labels would the fit need?"),
         ([*CANNOT, "short_training"], "close to its start"),
         ([*CANNOT, "other_half"], "lost in either case"),
-        (["labels"], "none of the options"),
     ],
 }
 SECRETS = {"11.1": ("2.5", "-2"), "11.2": ("32 images",), "11.4": ("75",)}
