@@ -111,7 +111,6 @@ def test_bad_input_gets_one_clean_line(run, tmp_path, monkeypatch):
         (["check", ".", "--frames", "first"], "frames='first' is unknown: pass one of 'middle', 'all'"),
         (["check", "nowhere"], "'nowhere' is neither a folder, a file, nor a card"),
         (["show", "brain_mri"], "unknown card 'brain_mri'"),
-        (["get", "covid"], "unknown card 'covid'"),
         (["new", "nowhere"], "'nowhere' is no folder"),
     ):
         result = run(*words)

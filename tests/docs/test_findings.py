@@ -109,17 +109,13 @@ def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
     record = {"format": 1, "key": "a", "status": "done", "config": config, "names": names, "fraction": 0.1, "seed": 0}
     record |= {"size": 16, "metrics": {"main": dict.fromkeys(METRICS, 0.5)}, "val_accuracy": 0.5, "best_step": 4}
     record |= {"seconds": 5.0, "cost": {}, "machine": {"device": "cpu", "gpu": None}, "batch_size": 8}
-    record |= {
-        "study_training": training,
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T01:00:00+00:00",
-    }
+    record |= {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00"}
+    record |= {"study_training": training}
     history = pd.DataFrame({"seconds": [0.0, 2.0], "val_accuracy": [0.1, 0.2], "auxiliary_accuracy": [0.3, 0.4]})
     answers = {"student": "main", "label": [0, 1], "predicted": 0, "probabilities": [[0.7, 0.3], [0.95, 0.05]]}
     store.add(Outcome(record, history, pd.DataFrame(answers)))
-    store.add(
-        Outcome(record | {"key": "b", "status": "failed", "error": {"type": "E", "message": "no"}}, history, history)
-    )
+    failure = {"key": "b", "status": "failed", "error": {"type": "E", "message": "no"}}
+    store.add(Outcome(record | failure, history, history))
     done, failed = findings.collect(tmp_path / "claim").to_dict("records")
     assert (done["study_steps"], done["steps"], done["hours"], failed["error"]) == (4, 6, 1.0, "no")
     assert done["curve_accuracy"] == pytest.approx([0.3, 0.4]) and done["curve_seconds"] == pytest.approx([0, 2])

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import ssl
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -95,7 +94,6 @@ def test_without_the_package_a_network_or_space_all_ways_are_named(monkeypatch, 
     ("error", "answers"),
     [
         (URLError(OSError("Name or service not known")), False),
-        (URLError(ssl.SSLError("unknown authority")), True),
         (HTTPError("https://huggingface.co", 403, "forbidden", None, None), True),
     ],
 )

@@ -32,6 +32,8 @@ def test_complementary_students_hold_the_two_subsets_one_classifier_and_what_the
     assert (students.name, students.teacher) == ("embedded_vit_48", "embedded_vit_96")
     assert students.initializer == "weight_selection"
     assert Students(dm.build("mobilenetv1_050", 2)).name == "mobilenetv1_050"
+    larger = make(teacher, image_size=96, elements="heads")
+    assert larger.main.pos_embed.shape == (1, 145, 48) and larger.plans[0].elements == "heads"
     swapped = make(teacher, swap=True)
     assert equal(students.main, swapped.auxiliary) and equal(students.auxiliary, swapped.main)
     assert repr(students.plans[0]) == repr(swapped.plans[1])
@@ -54,11 +56,6 @@ def test_a_random_auxiliary_of_a_random_main_is_another_draw_with_the_same_class
     for name in ("blocks.0.mlp.fc1.weight", "blocks.3.attn.qkv.weight", "pos_embed", "patch_embed.proj.weight"):
         assert not torch.equal(main[name], auxiliary[name]) and not torch.equal(auxiliary[name], third[name])
     assert torch.equal(main["head.weight"], auxiliary["head.weight"])
-
-
-def test_elements_and_image_sizes(teacher):
-    larger = make(teacher, image_size=96, elements="heads")
-    assert larger.main.pos_embed.shape == (1, 145, 48) and larger.plans[0].elements == "heads"
 
 
 def test_unknown_kinds_are_refused(teacher):

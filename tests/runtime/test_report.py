@@ -6,15 +6,12 @@ from dmws_lite.runtime import report
 
 
 def test_hosts(monkeypatch):
-    names = {"jupyter": "", "kaggle": "KAGGLE_KERNEL_RUN_TYPE", "colab": "COLAB_RELEASE_TAG"}
-    for name in filter(None, names.values()):
+    for name in ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    assert report.host() == "shell"
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
-    for host, name in names.items():
-        if name:
-            monkeypatch.setenv(name, "release")
+    assert report.host() == "jupyter"
+    for host, name in (("kaggle", "KAGGLE_KERNEL_RUN_TYPE"), ("colab", "COLAB_RELEASE_TAG")):
+        monkeypatch.setenv(name, "release")
         assert report.host() == host
 
 

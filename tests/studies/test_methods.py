@@ -3,7 +3,7 @@ import torch
 
 import dmws_lite as dm
 from dmws_lite.method.networks import Teacher
-from dmws_lite.studies.methods import METHODS, find_method, start
+from dmws_lite.studies.methods import METHODS, start
 from dmws_lite.studies.run import train
 
 
@@ -43,8 +43,3 @@ def test_the_native_student_starts_from_its_own_weights(splits):
     assert (run.main.pos_embed.detach() - native.state["pos_embed"]).abs().max() < 1e-6
     with pytest.raises(ValueError, match="method 'native' needs native=load_teacher"):
         train("native", splits, TEACHER, "embedded_vit_48")
-
-
-def test_an_unknown_method_is_named_with_the_nearest():
-    with pytest.raises(ValueError, match=r"unknown method 'dual_sdk' \(did you mean 'dual_skd'\?\): choose from def"):
-        find_method("dual_sdk")

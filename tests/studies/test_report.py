@@ -95,7 +95,6 @@ def test_a_report_is_made_again_only_when_something_changed(report, monkeypatch)
 def test_what_cannot_be_reported_is_refused_before_anything_runs(tiny_store, tmp_path):
     for store, options, message in (
         (tiny_store, {"metric": "f1"}, "metric='f1' is none of accuracy, balanced_accuracy"),
-        (tiny_store, {"reference": "dual"}, "reference='dual' is not in the table: choose one of default"),
         (tiny_store, {"study": "tinny"}, "no study 'tinny'"),
         (Store(tmp_path / "empty", create=True), {}, "no finished run of any study: make some with `dmws study run`"),
     ):
