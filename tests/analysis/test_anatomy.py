@@ -1,11 +1,9 @@
-"""Counts against timm's networks and hand arithmetic."""
-
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import dmws_lite as dm
-from dmws_lite.analysis.anatomy import KINDS, anatomy, block_widths
+from dmws_lite.analysis.anatomy import KINDS, anatomy
 from dmws_lite.studies.costs import plain_attention
 
 NAMES = ("vit_tiny_patch16_224", "convnext_femto", "mobilenetv1_050", "tf_efficientnet_lite0", "embedded_vit_48")
@@ -32,8 +30,3 @@ def test_stages_and_kinds_of_a_convolutional_network():
         "head.norm": ("head", "norms, tokens, scales"),
     }
     assert {name: tuple(table.loc[name]) for name in expected} == expected
-
-
-def test_widths_of_the_blocks():
-    assert block_widths("embedded_vit_96") == [[96] * 6]
-    assert block_widths("mobilenetv1_050") == [[32], [64] * 2, [128] * 2, [256] * 6, [512] * 2]

@@ -10,24 +10,14 @@ import dmws_lite as dm
 from dmws_lite.analysis.representations import cka, features, linear_probe, over_training, read_by_classifier
 from dmws_lite.method.networks import set_input_statistics
 
-
-@pytest.fixture(scope="module")
-def images():
-    return dm.phantoms("brain_mri", train=30, val=3, test=12).test
-
-
-@pytest.fixture
-def pair():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((9, 30)) + 5
-    return x, np.concatenate([x[:, :20], rng.standard_normal((9, 12))], axis=1)
+X, Y = np.random.default_rng(0).standard_normal((2, 9, 30)) + 5
+PAIR = X, np.concatenate([X[:, :20], Y[:, :12]], axis=1)
 
 
 def hsic_by_traces(k, line):
     """The biased estimator: tr(KHLH) / (n - 1)^2."""
-    n = len(k)
-    centre = np.eye(n) - 1 / n
-    return np.trace(k @ centre @ line @ centre) / (n - 1) ** 2
+    centre = np.eye(len(k)) - 1 / len(k)
+    return np.trace(k @ centre @ line @ centre) / (len(k) - 1) ** 2
 
 
 def hsic_by_definition(k, line):
@@ -40,16 +30,18 @@ def hsic_by_definition(k, line):
 
 
 @pytest.mark.parametrize(("debiased", "hsic"), [(False, hsic_by_traces), (True, hsic_by_definition)])
-def test_cka_is_the_ratio_of_hsic_by_its_definition(pair, debiased, hsic):
-    k, line = (side @ side.T for side in pair)
+def test_cka_is_the_ratio_of_hsic_by_its_definition(debiased, hsic):
+    k, line = (side @ side.T for side in PAIR)
     expected = hsic(k, line) / np.sqrt(hsic(k, k) * hsic(line, line))
-    assert cka(*pair, debiased=debiased) == pytest.approx(expected, abs=1e-10)
+    assert cka(*PAIR, debiased=debiased) == pytest.approx(expected, abs=1e-10)
 
 
-@pytest.mark.parametrize(("first", "second", "message"), [(9, 8, "9 and 8 images"), (3, 3, "3 images are too few")])
-def test_what_cannot_be_compared_is_refused(pair, first, second, message):
-    with pytest.raises(ValueError, match=message):
-        cka(pair[0][:first], pair[1][:second])
+def test_what_cannot_be_compared_is_refused(images):
+    for first, second, message in ((9, 8, "9 and 8 images"), (3, 3, "3 images are too few")):
+        with pytest.raises(ValueError, match=message):
+            cka(X[:first], Y[:second])
+    with pytest.raises(ValueError, match="Linear has no blocks"):
+        features(set_input_statistics(torch.nn.Linear(2, 2), (0.5,) * 3, (0.5,) * 3), images)
 
 
 @pytest.mark.parametrize("name", ["embedded_vit_48", "mobilenetv1_050", "convnext_atto"])
@@ -66,11 +58,6 @@ def test_features_are_what_the_blocks_put_out_and_no_hooks_are_left(images, name
     for key, output in seen.items():
         summary = output[:, 0] if output.ndim == 3 else output.mean((2, 3))
         assert got[key] == pytest.approx((output.flatten(1) if places else summary).numpy(), abs=1e-4)
-
-
-def test_a_network_without_blocks_is_refused(images):
-    with pytest.raises(ValueError, match="Linear has no blocks"):
-        features(set_input_statistics(torch.nn.Linear(2, 2), (0.5,) * 3, (0.5,) * 3), images)
 
 
 def test_over_training_compares_both_students_at_each_step(images):

@@ -12,11 +12,6 @@ from dmws_lite.method.networks import set_input_statistics
 
 
 @pytest.fixture(scope="module")
-def images():
-    return dm.phantoms("brain_mri", train=3, val=3, test=6).test
-
-
-@pytest.fixture(scope="module")
 def inputs(images):
     return torch.from_numpy(images.images).repeat(1, 3, 1, 1) / 127.5 - 1
 
@@ -37,7 +32,7 @@ class Patches(nn.Module):
 @pytest.mark.parametrize("name", ["mobilenetv1_050", "convnext_atto", "embedded_vit_48"])
 def test_grad_cam_equals_captums(images, inputs, name):
     model = set_input_statistics(dm.build(name, 3, 64).eval(), (0.5,) * 3, (0.5,) * 3)
-    targets = np.array([0, 1, 2, 2, 1, 0])
+    targets = np.array([0, 1, 2, 2, 1, 0] * 2)
     got = saliency.grad_cam(model, images, targets=targets, batch_size=4)
     layer = saliency.last_layer(model)
     if name.startswith("embedded"):
@@ -47,7 +42,7 @@ def test_grad_cam_equals_captums(images, inputs, name):
     small = reference.attribute(inputs, torch.from_numpy(targets), relu_attributions=True)
     expected = captum.attr.LayerAttribution.interpolate(small.detach(), (64, 64), "bilinear")[:, 0].numpy()
     assert got == pytest.approx(expected / np.maximum(expected.max((1, 2), keepdims=True), 1e-30), abs=1e-4)
-    assert got.shape == (6, 64, 64) and got.any()
+    assert got.shape == (12, 64, 64) and got.any()
 
 
 def test_grad_cam_leaves_no_trace_and_takes_frozen_networks(images):
@@ -75,7 +70,7 @@ def test_rollout_multiplies_timms_own_attention(images, inputs, pool):
     for weights in seen:
         mixed = (0.5 * weights.mean(1) + 0.5 * np.eye(65)) @ mixed
     read = mixed[:, 0] if pool == "token" else mixed.mean(1)
-    grid = torch.from_numpy(read[:, 1:].reshape(6, 1, 8, 8))
+    grid = torch.from_numpy(read[:, 1:].reshape(12, 1, 8, 8))
     large = nn.functional.interpolate(grid, (64, 64), mode="bilinear")[:, 0].numpy()
     got = saliency.attention_rollout(model, images, batch_size=4)
     assert got == pytest.approx(large / large.max((1, 2), keepdims=True), abs=1e-5)

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from dmws_lite.data.probes import PROBES, VISIBLE, shortcuts, visible
+from dmws_lite.data.probes import PROBES, shortcuts, visible
 
 
 def noise(count):
@@ -44,9 +44,3 @@ def test_images_of_one_patient_or_group_are_never_on_both_sides():
     assert shortcuts(table, thumbnails)["accuracy"][0] > 0.95
     for column, values in {"patient": [f"patient {k}" for k in people], "group": people}.items():
         assert shortcuts(table.assign(**{column: values}), thumbnails)["accuracy"][0] < 0.8
-
-
-def test_the_warning_needs_more_than_chance_error():
-    found = pd.DataFrame({"probe": PROBES, "accuracy": 0.5 + VISIBLE / 2 + 0.01, "error": 0.0, "chance": 0.5})
-    assert visible(found)["probe"].tolist() == list(PROBES[:3])
-    assert visible(found.assign(error=0.02)).empty
