@@ -11,24 +11,20 @@ from dmws_lite.data import cache
 from dmws_lite.data.cache import decoded
 
 FILES = [f"{number:02d}.png" for number in range(12)]
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
 
 
 @pytest.fixture
 def root(tmp_path):
     """A folder of gray PNG files."""
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for name, image in zip(FILES, pixels(), strict=True):
-        Image.fromarray(image).save(folder / name)
-    return folder
+    (tmp_path / "images").mkdir()
+    for name, image in zip(FILES, PIXELS, strict=True):
+        Image.fromarray(image).save(tmp_path / "images" / name)
+    return tmp_path / "images"
 
 
-def pixels():
-    return np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
-
-
-def opened(root, files=FILES, **options):
-    return decoded(root, files, [0] * len(files), **({"size": 16, "progress": False} | options))
+def opened(root, **options):
+    return decoded(root, FILES, [0] * 12, **({"size": 16, "progress": False} | options))
 
 
 @pytest.fixture
@@ -47,7 +43,7 @@ def calls(monkeypatch):
 
 def test_pixels_facts_and_hashes_are_those_of_the_files_decoded_once(root, calls):
     first = opened(root)
-    assert (first.images[:, 0] == pixels()).all() and first.thumbnails.shape == (12, 32, 32)
+    assert (first.images[:, 0] == PIXELS).all() and first.thumbnails.shape == (12, 32, 32)
     assert set(first.facts["width"]) == {16} and set(first.facts["error"]) == {""}
     assert first.facts["sha256"][3] == hashlib.sha256((root / "03.png").read_bytes()).hexdigest()
     again = opened(root)
@@ -59,11 +55,10 @@ def test_pixels_facts_and_hashes_are_those_of_the_files_decoded_once(root, calls
 
 
 def test_an_edited_image_is_noticed_even_with_its_old_size_and_time(root):
-    opened(root)
-    before = (root / "05.png").stat()
-    Image.fromarray(255 - pixels()[5]).save(root / "05.png")
+    before, _ = (root / "05.png").stat(), opened(root)
+    Image.fromarray(255 - PIXELS[5]).save(root / "05.png")
     os.utime(root / "05.png", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (opened(root).images[5, 0] == 255 - pixels()[5]).all()
+    assert (opened(root).images[5, 0] == 255 - PIXELS[5]).all()
 
 
 def test_one_colour_image_gives_all_three_channels(root):
@@ -71,7 +66,7 @@ def test_one_colour_image_gives_all_three_channels(root):
     Image.fromarray(colours).save(root / "06.png")
     images = opened(root).images
     assert images.shape == (12, 3, 16, 16) and (images[6] == colours.transpose(2, 0, 1)).all()
-    assert (np.delete(images, 6, 0) == np.delete(pixels(), 6, 0)[:, None]).all()
+    assert (np.delete(images, 6, 0) == np.delete(PIXELS, 6, 0)[:, None]).all()
 
 
 def test_what_cannot_be_read_is_kept_with_its_reason_and_read_again_when_it_is_there(root):
@@ -80,9 +75,9 @@ def test_what_cannot_be_read_is_kept_with_its_reason_and_read_again_when_it_is_t
     found = opened(root)
     assert [i for i, error in enumerate(found.facts["error"]) if error] == [4, 7]
     assert "No such file" in found.facts["error"][7] and found.facts["sha256"][7] == ""
-    assert not found.images[[4, 7]].any() and (found.images[5, 0] == pixels()[5]).all()
-    Image.fromarray(pixels()[7]).save(root / "07.png")
-    assert (opened(root).images[7, 0] == pixels()[7]).all()
+    assert not found.images[[4, 7]].any() and (found.images[5, 0] == PIXELS[5]).all()
+    Image.fromarray(PIXELS[7]).save(root / "07.png")
+    assert (opened(root).images[7, 0] == PIXELS[7]).all()
 
 
 @pytest.mark.parametrize("alone", [False, True])
@@ -100,7 +95,7 @@ def test_a_damaged_cache_is_made_again(root, own_cache):
         opened(root)
         path = next(own_cache.glob(f"arrays/*/{name}"))
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-        assert (opened(root).images[:, 0] == pixels()).all()
+        assert (opened(root).images[:, 0] == PIXELS).all()
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_behind(root, own_cache):

@@ -26,10 +26,8 @@ def written(folder, front=FRONT):
 
 
 def refused(folder, front, message):
-    path = written(folder, front)
-    with pytest.raises(ValueError, match=message) as caught:
-        read_card(path)
-    assert str(path) in str(caught.value)
+    with pytest.raises(ValueError, match=f"toy.md.*{message}"):
+        read_card(written(folder, front))
 
 
 @pytest.mark.parametrize("path", [*cards().values(), TEMPLATE], ids=lambda path: path.stem)
@@ -112,12 +110,11 @@ def test_paths_that_leave_the_data_are_refused(tmp_path, place):
 def test_a_written_card_reads_back_as_what_was_seen(tmp_path):
     labels, splits = ["yes", "no", "yes", "no", "no"], ["train", "train", "val", "test", "test"]
     table = pd.DataFrame({"label": labels, "split": splits, "mode": "gray"})
-    text = card_text(
-        "Nierenbilder: Größe {x}", table, ("no", "yes"), {"layout": "splits"}, tmp_path, "patient", "k.csv"
-    )
+    name, told = "Nierenbilder: Größe {x}", {"layout": "splits"}
+    text = card_text(name, table, ("no", "yes"), told, tmp_path, "patient", "k.csv")
     (tmp_path / "k.md").write_text(text, encoding="utf-8")
     card = read_card(tmp_path / "k.md")
-    assert (card.pretty_name, card.license, card.layout) == ("Nierenbilder: Größe {x}", "unknown", "splits")
+    assert (card.pretty_name, card.license, card.layout) == (name, "unknown", "splits")
     assert card.sources[0].folder == str(tmp_path) and list(card.classes) == ["no", "yes"]
     assert card.counts == {"train": {"yes": 1, "no": 1}, "val": {"yes": 1}, "test": {"no": 2}}
     assert (card.image.mode, card.split.rule, card.split.manifest, card.flips) == ("gray", "patient", "k.csv", [])

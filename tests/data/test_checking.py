@@ -37,7 +37,6 @@ def finished(found):
 
 
 def copy(found, source, target, near=False):
-    """Make `target` a copy of the image `source`, byte by byte or nearly."""
     found.thumbnails[target] = found.thumbnails[source]
     if near:
         found.thumbnails[target, ::7] ^= 1
@@ -72,7 +71,6 @@ def smaller_class(found, share):
 
 
 def look_alikes(found):
-    """Test images that look like training images, but are not the same picture saved again."""
     for row in range(0, 36, 6):
         found.thumbnails[row + 4] = (found.thumbnails[row] * 0.6 + 20).astype(np.uint8)
     return found

@@ -33,7 +33,6 @@ def image(data, suffix=".png", size=8, **options):
 
 
 def close(found, expected, most=1):
-    """Gray values, equal but for rounding (or `most`)."""
     return np.abs(np.asarray(found, float) - expected).max() <= most
 
 

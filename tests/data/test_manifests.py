@@ -1,5 +1,3 @@
-"""Manifests as people write them, each a real file."""
-
 from unicodedata import normalize
 
 import pandas as pd
@@ -24,11 +22,8 @@ def rows(table, *columns):
 
 
 def test_columns_are_found_by_their_usual_names_or_told(tmp_path):
-    for header in (
-        "file,label,split,patient",
-        "Filename,Diagnosis,subset,Patient ID",
-        " image_id , target,partition ,x",
-    ):
+    headers = "file,label,split,patient", "Filename,Diagnosis,subset,Patient ID", " image_id , target,partition ,x"
+    for header in headers:
         path = csv(tmp_path / "list.csv", f"{header}\na/1.png,sick,Training,007\nb/3.png,well,valid,\n")
         columns = {"patient": "x"} if header.endswith("x") else {}
         expected = [("a/1.png", "sick", "train", "007"), ("b/3.png", "well", "val", "")]
@@ -92,15 +87,11 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path, content, suffix):
         read_entries(tmp_path / f"list{suffix}", FILES)
 
 
-def test_parquet_is_read_like_csv(tmp_path):
+def test_parquet_is_read_like_csv_unless_it_holds_the_images_themselves(tmp_path):
     table = pd.DataFrame({"file": FILES[:3], "label": [0, 1, 1], "patient": [7.0, None, 8.0], "split": [None] * 3})
     table.to_parquet(tmp_path / "list.parquet")
     read = read_entries(tmp_path / "list.parquet", FILES)
     assert rows(read, "label", "patient", "split") == [("0", "7", ""), ("1", "", ""), ("1", "8", "")]
-
-
-def test_images_inside_a_parquet_file_are_not_file_names(tmp_path):
-    path = tmp_path / "train.parquet"
-    pd.DataFrame({"image": [{"bytes": b"x", "path": None}], "label": [1]}).to_parquet(path)
+    pd.DataFrame({"image": [{"bytes": b"x", "path": None}], "label": [1]}).to_parquet(tmp_path / "list.parquet")
     with pytest.raises(ValueError, match="'image' holds no file names.*load_dataset"):
-        read_entries(path, FILES)
+        read_entries(tmp_path / "list.parquet", FILES)

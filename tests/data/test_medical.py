@@ -1,5 +1,3 @@
-"""DICOM files and NIfTI volumes, against values worked out by hand and against what the libraries bring along."""
-
 import contextlib
 import gzip
 import itertools
@@ -20,6 +18,8 @@ nibabel = pytest.importorskip("nibabel")
 
 SECRETS = ("Doe^Jane", "ZQ-4711", "19421224", "Elm Street", "Dr^House")
 RAMP = np.arange(64, dtype=np.int16).reshape(8, 8) * 40 - 1000
+# A volume (right 8, anterior 6, superior 5) of which no two axes or ends look the same
+BRAIN = (np.arange(8)[:, None, None] * 50 + np.arange(6)[:, None] * 7 + np.arange(5) * 400 + 3).astype(np.float32)
 
 
 def item(kind=pydicom.Dataset, **tags):
@@ -63,7 +63,6 @@ def windowed(values, low=None, high=None):
 
 
 def agree(found, expected):
-    """Gray values, equal but for rounding."""
     return np.abs(found - expected).max() <= 1
 
 
@@ -116,10 +115,9 @@ def test_slope_intercept_window_and_inversion_by_hand():
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_own_windows_agree_with_pydicom(function):
-    values = np.arange(64, dtype=np.int16).reshape(8, 8)
-    tags = {"WindowCenter": "30", "WindowWidth": "21", "VOILUTFunction": function}
-    data = dicom(values, tags | {"RescaleSlope": "1", "RescaleIntercept": "0"})
-    expected = pydicom.pixels.apply_voi_lut(values, pydicom.dcmread(BytesIO(data)))
+    tags = {"WindowCenter": "300", "WindowWidth": "840", "VOILUTFunction": function}
+    data = dicom(RAMP, tags | {"RescaleSlope": "1", "RescaleIntercept": "0"})
+    expected = pydicom.pixels.apply_voi_lut(RAMP, pydicom.dcmread(BytesIO(data)))
     assert agree(shown(data), windowed(expected, -32768, 32767))
 
 
@@ -218,11 +216,6 @@ def nifti(values, affine=None):
     return nibabel.Nifti1Image(values, np.diag([2.0, 2, 3, 1]) if affine is None else affine).to_bytes()
 
 
-def brain():
-    """A volume (right 8, anterior 6, superior 5) of which no two axes or ends look the same."""
-    return (np.arange(8)[:, None, None] * 50 + np.arange(6)[:, None] * 7 + np.arange(5) * 400 + 3.0).astype(np.float32)
-
-
 def seen(data, frame=0, window=(0, 2400)):
     return decode(data, ".nii", 8, "letterbox", frame, window).image[0].astype(int)
 
@@ -236,19 +229,18 @@ def axial(volume, k, low=0, high=2400):
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("flips", list(itertools.product([1, -1], repeat=3)))
 def test_anterior_is_up_and_the_patients_left_on_the_right_however_a_volume_is_stored(order, flips, tmp_path):
-    stored = brain().transpose(order)[tuple(slice(None, None, flip) for flip in flips)]
+    stored = BRAIN.transpose(order)[tuple(slice(None, None, flip) for flip in flips)]
     affine, turn, tilt = np.eye(4), np.eye(4), np.deg2rad(12)
     affine[:3, :3] = np.eye(3)[:, order] * 2 * flips
     turn[:2, :2] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
     for placed in (affine, turn @ affine):
         (tmp_path / "scan.nii").write_bytes(data := nifti(np.ascontiguousarray(stored), placed))
-        assert frames(tmp_path / "scan.nii") == 5
-        assert all(agree(seen(data, k), axial(brain(), k)) for k in (0, 3))
+        assert frames(tmp_path / "scan.nii") == 5 and all(agree(seen(data, k), axial(BRAIN, k)) for k in (0, 3))
 
 
 @pytest.mark.parametrize("dtype, depth", [(np.uint8, 8), (np.int16, 16), (np.float64, 64)])
 def test_number_types_and_containers(dtype, depth):
-    values = (brain() / 10).astype(dtype)
+    values = (BRAIN / 10).astype(dtype)
     one, two = (kind(values, np.eye(4)) for kind in (nibabel.Nifti1Image, nibabel.Nifti2Image))
     four = nibabel.Nifti1Image(np.stack([values, values + 9], -1), np.eye(4))
     big = nibabel.Nifti1Image(values, np.eye(4), one.header.as_byteswapped(">"))
@@ -257,10 +249,10 @@ def test_number_types_and_containers(dtype, depth):
 
 
 def test_scaled_volumes_and_volumes_with_holes():
-    data = bytearray(nifti(brain().astype(np.int16)))
+    data = bytearray(nifti(BRAIN.astype(np.int16)))
     data[112:120] = np.array([2, -500], "<f4").tobytes()  # scl_slope and scl_inter
-    assert agree(seen(bytes(data), 2), axial(brain().astype(np.int16) * 2.0 - 500, 2))
-    holes = brain()
+    assert agree(seen(bytes(data), 2), axial(BRAIN.astype(np.int16) * 2.0 - 500, 2))
+    holes = BRAIN.copy()
     holes[2, 3, 1], holes[0, 0, 1], holes[5, 5, 1] = np.nan, np.inf, -np.inf
     low, high = np.percentile(holes[np.isfinite(holes)], (0.5, 99.5))
     expected = axial(np.nan_to_num(holes, nan=low, posinf=high, neginf=low), 1, low, high)
@@ -269,7 +261,7 @@ def test_scaled_volumes_and_volumes_with_holes():
 
 
 def test_broken_and_absurd_nifti_files(tmp_path):
-    good, huge = nifti(brain()), bytearray(nifti(brain()))
+    good, huge = nifti(BRAIN), bytearray(nifti(BRAIN))
     huge[42:48] = np.array([30_000] * 3, "<i2").tobytes()
     absurd = "30000 x 30000 x 30000, which is too much, or more than it can hold"
     colours = nifti(np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]))

@@ -13,10 +13,7 @@ CLASSES = ("normal", "nodule", "mass", "effusion")
 
 
 def sample(n=120, classes=4, seed=0):
-    """Probabilities that are right more often than not, float32 as `predict` gives them, and labels of every class.
-
-    The first is certain, and wrong: a confidence of 1 is in the last bin of the calibration error.
-    """
+    """Probabilities that are right more often than not, the first certain and wrong, and labels of every class."""
     rng = np.random.default_rng(seed)
     labels = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
     logits = 1.5 * rng.standard_normal((n, classes)) + 1.5 * np.eye(classes)[labels]
@@ -50,7 +47,6 @@ def test_values_are_those_of_scikit_learn_and_the_calibration_error_that_by_hand
 
 
 def test_intervals_are_those_of_a_bootstrap_one_resample_at_a_time():
-    """The same draws, and scikit-learn on each resample; ties in the scores included."""
     p, y = sample(n=30, seed=4)
     y = np.where((y == 3) & (np.arange(30) > 4), 0, y)  # a class so rare that resamples miss it
     p = np.round(p, 1) + 1e-9
@@ -101,7 +97,6 @@ def test_what_is_no_probability_or_label_is_refused(function, probabilities, lab
 
 
 def network():
-    torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 4 * 4, 3), nn.BatchNorm1d(3))
     return set_input_statistics(model, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
 
@@ -125,13 +120,10 @@ def test_predict_is_the_softmax_of_the_network_in_float64_and_leaves_it_as_it_is
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    "images, batch_size, message",
-    [(pixels().astype(np.float32), 9, "images are float32"), (pixels()[0], 9, "uint8"), (pixels(), 0, "batch_size=0")],
-)
-def test_predict_refuses(images, batch_size, message):
-    with pytest.raises(ValueError, match=message):
-        predict(network(), images, batch_size)
+def test_predict_refuses():
+    for images, size, text in ((pixels() / 9, 9, "images are float64"), (pixels()[0], 9, "uint8"), (pixels(), 0, "=0")):
+        with pytest.raises(ValueError, match=text):
+            predict(network(), images, size)
 
 
 def drawn(temperature, n=20000, classes=3, seed=0):

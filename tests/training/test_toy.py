@@ -1,5 +1,3 @@
-"""The toy's parts; chapter 05 publishes what a whole run gives (tests/notebooks/published)."""
-
 import numpy as np
 import pytest
 import torch
