@@ -111,38 +111,19 @@ def raises(*_, **__):
     raise ZeroDivisionError("an answer's own mistake")
 
 
-ODD = {
-    "None": None,
-    "text": "text",
-    "nan": math.nan,
-    "truth value": True,
-    "empty list": [],
-    "nested list": [[1], [2, 3]],
-    "dict": {"a": 1},
-    "object": object(),
-    "type": int,
-    "function that raises": raises,
-    "function of nothing": lambda: 1,
-    "function that returns text": lambda *_, **__: "text",
-    "huge": 10**400,
-    "complex": 1j,
-    "array of texts": np.array(["a", "b"]),
-    "array of objects": np.array([None, {}], dtype=object),
-    "tensor": torch.zeros(2, 3, requires_grad=True),
-    "sparse tensor": torch.eye(2).to_sparse(),
-    "table": pd.DataFrame({"a": [1, 2]}),
-    "generator": (i for i in range(3)),
-    "set of both": {1, "a"},
-}
+ODD = [None, "text", math.nan, True, [], [[1], [2, 3]], {"a": 1}, {1, "a"}, object(), int, 10**400, 1j]
+ODD += [raises, lambda: 1, lambda *_, **__: "text", (i for i in range(3)), pd.DataFrame({"a": [1, 2]})]
+ODD += [np.array(["a", "b"]), np.array([None, {}], dtype=object)]
+ODD += [torch.zeros(2, 3, requires_grad=True), torch.eye(2).to_sparse()]
 
 
 @pytest.mark.parametrize("name", texts())
 def test_odd_answers_are_wrong_or_open_and_no_error(name):
     """Given, or returned by a function."""
-    for odd, answer in ODD.items():
+    for answer in ODD:
         for case in (answer, lambda *_, answer=answer, **__: answer):
             verdict = verdict_of(name, *[case] * count(name))
-            assert verdict.state in ("wrong", "open") and verdict.message, f"{odd}: {verdict!r}"
+            assert verdict.state in ("wrong", "open") and verdict.message, f"{type(answer)}: {verdict!r}"
 
 
 @pytest.mark.parametrize("notebook", SOURCES, ids=lambda path: path.stem)

@@ -100,12 +100,23 @@ def test_another_environments_python_notebook_gets_this_pythons_kernel_and_no_ot
     assert notebooks.pick_kernel(small, "python3") == "python3"
 
 
+CALLBACK = """import ipywidgets
+slider, screen = ipywidgets.IntSlider(), ipywidgets.Output()
+@screen.capture()
+def draw(change):
+    raise ZeroDivisionError("hidden")
+slider.observe(draw, "value")
+display(slider, screen)
+slider.value = 3"""
+
+
 @pytest.mark.parametrize(
     ("code", "limit", "message"),
     [
         ("import time; time.sleep(60)", 2, r"small.ipynb, cell 3 \('import time; .*'\): it took longer than 2 s"),
         ("import os; os._exit(1)", None, r"cell 3 \('import os; os._exit.1.'\): the kernel died. .*ran out of memory"),
         ("raise ValueError('seed is odd')", None, "small.ipynb, cell 3: ValueError: seed is odd"),
+        (CALLBACK, None, "callback failed \\(ZeroDivisionError: hidden\\)"),
     ],
 )
 def test_a_cell_that_fails_is_named_and_the_executed_part_is_kept(tmp_path, code, limit, message):
@@ -149,22 +160,6 @@ def test_a_batch_goes_on_after_a_failure_and_after_an_interruption(tmp_path, mon
         other = notebooks.run_batch(path, out, [{"n": 4}])
     assert other["folder"].tolist() == [str(out / "run-2" / "01")]
     assert first.to_csv(index=False) == (out / "summary.csv").read_text()
-
-
-CALLBACK = """import ipywidgets
-slider, screen = ipywidgets.IntSlider(), ipywidgets.Output()
-@screen.capture()
-def draw(change):
-    raise ZeroDivisionError("hidden")
-slider.observe(draw, "value")
-display(slider, screen)
-slider.value = 3"""
-
-
-def test_an_error_in_a_widgets_callback_is_found(tmp_path):
-    path = write(tmp_path / "small.ipynb", "seed = 0", CALLBACK)
-    with pytest.raises(RuntimeError, match="callback failed \\(ZeroDivisionError: hidden\\)"):
-        notebooks.run_notebook(path, tmp_path / "out")
 
 
 def test_notebooks_are_found_by_number_title_name_beginning_and_file(small):
