@@ -27,20 +27,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "dmws_lite").rglob("*.py"))
 DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml", "huggingface_hub": "huggingface-hub"}
 DISTRIBUTIONS |= {"jupyter_client": "jupyter-client", "IPython": "ipython"}
-BROUGHT_BY = {  # imported, but declared by a requirement that cannot do without them
-    "filelock": "huggingface-hub",
-    "ipython": "ipykernel",
-    "jinja2": "torch",
-    "joblib": "scikit-learn",
-    "jupyter-client": "ipykernel",
-    "markupsafe": "nbconvert",
-    "nbclient": "nbconvert",
-    "nbformat": "nbconvert",
-    "packaging": "accelerate",
-    "psutil": "accelerate",
-    "rich": "typer",
-    "traitlets": "nbconvert",
+REQUIRED_BY = {  # imported, but declared by a requirement that cannot do without them
+    "accelerate": ["packaging", "psutil"],
+    "huggingface-hub": ["filelock"],
+    "ipykernel": ["ipython", "jupyter-client"],
+    "nbconvert": ["markupsafe", "nbclient", "nbformat", "traitlets"],
+    **{"scikit-learn": ["joblib"], "torch": ["jinja2"], "typer": ["rich"]},
 }
+BROUGHT_BY = {name: requirement for requirement, names in REQUIRED_BY.items() for name in names}
 CONDA_NAMES = {"ray-default": "ray", "python-duckdb": "duckdb", "pytorch": "torch"}
 ROOMS = ("runtime", "method", "data", "training", "studies", "analysis", "views", "course", "cli")
 HEAVY = {"requests", "pydantic", "huggingface_hub", "datasets", "torch", "timm", "sklearn", "pandas", "numpy"}

@@ -1,4 +1,4 @@
-"""The script that pretrains the embedded teacher: its images, and that the embedded teacher knows them."""
+"""The script that pretrains the embedded teacher, and that this teacher knows its task."""
 
 import pytest
 

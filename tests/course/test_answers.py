@@ -1,6 +1,7 @@
 """Readers of answers, in what the exercises of test_exercises.py do not give them."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,22 +15,9 @@ def broken():
     raise KeyError("no such key")
 
 
-def quarter(answer):
-    return compare(answer, 0.25, "share", half=0.125, twice=0.5)
-
-
-def strategies(answer):
-    return names(answer, ["ema", "kd", "dlb"])
-
-
-def integers(answer):
-    return array(answer, of=int)
-
-
-def pair(answer):
-    return array(answer, (2,))
-
-
+quarter = partial(compare, right=0.25, case="share", half=0.125, twice=0.5)
+strategies = partial(names, options=["ema", "kd", "dlb"])
+integers, pair = partial(array, of=int), partial(array, shape=(2,))
 WRONG = [
     (number, "0.5", "the text '0.5' is no number: write it without quotation marks"),
     *[(number, odd, "is no number") for odd in (-math.inf, True, math.nan, [1, 2], torch.zeros(2, 3), broken)],

@@ -161,11 +161,9 @@ def test_full_teacher_copies_all_but_the_classifier(family):
 
 
 def test_full_teacher_interpolates_positions_for_another_image_size():
-    state = vit().state_dict() | {
-        "pos_embed": torch.cat([torch.full((1, n, 24), v) for n, v in ((1, 5.0), (16, 2.0))], 1)
-    }
-    positions = initialize("full_teacher", vit(size=32), teacher_state=state).pos_embed[0]
-    assert torch.allclose(positions, torch.tensor([5.0] + 64 * [2.0])[:, None])
+    positions = torch.tensor([5.0] + 16 * [2.0])[None, :, None].expand(1, 17, 24)
+    made = initialize("full_teacher", vit(size=32), teacher_state=vit().state_dict() | {"pos_embed": positions})
+    assert torch.allclose(made.pos_embed[0], torch.tensor([5.0] + 64 * [2.0])[:, None])
 
 
 SELECTED, STATE = inputs_of("weight_selection", "vit"), vit().state_dict()

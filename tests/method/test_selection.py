@@ -32,11 +32,8 @@ def of(plan, name):
 
 def same(plan, other):
     pairs = list(zip(plan.assignments, other.assignments, strict=True))
-    return all(
-        (a.teacher, a.axes, a.note) == (b.teacher, b.axes, b.note)
-        and all(map(np.array_equal, a.written_out, b.written_out))
-        for a, b in pairs
-    )
+    facts = all((a.teacher, a.axes, a.note) == (b.teacher, b.axes, b.note) for a, b in pairs)
+    return facts and all(all(map(np.array_equal, a.written_out, b.written_out)) for a, b in pairs)
 
 
 def published_rule(teacher: dict, student: dict) -> dict:
