@@ -38,16 +38,6 @@ def test_flips_are_those_that_anatomy_allows():
         assert sum(shares) == pytest.approx(1) and all(abs(share - 1 / len(allowed)) < 0.1 for share in shares)
 
 
-def test_shift_contrast_and_noise_have_the_stated_strength():
-    dot, gray = torch.zeros(64, 1, 32, 64), torch.full((256, 1, 16, 16), 128.0)
-    dot[:, :, 16, 32] = 255
-    out = augment(dot, generator(), **(OFF | {"shift": 0.1})) + 1e-9
-    moved = (out.sum((1, 2)) * torch.arange(64)).sum(1) / out.sum((1, 2, 3)) - 32
-    offsets = augment(gray, generator(), **(OFF | {"contrast": 0.2})).mean((1, 2, 3)) - 128
-    noise = augment(gray, generator(), **(OFF | {"noise": 0.1})).std((1, 2, 3))
-    assert 3.2 < moved.abs().max() <= 6.401 and 20 < offsets.abs().max() <= 25.5 and 20 < noise.max() < 29
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_normalise_equals_numpy(channels):
     images, mean, std = batch(channels=channels), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

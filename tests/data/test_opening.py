@@ -103,15 +103,6 @@ def test_a_table_beside_parts_makes_a_card_that_reads_it(tmp_path):
     assert [part.names for part in parts(by_card)] == [part.names for part in parts(by_target)]
 
 
-def test_a_published_split_without_val_gets_one_from_train(tmp_path):
-    root = folder(tmp_path / "set", {"Training/a": 20, "Training/b": 20, "Testing/a": 6, "Testing/b": 6})
-    splits = opened(root)
-    assert [p.counts for p in parts(splits)] == [(17, 17), (3, 3), (6, 6)]
-    assert all(name.startswith("Training/") for name in splits.train.names + splits.val.names)
-    by_card = opened(new_card(root, tmp_path / "cards"))
-    assert [part.names for part in parts(by_card)] == [part.names for part in parts(splits)]
-
-
 def test_copies_stay_on_one_side(tmp_path):
     pixels = phantoms("brain_mri", train=30, val=3, test=3).train.images[:, 0]
     for number, image in enumerate(pixels):

@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -12,12 +13,10 @@ PINNED = ("17aebbb93375d3e9", "dbe7c710dae6807e", "fda549addb084586")
 @pytest.mark.parametrize("modality, pinned", [*zip(MODALITIES, PINNED, strict=True)])
 def test_a_seed_draws_the_phantoms_that_it_always_drew(modality, pinned):
     digest = hashlib.sha256()
-    for split in ("train", "test"):
-        for index in range(12):
-            for size, seed in ((16, 0), (64, 0), (96, 3)):
-                image, mask = phantom(modality, split, index, size, seed)
-                assert image.shape == mask.shape == (size, size) and image.dtype == np.uint8 and mask.dtype == bool
-                digest.update(image.tobytes() + mask.tobytes())
+    for split, index, (size, seed) in itertools.product(("train", "test"), range(12), ((16, 0), (64, 0), (96, 3))):
+        image, mask = phantom(modality, split, index, size, seed)
+        assert image.shape == mask.shape == (size, size) and image.dtype == np.uint8 and mask.dtype == bool
+        digest.update(image.tobytes() + mask.tobytes())
     assert digest.hexdigest()[:16] == pinned
 
 
