@@ -35,7 +35,6 @@ def packed(files):
 
 
 def content(folder):
-    """The visible files of a folder."""
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return {p.as_posix(): (folder / p).read_bytes() for p in paths if not any(x.startswith(".") for x in p.parts)}
 
@@ -229,9 +228,8 @@ def test_the_splits_and_patients_of_a_dataset_are_kept():
     parts = {"train": dataset(8), "validation": dataset(4), "test": dataset(6, Patient_ID=["p1", "p1", None] * 2)}
     folder = fetch_datasets(datasets.DatasetDict(parts), progress=False)
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {"train", "val", "test"}
-    lines = (folder / "metadata.csv").read_text().splitlines()
-    assert lines[0] == "file,patient"
-    assert lines[13:15] == ["test/healthy/000000_scan 0.png,p1", "test/ill/000001_scan 1.png,p1"]
+    table = (folder / "metadata.csv").read_text()
+    assert "file,patient\n" in table and "\ntest/healthy/000000_scan 0.png,p1\ntest/ill/000001_scan 1.png,p1\n" in table
     with pytest.raises(ValueError, match="splits train, extra are not train, validation, test: pick or rename them"):
         fetch_datasets(datasets.DatasetDict({"train": dataset(8), "extra": dataset(4)}))
 
