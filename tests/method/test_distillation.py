@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, half_life_of, soft_loss, update_auxiliary
 
@@ -81,6 +82,16 @@ def test_loss_is_the_papers_formula(strategy, alpha, temperature, smoothing):
     step = step_of(strategy, alpha, temperature, smoothing)
     expected = by_hand(strategy, step)
     assert abs(STRATEGIES[strategy](step).item() - expected) < 1e-5 * max(1, abs(expected))
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_alpha_the_gradient_is_that_of_cross_entropy_and_with_alpha_another(strategy):
+    step = step_of(strategy)
+    plain = torch.autograd.grad(F.cross_entropy(step.logits, step.labels), step.logits)[0]
+    steps = step_of(strategy, alpha=0.0), step
+    without, with_alpha = (torch.autograd.grad(STRATEGIES[strategy](one), one.logits)[0] for one in steps)
+    assert torch.equal(without, plain) or (strategy == "ps_kd" and torch.allclose(without, plain, atol=1e-7))
+    assert torch.allclose(with_alpha, plain, atol=1e-3) == (strategy == "none")
 
 
 def test_soft_loss_is_computed_in_float32_whatever_comes_in():
