@@ -24,6 +24,7 @@ from course import LEFT_OUT, without_tags
 from dmws_lite.runtime.notebooks import run_notebook
 
 ROOT = Path(__file__).parents[1]
+collect_ignore = ["kernel.py"]  # a script
 CELL_LIMIT = 600  # seconds that a cell may take in a smoke run on a busy machine; the aim is 30
 
 
