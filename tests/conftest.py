@@ -151,8 +151,14 @@ def pytest_collection_finish():
 
 
 def pytest_collection_modifyitems(items):
-    """Chapters and the site, the slowest, come first."""
-    items.sort(key=lambda item: not {"executed", "site"} & set(getattr(item, "fixturenames", ())))
+    """The slowest come first, so that no worker ends long before another: chapters and the site, then these files."""
+    slow = "test_gpu", "test_engines", "test_explorers", "test_interactive", "test_fit", "test_report", "test_findings"
+
+    def place(item):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        return 0 if {"executed", "site"} & fixtures else 1 if item.path.stem in slow else 2
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
