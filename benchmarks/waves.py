@@ -24,13 +24,15 @@ EQUAL_TO_SKD, EQUAL_TO_LS = (f"single selection for as many seconds as {start}" 
 
 def claim() -> Iterator[dict[str, Any]]:
     """Waves of docs/claim_design.md: 42 pairs each, 300 steps."""
-    smoother = selected("smoother", "single selection with label smoothing 0.3", label_smoothing=0.3)
+    variants = [method for method in dm.read_study("claim").methods if not isinstance(method, str)]
+    smoother, _, *readings = variants
     longer = selected("longer", EQUAL_TO_SKD, steps=400)
     for methods, fraction in (
         (MAIN, 0.1),
         (["weight_selection", "ema_of_main", smoother, longer], 0.1),
         (["weight_selection", "mimetic", "xavier"], 0.1),
         (MAIN, 0.01),
+        (["dual_skd", *readings], 0.1),
     ):
         yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
 
