@@ -295,10 +295,10 @@ def _refit(plans: Any, initializer: str, weights: Path | None, images: str | Non
 
 def _show_errors(measured: list[Measured], out: Path) -> None:
     from dmws_lite.views import figures
-    from dmws_lite.views.style import student_names
+    from dmws_lite.views.style import students
 
     print_line("error of each layer: squared distance to the teacher, as a share of the teacher's variance")
-    for name, one in zip(student_names(len(measured)), measured, strict=True):
+    for name, one in zip(students(len(measured)), measured, strict=True):
         rows = ((row.module, f"{row.before:.3f}", f"{row.after:.3f}") for row in one.table.itertuples())
         title = f"{name}: {one.method} on {one.images} images, {one.seconds:.1f} s"
         print_table(("layer", ">before", ">after"), rows, title)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,6 +64,13 @@ def place_of(tensor: str) -> str:
     return tensor
 
 
+def streams(plan: SelectionPlan) -> pd.DataFrame:
+    """What feeds what: source and target (parts of teacher and student), tensors, and elements that are copied."""
+    rows = [(place_of(a.teacher), place_of(a.student), a.size) for a in plan.assignments]
+    fed = pd.DataFrame(rows, columns=["source", "target", "elements"]).groupby(["source", "target"], sort=False)
+    return fed["elements"].agg(tensors="count", elements="sum").reset_index()
+
+
 def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.Picture:
     """Which part of the teacher feeds which part of the student; hollow parts feed nothing, or are fed by nothing.
 
@@ -75,15 +81,15 @@ def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.P
     figure, grid = style.picture(0.5 + 0.27 * max(map(len, theirs.values())), 1, len(plans), squeeze=False)
     box, margin = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}, 0.7 if alone else 0.95
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
-        edges = Counter((place_of(a.teacher), place_of(a.student)) for a in plan.assignments)
+        edges = streams(plan)
         sources, targets = theirs[title], _places([a.student for a in plan.assignments])
         right = np.linspace(0, len(sources) - 1, len(targets))
-        for (source, target), count in edges.items():
-            ends = sources.index(source), right[targets.index(target)]
+        for edge in edges.itertuples():
+            ends = sources.index(edge.source), right[targets.index(edge.target)]
             axes.plot([0, 1], ends, color=PALETTE["teacher"], linewidth=1, zorder=1)
-            text = f"{count}{' tensors' * alone}"
+            text = f"{edge.tensors}{' tensors' * alone}"
             axes.text(0.5, sum(ends) / 2, text, ha="center", va="center", bbox=box, zorder=3)
-        used, fed = (set(names) for names in zip(*edges, strict=True))
+        used, fed = set(edges["source"]), set(edges["target"])
         sides: Any = [("teacher", "teacher", "right", np.arange(len(sources)), sources, used)]
         sides += [("student", "main", "left", right, targets, fed)]
         for x, (who, role, side, rows, names, filled) in enumerate(sides):
@@ -95,7 +101,8 @@ def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.P
         style.clear(axes)
         axes.set(xlim=(-margin, 1 + margin), ylim=(len(sources) - 0.4, -1.3), title=title)
         unused = ", ".join(name for name in sources if name not in used) or "nothing"
-        words.append(f"{title}: {'; '.join(f'{one} feeds {other}' for one, other in edges)}. Not used: {unused}.")
+        feeds = "; ".join(edges["source"] + " feeds " + edges["target"])
+        words.append(f"{title}: {feeds}. Not used: {unused}.")
     figure.alt_text = f"Parts of the teacher, and the parts of the student that they feed. {' '.join(words)}"
     return figure
 

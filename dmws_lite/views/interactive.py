@@ -13,15 +13,13 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.utils import PlotlyJSONEncoder
 
-from dmws_lite.method.components import FIXED, squeezed
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.views import style
-from dmws_lite.views.architecture import mapped_blocks, place_of
-from dmws_lite.views.plans import Plans, assignment_of, coverage_bars, owned, tensor_maps
+from dmws_lite.views.architecture import mapped_blocks, place_of, streams
+from dmws_lite.views.plans import Plans, coverage_bars, elements_of, owned, tensor_maps
 
 PLOTLY = "application/vnd.plotly.v1+json"
 CONFIG = {"displayModeBar": False, "responsive": True}  # its buttons would cover titles in a narrow window
-END = 12  # of each axis of a tensor its map shows the first and the last so many indices
 BEHIND = "stays behind"
 AT_ONCE = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
 LOOKS: dict[str, Any] = {  # of all figures: as wide as their page, and on white, so that dark pages show them as well
@@ -113,75 +111,48 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
     >>> figure.data[0].hovertext[1][3]
     'auxiliary [0, 1]'
     """
-    several = {name: [own] if isinstance(own, SelectionPlan) else list(own) for name, own in plans.items()}
-    students, numbers = max(map(len, several.values())), list(range(len(several)))
-    roles = ["nobody", *style.student_names(students), "several"]
-    colours = [style.UNUSED, *style.student_colours(students), style.SHARED]
-    scale = [[(i + edge) / len(roles), colour] for i, colour in enumerate(colours) for edge in (0, 1)]
-    look = {"colorscale": scale, "zmin": -0.5, "zmax": len(roles) - 0.5, "xgap": 1, "ygap": 1, "showscale": False}
-    maps = {tensor: [_map(own, tensor, roles) for own in several.values()] for tensor in tensors}
-    heats, layout = [heat for heat, _ in maps[tensors[0]]], maps[tensors[0]][0][1]
+    several = {name: [own] if isinstance(own, SelectionPlan) else own for name, own in plans.items()}
+    roles = {"several": style.SHARED, "nobody": style.UNUSED} | style.students(max(map(len, several.values())))
+    scale = [[(i + edge) / len(roles), colour] for i, colour in enumerate(roles.values()) for edge in (0, 1)]
+    look = {"colorscale": scale, "zmin": -1.5, "zmax": len(roles) - 1.5, "xgap": 1, "ygap": 1, "showscale": False}
+    maps = {tensor: [_map(own, tensor, list(roles)) for own in several.values()] for tensor in tensors}
+    (heats, (layout, *_)), numbers = zip(*maps[tensors[0]], strict=True), list(range(len(several)))
     traces = [go.Heatmap(heat, **look, texttemplate="%{text}", visible=i == 0) for i, heat in enumerate(heats)]
     frames = [
         go.Frame(name=name, data=[go.Heatmap(heat) for heat, _ in own], layout=own[0][1], traces=numbers)
         for name, own in maps.items()
     ]
-    taken = {number for own in maps.values() for heat, _ in own for line in heat["z"] for number in line}
-    for number in sorted(taken - {None}):  # entries of the legend: a heat map has none of its own
-        role, edge = roles[number], {"color": style.PALETTE["random"], "width": 1}
-        mark = {"symbol": "square", "size": 12, "color": colours[number], "line": edge}
-        name = f"{role} ({role[0].upper()})" if number else role
-        traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name))
+    seen = {number for own in maps.values() for heat, _ in own for number in heat["z"].flat}
+    for number, (role, colour) in enumerate(roles.items(), -1):  # the legend: a heat map has no entries of its own
+        if number in seen:
+            edge, name = {"color": style.PALETTE["random"], "width": 1}, f"{role} ({role[0].upper()})"
+            mark = {"symbol": "square", "size": 12, "color": colour, "line": edge}
+            traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name if number else role))
     strategies = {name: [*only(i, len(plans)), numbers] for i, name in enumerate(plans)}
-    layout = layout | {"updatemenus": choices("restyle", strategies), "sliders": slider(list(tensors), "tensor: ")}
+    layout = layout | {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
     layout |= {"margin": {"t": 95, "l": 75}, "legend_itemclick": False, "legend_itemdoubleclick": False}
     twin = tensor_maps(next(iter(plans.values())), tensors)
     return interactive(twin, traces, layout.pop("title")["text"], 600, frames, **layout)
 
 
 def _map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The heat map of one tensor, and its axes and title, as plotly takes them."""
-    fed = [assignment_of(plan, tensor) for plan in plans]
-    a = next(filter(None, fed), None)
-    if a is None:
+    """The heat map of one tensor, and its title and axes, as plotly takes them; roles: their names, from -1 on."""
+    student = next((a.student for plan in plans for a in plan.assignments if a.teacher == tensor), None)
+    if student is None:
         some = ", ".join([a.teacher for a in plans[0].assignments][:6])
         raise ValueError(f"{tensor!r} of {plans[0].teacher} feeds no student: choose one of {some}, ...")
-    kept = ([i for i, axis in enumerate(a.axes) if axis not in FIXED] or list(range(len(a.axes))))[:2]
-    sizes, names = [squeezed(a.teacher_shape, len(a.axes))[i] for i in kept], [a.axes[i] for i in kept]
-    shown: list[list[int | None]] = [[0]]  # a vector is one row; None is a gap
-    for size in sizes:
-        shown.append(list(range(size)) if size <= 2 * END else [*range(END), None, *range(size - END, size)])
-    places: list[list[dict[Any, int]]] = [
-        [{int(t): k for k, t in enumerate(own.written_out[i])} for i in kept] if own else [] for own in fed
-    ]
-
-    def owners(cell: tuple[int | None, ...]) -> dict[int, Any]:
-        """By the number of each student that has the element, its own index."""
-        found = {k: [place.get(i) for place, i in zip(own, cell, strict=False)] for k, own in enumerate(places, 1)}
-        return {number: where for number, where in found.items() if where and None not in where}
-
-    def role(cell: tuple[int | None, ...]) -> int | None:
-        found = owners(cell)
-        return None if None in cell else len(roles) - 1 if len(found) > 1 else next(iter(found), 0)
-
-    def words(cell: tuple[int | None, ...]) -> str:
-        return "; ".join(f"{roles[number]} {where}" for number, where in owners(cell).items()) or "nobody"
-
-    cells = [[(row, column)[-len(kept) :] for column in shown[-1]] for row in shown[-2]]
-    numbers, told = (
-        [[role(cell) for cell in line] for line in cells],
-        [[words(cell) for cell in line] for line in cells],
-    )
-    hover = ", ".join(f"{name} %{{{letter}}}" for name, letter in zip(names, "yx"[-len(kept) :], strict=True))
-    y, x = (["…" if i is None else str(i) for i in indices] for indices in shown[-2:])
-    text = [[roles[number][0].upper() if number else "" for number in line] for line in numbers]
-    template = f"teacher, {place_of(tensor)}: {hover}<br>goes to: %{{hovertext}}<extra></extra>"
-    axis = {"type": "category", "showgrid": False, "tickfont": {"size": 9}, "ticks": "", "tickangle": 0}
-    titles = ["", *(f"{name} ({size})" for name, size in zip(names, sizes, strict=True))][-2:]
-    return {"z": numbers, "x": x, "y": y, "text": text, "hovertext": told, "hovertemplate": template}, {
-        "title": {"text": f"{tensor}: teacher's {place_of(tensor)} → student's {place_of(a.student)}"},
-        "xaxis": {**axis, "title": {"text": titles[1], "standoff": 5}},
-        "yaxis": {**axis, "title": {"text": titles[0]}, "autorange": "reversed"},
+    numbers, words = elements_of(plans, tensor)
+    letters = {number: role[0].upper() if number else "" for number, role in enumerate(roles, -1)}
+    axes = dict(zip("yx", numbers.axes, strict=True))
+    hover = ", ".join(f"{own.name} %{{{letter}}}" for letter, own in axes.items() if own.name)
+    told = f"teacher, {place_of(tensor)}: {hover}<br>goes to: %{{hovertext}}<extra></extra>"
+    heat = {letter: [str(index) for index in own] for letter, own in axes.items()}
+    heat |= {"z": numbers.to_numpy(), "text": numbers.map(lambda number: letters.get(number, "")).to_numpy()}
+    look = {"type": "category", "showgrid": False, "tickfont": {"size": 9}, "ticks": "", "tickangle": 0}
+    return heat | {"hovertext": words.to_numpy(), "hovertemplate": told}, {
+        "title": {"text": f"{tensor}: teacher's {place_of(tensor)} → student's {place_of(student)}"},
+        "xaxis": {**look, "title": {"text": axes["x"].name, "standoff": 5}},
+        "yaxis": {**look, "title": {"text": axes["y"].name}, "autorange": "reversed"},
     }
 
 
@@ -241,21 +212,18 @@ def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interact
     by_name = {"": plans} if isinstance(plans, SelectionPlan) else dict(plans)
     traces: list[go.Sankey] = []
     for plan in by_name.values():
-        rows = [(place_of(a.teacher), place_of(a.student), a.size) for a in plan.assignments]
-        fed = pd.DataFrame(rows, columns=["source", "target", "elements"]).groupby(["source", "target"], sort=False)
-        streams = fed["elements"].agg(tensors="count", elements="sum").reset_index()
-        theirs = pd.Series([place_of(name) for name in plan.teacher_shapes]).value_counts(sort=False)
-        behind = theirs[~theirs.index.isin(streams["source"])].rename_axis("source").reset_index(name="tensors")
-        streams = pd.concat([streams, behind.assign(target=BEHIND, elements=0)])
-        sources, targets = list(theirs.index), list(dict.fromkeys(streams["target"]))
+        fed, theirs = streams(plan), pd.Series(map(place_of, plan.teacher_shapes)).value_counts(sort=False)
+        behind = theirs.drop(fed["source"], errors="ignore").rename_axis("source").reset_index(name="tensors")
+        flows = pd.concat([fed, behind.assign(target=BEHIND, elements=0)])
+        sources, targets = list(theirs.index), list(flows["target"].unique())
         roles = ["teacher"] * len(sources) + ["random" if name == BEHIND else "main" for name in targets]
         node = {"label": sources + targets, "color": [style.PALETTE[role] for role in roles], "pad": 8, "thickness": 14}
         link = {
-            "source": [sources.index(name) for name in streams["source"]],
-            "target": [len(sources) + targets.index(name) for name in streams["target"]],
-            "value": streams["tensors"].astype(int).tolist(),
-            "color": ["#E0E0E0" if name == BEHIND else "#A6CBE3" for name in streams["target"]],
-            "customdata": streams["elements"].astype(int).tolist(),
+            "source": [sources.index(name) for name in flows["source"]],
+            "target": [len(sources) + targets.index(name) for name in flows["target"]],
+            "value": flows["tensors"].tolist(),
+            "color": ["#E0E0E0" if name == BEHIND else "#A6CBE3" for name in flows["target"]],
+            "customdata": flows["elements"].tolist(),
         }
         node["hovertemplate"] = "%{label}: %{value} tensors<extra></extra>"
         told = "%{value} tensors, %{customdata:,} elements copied<extra></extra>"

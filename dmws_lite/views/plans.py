@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,15 @@ from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
 
 from dmws_lite.method.components import FIXED, depths, squeezed, unfused
-from dmws_lite.method.plan import Assignment, SelectionPlan
+from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.views import style
-from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED, student_colours, student_names
+from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED, students
 
 Plans = SelectionPlan | Sequence[SelectionPlan]
-CORNER = 24  # rows and columns of a tensor that its map shows
 OWNERS = {"only main": (PALETTE["main"], ""), "both": (SHARED, "xxx"), "only auxiliary": (PALETTE["auxiliary"], "///")}
 OWNERS |= {name.removeprefix("only "): fill for name, fill in OWNERS.items()} | {"not used": (UNUSED, "")}
-CELLS: style.Style = {"cbar": False, "linewidths": 0.8, "linecolor": "white", "vmin": 0}
+STROKES = {2: (2, 2, -45), -1: (4, 2, 45)}  # on the auxiliary's elements in a map, and on shared ones: a cross
+CELLS: style.Style = {"cbar": False, "linewidths": 0.8, "linecolor": "white"}
 
 
 def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Picture:
@@ -42,7 +42,7 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Pictur
 
 
 def tensor_maps(plans: Plans, tensors: Sequence[str]) -> style.Picture:
-    """Who receives each element of a few teacher tensors, as maps of their first rows and columns."""
+    """Who receives each element of a few teacher tensors: maps of the first and last rows and columns."""
     figure, grid = style.picture(3.0 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
     words = [_draw_map(axes, plans, tensor) for axes, tensor in zip(grid[0], tensors, strict=True)]
     _add_legend(figure, plans, tensors)
@@ -88,7 +88,7 @@ def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
     """
     axis = Counter(axis for axis, *_ in _taken(next(iter(plans.values())))).most_common(1)[0][0]
     figure, grid = style.picture(4.0, 1, len(plans), squeeze=False, sharey=True)
-    words, look = [], {"cmap": ListedColormap([UNUSED, PALETTE["main"]]), "vmax": 1, "xticklabels": 8}
+    words, look = [], {"cmap": ListedColormap([UNUSED, PALETTE["main"]]), "vmin": 0, "vmax": 1, "xticklabels": 8}
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
         masks = pd.DataFrame({tensor: mask for own, tensor, mask in _taken(plan) if own == axis}).T
         sns.heatmap(masks.iloc[:14, :48], ax=axes, **look, **CELLS)
@@ -104,7 +104,9 @@ def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
 def selection(plans: Plans, tensor: str) -> style.Picture:
     """One look at a selection, as the explorer draws it: layers, strips of (at most four) axes, the map of a tensor."""
     masks = axis_masks(plans)
-    names = list(dict.fromkeys([*map(unfused, _map_axes(plans, tensor)[1]), *_typical(masks)]))[:4]
+    roles, _ = elements_of(plans, tensor)
+    names = dict.fromkeys([*map(unfused, [roles.index.name, roles.columns.name]), *_typical(masks)])
+    names = [name for name in names if name in masks][:4]
     figure = style.Picture(figsize=(style.WIDTH, 4.9))
     places = [(0.08, 0.73, 0.91, 0.26), (0.08, 0.15, 0.2, 0.48), (0.3, 0.15, 0.27, 0.48), (0.64, 0.15, 0.35, 0.48)]
     layers, whole, near, elements = map(figure.add_axes, places)
@@ -128,28 +130,45 @@ def axis_masks(plans: Plans) -> dict[str, np.ndarray]:
     return {axis: np.stack(list(own.values())) for axis, own in masks.items()}
 
 
-def tensor_roles(plans: Plans, tensor: str) -> np.ndarray:
-    """Who receives each element of a teacher tensor, int (rows, columns), without kernel axes; a vector is one row.
+def elements_of(plans: Plans, tensor: str, ends: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Who receives each element of a teacher tensor, at the first and the last `ends` indices of its rows and columns.
 
-    0 is nobody, k student k alone (1 is main), n + 1 several of the n students. Raises ValueError for unknown tensors.
+    Kernel axes are left out, since a kernel goes as a whole; a vector is one row without a name.
+    Returns two tables of these rows and columns, "…" between the ends: roles (0 is nobody, k student k alone, 1 is
+    main, -1 is several, nan between the ends), and words (which student has the element, as which of its own).
+    Raises ValueError for unknown tensors.
     """
     plans = _several(plans)
     if tensor not in plans[0].teacher_shapes:
         some = ", ".join(list(plans[0].teacher_shapes)[:6])
         raise ValueError(f"the teacher {plans[0].teacher} has no tensor {tensor!r}: choose one of {some}, ...")
-    kept, _ = _map_axes(plans, tensor)
-    roles = np.zeros([plans[0].teacher_shapes[tensor][i] for i in kept], np.int64)
-    for number, plan in enumerate(plans, 1):
-        if a := assignment_of(plan, tensor):
-            where = np.ix_(*(a.written_out[i] for i in kept))
-            roles[where] = np.where(roles[where] == 0, number, len(plans) + 1)
-    return np.atleast_2d(roles)
+    shape = plans[0].teacher_shapes[tensor]
+    fed = [next((a for a in plan.assignments if a.teacher == tensor), None) for plan in plans]
+    axes = next((a.axes for a in fed if a), [""] * len(shape))
+    kept = [i for i, axis in enumerate(axes) if axis not in FIXED and shape[i] > 1][:2]
+    shown = []
+    for i in kept:
+        whole = [*range(ends), "…", *range(shape[i] - ends, shape[i])] if shape[i] > 2 * ends else range(shape[i])
+        shown.append(pd.Index(whole, name=axes[i]))
+    own = {  # by student and axis: its own index of each of the teacher's
+        name: [{int(t): s for s, t in enumerate(a.written_out[i])} for i in kept] if a else [{}] * len(kept)
+        for name, a in zip(students(len(plans)), fed, strict=True)
+    }
+    roles, words = [], []
+    for cell in product(*shown):
+        places = {name: [axis.get(t) for axis, t in zip(own[name], cell, strict=True)] for name in own}
+        numbers = [number for number, place in enumerate(places.values(), 1) if None not in place]
+        roles.append(np.nan if "…" in cell else -1 if len(numbers) > 1 else sum(numbers))
+        words.append("; ".join(f"{name} {place}" for name, place in places.items() if None not in place) or "nobody")
+    rows, columns = [pd.Index([0], name=""), *shown][-2:]
+    both = (np.reshape(cells, (len(rows), len(columns))) for cells in (roles, words))
+    return tuple(pd.DataFrame(cells, rows, columns) for cells in both)
 
 
 def summary(plans: Plans) -> str:
     """Coverage, overlap (of the two students that share most) and consistency in one line."""
     plans = _several(plans)
-    by_name = zip(student_names(len(plans)), plans, strict=True)
+    by_name = zip(students(len(plans)), plans, strict=True)
     covered = ", ".join(f"{name} {100 * plan.coverage().total:.2f} %" for name, plan in by_name)
     shared = [a.overlap(b).total for a, b in combinations(plans, 2)]
     overlap = f"; {'largest ' * (len(plans) > 2)}overlap {100 * max(shared):.2f} %" if shared else ""
@@ -163,17 +182,12 @@ def owned(plans: Plans) -> pd.DataFrame:
     if len(plans) > 2:
         raise ValueError(f"draw one or two plans, not {len(plans)}: pass plans[:2]")
     sizes = pd.Series({name: int(np.prod(shape)) for name, shape in plans[0].teacher_shapes.items()})
-    shares = {name: plan.coverage().tensors for name, plan in zip(student_names(len(plans)), plans, strict=True)}
+    shares = {name: plan.coverage().tensors for name, plan in zip(students(len(plans)), plans, strict=True)}
     if len(plans) > 1:
         shares["both"] = plans[0].overlap(plans[1]).tensors
     used = pd.DataFrame(shares, sizes.index).mul(sizes, axis=0)
     used.insert(0, "elements", sizes)
     return used
-
-
-def assignment_of(plan: SelectionPlan, tensor: str) -> Assignment | None:
-    """What a plan does with a teacher tensor; None where it feeds no student."""
-    return next((a for a in plan.assignments if a.teacher == tensor), None)
 
 
 def _typical(axes: Iterable[str]) -> list[str]:
@@ -197,30 +211,21 @@ def _taken(plan: SelectionPlan) -> Iterator[tuple[str, str, np.ndarray]]:
                 yield unfused(axis), a.student, np.isin(np.arange(size // parts), index[: len(index) // parts])
 
 
-def _map_axes(plans: Plans, tensor: str) -> tuple[list[int], list[str]]:
-    """Position and name of the axes of a teacher tensor along which elements are selected: one or two."""
-    plan = _several(plans)[0]
-    if (a := assignment_of(plan, tensor)) is None:
-        return [i for i, size in enumerate(plan.teacher_shapes[tensor]) if size > 1][:2], []
-    kept = [i for i, axis in enumerate(a.axes) if axis not in FIXED]
-    return kept, [a.axes[i] for i in kept]
-
-
 def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], zoom: int) -> str:
     """A strip per axis, a lane per student: shares of the whole axis, and its first indices; returns them in words."""
     words = []
     for row, (name, mask) in enumerate(masks.items()):
-        students, size = mask.shape
-        colours = np.array([to_rgb(c) for c in student_colours(students)])[:, None]
+        n, size = mask.shape
+        colours = np.array([to_rgb(colour) for colour in students(n).values()])[:, None]
         bins = max(n for n in range(1, 49) if size % n == 0)  # bins of one size: none looks fuller than it is
-        shares, first, times = mask.reshape(students, bins, -1).mean(2), mask[:, :zoom], mask.sum(0)
+        shares, first, times = mask.reshape(n, bins, -1).mean(2), mask[:, :zoom], mask.sum(0)
         for axes, taken, width, line in ((whole, shares, 1, "none"), (near, first, first.shape[1], "white")):
             cells = taken[..., None] * colours + (1 - taken[..., None]) * to_rgb(UNUSED)
-            x, y = np.linspace(0, width, taken.shape[1] + 1), np.linspace(row - 0.4, row + 0.4, students + 1)
+            x, y = np.linspace(0, width, taken.shape[1] + 1), np.linspace(row - 0.4, row + 0.4, n + 1)
             axes.pcolormesh(x, y, cells, edgecolors=line, linewidth=0.8)
         lists = [list(map(str, own.nonzero()[0])) for own in mask]
         ends = [", ".join(own if len(own) < 5 else [*own[:3], "…", own[-1]]) for own in lists]
-        which = "; ".join(map(" ".join, zip(student_names(students), ends, strict=True)))
+        which = "; ".join(map(" ".join, zip(students(n), ends, strict=True)))
         counts = f"{' and '.join(str(len(own)) for own in lists)} of {size} indices"
         words.append(f"{name}: {counts}, {(times > 1).sum()} shared, {(times == 0).sum()} unused; {which}.")
     style.clear(whole, near)
@@ -235,26 +240,21 @@ def _draw_strips(whole: Axes, near: Axes, masks: dict[str, np.ndarray], zoom: in
 
 
 def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
-    """The first rows and columns of a tensor, by who receives them; returns the shares of the whole in words."""
-    roles, n = tensor_roles(plans, tensor), len(_several(plans))
-    rows, shown = len(roles), roles[:CORNER, :CORNER]
-    colours = ListedColormap([UNUSED, *student_colours(n), SHARED])
-    ticks: Any = {"xticklabels": 5, "yticklabels": 5 if rows > 1 else False}
-    sns.heatmap(shown, ax=axes, cmap=colours, vmax=n + 1, **CELLS, **ticks)
-    axes.tick_params(length=2, rotation=0)
-    strokes: dict[int, Any] = {2: (2, 2, -45), n + 1: (4, 2, 45)} if n > 1 else {}  # one stroke, a cross
-    for role, spokes in strokes.items():
-        y, x = np.nonzero(shown == role)
+    """A tensor's ends by who receives them; returns each student's share of the whole in words."""
+    plans, (roles, _) = _several(plans), elements_of(plans, tensor)
+    colours = students(len(plans))
+    look: Any = {"cmap": ListedColormap([SHARED, UNUSED, *colours.values()]), "vmin": -1, "vmax": len(plans)}
+    look |= {"xticklabels": 6, "yticklabels": 6 if len(roles) > 1 else False}
+    sns.heatmap(roles, ax=axes, **look, **CELLS)
+    axes.grid(False)
+    for role, spokes in STROKES.items():
+        y, x = np.nonzero(roles == role)
         axes.scatter(x + 0.5, y + 0.5, 16, "white", marker=spokes, linewidths=0.8)
-    axes.set_aspect(1 if rows > 1 else 4)
-    first, size = (" x ".join(map(str, shape[-2 if rows > 1 else -1 :])) for shape in (shown.shape, roles.shape))
-    names = _map_axes(plans, tensor)[1] or [""]
-    axes.set_title(f"{tensor}\n{'all' if shown.shape == roles.shape else f'first {first} of {size}'}")
-    axes.set(xlabel=names[-1], ylabel=names[0] if rows > 1 else "")
-    people = [*student_names(n), *["several"] * (n > 1), "nobody"]
-    numbers = [*range(1, len(people)), 0]
-    shares = {name: float(np.mean(roles == k)) for name, k in zip(people, numbers, strict=True)}
-    return f"{tensor}: {style.listed(shares, '.0%')}."
+    axes.tick_params(length=2, rotation=0)
+    axes.set_aspect(1 if len(roles) > 1 else 4)
+    axes.set_title(f"{tensor}\n{' × '.join(map(str, plans[0].teacher_shapes[tensor]))}")
+    shares = {name: plan.coverage().tensors[tensor] for name, plan in zip(colours, plans, strict=True)}
+    return f"{tensor} goes to {style.listed(shares, '.0%')}."
 
 
 def _draw_layers(axes: Axes, plan: SelectionPlan) -> None:
@@ -283,10 +283,10 @@ def _add_legend(
 ) -> None:
     """One patch per student; where tensors are drawn as maps, with the marks of the maps."""
     n = len(_several(plans))
-    parts = {name: (colour, "") for name, colour in zip(student_names(n), student_colours(n), strict=True)}
+    parts = {name: (colour, "") for name, colour in students(n).items()}
     if tensors and n > 1:
         parts["auxiliary"] = PALETTE["auxiliary"], HATCHES["auxiliary"]
-    if any((tensor_roles(plans, tensor) > n).any() for tensor in tensors):
+    if any((elements_of(plans, tensor)[0] == -1).any(axis=None) for tensor in tensors):
         parts["both" if n == 2 else "several"] = OWNERS["both"]
     parts["not used"] = OWNERS["not used"]
     handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=name) for name, (c, hatch) in parts.items()]

@@ -73,7 +73,7 @@ def first_steps(losses: pd.DataFrame, chance: float | None = None) -> style.Pict
 
 def layer_errors(measured: Sequence[Measured]) -> style.Picture:
     """Error of each layer before and after it was refitted, a panel per student; measured: `students.measured`."""
-    names = style.student_names(len(measured))
+    names = style.students(len(measured))
     tables = [one.table.assign(student=name) for name, one in zip(names, measured, strict=True)]
     table = pd.concat(tables).melt(["module", "student"], ["before", "after"], "when", "error").dropna()
     look = style.looks(["before", "after"], {"before": "random", "after": "main"})

@@ -233,14 +233,10 @@ def semantics(looks: Mapping[str, Style]) -> Style:
     return options | {"dashes": {name: DASHES[look["linestyle"]] for name, look in looks.items()}}
 
 
-def student_colours(n: int) -> list[str]:
-    """One colour for each student: main, auxiliary, then FURTHER (which repeat)."""
-    return [PALETTE["main"], PALETTE["auxiliary"], *(FURTHER[i % len(FURTHER)] for i in range(n - 2))][:n]
-
-
-def student_names(n: int) -> list[str]:
-    """One name for each student: main, auxiliary, auxiliary 2, ..."""
-    return ["main", "auxiliary", *(f"auxiliary {i}" for i in range(2, n))][:n]
+def students(n: int) -> dict[str, str]:
+    """Name and colour of each student: main, auxiliary, auxiliary 2, ... (from the sixth on colours repeat)."""
+    names = ["main", "auxiliary", *(f"auxiliary {i}" for i in range(2, n))][:n]
+    return dict(zip(names, [PALETTE["main"], PALETTE["auxiliary"], *FURTHER * n], strict=False))
 
 
 def note(axes: Axes, x: float, y: float, text: str, offset: tuple[int, int] = (4, 0), **options: Any) -> None:

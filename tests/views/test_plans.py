@@ -4,7 +4,7 @@ import torch
 
 from dmws_lite.method.selection import complementary_plans, plan
 from dmws_lite.views import figures
-from dmws_lite.views.plans import axis_masks, summary, tensor_roles
+from dmws_lite.views.plans import axis_masks, elements_of, summary
 
 PAIR = ("embedded_vit_96", "embedded_vit_48")
 
@@ -41,14 +41,15 @@ def test_roles_agree_with_the_weights_that_apply_copies(plans, tensor):
     state = {name: torch.arange(int(np.prod(shape))).reshape(shape) for name, shape in shapes.items()}
     copied = np.isin(state[tensor].numpy(), plans[0].apply(state)[tensor].numpy())
     map_of_copied = copied if copied.ndim == 2 else copied.all(axis=(0, 1))[None]
-    assert np.array_equal(map_of_copied, tensor_roles(plans, tensor) == 1)
+    assert np.array_equal(map_of_copied, elements_of(plans, tensor, ends=1000)[0] == 1)
 
 
 def test_roles_tell_shared_from_unused_and_legends_have_the_marks_of_maps(plans):
-    assert np.array_equal(tensor_roles((plans[0], plans[0]), "norm.bias"), [[3, 0] * 48])
-    assert not tensor_roles(plans, "blocks.5.mlp.fc1.weight").any()  # the student takes blocks 0 to 3
+    assert elements_of((plans[0], plans[0]), "norm.bias", ends=2)[0].iloc[0].to_list()[::3] == [-1, 0]
+    roles, _ = elements_of(plans, "blocks.5.mlp.fc1.weight", ends=1000)
+    assert not roles.any(axis=None)  # the student takes blocks 0 to 3
     with pytest.raises(ValueError, match=r"no tensor 'blocks\.9\.x': choose one of cls_token"):
-        tensor_roles(plans, "blocks.9.x")
+        elements_of(plans, "blocks.9.x")
     for pair, both in ((plans, {}), ((plans[0], plans[0]), {"both": "xxx"})):
         legend = figures.tensor_maps(pair, ["blocks.0.mlp.fc1.weight"]).legends[0]
         marks = {t.get_text(): p.get_hatch() or "" for t, p in zip(legend.texts, legend.get_patches(), strict=True)}
