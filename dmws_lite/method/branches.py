@@ -48,12 +48,18 @@ def _vit(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch]:
 
 
 def require_plain_blocks(student: Any, teacher: Any) -> None:
-    """Raise ValueError unless both are ViTs of timm's pre-norm blocks."""
+    """Raise ValueError unless both are ViTs of timm's pre-norm blocks with as many tokens before the patches."""
     for network in (student, teacher):
         kinds = {type(block) for block in getattr(network, "blocks", ())}
         if kinds != {Block}:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise ValueError(f"{name_of(network)} has blocks {names}, no pre-norm ViT blocks: use weight_selection")
+    own, theirs = student.num_prefix_tokens, teacher.num_prefix_tokens
+    if own != theirs:
+        raise ValueError(
+            f"{name_of(student)} has {own} token(s) before the patches, its teacher {name_of(teacher)} {theirs}: "
+            "choose a student with as many, or use weight_selection"
+        )
 
 
 def _half(block: Any, half: int) -> Run:

@@ -196,4 +196,7 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
 def remeasure(part: Any, stream: Tensor) -> None:
     """BatchNorm's statistics within a part of a network, on what comes into it."""
     if isinstance(part, nn.Module):
-        recalibrate_batchnorm(part, stream.split(BATCH))
+        parts = stream.split(BATCH)
+        if len(parts) > 1 and len(parts[-1]) == 1:  # an image by itself has no variance where a map is 1 x 1
+            parts = (*parts[:-2], torch.cat(parts[-2:]))
+        recalibrate_batchnorm(part, parts)

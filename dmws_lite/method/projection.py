@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from dmws_lite.method.branches import require_plain_blocks
 from dmws_lite.method.elements import whole_heads
 from dmws_lite.method.measuring import BATCH
+from dmws_lite.method.networks import name_of
 from dmws_lite.method.plan import SelectionPlan
 
 ALL = slice(None)
@@ -40,6 +41,8 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
     matrix R (student channel, teacher channel).
     """
     require_plain_blocks(student, teacher)
+    for network in (student, teacher):
+        _require_known_norms(network)
     moments, energies = _measure(teacher.eval(), plan.layers[0], images.to(next(teacher.parameters()).dtype))
     components = principal_components(torch.stack(list(moments.values())).mean(0), student.embed_dim - 1)  # P
     complement = complement_of_ones(student.embed_dim)  # Q
@@ -54,9 +57,8 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
         return size * norm.weight.double()[:, None] * (components @ complement.T)
 
     _write(student.patch_embed.proj, teacher.patch_embed.proj, None, write, ALL)
-    for name in taken & {"cls_token", "reg_token", "pos_embed"}:
-        mine = getattr(student, name)
-        mine.copy_(getattr(teacher, name)[:, : mine.shape[1]].double() @ write.T)
+    for name in taken & {"cls_token", "dist_token", "reg_token", "pos_embed"}:
+        getattr(student, name).copy_(getattr(teacher, name).double() @ write.T)
     for number, k in enumerate(plan.layers[0]):
         own, source = student.blocks[number], teacher.blocks[k]
         heads = _heads(own.attn, source.attn, energies["heads", k])
@@ -71,12 +73,22 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
         for scale in (own.ls1, own.ls2):
             if hasattr(scale, "gamma"):
                 nn.init.ones_(scale.gamma)  # the teacher's is in the matrices now
-    if "head.weight" in taken:
-        norm = teacher.fc_norm if isinstance(teacher.norm, nn.Identity) else teacher.norm
-        _read(student.head, teacher.head, norm, reader(norm, END), ALL)
+    norm = teacher.fc_norm if isinstance(teacher.norm, nn.Identity) else teacher.norm
+    for name in ("head", "head_dist"):
+        if f"{name}.weight" in taken:
+            _read(getattr(student, name), getattr(teacher, name), norm, reader(norm, END), ALL)
     for norm in (module for module in student.modules() if isinstance(module, nn.LayerNorm)):
         norm.reset_parameters()  # to 1 and 0: the teacher's are in the matrices
     return places
+
+
+def _require_known_norms(network: nn.Module) -> None:
+    """Raise ValueError for a norm that the formulas do not cover: RMSNorm, or one before the blocks or in a head."""
+    for name, module in network.named_modules():
+        place = name.rpartition(".")[2]
+        known = isinstance(module, nn.LayerNorm) and place in ("norm1", "norm2", "norm", "fc_norm")
+        if "norm" in place and not known and not isinstance(module, nn.Identity):
+            raise ValueError(f"projection cannot take {name} of {name_of(network)} into account: use selection_ls")
 
 
 def principal_components(moment: Tensor, count: int) -> Tensor:

@@ -39,6 +39,9 @@ Load it with `dmws_lite.load_student("{folder}")`.
 STARTS = {  # by the initialiser; all others draw random weights
     "": "",
     "weight_selection": "It started from weights that were selected from the teacher `{teacher}`. ",
+    "selection_ls": "It started from weights that were selected from the teacher `{teacher}` and refitted to it. ",
+    "projection": "It started from principal components of the teacher `{teacher}`. ",
+    "projection_ls": "It started from principal components of the teacher `{teacher}`, refitted to it. ",
     "full_teacher": "It started from all weights of `{teacher}`, but for the classifier. ",
     "native": "It started from pretrained weights of its own. ",
 }

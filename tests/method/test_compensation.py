@@ -6,7 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from timm.layers import RmsNorm
 from timm.models.convnext import ConvNeXt
+from timm.models.deit import VisionTransformerDistilled
 from timm.models.efficientnet import _gen_efficientnet_lite, _gen_mobilenet_v1
 from timm.models.vision_transformer import VisionTransformer
 
@@ -20,6 +22,10 @@ REFITTED = ("qkv", "attn.proj", "fc1", "fc2", "conv_pw", "conv_pwl", "conv_head"
 def vit(width=16, heads=2, depth=2, **options):
     shape = {"embed_dim": width, "depth": depth, "num_heads": heads, "mlp_ratio": 2}
     return VisionTransformer(16, 4, num_classes=3, **shape, **options)
+
+
+def distilled():
+    return VisionTransformerDistilled(16, 4, num_classes=3, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2)
 
 
 def convnext(width=8, depth=2, **options):
@@ -113,9 +119,11 @@ def test_a_toy_by_hand_each_layer_in_turn_on_the_students_own_activations():
         assert all(map(partial(np.allclose, atol=1e-10), (layer.weight, layer.bias), ridge_by_hand(a, y, 1e-3)))
 
 
-@pytest.mark.parametrize("options", [{}, {"init_values": 0.3, "reg_tokens": 2}, {"global_pool": "avg"}])
-def test_projection_is_exact_where_nothing_is_cut(options):
-    teacher, student, calibration = trained(vit(**options)), vit(**options).double(), images()
+@pytest.mark.parametrize(
+    "build", [vit, lambda: vit(init_values=0.3, reg_tokens=2), lambda: vit(global_pool="avg"), distilled]
+)
+def test_projection_is_exact_where_nothing_is_cut(build):
+    teacher, student, calibration = trained(build()), build().double(), images()
     plan = dm.plan(teacher, student, classifier=True)
     dm.initialize("projection", student, plan=plan, teacher_state=teacher, images=calibration)
     assert not torch.allclose(student.blocks[0].mlp.fc1.weight, teacher.blocks[0].mlp.fc1.weight)
@@ -188,6 +196,22 @@ def test_projection_of_another_family_is_refused_with_the_methods_that_it_has():
         dm.initialize("projection", mobilenet(), **given)
 
 
+@pytest.mark.parametrize(
+    ("teacher", "student", "message"),
+    [
+        (lambda: vit(pre_norm=True), vit, "cannot take norm_pre of .*: use selection_ls"),
+        (lambda: vit(qk_norm=True), lambda: vit(qk_norm=True), "cannot take blocks.0.attn.q_norm of"),
+        (lambda: vit(norm_layer=RmsNorm), vit, "cannot take blocks.0.norm1 of"),
+        (distilled, vit, r"has 1 token\(s\) before the patches, its teacher VisionTransformerDistilled 2: choose"),
+    ],
+)
+def test_vits_that_projection_would_get_wrong_are_refused(teacher, student, message):
+    teacher, student = teacher(), student()
+    given = {"plan": dm.plan(teacher, student), "teacher_state": teacher, "images": images().float()}
+    with pytest.raises(ValueError, match=message):
+        dm.initialize("projection", student, **given)
+
+
 def test_few_images_warn_with_what_it_means(embedded):
     teacher, photos = embedded
     words = r"2 calibration images give 130 places \(images x positions\) for the 192 inputs"
@@ -203,8 +227,9 @@ def test_too_many_images_are_a_memory_error(embedded, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*fewer than")
-def test_a_layer_whose_output_is_the_same_for_all_images_is_refitted_without_an_error():
+@pytest.mark.parametrize("count", [2, 33])  # 33: the last batch would be a single image
+def test_a_layer_whose_output_is_the_same_for_all_images_is_refitted_without_an_error(count):
     teacher, student = trained(mobilenet(0.25)), trained(mobilenet())
     plan = dm.plan(teacher, student)
-    equal = images(1, 32).repeat(2, 1, 1, 1)
+    equal = images(1, 32).repeat(count, 1, 1, 1)
     assert np.isfinite(compensate(student, teacher, plan.layers, places_of(plan), equal).table["after"]).all()

@@ -75,6 +75,8 @@ SELECTED = "It started from weights that were selected from the teacher `big`. "
         ({}, f"{SELECTED}Method: dual selection and self-knowledge distillation."),
         ({"plans": PLANS[:1]}, "Method: single selection and self-knowledge distillation."),
         ({"plans": (), "initializer": ""}, "made by dmws-lite. Method: self-knowledge distillation."),
+        ({"initializer": "selection_ls"}, "selected from the teacher `big` and refitted to it. Method: dual"),
+        ({"initializer": "projection_ls", "plans": ()}, "of the teacher `big`, refitted to it. Method: self"),
         ({"initializer": "native"}, "It started from pretrained weights of its own. "),
         ({"initializer": "mimetic"}, "It started from random weights. "),
         ({"distillation": dm.Distillation(alpha=0.0)}, "Method: training on the labels."),
