@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dmws_lite.data import images, manifests, names
 from dmws_lite.data.archives import ARCHIVES
+from dmws_lite.data.manifests import ENDINGS
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import examples, tally
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from dmws_lite.data.cards import Card
 
-ENDINGS = (*images.SUFFIXES, *images.DICOM, *images.NIFTI)
 SEVERAL = ("", ".tif", ".tiff", *images.DICOM, *images.NIFTI)  # files that can hold several images; "" is DICOM
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")
 JUNK = ("__MACOSX", "@eaDir")  # left behind by archives and file servers; hidden files are passed over too
@@ -96,10 +96,11 @@ def read_folder(
     if isinstance(label, str) and not alone and _label_by_pattern(files, label):
         problem = ""
     else:
-        tables, notes = ([place], []) if alone else _tables(root, files, card, label, problem)
+        tables, lists, notes = ([place], {}, []) if alone else _tables(root, files, card, label, problem)
         if tables:
             files, more, recipe = _by_tables(root, tables, files, card, label, alone)
             notes, problem = [*notes, *more], ""
+        notes += _split_by_lists(files, lists)
     table, left_out, classes = _checked(files, root, card, problem)
     if pattern := patient or (card.patient.pattern if card and card.patient else ""):
         by_name = table["file"].str.extract(pattern, expand=False).fillna("")
@@ -179,7 +180,7 @@ def _kind(path: str, root: Path) -> str:
         return "link" if os.path.isdir(path) or name.endswith((*ENDINGS, *manifests.TABLES)) else ""
     if not os.path.isfile(path):
         return "no regular file"  # reading from a pipe would not end
-    if suffix in manifests.TABLES:
+    if suffix in manifests.TABLES or (suffix == ".txt" and manifests.lists_images(Path(path))):
         return "table"
     if name in NAMED or suffix in BYPRODUCTS:
         return ""
@@ -365,14 +366,15 @@ def _label_by_pattern(files: pd.DataFrame, pattern: str) -> bool:
 
 def _tables(
     root: Path, files: pd.DataFrame, card: Card | None, label: str | int | None, problem: str
-) -> tuple[list[Path], list[str]]:
-    """The tables that list the images and say what they are, and notes on others that list them."""
+) -> tuple[list[Path], dict[Path, set[str]], list[str]]:
+    """The tables that say what the images are, lists of names alone with these, and notes on others that list them."""
     if card and card.manifest:
         if not (root / card.manifest).is_file():
             raise ValueError(f"{card.path}: manifest: {card.manifest} is not in {root}")
-        return [root / card.manifest], []
+        return [root / card.manifest], {}, []
     images, masks = _for_tables(files)
     usable: dict[Path, set[str]] = {}
+    lists: dict[Path, set[str]] = {}
     notes: list[str] = []
     unread: list[str] = []
     by_name_only = isinstance(label, int) or (card and card.layout != "manifest")
@@ -389,7 +391,9 @@ def _tables(
         find = manifests.finder(_of_split(images, path)["file"], root, masks)
         columns = manifests.image_columns(raw, find, path.parent)
         listed = [file for value in raw[columns[0]] for file in find(value, path.parent)[:1]] if columns else []
-        if not listed or 2 * len(listed) < min(len(raw), len(images)) or raw.shape[1] < 2:  # another table, or list
+        if raw.shape[1] == 1 and 2 * len(listed) >= len(raw):
+            lists[path] = {*listed}
+        if not listed or 2 * len(listed) < min(len(raw), len(images)) or raw.shape[1] < 2:
             continue
         usual = manifests.usual_columns(raw)
         known = path.name in MANIFESTS and bool(usual["split"] + usual["patient"])  # of images in class folders
@@ -409,7 +413,7 @@ def _tables(
     classes = {*images["label"][images["reason"] == ""]} - {""}
     if not usable and (told := notes + unread) and (problem or len(classes) < 2):
         raise ValueError(f"{problem or f'{root} holds no two class folders'}. {'. '.join(told)}")
-    return [*usable], notes
+    return [*usable], lists, notes
 
 
 def _for_tables(files: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
@@ -418,11 +422,37 @@ def _for_tables(files: pd.DataFrame) -> tuple[pd.DataFrame, set[str]]:
     return images, {*images["file"][images["reason"] == "mask"]}
 
 
+def _splits_named(table: Path) -> set[str]:
+    return {names.SPLIT_NAMES[word] for word in names.words(table.stem) if word in names.SPLIT_NAMES}
+
+
+def _split_named(table: Path) -> str:
+    """The split that a table's name tells, where it tells one, as train.csv and train_val.txt do; else ""."""
+    splits = _splits_named(table)
+    return max(splits, key=("val", "test", "train").index) if splits and len(splits - {"val"}) <= 1 else ""
+
+
 def _of_split(images: pd.DataFrame, table: Path) -> pd.DataFrame:
     """The images of the split that a table's name tells, where it tells one; else all."""
-    splits = {names.SPLIT_NAMES[word] for word in names.words(table.stem) if word in names.SPLIT_NAMES}
+    splits = _splits_named(table)
     own = images[images["split"].isin(splits)]
     return own if len(splits) == 1 and len(own) else images
+
+
+def _split_by_lists(files: pd.DataFrame, lists: Mapping[Path, set[str]]) -> list[str]:
+    """Take the splits from lists of names such as train.txt and test.txt, if these have all images; else a note."""
+    images = (files["kind"] == "image") & (files["reason"] == "")
+    splits: dict[str, str] = {}
+    for path in sorted(filter(_split_named, lists), key=lambda path: -len(_splits_named(path))):  # train_val, then val
+        splits |= dict.fromkeys(lists[path], _split_named(path))
+    if files["split"][images].any() or not {"train", "test"} <= {*splits.values()}:
+        return []
+    listed = files["file"][images].isin(splits)
+    if not listed.all():
+        told = examples(path.name for path in lists)
+        return [f"{told} list {listed.sum()} of {len(listed)} images: they are not used, and the split is made here"]
+    files.loc[images, "split"] = files["file"][images].map(splits)
+    return []
 
 
 def _by_tables(
@@ -436,6 +466,9 @@ def _by_tables(
     columns |= {"label": label} if isinstance(label, str) else {}
     listed = [(path, _of_split(images, path)["file"]) for path in tables]
     parts = [manifests.read_entries(path, own, columns, root, masks) for path, own in listed]
+    if all(map(_split_named, tables)):
+        for path, (part, _) in zip(tables, parts, strict=True):
+            part["split"] = part["split"].where(part["split"] != "", _split_named(path))
     entries, notes = pd.concat([part for part, _ in parts], ignore_index=True), [note for _, m in parts for note in m]
     recipe: dict[str, object] = {}
     if not isinstance(label, int) and entries["label"].any() and len(tables) == 1:
@@ -453,6 +486,8 @@ def _by_tables(
         table["label"] = by_folder
     if not table["label"].any():
         raise ValueError(manifests.no_labels(tables[0], manifests.read_table(tables[0]), tables[0]))
+    if _number_the_folders(table["label"], by_folder):
+        table["label"] = by_folder
     differ = table["file"][table["label"].str.lower() != by_folder.str.lower()]
     classes = {*images["label"][images["reason"] == ""]} - {""}
     if for_folders and not alone:
@@ -474,6 +509,12 @@ def _by_tables(
     more = (rest["kind"] == "image") & rest["reason"].isin(("", *(["folder"] if recipe else [])))
     rest = rest.assign(reason=rest["reason"].mask(more, "unlisted"), group=rest["group"].mask(more, rest["folder"]))
     return pd.concat([table[[*files]], rest], ignore_index=True), notes, recipe
+
+
+def _number_the_folders(labels: pd.Series, folders: pd.Series) -> bool:
+    """Whether labels are numbers, one for each of several folders, whose names say more."""
+    both = len({*zip(labels, folders, strict=True)})
+    return labels.str.isdecimal().all() and folders.ne("").all() and both == labels.nunique() == folders.nunique() > 1
 
 
 def _require_agreement(path: Path, what: str, differ: pd.Series) -> None:

@@ -1,4 +1,4 @@
-"""Manifests: tables (.csv, .tsv, .parquet, .xlsx, .json, .jsonl) that list images and say what they are."""
+"""Manifests: tables (.csv, .tsv, .parquet, .xlsx, .json, .jsonl, .txt) that list images and say what they are."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".json", ".jsonl")
+ENDINGS = (*SUFFIXES, *DICOM, *NIFTI)
 COLUMNS = {  # names of columns, in any case; the first that is there is used
     "file": (
         *("file", "file_name", "filename", "path", "file_path", "filepath", "image", "image_path", "image_name"),
@@ -177,6 +178,12 @@ def read_table(path: Path) -> pd.DataFrame:
             table = pd.DataFrame(items).astype(object)
             table = table.map(lambda value: "|".join(map(str, value)) if isinstance(value, list) else value)
             table = table.where(table.notna(), "")
+        elif suffix == ".txt":
+            rows = _cells(path.read_text("utf-8"))
+            named = [suffix_of(cell) in ENDINGS for cell in rows[0]]
+            others = "label" if len(named) == 2 else "column {}"
+            names = ["file" if image else others.format(k) for k, image in enumerate(named, 1)]
+            table = pd.DataFrame(rows, columns=names) if any(named) else pd.DataFrame(rows[1:], columns=rows[0])
         else:
             with open(path, encoding="utf-8") as file:
                 separator = max(",;\t", key=file.readline().count)
@@ -185,8 +192,24 @@ def read_table(path: Path) -> pd.DataFrame:
     except ImportError as error:
         package = {".xls": "xlrd", ".parquet": "pyarrow"}.get(suffix, "openpyxl")
         raise ValueError(f"{path} is not read without {package}: pip install {package}, or save it as .csv") from error
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, IndexError) as error:
         raise ValueError(f"{path} cannot be read ({error}): save it as .csv in UTF-8, or as .parquet") from error
+
+
+def lists_images(path: Path) -> bool:
+    """Whether each of a text file's first lines, but for a header, names an image, in the same one of its columns."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            rows = [[suffix_of(cell) in ENDINGS for cell in row] for row in _cells(file.read(4000))[:4]]
+    except (OSError, ValueError):
+        return False
+    if len(rows) > 1 and not any(rows[0]):  # a header
+        rows = rows[1:]
+    return bool(rows) and all(row == rows[0] and sum(row) == 1 for row in rows)
+
+
+def _cells(text: str) -> list[list[str]]:
+    return [re.split(r"[\s,;]+", line.strip()) for line in text.splitlines() if line.strip()]
 
 
 def finder(files: Iterable[str], root: Path, masks: Collection[str] = ()) -> Find:
@@ -219,7 +242,7 @@ def finder(files: Iterable[str], root: Path, masks: Collection[str] = ()) -> Fin
 def _bare(name: str) -> str:
     """A path without the ending of an image."""
     name, ending = normalize("NFC", name), suffix_of(name)
-    return name[: len(name) - len(ending)] if ending in (*SUFFIXES, *DICOM, *NIFTI) else name
+    return name[: len(name) - len(ending)] if ending in ENDINGS else name
 
 
 def _ends(path: str) -> Iterator[str]:

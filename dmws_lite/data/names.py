@@ -15,7 +15,7 @@ from dmws_lite.data.images import FORMATS, suffix_of
 
 SPLIT_NAMES = {
     **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"},
-    **{"test": "test", "testing": "test"},
+    **{"test": "test", "testing": "test", "evaluation": "test"},
 }
 PICTURES = {"image", "img", "picture", "photo", "png", "jpg", "jpeg", "tif", "tiff"}  # words without a plural's s
 FILLERS = PICTURES | {"bmp", "dicom", "dcm", "nifti", "data", "dataset", "set", "input", "file"}

@@ -83,8 +83,8 @@ def open_data(
 
     source:   a card's name ("phantom_brain_mri"; `dmws data list` shows them) or file, a folder (one subfolder per
               class, or train, val and test with those inside, or with a table that lists the images), such a table
-              (.csv, .tsv, .parquet, .xlsx, .json), a .zip or .tar of these, "hf://datasets/OWNER/NAME@REVISION", or a
-              `datasets` Dataset or DatasetDict.
+              (.csv, .tsv, .parquet, .xlsx, .json, .txt), a .zip or .tar of these, "hf://datasets/OWNER/NAME@REVISION",
+              or a `datasets` Dataset or DatasetDict.
     size:     pixels per side.
     seed:     of the split, where none is published, and of phantoms; None is the card's, or 0.
     fit:      "crop" (the short side fills the square, the middle is kept), "letterbox" (the long side does, the rest is
@@ -260,7 +260,7 @@ def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple
     if not str(source):
         raise ValueError("source='' is empty: pass a folder, a card or an archive")
     path = Path(source).expanduser()
-    if path.is_dir() or (path.is_file() and path.suffix.lower() in TABLES):
+    if path.is_dir() or (path.is_file() and path.suffix.lower() in (*TABLES, ".txt")):
         return path.resolve(), path.resolve().stem if path.is_file() else path.resolve().name
     if path.is_file() and path.name.lower().endswith(archives.ARCHIVES):
         stat = path.stat()

@@ -51,7 +51,7 @@ READ = {  # content, images of each split and class, number of files left out fo
     "folders below a class folder": ({"a/p1": 2, "a/p2/left": 2, "b": 3}, {"a": 4, "b": 3}, {}),
     "numbers in their order": ({"10": 3, "9": 3, "0": 3}, {"10": 3, "9": 3, "0": 3}, {}),
     "a wrapper is entered": {"archive/Data Set/a": 3, "archive/Data Set/b": 3, "README.txt": ""},
-    "split folders by other names": (within(["Training", "VALID", "Testing"]), SPLITS, {}),
+    "split folders by other names": (within(["Training", "VALID", "Evaluation"]), SPLITS, {}),
     "splits by longer names": (within(["a. Training Set", "stage_2_test_images"]), TWO, {}),
     "splits inside the classes": (within("ab", ["train", "test"]), TWO, {}),
     "a copy of the set beside its splits": (SPLITS | {"chest_xray/train/a": 4, "holdout": 3}, SPLITS, {"beside": 7}),
@@ -101,6 +101,37 @@ READ = {  # content, images of each split and class, number of files left out fo
         TWO,
         {},
     ),
+    "tables of splits of one heap": (
+        {f"images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
+        | {f"{split}.csv": SAME.replace("00", split) for split in ("train", "test")},
+        TWO,
+        {},
+    ),
+    "text files of names and labels": (
+        {f"heap/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
+        | {f"{s}_9A.txt": "".join(f"{s}{i}.png {'ab'[i // 2]}\n" for i in range(4)) for s in ("train", "test")},
+        TWO,
+        {},
+    ),
+    "lists of names alone": (
+        within("ab", [""], 4)
+        | {
+            f"{s}.txt": "".join(f"{k}/00{i}.png\n" for k in "ab" for i in n)
+            for s, n in (("train_val", "01"), ("test", "23"))
+        },
+        TWO,
+        {},
+    ),
+    "numbers for the folders' names": (
+        within("ab", [""], 4)
+        | {
+            f"{s}.txt": "".join(f"{k}/00{i}.png,{n}\n" for n, k in enumerate("ab") for i in r)
+            for s, r in (("train", "01"), ("test", "23"))
+        },
+        TWO,
+        {},
+    ),
+    "lists of some images": AB | {"train.txt": "a/000.png\nb/000.png\n", "test.txt": "a/001.png\nb/001.png\n"},
     "tables in split folders": ({"train": 4, "test": 4, "train/x.csv": SAME, "test/x.csv": SAME}, TWO, {}),
     "boxes": (HEAP | {"x.csv": listed("patientId,x,Target", lambda i: f"{i},9,{i % 2}\n{i},8,{i % 2}")}, ZERO_ONE, {}),
     "files saved with another ending": HEAP | {"x.csv": OTHER_ENDINGS},
