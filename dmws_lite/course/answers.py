@@ -112,7 +112,7 @@ def array(
     expected = tuple(values.shape[axis] if n is None else n for axis, n in enumerate(shape[: values.ndim]))
     kinds = "biuf" if of is bool else "iuf"
     fits = values.dtype.kind in kinds and values.size and values.ndim == len(shape) and values.shape == expected
-    asked = f"{ELEMENTS[of]} of shape {shape}" if shape != (None,) else f"a list or an array of {ELEMENTS[of]}"
+    asked = f"a list or an array of {ELEMENTS[of]}" + (f" of shape {shape}" if shape != (None,) else "")
     reject(not fits, f"{kind(answer)}, where {asked} is asked for", case)
     reject(not np.isfinite(values).all(), f"{kind(answer)} with values that are no finite numbers", case)
     converted: np.ndarray = values.astype(of)

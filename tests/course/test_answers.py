@@ -35,7 +35,7 @@ WRONG = [
     (integers, [0.5, 1], "other values than whole numbers"),
     (lambda a: array(a, of=bool), [0, 2], "other values than truth values"),
     (pair, np.array([1, math.nan]), "no finite numbers"),
-    (pair, iter(int, 1), "where numbers of shape (2,)"),  # without an end
+    (pair, iter(int, 1), "an array of numbers of shape (2,) is asked for"),  # without an end
 ]
 
 

@@ -30,7 +30,9 @@ def exercise_2(measures, *, counts):
             precision = {"precision": hit / column} if column else {}
             mistakes = {"exchanged": specificity, "accuracy": accuracy} | precision
             compare(answer[0], sensitivity, f"sensitivity of {name!r}", **mistakes)
+            right_elsewhere = (accuracy * whole - hit) / (whole - row)
             mistakes = {"repeated": sensitivity, "false_alarms": 1 - specificity, "accuracy": accuracy}
+            mistakes["right_elsewhere"] = right_elsewhere
             compare(answer[1], specificity, f"specificity of {name!r}", **mistakes)
     return {"name": min(named, key=lambda name: counts.loc[name, name] / counts.loc[name].sum())}
 

@@ -16,13 +16,13 @@ def exercise_1(share, *, plan):
         right = prod(a.student_shape) / prod(a.teacher_shape)
         fixed = {"axes": ", ".join(axis for axis in axes if axis in FIXED) or "the fused ones"}
         answer, every = called(share, axes), 0.5 ** len(axes)
-        compare(answer, right, ", ".join(axes), fields=fixed, one_axis=0.5, no_axis=1.0, every_axis=every)
+        compare(answer, right, f"axes {', '.join(axes)}", fields=fixed, one_axis=0.5, no_axis=1.0, every_axis=every)
     return {"tensors": len(plan.assignments)}
 
 
 def exercise_3(blocks):
     """The teacher blocks of ConvNeXt-F's third stage with layers="uniform": six of nine."""
-    chosen = array(blocks, of=int, case="the block numbers").tolist()
+    chosen = sorted(array(blocks, of=int, case="the block numbers").tolist())
     right, first, last = (select_layers([9], [6], rule)[0] for rule in ("uniform", "first", "last"))
     reject(len(chosen) != len(right), "count", n=len(chosen), asked=len(right))
     reject(tuple(chosen) in (first, last), "neighbours")

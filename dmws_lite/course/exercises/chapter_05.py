@@ -24,6 +24,7 @@ def exercise_1(soft):
             "entropy": _soft(LOGITS, TARGETS, temperature, entropy=True),
             "sign": -right,
             "no_factor": right / temperature**2,
+            "no_axis": _soft(LOGITS, TARGETS, temperature, axis=None),
         }
         answer = called(soft, LOGITS.copy(), TARGETS.copy(), temperature)
         compare(answer, right, f"T = {temperature:g}", 1e-4, **mistakes)
@@ -69,6 +70,6 @@ def exercise_5(needing):
     reject(named != right, "missing")
 
 
-def _soft(z, target, temperature, entropy=False):
-    p, q = softmax(target / temperature, axis=1), softmax(z / temperature, axis=1)
+def _soft(z, target, temperature, entropy=False, axis=1):
+    p, q = softmax(target / temperature, axis), softmax(z / temperature, axis)
     return float(temperature**2 * (p * np.log((1 if entropy else p) / q)).sum(1).mean())

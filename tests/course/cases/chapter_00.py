@@ -54,6 +54,7 @@ WRONG = {
         (pair(lambda truth, named, _: precision_score(truth, named), specificity), "called so"),
         (pair(sensitivity, sensitivity), "specificity of 'a': this is the sensitivity once more"),
         (pair(sensitivity, lambda *labels: 1 - specificity(*labels)), "rate of false alarms"),
+        (pair(sensitivity, lambda truth, _, same: same[~truth].mean()), "taken for a third class"),
         (pair(*[lambda _, __, same: accuracy_score(same, [True] * len(same))] * 2), "accuracy over all classes"),
     ],
     "00.3": [(5, "with 5 seeds all agree in 0.0625")],

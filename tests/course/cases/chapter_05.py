@@ -49,6 +49,7 @@ WRONG = {
         (lambda z, target, T: -(T**2) * kl(z, target, T).mean(), "never negative"),
         (lambda z, target, T: kl(z, target, T).mean(), "T = 3: the factor T² is missing"),
         (lambda z, target, T: kl(z, target, 1).mean(), "not divided by T"),
+        (lambda z, target, T: T**2 * kl(z.reshape(1, -1), target.reshape(1, -1), T).sum() / len(z), "take `axis=1`"),
         (lambda z, target, T: T**2 * cross_entropy(z / T, target / T).mean(), "own entropy"),
     ],
     "05.2": [

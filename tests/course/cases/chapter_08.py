@@ -66,7 +66,7 @@ WRONG = {
         (lambda a, s: (a * s).sum(0).clip(0), "one weight for all places"),
         (lambda a, s: a.sum(0).clip(0), "not weighted"),
         (lambda a, s: cam(a, s) ** 2, "another map"),
-        (lambda a, s: a * s, "shape (6, 4, 5), where numbers of shape (4, 5)"),
+        (lambda a, s: a * s, "(6, 4, 5), where a list or an array of numbers of shape (4, 5)"),
     ],
     "08.5 another network": [(2, 0.2, "no corrupted images of 'z'")],
 }

@@ -23,8 +23,7 @@ RIGHT = {
 MESSAGE = {"11.2": "32 images", "11.4": "75 steps against 25"}
 WRONG = {
     "11.2": [
-        (2, "0.000 on the images of the fit, and 2.000 on others"),
-        (8, "which of them will the student see?"),
+        (2, "0.000 on the images of the fit, and 2.000 on others: which of them will the student see?"),
         (64, "fewer of those that were tried"),
         (40, "40 images were not tried: choose one of 2, 8, 32, 64"),
     ],
