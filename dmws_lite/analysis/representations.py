@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from dmws_lite.analysis.blocks import block_outputs, summed_up
 from dmws_lite.data.sets import ImageSet
-from dmws_lite.method.networks import Teacher
-from dmws_lite.studies.methods import METHODS, start
+from dmws_lite.method.initializers import initialize
+from dmws_lite.method.networks import Teacher, build
 from dmws_lite.training.evaluation import normalised_batches
 
 Array = np.ndarray
@@ -147,7 +147,7 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
     from sklearn.preprocessing import StandardScaler
 
     size = train.images.shape[-1]
-    model: Any = start(METHODS["full_teacher"], teacher, "", len(train.classes), size, seed=0).main.eval()
+    model = initialize("full_teacher", build(teacher.name, len(train.classes), size), teacher_state=teacher).eval()
     scaler = StandardScaler().fit(x := read_by_classifier(model, train)[0])
     fitted = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)
     weight, bias = fitted.coef_, fitted.intercept_

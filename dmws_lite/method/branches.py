@@ -22,15 +22,22 @@ _MLP = ("mlp.fc1", "mlp.fc2")
 
 @dataclass(frozen=True)
 class Branch:
-    """A part of the student and of the teacher that ends in a layer which writes to the stream."""
+    """A part of the student and of the teacher that ends in a layer which writes to the stream.
+
+    student, teacher: functions from the stream before it to the stream after it.
+    layers:  the layers to fit in the order of the forward pass, each by the student's and by the teacher's name.
+    skipped: the teacher's modules before it that the student has no counterpart of.
+    added:   it adds to the stream: then its last layer aims at the teacher's stream after it. One that replaces the
+             stream aims at the output of the teacher's layer.
+    scale:   the student's layer scale of what is added.
+    """
 
     student: Run
     teacher: Run
-    layers: tuple[tuple[str, str], ...]  # student's name, teacher's name of the layers to fit, in order
-    skipped: Sequence[nn.Module] = ()  # the teacher's modules before it that the student has no twin for
-    aims_at: str = "stream"  # of the last layer: the teacher's after the branch, or the "output" of the teacher's layer
-    added: bool = True  # to the stream
-    scale: Tensor | None = None  # the student's layer scale of what is added
+    layers: tuple[tuple[str, str], ...]
+    skipped: Sequence[nn.Module] = ()
+    added: bool = True
+    scale: Tensor | None = None
 
     @property
     def last(self) -> str:
@@ -103,7 +110,7 @@ def _convolutions(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch
         pointwise = [name for name in ("conv_pw", "conv_pwl") if hasattr(block, name)]
         names = [(f"blocks.{stage}.{i}.{name}", f"blocks.{stage}.{k}.{name}") for name in pointwise]
         names = names or [("conv_head", "conv_head")]
-        yield Branch(block, other, tuple(names), skipped, aims_at="output", added=False)
+        yield Branch(block, other, tuple(names), skipped, added=False)
 
 
 BRANCHES: dict[str, tuple[Callable[..., Iterator[Branch]], str]] = {  # by family, with the module that reads first

@@ -27,7 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from dmws_lite.method.branches import BRANCHES, Branch, Run
 from dmws_lite.method.components import family_of
-from dmws_lite.method.measuring import Measured, Moments, batches, evaluation_mode, in_batches, remeasure, seen, spread
+from dmws_lite.method.measuring import Measured, Moments, batches, evaluation_mode, remeasure, seen, sum_of_squares
 from dmws_lite.method.networks import describe, name_of
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.runtime.device import few_threads
@@ -119,8 +119,6 @@ class Walk:
 
     def __init__(self, student: nn.Module, teacher: nn.Module, layers: Any, places: Places, images: Tensor):
         family = family_of(describe(student).shapes, name_of(student))
-        if family not in BRANCHES:
-            raise ValueError(f"compensation has no rule for family {family!r}, it has for {', '.join(BRANCHES)}")
         branches_of, first = BRANCHES[family]
         self.branches = list(branches_of(student, teacher, layers))
         self.student, self.teacher, self.places = student, teacher, places
@@ -143,7 +141,7 @@ class Walk:
         for branch in self.branches:
             for module in branch.skipped:
                 remeasure(module, stream)
-                stream = in_batches(module, stream)
+                stream = torch.cat([module(batch) for (batch,) in batches(stream)])
             remeasure(branch.teacher, stream)
             outputs, stream = self.outputs(self.teacher, branch.teacher, stream, dict(branch.layers), self.places)
             wanted = outputs | {branch.last: _at(self.by_place(stream), self.places[branch.last])}
@@ -152,8 +150,8 @@ class Walk:
                 rows += [{"module": name, "before": float("nan"), "after": error} for name, error in before.items()]
                 continue
             remeasure(branch.student, own)
-            if branch.aims_at == "stream":
-                outputs[branch.last] = wanted[branch.last] - (self.by_place(own) if branch.added else 0)
+            if branch.added:
+                outputs[branch.last] = wanted[branch.last] - self.by_place(own)
             fits = [self.refit(branch, own, target, name, ridges) for name, target in outputs.items()]
             after, own = self.errors(branch, own, wanted)
             rows += [row | {"before": before[row["module"]], "after": after[row["module"]]} for row in fits]
@@ -167,9 +165,9 @@ class Walk:
         for name, target in wanted.items():
             pairs = batches(outputs[name], target)
             shift = self.normed and name != branch.last  # BatchNorm takes a shift away
-            distance = spread(((values - aims).flatten(0, 1) for values, aims in pairs), centred=shift)
-            silent = 1.0  # a layer whose output is the same for all of these images, as at one place of two images
-            errors[name] = distance / (spread(aims.flatten(0, 1) for (aims,) in batches(target)) or silent)
+            distance = sum_of_squares(((values - aims).flatten(0, 1) for values, aims in pairs), centred=shift)
+            variance = sum_of_squares(aims.flatten(0, 1) for (aims,) in batches(target))
+            errors[name] = distance / (variance or 1.0)  # 0 where the output is the same for all of these images
         return errors, stream
 
     def refit(self, branch: Branch, own: Tensor, target: Tensor, name: str, ridges: Sequence[float]) -> dict[str, Any]:
@@ -194,7 +192,7 @@ class Walk:
         if layer.bias is not None:
             layer.bias.copy_(bias)
         remeasure(branch.student, own)
-        aims_at = branch.aims_at if name == branch.last else "output"
+        aims_at = "stream" if branch.added and name == branch.last else "output"
         return {"module": name, "aims_at": aims_at, "inputs": weight.shape[1], "places": whole.n, "ridge": ridge}
 
     def outputs(
@@ -210,7 +208,7 @@ class Walk:
         with ExitStack() as hooks:
             for name, twin in twins.items():
                 hooks.callback(network.get_submodule(twin).register_forward_hook(partial(note, name)).remove)
-            after = in_batches(run, stream)
+            after = torch.cat([run(batch) for (batch,) in batches(stream)])
         return {name: torch.cat(part) for name, part in parts.items()}, after
 
     def by_place(self, stream: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from dmws_lite.method.branches import BRANCHES
 from dmws_lite.method.compensation import compensate, measure, places_of
 from dmws_lite.method.components import family_of
 from dmws_lite.method.measuring import calibration_images
-from dmws_lite.method.networks import Teacher, build, describe, name_of, set_input_statistics
+from dmws_lite.method.networks import Teacher, build, describe, name_of, require_image_size, set_input_statistics
 from dmws_lite.method.plan import SelectionPlan, interpolate
 from dmws_lite.method.projection import project
 from dmws_lite.runtime.seeds import generator
@@ -73,12 +73,7 @@ def initialize(
                 "images to measure on, uint8 (N, 1 or 3, H, W): no labels"
             )
         images = calibration_images(images, model)
-        size = getattr(getattr(model, "patch_embed", None), "img_size", None)
-        if size and tuple(images.shape[2:]) != tuple(size):
-            shapes = [" x ".join(map(str, sides)) for sides in (images.shape[2:], size)]
-            raise ValueError(
-                f"calibration images are {shapes[0]}, the model takes {shapes[1]}: open them with that size"
-            )
+        require_image_size(model, images.shape, "calibration images")
     return INITIALIZERS[name](model, seed=seed, plan=plan, teacher_state=teacher_state, images=images)
 
 

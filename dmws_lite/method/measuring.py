@@ -54,6 +54,8 @@ def calibration_images(images: Any, network: Any, limit: int | None = None) -> T
     limit:   at most so many are taken, evenly spread over all of them.
     Raises TypeError or ValueError for anything else, values that are not finite, or far too large.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"calibration={limit}: measure on at least one image (the default is {CALIBRATION})")
     images = getattr(images, "images", images)
     if not isinstance(images, np.ndarray | Tensor):
         raise TypeError(f"images={type(images).__name__}: they are measured on: pass images=splits.train, or an array")
@@ -78,11 +80,6 @@ def batches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(tensor.split(BATCH) for tensor in tensors), strict=True)
 
 
-def in_batches(run: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """What `run` makes of all inputs."""
-    return torch.cat([run(batch) for batch in inputs.split(BATCH)])
-
-
 class _Reached(Exception):
     """Ends a forward pass where no more of it is wanted."""
 
@@ -104,8 +101,8 @@ def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tupl
     return kept[0]
 
 
-def spread(values: Iterable[Tensor], centred: bool = True) -> float:
-    """The sum of squares of values (place, channel) that come batch by batch, about their mean where `centred`."""
+def sum_of_squares(values: Iterable[Tensor], centred: bool = True) -> float:
+    """The sum of squares of values (place, channel) that come batch by batch; about their mean where `centred`."""
     n, total, squares = 0, torch.zeros(()), 0.0
     for batch in values:
         batch = batch.double()
@@ -152,8 +149,8 @@ class Moments:
     def error(self, weight: Tensor, bias: Tensor) -> float:
         """Mean squared distance of weight a + bias from the targets, less the targets' own variance."""
         a, y, c_aa, c_ya = self.centred()
-        spread = (weight @ c_aa * weight).sum() - 2 * (weight * c_ya).sum()
-        return float(spread + (y - weight @ a - bias).square().sum())
+        explained = 2 * (weight * c_ya).sum() - (weight @ c_aa * weight).sum()
+        return float(-explained + (y - weight @ a - bias).square().sum())
 
 
 @contextmanager

@@ -216,6 +216,18 @@ def set_input_statistics(model: Any, mean: Sequence[float], std: Sequence[float]
     return model
 
 
+def require_image_size(model: Any, shape: Sequence[int], what: str = "images") -> None:
+    """Raise ValueError where a network has a position embedding for images of another size than (..., H, W)."""
+    embedding = getattr(model, "patch_embed", None)
+    sizes = tuple(shape[-2:]), tuple(getattr(embedding, "img_size", None) or ())
+    if getattr(embedding, "strict_img_size", False) and sizes[1] and sizes[0] != sizes[1]:
+        given, own = (f"{height} x {width}" for height, width in sizes)
+        raise ValueError(
+            f"{what} are {given}, the model takes {own}: open them with that size, or make the model with "
+            f"image_size={sizes[0][1]}"
+        )
+
+
 def _cfg(name: str) -> dict[str, Any]:
     """timm's description of a network's input and classifier; also of those that have no pretrained weights."""
     cfg = timm.get_pretrained_cfg(name)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.measuring import evaluation_mode
-from dmws_lite.method.networks import input_statistics
+from dmws_lite.method.networks import input_statistics, require_image_size
 from dmws_lite.runtime.device import few_threads
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
@@ -27,11 +27,12 @@ def predict(
     model:  carries the mean and standard deviation of its input, as those of `make_students` and `build` do.
     images: an ImageSet, or uint8 (N, C, H, W) with C = 1 or 3.
     device: where to compute; the model is moved there. None: where the model is.
-    Raises ValueError for other images, batch_size < 1, and a model that does not say how its input is normalised.
+    Raises ValueError for other images, also of a size that the model does not take, for batch_size < 1, and for a model
+    that does not say how its input is normalised.
     """
     pixels = images.images if isinstance(images, ImageSet) else images
-    if pixels.dtype != np.uint8 or pixels.ndim != 4:
-        raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), or an ImageSet")
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
+        raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), N >= 1, or an ImageSet")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
     if device is not None:
@@ -43,6 +44,7 @@ def predict(
 
 def normalised_batches(network: nn.Module, pixels: np.ndarray, batch_size: int = 100) -> Iterator[Tensor]:
     """Images uint8 (N, C, H, W) as the network takes them, a batch at a time, on the device where it is."""
+    require_image_size(network, pixels.shape)
     device, statistics = next(network.parameters()).device, input_statistics(network)
     for start in range(0, len(pixels), batch_size):
         yield normalise(torch.from_numpy(pixels[start : start + batch_size]).to(device), *statistics)

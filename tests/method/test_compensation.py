@@ -163,6 +163,8 @@ def test_uint8_and_normalised_images_are_the_same_and_an_image_set_will_do(embed
     assert all(torch.equal(batch, batches[0]) for batch in batches) and batches[0].shape == (12, 3, 64, 64)
     with pytest.warns(UserWarning, match="as if nobody had normalised them: pass uint8"):
         calibration_images(floats, teacher)
+    with pytest.raises(ValueError, match="calibration=0: measure on at least one"):
+        calibration_images(photos, teacher, 0)
     with pytest.raises(TypeError, match="pass images=splits.train"):
         calibration_images(dm.phantoms("brain_mri", train=3, val=3, test=3), teacher)
 

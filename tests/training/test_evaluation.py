@@ -5,7 +5,7 @@ from scipy.special import softmax
 from sklearn import metrics
 from torch import nn
 
-from dmws_lite.method.networks import set_input_statistics
+from dmws_lite.method.networks import build, set_input_statistics
 from dmws_lite.training.calibration import at, error_by_chance, fit_temperature
 from dmws_lite.training.evaluation import calibration_error, confusion, evaluate, predict
 
@@ -120,9 +120,17 @@ def test_predict_is_the_softmax_of_the_network_in_float64_and_leaves_it_as_it_is
 
 
 def test_predict_refuses():
-    for images, size, text in ((pixels() / 9, 9, "images are float64"), (pixels()[0], 9, "uint8"), (pixels(), 0, "=0")):
+    cases = (
+        (pixels() / 9, 9, "are float64"),
+        (pixels()[0], 9, "uint8"),
+        (pixels()[:0], 9, "N >= 1"),
+        (pixels(), 0, "=0"),
+    )
+    for images, size, text in cases:
         with pytest.raises(ValueError, match=text):
             predict(network(), images, size)
+    with pytest.raises(ValueError, match="images are 4 x 4, the model takes 64 x 64: .* with image_size=4"):
+        predict(build("embedded_vit_48", 3), pixels())
 
 
 def drawn(temperature, n=20000, classes=3, seed=0):
