@@ -43,7 +43,7 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Pictur
 
 def tensor_maps(plans: Plans, tensors: Sequence[str]) -> style.Picture:
     """Who receives each element of a few teacher tensors: maps of the first and last rows and columns."""
-    figure, grid = style.picture(3.0 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
+    figure, grid = style.picture(3.4 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
     words = [_draw_map(axes, plans, tensor) for axes, tensor in zip(grid[0], tensors, strict=True)]
     _add_legend(figure, plans, tensors)
     figure.alt_text = f"Maps of teacher tensors. {' '.join(words)}"
