@@ -38,23 +38,33 @@ def own_cache(tmp_path_factory):
         yield
 
 
-# What is in the process that kernels are forked from: of others only, so that each chapter imports this package anew
+# What is in the process that others are forked from: of others only, so that each chapter imports this package anew
 LIBRARIES = "torch._dynamo timm accelerate seaborn sklearn.metrics plotly.graph_objects ipywidgets ipykernel.kernelapp"
 
 
+def fork_script(path, **given):
+    """Run a script with these global names in a process of its own, which has nine seconds less to import."""
+    context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+    context.set_forkserver_preload(LIBRARIES.split())
+    process = context.Process(target=runpy.run_path, args=(str(path), given))
+    process.start()
+    return process
+
+
+@pytest.fixture(scope="session")
+def fork():
+    return fork_script
+
+
 class Forked:
-    """In place of the Popen by which `jupyter_client` starts a kernel: each chapter has nine seconds less to import."""
+    """In place of the Popen by which `jupyter_client` starts a kernel."""
 
     stdin = stdout = stderr = None
     seconds = 0.0  # of a core, by the kernel that was looked at last
 
     def __init__(self, command, env, cwd=None, **_):
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(LIBRARIES.split())
-        arguments = command[command.index("ipykernel_launcher") + 1 :]
-        given = {"arguments": arguments, "environment": dict(env), "folder": cwd or os.getcwd()}
-        self.process = context.Process(target=runpy.run_path, args=(str(ROOT / "tests" / "kernel.py"), given))
-        self.process.start()
+        given = {"arguments": command[command.index("ipykernel_launcher") + 1 :], "environment": dict(env)}
+        self.process = fork_script(ROOT / "tests" / "kernel.py", folder=cwd or os.getcwd(), **given)
         self.pid = self.process.pid
         while os.getpgid(self.pid) != self.pid:  # until it leads the group that signals are sent to
             time.sleep(0.001)
@@ -72,6 +82,19 @@ class Forked:
         os.kill(self.pid, number)
 
     terminate, kill = partialmethod(send_signal, signal.SIGTERM), partialmethod(send_signal, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def forked_kernels():
+    """Kernels start in a moment; where nobody asks for this, as users start them."""
+    with pytest.MonkeyPatch.context() as patch:
+        fork_kernels(patch)
+        yield
+
+
+def fork_kernels(patch):
+    if sys.platform == "linux":
+        patch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", Forked)
 
 
 @dataclass(frozen=True)
@@ -99,8 +122,7 @@ def executed(tmp_path_factory, own_cache):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("PYTHONPATH", str(ROOT))
                 patch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")  # as a kernel does, but sooner
-                if sys.platform == "linux":
-                    patch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", Forked)
+                fork_kernels(patch)
                 path = run_notebook(source, out, {"smoke": True, "output": str(published)}, CELL_LIMIT, html=False)
         except RuntimeError as error:
             return error

@@ -16,6 +16,7 @@ from dmws_lite.method.plan import load_plan
 from dmws_lite.method.selection import complementary_plans, plan
 from dmws_lite.runtime import notebooks
 
+pytestmark = pytest.mark.usefixtures("forked_kernels")
 PARAMETERS = 'data = None\noutput = "outputs"\nseed = 0\nsmoke = False'
 RESULTS = """from pathlib import Path
 folder = Path(output)

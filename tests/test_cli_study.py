@@ -43,6 +43,7 @@ def test_run_makes_the_runs_and_the_report_and_nothing_twice(folder):
         result = dmws("run", folder / "mine.yaml", "--store", folder / "store")
         assert result.exit_code == 0 and f"mine: 4 runs, {stored} of them stored" in result.output
         assert (folder / "store" / "report.html").is_file()
+    assert "0 runs, from probes" in dmws("run", folder / "mine.yaml", "--store", folder / "store", "--plan").output
     words = ["--metric", "auroc", "--reference", "default", "--out", folder / "page"]
     assert str(folder / "page" / "report.html") in dmws("report", folder / "store", *words).output
     assert (folder / "page" / "report.html").read_text() == "(None, 'default', 'auroc')"

@@ -10,6 +10,7 @@ from course import METADATA
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 pytest.importorskip("myst_nb", reason='needs the site\'s packages: pip install -e ".[site]"')
+pytestmark = pytest.mark.usefixtures("forked_kernels")
 
 
 @pytest.fixture

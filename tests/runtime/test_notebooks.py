@@ -7,6 +7,8 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from dmws_lite.runtime import notebooks
 from dmws_lite.runtime.files import claim
 
+pytestmark = pytest.mark.usefixtures("forked_kernels")
+
 
 def write(path, *sources):
     """A notebook whose first code cell holds the parameters."""

@@ -16,7 +16,7 @@ from dmws_lite.studies.study import make_study
 
 
 @pytest.fixture(scope="module")
-def report(tiny, tiny_store, tmp_path_factory):
+def report(tiny, tiny_store, tmp_path_factory, forked_kernels):
     """A store of which one run is missing, its report's page, and the same as Markdown."""
     folder = tmp_path_factory.mktemp("report")
     store = Store(shutil.copytree(tiny_store.folder, folder / "store"))

@@ -1,6 +1,6 @@
 import os
 import signal
-import subprocess
+import socket
 import sys
 import time
 from dataclasses import replace
@@ -185,25 +185,35 @@ def child(tmp_path, code):
     return tmp_path / "child.py"
 
 
-def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tmp_path):
+def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tmp_path, fork):
     path, wait = tmp_path / "run", np.random.default_rng().uniform(0, 0.3)
-    run = subprocess.Popen([sys.executable, child(tmp_path, f"fit(training=LONG, checkpoint={str(path)!r})")])
-    while not path.exists() and run.poll() is None:
+    run = fork(child(tmp_path, f"fit(training=LONG, checkpoint={str(path)!r})"))
+    while not path.exists() and run.exitcode is None:
         time.sleep(0.001)
     time.sleep(wait)
     run.kill()
-    assert run.wait() == -signal.SIGKILL, "the run ended before it was killed"
+    run.join()
+    assert run.exitcode == -signal.SIGKILL, "the run ended before it was killed"
     resumed, whole = fit(pair(5, 6), training=LONG, checkpoint=path), fit(training=LONG)
     assert equal(states(whole.main, whole.auxiliary), states(resumed.main, resumed.auxiliary)), f"killed after {wait} s"
 
 
-def test_two_processes_share_the_batches_and_end_with_one_network(tmp_path):
-    file = f'{str(tmp_path)!r} + f"/rank{{PartialState().process_index}}of{{PartialState().num_processes}}.pt"'
+def test_two_processes_share_the_batches_and_end_with_one_network(tmp_path, fork):
+    """Each told of the other by the environment, as torchrun and `accelerate launch` do it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
     script = child(
-        tmp_path, f"from accelerate import PartialState\nPartialState(cpu=True)\ntorch.save(states(fit().main), {file})"
+        tmp_path,
+        "os.environ |= environment\n"
+        "from accelerate import PartialState\n"
+        "name = f'rank{PartialState(cpu=True).process_index}of{PartialState().num_processes}.pt'\n"
+        "torch.save(states(fit().main), folder / name)",
     )
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script]
-    subprocess.run(launch, env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}, check=True)
+    every = {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [every | dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)) for rank in range(2)]
+    for process in [fork(script, folder=tmp_path, environment=environment) for environment in ranks]:
+        process.join()
     assert equal(*(torch.load(tmp_path / f"rank{r}of2.pt", weights_only=True) for r in (0, 1)))
 
 
