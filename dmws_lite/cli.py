@@ -88,7 +88,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 @app.command(epilog="Example: dmws demo my_images --teacher imagenet --out results")
 def demo(
     data: Annotated[
-        str | None, typer.Argument(help="A folder of images (one subfolder a class), or a data card's name.")
+        str | None, typer.Argument(help="A folder of images (one subfolder per class), or a data card's name.")
     ] = None,
     teacher: Annotated[
         str, typer.Option(help="embedded, imagenet (a package of weights, or a network), or reference (a GPU).")

@@ -52,7 +52,7 @@ def run(
     cpus: Annotated[float | None, typer.Option(help="ray: CPUs for a run. [default: 1]")] = None,
     gpus: Annotated[float | None, typer.Option(help="ray: GPUs for a run, may be a fraction. [default: 0]")] = None,
     address: Annotated[str | None, typer.Option(help="ray: the cluster's address.")] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Only say how long it would take.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say how long the missing runs would take.")] = False,
 ) -> None:
     """Make the runs that are missing, and then the report. Run again after an interruption: nothing is made twice.
 
@@ -60,6 +60,7 @@ def run(
     """
     from dmws_lite.studies.engines import estimate, run_study
     from dmws_lite.studies.run import plan_jobs
+    from dmws_lite.studies.store import Store
     from dmws_lite.studies.study import read_study
 
     changes = _given(data=data, methods=method, fractions=fraction, seeds=seeds, size=size, reference=reference)
@@ -67,11 +68,12 @@ def run(
     if steps is not None:
         training = settings.definition().get("training", {}) | {"steps": steps}
         settings = read_study(study, **changes, training=training)
+    folder = store or Path("outputs") / "studies" / settings.name
     with warnings_printed():
         if plan:
-            print_line(estimate(plan_jobs(settings)))
+            stored = Store(folder) if (folder / "store.json").is_file() else ()
+            print_line(estimate([job for job in plan_jobs(settings) if job.key not in stored]))
             return
-        folder = store or Path("outputs") / "studies" / settings.name
         try:
             runs = run_study(settings, folder, engine, **_given(cpus=cpus, gpus=gpus, address=address))
         except KeyboardInterrupt as stop:

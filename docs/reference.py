@@ -14,7 +14,7 @@ ROOMS = {
     "training": "the loop, checkpoints, evaluation, export",
     "studies": "methods by name, the grid, the store, engines, statistics",
     "views": "figures and widgets",
-    "course": "the checks of the exercises, and how the notebooks are made",
+    "course": "the exercises and their checks, and the map of the chapters",
     "runtime": "device and precision, seeds, files, running notebooks",
 }
 ENTRY = re.compile(r"([\w.]+(?:, [\w.]+)*):\s+(\S.*)")  # "size, pick: lengths of the axes"

@@ -1,4 +1,4 @@
-"""The course: exercises that are checked, and the build that makes every notebook from one source."""
+"""The course: its exercises and their checks, and the map of its chapters."""
 
 from dmws_lite.course.answers import Open, Wrong
 from dmws_lite.course.checks import Verdict, check

@@ -109,8 +109,9 @@ def estimate(jobs: Sequence[Job]) -> str:
     for job in tqdm(jobs, desc="probes", unit="run", leave=False):
         kind = job.pair.title, job.name
         if kind not in probes:
-            short, began = replace(job.study.training, steps=PROBE, evaluations=2), time.perf_counter()
-            outcome = run.execute(replace(job, study=job.study.model_copy(update={"training": short})))
+            short, began = job.method.training | {"steps": PROBE, "evaluations": 2}, time.perf_counter()
+            methods = {job.name: replace(job.method, training=short)}
+            outcome = run.execute(replace(job, study=job.study.model_copy(update={"resolved": methods})))
             if not outcome.done:
                 raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
             rest = outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
@@ -129,21 +130,16 @@ def local(jobs: Iterable[Job], workers: int = 1) -> Iterator[Outcome]:
         return
     from joblib.externals.loky import ProcessPoolExecutor  # the standard one would run a user's script again
 
-    jobs, pool, pending = iter(jobs), ProcessPoolExecutor(workers), set[Future]()
+    quiet: Any = {"initializer": warnings.simplefilter, "initargs": ("ignore",)}  # planning has warned of the data
+    jobs, pool, pending = iter(jobs), ProcessPoolExecutor(workers, **quiet), set[Future]()
     try:
-        while pending := pending | {pool.submit(_quietly, job) for job in islice(jobs, workers - len(pending))}:
+        while pending := pending | {pool.submit(run.execute, job) for job in islice(jobs, workers - len(pending))}:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
     except BrokenProcessPool as error:
         raise RuntimeError("a process died, perhaps for want of memory: run again with fewer workers") from error
     finally:
         pool.shutdown(kill_workers=True)
-
-
-def _quietly(job: Job) -> Outcome:
-    """Make a run in another process: what opening the data warns of was said when the study was planned."""
-    warnings.simplefilter("ignore")
-    return run.execute(job)
 
 
 def ray_cluster(

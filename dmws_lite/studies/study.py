@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cached_property
-from importlib.resources import files
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -161,10 +160,9 @@ class Study(Strict):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-def studies() -> dict[str, Any]:
-    """The studies that come with dmws-lite, by name."""
-    folder = files("dmws_lite") / "studies" / "kept"
-    return {Path(path.name).stem: path for path in sorted(folder.iterdir(), key=str) if path.name.endswith(".yaml")}
+def studies() -> dict[str, Path]:
+    """The files of the studies that come with dmws-lite, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "kept").glob("*.yaml"))}
 
 
 def read_study(name_or_path: str | Path, **changes: Any) -> Study:

@@ -1,1 +1,1 @@
-"""One module a chapter; `exercise_2` of `chapter_03` is exercise "03.2"."""
+"""One module per chapter; `exercise_2` of `chapter_03` is exercise "03.2"."""
