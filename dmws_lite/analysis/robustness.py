@@ -1,4 +1,4 @@
-"""Robustness: what noise, blur and loss of contrast do to networks, all on the same spoilt images."""
+"""Robustness: what noise, blur and loss of contrast do to networks, all on the same corrupted images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torchvision.transforms.v2 import functional as spoil
+from torchvision.transforms.v2 import functional
 
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.studies.statistics import interval
 from dmws_lite.training.evaluation import predict
 
-# By severity 1 to 5, each a step from just visible to hard for us, too. Our choice, after the design of Hendrycks &
-# Dietterich 2019 (arXiv 1903.12261), whose values are for other images.
+# By severity 1 to 5, from just visible to hard for people, too. Our choice, after the design of Hendrycks & Dietterich
+# 2019 (arXiv 1903.12261), whose values are for other images.
 CORRUPTIONS: dict[str, tuple[float, ...]] = {
     "noise": (0.03, 0.06, 0.1, 0.15, 0.22),  # standard deviation of white noise, as a share of the range
     "blur": (0.01, 0.015, 0.02, 0.03, 0.045),  # standard deviation of a Gaussian, as a share of the side
@@ -26,7 +26,7 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def corrupt(images: ImageSet, kind: str, severity: int, seed: int = 0) -> ImageSet:
-    """The same images, spoilt by "noise", "blur" or "contrast", severity 1 to 5; 0 gives them as they are.
+    """The same images, corrupted by "noise", "blur" or "contrast", severity 1 to 5; 0 gives them as they are.
 
     seed: of the noise, whose draw is the same at every severity, only louder.
     """
@@ -40,9 +40,9 @@ def corrupt(images: ImageSet, kind: str, severity: int, seed: int = 0) -> ImageS
         pixels = (pixels + 255 * amount * torch.from_numpy(draw)).round().clamp(0, 255).to(torch.uint8)
     elif kind == "blur":
         sigma = amount * pixels.shape[-1]
-        pixels = spoil.gaussian_blur(pixels, [2 * round(4 * sigma) + 1] * 2, [sigma] * 2)
+        pixels = functional.gaussian_blur(pixels, [2 * round(4 * sigma) + 1] * 2, [sigma] * 2)
     else:
-        pixels = spoil.adjust_contrast(pixels, amount)
+        pixels = functional.adjust_contrast(pixels, amount)
     return replace(images, images=pixels.numpy())
 
 
@@ -53,7 +53,7 @@ def robustness(
     reference: str | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Accuracy of several networks by kind and severity of corruption, all on the same spoilt images.
+    """Accuracy of several networks by kind and severity of corruption, all on the same corrupted images.
 
     severities: besides 0, which is always there.
     reference:  the network that the others are compared with, image by image; None is the first.
@@ -63,8 +63,8 @@ def robustness(
     rows, clean = [], {name: predict(model, images) for name, model in models.items()}
     for kind in CORRUPTIONS:
         for severity in (0, *severities):
-            spoilt = corrupt(images, kind, severity, seed)
-            answers = {name: predict(model, spoilt) for name, model in models.items()} if severity else clean
+            corrupted = corrupt(images, kind, severity, seed)
+            answers = {name: predict(model, corrupted) for name, model in models.items()} if severity else clean
             right = {name: (p.argmax(1) == images.labels).astype(float) for name, p in answers.items()}
             for name, probabilities in answers.items():
                 own, gap = interval(right[name]), interval(right[name] - right[reference or next(iter(models))])

@@ -115,7 +115,7 @@ def _record(method: str, images: Tensor, began: float, table: pd.DataFrame) -> M
 
 
 class Walk:
-    """A student and its teacher, branch by branch, each with its own stream: the teacher is gone through once."""
+    """A student and its teacher on the same images, branch by branch, each with a stream of activations of its own."""
 
     def __init__(self, student: nn.Module, teacher: nn.Module, layers: Any, places: Places, images: Tensor):
         family = family_of(describe(student).shapes, name_of(student))
@@ -136,31 +136,35 @@ class Walk:
 
     def fit(self, ridges: Sequence[float]) -> pd.DataFrame:
         """Refit all layers in place (none without ridges to choose from). Returns `Measured.table`."""
-        rows, (own, stream) = [], self.starts
-        untouched = own
+        rows, (stream, teacher_stream) = [], self.starts
+        plain = stream  # the student's as it is without the fits
         for branch in self.branches:
             for module in branch.skipped:
-                remeasure(module, stream)
-                stream = torch.cat([module(batch) for (batch,) in batches(stream)])
-            remeasure(branch.teacher, stream)
-            outputs, stream = self.outputs(self.teacher, branch.teacher, stream, dict(branch.layers), self.places)
-            wanted = outputs | {branch.last: _at(self.by_place(stream), self.places[branch.last])}
-            before, untouched = self.errors(branch, untouched, wanted)
+                remeasure(module, teacher_stream)
+                teacher_stream = torch.cat([module(batch) for (batch,) in batches(teacher_stream)])
+            remeasure(branch.teacher, teacher_stream)
+            targets, teacher_stream = self.outputs(
+                self.teacher, branch.teacher, teacher_stream, dict(branch.layers), self.places
+            )
+            after_branch = _at(self.by_place(teacher_stream), self.places[branch.last])
+            wanted = targets | {branch.last: after_branch}  # what errors are measured by
+            before, plain = self.errors(branch, plain, wanted)
             if not ridges:
                 rows += [{"module": name, "before": float("nan"), "after": error} for name, error in before.items()]
                 continue
-            remeasure(branch.student, own)
+            remeasure(branch.student, stream)
             if branch.added:
-                outputs[branch.last] = wanted[branch.last] - self.by_place(own)
-            fits = [self.refit(branch, own, target, name, ridges) for name, target in outputs.items()]
-            after, own = self.errors(branch, own, wanted)
+                targets[branch.last] = after_branch - self.by_place(stream)
+            fits = [self.refit(branch, stream, target, name, ridges) for name, target in targets.items()]
+            after, stream = self.errors(branch, stream, wanted)
             rows += [row | {"before": before[row["module"]], "after": after[row["module"]]} for row in fits]
         return pd.DataFrame(rows)
 
-    def errors(self, branch: Branch, own: Tensor, wanted: Mapping[str, Tensor]) -> tuple[dict[str, float], Tensor]:
-        """The error of each layer (see `Measured`), of the last on the stream after it; and that stream."""
-        remeasure(branch.student, own)
-        outputs, stream = self.outputs(self.student, branch.student, own, {name: name for name, _ in branch.layers}, {})
+    def errors(self, branch: Branch, stream: Tensor, wanted: Mapping[str, Tensor]) -> tuple[dict[str, float], Tensor]:
+        """The error of each layer (see `Measured`), of the last on the student's stream after it; and that stream."""
+        remeasure(branch.student, stream)
+        own_names = {name: name for name, _ in branch.layers}
+        outputs, stream = self.outputs(self.student, branch.student, stream, own_names, {})
         outputs[branch.last], errors = self.by_place(stream), {}
         for name, target in wanted.items():
             pairs = batches(outputs[name], target)
@@ -170,19 +174,28 @@ class Walk:
             errors[name] = distance / (variance or 1.0)  # 0 where the output is the same for all of these images
         return errors, stream
 
-    def refit(self, branch: Branch, own: Tensor, target: Tensor, name: str, ridges: Sequence[float]) -> dict[str, Any]:
-        """Refit one layer in place. Returns its row of the table, without the errors."""
+    def refit(
+        self, branch: Branch, stream: Tensor, target: Tensor, name: str, ridges: Sequence[float]
+    ) -> dict[str, Any]:
+        """Refit one layer in place. Returns its row of the table, without the errors.
+
+        stream: the student's before the branch.   target: (image, position, output), what the layer should give out.
+        ridges: to choose from on held-out images, where there are several.
+        """
         layer: Any = self.student.get_submodule(name)
-        held_out = torch.arange(len(own)) % HELD_OUT == HELD_OUT - 1
+        held_out = torch.arange(len(stream)) % HELD_OUT == HELD_OUT - 1
         parts: list[Any] = [~held_out, held_out] if len(ridges) > 1 else [slice(None)]
         moments = [Moments(layer.bias is not None or self.normed) for _ in parts]
         for part, sums in zip(parts, moments, strict=True):
-            for batch, aims in batches(own[part], target[part]):
-                given = seen(branch.student, batch, layer)[0]
-                if not isinstance(layer, nn.Linear):
-                    given = F.unfold(given, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT
-                sums.add(given.flatten(0, -2), aims.flatten(0, 1), name)
-        ridge = min(ridges, key=lambda one: moments[-1].error(*moments[0].solve(one))) if len(ridges) > 1 else ridges[0]
+            for batch, aims in batches(stream[part], target[part]):
+                inputs = seen(branch.student, batch, layer)[0]
+                if not isinstance(layer, nn.Linear):  # a convolution of patches that do not overlap
+                    inputs = F.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT
+                sums.add(inputs.flatten(0, -2), aims.flatten(0, 1), name)
+        ridge = ridges[0]
+        if len(ridges) > 1:
+            fitted, others = moments
+            ridge = min(ridges, key=lambda one: others.error(*fitted.solve(one)))
         whole = sum(moments[1:], moments[0])
         weight, bias = whole.solve(ridge)
         if name == branch.last and branch.scale is not None:
@@ -191,23 +204,27 @@ class Walk:
         layer.weight.copy_(weight.view_as(layer.weight))
         if layer.bias is not None:
             layer.bias.copy_(bias)
-        remeasure(branch.student, own)
+        remeasure(branch.student, stream)
         aims_at = "stream" if branch.added and name == branch.last else "output"
         return {"module": name, "aims_at": aims_at, "inputs": weight.shape[1], "places": whole.n, "ridge": ridge}
 
     def outputs(
-        self, network: nn.Module, run: Run, stream: Tensor, twins: Mapping[str, str], places: Places
+        self, network: nn.Module, run: Run, stream: Tensor, names: Mapping[str, str], places: Places
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """What layers of a network give out at some places, by the student's name of each; the stream after."""
-        parts: dict[str, list[Tensor]] = {name: [] for name in twins}
+        """What layers of a network give out while `run` works on a stream, and the stream after.
+
+        names: the network's own name of each layer, by the student's.   places: of each layer's outputs to keep.
+        Returns the outputs by the student's names, each (image, position, channel).
+        """
+        parts: dict[str, list[Tensor]] = {name: [] for name in names}
 
         def note(name: str, layer: nn.Module, _: Any, output: Tensor) -> None:
             output = output.flatten(1, -2) if isinstance(layer, nn.Linear) else output.flatten(2).mT
             parts[name].append(_at(output, places.get(name)))
 
         with ExitStack() as hooks:
-            for name, twin in twins.items():
-                hooks.callback(network.get_submodule(twin).register_forward_hook(partial(note, name)).remove)
+            for name, own_name in names.items():
+                hooks.callback(network.get_submodule(own_name).register_forward_hook(partial(note, name)).remove)
             after = torch.cat([run(batch) for (batch,) in batches(stream)])
         return {name: torch.cat(part) for name, part in parts.items()}, after
 

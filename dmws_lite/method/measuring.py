@@ -1,4 +1,4 @@
-"""Measuring on calibration images: the images themselves, activations, BatchNorm's statistics, and what is kept of it.
+"""Calibration images, and what is measured on them: activations, their moments, and BatchNorm's statistics.
 
 Calibration images are training images of the run, without their labels; never validation or test images.
 """
@@ -25,7 +25,7 @@ BATCH = 32  # images that pass a network at once
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What a start beyond selection has measured, on which images, and what it has changed.
+    """The record of a start beyond selection: the images it measured on, and each layer's error before and after.
 
     digest: the first 16 digits of the images' SHA-256.
     table: one row per fitted layer, in the order of the forward pass: module, aims_at ("output", or "stream" after the
@@ -85,11 +85,11 @@ class _Reached(Exception):
 
 
 def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """What goes into `layer`, and what comes out, while `run` works on `inputs`; the pass ends there."""
-    kept: list[tuple[Tensor, Tensor]] = []
+    """The input and the output of `layer` while `run` works on `inputs`; the forward pass ends there."""
+    pairs: list[tuple[Tensor, Tensor]] = []
 
     def stop(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        kept.append((given[0], output))
+        pairs.append((given[0], output))
         raise _Reached
 
     handle = layer.register_forward_hook(stop)
@@ -98,7 +98,7 @@ def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tupl
             run(inputs)
     finally:
         handle.remove()
-    return kept[0]
+    return pairs[0]
 
 
 def sum_of_squares(values: Iterable[Tensor], centred: bool = True) -> float:

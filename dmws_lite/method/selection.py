@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from dmws_lite.method.networks import Network, describe
 from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids, prefix_tokens
 
 Sets = tuple[np.ndarray, ...]  # one index array for each student
-Choose = Callable[..., Sets]  # from the teacher's and the student's size of an axis
+Choose = Callable[..., Sets]
 STEPPED = ("mobilenetv1", "mbconv")  # families whose first block of a stage differs from the others
 WAYS = {  # out of a difference on an axis
     "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
@@ -51,8 +52,11 @@ def plan(
     >>> plan("vit_small_patch16_224", "vit_tiny_patch16_224").coverage()
     25.50% (5,524,416 of 21,665,664 elements)
     """
-    pair = _pair(teacher, student, layers, classifier)
-    return _plans(pair, elements, seed, [phase], lambda t, s, **options: (phased(t, s, phase, **options),))[0]
+
+    def choose(size: int, pick: int, **options: Any) -> Sets:
+        return (phased(size, pick, phase, **options),)
+
+    return _plans(_pair(teacher, student, layers, classifier), elements, seed, [phase], choose)[0]
 
 
 def complementary_plans(
@@ -78,7 +82,7 @@ def complementary_plans(
     if n < 1:
         raise ValueError(f"n={n} students: pass n >= 1")
     pair = _pair(teacher, student, layers, classifier)
-    return _plans(pair, elements, seed, [*range(n)], lambda t, s, **options: subsets(t, s, n, **options))
+    return _plans(pair, elements, seed, [*range(n)], partial(subsets, n=n))
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair
 
 
 def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: str) -> dict[str, tuple[int, int]]:
+    """Teacher's and student's size of each axis that is selected along. Raises ValueError for sizes that do not fit."""
     axes: dict[str, tuple[int, int]] = {}
     for mine, theirs in pairs:
         shapes = [squeezed(c.shape, len(c.axes)) for c in (theirs, mine)]
@@ -133,6 +138,7 @@ def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: s
 
 
 def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Choose) -> tuple[SelectionPlan, ...]:
+    """One plan per phase; choose: their index sets on an axis, from the teacher's and the student's size of it."""
     if elements not in STRATEGIES:
         raise ValueError(f"unknown elements={elements!r}: choose one of {', '.join(STRATEGIES)}")
     rows: list[list[Assignment]] = [[] for _ in phases]
@@ -155,6 +161,7 @@ def _seed(seed: int, name: str) -> int:
 
 
 def _index_sets(pair: _Pair, axis: str, elements: str, seed: int, choose: Choose) -> Sets:
+    """The teacher's indices on a named axis, one int64 array per student."""
     size, pick = pair.axes[axis]
     try:
         if elements == "heads" and axis.startswith("attn/"):
@@ -197,6 +204,7 @@ def _scores(pair: _Pair, axis: str) -> np.ndarray:
 
 
 def _assign(pair: _Pair, mine: Component, theirs: Component, sets: dict[str, np.ndarray]) -> Assignment:
+    """Where one student tensor comes from; sets: the student's indices on each named axis."""
     indices: list[np.ndarray | None] = []
     for axis, size in zip(mine.axes, squeezed(theirs.shape, len(theirs.axes)), strict=True):
         index = sets.get(unfused(axis))

@@ -28,7 +28,7 @@ class Students:
     plans:       the plans they were made by, main first; none for random weights.
     name:        the main student's, as `build` takes it; by default the one that it was built by.
     teacher:     the teacher's name, "" where there was none.
-    initializer: how the main student was filled (see INITIALIZERS), "" where nobody said.
+    initializer: how the main student was filled (see INITIALIZERS), "" where it is not known.
     """
 
     main: nn.Module

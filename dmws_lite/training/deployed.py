@@ -1,4 +1,4 @@
-"""What a student costs where it is used: size on disk, time per image, and whether it still answers alike."""
+"""What a student costs where it is used: size on disk, time per image, and whether its answers stay the same."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def latency(function: Callable[[], object], seconds: float = 0.2) -> np.ndarray:
 
 
 def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, seconds: float = 0.5) -> pd.DataFrame:
-    """What each way of asking a student costs on labelled images that it has not seen, and how it answers.
+    """Cost and accuracy of each file that holds a student, on labelled images that it has not seen.
 
     ways:      by name, a folder that `Run.save` wrote or an ONNX file (see `load_answer`).
-    reference: the way that the others' answers are compared with.
+    reference: the name of the one that the others' answers are compared with.
     seconds:   how long each is timed, one image at a time.
     Returns one row for each way: way, kilobytes (of its weights' file), accuracy, same_class (share of images with the
     reference's class), largest_difference (of a probability), median_ms, low_ms, high_ms (the middle half of

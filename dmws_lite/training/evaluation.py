@@ -1,4 +1,4 @@
-"""Evaluation: a network's probabilities on a set of images, and what they are worth, with bootstrap intervals."""
+"""Evaluation: a network's probabilities on a set of images, and metrics of them with bootstrap intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves, and taking its student away: the weights and a model card, and loading them again."""
+"""The result of a run, and its student as files: the weights and a model card, saved and loaded again."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ FITS = {
 
 @dataclass
 class Run:
-    """What a run leaves: the main student of the best evaluation (by validation), the auxiliary, and the history.
+    """The result of a run: the main student of the best evaluation (by validation), the auxiliary, and the history.
 
     auxiliary: None where there was none, and for classic distillation, whose teacher stays as it was.
     From `name` on, the fields say what was trained on what, for the student's card.

@@ -1,4 +1,4 @@
-"""Taking a student elsewhere: an ONNX file that goes from pixels to probabilities, checked against torch, and int8."""
+"""A student as an ONNX file that goes from pixels to probabilities, checked against torch, and int8."""
 
 from __future__ import annotations
 
