@@ -141,7 +141,6 @@ def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Pict
     A filled diamond is an interval without 0.
     """
     drawn, tables, alts = [], [], []
-    places = list(dict.fromkeys(place for _, rows in groups for place in rows["place"]))
     for title, rows in groups:
         means = {place: interval(own.to_numpy(float)) for place, own in rows.groupby("place", sort=False)["gap"]}
         table = pd.DataFrame(means).T.rename_axis("method").reset_index()
@@ -151,8 +150,7 @@ def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Pict
         tables.append(table)
         told = "; ".join(f"{r.label} {r.mean:+.3f} ({r.low:+.3f} to {r.high:+.3f})" for r in table.itertuples())
         alts.append(f"{title}: {told}" if title else told)
-    labels = dict(zip(places, places, strict=True))
-    figure = forests(pd.concat(drawn), pd.concat(tables), "gap", labels, "difference in accuracy", zero=True)
+    figure = forests(pd.concat(drawn), pd.concat(tables), "gap", "difference in accuracy", zero=True)
     figure.alt_text = f"{words}. {'. '.join(alts)}."
     return figure
 

@@ -78,7 +78,8 @@ def data_page(report: Report) -> style.Picture:
     fine, serious = table["error"] == "", findings[findings["severity"] != "note"]
     lines = [f"{row.severity}: {row.kind} ({row.count}): {row.detail}" for row in serious.itertuples()]
     lines = lines or ["Nothing was found that makes results wrong."]
-    lines.append("notes: " + ", ".join(findings.loc[findings["severity"] == "note", "kind"]))
+    if notes := ", ".join(findings.loc[findings["severity"] == "note", "kind"]):
+        lines.append(f"notes: {notes}")
     lines = [part for line in lines for part in textwrap.wrap(plain(line), 128, subsequent_indent="   ")]
     pairs, splits = gathered.pairs, table["split"].to_numpy()
     apart = splits[pairs["first"].to_numpy(int)] != splits[pairs["second"].to_numpy(int)]  # these come first
@@ -161,21 +162,21 @@ def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> str:
     return "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
 
 
-def _draw_levels(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> pd.Series:
-    """A histogram per class of up to SAMPLE images, by square roots: black does not hide the rest; returns means."""
-    middles, means = (np.arange(LEVELS) + 0.5) * 255 / LEVELS, {}
+def _draw_levels(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> None:
+    """A histogram per class of up to SAMPLE images, by square roots, so that black does not hide the rest."""
+    middles = (np.arange(LEVELS) + 0.5) * 255 / LEVELS
+    look: style.Style = {"color": style.PALETTE["random"], "element": "step", "linewidth": 0}
     for axes, name in zip(grid, classes, strict=True):
         own = np.flatnonzero(labels == name)
         own = own[np.linspace(0, len(own) - 1, min(SAMPLE, len(own))).astype(int)]
-        counts = np.histogram(pixels[own].mean(axis=1) if len(own) else [], LEVELS, (0, 255))[0]
-        means[name] = float(counts @ middles / max(1, counts.sum()))
-        look: style.Style = {"color": style.PALETTE["random"], "element": "step", "linewidth": 0}
-        sns.histplot(x=middles, weights=np.sqrt(counts), bins=LEVELS, binrange=(0, 255), ax=axes, **look)
-        axes.axvline(means[name], color=style.PALETTE["main"], linewidth=1.5)
+        levels = pixels[own].mean(axis=1)
+        roots = np.sqrt(np.histogram(levels, LEVELS, (0, 255))[0])
+        sns.histplot(x=middles, weights=roots, bins=LEVELS, binrange=(0, 255), ax=axes, **look)
+        if len(own):
+            axes.axvline(levels.mean(), color=style.PALETTE["main"], linewidth=1.5)
         axes.set(xlim=(0, 255), yticks=[], ylabel="")
     grid[0].set_title("intensities, line: mean")
     grid[-1].set_xlabel("pixel value (share of pixels as square root)")
-    return pd.Series(means)
 
 
 def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:

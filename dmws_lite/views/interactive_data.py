@@ -7,6 +7,7 @@ import math
 import textwrap
 from html import escape
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
+import seaborn as sns
+from matplotlib.colors import LinearSegmentedColormap
 from PIL import Image
 
 from dmws_lite.data.images import decode, frames, suffix_of
@@ -34,6 +37,7 @@ NAMES = """circle square triangle-up diamond triangle-down cross triangle-left x
 hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram star-square-dot"""
 SYMBOLS = dict(zip(style.MARKS, NAMES.split(), strict=True)) | {"*": "star"}  # plotly's names of matplotlib's marks
 TILE, SHOWN = 64, 128  # pixels per side of a thumbnail, as it is kept and as it is shown
+SHADES = ("#CFE2F1", "#08306B")  # of lines, by the result: pale to dark
 MISSING = -0.15  # where a missing value lies, on an axis from 0 to 1
 FITTED = {"fitted": "images of the fit", "others": "other images"}  # columns of explore_ridge
 
@@ -84,19 +88,19 @@ def explore_runs(table: pd.DataFrame, metric: str = "accuracy") -> Interactive:
         for name, (places, ticks) in axes.items()
     ]
     *_, best = axes  # the metric
-    scale = {"colorscale": [[0, "#CFE2F1"], [1, "#08306B"]], "cmin": 0, "cmax": 1}
+    scale = {"colorscale": list(enumerate(SHADES)), "cmin": 0, "cmax": 1}
     line = {"color": axes[best][0].tolist(), **scale}
     trace = go.Parcoords(dimensions=dimensions, line=line, labelangle=-20, tickfont={"size": 10})
     twin, plot = style.picture(4.2)
     rows = pd.DataFrame({style.wrapped(name, 14): places for name, (places, _) in axes.items()})
-    looks = style.looks(table["label"])
-    colours = [looks[label]["color"] for label in table["label"].unique()]
+    colours = LinearSegmentedColormap.from_list("shades", SHADES)(axes[best][0])
     look: style.Style = {"color": colours, "linewidth": 0.9, "axvlines_kwds": {"color": style.PALETTE["random"]}}
-    pd.plotting.parallel_coordinates(rows.assign(label=shown["label"]), "label", ax=plot, **look)
+    pd.plotting.parallel_coordinates(rows.assign(number=shown.index), "number", ax=plot, **look)
     plot.get_legend().remove()
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 0.5}
     for x, (_, ticks) in enumerate(axes.values()):
         for y, text in list(ticks.items())[:12]:
-            style.note(plot, x, y, style.wrapped(text, 14), fontsize=7)
+            style.note(plot, x, y, style.wrapped(text, 16), fontsize=7, bbox=box)
     plot.set(yticks=[], xlim=(-0.2, len(axes) - 0.3))
     ends = style.extremes(shown.set_index("label")[metric], ".3f")
     twin.alt_text = f"{len(table)} runs as lines through {', '.join(axes)}. {best.capitalize()} goes from {ends}."
@@ -112,58 +116,66 @@ def explore_features(table: pd.DataFrame, images: ImageSet | None = None) -> Int
     images: those that `in_plane` got: hover shows them, too, on the right.
     Raises ValueError for images that are not those of the table.
     """
-    table = table.assign(right=table["class"] == table["answer"])
     networks, classes = list(table["network"].unique()), sorted(table["class"].unique())
-    steps = sorted(table["step"].dropna().unique())
-    last = table[table["step"].isna() | (table["step"] == (steps[-1] if steps else 0))]
-    layout: dict[str, Any] = {"annotations": [], "margin": {"l": 20, "r": 20, "t": 90, "b": 20}}
-    layout["legend"] = {"orientation": "h", "y": 1.08, "yanchor": "bottom", "x": 0}
-    traces: list[go.Scatter] = []
-    moving, names = [], []
-    for i, network in enumerate(networks):
-        panel, own, width = str(i + 1) if i else "", table[table["network"] == network], 1 / len(networks)
-        for name in "xy":  # of a fixed range, in which all steps lie
-            low, high, room = own[name].min(), own[name].max(), 0.06 * np.ptp(own[name]) or 1.0
-            look = {"showticklabels": False, "zeroline": False, "ticks": ""}
-            layout[f"{name}axis{panel}"] = {"range": [float(low - room), float(high + room)], **look}
-        layout[f"xaxis{panel}"] |= {"domain": [i * width + 0.01, (i + 1) * width - 0.01], "anchor": f"y{panel}"}
-        layout[f"yaxis{panel}"] |= {"anchor": f"x{panel}"}
-        dot = f'<span style="color:{style.PALETTE[network]}">■</span> ' if network in style.PALETTE else ""
-        text = {"text": dot + escape(network), "x": (i + 0.5) * width, "y": 1, "yanchor": "bottom", "showarrow": False}
-        layout["annotations"].append({**text, "xref": "paper", "yref": "paper", "font": {"size": 13}})
-        for number, name in enumerate(classes):
-            rows = last[(last["network"] == network) & (last["class"] == name)]
-            if rows["step"].notna().any():
-                moving.append(len(traces))
-            names.append((network, name))
-            told = [f"{escape(file)} (image {image})" for file, image in zip(rows["file"], rows["image"], strict=True)]
-            hover = f"%{{text}}<br>class: {escape(name)}<br>{escape(network)} says: %{{customdata[0]}}<extra></extra>"
-            place = {"xaxis": f"x{panel}", "yaxis": f"y{panel}", "legendgroup": name, "showlegend": i == 0}
-            look = {"mode": "markers", "name": escape(name), "text": told, "hovertemplate": hover}
-            points = _points(rows, number)
-            points["marker"] |= {"color": style.DISTINCT[number % len(style.DISTINCT)], "size": 7}
-            traces.append(go.Scatter(**points, **place, **look))
-    pictures = []
-    for step in steps:
-        now = table[table["step"] == step].groupby(["network", "class"])
-        data = [go.Scatter(**_points(now.get_group(names[i]), classes.index(names[i][1]))) for i in moving]
-        pictures.append(go.Frame(name=str(int(step)), data=data, traces=moving))
+    steps = sorted(table["step"].dropna().unique()) or [0]
+    moments = [table[table["step"].isna() | (table["step"] == step)].assign(step=int(step)) for step in steps]
+    looks = style.looks(classes, {})
+    drawn = px.scatter(
+        pd.concat(moments),
+        x="x",
+        y="y",
+        color="class",
+        facet_col="network",
+        animation_frame="step",
+        custom_data=["answer", "image", "file"],
+        category_orders={"class": classes, "network": networks},
+        color_discrete_map={name: look["color"] for name, look in looks.items()},
+    )
+    for column, network in enumerate(networks, 1):
+        own, bare = table[table["network"] == network], {"title": None, "showticklabels": False, "zeroline": False}
+        for values, update in ((own["x"], drawn.update_xaxes), (own["y"], drawn.update_yaxes)):
+            room = 0.06 * np.ptp(values) or 1.0  # around a range in which the images of all steps lie
+            update(range=[values.min() - room, values.max() + room], matches=None, ticks="", col=column, **bare)
+        drawn.layout.annotations[column - 1].update(text=escape(network), font_size=13)
+    every_step = [frame.data for frame in drawn.frames] or [drawn.data]
+    for trace in chain(*every_step):
+        network, symbol = networks[int(trace.xaxis[1:] or 1) - 1], SYMBOLS[looks[trace.name]["marker"]]
+        right, name = trace.customdata[:, 0] == trace.name, escape(trace.name)
+        trace.marker.update(size=7, symbol=np.where(right, symbol, f"{symbol}-open"))
+        told = f"%{{customdata[2]}} (image %{{customdata[1]}})<br>class: {name}<br>"
+        told += f"{escape(network)} says: %{{customdata[0]}}<extra></extra>"
+        facts = [[escape(answer), image, escape(file)] for answer, image, file in trace.customdata]
+        trace.update(name=name, x=_short(trace.x), y=_short(trace.y), customdata=facts, hovertemplate=told)
+    layout: dict[str, Any] = {"margin": {"l": 20, "r": 20, "t": 90, "b": 20}, "legend": {"y": 1.08}}
+    layout |= {part: drawn.layout[part] for part in drawn.layout if part.startswith(("xaxis", "yaxis", "annotations"))}
     if len(steps) > 1:
-        layout["sliders"] = slider([frame.name for frame in pictures], "training step: ", len(steps) - 1)
+        layout["sliders"] = slider([frame.name for frame in drawn.frames], "training step: ", len(steps) - 1)
     if images is not None:
         if {*zip(table["image"], table["file"], strict=True)} != {*enumerate(images.names)}:
             raise ValueError("images are not those of the table: pass the image set that in_plane got")
         layout |= {"meta": {"thumbnails": _thumbnails(images)}, "margin": layout["margin"] | {"r": SHOWN + 20}}
     title = "Test images by what each classifier reads of them; hollow: a wrong answer"
-    return interactive(_planes(last, networks, classes), traces, title, 500, pictures, **layout)
+    return interactive(_planes(moments[-1], looks), every_step[-1], title, 500, drawn.frames, **layout)
 
 
-def _points(rows: pd.DataFrame, number: int) -> dict[str, Any]:
-    """Places, marks and answers of one network's images of the class of this number."""
-    symbol = SYMBOLS[style.MARKS[number % 10]]
-    mark = {"symbol": [symbol if right else f"{symbol}-open" for right in rows["right"]]}
-    told = [[escape(answer), image] for answer, image in zip(rows["answer"], rows["image"], strict=True)]
-    return {"x": _short(rows["x"]), "y": _short(rows["y"]), "customdata": told, "marker": mark}
+def _planes(table: pd.DataFrame, looks: dict[str, style.Style]) -> style.Picture:
+    """The static twin of `explore_features`; looks: by class."""
+    networks, right = table["network"].unique(), table["class"] == table["answer"]
+    figure, grid = style.panels(len(networks), 2.6, len(looks))
+    options = {"hue": "class", "style": "class", "hue_order": looks, "style_order": looks, **style.semantics(looks)}
+    del options["dashes"]
+    for axes, network in zip(grid, networks, strict=True):
+        own = table["network"] == network
+        sns.scatterplot(table[own], x="x", y="y", ax=axes, s=22, linewidth=0.8, **options)
+        (dots,) = axes.collections
+        colours = dots.get_facecolors()
+        dots.set(edgecolors=colours, facecolors=np.where(right[own].to_numpy()[:, None], colours, 1.0))
+        axes.set(xticks=[], yticks=[], title=style.wrapped(network, 34))
+    style.finish(figure, grid)
+    shares = style.listed(right.groupby(table["network"], sort=False).mean(), ".0%")
+    words = f"Images of {', '.join(looks)} in the plane of each network's features"
+    figure.alt_text = f"{words}. Right answers: {shares}."
+    return figure
 
 
 def _thumbnails(images: ImageSet) -> dict[str, Any]:
@@ -182,25 +194,6 @@ def _data_uri(image: Image.Image, kind: str, **options: Any) -> str:
     buffer = BytesIO()
     image.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-def _planes(table: pd.DataFrame, networks: list[str], classes: list[str]) -> style.Picture:
-    """The static twin of `explore_features`."""
-    figure, grid = style.panels(len(networks), 2.6, len(classes))
-    for axes, network in zip(grid, networks, strict=True):
-        for i, name in enumerate(classes):
-            rows = table[(table["network"] == network) & (table["class"] == name)]
-            colour = style.DISTINCT[i % len(style.DISTINCT)]
-            mark = {"s": 16, "marker": style.MARKS[i % 10], "edgecolors": colour, "linewidths": 0.8}
-            axes.scatter(rows["x"], rows["y"], c=rows["right"].map({True: colour, False: "white"}), **mark)
-            axes.scatter([], [], c=colour, label=name, **mark)
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(style.wrapped(network, 34))
-    style.finish(figure, grid)
-    right = style.listed(table.groupby("network", sort=False)["right"].mean(), ".0%")
-    words = f"Images of {', '.join(classes)} in the plane of each network's features"
-    figure.alt_text = f"{words}. Right answers: {right}."
-    return figure
 
 
 def explore_ridge(table: pd.DataFrame, alone: float) -> Interactive:

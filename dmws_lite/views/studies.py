@@ -5,7 +5,7 @@ Every table has one row per run, as `Store.table` gives it; the columns data, pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
     means, words = grouped(summary(table, metric)), f"{_words(metric)} on the test images by method".capitalize()
     title = "diamond: mean; bar: its 95 % interval; dots: seeds"
-    return forests(grouped(table), means, metric, labels_of(table), _words(metric), title, words)
+    return forests(grouped(table), means, metric, _words(metric), title, words)
 
 
 def paired_differences(
@@ -39,19 +39,18 @@ def paired_differences(
     rows = rows[(rows["seeds"] > 0) & ((rows["fraction"] == fraction) if fraction is not None else True)]
     if rows.empty:
         raise ValueError(f"reference={reference!r} has no seed in common with another method: run it with their seeds")
-    keys, labels = [key for key in GROUP if key in table], labels_of(table)
+    keys, label = [key for key in GROUP if key in table], labels_of(table)[reference]
     base = table[table["method"] == reference].set_index([*keys, "seed"])[metric].rename("base")
     gaps = table.join(base, on=[*keys, "seed"]).merge(rows[[*keys, "method"]])
     gaps = grouped(gaps.assign(gap=(gaps[metric] - gaps["base"]).astype(float)))
     means = grouped(rows).rename(columns={"difference": "mean", "shown": "filled"})
-    others = {name: label for name, label in labels.items() if name in set(rows["method"])}
     title = (
-        f"{_words(metric)} minus that of {style.wrapped(labels[reference], 60)}, paired by seed. Dots: seeds; bar: "
+        f"{_words(metric)} minus that of {style.wrapped(label, 60)}, paired by seed. Dots: seeds; bar: "
         "95 % interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown"
     )
     shown = f"{rows['shown'].sum()} of {len(rows)} are shown (corrected p below 0.05, interval without 0)"
-    words = f"Differences in {_words(metric)} to {labels[reference]}, paired by seed; {shown}"
-    return forests(gaps, means, "gap", others, "difference", title, words, zero=True)
+    words = f"Differences in {_words(metric)} to {label}, paired by seed; {shown}"
+    return forests(gaps, means, "gap", "difference", title, words, zero=True)
 
 
 def comparison(
@@ -70,29 +69,27 @@ def comparison(
     on:     what was measured on.
     """
     names, seeds = [metric] if isinstance(metric, str) else list(metric), table["seed"].nunique()
-    long = table[["label", "seed", *names]].melt(["label", "seed"], names, "group", "result")
-    long["method"] = long["label"]
-    long["group"] = long["group"].map(lambda name: f"{_words(name)} on {on}")
+    titles = {name: f"{_words(name)} on {on}" for name in names}
+    long = table.rename(columns=titles).melt(["label", "seed"], [*titles.values()], "group", "result")
     by_label = long.groupby(["group", "label"], sort=False)["result"]
-    means = [{"group": key[0], "label": key[1]} | interval(own.to_numpy(float)) for key, own in by_label]
-    means = pd.DataFrame(means).assign(method=lambda rows: rows["label"])
-    labels = {label: label for label in table["label"].unique()}
+    means = pd.DataFrame([{"group": k[0], "label": k[1]} | interval(own.to_numpy(float)) for k, own in by_label])
+    means["method"] = means["label"]
     title = f"diamond: mean of {seeds} seed{'s' * (seeds > 1)}; dots: seeds{', joined by lines' * paired}"
     title += "; bar: 95 % interval of the mean" * (seeds > 1)
-    figure, words = forests(long, means, "result", labels, "", title, height=0.5), []
+    figure, words = forests(long.assign(method=long["label"]), means, "result", title=title, height=0.5), []
     for axes, (name, rows) in zip(figure.axes, means.groupby("group", sort=False), strict=False):
         for row, mean in enumerate(rows["mean"]):
             style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
         if paired:
-            wide = long[long["group"] == name].pivot(index="method", columns="seed", values="result").loc[list(labels)]
-            axes.plot(wide.to_numpy(), range(len(labels)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
+            wide = long[long["group"] == name].pivot(index="label", columns="seed", values="result").loc[rows["label"]]
+            axes.plot(wide.to_numpy(), range(len(wide)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
         if chance is not None:
             axes.axvline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
             style.note(axes, chance, -0.85, guess)
             axes.set_xlim(min(axes.get_xlim()[0], chance - 0.02))
-        axes.set_ylim(len(labels) - 0.5, -1.0)
+        axes.set_ylim(len(rows) - 0.5, -1.0)
         numbers = rows["mean"].map("{:.3f}".format) + (rows["high"] - rows["mean"]).map(" ± {:.3f}".format)
-        told = "; ".join(rows["method"] + " " + numbers.str.removesuffix(" ± nan"))
+        told = "; ".join(rows["label"] + " " + numbers.str.removesuffix(" ± nan"))
         words.append(f"{name.capitalize()}, {seeds} seed(s): {told}")
     words += [f"dotted line: {guess} {chance:.3f}"] if chance is not None else []
     figure.alt_text = "; ".join(words) + "."
@@ -182,8 +179,7 @@ def forests(
     values: pd.DataFrame,
     means: pd.DataFrame,
     value: str,
-    labels: Mapping[str, str],
-    xlabel: str,
+    xlabel: str = "",
     title: str | None = None,
     words: str = "",
     height: float = 0.29,
@@ -194,7 +190,7 @@ def forests(
     values: one row per dot, columns group, method and `value`; means: columns group, method, label, mean, low, high.
     words:  how the alt text begins, which goes on with the smallest and the largest mean of each group.
     """
-    names, ends, form = list(means["group"].unique()), [], "+.3f" if zero else ".3f"
+    names, labels, ends = list(means["group"].unique()), dict(zip(means["method"], means["label"], strict=True)), []
     figure, grid = style.panels(len(names), 1.0 + height * len(labels), sharey=True)
     for axes, name in zip(grid, names, strict=True):
         own, rows = values[values["group"] == name], means[means["group"] == name]
@@ -207,7 +203,8 @@ def forests(
         if zero:
             axes.axvline(0, color=style.PALETTE["teacher"], linewidth=1)
         axes.set_title(style.wrapped(name, 34, lines=3))
-        ends.append(f"{name}: {style.extremes(rows.set_index('label')['mean'], form)}".removeprefix(": "))
+        lowest_and_highest = style.extremes(rows.set_index("label")["mean"], "+.3f" if zero else ".3f")
+        ends.append(f"{name}: {lowest_and_highest}".removeprefix(": "))
     grid[0].set_yticks(range(len(labels)), [style.wrapped(label, 28) for label in labels.values()])
     style.finish(figure, grid, xlabel)
     if title:

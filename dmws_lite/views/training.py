@@ -145,7 +145,8 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     curve.plot(after, 100 * left, color=PALETTE["main"], drawstyle="steps-mid")
     if 0 < life < steps:
         curve.axvline(steps - life, color=SHARED, linestyle=":")
-        curve.text(steps - life, 50, " one half-life ago ", ha="right" if life < steps / 2 else "left")
+        side, y = ("right", 75) if life < steps / 2 else ("left", 25)  # above the curve, or below it
+        curve.text(steps - life, y, " one half-life ago ", ha=side)
     curve.set(xlim=(0, steps + 1), ylim=(0, 105), xlabel="main student after step", ylabel="weight (% of the newest)")
     texts = [f"{100 * s:.3g} %" if s >= 0.001 or s == 0 else "below 0.1 %" for s in sums.values()]
     colours = [PALETTE["auxiliary"], *[PALETTE["main"]] * 2]

@@ -161,11 +161,13 @@ def test_planes_are_principal_components_and_steps_are_frames(explored, plane):
     last = table[(table["network"] == "main") & (table["step"] == 10)]
     figure = explored["features"]
     assert [frame.name for frame in figure.frames] == ["0", "10"]
-    trace = figure.data[3 + 1]  # main, second class
-    rows = last[last["class"] == sorted(images.classes)[1]]
-    assert np.allclose(trace.x, rows["x"], rtol=1e-3) and [said for said, _ in trace.customdata] == list(rows["answer"])
+    second = sorted(images.classes)[1]
+    number, trace = next((i, t) for i, t in enumerate(figure.data) if (t.name, t.xaxis) == (second, "x2"))  # main
+    rows = last[last["class"] == second]
+    assert np.allclose(trace.x, rows["x"], rtol=1e-3)
+    assert [list(told) for told in trace.customdata] == rows[["answer", "image", "file"]].to_numpy().tolist()
     assert [("open" in mark) for mark in trace.marker.symbol] == list(rows["answer"] != rows["class"])
-    assert trace.text[0].startswith(rows["file"].iloc[0]) and np.allclose(figure.frames[1].data[1].x, trace.x)
+    assert np.allclose(figure.frames[1].data[number].x, trace.x) and "main says" in trace.hovertemplate
 
 
 def test_a_cell_shows_the_figure_and_the_script_that_finds_each_points_image(explored, plane):
@@ -176,8 +178,8 @@ def test_a_cell_shows_the_figure_and_the_script_that_finds_each_points_image(exp
     sheet = Image.open(io.BytesIO(base64.b64decode(told["sprite"].split(",")[1])))
     assert sheet.mode == "L" and sheet.format == "JPEG"
     for trace in figure[PLOTLY]["data"]:
-        for text, (_, number) in zip(trace["text"], trace["customdata"], strict=True):
-            assert text == f"{images.names[number]} (image {number})"
+        for _, number, file in trace["customdata"]:
+            assert file == images.names[number]
             row, column = divmod(number, told["columns"])
             tile = sheet.crop((64 * column, 64 * row, 64 * column + 64, 64 * row + 64))
             assert np.abs(np.asarray(tile, float) - images.images[number, 0]).mean() < 8  # 30 for another image
