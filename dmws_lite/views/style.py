@@ -65,8 +65,9 @@ def picture(height: float, rows: int = 1, columns: int = 1, **options: Any) -> t
 
 
 def panels(n: int, height: float, legend: int = 0, columns: int = 3, **options: Any) -> tuple[Picture, list[Axes]]:
-    """A Picture of n panels, each `height` inches high, with room for a legend of so many entries."""
-    rows, columns = -(-n // columns), min(n, columns)
+    """A Picture of n panels (4 are 2 by 2), each `height` inches high, with room for a legend of so many entries."""
+    columns = min(n, 2 if n == 4 else columns)
+    rows = -(-n // columns)
     figure, grid = picture(0.5 + rows * height + 0.2 * -(-legend // 3), rows, columns, squeeze=False, **options)
     for axes in grid.flat[n:]:
         axes.set_visible(False)
