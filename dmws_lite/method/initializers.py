@@ -54,6 +54,8 @@ def initialize(
     """
     if name not in INITIALIZERS:
         raise ValueError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
+    if plan is not None and not isinstance(plan, SelectionPlan):
+        raise TypeError(f"plan={type(plan).__name__}: pass one plan; complementary_plans returns one for each student")
     if isinstance(teacher_state, str):
         raise ValueError(f"teacher_state={teacher_state!r} is a name without weights: pass load_teacher(...)")
     if isinstance(teacher_state, Teacher):

@@ -165,6 +165,10 @@ def load_plan(path: str | Path) -> SelectionPlan:
         for a in record["assignments"]:
             a |= {key: tuple(a[key]) for key in ("axes", "student_shape", "teacher_shape")}
             a["indices"] = tuple(None if i is None else np.asarray(i, dtype=np.int64) for i in a["indices"])
+            sizes = squeezed(a["teacher_shape"], len(a["axes"]))
+            for index, size in zip(a["indices"], sizes, strict=True):
+                if index is not None and not ((index >= 0) & (index < size)).all():
+                    raise ValueError("an index is outside the teacher's tensor")
         record["assignments"] = tuple(Assignment(**a) for a in record["assignments"])
         record["layers"] = tuple(tuple(stage) for stage in record["layers"])
         record["teacher_shapes"] = {name: tuple(shape) for name, shape in record["teacher_shapes"].items()}

@@ -177,6 +177,7 @@ OTHER = {**STATE, "conv_stem.weight": torch.zeros(1)}
         ("weight_selection", vit(12), SELECTED, r"cls_token is \(1, 1, 12\) in the model, \(1, 1, 24\) in the plan"),
         ("full_teacher", vit(), {"teacher_state": OTHER}, r"conv_stem.weight is missing in the model"),
         ("full_teacher", vit(), {}, "full_teacher.*needs.*teacher_state"),
+        ("weight_selection", vit(), {"plan": (SELECTED["plan"],) * 2}, "plan=tuple: pass one plan"),
         ("mimetic", convnext(), {}, "mimetic.*has none"),
         ("mimetic", vit(18, heads=2), {}, "multiple of 4.*not 18"),
         ("he", vit(), {}, "unknown initializer 'he'.*default, xavier, kaiming"),
@@ -184,7 +185,7 @@ OTHER = {**STATE, "conv_stem.weight": torch.zeros(1)}
     ],
 )
 def test_what_does_not_fit_is_refused_and_the_tensor_named(name, model, given, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         initialize(name, model, **given)
 
 

@@ -10,7 +10,6 @@ from timm.layers import SwiGLU
 from timm.models.vision_transformer import VisionTransformer
 
 import dmws_lite as dm
-from dmws_lite.method.plan import FORMAT
 
 VIT = ("vit_small_patch16_224", "vit_tiny_patch16_224")
 CONVNEXT = ("convnext_tiny", "convnext_femto")
@@ -209,12 +208,17 @@ def test_a_saved_plan_is_the_same_plan(tmp_path):
     assert again.overlap(plan).used == plan.coverage().used
 
 
-INFINITE = json.dumps(
-    {"format": FORMAT, "assignments": [{"axes": [], "student_shape": [], "teacher_shape": [], "indices": [[1e999]]}]}
-)
+@pytest.mark.parametrize("index", [96, -1, 1e999])
+def test_a_plan_file_with_an_index_outside_the_teacher_is_refused(tmp_path, index):
+    path = dm.plan(*EMBEDDED).save(tmp_path / "plan.json")
+    record = json.loads(path.read_text())
+    record["assignments"][0]["indices"][2][0] = index  # of the class token
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="is not a saved plan"):
+        dm.load_plan(path)
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": "other"}', "[1, 2]", INFINITE])
+@pytest.mark.parametrize("text", ["", "{}", '{"format": "other"}', "[1, 2]"])
 def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(ValueError, match="is not a saved plan"):

@@ -61,6 +61,8 @@ def test_a_random_auxiliary_of_a_random_main_is_another_draw_with_the_same_class
 def test_unknown_kinds_are_refused(teacher):
     with pytest.raises(ValueError, match="unknown auxiliary='twin': choose one of 'complementary'"):
         make(teacher, "twin")
+    with pytest.raises(TypeError, match="teacher=VisionTransformer: pass what load_teacher returns"):
+        make(dm.build("embedded_vit_96", 3))
     for initializer in ("xavier", "projection"):
         with pytest.raises(ValueError, match=f"needs .*'weight_selection' or 'selection_ls', not '{initializer}'"):
             make(teacher, initializer=initializer)
