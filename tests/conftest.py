@@ -11,8 +11,8 @@ import signal
 import sys
 import time
 import warnings
+from collections import namedtuple
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partialmethod
 from pathlib import Path
 
@@ -97,17 +97,8 @@ def fork_kernels(patch):
         patch.setattr("jupyter_client.provisioning.local_provisioner.launch_kernel", Forked)
 
 
-@dataclass(frozen=True)
-class Executed:
-    """A chapter after a smoke run: the notebook, its file, the folder it published into, and the seconds it took.
-
-    On Linux those of a core, which depend little on what else the machine does.
-    """
-
-    notebook: nbformat.NotebookNode
-    path: Path
-    published: Path
-    seconds: float
+# A chapter after a smoke run, its file, the folder it published into, and seconds: on Linux those of a core
+Executed = namedtuple("Executed", "notebook path published seconds")
 
 
 @pytest.fixture(scope="session")
@@ -138,13 +129,8 @@ def executed(tmp_path_factory, own_cache):
     return run
 
 
-@dataclass(frozen=True)
-class Site:
-    """The built site: its folder, Sphinx's exit code, and the chapters that are shown with their results."""
-
-    folder: Path
-    code: int
-    chapters: dict[str, nbformat.NotebookNode]
+# The built site's folder, Sphinx's exit code, and the chapters that are shown with their results
+Site = namedtuple("Site", "folder code chapters")
 
 
 @pytest.fixture(scope="session")
@@ -153,11 +139,8 @@ def site(tmp_path_factory, executed):
     for name in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(name, reason=f'needs {name}: pip install -e ".[site]"')
     docs, done = ROOT / "docs", tmp_path_factory.mktemp("site-chapters")
-    chapters = {}
-    for name in ("03_weight_selection",):
-        notebook = without_tags(executed(name).notebook, LEFT_OUT[""])
-        nbformat.write(notebook, done / f"{name}.ipynb")
-        chapters[name] = notebook
+    chapter = without_tags(executed("03_weight_selection").notebook, LEFT_OUT[""])
+    nbformat.write(chapter, done / "03_weight_selection.ipynb")
     sys.path.append(str(docs))
     spec = importlib.util.spec_from_file_location("docs_build", docs / "build.py")
     module = importlib.util.module_from_spec(spec)
@@ -165,7 +148,7 @@ def site(tmp_path_factory, executed):
     out = tmp_path_factory.mktemp("site")
     with warnings.catch_warnings():  # of Sphinx's extensions, about Sphinx's next version
         warnings.simplefilter("ignore")
-        return Site(out, module.build(out, done), chapters)
+        return Site(out, module.build(out, done), {"03_weight_selection": chapter})
 
 
 def pytest_collection_finish():

@@ -111,6 +111,8 @@ BAD = {
     (*EMBEDDED, "--initializer", "projection"): ["pass --images FOLDER"],
     (*EMBEDDED, "--initializer", "default"): ["choose from selection_ls, pro"],
     (*EMBEDDED, "--images", "nowhere"): ["neither a folder, a file, nor"],
+    ("notebooks", "run", "00", "-p", "seed"): ["-p seed: a name and a value are needed, such as -p smoke True"],
+    ("notebooks", "run", "00", "--batch", "gone.csv"): ["gone.csv"],
     ("demo", "nowhere"): ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"],
     ("demo", "--teacher", "imgenet"): ["unknown scale 'imgenet' (did you mean 'imagenet'?)"],
 }
@@ -171,18 +173,6 @@ def test_a_notebook_runs_with_parameters(run, course, tmp_path):
     assert "data='a=b' smoke=True" in result.output
     assert (out / "results.csv").read_text().endswith("SKD],7,0.9,0.5,0.5,0.5\n")
     assert Path(out / "00_quickstart.html").stat().st_size > 0
-
-
-REFUSED = {
-    ("-p", "seed"): "-p seed: a name and a value are needed, such as -p smoke True",
-    ("--batch", "gone.csv"): "gone.csv",
-}
-
-
-@pytest.mark.parametrize(("words", "part"), REFUSED.items())
-def test_wrong_parameters_are_refused(run, course, tmp_path, words, part):
-    assert failed(run("notebooks", "run", "00", *words, "--out", tmp_path / "out"), part)
-    assert not (tmp_path / "out").exists()
 
 
 def test_a_batch_runs_every_row_and_says_which_failed(run, course, tmp_path):

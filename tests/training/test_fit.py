@@ -1,6 +1,5 @@
 import os
 import signal
-import socket
 import sys
 import time
 from dataclasses import replace
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 import dmws_lite as dm
 from dmws_lite.data.sets import ImageSet, Splits
@@ -199,22 +199,14 @@ def test_a_run_killed_at_any_moment_resumes_bit_for_bit(tmp_path, fork):
 
 
 def test_two_processes_share_the_batches_and_end_with_one_network(tmp_path, fork):
-    """Each told of the other by the environment, as torchrun and `accelerate launch` do it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    script = child(
-        tmp_path,
-        "os.environ |= environment\n"
-        "from accelerate import PartialState\n"
-        "name = f'rank{PartialState(cpu=True).process_index}of{PartialState().num_processes}.pt'\n"
-        "torch.save(states(fit().main), folder / name)",
-    )
-    every = {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [every | dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)) for rank in range(2)]
-    for process in [fork(script, folder=tmp_path, environment=environment) for environment in ranks]:
+    """Each is told of the other by the environment, as torchrun and `accelerate launch` do it."""
+    code = "os.environ |= environment\nimport accelerate\nassert accelerate.PartialState(cpu=True).num_processes == 2"
+    script, port = child(tmp_path, f"{code}\ntorch.save(states(fit().main), file)"), str(get_free_port())
+    both = {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [both | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    for process in [fork(script, file=tmp_path / own["RANK"], environment=own) for own in ranks]:
         process.join()
-    assert equal(*(torch.load(tmp_path / f"rank{r}of2.pt", weights_only=True) for r in (0, 1)))
+    assert equal(*(torch.load(tmp_path / rank, weights_only=True) for rank in "01"))
 
 
 def test_images_are_mirrored_only_as_the_data_set_allows(monkeypatch):
