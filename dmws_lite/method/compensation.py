@@ -65,21 +65,16 @@ def compensate(
     W = C_ya (C_aa + lambda mean(diag C_aa) I)^-1, b = mean(y) - W mean(a), in float64, with a the student's own inputs
     of the layer and y the teacher's outputs at the kept places; a layer that is added to the stream aims at the
     teacher's stream after the branch minus the student's before it.
-    Raises ValueError for a family without the method or activations that are not finite, MemoryError for too many
-    images.
+    Raises ValueError for ViTs with other blocks or tokens and for activations that are not finite, MemoryError for too
+    many images.
     """
     began = time.perf_counter()
-    try:
-        with evaluation_mode(student, teacher), few_threads(student, images):
-            for network in (student, teacher):
-                remeasure(network, images)
-            walk = Walk(student, teacher, layers, places, images)
-            choose = ridge is None and walk.normed and len(images) >= HELD_OUT
-            table = walk.fit(RIDGES if choose else (RIDGE if ridge is None else ridge,))
-    except RuntimeError as error:
-        if "memory" not in str(error):
-            raise
-        raise _too_many(images) from error
+    with evaluation_mode(student, teacher), few_threads(student, images):
+        for network in (student, teacher):
+            remeasure(network, images)
+        walk = Walk(student, teacher, layers, places, images)
+        choose = ridge is None and walk.normed and len(images) >= HELD_OUT
+        table = walk.fit(RIDGES if choose else (RIDGE if ridge is None else ridge,))
     enough = 1 if choose else ENOUGH
     few = table[table["places"] < enough * table["inputs"]]
     if len(few):
@@ -131,7 +126,8 @@ class Walk:
         images = images.to(next(student.parameters()).dtype)
         one = sum(stream.nbytes for stream in streams(images[:1]))
         if 3 * one * len(images) > psutil.virtual_memory().available:  # before a branch, after it, and its targets
-            raise _too_many(images)
+            size = " x ".join(map(str, images.shape))
+            raise MemoryError(f"the activations of {size} calibration images do not fit into memory: pass fewer")
         self.starts = [torch.cat(part) for part in zip(*(streams(batch) for (batch,) in batches(images)), strict=True)]
 
     def fit(self, ridges: Sequence[float]) -> pd.DataFrame:
@@ -238,8 +234,3 @@ def _at(outputs: Tensor, places: Tensor | None) -> Tensor:
     if places is None:
         return outputs
     return outputs @ places.to(outputs).T if places.is_floating_point() else outputs[..., places]
-
-
-def _too_many(images: Tensor) -> MemoryError:
-    size = " x ".join(map(str, images.shape))
-    return MemoryError(f"the activations of {size} calibration images do not fit into memory: pass fewer of them")
