@@ -33,6 +33,10 @@ def within(tops, below="ab", count=2):
     return {f"{top}/{name}": count for top in tops for name in below}
 
 
+def numbered(text):
+    return text.replace("a/", "0 a/").replace("b/", "1 b/")
+
+
 def counted(table):
     keys = table["split"] + "/" + table["label"]
     return {key.removeprefix("/"): count for key, count in keys.value_counts().items()}
@@ -46,6 +50,9 @@ BY_LABEL = listed("file,label", lambda i: f"images/{i}.png,{'ab'[i % 2]}")
 OTHER_ENDINGS = BY_LABEL.replace(".png", ".jpg").replace("images/", r"C:\me\images" + "\\")
 ZERO_ONE = {"0": 3, "1": 3}
 FACES = [f"{name}/{name}_{i}.jpg" for name in ("with_mask", "without_mask") for i in range(3)]
+EIGHT = {f"images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
+FIRST = "a/000.png\na/001.png\nb/000.png\nb/001.png\n"
+LATER = FIRST.replace("0.png", "2.png").replace("1.png", "3.png")
 SAME = "file,label\n000,a\n001,a\n002,b\n003,b\n"
 READ = {  # content, images of each split and class, number of files left out for each reason; or content, all of it AB
     "folders below a class folder": ({"a/p1": 2, "a/p2/left": 2, "b": 3}, {"a": 4, "b": 3}, {}),
@@ -101,37 +108,19 @@ READ = {  # content, images of each split and class, number of files left out fo
         TWO,
         {},
     ),
-    "tables of splits of one heap": (
-        {f"images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
-        | {f"{split}.csv": SAME.replace("00", split) for split in ("train", "test")},
-        TWO,
-        {},
-    ),
+    "tables of splits of one heap": (EIGHT | {f"{s}.csv": SAME.replace("00", s) for s in ("train", "test")}, TWO, {}),
     "text files of names and labels": (
-        {f"heap/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
-        | {f"{s}_9A.txt": "".join(f"{s}{i}.png {'ab'[i // 2]}\n" for i in range(4)) for s in ("train", "test")},
+        EIGHT | {f"{s}_9A.txt": "".join(f"{s}{i}.png {'aabb'[i]}\n" for i in range(4)) for s in ("train", "test")},
         TWO,
         {},
     ),
-    "lists of names alone": (
-        within("ab", [""], 4)
-        | {
-            f"{s}.txt": "".join(f"{k}/00{i}.png\n" for k in "ab" for i in n)
-            for s, n in (("train_val", "01"), ("test", "23"))
-        },
-        TWO,
-        {},
-    ),
+    "lists of names alone": ({"a": 4, "b": 4, "train_val.txt": FIRST, "test.txt": LATER}, TWO, {}),
     "numbers for the folders' names": (
-        within("ab", [""], 4)
-        | {
-            f"{s}.txt": "".join(f"{k}/00{i}.png,{n}\n" for n, k in enumerate("ab") for i in r)
-            for s, r in (("train", "01"), ("test", "23"))
-        },
+        {"a": 4, "b": 4, "train.txt": numbered(FIRST), "test.txt": numbered(LATER)},
         TWO,
         {},
     ),
-    "lists of some images": AB | {"train.txt": "a/000.png\nb/000.png\n", "test.txt": "a/001.png\nb/001.png\n"},
+    "lists of some images": AB | {"train.txt": FIRST, "test.txt": "a/002.png\n"},
     "tables in split folders": ({"train": 4, "test": 4, "train/x.csv": SAME, "test/x.csv": SAME}, TWO, {}),
     "boxes": (HEAP | {"x.csv": listed("patientId,x,Target", lambda i: f"{i},9,{i % 2}\n{i},8,{i % 2}")}, ZERO_ONE, {}),
     "files saved with another ending": HEAP | {"x.csv": OTHER_ENDINGS},
