@@ -35,6 +35,7 @@ SHORT = {  # by the method that another is compared with
     "ema_of_main": "SKD against the EMA",
     "smoother": "SKD against label smoothing",
     "longer": "SKD against longer training",
+    "mimetic": "SKD against a mimetic start",
 }
 METRICS = ("accuracy", "balanced_accuracy", "nll", "nll_scaled", "ece", "ece_scaled")
 MAIN = ("weight_selection", "single_skd", "dual_skd", "ema_of_main", "smoother", "longer")  # drawn
@@ -83,10 +84,10 @@ def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
 
 
 def headlines(claim: pd.DataFrame) -> list[Headline]:
-    """The primary comparisons of real images that are whole, and those with the three nearest rivals."""
+    """The primary comparisons of real images that are whole, and those with the four nearest rivals."""
     found = []
     for steps, part in finished(claim, phantoms=False).groupby("study_steps"):
-        rows = pd.concat([compare(part, pairs, WAVE) for pairs in (PRIMARY, [("dual_skd", n) for n in RIVALS[:3]])])
+        rows = pd.concat([compare(part, pairs, WAVE) for pairs in (PRIMARY, [("dual_skd", n) for n in RIVALS[:4]])])
         for row in rows.to_dict("records"):
             own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
             where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
