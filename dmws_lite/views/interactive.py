@@ -116,7 +116,8 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
     scale = [[(i + edge) / len(roles), colour] for i, colour in enumerate(roles.values()) for edge in (0, 1)]
     look = {"colorscale": scale, "zmin": -1.5, "zmax": len(roles) - 1.5, "xgap": 1, "ygap": 1, "showscale": False}
     maps = {tensor: [_map(own, tensor, list(roles)) for own in several.values()] for tensor in tensors}
-    (heats, (layout, *_)), numbers = zip(*maps[tensors[0]], strict=True), list(range(len(several)))
+    heats, layouts = zip(*maps[tensors[0]], strict=True)
+    numbers = list(range(len(several)))
     traces = [go.Heatmap(heat, **look, texttemplate="%{text}", visible=i == 0) for i, heat in enumerate(heats)]
     frames = [
         go.Frame(name=name, data=[go.Heatmap(heat) for heat, _ in own], layout=own[0][1], traces=numbers)
@@ -129,7 +130,7 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
             mark = {"symbol": "square", "size": 12, "color": colour, "line": edge}
             traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name if number else role))
     strategies = {name: [*only(i, len(plans)), numbers] for i, name in enumerate(plans)}
-    layout = layout | {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
+    layout = layouts[0] | {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
     layout |= {"margin": {"t": 95, "l": 75}, "legend_itemclick": False, "legend_itemdoubleclick": False}
     twin = tensor_maps(next(iter(plans.values())), tensors)
     return interactive(twin, traces, layout.pop("title")["text"], 600, frames, **layout)

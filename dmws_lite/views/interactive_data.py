@@ -145,7 +145,12 @@ def explore_features(table: pd.DataFrame, images: ImageSet | None = None) -> Int
         told = f"%{{customdata[2]}} (image %{{customdata[1]}})<br>class: {name}<br>"
         told += f"{escape(network)} says: %{{customdata[0]}}<extra></extra>"
         facts = [[escape(answer), image, escape(file)] for answer, image, file in trace.customdata]
-        trace.update(name=name, x=_short(trace.x), y=_short(trace.y), customdata=facts, hovertemplate=told)
+        trace.update(x=_short(trace.x), y=_short(trace.y), customdata=facts, hovertemplate=told, showlegend=False)
+    legend = []  # traces of its own, whose marks are full: else a mark would be that of the first image's answer
+    for name, look in looks.items():
+        mark = {"color": look["color"], "symbol": SYMBOLS[look["marker"]], "size": 7}
+        entry = {"x": [None], "y": [None], "mode": "markers", "marker": mark, "legendgroup": name}
+        legend.append(go.Scatter(name=escape(name), **entry))
     layout: dict[str, Any] = {"margin": {"l": 20, "r": 20, "t": 90, "b": 20}, "legend": {"y": 1.08}}
     layout |= {part: drawn.layout[part] for part in drawn.layout if part.startswith(("xaxis", "yaxis", "annotations"))}
     if len(steps) > 1:
@@ -155,7 +160,8 @@ def explore_features(table: pd.DataFrame, images: ImageSet | None = None) -> Int
             raise ValueError("images are not those of the table: pass the image set that in_plane got")
         layout |= {"meta": {"thumbnails": _thumbnails(images)}, "margin": layout["margin"] | {"r": SHOWN + 20}}
     title = "Test images by what each classifier reads of them; hollow: a wrong answer"
-    return interactive(_planes(moments[-1], looks), every_step[-1], title, 500, drawn.frames, **layout)
+    twin, traces = _planes(moments[-1], looks), [*every_step[-1], *legend]
+    return interactive(twin, traces, title, 500, drawn.frames, **layout)
 
 
 def _planes(table: pd.DataFrame, looks: dict[str, style.Style]) -> style.Picture:

@@ -160,6 +160,11 @@ def test_planes_are_principal_components_and_steps_are_frames(explored, plane):
     assert np.allclose(np.linalg.norm(own[["x", "y"]], axis=0), spread, rtol=1e-3)
     last = table[(table["network"] == "main") & (table["step"] == 10)]
     figure = explored["features"]
+    assert [trace.marker.symbol for trace in figure.data if trace.showlegend is None] == [
+        "circle",
+        "square",
+        "triangle-up",
+    ]
     assert [frame.name for frame in figure.frames] == ["0", "10"]
     second = sorted(images.classes)[1]
     number, trace = next((i, t) for i, t in enumerate(figure.data) if (t.name, t.xaxis) == (second, "x2"))  # main
@@ -178,7 +183,7 @@ def test_a_cell_shows_the_figure_and_the_script_that_finds_each_points_image(exp
     sheet = Image.open(io.BytesIO(base64.b64decode(told["sprite"].split(",")[1])))
     assert sheet.mode == "L" and sheet.format == "JPEG"
     for trace in figure[PLOTLY]["data"]:
-        for _, number, file in trace["customdata"]:
+        for _, number, file in trace.get("customdata", []):  # none in those of the legend
             assert file == images.names[number]
             row, column = divmod(number, told["columns"])
             tile = sheet.crop((64 * column, 64 * row, 64 * column + 64, 64 * row + 64))
