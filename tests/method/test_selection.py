@@ -60,23 +60,16 @@ def random_state(name: str) -> dict[str, torch.Tensor]:
     return {n: torch.randn(t.shape, generator=generator) for n, t in state.items()}
 
 
-@pytest.mark.parametrize("pair", [VIT, CONVNEXT, LITE, HALF_LITE])
+@pytest.mark.parametrize("pair", [*HALVED, LITE, HALF_LITE, ("mobilenetv2_100", "mobilenetv2_050")])
 def test_phase_0_with_first_layers_equals_the_published_rule_bit_for_bit(pair):
     teacher, student = (random_state(name) for name in pair)
-    ours = dm.plan(*pair).apply(teacher)
+    plan = dm.plan(*pair)
+    ours = plan.apply(teacher)
+    assert {*plan.skipped} == {*student} - {*ours} and all(ours[name].shape == student[name].shape for name in ours)
     expected = published_rule({n: t.numpy() for n, t in teacher.items()}, {n: t.numpy() for n, t in student.items()})
     assert set(ours) - set(expected) == ({"head.norm.weight", "head.norm.bias"} if pair is CONVNEXT else set())
     for name, values in expected.items():
         assert np.array_equal(ours[name].numpy(), values), name
-
-
-@pytest.mark.parametrize("pair", [*HALVED, LITE, HALF_LITE, ("mobilenetv2_100", "mobilenetv2_050")])
-def test_the_selected_student_runs(pair):
-    plan, student = dm.plan(*pair), dm.build(pair[1], 3)
-    missing, unexpected = student.load_state_dict(plan.apply(random_state(pair[0])), strict=False)
-    counters = {name for name, reason in plan.skipped.items() if reason == "a counter, not a weight"}
-    assert not unexpected and set(missing) | counters == set(plan.skipped)
-    assert student.eval()(torch.zeros(2, *student.pretrained_cfg["input_size"])).shape == (2, 3)
 
 
 @pytest.mark.parametrize("pair", HALVED)
