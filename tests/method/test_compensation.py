@@ -16,6 +16,8 @@ import dmws_lite as dm
 from dmws_lite.method.compensation import compensate, places_of
 from dmws_lite.method.measuring import calibration_images
 
+efficientnet = partial(_gen_efficientnet_lite, "tf_efficientnet_lite0", 0.1, 0.1, num_classes=3)
+distilled = partial(VisionTransformerDistilled, 16, 4, num_classes=3, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2)
 REFITTED = ("qkv", "attn.proj", "fc1", "fc2", "conv_pw", "conv_pwl", "conv_head", "downsample.1")
 
 
@@ -24,20 +26,12 @@ def vit(width=16, heads=2, depth=2, **options):
     return VisionTransformer(16, 4, num_classes=3, **shape, **options)
 
 
-def distilled():
-    return VisionTransformerDistilled(16, 4, num_classes=3, embed_dim=16, depth=2, num_heads=2, mlp_ratio=2)
-
-
 def convnext(width=8, depth=2, **options):
     return ConvNeXt(num_classes=3, depths=(1, depth, 1, 1), dims=(width, width, 2 * width, 2 * width), **options)
 
 
 def mobilenet(width=0.125):
     return _gen_mobilenet_v1("mobilenetv1_100", width, num_classes=3, pad_type="same")
-
-
-def efficientnet():
-    return _gen_efficientnet_lite("tf_efficientnet_lite0", 0.1, 0.1, num_classes=3)
 
 
 def trained(model, seed=0):

@@ -3,6 +3,7 @@
 import hashlib
 import io
 from pathlib import Path
+from unittest.mock import Mock
 from urllib.error import HTTPError, URLError
 
 import huggingface_hub
@@ -42,13 +43,6 @@ def state():
     return timm.create_model(NAME).state_dict()
 
 
-def failing(error):
-    def fail(*_, **__):
-        raise error
-
-    return fail
-
-
 def test_an_installed_package_gives_the_teacher_and_is_converted_once(site, state, tmp_path):
     install(site, {f"_other.{number}": tensor for number, tensor in enumerate(state.values())})
     teacher = dm.load_teacher(NAME)
@@ -84,7 +78,7 @@ def test_a_package_that_cannot_be_used_is_refused_with_the_way_out(site, state, 
 )
 def test_without_the_package_a_network_or_space_all_ways_are_named(monkeypatch, site, error, kind, message):
     dm.plan(NAME, NAME)  # describes the network before timm is replaced
-    monkeypatch.setattr(timm, "create_model", failing(error))
+    monkeypatch.setattr(timm, "create_model", Mock(side_effect=error))
     monkeypatch.setattr(networks, "_hub_answers", bool)
     with pytest.raises(kind, match=message):
         dm.load_teacher(NAME)
@@ -101,7 +95,7 @@ def test_without_an_answer_the_hub_is_not_asked_again_and_again(monkeypatch, err
     def create(*_, **__):
         raise OSError(f"offline mode: {huggingface_hub.constants.HF_HUB_OFFLINE}")
 
-    monkeypatch.setattr(networks, "urlopen", failing(error))
+    monkeypatch.setattr(networks, "urlopen", Mock(side_effect=error))
     monkeypatch.setattr(timm, "create_model", create)
     with pytest.raises(ConnectionError, match=f"offline mode: {not answers}"):
         dm.load_teacher("vit_tiny_patch16_224")

@@ -120,11 +120,8 @@ def test_convolutions_shrink_with_calibration_only_and_nothing_is_printed(tmp_pa
 
 
 def test_what_is_missing_or_wrong_or_out_of_date_is_named(tmp_path, monkeypatch):
-    for function, message in (
-        (to_onnx, "pass the folder that Run"),
-        (quantize, "with to_onnx"),
-        (load_answer, "that Run"),
-    ):
+    cases = (to_onnx, "pass the folder that Run"), (quantize, "with to_onnx"), (load_answer, "that Run")
+    for function, message in cases:
         with pytest.raises(FileNotFoundError, match=message):
             function(tmp_path)
     to_onnx(made().save(tmp_path))
