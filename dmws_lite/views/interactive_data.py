@@ -174,7 +174,7 @@ def _planes(table: pd.DataFrame, looks: dict[str, style.Style]) -> style.Picture
         own = table["network"] == network
         sns.scatterplot(table[own], x="x", y="y", ax=axes, s=22, linewidth=0.8, **options)
         (dots,) = axes.collections
-        colours = dots.get_facecolors()
+        colours = dots.get_facecolor()
         dots.set(edgecolors=colours, facecolors=np.where(right[own].to_numpy()[:, None], colours, 1.0))
         axes.set(xticks=[], yticks=[], title=style.wrapped(network, 34))
     style.finish(figure, grid)

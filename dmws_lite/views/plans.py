@@ -22,7 +22,7 @@ from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED, students
 Plans = SelectionPlan | Sequence[SelectionPlan]
 OWNERS = {"only main": (PALETTE["main"], ""), "both": (SHARED, "xxx"), "only auxiliary": (PALETTE["auxiliary"], "///")}
 OWNERS |= {name.removeprefix("only "): fill for name, fill in OWNERS.items()} | {"not used": (UNUSED, "")}
-STROKES = {2: (2, 2, -45), -1: (4, 2, 45)}  # on the auxiliary's elements in a map, and on shared ones: a cross
+STROKES: dict[int, Any] = {2: (2, 2, -45), -1: (4, 2, 45)}  # on the auxiliary's and on shared elements of a map
 CELLS: style.Style = {"cbar": False, "linewidths": 0.8, "linecolor": "white"}
 
 
@@ -105,8 +105,8 @@ def selection(plans: Plans, tensor: str) -> style.Picture:
     """One look at a selection, as the explorer draws it: layers, strips of (at most four) axes, the map of a tensor."""
     masks = axis_masks(plans)
     roles, _ = elements_of(plans, tensor)
-    names = dict.fromkeys([*map(unfused, [roles.index.name, roles.columns.name]), *_typical(masks)])
-    names = [name for name in names if name in masks][:4]
+    axes = [*map(unfused, [roles.index.name, roles.columns.name]), *_typical(masks)]
+    names = [name for name in dict.fromkeys(axes) if name in masks][:4]
     figure = style.Picture(figsize=(style.WIDTH, 4.9))
     places = [(0.08, 0.73, 0.91, 0.26), (0.08, 0.15, 0.2, 0.48), (0.3, 0.15, 0.27, 0.48), (0.64, 0.15, 0.35, 0.48)]
     layers, whole, near, elements = map(figure.add_axes, places)
@@ -150,7 +150,7 @@ def elements_of(plans: Plans, tensor: str, ends: int = 12) -> tuple[pd.DataFrame
     for i in kept:
         whole = [*range(ends), "…", *range(shape[i] - ends, shape[i])] if shape[i] > 2 * ends else range(shape[i])
         shown.append(pd.Index(whole, name=axes[i]))
-    own = {  # by student and axis: its own index of each of the teacher's
+    own: dict[str, list[dict[Any, int]]] = {  # by student and axis: its own index of each of the teacher's
         name: [{int(t): s for s, t in enumerate(a.written_out[i])} for i in kept] if a else [{}] * len(kept)
         for name, a in zip(students(len(plans)), fed, strict=True)
     }
