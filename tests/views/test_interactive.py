@@ -158,21 +158,14 @@ def test_planes_are_principal_components_and_steps_are_frames(explored, plane):
         assert list(own["answer"]) == [images.classes[i] for i in model(inputs).argmax(1)]
     spread = np.linalg.svd(read - read.mean(0), full_matrices=False)[1][:2]
     assert np.allclose(np.linalg.norm(own[["x", "y"]], axis=0), spread, rtol=1e-3)
-    last = table[(table["network"] == "main") & (table["step"] == 10)]
     figure = explored["features"]
-    assert [trace.marker.symbol for trace in figure.data if trace.showlegend is None] == [
-        "circle",
-        "square",
-        "triangle-up",
-    ]
-    assert [frame.name for frame in figure.frames] == ["0", "10"]
-    second = sorted(images.classes)[1]
-    number, trace = next((i, t) for i, t in enumerate(figure.data) if (t.name, t.xaxis) == (second, "x2"))  # main
-    rows = last[last["class"] == second]
-    assert np.allclose(trace.x, rows["x"], rtol=1e-3)
+    assert [trace.marker.symbol for trace in figure.data[-3:]] == ["circle", "square", "triangle-up"]  # the legend
+    assert [frame.name for frame in figure.frames] == ["0", "10"] and "main says" in figure.data[3].hovertemplate
+    trace = figure.data[3]  # second class, main
+    rows = table.query("network == 'main' and step == 10 and `class` == 'meningioma'")
+    assert np.allclose(trace.x, rows["x"], rtol=1e-3) and np.allclose(figure.frames[1].data[3].x, trace.x)
     assert [list(told) for told in trace.customdata] == rows[["answer", "image", "file"]].to_numpy().tolist()
     assert [("open" in mark) for mark in trace.marker.symbol] == list(rows["answer"] != rows["class"])
-    assert np.allclose(figure.frames[1].data[number].x, trace.x) and "main says" in trace.hovertemplate
 
 
 def test_a_cell_shows_the_figure_and_the_script_that_finds_each_points_image(explored, plane):
