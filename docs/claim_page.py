@@ -36,6 +36,7 @@ SHORT = {  # by the method that another is compared with
     "smoother": "SKD against label smoothing",
     "longer": "SKD against longer training",
     "mimetic": "SKD against a mimetic start",
+    "dual_skd": "SKD first, then labels, against SKD",
 }
 METRICS = ("accuracy", "balanced_accuracy", "nll", "nll_scaled", "ece", "ece_scaled")
 MAIN = ("weight_selection", "single_skd", "dual_skd", "ema_of_main", "smoother", "longer")  # drawn
@@ -84,10 +85,11 @@ def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
 
 
 def headlines(claim: pd.DataFrame) -> list[Headline]:
-    """The primary comparisons of real images that are whole, and those with the four nearest rivals."""
+    """The primary comparisons of real images that are whole, the four nearest rivals, and the first other reading."""
     found = []
     for steps, part in finished(claim, phantoms=False).groupby("study_steps"):
-        rows = pd.concat([compare(part, pairs, WAVE) for pairs in (PRIMARY, [("dual_skd", n) for n in RIVALS[:4]])])
+        rivals, reading = [("dual_skd", rival) for rival in RIVALS[:4]], [(READINGS[0], "dual_skd")]
+        rows = pd.concat([compare(part, pairs, WAVE) for pairs in (PRIMARY, rivals, reading)])
         for row in rows.to_dict("records"):
             own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
             where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
@@ -120,6 +122,7 @@ def _answers(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) ->
     for number, (question, pairs) in enumerate(QUESTIONS.items(), 1):
         rows = primary[primary["method"] == pairs[0][0]] if pairs[0] in PRIMARY else compare(part, pairs, WAVE)
         parts += [f"### {number}. {question}", _told(part, rows, pairs)]
+    parts += _on_validation(part)
     parts += ["### 5. Does it depend on the fraction, the pair or the start?", *_where(part, beyond, docs, name)]
     parts += ["### On what: accuracy, balanced accuracy, calibration", *_calibration(part, docs, name)]
     parts += ["### How sure, and how long", _power(primary), *_seconds(part, docs, name)]
@@ -141,6 +144,14 @@ def _told(part: pd.DataFrame, rows: pd.DataFrame, pairs: list[tuple[str, str]]) 
             many = f"{0 if pd.isna(most) else most} of {WAVE.sets * WAVE.seeds} pairs"
             lines.append(f"- Not answered yet: `{pair[0]}` {evidence.MINUS} `{pair[1]}` has {many}.")
     return "\n".join(lines)
+
+
+def _on_validation(part: pd.DataFrame) -> list[str]:
+    """The other readings on validation images: what would change a default."""
+    rows = compare(part, [(reading, "dual_skd") for reading in READINGS], WAVE, "val_accuracy").to_dict("records")
+    words = "; ".join(f"{minus(row)} {signed(row)}" for row in rows)
+    rule = "A default changes only if a reading is better on validation over all sets and fractions."
+    return [f"{rule} Accuracy on validation images: {words}."] if rows else []
 
 
 def _where(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:

@@ -29,7 +29,7 @@ def runs(gains, sets=SETS, seeds=SEEDS, spread=0.005, rise=0.0, steps=300, **nam
             accuracy = 0.7 + gain + spread * i * np.linspace(-1, 1, seeds)[seed]
             row = {"method": method, "label": LABELS.get(method, method), "data": data, "data_id": data, "seed": seed}
             key = f"{method}{data}{seed}{every['fraction']}{steps}"
-            rows.append(every | dict.fromkeys(METRICS, accuracy) | row | {"key": key})
+            rows.append(every | dict.fromkeys((*METRICS, "val_accuracy"), accuracy) | row | {"key": key})
     return pd.DataFrame(rows)
 
 
