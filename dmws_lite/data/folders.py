@@ -392,7 +392,7 @@ def _tables(
         columns = manifests.image_columns(raw, find, path.parent)
         listed = [file for value in raw[columns[0]] for file in find(value, path.parent)[:1]] if columns else []
         if raw.shape[1] == 1 and 2 * len(listed) >= len(raw):
-            lists[path] = {*listed}
+            lists[path] = {*listed, *find(raw.columns[0], path.parent)[:1]}  # a list without a header
         if not listed or 2 * len(listed) < min(len(raw), len(images)) or raw.shape[1] < 2:
             continue
         usual = manifests.usual_columns(raw)

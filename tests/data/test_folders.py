@@ -114,7 +114,7 @@ READ = {  # content, images of each split and class, number of files left out fo
         TWO,
         {},
     ),
-    "lists of names alone": ({"a": 4, "b": 4, "train_val.txt": FIRST, "test.txt": LATER}, TWO, {}),
+    "lists of names alone": ({"a": 4, "b": 4, "train_val.txt": FIRST, "test.csv": LATER}, TWO, {}),
     "numbers for the folders' names": (
         {"a": 4, "b": 4, "train.txt": numbered(FIRST), "test.txt": numbered(LATER)},
         TWO,
