@@ -59,7 +59,9 @@ def failed(result, *parts: str) -> bool:
 
 @pytest.mark.parametrize("command", ["doctor", "demo", "select", "notebooks run", "data check", "study run"])
 def test_every_command_has_help_with_an_example(run, command):
-    assert f"Example: dmws {command}" in run(*command.split(), "--help").output
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0 and f"Example: dmws {command}" in result.output
+    assert command.split()[0] in run("--help").output
 
 
 def test_doctor_reports_and_prints_json(run):
@@ -114,8 +116,9 @@ BAD = {
 
 
 @pytest.mark.parametrize(("words", "parts"), BAD.items())
-def test_bad_input_gets_one_clean_line(run, words, parts):
-    assert failed(run(*words), *parts)
+def test_bad_input_gets_one_clean_line_and_leaves_nothing(run, words, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert failed(run(*words), *parts) and not (tmp_path / "outputs").exists()
 
 
 def test_the_traceback_is_shown_on_demand(run, monkeypatch):
