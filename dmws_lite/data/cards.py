@@ -142,6 +142,11 @@ class Recipe(Strict, strict=True):
     fit: Literal["crop", "letterbox"] = "crop"
     flips: list[Literal["horizontal", "vertical"]] = Field(default=[])
 
+    @property
+    def class_folders(self) -> dict[str, str]:
+        """The class of each folder that is named."""
+        return {label.folder: name for name, label in self.classes.items()}
+
     @field_validator("classes", mode="before")
     @classmethod
     def _name_the_folders(cls, value: Any) -> Any:

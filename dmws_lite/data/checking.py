@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dmws_lite.data.folders import explained
+from dmws_lite.data.folders import explain_left_out
 from dmws_lite.data.probes import shortcuts, visible
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.data.splits import conflicts, leaks
@@ -260,7 +260,7 @@ def _on_classes(gathered: Gathered, usable: Array) -> Iterator[Finding]:
 
 def _on_reading(gathered: Gathered) -> Iterator[Finding]:
     """What was passed over, and what is to be said of how the set was read and split."""
-    for reason, text in explained(gathered.left_out).items():
+    for reason, text in explain_left_out(gathered.left_out).items():
         files = gathered.left_out["file"][gathered.left_out["reason"] == reason]
         yield Finding("warning", "left out", len(files), text, tuple(files.head(EXAMPLES)))
     for note in gathered.notes:

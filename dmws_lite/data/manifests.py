@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".json", ".jsonl")
+MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")  # say what they are by their name
 ENDINGS = (*SUFFIXES, *DICOM, *NIFTI)
 COLUMNS = {  # names of columns, in any case; the first that is there is used
     "file": (

@@ -70,6 +70,11 @@ def is_mask_folder(name: str) -> bool:
     return bool(said) and said[-1] in MASKS and not {"with", "without", "no"} & {*said}
 
 
+def is_in_masks(folder: str) -> bool:
+    """Whether a folder, or one above it on its path, holds masks or overlays by its name."""
+    return any(map(is_mask_folder, folder.split("/")))
+
+
 def masks(files: Sequence[str], root: Path) -> dict[str, str]:
     """The files that are masks or overlays, and the image that each belongs to ("" if none is seen).
 
@@ -79,7 +84,7 @@ def masks(files: Sequence[str], root: Path) -> dict[str, str]:
     stems: dict[str, list[str]] = defaultdict(list)
     for file in files:
         stems[_stem(file)].append(file)
-    in_masks = {folder: any(map(is_mask_folder, folder.split("/"))) for folder in {*map(dirname, files)}}
+    in_masks = {folder: is_in_masks(folder) for folder in {*map(dirname, files)}}
     kinds: dict[str, list[str]] = defaultdict(list)  # files that differ in the last word: `case7_t1`, `case7_seg`
     for file in files:
         kinds[f"{dirname(file)}/{re.sub(r'[ _.-]+[^ _.-]+$', '', _stem(file))}"].append(file)

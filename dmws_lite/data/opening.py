@@ -220,10 +220,10 @@ def _check_option(name: str, value: object, options: tuple[object, ...]) -> None
 
 
 def _warn(gathered: Gathered) -> None:
-    from dmws_lite.data.folders import explained
+    from dmws_lite.data.folders import explain_left_out
     from dmws_lite.data.splits import caution
 
-    texts = [*explained(gathered.left_out).values(), *gathered.notes, caution(gathered.table, gathered.rule)]
+    texts = [*explain_left_out(gathered.left_out).values(), *gathered.notes, caution(gathered.table, gathered.rule)]
     for text in filter(None, texts):
         warnings.warn(text, stacklevel=3)
 

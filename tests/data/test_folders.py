@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmws_lite.data.folders import explained, read_folder
+from dmws_lite.data.folders import explain_left_out, read_folder
 from dmws_lite.data.names import patient_pattern
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -61,6 +61,9 @@ READ = {  # content, images of each split and class, number of files left out fo
     "split folders by other names": (within(["Training", "VALID", "Evaluation"]), SPLITS, {}),
     "splits by longer names": (within(["a. Training Set", "stage_2_test_images"]), TWO, {}),
     "splits inside the classes": (within("ab", ["train", "test"]), TWO, {}),
+    "splits deeper inside the classes": (within("ab", ["scans/train", "scans/test"]), TWO, {}),
+    "predictions in each split": (within(["train", "test"], ["a", "b", "pred"]), TWO, {"stray": 4}),
+    "predictions in each part": (within(["fold1", "fold2"], ["a", "b", "pred"]), {"a": 4, "b": 4}, {"stray": 4}),
     "a copy of the set beside its splits": (SPLITS | {"chest_xray/train/a": 4, "holdout": 3}, SPLITS, {"beside": 7}),
     "masks": (
         {"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2}
@@ -223,7 +226,7 @@ def test_a_level_of_folders_or_a_pattern_of_names_is_the_label(tmp_path):
 def test_what_is_passed_over_is_counted_in_a_sentence_per_reason(tmp_path):
     made(tmp_path, AB | {f"a/{i}.heic": "" for i in range(30)} | {"b/1.svg": "", "b/IM1": "", "b/masks": 2})
     os.mkfifo(tmp_path / "a" / "pipe.png")
-    assert explained(read_folder(tmp_path).left_out) == {
+    assert explain_left_out(read_folder(tmp_path).left_out) == {
         "kind": "left out 33 files of kinds that are not read (30 .heic, 1 .svg, 1 no regular file, "
         "1 without an ending). Save them as PNG",
         "mask": "left out 2 files that are masks or overlays (such as b/masks/000.png of b/000.png). "
@@ -281,7 +284,7 @@ def test_a_card_tells_folders_classes_and_patients(tmp_path, card):
     assert listing.root == tmp_path / "set" / "Database" and listing.classes == ("normal", "covid")
     assert counted(listing.table) == {"covid": 4, "normal": 3}
     assert listing.table["patient"].tolist() == ["", "COVID", "COVID", "", "", "", ""]
-    assert "folders that the card does not name (3 Opacity/images). Add" in explained(listing.left_out)["folder"]
+    assert "folders that the card does not name (3 Opacity/images). Add" in explain_left_out(listing.left_out)["folder"]
     assert (listing.left_out["reason"] == "mask").sum() == 4
 
 
@@ -294,7 +297,9 @@ def test_a_card_names_a_manifest_its_columns_and_its_labels(tmp_path, card, whol
     listing = read_folder(root if whole else root / "truth.csv", told)
     assert listing.classes == ("malignant", "benign") and counted(listing.table) == {"malignant": 3, "benign": 3}
     assert listing.table.set_index("file")["label"]["img/4.png"] == "malignant"
-    assert "left out 3 files with labels that the card does not name (3 2)" in explained(listing.left_out)["label"]
+    assert (
+        "left out 3 files with labels that the card does not name (3 2)" in explain_left_out(listing.left_out)["label"]
+    )
 
 
 PATIENTS = LISTED.replace("label", "patient")
