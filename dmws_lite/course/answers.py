@@ -1,6 +1,6 @@
-"""Reading what a learner gave as an answer, and comparing it with what is right and with what known mistakes give.
+"""Reading a learner's answer, and comparing it with the right one and with what known mistakes give.
 
-A reader raises Open for None and `...`, and Wrong, which says what came in, for what it cannot take.
+A reader raises Open for None and `...`, and Wrong, which quotes the answer, where it cannot read it.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ def reject(fault: object, reason: str, case: str = "", **fields: Any) -> None:
 
 def number(answer: Any, low: float = -math.inf, high: float = math.inf, case: str = "") -> float:
     """The answer as a finite float from `low` to `high`; also from arrays and tensors of one element."""
-    _require(answer)
+    _require_answer(answer)
     value = answer.item() if getattr(answer, "shape", None) in ((), (1,)) else answer
     real = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
     hint = "write it without quotation marks" if isinstance(answer, str) else "give a finite number"
-    reject(not real, f"{kind(answer)} is no number: {hint}", case)
+    reject(not real, f"{describe(answer)} is no number: {hint}", case)
     reject(not low <= value <= high, f"{value:g} cannot be: the answer is from {low:g} to {high:g}", case)
     return float(value)
 
@@ -107,54 +107,55 @@ def array(
     """
     if answer is None or unanswered(answer):
         raise Open
-    values = np.asarray(_plain(answer))
-    values = np.asarray(_plain(values.tolist())) if values.dtype.kind == "O" else values
+    values = np.asarray(_to_plain(answer))
+    values = np.asarray(_to_plain(values.tolist())) if values.dtype.kind == "O" else values
     expected = tuple(values.shape[axis] if n is None else n for axis, n in enumerate(shape[: values.ndim]))
     kinds = "biuf" if of is bool else "iuf"
     fits = values.dtype.kind in kinds and values.size and values.ndim == len(shape) and values.shape == expected
-    asked = f"a list or an array of {ELEMENTS[of]}" + (f" of shape {shape}" if shape != (None,) else "")
-    reject(not fits, f"{kind(answer)}, where {asked} is asked for", case)
-    reject(not np.isfinite(values).all(), f"{kind(answer)} with values that are no finite numbers", case)
+    wanted = f"a list or an array of {ELEMENTS[of]}" + (f" of shape {shape}" if shape != (None,) else "")
+    reject(not fits, f"{describe(answer)}, where {wanted} is asked for", case)
+    reject(not np.isfinite(values).all(), f"{describe(answer)} with values that are no finite numbers", case)
     converted: np.ndarray = values.astype(of)
-    lost = of is not float and not np.array_equal(converted, values)
-    reject(lost, f"{kind(answer)} with other values than {ELEMENTS[of]}", case)
+    changed = of is not float and not np.array_equal(converted, values)
+    reject(changed, f"{describe(answer)} with other values than {ELEMENTS[of]}", case)
     return converted
 
 
 def names(answer: Any, options: Sequence[str]) -> set[str]:
     """The options that a collection of texts names; each is read as `choice` reads it."""
-    _require(answer)
-    fits = isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping)
-    given = list(islice(answer, MOST)) if fits else []
-    reject(not given, f"{kind(answer)} is no list of names: write them as ['...', '...']")
-    return {choice(name, options) for name in given}
+    _require_answer(answer)
+    is_list = isinstance(answer, Iterable) and not isinstance(answer, str | bytes | Mapping)
+    texts = list(islice(answer, MOST)) if is_list else []
+    reject(not texts, f"{describe(answer)} is no list of names: write them as ['...', '...']")
+    return {choice(text, options) for text in texts}
 
 
-def called(function: Any, *arguments: Any) -> Any:
+def call_function(function: Any, *arguments: Any) -> Any:
     """What the learner's function returns for `arguments`; Open when that is None or `...`, as from the stub."""
-    _require(function)
-    reject(not callable(function), f"{kind(function)} is no function: give the function's name, without brackets")
+    _require_answer(function)
+    reject(not callable(function), f"{describe(function)} is no function: give the function's name, without brackets")
     try:
         result = function(*arguments)
     except Exception as error:
         raise Wrong(f"your function raised {type(error).__name__}: {str(error)[:200]}") from error
-    _require(result, "Your function returns nothing yet.")
+    _require_answer(result, "Your function returns nothing yet.")
     return result
 
 
 def choice(answer: Any, options: Sequence[str], case: str = "") -> str:
     """The option that the answer names, without regard to case and spaces around it."""
-    _require(answer)
-    named = [option for option in options if isinstance(answer, str) and answer.strip().lower() == option.lower()]
-    reject(not named, f"{kind(answer)} is none of the options: choose from {', '.join(map(repr, options))}", case)
-    return named[0]
+    _require_answer(answer)
+    text = answer.strip().lower() if isinstance(answer, str) else None
+    matches = [option for option in options if option.lower() == text]
+    reject(not matches, f"{describe(answer)} is none of the options: choose from {', '.join(map(repr, options))}", case)
+    return matches[0]
 
 
-def kind(answer: Any) -> str:
+def describe(answer: Any) -> str:
     """An answer in a few words that are safe to show: a number or text as it is, of anything else the type and size."""
     shape = getattr(answer, "shape", None)
     if shape == ():
-        return kind(answer.item())
+        return describe(answer.item())
     if type(answer) in PLAIN:
         return f"{PLAIN[type(answer)]} {reprlib.repr(answer)}"
     name = type(answer).__name__
@@ -170,15 +171,16 @@ def unanswered(answer: Any) -> bool:
     return any(map(unanswered, answer)) if isinstance(answer, list | tuple) else answer is ...
 
 
-def _require(answer: Any, message: str = "") -> None:
+def _require_answer(answer: Any, message: str = "") -> None:
     if answer is None or answer is ...:
         raise Open(message)
 
 
-def _plain(answer: Any) -> Any:
+def _to_plain(answer: Any) -> Any:
     """Tensors without their gradient, and collections that numpy does not read, as lists; also inside of others."""
     if hasattr(answer, "detach"):
         return answer.detach().cpu().numpy()
     if not isinstance(answer, Iterable) or isinstance(answer, str | bytes | Mapping) or hasattr(answer, "__array__"):
         return answer
-    return [_plain(value) for value in islice(sorted(answer) if isinstance(answer, set | frozenset) else answer, MOST)]
+    values = sorted(answer) if isinstance(answer, set | frozenset) else answer
+    return [_to_plain(value) for value in islice(values, MOST)]

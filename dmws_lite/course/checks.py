@@ -1,4 +1,4 @@
-"""Checking an answer to an exercise: what is wrong with it is said, what is right is not given away.
+"""Checking an answer to an exercise: the verdict says what is wrong with it, and does not give away what is right.
 
 Exercise "03.2" is the entry "03.2" of exercises/chapter_03.yaml: a table (see `tables`), or the texts for the function
 `exercise_2` of exercises/chapter_03.py: `right`, and one by each name with which the function raises Wrong.
@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from dmws_lite.course import exercises
-from dmws_lite.course.answers import Open, Wrong, kind, unanswered
+from dmws_lite.course.answers import Open, Wrong, describe, unanswered
 from dmws_lite.course.tables import check_table
 
 MIME = "application/vnd.dmws-lite.verdict+json"  # a verdict's fields in a saved notebook
@@ -30,7 +30,7 @@ BORDERS = {"right": "solid #0072B2", "wrong": "double #D55E00", "open": "dotted 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of checking an answer; a notebook's cell that ends with it shows it, and says it to a screen reader."""
+    """The result of checking an answer; a notebook's cell that ends with it shows it, to screen readers too."""
 
     exercise: str
     state: str
@@ -58,7 +58,7 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
     """
     if exercise not in texts():
         raise ValueError(f"unknown exercise {exercise!r}: there are {', '.join(texts())}")
-    function, said = exercise_function(exercise), texts()[exercise]
+    function, messages = exercise_function(exercise), texts()[exercise]
     try:
         inspect.signature(function).bind(*answers, **given)
     except TypeError as error:
@@ -67,15 +67,17 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
         return Verdict(exercise, "open", "Replace the three dots with your answer and run the cell again.")
     try:
         fields = function(*answers, **given) or {}
-        return Verdict(exercise, "right", said["right"].format(**given | fields))
+        return Verdict(exercise, "right", messages["right"].format(**given | fields))
     except Open as error:
         return Verdict(exercise, "open", str(error) or "Write your answer and run the cell again.")
     except Wrong as error:
-        reason = said[error.reason].format(**given | error.fields) if error.reason in said else error.reason
-        return Verdict(exercise, "wrong", _sentence(f"{error.case}: {reason}" if error.case else reason))
+        reason = error.reason
+        if reason in messages:
+            reason = messages[reason].format(**given | error.fields)
+        return Verdict(exercise, "wrong", _capitalise(f"{error.case}: {reason}" if error.case else reason))
     except Exception as error:
-        came = _sentence(f"{', '.join(map(kind, answers))}: such an answer cannot be checked")
-        return Verdict(exercise, "wrong", f"{came} ({type(error).__name__}: {str(error)[:200]})")
+        message = _capitalise(f"{', '.join(map(describe, answers))}: such an answer cannot be checked")
+        return Verdict(exercise, "wrong", f"{message} ({type(error).__name__}: {str(error)[:200]})")
 
 
 def exercise_function(name: str) -> Callable[..., dict[str, Any] | None]:
@@ -98,9 +100,9 @@ def exercise_function(name: str) -> Callable[..., dict[str, Any] | None]:
 def texts() -> dict[str, dict[str, Any]]:
     """The tables and texts, by exercise ("03.2") in the course's order."""
     files = sorted(Path(path) for folder in exercises.__path__ for path in Path(folder).glob("chapter_*.yaml"))
-    return {name: said for path in files for name, said in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
+    return {name: entry for path in files for name, entry in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
 
 
-def _sentence(text: str) -> str:
-    """With a capital at its start, unless a name from the code stands there ("half_life: ...", "blocks.0 is ...")."""
+def _capitalise(text: str) -> str:
+    """The text with a capital at its start, unless it starts with a name from the code ("half_life: ...")."""
     return text[:1].upper() + text[1:] if re.match(r"[a-z]+(?![\w.:(=])", text) else text

@@ -1,4 +1,4 @@
-"""Exercises that are tables: formulas for the right answers and for known mistakes, with what is said to each.
+"""Exercises that are tables: formulas for the right answers and for known mistakes, with the text for each.
 
     "09.4":
       given: [names of what the notebook passes on]
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dmws_lite.course.answers import Wrong, called, compare
+from dmws_lite.course.answers import Wrong, call_function, compare
 
 Values = dict[str, Any]
 
@@ -25,10 +25,10 @@ def check_table(table: Mapping[str, Any], values: Values, answers: Sequence[Any]
     values = table_values(table, values)
     for answer, (name, row) in zip(answers, table["answers"].items(), strict=True):
         if "cases" not in table:
-            values["right"] = _compare(answer, row, values, name if len(answers) > 1 else "")
+            values["right"] = _compare_answer(answer, row, values, name if len(answers) > 1 else "")
         for arguments in table.get("cases", []):
-            result = called(answer, *arguments.values())
-            _compare(result, row, values | arguments, table["calls"].format(**arguments))
+            result = call_function(answer, *arguments.values())
+            _compare_answer(result, row, values | arguments, table["calls"].format(**arguments))
     return values
 
 
@@ -51,7 +51,7 @@ def evaluate(formula: str | float, values: Values) -> float:
     return float(pd.eval(str(formula), local_dict=values, engine="python"))
 
 
-def _compare(answer: Any, row: Mapping[str, Any], values: Values, case: str) -> float:
+def _compare_answer(answer: Any, row: Mapping[str, Any], values: Values, case: str) -> float:
     right, texts = evaluate(row["value"], values), {str(key): text for key, text in row["mistakes"].items()}
     targets: dict[str, Any] = {formula: evaluate(formula, values) for formula in texts}
     try:

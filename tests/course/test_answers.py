@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from dmws_lite.course.answers import Wrong, array, called, choice, compare, kind, names, number, smallest
+from dmws_lite.course.answers import Wrong, array, call_function, choice, compare, describe, names, number, smallest
 
 
 def broken():
@@ -25,8 +25,8 @@ WRONG = [
     (quarter, 0.24, "share: 0.24 is too small"),
     (quarter, 0.5, "share: twice"),
     (lambda a: smallest(a, lambda n: 10 / n**2, 1), 5, "5 are enough, but fewer would do"),
-    (called, broken, "your function raised KeyError: 'no such key'"),
-    (called, 3, "the number 3 is no function: give the function's name, without brackets"),
+    (call_function, broken, "your function raised KeyError: 'no such key'"),
+    (call_function, 3, "the number 3 is no function: give the function's name, without brackets"),
     *[(lambda a: choice(a, ["main"]), odd, "none of the options") for odd in (np.array([1, 2]), [], object())],
     *[(strategies, odd, "no list of names") for odd in ("ema", [], 3)],
     (array, "text", "your answer: the text 'text', where a list or an array of numbers is asked for"),
@@ -47,8 +47,8 @@ def test_what_is_wrong_is_named_and_the_answer_is_not(read, answer, part):
 
 
 def test_kinds_are_short_and_never_run_the_answers_own_repr():
-    assert kind(object()) == "an object" and len(kind(10**400)) < 60 and len(kind("x" * 1000)) < 60
-    assert kind(torch.tensor(0.5)) == "the number 0.5" and kind([]) == "a list of 0"
+    assert describe(object()) == "an object" and len(describe(10**400)) < 60 and len(describe("x" * 1000)) < 60
+    assert describe(torch.tensor(0.5)) == "the number 0.5" and describe([]) == "a list of 0"
 
 
 @pytest.mark.parametrize("collect", [lambda n: dict.fromkeys(n).keys(), iter, pd.Series, lambda n: np.array(n, object)])

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dmws_lite.course.answers import array, called, compare, smallest
+from dmws_lite.course.answers import array, call_function, compare, smallest
 from dmws_lite.studies.statistics import LEVEL, smallest_p
 
 CLASSES = pd.Index(["a", "b", "c"])
@@ -20,21 +20,20 @@ def exercise_2(measures, *, counts):
     """Sensitivity and specificity of a class, as a function of the table of counts and the class's name."""
     for table in (MADE_UP, counts):
         images = table.sum(axis=1)
-        whole = images.sum()
-        named = table.index[(images > 0) & (images < whole)]  # have images, and others to be told from
-        accuracy = sum(table.loc[k, k] for k in table.index) / whole
-        for name in named:
-            answer = array(called(measures, table.copy(), name), (2,), case="sensitivity and specificity")
-            hit, row, column = table.loc[name, name], images[name], table[name].sum()
-            sensitivity, specificity = hit / row, (whole - row - column + hit) / (whole - row)
-            precision = {"precision": hit / column} if column else {}
+        total = images.sum()
+        classes = table.index[(images > 0) & (images < total)]  # have images, and others to be distinguished from
+        accuracy = sum(table.loc[k, k] for k in table.index) / total
+        for name in classes:
+            answer = array(call_function(measures, table.copy(), name), (2,), case="sensitivity and specificity")
+            hits, row, column = table.loc[name, name], images[name], table[name].sum()
+            sensitivity, specificity = hits / row, (total - row - column + hits) / (total - row)
+            precision = {"precision": hits / column} if column else {}
             mistakes = {"exchanged": specificity, "accuracy": accuracy} | precision
             compare(answer[0], sensitivity, f"sensitivity of {name!r}", **mistakes)
-            right_elsewhere = (accuracy * whole - hit) / (whole - row)
             mistakes = {"repeated": sensitivity, "false_alarms": 1 - specificity, "accuracy": accuracy}
-            mistakes["right_elsewhere"] = right_elsewhere
+            mistakes["right_elsewhere"] = (accuracy * total - hits) / (total - row)
             compare(answer[1], specificity, f"specificity of {name!r}", **mistakes)
-    return {"name": min(named, key=lambda name: counts.loc[name, name] / counts.loc[name].sum())}
+    return {"name": min(classes, key=lambda name: counts.loc[name, name] / counts.loc[name].sum())}
 
 
 def exercise_3(seeds):

@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from dmws_lite.course.answers import array, called, compare, names, reject
+from dmws_lite.course.answers import array, call_function, compare, names, reject
 from dmws_lite.method.components import FIXED
 from dmws_lite.method.layers import select_layers
 from dmws_lite.method.selection import plan as make_plan
@@ -15,7 +15,7 @@ def exercise_1(share, *, plan):
     for axes, a in {a.axes: a for a in plan.assignments}.items():
         right = prod(a.student_shape) / prod(a.teacher_shape)
         fixed = {"axes": ", ".join(axis for axis in axes if axis in FIXED) or "the fused ones"}
-        answer, every = called(share, axes), 0.5 ** len(axes)
+        answer, every = call_function(share, axes), 0.5 ** len(axes)
         compare(answer, right, f"axes {', '.join(axes)}", fields=fixed, one_axis=0.5, no_axis=1.0, every_axis=every)
     return {"tensors": len(plan.assignments)}
 
@@ -33,13 +33,13 @@ def exercise_3(blocks):
 def exercise_4(fitting, *, teacher, candidates):
     """The students that a teacher can feed, out of some candidates."""
     candidates = list(candidates)
-    named, refusals = names(fitting, candidates), {}
+    chosen, refusals = names(fitting, candidates), {}
     for name in candidates:
         try:
             make_plan(teacher, name)
         except ValueError as error:
             refusals[name] = str(error).split(":")[0][:160]
-    for name in sorted(named & set(refusals)):
+    for name in sorted(chosen & set(refusals)):
         reject(True, "refused", name=name, why=refusals[name])
-    missing = len(set(candidates) - set(refusals) - named)
+    missing = len(set(candidates) - set(refusals) - chosen)
     reject(missing, "missing", n=missing)

@@ -5,7 +5,7 @@ from copy import deepcopy
 import numpy as np
 import torch
 
-from dmws_lite.course.answers import Open, Wrong, array, called, reject
+from dmws_lite.course.answers import Open, Wrong, array, call_function, reject
 from dmws_lite.method.elements import phased, spread
 
 TEACHER, STUDENT, HEADS = 768, 192, 3  # ViT-B and ViT-T: channels, and the student's heads
@@ -17,7 +17,7 @@ def exercise_2(subset):
     """The indices of a student along an axis, as a function of both lengths and the phase."""
     for size, pick, phase in ((8, 4, 0), (8, 4, 1), (12, 3, 2), (TEACHER, STUDENT, 3)):
         call, right = f"subset({size}, {pick}, {phase})", phased(size, pick, phase)
-        indices = array(called(subset, size, pick, phase), of=int, case=call)
+        indices = array(call_function(subset, size, pick, phase), of=int, case=call)
         faults = {
             "count": len(indices) != pick,
             "phase": phase > 0 and np.array_equal(indices, phased(size, pick, 0)),
@@ -40,9 +40,9 @@ def exercise_4(shuffled, *, model, images):
     """A network whose hidden units stand in another order: its state, as a function of the state and the order."""
     before, network = model.state_dict(), deepcopy(model)
     order = torch.randperm(len(before[BIAS]), generator=torch.Generator().manual_seed(0))
-    given = {name: tensor.clone() for name, tensor in before.items()}
-    state = called(shuffled, given, order)
-    reject(any(not torch.equal(tensor, before[name]) for name, tensor in given.items()), "in_place")
+    copies = {name: tensor.clone() for name, tensor in before.items()}
+    state = call_function(shuffled, copies, order)
+    reject(any(not torch.equal(tensor, before[name]) for name, tensor in copies.items()), "in_place")
     try:
         network.load_state_dict(state)
     except Exception as error:  # of any kind, for what is no state
@@ -56,7 +56,8 @@ def exercise_4(shuffled, *, model, images):
         change = float((network.eval()(images) - model.eval()(images)).abs().max())
     new, old = after[COLUMNS], before[COLUMNS]
     along_rows = not torch.equal(new.sum(1), old.sum(1)) and torch.allclose(new.sum(0), old.sum(0), atol=1e-5)
-    faults = {"bias": BIAS not in moved, "columns": COLUMNS not in moved, "along_rows": along_rows, "other": True}
-    for reason, fault in faults.items() if change >= 1e-3 else ():
-        reject(fault, reason, change=change, name=COLUMNS)
-    return {"change": change}
+    if change < 1e-3:
+        return {"change": change}
+    faults = {"bias": BIAS not in moved, "columns": COLUMNS not in moved, "along_rows": along_rows}
+    reason = next((reason for reason, fault in faults.items() if fault), "other")
+    raise Wrong(reason, change=change, name=COLUMNS)

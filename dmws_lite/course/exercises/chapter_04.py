@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from dmws_lite.analysis import starts
-from dmws_lite.course.answers import called, choice, compare, reject
+from dmws_lite.course.answers import call_function, choice, compare, reject
 
 MEASURES = {"gain": "gain", "rank_share": "rank share", "entropy": "entropy"}
 
@@ -31,21 +31,23 @@ def exercise_2(stable_rank):
             "root": right**0.5,
             "unsquared": singular.sum() / singular[0],
         }
-        compare(called(stable_rank, matrix.copy()), right, case, relative=1e-4, **mistakes)
+        compare(call_function(stable_rank, matrix.copy()), right, case, relative=1e-4, **mistakes)
 
 
 def exercise_3(gain, rank_share, entropy, *, network, inputs):
-    """What becomes of three measurements when the elements of every selected matrix are shuffled."""
+    """What becomes of three measurements when the elements of every selected matrix are shuffle_matrices."""
     changes = [choice(answer, ("rises", "falls", "stays")) for answer in (gain, rank_share, entropy)]
-    before, after = _measured(network, inputs), _measured(shuffled(network), inputs)
+    before, after = _measure(network, inputs), _measure(shuffle_matrices(network), inputs)
     for (name, old), change in zip(before.items(), changes, strict=False):
         new = after[name]
-        right = "stays" if abs(new - old) <= 1e-3 * abs(old) else "rises" if new > old else "falls"
+        right = "rises" if new > old else "falls"
+        if abs(new - old) <= 1e-3 * abs(old):
+            right = "stays"
         reject(change != right, name)
     return {"numbers": ", ".join(f"{MEASURES[name]} {before[name]:.3f} → {after[name]:.3f}" for name in before)}
 
 
-def shuffled(network: nn.Module) -> nn.Module:
+def shuffle_matrices(network: nn.Module) -> nn.Module:
     """A copy of the network with the elements of each matrix in its blocks in another order."""
     copy, generator = deepcopy(network), torch.Generator().manual_seed(0)
     matrices = set(starts.matrices({"weight_selection": network})["tensor"])
@@ -57,7 +59,7 @@ def shuffled(network: nn.Module) -> nn.Module:
     return copy
 
 
-def _measured(network, inputs):
+def _measure(network, inputs):
     """The means of MEASURES over the blocks; without entropy for a network without attention."""
     weights = starts.matrices({"weight_selection": network})
     attention = starts.attention({"weight_selection": network}, inputs)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy.special import softmax
 
-from dmws_lite.course.answers import Open, called, compare, names, reject
+from dmws_lite.course.answers import Open, call_function, compare, names, reject
 from dmws_lite.method.distillation import STRATEGIES, half_life_of
 
 LOGITS = np.array([[2.0, 0.5, -1.0], [0.2, 0.1, 1.3], [-0.4, 2.2, 0.0], [0.9, -0.7, 0.3]])
@@ -15,18 +15,18 @@ TARGETS = np.array([[1.0, 1.5, -0.5], [0.0, -0.3, 2.1], [0.6, 1.1, 0.4], [-0.2, 
 def exercise_1(soft):
     """The soft part of the loss: a function of the student's logits, the target's logits and the temperature."""
     for temperature in (1.0, 3.0):
-        right, hard = _soft(LOGITS, TARGETS, temperature), _soft(LOGITS, TARGETS, 1.0)
+        right, hard = _soft_loss(LOGITS, TARGETS, temperature), _soft_loss(LOGITS, TARGETS, 1.0)
         mistakes = {
-            "exchanged": _soft(TARGETS, LOGITS, temperature),
+            "exchanged": _soft_loss(TARGETS, LOGITS, temperature),
             "total": right * len(LOGITS),
             "undivided": hard,
             "undivided_with_factor": temperature**2 * hard,
-            "entropy": _soft(LOGITS, TARGETS, temperature, entropy=True),
+            "entropy": _soft_loss(LOGITS, TARGETS, temperature, entropy=True),
             "sign": -right,
             "no_factor": right / temperature**2,
-            "no_axis": _soft(LOGITS, TARGETS, temperature, axis=None),
+            "no_axis": _soft_loss(LOGITS, TARGETS, temperature, axis=None),
         }
-        answer = called(soft, LOGITS.copy(), TARGETS.copy(), temperature)
+        answer = call_function(soft, LOGITS.copy(), TARGETS.copy(), temperature)
         compare(answer, right, f"T = {temperature:g}", 1e-4, **mistakes)
 
 
@@ -43,12 +43,12 @@ def exercise_2(gradient):
             "undivided": undivided,
             "undivided_with_factor": temperature * undivided,
         }
-        answer = called(gradient, z.copy(), target.copy(), temperature)
+        answer = call_function(gradient, z.copy(), target.copy(), temperature)
         compare(answer, right, f"T = {temperature:g}", 1e-4, 1e-6, otherwise="autograd", **mistakes)
 
 
 def exercise_4(settings, *, steps):
-    """Settings that need no warm-up of alpha: the start is forgotten early, and an average is kept all the same."""
+    """Settings that need no warm-up of alpha: the average forgets its start early, and still is an average."""
     if settings is None:
         raise Open
     reject(settings.strategy != "ema" or settings.auxiliary_update != "ema" or settings.alpha == 0, "no_average")
@@ -63,13 +63,13 @@ def exercise_4(settings, *, steps):
 
 def exercise_5(needing):
     """The strategies that need a second network."""
-    named = names(needing, list(STRATEGIES))
+    chosen = names(needing, list(STRATEGIES))
     right = {name for name, strategy in STRATEGIES.items() if "targets" in strategy.__code__.co_names}  # of `Step`
-    for name in sorted(named - right):
+    for name in sorted(chosen - right):
         reject(True, "alone", name)
-    reject(named != right, "missing")
+    reject(chosen != right, "missing")
 
 
-def _soft(z, target, temperature, entropy=False, axis=1):
+def _soft_loss(z, target, temperature, entropy=False, axis=1):
     p, q = softmax(target / temperature, axis), softmax(z / temperature, axis)
     return float(temperature**2 * (p * np.log((1 if entropy else p) / q)).sum(1).mean())

@@ -5,21 +5,21 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from dmws_lite.course.answers import called, choice, compare, reject
+from dmws_lite.course.answers import call_function, choice, compare, reject
 from dmws_lite.method.distillation import update_auxiliary
 from dmws_lite.studies.methods import METHODS
 
 
 def exercise_1(followed):
     """The auxiliary's state after a step, as a function of both states and the momentum."""
-    auxiliary, main = _network(0, batches=5), _network(1, batches=9)
+    auxiliary, main = _make_network(0, batches=5), _make_network(1, batches=9)
     states = {"auxiliary": auxiliary.state_dict(), "main": main.state_dict()}
-    given = deepcopy(states)
-    state = called(followed, given["auxiliary"], given["main"], 0.9)
+    copies = deepcopy(states)
+    state = call_function(followed, copies["auxiliary"], copies["main"], 0.9)
     for name in states["main"]:
         reject(name not in state, "missing", name=name)
     for student, before in states.items():
-        changed = any(not torch.equal(given[student][name], tensor) for name, tensor in before.items())
+        changed = any(not torch.equal(copies[student][name], tensor) for name, tensor in before.items())
         reject(changed, "in_place", student=student)
     update_auxiliary(expected := deepcopy(auxiliary), main, 0.9)
     for name, right in expected.state_dict().items():
@@ -54,7 +54,7 @@ def exercise_5(one, other):
     reject(True, "other")
 
 
-def _network(seed, batches):
+def _make_network(seed, batches):
     torch.manual_seed(seed)
     norm = nn.BatchNorm1d(4)
     norm.num_batches_tracked = torch.tensor(batches)

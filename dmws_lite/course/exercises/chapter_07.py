@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from dmws_lite.course.answers import called, compare, reject, smallest
+from dmws_lite.course.answers import call_function, compare, reject, smallest
 from dmws_lite.studies.statistics import FACTORIAL, LEVEL, detectable, factorial, smallest_p
 
 GAP = 0.01
@@ -19,19 +19,19 @@ def exercise_1(for_point, for_holm, *, spread, comparisons):
 
 def exercise_2(holm):
     """Holm's correction of p values, as a function of a list of them."""
-    for given in ([0.02, 0.04, 0.01], [0.02, 0.04, 0.01, 0.2], [0.03, 0.011, 0.02, 0.5, 0.012], [0.6, 0.7]):
-        p, n, order = np.array(given), len(given), np.argsort(given)
-        place = np.argsort(order)
-        falling = (n - place) * p
-        right = np.clip(np.maximum.accumulate(falling[order])[place], 0, 1)
+    for values in ([0.02, 0.04, 0.01], [0.02, 0.04, 0.01, 0.2], [0.03, 0.011, 0.02, 0.5, 0.012], [0.6, 0.7]):
+        p, n, order = np.array(values), len(values), np.argsort(values)
+        rank = np.argsort(order)
+        multiplied = (n - rank) * p
+        right = np.clip(np.maximum.accumulate(multiplied[order])[rank], 0, 1)
         mistakes = {
             "bonferroni": np.clip(n * p, 0, 1),
-            "not_rising": np.clip(falling, 0, 1),
-            "factors": np.clip((place + 1) * p, 0, 1),
+            "not_rising": np.clip(multiplied, 0, 1),
+            "factors": np.clip((rank + 1) * p, 0, 1),
             "order": np.sort(right),
             "by_place": np.clip(np.arange(n, 0, -1) * p, 0, 1),
         }
-        compare(called(holm, list(given)), right, f"of {given}", 0, 1e-9, **mistakes)
+        compare(call_function(holm, list(values)), right, f"of {values}", 0, 1e-9, **mistakes)
 
 
 @cache
@@ -44,8 +44,8 @@ def values_3():
 
 def values_4(*, table):
     """What SKD from the same start adds to random and to selected weights; more in the factorial's interaction."""
-    lacking = {name for row in FACTORIAL.values() for name in row} - set(table["method"])
-    reject(lacking, "incomplete", methods=", ".join(sorted(lacking)))
+    missing = {name for row in FACTORIAL.values() for name in row} - set(table["method"])
+    reject(missing, "incomplete", methods=", ".join(sorted(missing)))
     means = table.groupby("method")["accuracy"].mean()
     random, selected = (means[row[1]] - means[row[0]] for row in FACTORIAL.values())
     interaction = factorial(table).set_index("contrast").loc["SKD x selection", ["difference", "low", "high"]]

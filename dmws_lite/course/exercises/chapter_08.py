@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import binom
 
 from dmws_lite.analysis.representations import cka
-from dmws_lite.course.answers import array, called, compare, reject
+from dmws_lite.course.answers import array, call_function, compare, reject
 from dmws_lite.studies.statistics import LEVEL
 
 
@@ -13,13 +13,13 @@ def exercise_1(own):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((12, 5)) + 3
     y = np.concatenate([x[:, :2] + rng.standard_normal((12, 2)), rng.standard_normal((12, 2)) - 2], axis=1)
-    given = x.copy(), y.copy()
-    answer, right = called(own, *given), cka(x, y, debiased=False)
-    reject(not (np.array_equal(given[0], x) and np.array_equal(given[1], y)), "in_place")
-    rows = _uncentred(x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True))
-    mistakes = {"uncentred": _uncentred(x, y), "root": right**0.5, "debiased": cka(x, y), "rows": rows}
+    copies = x.copy(), y.copy()
+    answer, right = call_function(own, *copies), cka(x, y, debiased=False)
+    reject(not (np.array_equal(copies[0], x) and np.array_equal(copies[1], y)), "in_place")
+    rows = _uncentred_cka(x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True))
+    mistakes = {"uncentred": _uncentred_cka(x, y), "root": right**0.5, "debiased": cka(x, y), "rows": rows}
     compare(answer, right, "CKA", 1e-6, **mistakes)
-    compare(called(own, 2 * x, y), right, "CKA of twice the first array", 1e-6)
+    compare(call_function(own, 2 * x, y), right, "CKA of twice the first array", 1e-6)
 
 
 def exercise_2(cam):
@@ -27,14 +27,10 @@ def exercise_2(cam):
     rng = np.random.default_rng(0)
     channels, slopes = rng.standard_normal((2, 6, 4, 5))
     weights = slopes.mean((1, 2), keepdims=True)
-    heatmap = array(called(cam, channels.copy(), slopes.copy()), (4, 5), case="your map")
+    heatmap = array(call_function(cam, channels.copy(), slopes.copy()), (4, 5), case="your map")
     reject((heatmap < 0).any(), "negative")
-    terms = {
-        "weight_each_place": channels * slopes,
-        "unweighted": channels,
-    }
-    mistakes = {name: _unit(term) for name, term in terms.items()}
-    compare(_unit(heatmap[None]), _unit(channels * weights), "", 1e-5, 1e-5, otherwise="other", **mistakes)
+    mistakes = {"weight_each_place": _normalise(channels * slopes), "unweighted": _normalise(channels)}
+    compare(_normalise(heatmap[None]), _normalise(channels * weights), "", 1e-5, 1e-5, otherwise="other", **mistakes)
 
 
 def values_3(*, images, chance):
@@ -49,19 +45,20 @@ def values_5(*, table, model):
     rows = table[(table["model"] == model) & (table["severity"] > 0)]
     reject(rows.empty, "no_rows")
 
-    def without_zero(part, prefix=""):
-        return int(((part[f"{prefix}low"] > 0) | (part[f"{prefix}high"] < 0)).sum())
+    def count_without_zero(intervals, prefix=""):
+        return int(((intervals[f"{prefix}low"] > 0) | (intervals[f"{prefix}high"] < 0)).sum())
 
-    own, every = (without_zero(part, "difference_") for part in (rows, table))
-    return {"own": own, "every": every, "accuracy": without_zero(rows), "rows": len(rows), "all_rows": len(table)}
+    own, every = (count_without_zero(intervals, "difference_") for intervals in (rows, table))
+    counts = {"own": own, "every": every, "accuracy": count_without_zero(rows)}
+    return counts | {"rows": len(rows), "all_rows": len(table)}
 
 
-def _uncentred(x, y):
+def _uncentred_cka(x, y):
     norms = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
     return float(np.linalg.norm(y.T @ x) ** 2 / norms)
 
 
-def _unit(terms):
+def _normalise(terms):
     """The positive part of the terms' sum, of length 1."""
     positive = terms.sum(0).clip(0)
     return positive / (np.linalg.norm(positive) or 1)

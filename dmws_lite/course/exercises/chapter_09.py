@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dmws_lite.course.answers import array, called, compare, kind, number, reject
+from dmws_lite.course.answers import array, call_function, compare, describe, number, reject
 
 WEIGHTS = np.array([[0.317, -1.27, 0.02], [0.9, 0.448, -0.6]])
 BEFORE = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [0.1, 0.8, 0.1], [0.5, 0.2, 0.3], [0.2, 0.2, 0.6]])
@@ -12,8 +12,8 @@ AFTER = np.array([[0.6, 0.3, 0.1], [0.4, 0.3, 0.3], [0.1, 0.7, 0.2], [0.5, 0.3, 
 def exercise_2(quantise):
     """Symmetric 8-bit quantisation of an array: whole numbers from -127 to 127, and one scale."""
     for weights, case in ((WEIGHTS, "a matrix"), (-3 * WEIGHTS[0], "a vector")):
-        answer = called(quantise, weights.copy())
-        reject(not isinstance(answer, tuple | list) or len(answer) != 2, "no_pair", kind=kind(answer))
+        answer = call_function(quantise, weights.copy())
+        reject(not isinstance(answer, tuple | list) or len(answer) != 2, "no_pair", kind=describe(answer))
         integers, scale = array(answer[0], weights.shape, case=f"{case}: your integers"), number(answer[1])
         step, largest = np.abs(weights).max() / 127, np.abs(integers).max()
         reject(not np.array_equal(integers, np.round(integers)), "not_whole", case)
@@ -29,5 +29,5 @@ def exercise_3(changed):
     other = BEFORE.argmax(1) != AFTER.argmax(1)
     probabilities = (BEFORE != AFTER).any(1).mean()
     mistakes = {"number": other.sum(), "unchanged": 1 - other.mean(), "probabilities": probabilities}
-    compare(called(changed, BEFORE.copy(), AFTER.copy()), other.mean(), "five images", 1e-6, **mistakes)
-    compare(called(changed, BEFORE.copy(), BEFORE.copy()), 0.0, "the same twice", 1e-6, equal=1.0)
+    compare(call_function(changed, BEFORE.copy(), AFTER.copy()), other.mean(), "five images", 1e-6, **mistakes)
+    compare(call_function(changed, BEFORE.copy(), BEFORE.copy()), 0.0, "the same twice", 1e-6, equal=1.0)

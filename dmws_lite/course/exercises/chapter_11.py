@@ -2,7 +2,7 @@
 
 from dmws_lite.course.answers import names, number, reject
 
-SITUATIONS = {  # whether least squares cannot help there, and what is said
+SITUATIONS = {  # whether least squares cannot help there, and the text to show
     "full_width": (True, "full"),
     "no_images": (True, "no_images"),
     "long_training": (True, "long"),
