@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from dmws_lite.cli_data import data_app
 from dmws_lite.cli_study import study_app
-from dmws_lite.runtime.console import print_files, print_line, print_table, shown, warnings_printed
+from dmws_lite.runtime.console import print_files, print_line, print_table, safe_text, warnings_printed
 
 if TYPE_CHECKING:
     from dmws_lite.method.measuring import Measured
@@ -35,7 +35,7 @@ class Commands(TyperGroup):
         except USER_ERRORS as error:
             if os.environ.get("DMWS_DEBUG") == "1":
                 raise
-            text = Text.assemble(("error:", "bold red"), " ", shown(error))
+            text = Text.assemble(("error:", "bold red"), " ", safe_text(error))
             Console(stderr=True).print(text, soft_wrap=True)
             raise typer.Exit(2) from error
 
@@ -77,12 +77,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 
     from dmws_lite.runtime import report
 
-    here = report.environment()
+    facts = report.environment()
     if as_json:
-        typer.echo(json.dumps(here, indent=2))
+        typer.echo(json.dumps(facts, indent=2))
         return
-    versions = ", ".join(f"{name} {version or '-'}" for name, version in here["versions"].items())
-    print_line("\n".join([*report.sentences(here), f"versions: {versions}"]))
+    versions = ", ".join(f"{name} {version or '-'}" for name, version in facts["versions"].items())
+    print_line("\n".join([*report.sentences(facts), f"versions: {versions}"]))
 
 
 @app.command(epilog="Example: dmws demo my_images --teacher imagenet --out results")
@@ -93,39 +93,33 @@ def demo(
     teacher: Annotated[
         str, typer.Option(help="embedded, imagenet (a package of weights, or a network), or reference (a GPU).")
     ] = "embedded",
-    out: Annotated[Path, typer.Option(help="Folder for everything that comes out.")] = Path("outputs"),
+    out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("outputs"),
     seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few training steps only, to see that it runs.")] = False,
 ) -> None:
     """Run the quickstart from end to end: plans, two students, training, comparison, and the student to take away."""
-    import pandas as pd
-
     from dmws_lite.method.networks import load_teacher
     from dmws_lite.runtime.device import pick_device
     from dmws_lite.runtime.notebooks import defaults, find_notebook, run_notebook
     from dmws_lite.studies.scales import FEW, find_scale
 
     start, notebook = time.time(), find_notebook("quickstart")
-    parameters = {"data": _data_source(data), "seed": seed, "smoke": smoke}
+    parameters = {"data": _resolve_data(data), "seed": seed, "smoke": smoke}
     if teacher != "embedded":
         load_teacher(find_scale(teacher).teacher)  # the weights are found before the notebook starts
         parameters["scale"] = teacher
         if pick_device().type == "cpu" and not smoke:
             parameters |= {name: value for name, value in FEW.items() if name in defaults(notebook)}
-            whole = f"`dmws notebooks run quickstart -p scale {teacher}` makes all of them"
-            print_line(f"on a CPU: {FEW['seeds']} seeds of {FEW['steps']} steps for each method; {whole}")
+            command = f"`dmws notebooks run quickstart -p scale {teacher}` makes all of them"
+            print_line(f"on a CPU: {FEW['seeds']} seeds of {FEW['steps']} steps for each method; {command}")
     with warnings_printed():
         folder = run_notebook(notebook, out, parameters).parent
     files = [path for pattern in ("*", "*/*") for path in sorted(folder.glob(pattern)) if path.is_file()]
-    made = [path for path in files if path.stat().st_mtime >= start - 1 and not path.name.startswith(".")]
+    new_files = [path for path in files if path.stat().st_mtime >= start - 1 and not path.name.startswith(".")]
     print_line(f"done in {time.time() - start:.0f} s")
-    if folder / "results.csv" in made:
-        runs, metrics = pd.read_csv(folder / "results.csv"), ["accuracy", "balanced_accuracy", "auroc"]
-        table = runs.groupby("label", sort=False)[metrics].agg(lambda own: f"{own.mean():.3f} ± {own.std():.3f}")
-        columns = ["method", *(metric.replace("_", " ") for metric in metrics)]
-        title = f"test images, mean ± deviation of {runs['seed'].nunique()} seeds"
-        print_table(columns, table.itertuples(), title)
-    print_files(made)
+    if folder / "results.csv" in new_files:
+        _print_results(folder / "results.csv")
+    print_files(new_files)
 
 
 @app.command(epilog="Example: dmws select vit_small_patch16_224 vit_tiny_patch16_224 --layers uniform --save plan.json")
@@ -161,21 +155,23 @@ def select(
     from dmws_lite.method.selection import complementary_plans, plan
     from dmws_lite.runtime.files import writable_folder
 
-    target: Any = build(student, 1, size) if size else student
+    network: Any = build(student, 1, size) if size else student
     blocks: Any = [int(n) for n in layers.split(",")] if layers.replace(",", "").isdigit() else layers
     if phase is not None:
-        plans: tuple[SelectionPlan, ...] = (plan(teacher, target, elements, phase, blocks, seed=seed),)
+        plans: tuple[SelectionPlan, ...] = (plan(teacher, network, elements, phase, blocks, seed=seed),)
     else:
-        plans = complementary_plans(teacher, target, students, elements, blocks, seed=seed)
-    with warnings_printed():
-        measured = _refit(plans, initializer or "selection_ls", weights, images, size) if images or initializer else []
+        plans = complementary_plans(teacher, network, students, elements, blocks, seed=seed)
+    measured = []
+    if images or initializer:
+        with warnings_printed():
+            measured = _refit(plans, initializer or "selection_ls", weights, images, size)
     _print_plans(plans)
     if measured:
         _show_errors(measured, writable_folder(out))
     if save:
         writable_folder(save.parent)
-        targets = [save, *(save.with_stem(f"{save.stem}_{number}") for number in range(1, len(plans)))]
-        print_files([one.save(target) for one, target in zip(plans, targets, strict=True)])
+        paths = [save, *(save.with_stem(f"{save.stem}_{number}") for number in range(1, len(plans)))]
+        print_files([student_plan.save(path) for student_plan, path in zip(plans, paths, strict=True)])
 
 
 @notebooks_app.command("list", epilog="Example: dmws notebooks list")
@@ -236,8 +232,8 @@ def run(
         raise RuntimeError(f"{failures} of {len(summary)} runs failed: see the summary")
 
 
-def _data_source(data: str | None) -> str | None:
-    """What the quickstart can open from its own folder: a path made absolute, or a name; checked before it starts."""
+def _resolve_data(data: str | None) -> str | None:
+    """The data as the quickstart can open them from its own folder: a name, or an absolute path that exists."""
     from dmws_lite.data.cards import cards
     from dmws_lite.data.opening import HUB, unknown_source
 
@@ -246,6 +242,16 @@ def _data_source(data: str | None) -> str | None:
     if not Path(data).exists():
         raise FileNotFoundError(unknown_source(Path(data)))
     return str(Path(data).resolve())
+
+
+def _print_results(path: Path) -> None:
+    """Mean and deviation over seeds of each method, from the quickstart's results.csv."""
+    import pandas as pd
+
+    runs, metrics = pd.read_csv(path), ["accuracy", "balanced_accuracy", "auroc"]
+    table = runs.groupby("label", sort=False)[metrics].agg(lambda values: f"{values.mean():.3f} ± {values.std():.3f}")
+    columns = ["method", *(metric.replace("_", " ") for metric in metrics)]
+    print_table(columns, table.itertuples(), f"test images, mean ± deviation of {runs['seed'].nunique()} seeds")
 
 
 def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
@@ -260,11 +266,11 @@ def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
         rows.append((a.student, a.teacher, axes, *(f"{share.get(a.teacher, 0):.1%}" for share in shares)))
     print_table(columns, rows, f"{main.teacher} → {main.student}")
     print_line(f"elements {main.elements}, layers {main.layers}")
-    for number, one in enumerate(plans):
-        role = f"auxiliary {number}, shares {one.overlap(main)} with the main" if number else "main"
-        print_line(f"phase {one.phase}: uses {one.coverage()} of the teacher ({role})")
-    broken = ", ".join(axis for axis, consistent in main.consistency().items() if not consistent)
-    print_line(f"not consistent on {broken}" if broken else "consistent on every axis")
+    for number, plan in enumerate(plans):
+        role = f"auxiliary {number}, shares {plan.overlap(main)} with the main" if number else "main"
+        print_line(f"phase {plan.phase}: uses {plan.coverage()} of the teacher ({role})")
+    inconsistent = ", ".join(axis for axis, consistent in main.consistency().items() if not consistent)
+    print_line(f"not consistent on {inconsistent}" if inconsistent else "consistent on every axis")
     for name, reason in main.skipped.items():
         print_line(f"not selected: {name} ({reason})")
     for meaning, names in main.losses().items():
@@ -273,7 +279,7 @@ def _print_plans(plans: tuple[SelectionPlan, ...]) -> None:
 
 
 def _refit(plans: Any, initializer: str, weights: Path | None, images: str | None, size: int | None) -> list[Measured]:
-    """What refitting the students of these plans has measured, main first."""
+    """The errors measured while the students of these plans are refitted, main first."""
     from dmws_lite.data.opening import open_data
     from dmws_lite.method.initializers import MEASURED, initialize
     from dmws_lite.method.measuring import CALIBRATION, calibration_images
@@ -289,18 +295,19 @@ def _refit(plans: Any, initializer: str, weights: Path | None, images: str | Non
     if initializer != "selection_ls":
         plans = plans[:1]  # a projected student holds no subset
     batch = calibration_images(open_data(images, pixels, unusable="skip").train, teacher, CALIBRATION)
-    given: Any = {"teacher_state": teacher, "images": batch}
-    return [initialize(initializer, build(student, 1, pixels), plan=one, **given).measured for one in plans]
+    options: Any = {"teacher_state": teacher, "images": batch}
+    return [initialize(initializer, build(student, 1, pixels), plan=plan, **options).measured for plan in plans]
 
 
 def _show_errors(measured: list[Measured], out: Path) -> None:
+    """Print and draw each layer's error before and after it was refitted."""
     from dmws_lite.views import figures
     from dmws_lite.views.style import students
 
     print_line("error of each layer: squared distance to the teacher, as a share of the teacher's variance")
-    for name, one in zip(students(len(measured)), measured, strict=True):
-        rows = ((row.module, f"{row.before:.3f}", f"{row.after:.3f}") for row in one.table.itertuples())
-        title = f"{name}: {one.method} on {one.images} images, {one.seconds:.1f} s"
+    for name, errors in zip(students(len(measured)), measured, strict=True):
+        rows = ((row.module, f"{row.before:.3f}", f"{row.after:.3f}") for row in errors.table.itertuples())
+        title = f"{name}: {errors.method} on {errors.images} images, {errors.seconds:.1f} s"
         print_table(("layer", ">before", ">after"), rows, title)
     figures.save(figures.layer_errors(measured), out, "errors")
     print_files([out / "errors.png"])

@@ -76,7 +76,7 @@ def check(
 
     writable_folder(out)
     with warnings_printed():
-        report = checking.check(source, size, seed, frames, label=_label(label), patient=patient)
+        report = checking.check(source, size, seed, frames, label=_parse_label(label), patient=patient)
     _print_report(report)
     name = f"check_{plain(report.name)[:40].replace('/', '_')}"
     figures.save(figures.data_page(report), out, name)
@@ -100,12 +100,13 @@ def new(
     from dmws_lite.data.opening import new_card
 
     with warnings_printed():
-        card = new_card(folder, out, seed, _label(label), patient)
+        card = new_card(folder, out, seed, _parse_label(label), patient)
     print_files([card, card.with_suffix(".csv")])
     print_line(f"Fill in what the card says is to be filled in; open_data, check and demo take its path, {card}")
 
 
-def _label(text: str | None) -> str | int | None:
+def _parse_label(text: str | None) -> str | int | None:
+    """A column's name as it is, a level of folders as a number."""
     return int(text) if text and text.isdecimal() else text
 
 

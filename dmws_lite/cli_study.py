@@ -63,7 +63,7 @@ def run(
     from dmws_lite.studies.store import Store
     from dmws_lite.studies.study import read_study
 
-    changes = _given(data=data, methods=method, fractions=fraction, seeds=seeds, size=size, reference=reference)
+    changes = _drop_missing(data=data, methods=method, fractions=fraction, seeds=seeds, size=size, reference=reference)
     settings = read_study(study, **changes)
     if steps is not None:
         training = settings.definition().get("training", {}) | {"steps": steps}
@@ -75,7 +75,7 @@ def run(
             print_line(estimate([job for job in plan_jobs(settings) if job.key not in stored]))
             return
         try:
-            runs = run_study(settings, folder, engine, **_given(cpus=cpus, gpus=gpus, address=address))
+            runs = run_study(settings, folder, engine, **_drop_missing(cpus=cpus, gpus=gpus, address=address))
         except KeyboardInterrupt as stop:
             raise typer.Exit(130) from stop
     failures, missing = runs.failures(settings.name), runs.missing(settings.name)
@@ -103,6 +103,6 @@ def report(
     print_files(write_report(Store(store), out or store, study, reference, metric))
 
 
-def _given(**options: Any) -> dict[str, Any]:
+def _drop_missing(**options: Any) -> dict[str, Any]:
     """The options that were given on the command line."""
     return {name: value for name, value in options.items() if value is not None}

@@ -17,24 +17,24 @@ from dmws_lite.runtime.text import plain
 console = Console()
 
 
-def shown(text: object) -> Text:
-    """Text from outside for the terminal: no escape sequences, no markup; lines are kept."""
+def safe_text(text: object) -> Text:
+    """Text from outside, safe for the terminal: no escape sequences, no markup; line breaks are kept."""
     return Text(plain(str(text), keep="\n"))
 
 
 def print_line(text: object, style: str = "") -> None:
     """One line, or several, however long: a narrow terminal does not cut them."""
-    console.print(shown(text), style=style, soft_wrap=True)
+    console.print(safe_text(text), style=style, soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", lines: bool = False) -> None:
-    """A table; its first column is not wrapped, one named ">images" is set to the right, lines divide the rows."""
-    table = Table(title=shown(title) if title else None, show_lines=lines)
+    """A table; its first column is not wrapped, one named ">images" is right-aligned; lines: draw them between rows."""
+    table = Table(title=safe_text(title) if title else None, show_lines=lines)
     for number, name in enumerate(columns):
         justify: Any = "right" if name.startswith(">") else "left"
         table.add_column(name.removeprefix(">"), justify=justify, no_wrap=number == 0, overflow="fold")
     for row in rows:
-        table.add_row(*map(shown, row))
+        table.add_row(*map(safe_text, row))
     console.print(table)
 
 
@@ -46,7 +46,7 @@ def print_files(paths: Iterable[Path]) -> None:
 
 @contextmanager
 def warnings_printed() -> Iterator[None]:
-    """Print warnings as they come, each once, and before an error that may end it all."""
+    """Print warnings as they come, each once, so that they stand before an error that may follow."""
     printed: set[str] = set()
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -15,8 +15,8 @@ SMALL = 1e10  # weights times pixels of an image: 0.5e9 in the embedded student,
 
 def pick_device(name: str | None = None) -> torch.device:
     """The device called `name`, or the best there is: CUDA, then Apple's MPS, then the CPU."""
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    available = [device for device, there in here.items() if there]
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    available = [device for device, is_present in present.items() if is_present]
     if name is not None and name not in available:
         raise ValueError(f"device={name!r} is not available: this machine has {', '.join(available)}")
     return torch.device(name or available[0])
@@ -38,9 +38,10 @@ def pick_precision(device: torch.device) -> tuple[str, str]:
 @contextmanager
 def few_threads(network: nn.Module, images: Any) -> Iterator[None]:
     """One CPU thread while a small network works on these images (N, C, H, W): see benchmarks/busy.md."""
-    before, weights = torch.get_num_threads(), sum(weight.numel() for weight in network.parameters())
-    torch.set_num_threads(1 if weights * math.prod(images.shape[2:]) < SMALL else before)
+    threads, weights = torch.get_num_threads(), sum(weight.numel() for weight in network.parameters())
+    if weights * math.prod(images.shape[2:]) < SMALL:
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 
-def writable_folder(folder: str | Path, way_out: str = "pass another folder") -> Path:
+def writable_folder(folder: str | Path, advice: str = "pass another folder") -> Path:
     """Make sure that a folder exists and can be written to, before any work is done; else raise PermissionError."""
     folder = Path(folder)
     probe = folder / f".write-test-{os.getpid()}-{threading.get_ident()}"
@@ -21,7 +21,7 @@ def writable_folder(folder: str | Path, way_out: str = "pass another folder") ->
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise PermissionError(f"folder {folder} cannot be written to ({error.strerror}): {way_out}") from error
+        raise PermissionError(f"folder {folder} cannot be written to ({error.strerror}): {advice}") from error
     return folder
 
 
@@ -56,15 +56,15 @@ def write_atomically(path: str | Path, write: Callable[[Path], object]) -> Path:
 def build_folder(target: Path, fill: Callable[[Path], object], resume: bool = False) -> Path:
     """Let `fill` fill a folder beside `target`, then put it in its place in one step; several processes do it once.
 
-    resume: keep what a failed attempt leaves, for the next one to go on from.
+    resume: keep the files of a failed attempt, so that the next one continues from them.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name}.part")  # what is not complete yet
     with FileLock(target.with_name(f".{target.name}.lock")):
         if target.is_dir():
             return target
         if not resume:
-            shutil.rmtree(part, ignore_errors=True)  # what a killed process left
+            shutil.rmtree(part, ignore_errors=True)  # of a process that was killed
         try:
             part.mkdir(exist_ok=True)
             fill(part)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(__file__).parents[1]
 EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
-DIED = (
+KERNEL_DIED = (
     "the kernel died. Most often it ran out of memory and the system ended it: take fewer or smaller images, or a "
     "machine with more; else compiled code in this cell crashed"
 )
@@ -69,13 +69,13 @@ def find_notebook(name: str) -> Path:
             raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
         return Path(name)
     titles = {stem: stem.partition("_")[2] for stem in notebooks()}
-    fitting = [stem for stem, title in titles.items() if name and (stem.startswith(name) or title.startswith(name))]
-    if len(fitting) > 1:
-        raise ValueError(f"notebook {name!r} may be {' or '.join(fitting)}: write more of it")
-    if not fitting:
+    matches = [stem for stem, title in titles.items() if name and (stem.startswith(name) or title.startswith(name))]
+    if len(matches) > 1:
+        raise ValueError(f"notebook {name!r} may be {' or '.join(matches)}: write more of it")
+    if not matches:
         hint = did_you_mean(name, [*titles, *titles.values()])
         raise ValueError(f"unknown notebook {name!r}{hint}: choose from {', '.join(titles)}")
-    return notebooks()[fitting[0]]
+    return notebooks()[matches[0]]
 
 
 def defaults(path: str | Path) -> dict[str, str]:
@@ -89,7 +89,7 @@ def defaults(path: str | Path) -> dict[str, str]:
 
 
 def read_notebook(path: str | Path) -> NotebookNode:
-    """A notebook of any nbformat, as nbformat 4. Raises ValueError, naming the file, for what is none."""
+    """A notebook of any nbformat, as nbformat 4. Raises ValueError, naming the file, when it is not a notebook."""
     import nbformat
 
     try:
@@ -100,7 +100,7 @@ def read_notebook(path: str | Path) -> NotebookNode:
         raise
     except Exception as error:  # of many kinds, for empty, truncated and strange files
         reason = f"{path} cannot be read as a notebook ({type(error).__name__}: {' '.join(str(error).split())[:100]})"
-        raise ValueError(f"{reason}: get it anew, or save it again in Jupyter") from error
+        raise ValueError(f"{reason}: get it again, or save it again in Jupyter") from error
 
 
 def pick_kernel(path: str | Path, name: str | None = None) -> str:
@@ -111,18 +111,20 @@ def pick_kernel(path: str | Path, name: str | None = None) -> str:
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, find_kernel_specs
 
     path, installed, facts = Path(path), find_kernel_specs(), read_notebook(path).metadata
-    own = facts.get("kernelspec") or {}
-    asked = name or own.get("name") or ""
-    if asked.lower() in installed:
-        return asked
-    missing = f"kernel {asked!r} is not installed here" if asked else "it names no kernel"
-    language = own.get("language") or (facts.get("language_info") or {}).get("name") or "python"
-    if name or language.lower() not in ("python", "python3", "ipython"):
-        what = missing if name else f"{missing}, and its language is {language}"
-        raise ValueError(f"{path.name}: {what}: install it, or pass --kernel with one of {', '.join(installed)}")
-    missing = f"its {missing}" if asked else missing
-    warnings.warn(f"{path.name}: {missing}, so this Python's own kernel runs it (--kernel takes others)", stacklevel=2)
-    return NATIVE_KERNEL_NAME
+    specification = facts.get("kernelspec") or {}
+    wanted = name or specification.get("name") or ""
+    if wanted.lower() in installed:
+        return wanted
+    reason = f"kernel {wanted!r} is not installed here" if wanted else "it names no kernel"
+    language = specification.get("language") or (facts.get("language_info") or {}).get("name") or "python"
+    if not name and language.lower() in ("python", "python3", "ipython"):
+        reason = f"its {reason}" if wanted else reason
+        text = f"{path.name}: {reason}, so this Python's own kernel runs it (--kernel takes others)"
+        warnings.warn(text, stacklevel=2)
+        return NATIVE_KERNEL_NAME
+    if not name:
+        reason += f", and its language is {language}"
+    raise ValueError(f"{path.name}: {reason}: install it, or pass --kernel with one of {', '.join(installed)}")
 
 
 def run_notebook(
@@ -146,8 +148,8 @@ def run_notebook(
     """
     path = Path(path)
     values, kernel = typed(parameters or {}, defaults(path), path.name), pick_kernel(path, kernel)
-    with _own_folder(Path(out), path.name, lambda f: replace or _earlier(path, f, values) != "other") as folder:
-        return _run(path, folder, values, kernel, cell_limit, html)
+    with _claim_folder(Path(out), path.name, lambda f: replace or _find_earlier(path, f, values) != "other") as folder:
+        return _run_into(path, folder, values, kernel, cell_limit, html)
 
 
 def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]], kernel: str | None = None) -> pd.DataFrame:
@@ -164,15 +166,15 @@ def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]], kernel: 
     rows, summary = [], pd.DataFrame()
 
     def is_free(folder: Path) -> bool:
-        return all(_earlier(path, folder / run, values) != "other" for run, values in runs.items())
+        return all(_find_earlier(path, folder / run, values) != "other" for run, values in runs.items())
 
-    with _own_folder(out, "summary.csv", is_free) as folder:
+    with _claim_folder(out, "summary.csv", is_free) as folder:
         for run, values in runs.items():
-            error, finished = "", _earlier(path, folder / run, values) == "same"
-            print(f"==> run {run} of {len(runs)}{': finished before' * finished}", flush=True)
+            error, finished = "", _find_earlier(path, folder / run, values) == "same"
+            print(f"==> run {run} of {len(runs)}{': finished before' if finished else ''}", flush=True)
             try:
                 if not finished:
-                    _run(path, writable_folder(folder / run), values, kernel)
+                    _run_into(path, writable_folder(folder / run), values, kernel)
             except Exception as failure:  # whatever it is, the others run
                 error = str(failure) or type(failure).__name__
             rows.append(values | {"run": run, "folder": str(folder / run), "error": error})
@@ -184,9 +186,11 @@ def run_batch(path: Path, out: Path, sets: Sequence[Mapping[str, Any]], kernel: 
 def widget_errors(path: str | Path) -> list[str]:
     """Errors raised in widget callbacks of an executed notebook, which hide in its saved widget state."""
     widgets = read_notebook(path).metadata.get("widgets", {})
-    models = widgets.get("application/vnd.jupyter.widget-state+json", {}).get("state", {}).values()
-    outputs = [o for m in models if m.get("model_name") == "OutputModel" for o in m.get("state", {}).get("outputs", [])]
-    return [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
+    errors = []
+    for model in widgets.get("application/vnd.jupyter.widget-state+json", {}).get("state", {}).values():
+        outputs = model.get("state", {}).get("outputs", []) if model.get("model_name") == "OutputModel" else []
+        errors += [f"{o['ename']}: {o['evalue']}" for o in outputs if o.get("output_type") == "error"]
+    return errors
 
 
 def write_html(path: str | Path, page: Path | None = None) -> Path:
@@ -202,7 +206,7 @@ def write_html(path: str | Path, page: Path | None = None) -> Path:
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = FORMULA.sub(_formula, BADGE.sub(r"[\1](\2)", cell.source))
+            cell.source = FORMULA.sub(_convert_formula, BADGE.sub(r"[\1](\2)", cell.source))
         for output in cell.get("outputs", []):
             if WIDGET in output.get("data", {}):
                 output.data = EXPLORER
@@ -227,28 +231,30 @@ def to_mathml(formula: str, block: bool) -> str:
     return element.replace("<math ", '<math display="block" ', 1) if block else element
 
 
-def _formula(found: re.Match[str]) -> str:
+def _convert_formula(match: re.Match[str]) -> str:
     """MathML in place of a formula in Markdown; code stays as it is."""
-    if found["code"]:
-        return found[0]
+    if match["code"]:
+        return match[0]
     try:
-        element = to_mathml(found["block"] or found["inline"], bool(found["block"]))
+        element = to_mathml(match["block"] or match["inline"], bool(match["block"]))
     except Exception:  # of several kinds, for what is no formula
-        return found[0]
-    return element.replace("*", "&#42;")  # for Markdown no emphasis
+        return match[0]
+    return element.replace("*", "&#42;")  # Markdown would read emphasis
 
 
-def _with_output(path: Path, folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+def _add_output(path: Path, folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters, with the folder as `output` where the notebook has that one and it is not given."""
-    return ({"output": str(folder.resolve())} if "output" in defaults(path) else {}) | dict(values)
+    output = {"output": str(folder.resolve())} if "output" in defaults(path) else {}
+    return output | dict(values)
 
 
 @contextmanager
-def _own_folder(out: Path, name: str, is_free: Callable[[Path], bool]) -> Iterator[Path]:
+def _claim_folder(out: Path, name: str, is_free: Callable[[Path], bool]) -> Iterator[Path]:
     """The first of `out`, out/run-2, ... that is free; no other process takes it to make `name` in it meanwhile."""
     for number in count(1):
         folder = writable_folder(out / f"run-{number}" if number > 1 else out)
-        if (lock := claim(folder / f".{name}.lock")) is None:
+        lock = claim(folder / f".{name}.lock")
+        if lock is None:
             continue
         try:
             if is_free(folder):
@@ -261,33 +267,33 @@ def _own_folder(out: Path, name: str, is_free: Callable[[Path], bool]) -> Iterat
             lock.release()
 
 
-def _earlier(path: Path, folder: Path, values: Mapping[str, Any]) -> str:
-    """What a folder has of a notebook: "" (nothing, or a run that failed), the "same" run, finished, or an "other"."""
+def _find_earlier(path: Path, folder: Path, values: Mapping[str, Any]) -> str:
+    """What a folder holds of a notebook: "" (nothing, or a failed run), the "same" run, finished, or an "other" run."""
     executed = folder / path.name
     if not executed.exists():
         return ""
     if executed.samefile(path):
         raise FileExistsError(f"{executed} is the notebook itself, and would be overwritten: pass another folder")
-    before = read_notebook(executed)
-    facts = before.metadata.get("papermill") or {}
+    earlier = read_notebook(executed)
+    facts = earlier.metadata.get("papermill") or {}
     if facts.get("exception"):
         return ""
-    cells = [cell.source for cell in before.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    same = cells == [cell.source for cell in read_notebook(path).cells]
-    return "same" if same and facts.get("parameters") == _with_output(path, folder, values) else "other"
+    cells = [cell.source for cell in earlier.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    same_cells = cells == [cell.source for cell in read_notebook(path).cells]
+    return "same" if same_cells and facts.get("parameters") == _add_output(path, folder, values) else "other"
 
 
-def _run(
+def _run_into(
     path: Path, folder: Path, values: Mapping[str, Any], kernel: str, limit: int | None = None, html: bool = True
 ) -> Path:
-    """Execute a notebook into a folder: as a hidden file, that takes its place with its page when all is over."""
+    """Execute a notebook into a folder, as a hidden file that gets its name and its page at the end."""
     import nbformat
 
     executed, part = folder / path.name, folder / f".{path.stem}.part.ipynb"
     part.unlink(missing_ok=True)  # what a killed run left
     failure = ": it was stopped"
     try:
-        failure = _execute(path, part, _with_output(path, folder, values), kernel, limit)
+        failure = _execute(path, part, _add_output(path, folder, values), kernel, limit)
     finally:
         if part.exists():
             notebook = read_notebook(part)
@@ -311,7 +317,7 @@ def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, li
     os.environ[TEXT_ONLY] = "1"  # the kernel inherits it: nobody sees its progress bars' widgets
     try:
         execute_notebook(
-            *(str(place).replace("{", "{{").replace("}", "}}") for place in (path, part)),  # papermill formats them
+            *(str(name).replace("{", "{{").replace("}", "}}") for name in (path, part)),  # papermill formats them
             parameters,
             kernel_name=kernel,
             language=get_kernel_spec(kernel).language,
@@ -324,15 +330,21 @@ def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, li
     except PapermillExecutionError as error:
         return f", cell {error.exec_count}: {error.ename}: {error.evalue}"
     except Exception as error:
-        reasons = {CellTimeoutError: f"it took longer than {limit} s", DeadKernelError: DIED}
-        place = _last_cell(part) or f": kernel {kernel!r} did not start (--kernel takes others)"
-        return f"{place}: {reasons.get(type(error), f'{type(error).__name__}: {error}')}"
+        reasons = {CellTimeoutError: f"it took longer than {limit} s", DeadKernelError: KERNEL_DIED}
+        reason = reasons.get(type(error), f"{type(error).__name__}: {error}")
+        cell = _describe_last_cell(part) or f": kernel {kernel!r} did not start (--kernel takes others)"
+        return f"{cell}: {reason}"
     errors = "; ".join(widget_errors(part))
     return f": a widget's callback failed ({errors})" if errors else ""
 
 
-def _last_cell(part: Path) -> str:
-    """The code cell of an executed notebook that was started last: its number and its first line."""
-    cells = [cell for cell in read_notebook(part).cells if cell.cell_type == "code"] if part.exists() else []
-    cells = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
-    return f", cell {len(cells)} ({shorten(cells[-1].source.strip().partition(chr(10))[0])})" if cells else ""
+def _describe_last_cell(part: Path) -> str:
+    """The code cell of an executed notebook that was started last: its number and its first line; "" before any."""
+    if not part.exists():
+        return ""
+    cells = [cell for cell in read_notebook(part).cells if cell.cell_type == "code"]
+    started = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    if not started:
+        return ""
+    first_line = started[-1].source.strip().partition("\n")[0]
+    return f", cell {len(started)} ({shorten(first_line)})"

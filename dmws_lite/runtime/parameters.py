@@ -19,10 +19,10 @@ WORDS = {bool: "truth value (True or False)", int: "whole number", float: "numbe
 
 
 def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str) -> dict[str, Any]:
-    """Values of the types that a notebook's defaults have (given as source text), as they can be written into it.
+    """Values as the types of a notebook's defaults (given as source text), so that they can be written into it.
 
-    Texts, as a command line or a CSV file gives them, are read as the default's type, arrays and numpy's numbers become
-    Python's, paths and dates text. A whole number is taken for a float; where the default is None, anything is.
+    Texts, as a command line or a CSV file gives them, are read as the default's type; arrays and numpy's numbers become
+    Python's, paths and dates text. A whole number is taken for a float; where the default is None, any type is.
 
     >>> typed({"smoke": "true", "lr": "1"}, {"smoke": "False", "lr": "0.1"}, "00.ipynb")
     {'smoke': True, 'lr': 1.0}
@@ -31,7 +31,7 @@ def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str)
     if unknown:
         valid = ", ".join(f"{name} = {default}" for name, default in defaults.items()) or "none"
         raise ValueError(f"{notebook} has no parameter {unknown}: its parameters are {valid}")
-    return {name: _typed(name, value, defaults[name]) for name, value in values.items()}
+    return {name: _convert(name, value, defaults[name]) for name, value in values.items()}
 
 
 def read_batch(path: Path) -> list[dict[str, Any]]:
@@ -54,33 +54,36 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _typed(name: str, value: Any, source: str) -> Any:
-    default = _literal(source)
+def _convert(name: str, value: Any, source: str) -> Any:
+    """A value as the type of its parameter's default, whose source text is given."""
+    default = _parse_literal(source)
     kind = list if isinstance(default, tuple) else type(default)
-    free = default is None or default == source  # None, or no literal: nothing is known of its type
-    read = _literal(value) if isinstance(value, str) and (free or kind is not str) else value
+    any_type = default is None or default == source  # None, or no literal: nothing is known of its type
+    converted = value
+    if isinstance(value, str) and (any_type or kind is not str):
+        converted = _parse_literal(value)
     try:
-        read = json.loads(json.dumps(read, default=_plain))
+        converted = json.loads(json.dumps(converted, default=_to_json))
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         kinds = "a text, number, truth value, list, mapping, path, date or None"
         raise ValueError(f"parameter {name} = {value!r} cannot be written into a notebook: pass {kinds}") from error
-    if kind is float and type(read) is int:
-        read = float(read)
-    if not free and type(read) is not kind:
+    if kind is float and type(converted) is int:
+        converted = float(converted)
+    if not any_type and type(converted) is not kind:
         word = WORDS.get(kind, f"{type(default).__name__}, such as {source}")
         raise ValueError(f"parameter {name} = {value!r} is no {word}: its default is {source}")
-    return read
+    return converted
 
 
-def _plain(value: Any) -> Any:
-    """What JSON has no word for: numbers and arrays of numpy, pandas and torch; paths, dates and times."""
+def _to_json(value: Any) -> Any:
+    """What JSON has no type for, as one that it has: numbers and arrays of numpy, pandas and torch; paths and dates."""
     if isinstance(value, PurePath):
         return str(value)
     return value.tolist() if hasattr(value, "tolist") else value.isoformat()
 
 
-def _literal(text: str) -> Any:
-    """The Python literal that a text is; the text itself when it is none. true and false count, as for papermill."""
+def _parse_literal(text: str) -> Any:
+    """The value of a Python literal, or the text itself when it is none; also of true and false, as for papermill."""
     word = text.strip()
     try:
         return ast.literal_eval(word.title() if word.lower() in ("true", "false") else word)

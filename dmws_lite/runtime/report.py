@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from typing import Any
 
-HOSTS = {  # what they are called, and the way to a GPU there
+HOSTS = {  # the host's name, and how to get a GPU there
     "colab": ("Colab", ". Choose one in the menu Runtime > Change runtime type > GPU"),
     "kaggle": ("Kaggle", ". Choose one in the menu Settings > Accelerator > GPU"),
     "jupyter": ("Jupyter", ". Faster: a machine with a GPU, or the chapter's Colab badge"),
@@ -56,22 +56,24 @@ def environment() -> dict[str, Any]:
 
 
 def announce() -> None:
-    """Print the environment in three lines, and a warning with the way to a GPU when there is none."""
+    """Print the environment in three lines, and without a GPU a warning that says how to get one."""
     print("\n".join(sentences(environment())))
 
 
-def sentences(here: dict[str, Any]) -> list[str]:
+def sentences(facts: dict[str, Any]) -> list[str]:
     """An environment in three sentences, and a fourth where there is no GPU."""
-    versions = ", ".join(f"{package} {here['versions'].get(package)}" for package in ("torch", "torchvision", "timm"))
-    places = {place: here[f"{place}_gb"] for place in ("memory", "disk", "gpu")}
-    free = ", ".join(f"{size:.1f} GB of {place}" for place, size in places.items() if size)
-    place, advice = HOSTS[here["host"]]
-    return [
-        f"dmws-lite {here['dmws_lite']} in {place}: Python {here['python']}, {versions}",
-        f"{here['gpu'] or here['device']}, {here['precision']} ({here['reason']}); free: {free}",
-        f"missing: {'; '.join(here['missing']) or 'nothing'}",
-        *([f"Warning: no GPU: everything runs, but slowly{advice}"] if here["device"] == "cpu" else []),
+    versions = ", ".join(f"{package} {facts['versions'].get(package)}" for package in ("torch", "torchvision", "timm"))
+    sizes = {kind: facts[f"{kind}_gb"] for kind in ("memory", "disk", "gpu")}
+    free = ", ".join(f"{size:.1f} GB of {kind}" for kind, size in sizes.items() if size)
+    host_name, advice = HOSTS[facts["host"]]
+    lines = [
+        f"dmws-lite {facts['dmws_lite']} in {host_name}: Python {facts['python']}, {versions}",
+        f"{facts['gpu'] or facts['device']}, {facts['precision']} ({facts['reason']}); free: {free}",
+        f"missing: {'; '.join(facts['missing']) or 'nothing'}",
     ]
+    if facts["device"] == "cpu":
+        lines.append(f"Warning: no GPU: everything runs, but slowly{advice}")
+    return lines
 
 
 def requirements() -> tuple[dict[str, str | None], list[str]]:

@@ -5,18 +5,18 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, half characters, ends of lines and paragraphs
+INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, half characters, ends of lines and paragraphs
 
 
 def plain(text: str, keep: str = "") -> str:
-    r"""Text with "�" for what is not seen but acts: escape sequences, line ends, reversed writing.
+    r"""Text with "�" in place of invisible control characters: escape sequences, line ends, reversed writing.
 
     keep: characters that stay as they are, such as "\n" where lines are wanted.
 
     >>> plain("lung\x1b[2J\n")
     'lung�[2J�'
     """
-    return "".join("�" if unicodedata.category(c) in UNSEEN and c not in keep else c for c in text)
+    return "".join("�" if unicodedata.category(c) in INVISIBLE and c not in keep else c for c in text)
 
 
 def did_you_mean(name: object, options: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Checked settings: pydantic models that refuse unknown keys, and their errors as sentences with the way out."""
+"""Checked settings: pydantic models that refuse unknown keys, and their errors as sentences that say what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Strict(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _known_keys(cls, value: Any) -> Any:
+    def _refuse_unknown_keys(cls, value: Any) -> Any:
         if isinstance(value, dict):
             check_keys(value, cls.model_fields)
         return value
@@ -33,15 +33,16 @@ def check_keys(value: Iterable[str], keys: Iterable[str]) -> None:
 
 
 def faults(error: ValidationError) -> str:
-    """What is wrong, each fault as the key, its value and the way out."""
-    return "; ".join(map(_fault, error.errors()))  # type: ignore[arg-type]
+    """What is wrong, each fault as the key, its value and what to do."""
+    return "; ".join(map(_describe_fault, error.errors()))  # type: ignore[arg-type]
 
 
-def _fault(fault: dict[str, Any]) -> str:
-    where = ".".join(map(str, fault["loc"]))
+def _describe_fault(fault: dict[str, Any]) -> str:
+    key = ".".join(map(str, fault["loc"]))
     if fault["type"] == "missing":
-        return f"{where} is missing: add it"
+        return f"{key} is missing: add it"
     if fault["type"] == "value_error":
-        return f"{where} {fault['ctx']['error']}".strip()
+        return f"{key} {fault['ctx']['error']}".strip()
+    message = re.sub(r"^[A-Z][a-z]+ should", "it should", fault["msg"])
     hint = " (put it in quotes)" if fault["type"] == "string_type" else ""
-    return f"{where} is {shorten(fault['input'])}: {re.sub(r'^[A-Z][a-z]+ should', 'it should', fault['msg'])}{hint}"
+    return f"{key} is {shorten(fault['input'])}: {message}{hint}"
