@@ -45,28 +45,29 @@ MAP = re.compile(r"(<!-- map, made by make course -->\n).*?(<!-- end of map -->)
 
 
 def build(folder: Path = FOLDER, check: bool = False) -> list[Path]:
-    """Write every notebook and the map anew where they differ from what the sources give.
+    """Write each notebook, and the map, that differs from what the sources give.
 
     check: write nothing. Returns the files that were, or are, out of step.
-    Raises ValueError when there are no sources, and for one that is no chapter, with its name and what is missing.
+    Raises ValueError when there are no sources, and for one that is not a chapter, with its name and what is missing.
     """
     chapters = read_chapters(folder)
     sources = sorted((folder / SOURCES).glob("*.ipynb"))
     if not sources:
         raise ValueError(f"{folder / SOURCES} holds no notebook: the course is made from those that belong there")
     readme = folder / "README.md"
-    setup = _setup_cell(nbformat.read(sources[0], as_version=4))["source"]
+    setup = _find_setup_cell(nbformat.read(sources[0], as_version=4))["source"]
     text, maps = MAP.subn(rf"\g<1>{map_table(chapters)}\n\g<2>", readme.read_text(encoding="utf-8"))
     if maps != 1:
         raise ValueError("notebooks/README.md lacks the two marks between which the map is written")
     texts = {readme: text}
     for source in sources:
-        notebook = _shared(nbformat.read(source, as_version=4), source.name, chapters, setup)
-        texts |= {folder / form / source.name: _text(notebook, form, source.stem) for form in LEFT_OUT}
+        notebook = _add_shared_parts(nbformat.read(source, as_version=4), source.name, chapters, setup)
+        texts |= {folder / form / source.name: _render(notebook, form, source.stem) for form in LEFT_OUT}
     changed = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    for path in [] if check else changed:
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, partial(Path.write_text, data=texts[path], encoding="utf-8"))
+    if not check:
+        for path in changed:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, partial(Path.write_text, data=texts[path], encoding="utf-8"))
     return changed
 
 
@@ -76,32 +77,32 @@ def without_tags(notebook: NotebookNode, tags: set[str]) -> NotebookNode:
     return remover.preprocess(copy.deepcopy(notebook), {})[0]
 
 
-def _shared(notebook: NotebookNode, name: str, chapters: dict[str, Chapter], setup: str) -> NotebookNode:
-    """A source with what all chapters share. Raises ValueError for what it needs and lacks."""
+def _add_shared_parts(notebook: NotebookNode, name: str, chapters: dict[str, Chapter], setup: str) -> NotebookNode:
+    """A source with what all chapters share. Raises ValueError that names what it lacks."""
     chapter = chapters.get(name.removesuffix(".ipynb"))
     if chapter is None:
         raise ValueError(f"{name} is not in course.yaml: add it there with its question")
     first = notebook.cells[0].source if notebook.cells else ""
-    cell = _setup_cell(notebook)
+    cell = _find_setup_cell(notebook)
     parts = {
         "a first cell with the title": first.startswith("# "),
         "the badge's line in the first cell": BADGE.search(first),
         'a line "**Time:**" in the first cell': TIME.search(first),
         "a setup cell as the first code cell": "dm.announce()" in cell["source"],
     }
-    if lacking := [part for part, present in parts.items() if not present]:
-        raise ValueError(f"{name} lacks {lacking[0]}: see the other chapters")
+    if missing := [part for part, present in parts.items() if not present]:
+        raise ValueError(f"{name} lacks {missing[0]}: see the other chapters")
     cell["source"], cell["metadata"] = VERSION.sub(__version__, setup), {"tags": ["setup"]}
     notebook.cells[0].source = TIME.sub(time_line(chapter), first)
     return notebook
 
 
-def _setup_cell(notebook: NotebookNode) -> Any:
+def _find_setup_cell(notebook: NotebookNode) -> Any:
     """The first code cell."""
     return next((cell for cell in notebook.cells if cell.cell_type == "code"), {"source": ""})
 
 
-def _text(source: NotebookNode, form: str, name: str) -> str:
+def _render(source: NotebookNode, form: str, name: str) -> str:
     """One form of a chapter as its file's text: its own badge and links, ids in order, no outputs."""
     cells = without_tags(source, LEFT_OUT[form]).cells
     for number, cell in enumerate(cells):
@@ -121,17 +122,19 @@ def _text(source: NotebookNode, form: str, name: str) -> str:
 
 def time_line(chapter: Chapter) -> str:
     """The line of a chapter that says how long it takes, at each scale for which that was measured."""
-    line = f"**Time:** {_measured(chapter.seconds)}. No GPU and no download is needed."
-    scales = [f"`{name}` {_measured(times)}" for name, times in chapter.scales.items()]
+    line = f"**Time:** {_describe_times(chapter.seconds)}. No GPU and no download is needed."
+    if not chapter.scales:
+        return line
+    scales = [f"`{name}` {_describe_times(times)}" for name, times in chapter.scales.items()]
     few = " and ".join(f"`-p {name} {value}`" for name, value in FEW.items())
     on_cpu = f"With {few}, where the chapter has them, at" if any(t.cpu for t in chapter.scales.values()) else "At"
-    return line + (f" {on_cpu} the other scales: {'; '.join(scales)}." if scales else "")
+    return f"{line} {on_cpu} the other scales: {'; '.join(scales)}."
 
 
-def _measured(times: Times) -> str:
-    where = {"on one CPU core": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
-    measured = [f"{duration(seconds)} {place}" for place, seconds in where.items() if seconds]
-    return ", ".join(measured) or "not measured yet"
+def _describe_times(times: Times) -> str:
+    """The measured times in words, such as "25 seconds on one CPU core, 2 minutes on a GPU"."""
+    seconds = {"on one CPU core": times.cpu, "with `smoke`": times.smoke, "on a GPU": times.gpu}
+    return ", ".join(f"{duration(value)} {how}" for how, value in seconds.items() if value) or "not measured yet"
 
 
 def badge(path: str) -> str:
@@ -142,17 +145,17 @@ def badge(path: str) -> str:
 def map_table(chapters: dict[str, Chapter]) -> str:
     """The map of the course as a Markdown table, with links relative to notebooks/."""
     scales = list(dict.fromkeys(scale for chapter in chapters.values() for scale in chapter.scales))
-    places = [f"`{scale}`, {place}" for scale in scales for place in ("CPU", "GPU")]
-    columns = ["chapter", "question", "one CPU core", "`smoke`", "GPU", *places, "needs", "open"]
+    scale_columns = [f"`{scale}`, {device}" for scale in scales for device in ("CPU", "GPU")]
+    columns = ["chapter", "question", "one CPU core", "`smoke`", "GPU", *scale_columns, "needs", "open"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, chapter in chapters.items():
-        measured = [chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu]
+        seconds = [chapter.seconds.cpu, chapter.seconds.smoke, chapter.seconds.gpu]
         for scale in scales:
             times = chapter.scales.get(scale, Times())
-            measured += [times.cpu, times.gpu]
-        words = (duration(seconds) if seconds else "–" for seconds in measured)
+            seconds += [times.cpu, times.gpu]
+        durations = (duration(value) if value else "–" for value in seconds)
         needs = ", ".join(need[:2] for need in chapter.needs) or "–"
-        cells = [f"[{name}]({name}.ipynb)", chapter.question, *words, needs, badge(f"notebooks/{name}.ipynb")]
+        cells = [f"[{name}]({name}.ipynb)", chapter.question, *durations, needs, badge(f"notebooks/{name}.ipynb")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -25,7 +25,7 @@ from dmws_lite.runtime.notebooks import PICTURES, WIDGET, run_notebook
 
 NOT_SHOWN = {"setup", "parameters", "injected-parameters", "exercise", "solution"}
 SHOWN_CODE_LINES = 8
-OPENING = 150  # characters of a paragraph that is shown
+LONGEST = 150  # characters of a paragraph that is shown
 # How a paragraph begins, and the slide that it makes (nbconvert's words: "-" goes on, "notes" is for the speaker)
 SLIDES = {
     r"\[!\[|\*\*Time:": "skip",
@@ -34,7 +34,7 @@ SLIDES = {
     r"\*\*Predict first:": "fragment",
     r"<details|Sources:": "notes",
     r"\$\$|\||```|!\[|[-*] |\d+\. |\*\*Next:": "-",
-    rf".{{1,{OPENING}}}\Z": "-",
+    rf".{{1,{LONGEST}}}\Z": "-",
 }
 WHOLE = re.compile(r"(<details.*?</details>|^```.*?^```|^\$\$.*?\$\$)", re.DOTALL | re.MULTILINE)
 QUESTION = re.compile(r"<summary>(Quick question.*?)</summary>", re.DOTALL)
@@ -75,7 +75,7 @@ def write_deck(notebook: Path, out: Path, smoke: bool = False, scripts: Path | N
 
 
 def page(executed: NotebookNode, local: dict[str, str]) -> str:
-    """The reveal.js page of an executed chapter; `local` holds the addresses of its scripts, by nbconvert's names."""
+    """The reveal.js page of an executed chapter; local: the addresses of its scripts, by nbconvert's names."""
     config = Config(TagRemovePreprocessor={"enabled": True, "remove_input_tags": {"remove-input"}})
     exporter = SlidesExporter(config=config, reveal_scroll=True, reveal_number="c/t", **local)
     exporter.raw_template = "{%- extends 'reveal/index.html.j2' -%}" + PICTURES
@@ -90,23 +90,25 @@ def slides(executed: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             if len(cell.source.splitlines()) > SHOWN_CODE_LINES or "figures." in cell.source:
                 cell.metadata["tags"] = ["remove-input"]
-            cells.append(_on(cell, "subslide" if _has_result(cell) else "skip"))
+            cells.append(_put_on(cell, "subslide" if _has_result(cell) else "skip"))
         elif "instructor" in cell.metadata.get("tags", []):
-            cells.append(_on(cell, "notes"))
+            cells.append(_put_on(cell, "notes"))
         elif not cell.source.startswith(("## Setup", "## Parameters")):
-            cells += _paragraphs(cell.source)
+            cells += _split_paragraphs(cell.source)
     return new_notebook(cells=cells, metadata=executed.metadata)
 
 
-def _paragraphs(source: str) -> Iterator[NotebookNode]:
+def _split_paragraphs(source: str) -> Iterator[NotebookNode]:
     """A text's paragraphs, each on its slide; details, fenced code and formulas stay whole."""
+    blocks: list[str] = []
     for part in WHOLE.split(source):
-        for block in [part] if WHOLE.match(part) else re.split(r"\n\s*\n", part):
-            if question := QUESTION.search(block):
-                yield _on(new_markdown_cell(f"**{question[1]}**"), "subslide")
-            if block.strip():
-                kind = next((kind for start, kind in SLIDES.items() if re.match(start, block.strip())), "notes")
-                yield _on(new_markdown_cell(block.strip()), kind)
+        blocks += [part] if WHOLE.match(part) else re.split(r"\n\s*\n", part)
+    for block in blocks:
+        if question := QUESTION.search(block):
+            yield _put_on(new_markdown_cell(f"**{question[1]}**"), "subslide")
+        if text := block.strip():
+            slide = next((slide for start, slide in SLIDES.items() if re.match(start, text)), "notes")
+            yield _put_on(new_markdown_cell(text), slide)
 
 
 def _has_result(cell: NotebookNode) -> bool:
@@ -115,7 +117,8 @@ def _has_result(cell: NotebookNode) -> bool:
     return bool(results) and not any(WIDGET in output.get("data", {}) for output in results)
 
 
-def _on(cell: NotebookNode, slide: str) -> NotebookNode:
+def _put_on(cell: NotebookNode, slide: str) -> NotebookNode:
+    """The cell, with the kind of slide that nbconvert is to put it on."""
     cell.metadata["slideshow"] = {"slide_type": slide}
     return cell
 

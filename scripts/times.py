@@ -34,17 +34,19 @@ def execute(notebook: Path, folder: Path, smoke: bool = False, scale: str = "") 
     another scale with few steps and seeds. Raises RuntimeError when a cell failed.
     """
     notebook, folder = notebook.resolve(), writable_folder(folder).resolve()
-    parameters: dict[str, Any] = ({"smoke": True} if smoke else {}) | ({"scale": scale} if scale else {})
     on_cpu = pick_device().type == "cpu"
+    parameters: dict[str, Any] = {"smoke": True} if smoke else {}
+    if scale:
+        parameters["scale"] = scale
     if scale and on_cpu:
         parameters |= {key: value for key, value in FEW.items() if key in defaults(notebook)}
-    start, computed = time.time(), sum(os.times()[:4])
+    start, cpu_start = time.time(), sum(os.times()[:4])
     with tempfile.TemporaryDirectory(dir=folder) as empty, contextlib.chdir(empty):
         executed = run_notebook(notebook, folder / "unfinished", parameters)
-    seconds = sum(os.times()[:4]) - computed if on_cpu else time.time() - start
+    seconds = sum(os.times()[:4]) - cpu_start if on_cpu else time.time() - start
     os.utime(executed, (start, start))  # older than all that changed meanwhile
-    for made in (executed.with_suffix(".html"), executed):
-        os.replace(made, folder / made.name)
+    for path in (executed.with_suffix(".html"), executed):
+        os.replace(path, folder / path.name)
     return seconds
 
 
@@ -63,7 +65,7 @@ def write_times(name: str, seconds: Mapping[str, float], folder: Path = FOLDER, 
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def one_core() -> None:
+def use_one_core() -> None:
     """Keep the kernels that this process starts to one thread and, where the system can (Linux), one core."""
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
     if hasattr(os, "sched_setaffinity"):
@@ -77,16 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="measure the smoke runs only")
     parser.add_argument("--scale", default="", help="measure the chapters that train at this scale, such as imagenet")
     options = parser.parse_args(arguments)
-    place = "cpu" if pick_device().type == "cpu" else "gpu"
-    columns = [*(["smoke"] if place == "cpu" and not options.scale else []), *([] if options.smoke else [place])]
-    if place == "cpu":
-        one_core()
+    device = "cpu" if pick_device().type == "cpu" else "gpu"
+    columns = [] if options.smoke else [device]
+    if device == "cpu" and not options.scale:
+        columns.insert(0, "smoke")
+    if device == "cpu":
+        use_one_core()
     beginnings, chapters = tuple(options.chapters) or ("",), read_chapters(FOLDER)
     notebooks = [path for path in sorted(FOLDER.glob("[0-9]*.ipynb")) if path.stem.startswith(beginnings)]
     notebooks = [path for path in notebooks if not options.scale or options.scale in chapters[path.stem].scales]
     if not notebooks:
-        wanted = f"begins with {' or '.join(beginnings)}" + f" and has the scale {options.scale}" * bool(options.scale)
-        parser.error(f"no chapter of {FOLDER} {wanted}")
+        scale = f" and has the scale {options.scale}" if options.scale else ""
+        parser.error(f"no chapter of {FOLDER} begins with {' or '.join(beginnings)}{scale}")
     failures = []
     for notebook in notebooks:
         for column in columns:

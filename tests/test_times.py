@@ -47,7 +47,7 @@ def test_only_measured_times_change_and_a_failure_stops_no_other_and_keeps_its_t
     (tmp_path / "course.yaml").write_text(COURSE)
     for name in ("00_small", "01_next"):
         write_chapter(tmp_path / f"{name}.ipynb", "")
-    for name, value in {"FOLDER": tmp_path, "execute": execute, "one_core": lambda: None}.items():
+    for name, value in {"FOLDER": tmp_path, "execute": execute, "use_one_core": lambda: None}.items():
         monkeypatch.setattr(times, name, value)
     monkeypatch.setattr(times, "pick_device", lambda: torch.device("cpu"))
     assert times.main(["--scale", "imagenet"]) == 0
