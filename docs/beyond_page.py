@@ -6,7 +6,7 @@ from pathlib import Path
 
 import evidence
 import pandas as pd
-from evidence import BLOCK, MINUS, Headline, Wave, compare, finished, gaps, markdown, percent, signed, units, whole
+from evidence import BLOCK, Headline, Wave, compare, finished, gaps, keep_whole, markdown, mean_by_seed, percent, signed
 
 from dmws_lite.studies.statistics import paired_statistics
 from dmws_lite.views import style
@@ -36,116 +36,117 @@ makes these runs.
 def write(beyond: pd.DataFrame, docs: Path) -> None:
     """Write docs/beyond.md and its pictures."""
     done, failed = finished(beyond), beyond[beyond["error"].notna()]
-    parts = [OPENING]
+    sections = [OPENING]
     if len(done):
-        parts.append(f"{len(done)} runs in {done['hours'].sum():.1f} hours of one core; {len(failed)} failed.")
+        sections.append(f"{len(done)} runs in {done['hours'].sum():.1f} hours of one core; {len(failed)} failed.")
     for phantoms, title in ((False, "real images"), (True, "phantoms")):
         table = finished(beyond, phantoms)
-        parts += _gains(table, docs, title) + _two_students(table, docs, title)
-    if len(parts) < 3:
-        parts.append("No comparison is whole yet.")
-    (docs / "beyond.md").write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
+        sections += _write_gains(table, docs, title) + _write_two_students(table, docs, title)
+    if len(sections) < 3:
+        sections.append("No comparison is whole yet.")
+    (docs / "beyond.md").write_text("\n\n".join(section.strip() for section in sections) + "\n", encoding="utf-8")
 
 
 def headlines(beyond: pd.DataFrame) -> list[Headline]:
     """Least squares against selection, for each network pair at the number of steps with most pairs."""
-    found = []
+    lines = []
     for pair, table in finished(beyond, phantoms=False).groupby("pair", sort=False):
         gains = gain_rows(table)
         gains = gains[gains["method"] == "selection_ls"] if len(gains) else gains
         for row in gains.sort_values(["seeds", "study_steps"], ascending=False).head(1).to_dict("records"):
-            part = table[table["fraction"].eq(row["fraction"]) & table["study_steps"].eq(row["study_steps"])]
-            own = units(whole(gaps(part, "selection_ls", REFERENCE), WAVE))
-            name = f"selection + least squares {MINUS} {row['reference']}, {_short(pair)}"
+            runs = table[table["fraction"].eq(row["fraction"]) & table["study_steps"].eq(row["study_steps"])]
+            differences = mean_by_seed(keep_whole(gaps(runs, "selection_ls", REFERENCE), WAVE))
+            name = f"selection + least squares {evidence.MINUS} {row['reference']}, {_student_of(pair)}"
             where = f"{row['seeds']} pairs, {percent([row['fraction']])} of the images, {row['study_steps']:.0f} steps"
-            timed = compare(part, [("selection_ls", LONGER)], WAVE)
+            timed = compare(runs, [("selection_ls", LONGER)], WAVE)
             equal = f"; against selection trained for as many seconds {signed(timed.iloc[0])}" if len(timed) else ""
             sentence = f"{name}: accuracy {signed(row)}, {where}: **{evidence.verdict(row)}**{equal}."
-            short = f"least squares, {_short(pair)}, {row['study_steps']:.0f} steps"
-            found.append(Headline(short, own, sentence))
-    return found
+            short = f"least squares, {_student_of(pair)}, {row['study_steps']:.0f} steps"
+            lines.append(Headline(short, differences, sentence))
+    return lines
 
 
 def gain_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Each method against single selection in each block that is whole: BLOCK and the columns of `compare`."""
-    rows = []
-    others = [name for names in TWO.values() for name in names]
-    for block, part in table.groupby(BLOCK, sort=False):
-        methods = [name for name in part["method"].unique() if name != REFERENCE and name not in others]
-        found = compare(part, [(name, REFERENCE) for name in methods], WAVE)
-        rows.append(found.assign(**dict(zip(BLOCK, block, strict=True))))
-    return pd.concat([row for row in rows if len(row)]) if any(map(len, rows)) else pd.DataFrame()
+    tables = []
+    not_compared = {REFERENCE, *(name for names in TWO.values() for name in names)}
+    for block, runs in table.groupby(BLOCK, sort=False):
+        methods = [name for name in runs["method"].unique() if name not in not_compared]
+        rows = compare(runs, [(name, REFERENCE) for name in methods], WAVE)
+        if len(rows):
+            tables.append(rows.assign(**dict(zip(BLOCK, block, strict=True))))
+    return pd.concat(tables) if tables else pd.DataFrame()
 
 
-def _gains(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
+def _write_gains(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
     gains = gain_rows(table) if len(table) else table
     if gains.empty:
         return []
-    name, parts, places = f"beyond_{title.split()[0]}", [f"## Starts, on {title}"], set()
-    for (pair, fraction), own in gains.groupby(["pair", "fraction"], sort=False):
-        for steps, rows in own.groupby("study_steps"):
-            places.add(_place(pair, fraction, steps))
-            parts.append(f"**{pair}, {percent([fraction])} of the training images, {steps:.0f} steps**")
-            parts.append(_block(table[table[BLOCK].eq([pair, fraction, steps]).all(axis=1)], rows))
+    name, sections, places = f"beyond_{title.split()[0]}", [f"## Starts, on {title}"], set()
+    for (pair, fraction), of_pair in gains.groupby(["pair", "fraction"], sort=False):
+        for steps, rows in of_pair.groupby("study_steps"):
+            places.add(_name_place(pair, fraction, steps))
+            sections.append(f"**{pair}, {percent([fraction])} of the training images, {steps:.0f} steps**")
+            sections.append(_block_table(table[table[BLOCK].eq([pair, fraction, steps]).all(axis=1)], rows))
     for column, words in (("study_steps", "longer training"), ("fraction", "more images")):
-        if told := _along(gains, column, docs, name):
-            parts += [f"### With {words}, on {title}", *told]
+        if trend := _write_trend(gains, column, docs, name):
+            sections += [f"### With {words}, on {title}", *trend]
     drawn = table[table["method"].isin([REFERENCE, *BEST, "default", "native"])]
     drawn = drawn.sort_values(["pair", "study_steps"], kind="stable")
-    drawn = drawn.assign(place=[_place(*block) for block in drawn[BLOCK].itertuples(index=False)])
+    drawn = drawn.assign(place=[_name_place(*block) for block in drawn[BLOCK].itertuples(index=False)])
     words = "Mean validation accuracy against the seconds of the quickest run, the start included"
     picture = evidence.learning_curves(drawn[drawn["place"].isin(places)], "place", words)
-    return [*parts, f"### Accuracy against seconds, on {title}", evidence.save(picture, docs, f"{name}_seconds")]
+    return [*sections, f"### Accuracy against seconds, on {title}", evidence.save(picture, docs, f"{name}_seconds")]
 
 
-def _block(part: pd.DataFrame, rows: pd.DataFrame) -> str:
+def _block_table(runs: pd.DataFrame, rows: pd.DataFrame) -> str:
     """The table of one pair, fraction and number of steps."""
-    sets = sorted(part["data"].unique())
-    equal = compare(part, [(name, LONGER) for name in rows["method"] if name in BEST], WAVE).set_index("method")
+    sets = sorted(runs["data"].unique())
+    equal = compare(runs, [(name, LONGER) for name in rows["method"] if name in BEST], WAVE).set_index("method")
     lines = []
 
     def means(method: str, like: str) -> list[str]:
         """Mean accuracies by data set, over the seeds that `like` shares with the reference."""
-        seeds = whole(gaps(part, like, REFERENCE), WAVE)["seed"].unique()
-        own = part[part["method"].eq(method) & part["seed"].isin(seeds)].groupby("data")["accuracy"].mean()
-        return [f"{own[name]:.3f}" if name in own else "" for name in sets]
+        seeds = keep_whole(gaps(runs, like, REFERENCE), WAVE)["seed"].unique()
+        accuracies = runs[runs["method"].eq(method) & runs["seed"].isin(seeds)].groupby("data")["accuracy"].mean()
+        return [f"{accuracies[name]:.3f}" if name in accuracies else "" for name in sets]
 
     for row in rows.to_dict("records"):
         if not lines:
             lines.append([row["reference"], *means(REFERENCE, row["method"]), "", "", "", "", ""])
         counts = f"{row['better']} / {row['equal']} / {row['worse']}"
         p = f"{row['p']:.3g} ({row['p_holm']:.3g})"
-        timed = signed(equal.loc[row["method"]]) if row["method"] in equal.index else ""
-        told = signed(row), counts, p, row["verdict"], timed
-        lines.append([row["label"], *means(row["method"], row["method"]), *told])
-    more = (part["steps"] - part["study_steps"])[part["method"] == LONGER].max()  # NaN without such runs
-    timed = f"at equal time (+ {more:.0f} steps)" if len(equal) else "at equal time"
-    header = ["start", *sets, "minus single selection", "better / equal / worse", "p (Holm)", "", timed]
+        at_equal_time = signed(equal.loc[row["method"]]) if row["method"] in equal.index else ""
+        cells = signed(row), counts, p, row["verdict"], at_equal_time
+        lines.append([row["label"], *means(row["method"], row["method"]), *cells])
+    more = (runs["steps"] - runs["study_steps"])[runs["method"] == LONGER].max()  # NaN without such runs
+    last = f"at equal time (+ {more:.0f} steps)" if len(equal) else "at equal time"
+    header = ["start", *sets, "minus single selection", "better / equal / worse", "p (Holm)", "", last]
     return markdown(header, lines)
 
 
-def _along(gains: pd.DataFrame, column: str, docs: Path, name: str) -> list[str]:
+def _write_trend(gains: pd.DataFrame, column: str, docs: Path, name: str) -> list[str]:
     """How the gain over selection changes with the steps or the fraction, in sentences and a picture."""
     (other,) = {"study_steps", "fraction"} - {column}
     groups = gains[gains["method"].isin([*BEST, "native"])].groupby(["pair", other, "method"], sort=False)
-    own = groups.filter(lambda part: part[column].nunique() > 1).sort_values(column, kind="stable")
-    if own.empty:
+    rows = groups.filter(lambda group: group[column].nunique() > 1).sort_values(column, kind="stable")
+    if rows.empty:
         return []
-    own = own.assign(place=[_place(r.pair, **{other: getattr(r, other)}) for r in own.itertuples()])
+    rows = rows.assign(place=[_name_place(r.pair, **{other: getattr(r, other)}) for r in rows.itertuples()])
     lines, value_in_words = [], VALUES[column]
-    for (place, label), part in own[own["method"].isin(BEST)].groupby(["place", "label"], sort=False):
-        records = part.to_dict("records")
-        told = (f"{signed(row)} at {value_in_words(row[column])} ({row['verdict']})" for row in records)
-        lines.append(f"- {label}, {place}: {'; '.join(told)}. {where_it_ends(part, column)}")
+    for (place, label), of_method in rows[rows["method"].isin(BEST)].groupby(["place", "label"], sort=False):
+        records = of_method.to_dict("records")
+        texts = (f"{signed(row)} at {value_in_words(row[column])} ({row['verdict']})" for row in records)
+        lines.append(f"- {label}, {place}: {'; '.join(texts)}. {where_it_ends(of_method, column)}")
     xlabel = {"study_steps": "steps", "fraction": "fraction of the training images"}[column]
     options: style.Style = {"xlabel": xlabel, "ylabel": "accuracy minus single selection", "level": (0, "no gain")}
     words = f"Difference to single selection by {xlabel}"
-    figure = style.curves(own, column, "difference", "label", "place", words, **options, columns=2)
-    told = (
-        f"{r.place}, {r.label}, {value_in_words(getattr(r, column))}: {r.difference:+.3f}" for r in own.itertuples()
-    )
-    figure.alt_text = f"{words}: {'; '.join(told)}."
-    values = sorted(own[column].unique())
+    figure = style.curves(rows, column, "difference", "label", "place", words, **options, columns=2)
+    points = [
+        f"{r.place}, {r.label}, {value_in_words(getattr(r, column))}: {r.difference:+.3f}" for r in rows.itertuples()
+    ]
+    figure.alt_text = f"{words}: {'; '.join(points)}."
+    values = sorted(rows[column].unique())
     for axes in figure.axes:
         axes.set(xscale="log", xlim=(values[0] / 1.4, values[-1] * 1.4))
         axes.set_xticks(values, [value_in_words(value) for value in values])
@@ -153,49 +154,47 @@ def _along(gains: pd.DataFrame, column: str, docs: Path, name: str) -> list[str]
     return ["\n".join(lines), evidence.save(figure, docs, f"{name}_by_{column}")]
 
 
-def where_it_ends(part: pd.DataFrame, column: str) -> str:
+def where_it_ends(rows: pd.DataFrame, column: str) -> str:
     """Where a gain is no longer seen: the steps or fractions whose interval holds 0."""
     value_in_words = VALUES[column]
-    if ended := [value_in_words(value) for value in part.loc[part["low"].le(0), column]]:
+    if ended := [value_in_words(value) for value in rows.loc[rows["low"].le(0), column]]:
         return f"Its interval holds 0 at {', '.join(ended)}."
-    first, last = part.iloc[0], part.iloc[-1]
+    first, last = rows.iloc[0], rows.iloc[-1]
     change = "smaller" if last["difference"] < first["difference"] else "no smaller"
     few, many = (value_in_words(row[column]) for row in (first, last))
     return f"It is {change} with {many} than with {few}, and not at its end."
 
 
-def _two_students(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
+def _write_two_students(table: pd.DataFrame, docs: Path, title: str) -> list[str]:
     """What a second student adds, in training and at inference, without and with least squares."""
-    parts = []
-    for block, part in table.groupby(BLOCK, sort=False):
-        part, where, rows, texts = with_ensembles(part), _place(*block), [], []
-        drawn: dict[str, list[pd.DataFrame]] = {"without least squares": [], "with least squares": []}
+    sections = []
+    for block, runs in table.groupby(BLOCK, sort=False):
+        runs, where, rows, texts = with_ensembles(runs), _name_place(*block), [], []
+        groups: dict[str, list[pd.DataFrame]] = {"without least squares": [], "with least squares": []}
         for words, methods in TWO.items():
             for suffix, used in (("", "main alone"), (BOTH, "both at inference")):
                 pairs = zip(methods, ALONE, strict=True)
-                adds = [units(whole(gaps(part, method + suffix, alone), WAVE)) for method, alone in pairs]
-                if any(own.empty for own in adds):
+                gains = [mean_by_seed(keep_whole(gaps(runs, method + suffix, alone), WAVE)) for method, alone in pairs]
+                if any(gain.empty for gain in gains):
                     continue
-                numbers = [paired_statistics(own.to_numpy()) for own in (*adds, (adds[1] - adds[0]).dropna())]
-                rows.append((words, used, *map(signed, numbers), numbers[2]["seeds"]))
-                texts.append(_captured(f"{words}, {used}", *numbers))
-                for own, group in zip(adds, drawn.values(), strict=True):
-                    group.append(own.to_frame("gap").assign(place=f"{words}, {used}"))
+                without, with_ls = gains
+                change = (with_ls - without).dropna()
+                numbers = [paired_statistics(values.to_numpy()) for values in (without, with_ls, change)]
+                rows.append((words, used, *map(signed, numbers), len(change)))
+                texts.append(_compare_gains(f"{words}, {used}", *numbers))
+                for gain, group in zip(gains, groups.values(), strict=True):
+                    group.append(gain.to_frame("gap").assign(place=f"{words}, {used}"))
         if rows:
-            groups = [(name, pd.concat(group)) for name, group in drawn.items()]
-            figure = evidence.forest(groups, f"What a second student adds to one, {where}")
+            forest_groups = [(name, pd.concat(group)) for name, group in groups.items()]
+            figure = evidence.forest(forest_groups, f"What a second student adds to one, {where}")
             pair, fraction, steps = block
-            name = f"beyond_two_{title.split()[0]}_{_short(pair)}_{fraction:g}_{steps:.0f}"
+            name = f"beyond_two_{title.split()[0]}_{_student_of(pair)}_{fraction:g}_{steps:.0f}"
             header = ["second student", "used", "adds without least squares", "adds with", "with minus without"]
-            parts += [
-                f"**{where}**",
-                "\n".join(texts),
-                markdown([*header, "pairs"], rows),
-                evidence.save(figure, docs, name),
-            ]
+            sections += [f"**{where}**", "\n".join(texts), markdown([*header, "pairs"], rows)]
+            sections.append(evidence.save(figure, docs, name))
     note = "Differences to one student with the same start, trained on the labels; *both at inference* averages the "
     note += "answers of main and auxiliary."
-    return [f"## A second student, on {title}", note, *parts] if parts else []
+    return [f"## A second student, on {title}", note, *sections] if sections else []
 
 
 def with_ensembles(table: pd.DataFrame) -> pd.DataFrame:
@@ -205,20 +204,22 @@ def with_ensembles(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, both])
 
 
-def _captured(words: str, without: dict, with_: dict, change: dict) -> str:
+def _compare_gains(words: str, without: dict, with_: dict, change: dict) -> str:
     """Whether least squares leaves less for a second student to add: the sentence of one row."""
     verdict = f"a change by {signed(change)} is not shown"
-    for sign, apart in (("less", change["high"] < 0), ("more", change["low"] > 0)):
-        verdict = f"{sign} with (the interval of the change leaves out 0)" if apart else verdict
+    if change["high"] < 0:
+        verdict = "less with (the interval of the change leaves out 0)"
+    if change["low"] > 0:
+        verdict = "more with (the interval of the change leaves out 0)"
     adds = f"adds {signed(without)} without least squares and {signed(with_)} with"
     return f"- A second student ({words}) {adds}: {verdict}."
 
 
-def _short(pair: str) -> str:
+def _student_of(pair: str) -> str:
     """A network pair by its student."""
     return pair.split(" → ")[-1]
 
 
-def _place(pair: str, fraction: float | None = None, study_steps: float | None = None) -> str:
+def _name_place(pair: str, fraction: float | None = None, study_steps: float | None = None) -> str:
     values = {"fraction": fraction, "study_steps": study_steps}
-    return ", ".join([_short(pair), *(VALUES[name](value) for name, value in values.items() if value is not None)])
+    return ", ".join([_student_of(pair), *(VALUES[name](value) for name, value in values.items() if value is not None)])

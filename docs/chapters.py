@@ -25,19 +25,22 @@ def page(notebook: NotebookNode, name: str) -> NotebookNode:
     """A chapter, executed or not, as myst-nb is to read it; name: the notebook's path in the repository."""
     cells: list[NotebookNode] = []
     for cell in nbformat.from_dict(notebook).cells:
-        cells += _code(cell) if cell.cell_type == "code" else [nbformat.v4.new_markdown_cell(plain_badges(cell.source))]
-    cells[0].source = _opening(cells[0].source, name, _state(notebook))
+        if cell.cell_type == "code":
+            cells += _convert_code(cell)
+        else:
+            cells.append(nbformat.v4.new_markdown_cell(plain_badges(cell.source)))
+    cells[0].source = _add_links(cells[0].source, name, _find_state(notebook))
     return nbformat.v4.new_notebook(cells=cells, metadata=METADATA)
 
 
 def alt_texts(notebook: NotebookNode) -> dict[str, str]:
     """The alt text of each picture among the outputs, by the SHA-256 of its bytes (myst-nb's name for its file)."""
-    found = {}
+    alts = {}
     for output in [output for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]:
         for mime, facts in output.metadata.items():
             if mime.startswith("image/") and "alt" in facts:
-                found[hashlib.sha256(b64decode(output.data[mime])).hexdigest()] = facts["alt"]
-    return found
+                alts[hashlib.sha256(b64decode(output.data[mime])).hexdigest()] = facts["alt"]
+    return alts
 
 
 def plain_badges(text: str) -> str:
@@ -54,7 +57,7 @@ def read(path: Path) -> NotebookNode:
     return nbformat.read(path, as_version=4)
 
 
-def _state(notebook: NotebookNode) -> str:
+def _find_state(notebook: NotebookNode) -> str:
     """Whether the chapter is "unread" (not executed), a "smoke" run, or "" (a full one)."""
     if not any(cell.get("outputs") for cell in notebook.cells):
         return "unread"
@@ -62,31 +65,31 @@ def _state(notebook: NotebookNode) -> str:
     return "smoke" if any("smoke = True" in cell.source for cell in injected) else ""
 
 
-def _code(cell: NotebookNode) -> list[NotebookNode]:
-    """A code cell with its static outputs, and a note after it in place of an explorer; progress bars just go.
+def _convert_code(cell: NotebookNode) -> list[NotebookNode]:
+    """A code cell with its static outputs, and a note after it in place of an explorer; progress bars are left out.
 
     After a picture comes the plotly figure that interactive.js draws in its place.
     """
-    kept = []
+    outputs = []
     for output in cell.outputs:
         figure = output.get("data", {}).pop(PLOTLY, None)
         if WIDGET not in output.get("data", {}):
-            kept.append(output)
+            outputs.append(output)
             if figure is not None:
                 text = json.dumps(figure, separators=(",", ":")).replace("<", "\\u003c")
                 script = {"text/html": f'<script type="{PLOTLY}">{text}</script>'}
-                kept.append(nbformat.v4.new_output("display_data", script))
+                outputs.append(nbformat.v4.new_output("display_data", script))
     folded = {"tags": ["hide-input"]} if "setup" in cell.metadata.get("tags", []) else {}
-    made = nbformat.v4.new_code_cell(cell.source, outputs=kept, metadata=folded)
+    static_cell = nbformat.v4.new_code_cell(cell.source, outputs=outputs, metadata=folded)
     if not any(WIDGET in output.get("data", {}) for output in cell.outputs) or "widgets." not in cell.source:
-        return [made]
+        return [static_cell]
     note = NOTES["selection_explorer" if "selection_explorer(" in cell.source else "widget"]
-    return [made, nbformat.v4.new_markdown_cell(note)]
+    return [static_cell, nbformat.v4.new_markdown_cell(note)]
 
 
-def _opening(text: str, name: str, state: str) -> str:
+def _add_links(text: str, name: str, state: str) -> str:
     """The first cell with links to the files after its badges, and a note on how the page was made."""
-    here = f"{REPOSITORY}/blob/main/{name}"
-    links = f"[Notebook]({here}){{.badge}} [Solutions]({here.replace('notebooks/', 'notebooks/solutions/')}){{.badge}}"
+    url = f"{REPOSITORY}/blob/main/{name}"
+    links = f"[Notebook]({url}){{.badge}} [Solutions]({url.replace('notebooks/', 'notebooks/solutions/')}){{.badge}}"
     note = f"\n\n:::{{note}}\n{NOTES[state]}\n:::" if state else ""
-    return re.sub(r"^(.*\{\.badge\})$", lambda found: f"{found[1]} {links}{note}", text, count=1, flags=re.MULTILINE)
+    return re.sub(r"^(.*\{\.badge\})$", lambda match: f"{match[1]} {links}{note}", text, count=1, flags=re.MULTILINE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import evidence
 import pandas as pd
-from evidence import BLOCK, Headline, Wave, compare, finished, gaps, markdown, minus, percent, signed, units, whole
+from evidence import BLOCK, Headline, Wave, compare, finished, gaps, keep_whole, markdown, mean_by_seed, percent, signed
 from scipy.stats import t
 from statsmodels.stats.power import TTestPower
 
@@ -70,35 +70,36 @@ LIMITS = """## Limits
 
 def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
     """Write docs/claim.md and its pictures."""
-    parts = [OPENING, _waves(claim)]
+    sections = [OPENING, _describe_waves(claim)]
     for phantoms, title in ((False, "Real images"), (True, "Phantoms")):
         table = finished(claim, phantoms)
-        for steps, part in table.groupby("study_steps"):
-            if any(len(whole(gaps(part, *pair), WAVE)) for pair in PRIMARY):
+        for steps, runs in table.groupby("study_steps"):
+            if any(len(keep_whole(gaps(runs, *pair), WAVE)) for pair in PRIMARY):
                 name = f"claim_{'phantoms_' if phantoms else ''}{steps:.0f}"
-                parts.append(f"## {title}, {steps:.0f} steps")
-                parts += _answers(part, finished(beyond, phantoms), docs, name)
-    if len(parts) == 2:
-        parts.append("No wave of the primary comparisons is whole yet: nothing is answered.")
-    text = "\n\n".join(part.strip() for part in [*parts, _convergence(claim), LIMITS]) + "\n"
+                sections.append(f"## {title}, {steps:.0f} steps")
+                sections += _write_answers(runs, finished(beyond, phantoms), docs, name)
+    if len(sections) == 2:
+        sections.append("No wave of the primary comparisons is whole yet: nothing is answered.")
+    text = "\n\n".join(section.strip() for section in [*sections, _write_convergence(claim), LIMITS]) + "\n"
     (docs / "claim.md").write_text(text, encoding="utf-8")
 
 
 def headlines(claim: pd.DataFrame) -> list[Headline]:
     """The primary comparisons of real images that are whole, the four nearest rivals, and the first other reading."""
-    found = []
-    for steps, part in finished(claim, phantoms=False).groupby("study_steps"):
+    lines = []
+    for steps, runs in finished(claim, phantoms=False).groupby("study_steps"):
         rivals, reading = [("dual_skd", rival) for rival in RIVALS[:4]], [(READINGS[0], "dual_skd")]
-        rows = pd.concat([compare(part, pairs, WAVE) for pairs in (PRIMARY, rivals, reading)])
+        rows = pd.concat([compare(runs, pairs, WAVE) for pairs in (PRIMARY, rivals, reading)])
         for row in rows.to_dict("records"):
-            own = whole(gaps(part, row["method"], row["reference_method"]), WAVE)
-            where = f"{row['seeds']} pairs, {percent(own['fraction'])} of the images, {steps:.0f} steps"
-            sentence = f"{minus(row)}: accuracy {signed(row)}, {where}: **{evidence.verdict(row)}**."
-            found.append(Headline(f"{SHORT[row['reference_method']]}, {steps:.0f} steps", units(own), sentence))
-    return found
+            differences = keep_whole(gaps(runs, row["method"], row["reference_method"]), WAVE)
+            where = f"{row['seeds']} pairs, {percent(differences['fraction'])} of the images, {steps:.0f} steps"
+            sentence = f"{evidence.label_of(row)}: accuracy {signed(row)}, {where}: **{evidence.verdict(row)}**."
+            name = f"{SHORT[row['reference_method']]}, {steps:.0f} steps"
+            lines.append(Headline(name, mean_by_seed(differences), sentence))
+    return lines
 
 
-def _waves(claim: pd.DataFrame) -> str:
+def _describe_waves(claim: pd.DataFrame) -> str:
     """What was run, and which waves are whole."""
     done, failed = finished(claim), claim[claim["error"].notna()]
     errors = f" ({'; '.join(failed['error'].unique())})" if len(failed) else ""
@@ -108,73 +109,75 @@ def _waves(claim: pd.DataFrame) -> str:
         "not is not reported."
     )
     rows = []
-    for (pair, fraction, steps, phantoms), part in done.groupby([*BLOCK, done["data"].str.startswith("phantom")]):
+    for (pair, fraction, steps, phantoms), runs in done.groupby([*BLOCK, done["data"].str.startswith("phantom")]):
         place = pair, "phantoms" if phantoms else "real", percent([fraction]), f"{steps:.0f}"
-        for label, own in part.groupby("label", sort=False):
-            enough = (own.groupby("data")["seed"].nunique() >= WAVE.seeds).sum() >= WAVE.sets
-            rows.append((*place, label, len(own), "yes" if enough else "not yet"))
+        for label, of_method in runs.groupby("label", sort=False):
+            is_whole = (of_method.groupby("data")["seed"].nunique() >= WAVE.seeds).sum() >= WAVE.sets
+            rows.append((*place, label, len(of_method), "yes" if is_whole else "not yet"))
     header = ["pair", "images", "fraction", "steps", "method", "runs", "whole"]
     return "\n\n".join(["## What was run", text, markdown(header, rows)])
 
 
-def _answers(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
-    primary, parts = compare(part, PRIMARY, WAVE), []
+def _write_answers(runs: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
+    primary, sections = compare(runs, PRIMARY, WAVE), []
     for number, (question, pairs) in enumerate(QUESTIONS.items(), 1):
-        rows = primary[primary["method"] == pairs[0][0]] if pairs[0] in PRIMARY else compare(part, pairs, WAVE)
-        parts += [f"### {number}. {question}", _told(part, rows, pairs)]
-    parts += _on_validation(part)
-    parts += ["### 5. Does it depend on the fraction, the pair or the start?", *_where(part, beyond, docs, name)]
-    parts += ["### On what: accuracy, balanced accuracy, calibration", *_calibration(part, docs, name)]
-    parts += ["### How sure, and how long", _power(primary), *_seconds(part, docs, name)]
-    return parts
+        rows = primary[primary["method"] == pairs[0][0]] if pairs[0] in PRIMARY else compare(runs, pairs, WAVE)
+        sections += [f"### {number}. {question}", _describe_comparisons(runs, rows, pairs)]
+    sections += _compare_on_validation(runs)
+    sections.append("### 5. Does it depend on the fraction, the pair or the start?")
+    sections += _compare_places(runs, beyond, docs, name)
+    sections += ["### On what: accuracy, balanced accuracy, calibration", *_write_calibration(runs, docs, name)]
+    sections += ["### How sure, and how long", _power_table(primary), *_write_seconds(runs, docs, name)]
+    return sections
 
 
-def _told(part: pd.DataFrame, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> str:
-    """A sentence per comparison that is whole; how many pairs the others have."""
+def _describe_comparisons(runs: pd.DataFrame, rows: pd.DataFrame, pairs: list[tuple[str, str]]) -> str:
+    """One sentence per comparison: its result when it is whole, else how many pairs it has."""
     lines, reported = [], []
     texts = sentences(rows, [""] * len(rows), "accuracy", "pair")
     for row, text in zip(rows.to_dict("records"), texts, strict=True):
         reported.append((row["method"], row["reference_method"]))
-        own = whole(gaps(part, *reported[-1]), WAVE)
-        where = f"({percent(own['fraction'])} of the images, {own['data'].nunique()} data sets.)"
+        differences = keep_whole(gaps(runs, *reported[-1]), WAVE)
+        where = f"({percent(differences['fraction'])} of the images, {differences['data'].nunique()} data sets.)"
         lines.append(f"- **{row['verdict'].capitalize()}.** {text} {where}")
-    for pair in pairs:
-        if pair not in reported:
-            most = gaps(part, *pair).groupby(BLOCK).size().max()
-            many = f"{0 if pd.isna(most) else most} of {WAVE.sets * WAVE.seeds} pairs"
-            lines.append(f"- Not answered yet: `{pair[0]}` {evidence.MINUS} `{pair[1]}` has {many}.")
+    for method, reference in pairs:
+        if (method, reference) not in reported:
+            most = gaps(runs, method, reference).groupby(BLOCK).size().max()
+            count = f"{0 if pd.isna(most) else most} of {WAVE.sets * WAVE.seeds} pairs"
+            lines.append(f"- Not answered yet: `{method}` {evidence.MINUS} `{reference}` has {count}.")
     return "\n".join(lines)
 
 
-def _on_validation(part: pd.DataFrame) -> list[str]:
+def _compare_on_validation(runs: pd.DataFrame) -> list[str]:
     """The other readings on validation images: what would change a default."""
-    rows = compare(part, [(reading, "dual_skd") for reading in READINGS], WAVE, "val_accuracy").to_dict("records")
-    words = "; ".join(f"{minus(row)} {signed(row)}" for row in rows)
+    rows = compare(runs, [(reading, "dual_skd") for reading in READINGS], WAVE, "val_accuracy").to_dict("records")
+    words = "; ".join(f"{evidence.label_of(row)} {signed(row)}" for row in rows)
     rule = "A default changes only if a reading is better on validation over all sets and fractions."
     return [f"{rule} Accuracy on validation images: {words}."] if rows else []
 
 
-def _where(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
+def _compare_places(runs: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
     """The primary differences by data set, fraction and network pair, and from starts with least squares."""
     groups, rows, texts = [], [], []
     for method, reference in PRIMARY:
-        own, title = whole(gaps(part, method, reference), WAVE), SHORT[reference]
-        if own.empty:
+        differences, title = keep_whole(gaps(runs, method, reference), WAVE), SHORT[reference]
+        if differences.empty:
             continue
-        places = _places(own)
-        for steps, runs in beyond.groupby("study_steps"):
-            with_ls = whole(gaps(runs, *WITH_LEAST_SQUARES[method]), Wave(3, 3))
+        places = _group_by_place(differences)
+        for steps, beyond_runs in beyond.groupby("study_steps"):
+            with_ls = keep_whole(gaps(beyond_runs, *WITH_LEAST_SQUARES[method]), Wave(3, 3))
             if len(with_ls):
-                places[f"with least squares, {steps:.0f} steps"] = units(with_ls)
+                places[f"with least squares, {steps:.0f} steps"] = mean_by_seed(with_ls)
         groups.append((title, pd.concat(v.to_frame("gap").assign(place=place) for place, v in places.items())))
         numbers = {place: paired_statistics(values.to_numpy()) for place, values in places.items()}
         rows += [(title, place, signed(row), row["seeds"]) for place, row in numbers.items()]
-        inner = {place: row for place, row in numbers.items() if place != "all together"}
-        first, *_, last = sorted(inner, key=lambda place: inner[place]["difference"])
-        apart = [place for place, row in inner.items() if row["low"] > 0 or row["high"] < 0]
+        del numbers["all together"]
+        lowest, *_, highest = sorted(numbers, key=lambda place: numbers[place]["difference"])
+        without_zero = [place for place, row in numbers.items() if row["low"] > 0 or row["high"] < 0]
         texts.append(
-            f"- {title[0].upper()}{title[1:]}: from {inner[first]['difference']:+.3f} ({first}) to "
-            f"{inner[last]['difference']:+.3f} ({last}). Intervals without 0: {', '.join(apart) or 'none'}."
+            f"- {title[0].upper()}{title[1:]}: from {numbers[lowest]['difference']:+.3f} ({lowest}) to "
+            f"{numbers[highest]['difference']:+.3f} ({highest}). Intervals without 0: "
+            f"{', '.join(without_zero) or 'none'}."
         )
     words = "Paired differences by data set, fraction and pair, described and not tested one by one"
     picture = evidence.save(evidence.forest(groups, words), docs, f"{name}_forest")
@@ -184,46 +187,47 @@ def _where(part: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> l
     return ["\n".join(texts), note, picture, markdown(["difference", "where", "accuracy", "pairs"], rows)]
 
 
-def _places(own: pd.DataFrame) -> dict[str, pd.Series]:
-    """The differences all together, and of each part that there are several of."""
-    places = {"all together": units(own)}
-    for column, words in (("data", str), ("fraction", lambda f: percent([f])), ("pair", str)):
-        values = own[column].unique()
-        if len(values) > 1:
-            places |= {words(value): units(own[own[column] == value]) for value in values}
+def _group_by_place(differences: pd.DataFrame) -> dict[str, pd.Series]:
+    """All differences together, and those of each data set, fraction and pair, where there are several."""
+    places = {"all together": mean_by_seed(differences)}
+    for column in ("data", "fraction", "pair"):
+        groups = differences.groupby(column, sort=False)
+        if groups.ngroups > 1:
+            for value, group in groups:
+                places[percent([value]) if column == "fraction" else value] = mean_by_seed(group)
     return places
 
 
-def _calibration(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
+def _write_calibration(runs: pd.DataFrame, docs: Path, name: str) -> list[str]:
     """Each whole comparison in each metric, and reliability diagrams."""
-    pairs = [pair for own in QUESTIONS.values() for pair in own]
-    tables = {metric: compare(part, pairs, WAVE, metric).to_dict("records") for metric in METRICS}
-    rows = [(minus(own[0]), *map(signed, own)) for own in zip(*tables.values(), strict=True)]
-    better = []
+    pairs = [pair for pairs in QUESTIONS.values() for pair in pairs]
+    tables = {metric: compare(runs, pairs, WAVE, metric).to_dict("records") for metric in METRICS}
+    rows = [(evidence.label_of(metrics[0]), *map(signed, metrics)) for metrics in zip(*tables.values(), strict=True)]
+    without_zero = []
     for metric in METRICS[2:]:
         for row in tables[metric]:
             if row["low"] > 0 or row["high"] < 0:
                 side = "better" if (row["difference"] < 0) == (metric in SMALLER_IS_BETTER) else "worse"
-                better.append(f"{metric}: {row['label']} is {side} than {row['reference']} ({signed(row)})")
-    text = "Intervals without 0 in calibration (not corrected): " + ("; ".join(better) or "none") + "."
+                without_zero.append(f"{metric}: {row['label']} is {side} than {row['reference']} ({signed(row)})")
+    text = f"Intervals without 0 in calibration (not corrected): {'; '.join(without_zero) or 'none'}."
     lower = "Lower is better for nll and ece; `_scaled`: at the temperature that fits the validation images best."
-    drawn = _drawn(part)
-    picture = evidence.save(_reliability(drawn), docs, f"{name}_reliability")
+    drawn = _select_drawn(runs)
+    picture = evidence.save(_draw_reliability(drawn), docs, f"{name}_reliability")
     words = f"Accuracy against confidence, {percent(drawn['fraction'])} of the images:"
     return [text, lower, markdown(["difference", *METRICS], rows), words, picture]
 
 
-def _drawn(part: pd.DataFrame) -> pd.DataFrame:
+def _select_drawn(runs: pd.DataFrame) -> pd.DataFrame:
     """The runs of the main methods whose wave is whole, at the fractions that all of them have."""
-    waves = {name: whole(gaps(part, name, "weight_selection"), WAVE)["fraction"] for name in MAIN}
-    kept = {name: set(fractions) for name, fractions in waves.items() if len(fractions)}
-    return part[part["method"].isin(kept) & part["fraction"].isin(set.intersection(*kept.values()))]
+    waves = {name: keep_whole(gaps(runs, name, "weight_selection"), WAVE)["fraction"] for name in MAIN}
+    fractions = {name: set(values) for name, values in waves.items() if len(values)}
+    return runs[runs["method"].isin(fractions) & runs["fraction"].isin(set.intersection(*fractions.values()))]
 
 
-def _reliability(part: pd.DataFrame) -> style.Picture:
-    """Accuracy against confidence over all seeds, a panel per data set; bins of few images are not drawn."""
+def _draw_reliability(runs: pd.DataFrame) -> style.Picture:
+    """Accuracy against confidence over all seeds, one panel per data set; bins of few images are not drawn."""
     columns = ["bin_images", "bin_confidence", "bin_right"]
-    rows = part[["data", "label", *columns]].assign(bin=[range(BINS)] * len(part)).explode([*columns, "bin"])
+    rows = runs[["data", "label", *columns]].assign(bin=[range(BINS)] * len(runs)).explode([*columns, "bin"])
     sums = rows.groupby(["data", "label", "bin"], sort=False)[columns].sum().reset_index()
     sums = sums[sums["bin_images"] >= FEWEST]
     for column, total in (("confidence", "bin_confidence"), ("accuracy", "bin_right")):
@@ -233,35 +237,35 @@ def _reliability(part: pd.DataFrame) -> style.Picture:
     for axes in figure.axes:
         axes.plot([0, 1], [0, 1], color=style.PALETTE["random"], linewidth=0.8, zorder=0)
         axes.set(xlim=(sums["confidence"].min() - 0.03, 1.01), ylim=(sums["accuracy"].min() - 0.05, 1.01))
-    errors = part.groupby(["data", "label"], sort=False)["ece"].mean()
+    errors = runs.groupby(["data", "label"], sort=False)["ece"].mean()
     words = "; ".join(f"{data}, {label}: {error:.3f}" for (data, label), error in errors.items())
     figure.alt_text = f"Reliability diagrams: accuracy against confidence. Mean calibration error (ece): {words}."
     return figure
 
 
-def _power(rows: pd.DataFrame) -> str:
-    """What so many pairs could find, if the differences vary as these do."""
+def _power_table(rows: pd.DataFrame) -> str:
+    """The smallest difference that so many pairs can find, and the power, if differences vary as these do."""
     table = []
     for row in rows.to_dict("records"):
-        half, n = (row["high"] - row["low"]) / 2, row["seeds"]  # of an interval: t times the standard error
-        spread = half * n**0.5 / float(t.ppf(1 - LEVEL / 2, n - 1))
+        half_width, n = (row["high"] - row["low"]) / 2, row["seeds"]  # t times the standard error
+        spread = half_width * n**0.5 / float(t.ppf(1 - LEVEL / 2, n - 1))
         power = (100 * TTestPower().power(SMALLEST / spread, n, level) for level in (LEVEL / 2, LEVEL))
-        spreads = f"{spread:.4f}", f"{row['detectable']:.4f}"
-        table.append((minus(row), n, *spreads, *(f"{share:.0f} %" for share in power)))
+        cells = [f"{spread:.4f}", f"{row['detectable']:.4f}", *(f"{share:.0f} %" for share in power)]
+        table.append((evidence.label_of(row), n, *cells))
     header = ["difference", "pairs", "sd of a pair", "found with power 0.8", "power for one point at 0.025", "at 0.05"]
     return markdown(header, table)
 
 
-def _seconds(part: pd.DataFrame, docs: Path, name: str) -> list[str]:
+def _write_seconds(runs: pd.DataFrame, docs: Path, name: str) -> list[str]:
     words = "Mean validation accuracy against the seconds of the quickest run"
-    drawn = _drawn(part)
+    drawn = _select_drawn(runs)
     picture = evidence.save(evidence.learning_curves(drawn, "data", words), docs, f"{name}_seconds")
     quickest = style.listed(drawn.groupby("label", sort=False)["seconds"].min(), ".0f")
     where = f"{percent(drawn['fraction'])} of the images"
     return [f"Seconds of the quickest run: {quickest}. Accuracy on validation against seconds, {where}:", picture]
 
 
-def _convergence(claim: pd.DataFrame) -> str:
+def _write_convergence(claim: pd.DataFrame) -> str:
     groups = evidence.converged(finished(claim)) if len(claim) else pd.DataFrame()
     groups = groups[groups["runs"] >= WAVE.seeds] if len(groups) else groups
     if groups.empty:

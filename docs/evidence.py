@@ -69,19 +69,19 @@ def gaps(table: pd.DataFrame, method: str, reference: str, metric: str = "accura
     return both[on].assign(gap=(both[metric] - both[f"{metric}_of_reference"]).astype(float)).dropna()
 
 
-def whole(differences: pd.DataFrame, wave: Wave) -> pd.DataFrame:
+def keep_whole(differences: pd.DataFrame, wave: Wave) -> pd.DataFrame:
     """The differences of the blocks that are whole: their sets with enough seeds, and the seeds that all have."""
-    parts = [differences.head(0)]
-    for _, part in differences.groupby(BLOCK):
-        have = part.pivot(index="seed", columns="data", values="gap").notna()
-        have = have.loc[:, have.sum() >= wave.seeds]
-        seeds = have.index[have.all(axis=1)]
-        if have.shape[1] >= wave.sets and len(seeds) >= wave.seeds:
-            parts.append(part[part["data"].isin(have.columns) & part["seed"].isin(seeds)])
-    return pd.concat(parts)
+    whole_blocks = [differences.head(0)]
+    for _, block in differences.groupby(BLOCK):
+        present = block.pivot(index="seed", columns="data", values="gap").notna()
+        present = present.loc[:, present.sum() >= wave.seeds]
+        seeds = present.index[present.all(axis=1)]
+        if present.shape[1] >= wave.sets and len(seeds) >= wave.seeds:
+            whole_blocks.append(block[block["data"].isin(present.columns) & block["seed"].isin(seeds)])
+    return pd.concat(whole_blocks)
 
 
-def units(differences: pd.DataFrame) -> pd.Series:
+def mean_by_seed(differences: pd.DataFrame) -> pd.Series:
     """One difference per data set and seed: the mean over fractions and network pairs, which share test images."""
     return differences.groupby(["data", "seed"])["gap"].mean().round(12)
 
@@ -95,12 +95,12 @@ def compare(
     """
     labels, rows = dict(zip(table["method"], table["label"], strict=True)), []
     for method, reference in comparisons:
-        part = whole(gaps(table, method, reference, metric), wave)
-        if len(part):
+        differences = keep_whole(gaps(table, method, reference, metric), wave)
+        if len(differences):
             names = dict(zip(KEYS, (reference, labels[reference], method, labels[method]), strict=True))
-            good = -1 if metric in SMALLER_IS_BETTER else 1
-            blocks = part.groupby(BLOCK).ngroups
-            rows.append(names | {"blocks": blocks} | paired_statistics(units(part).to_numpy(), good))
+            sign = -1 if metric in SMALLER_IS_BETTER else 1
+            blocks = differences.groupby(BLOCK).ngroups
+            rows.append(names | {"blocks": blocks} | paired_statistics(mean_by_seed(differences).to_numpy(), sign))
     return corrected(rows, [*KEYS, "blocks"])
 
 
@@ -108,7 +108,7 @@ def converged(table: pd.DataFrame) -> pd.DataFrame:
     """Whether each data set, block and method has converged, by the design's rule.
 
     Returns the names, runs, change (of the mean validation accuracy: last three evaluations minus the three before; nan
-    for want of six), converged (the change is below half a point).
+    with fewer than six), converged (the change is below half a point).
     """
     curves = table["curve_accuracy"].map(lambda values: np.asarray(values, float)[1:])
     change = curves.map(lambda c: c[-3:].mean() - c[-6:-3].mean() if len(c) > 5 else np.nan)
@@ -118,10 +118,10 @@ def converged(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def learning_curves(table: pd.DataFrame, panel: str, words: str) -> style.Picture:
-    """Mean validation accuracy against seconds, a line per method, a panel per value of the column `panel`.
+    """Mean validation accuracy against seconds, one line per method, one panel per value of the column `panel`.
 
-    Seconds are those of the quickest run, as other work slows a machine, and since it began: what a start measures on
-    images is among them.
+    Seconds are those of the quickest run, because other work slows a machine. They include what a start measures on
+    images before the training.
     """
     rows = table[[panel, "label", "seconds", "curve_seconds", "curve_accuracy"]].copy()
     rows["start"] = (rows["seconds"] - rows["curve_seconds"].map(lambda values: values[-1])).clip(lower=0)
@@ -140,18 +140,20 @@ def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Pict
 
     A filled diamond is an interval without 0.
     """
-    drawn, tables, alts = [], [], []
+    dots, means, texts = [], [], []
     for title, rows in groups:
-        means = {place: interval(own.to_numpy(float)) for place, own in rows.groupby("place", sort=False)["gap"]}
-        table = pd.DataFrame(means).T.rename_axis("method").reset_index()
+        intervals = {
+            place: interval(values.to_numpy(float)) for place, values in rows.groupby("place", sort=False)["gap"]
+        }
+        table = pd.DataFrame(intervals).T.rename_axis("method").reset_index()
         table = table.assign(label=table["method"], group=title)
         table["filled"] = table["low"].gt(0) | table["high"].lt(0)
-        drawn.append(rows.rename(columns={"place": "method"}).assign(group=title))
-        tables.append(table)
-        told = "; ".join(f"{r.label} {r.mean:+.3f} ({r.low:+.3f} to {r.high:+.3f})" for r in table.itertuples())
-        alts.append(f"{title}: {told}" if title else told)
-    figure = forests(pd.concat(drawn), pd.concat(tables), "gap", "difference in accuracy", zero=True)
-    figure.alt_text = f"{words}. {'. '.join(alts)}."
+        dots.append(rows.rename(columns={"place": "method"}).assign(group=title))
+        means.append(table)
+        text = "; ".join(f"{r.label} {r.mean:+.3f} ({r.low:+.3f} to {r.high:+.3f})" for r in table.itertuples())
+        texts.append(f"{title}: {text}" if title else text)
+    figure = forests(pd.concat(dots), pd.concat(means), "gap", "difference in accuracy", zero=True)
+    figure.alt_text = f"{words}. {'. '.join(texts)}."
     return figure
 
 
@@ -166,14 +168,14 @@ def save(figure: style.Picture, docs: Path, name: str) -> str:
 
 def overview(claim: Sequence[Headline], beyond: Sequence[Headline], docs: Path) -> str:
     """The README's lines, and their picture."""
-    found, studies = [*claim, *beyond], {"claim": claim, "beyond": beyond}
-    missing = [f"- No wave of the study `{name}` is whole yet." for name, own in studies.items() if not own]
-    if not found:
+    headlines, studies = [*claim, *beyond], {"claim": claim, "beyond": beyond}
+    missing = [f"- No wave of the study `{name}` is whole yet." for name, of_study in studies.items() if not of_study]
+    if not headlines:
         return "\n".join([*missing, ""])
-    rows = pd.concat(h.gaps.rename("gap").reset_index(drop=True).to_frame().assign(place=h.name) for h in found)
+    rows = pd.concat(h.gaps.rename("gap").reset_index(drop=True).to_frame().assign(place=h.name) for h in headlines)
     figure = forest([("", rows)], "What each part adds to test accuracy: mean of paired differences and 95 % interval")
     picture = save(figure, docs, "overview").replace("](", "](docs/")
-    return "\n".join([picture, "", *(f"- {h.sentence}" for h in found), *missing, ""])
+    return "\n".join([picture, "", *(f"- {h.sentence}" for h in headlines), *missing, ""])
 
 
 def percent(fractions) -> str:
@@ -192,8 +194,8 @@ def verdict(row: dict) -> str:
     return f"shown to be {side}" if row["verdict"] == "shown" else row["verdict"]
 
 
-def minus(row: dict) -> str:
-    """What a row of `compare` is about."""
+def label_of(row: dict) -> str:
+    """The labels of the two methods that a row of `compare` compares."""
     return f"{row['label']} {MINUS} {row['reference']}"
 
 

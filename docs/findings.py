@@ -41,26 +41,26 @@ def collect(folder: Path) -> pd.DataFrame:
     store = Store(folder)
     table, rows = store.table(""), []
     for record in store.records(""):
-        began, ended = pd.Timestamp(record["started"]), pd.Timestamp(record["finished"])
+        start, end = pd.Timestamp(record["started"]), pd.Timestamp(record["finished"])
         history = pd.read_parquet(folder / "history" / f"{record['key']}.parquet")
         curve = "auxiliary_accuracy" if record["config"].get("evaluated") == "auxiliary" else "val_accuracy"
         row = {
             "key": record["key"],
             "study_steps": record.get("study_training", record["config"]["training"])["steps"],
-            "hours": (ended - began).total_seconds() / 3600,
+            "hours": (end - start).total_seconds() / 3600,
             "finished": record["finished"],
             "curve_seconds": history["seconds"].cumsum().to_numpy(np.float32),
             "curve_accuracy": history[curve].to_numpy(np.float32),
         }
-        rows.append(row | _confidence(folder / "predictions" / f"{record['key']}.parquet"))
+        rows.append(row | _bin_confidence(folder / "predictions" / f"{record['key']}.parquet"))
     table = table.merge(pd.DataFrame(rows), on="key") if rows else table
     failures = store.failures("").assign(error=lambda failed: failed["message"])
-    parts = [part for part in (table, failures) if len(part)]
-    return pd.concat(parts).reindex(columns=COLUMNS) if parts else pd.DataFrame(columns=COLUMNS)
+    tables = [rows for rows in (table, failures) if len(rows)]
+    return pd.concat(tables).reindex(columns=COLUMNS) if tables else pd.DataFrame(columns=COLUMNS)
 
 
-def _confidence(path: Path) -> dict[str, np.ndarray]:
-    """The main student's test images in bins of confidence: how many, the sum of confidences, how many right."""
+def _bin_confidence(path: Path) -> dict[str, np.ndarray]:
+    """The main student's test images in bins of confidence: images, sum of confidences, right answers per bin."""
     answers = pd.read_parquet(path, columns=["student", "label", "predicted", "probabilities"])
     answers = answers[answers["student"] == "main"]
     confidence = np.stack(answers["probabilities"]).max(1)

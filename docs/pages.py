@@ -35,8 +35,8 @@ def gather(source: Path, executed: Path) -> None:
         target = source / path
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".ipynb":
-            done = executed / path.name
-            notebook = chapters.read(done if done.is_file() else ROOT / path)
+            executed_copy = executed / path.name
+            notebook = chapters.read(executed_copy if executed_copy.is_file() else ROOT / path)
             alts |= chapters.alt_texts(notebook)
             page = chapters.page(notebook, path.as_posix())
             for cell in page.cells:
@@ -67,14 +67,14 @@ def gather(source: Path, executed: Path) -> None:
 def site_links(text: str, folder: Path, published: list[Path]) -> str:
     """Markdown of a file in `folder` whose links to files that are not pages lead to GitHub instead."""
 
-    def rewritten(found: re.Match) -> str:
-        target = (ROOT / folder / found[1]).resolve()
+    def rewrite(link: re.Match) -> str:
+        target = (ROOT / folder / link[1]).resolve()
         path = target.relative_to(ROOT) if target.is_relative_to(ROOT) and target.exists() else None
         if path is None or path in published:
-            return found[1]
+            return link[1]
         return f"{chapters.REPOSITORY}/{'tree' if target.is_dir() else 'blob'}/main/{path.as_posix()}"
 
-    return LINK.sub(rewritten, text)
+    return LINK.sub(rewrite, text)
 
 
 def front_matter_last(text: str) -> str:
@@ -90,14 +90,14 @@ def front_matter_last(text: str) -> str:
     ```
     <BLANKLINE>
     """
-    found = FRONT_MATTER.match(text)
-    if not found:
+    match = FRONT_MATTER.match(text)
+    if not match:
         return text
-    return f"{text[found.end() :].strip()}\n\n## What the loader reads\n\n```yaml\n{found[1]}\n```\n"
+    return f"{text[match.end() :].strip()}\n\n## What the loader reads\n\n```yaml\n{match[1]}\n```\n"
 
 
 def course_map() -> tuple[str, str]:
-    """The chapters that there are: a list with question, time and Colab link, and the entries of a toctree."""
+    """The chapters: a list with question, time and Colab link, and the entries of a toctree."""
     lines, entries = [], []
     for name, chapter in read_chapters().items():
         path = ROOT / "notebooks" / f"{name}.ipynb"

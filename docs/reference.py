@@ -1,4 +1,4 @@
-"""The reference: one page a room, made from docstrings, which are plain text and become reStructuredText here."""
+"""The reference: one page per room, made from docstrings, which are plain text and become reStructuredText here."""
 
 import importlib
 import inspect
@@ -25,9 +25,9 @@ MARKUP = re.compile(r"([\\*|_])")
 def write(folder: Path) -> None:
     """Write the pages' sources: index.rst, and ROOM.rst with every module of a room."""
     folder.mkdir()
-    (folder / "index.rst").write_text(_index(), encoding="utf-8")
+    (folder / "index.rst").write_text(_index_page(), encoding="utf-8")
     for room in ROOMS:
-        (folder / f"{room}.rst").write_text(_room(room), encoding="utf-8")
+        (folder / f"{room}.rst").write_text(_room_page(room), encoding="utf-8")
 
 
 def to_rest(lines: list[str]) -> list[str]:
@@ -39,44 +39,49 @@ def to_rest(lines: list[str]) -> list[str]:
     ['Half of ``x``.', '', '``x``', '   a number or two', '', 'Returns one.', '']
     """
     summary, *paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip("\n"))
-    made = [_inline(" ".join(summary.split())), ""]
+    rest = [_convert_inline(" ".join(summary.split())), ""]
     for paragraph in paragraphs:
-        made += [*paragraph.split("\n"), ""] if paragraph.lstrip().startswith(">>>") else _paragraph(paragraph)
-    return made
+        is_doctest = paragraph.lstrip().startswith(">>>")
+        rest += [*paragraph.split("\n"), ""] if is_doctest else _convert_paragraph(paragraph)
+    return rest
 
 
-def _paragraph(text: str) -> list[str]:
+def _convert_paragraph(text: str) -> list[str]:
     """One paragraph: plain sentences, and entries, whose further lines are indented."""
     blocks: list[list[str]] = []  # names, of an entry, and text
     for line in re.sub(r"\n +", " ", text).split("\n"):
-        starts = STARTS.match(line)
-        if entry := None if starts else ENTRY.fullmatch(line):
+        is_sentence = STARTS.match(line)
+        entry = ENTRY.fullmatch(line)
+        if entry and not is_sentence:
             blocks.append([entry[1], entry[2]])
-        elif starts or not blocks or blocks[-1][0]:
+        elif is_sentence or not blocks or blocks[-1][0]:
             blocks.append(["", line.strip()])
         else:
             blocks[-1][1] += " " + line.strip()
-    made: list[str] = []
-    for number, (names, words) in enumerate(blocks):
-        made += [""] * (number > 0 and not (names and blocks[number - 1][0]))
+    rest: list[str] = []
+    for number, (names, text) in enumerate(blocks):
+        between_entries = names and blocks[number - 1][0]
+        if number > 0 and not between_entries:
+            rest.append("")
         if names:
-            made.append(", ".join(f"``{name}``" for name in names.split(", ")))
-        made.append("   " * bool(names) + _inline(words))
-    return [*made, ""]
+            rest += [", ".join(f"``{name}``" for name in names.split(", ")), f"   {_convert_inline(text)}"]
+        else:
+            rest.append(_convert_inline(text))
+    return [*rest, ""]
 
 
-def _inline(text: str) -> str:
+def _convert_inline(text: str) -> str:
     """Plain text with markup escaped, and `code` as a literal."""
     parts = re.split(r"(`[^`]+`)", text)
     return "".join(f"`{part}`" if part.startswith("`") else MARKUP.sub(r"\\\1", part) for part in parts)
 
 
-def _index() -> str:
+def _index_page() -> str:
     rows = []
     for name, home in dmws_lite._HOME_OF.items():
         obj = getattr(dmws_lite, name)
         if callable(obj):
-            summary = _inline((inspect.getdoc(obj) or "").split("\n")[0])
+            summary = _convert_inline((inspect.getdoc(obj) or "").split("\n")[0])
             rows.append(f"   * - :py:obj:`dm.{name} <dmws_lite.{home}.{name}>`\n     - {summary}")
     table = ".. list-table::\n   :widths: 35 65\n\n" + "\n".join(rows)
     toctree = ".. toctree::\n   :maxdepth: 1\n\n" + "\n".join(f"   {room}" for room in ROOMS)
@@ -84,7 +89,7 @@ def _index() -> str:
     return f"{_heading('Reference', '=')}\n\n{intro}\n\n{table}\n\n{toctree}\n"
 
 
-def _room(room: str) -> str:
+def _room_page(room: str) -> str:
     package = importlib.import_module(f"dmws_lite.{room}")
     parts = [_heading(room, "="), f"``dmws_lite.{room}``: {ROOMS[room]}."]
     for name in sorted(module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")):

@@ -1,7 +1,7 @@
 """What the selection explorer in the browser shows: the package's own index sets, stored for every choice it offers.
 
 The index sets of the first k students do not depend on how many follow, and one student with phase k gets what student
-k would get: so four sets per named axis and strategy are all that there is. A test compares them with `dm.plan`.
+k would get: so there are only four sets per named axis and strategy. A test compares them with `dm.plan`.
 """
 
 import json
@@ -38,19 +38,19 @@ def pair_data(teacher: str, student: str, first: str) -> dict[str, Any]:
     masks: dict[str, int] = {}
     axes: dict[str, dict[str, list[int]]] = {}
     for strategy in STRATEGIES:
-        for made in complementary_plans(teacher, student, STUDENTS, strategy):
-            for axis, mask in axis_masks(made).items():
+        for student_plan in complementary_plans(teacher, student, STUDENTS, strategy):
+            for axis, mask in axis_masks(student_plan).items():
                 numbers = axes.setdefault(axis, {}).setdefault(strategy, [])
                 numbers.append(masks.setdefault(mask, len(masks)))
     tensors = []
-    for row in zip(*(made.assignments for made in by_layers.values()), strict=True):
-        names = dict(zip(LAYERS, (a.teacher for a in row), strict=True))
-        shape = squeezed(row[0].teacher_shape, len(row[0].axes))
-        tensors.append({"axes": row[0].axes, "shape": shape, "names": names})
+    for assignments in zip(*(layer_plan.assignments for layer_plan in by_layers.values()), strict=True):
+        first_rule, names = assignments[0], dict(zip(LAYERS, (a.teacher for a in assignments), strict=True))
+        shape = squeezed(first_rule.teacher_shape, len(first_rule.axes))
+        tensors.append({"axes": first_rule.axes, "shape": shape, "names": names})
     return {
         "first": first,
         "size": by_layers["first"].coverage().size,
-        "layers": {layers: made.layers for layers, made in by_layers.items()},
+        "layers": {layers: layer_plan.layers for layers, layer_plan in by_layers.items()},
         "tensors": tensors,
         "axes": axes,
         "masks": list(masks),
@@ -58,10 +58,10 @@ def pair_data(teacher: str, student: str, first: str) -> dict[str, Any]:
     }
 
 
-def axis_masks(made: SelectionPlan) -> dict[str, str]:
+def axis_masks(plan: SelectionPlan) -> dict[str, str]:
     """The index set of each named axis as a hexadecimal mask: the first index is the highest bit."""
     masks = {}
-    for a in made.assignments:
+    for a in plan.assignments:
         for axis, index, size in zip(a.axes, a.indices, squeezed(a.teacher_shape, len(a.axes)), strict=True):
             if axis not in FIXED and axis not in masks:
                 chosen = np.ones(size, bool) if index is None else np.isin(np.arange(size), index)
