@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from dmws_lite.analysis.anatomy import KINDS
@@ -33,7 +34,7 @@ PLACES = (  # the first pattern that a tensor's name matches says where it is dr
 
 
 def shares_by_kind(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
-    """Where weights and FLOPs sit, by kind of layer: a bar per network, by the names of the tables from `anatomy`."""
+    """Where weights and FLOPs sit, by kind of layer: one bar per network, by the names of the tables from `anatomy`."""
     figure, grid = style.picture(1.3 + 0.38 * len(tables), 1, 2, sharey=True)
     sums = pd.concat({name: table.groupby("kind")[list(COUNTS)].sum() for name, table in tables.items()})
     words, totals = [], sums.groupby(level=0, sort=False).sum()
@@ -43,7 +44,7 @@ def shares_by_kind(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
         style.bars(axes, shares, FILLS, "barh", stacked=True, edgecolor="#222222", linewidth=0.5)
         axes.set(xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5), title=f"{count}: share of the network", ylabel="")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-        words += [f"{name}: {own.idxmax()} {own.max():.0%} of the {count}" for name, own in shares.iterrows()]
+        words += [f"{name}: {row.idxmax()} {row.max():.0%} of the {count}" for name, row in shares.iterrows()]
     amounts = totals.map(lambda count: f"{count / 1e9:.1f} G" if count >= 1e9 else f"{count / 1e6:.1f} M")
     texts = [f"{name}\n{weights} weights, {flops} FLOPs" for name, weights, flops in amounts.itertuples()]
     grid[0].set_yticks(range(len(tables)), texts)
@@ -67,8 +68,8 @@ def place_of(tensor: str) -> str:
 def streams(plan: SelectionPlan) -> pd.DataFrame:
     """What feeds what: source and target (parts of teacher and student), tensors, and elements that are copied."""
     rows = [(place_of(a.teacher), place_of(a.student), a.size) for a in plan.assignments]
-    fed = pd.DataFrame(rows, columns=["source", "target", "elements"]).groupby(["source", "target"], sort=False)
-    return fed["elements"].agg(tensors="count", elements="sum").reset_index()
+    pairs = pd.DataFrame(rows, columns=["source", "target", "elements"]).groupby(["source", "target"], sort=False)
+    return pairs["elements"].agg(tensors="count", elements="sum").reset_index()
 
 
 def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.Picture:
@@ -77,36 +78,43 @@ def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.P
     plans: one plan, or several by the title of their panel. A number on an edge is the number of tensors it stands for.
     """
     plans = {f"{plans.teacher} → {plans.student}": plans} if isinstance(plans, SelectionPlan) else plans
-    words, theirs, alone = [], {title: _places(plan.teacher_shapes) for title, plan in plans.items()}, len(plans) == 1
-    figure, grid = style.picture(0.5 + 0.27 * max(map(len, theirs.values())), 1, len(plans), squeeze=False)
-    box, margin = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}, 0.7 if alone else 0.95
+    teacher_parts = {title: _list_parts(plan.teacher_shapes) for title, plan in plans.items()}
+    figure, grid = style.picture(0.5 + 0.27 * max(map(len, teacher_parts.values())), 1, len(plans), squeeze=False)
+    margin, unit = (0.7, " tensors") if len(plans) == 1 else (0.95, "")
+    box, words = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}, []
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
-        edges = streams(plan)
-        sources, targets = theirs[title], _places([a.student for a in plan.assignments])
-        right = np.linspace(0, len(sources) - 1, len(targets))
+        edges, sources = streams(plan), teacher_parts[title]
+        targets = _list_parts([a.student for a in plan.assignments])
+        source_rows = dict(zip(sources, np.arange(len(sources)), strict=True))
+        target_rows = dict(zip(targets, np.linspace(0, len(sources) - 1, len(targets)), strict=True))
         for edge in edges.itertuples():
-            ends = sources.index(edge.source), right[targets.index(edge.target)]
+            ends = source_rows[edge.source], target_rows[edge.target]
             axes.plot([0, 1], ends, color=PALETTE["teacher"], linewidth=1, zorder=1)
-            text = f"{edge.tensors}{' tensors' * alone}"
+            text = f"{edge.tensors}{unit}"
             axes.text(0.5, sum(ends) / 2, text, ha="center", va="center", bbox=box, zorder=3)
-        used, fed = set(edges["source"]), set(edges["target"])
-        sides: Any = [("teacher", "teacher", "right", np.arange(len(sources)), sources, used)]
-        sides += [("student", "main", "left", right, targets, fed)]
-        for x, (who, role, side, rows, names, filled) in enumerate(sides):
-            faces = [PALETTE[role] if name in filled else "white" for name in names]
-            axes.scatter([x] * len(rows), rows, 70, faces, marker=MARKERS[role], edgecolors=PALETTE[role], zorder=2)
-            for name, row in zip(names, rows, strict=True):
-                style.note(axes, x, row, name, (16 * x - 8, 0), ha=side)
-            style.note(axes, x, -1.0, who, (16 * x - 8, 0), ha=side, color=PALETTE[role], weight="bold")
+        _draw_parts(axes, 0, "teacher", "teacher", source_rows, set(edges["source"]))
+        _draw_parts(axes, 1, "student", "main", target_rows, set(edges["target"]))
         style.clear(axes)
         axes.set(xlim=(-margin, 1 + margin), ylim=(len(sources) - 0.4, -1.3), title=title)
-        unused = ", ".join(name for name in sources if name not in used) or "nothing"
+        unused = ", ".join(name for name in sources if name not in set(edges["source"])) or "nothing"
         feeds = "; ".join(edges["source"] + " feeds " + edges["target"])
         words.append(f"{title}: {feeds}. Not used: {unused}.")
     figure.alt_text = f"Parts of the teacher, and the parts of the student that they feed. {' '.join(words)}"
     return figure
 
 
-def _places(tensors: Iterable[str]) -> list[str]:
-    """Where tensors sit, each place once; the classifier, which a plan's shapes do not hold, last."""
-    return [*dict.fromkeys(place for place in map(place_of, tensors) if place != "classifier"), "classifier"]
+def _draw_parts(axes: Axes, x: int, title: str, role: str, rows: Mapping[str, Any], joined: set[str]) -> None:
+    """A network's parts in a column at x, 0 (names on the left) or 1 (on the right); those not joined are hollow."""
+    faces = [PALETTE[role] if name in joined else "white" for name in rows]
+    axes.scatter(
+        [x] * len(rows), list(rows.values()), 70, faces, marker=MARKERS[role], edgecolors=PALETTE[role], zorder=2
+    )
+    side, offset = ("right", (-8, 0)) if x == 0 else ("left", (8, 0))
+    for name, row in rows.items():
+        style.note(axes, x, row, name, offset, ha=side)
+    style.note(axes, x, -1.0, title, offset, ha=side, color=PALETTE[role], weight="bold")
+
+
+def _list_parts(tensors: Iterable[str]) -> list[str]:
+    """The parts that tensors sit in, each once; the classifier, which a plan's shapes do not hold, last."""
+    return [*dict.fromkeys(part for part in map(place_of, tensors) if part != "classifier"), "classifier"]

@@ -32,7 +32,7 @@ MOST_EXAMPLES = 6
 LARGEST_SHOWN = 10_000_000  # bytes of a page that a notebook holds
 BLOCK = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 LIMITS = {nn.Identity: None, nn.ReLU: 0, nn.ReLU6: 6}  # of an activation, as convnet.js has it
-CONVOLVED = {nn.Conv2d, Conv2dSame, nn.Linear, nn.AdaptiveAvgPool2d, nn.Flatten, *LIMITS}  # what convnet.js has
+SUPPORTED = {nn.Conv2d, Conv2dSame, nn.Linear, nn.AdaptiveAvgPool2d, nn.Flatten, *LIMITS}  # what convnet.js has
 
 
 @dataclass(frozen=True)
@@ -77,20 +77,13 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
     size = facts["image_size"]
     if not len(examples) or examples.images.shape[2:] != (size, size):
         raise ValueError(f"examples are {examples.images.shape}: pass at least one image of {size} x {size} pixels")
-    network, tensors = _network(model, facts["name"])
-    net = network | {key: facts[key] for key in ("classes", "mean", "std")} | {"size": size}
+    net, tensors = _describe_network(model, facts["name"])
+    net |= {key: facts[key] for key in ("classes", "mean", "std")} | {"size": size}
     net |= {"fit": fit or facts["fit"], "gray": examples.images.shape[1] == 1}
     net |= {"parameters": f"{sum(weight.numel() for weight in model.parameters()):,}"}
-    shown = examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))
-    tried = []
-    for image, label, shares in zip(shown.images, shown.labels, predict(model, shown), strict=True):
-        buffer = BytesIO()
-        Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, "PNG")
-        probabilities = shares.astype(float).tolist()
-        tried.append({"png": _text(buffer.getvalue()), "label": shown.classes[label], "probabilities": probabilities})
     weights = b"".join(tensor.detach().numpy().astype("<f4").tobytes() for tensor in tensors.values())
     sizes = [(name, tensor.numel()) for name, tensor in tensors.items()]
-    data = {"net": net, "tensors": sizes, "weights": _text(weights), "examples": tried}
+    data = {"net": net, "tensors": sizes, "weights": _to_base64(weights), "examples": _classify(model, examples)}
     names = ("drop_page.html.j2", "vit.js", "convnet.js")
     source, *scripts = (files("dmws_lite").joinpath("views", name).read_text(encoding="utf-8") for name in names)
     safe = Markup(json.dumps(data).replace("<", "\\u003c"))  # no class name ends the script
@@ -99,7 +92,19 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
     return DropPage(write_atomically(Path(folder) / NAME, lambda part: part.write_text(page, encoding="utf-8")))
 
 
-def _network(model: Any, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _classify(model: Any, examples: ImageSet) -> list[dict[str, Any]]:
+    """The first examples as PNG files, with their label and the model's probabilities."""
+    first = examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))
+    answers = []
+    for image, label, probabilities in zip(first.images, first.labels, predict(model, first), strict=True):
+        buffer = BytesIO()
+        Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, "PNG")
+        answer = {"png": _to_base64(buffer.getvalue()), "label": first.classes[label]}
+        answers.append(answer | {"probabilities": probabilities.astype(float).tolist()})
+    return answers
+
+
+def _describe_network(model: Any, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What the page's script needs to know about a network, and its tensors. Raises ValueError for other networks."""
     if isinstance(model, VisionTransformer) and _is_plain(model):
         blocks: Any = model.blocks
@@ -108,8 +113,8 @@ def _network(model: Any, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
         facts |= {"patch": model.patch_embed.patch_size[0], "heads": blocks[0].attn.num_heads}
         return facts | {"epsilon": model.norm.eps}, model.state_dict()
     leaves = {type(module) for module in model.modules() if not list(module.children())}
-    if isinstance(model, EfficientNet) and leaves <= CONVOLVED:
-        layers, tensors = _convolutions(model)
+    if isinstance(model, EfficientNet) and leaves <= SUPPORTED:
+        layers, tensors = _fold_convolutions(model)
         if len(layers) == sum(isinstance(module, nn.Conv2d) for module in model.modules()):  # none is elsewhere
             tensors |= {f"classifier.{key}": tensor for key, tensor in model.classifier.state_dict().items()}
             return {"kind": f"{len(layers)} convolutions", "layers": layers}, tensors
@@ -119,29 +124,29 @@ def _network(model: Any, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     )
 
 
-def _convolutions(model: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+def _fold_convolutions(model: Any) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """The convolutions in the order of the forward pass, and their tensors, with the BatchNorm after each folded in."""
     blocks = [block for stage in model.blocks for block in stage]
     layers: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     for block in (nn.Sequential(model.conv_stem, model.bn1), *blocks, nn.Sequential(model.conv_head, model.bn2)):
-        parts: list[Any] = [part for part in block.children() if isinstance(part, nn.Conv2d | BatchNormAct2d)]
-        for place, (convolution, norm) in enumerate(zip(parts[::2], parts[1::2], strict=False)):
+        modules: list[Any] = [child for child in block.children() if isinstance(child, nn.Conv2d | BatchNormAct2d)]
+        for number, (convolution, norm) in enumerate(zip(modules[::2], modules[1::2], strict=False)):
             factor = norm.weight / (norm.running_var + norm.eps).sqrt()
             tensors[f"{len(layers)}.weight"] = convolution.weight * factor.view(-1, 1, 1, 1)
             tensors[f"{len(layers)}.bias"] = norm.bias - norm.running_mean * factor
             layer = {"channels": convolution.in_channels, "kernel": convolution.kernel_size[0]}
             layer |= {"stride": convolution.stride[0], "pad": convolution.padding[0], "groups": convolution.groups}
             layer |= {"same": isinstance(convolution, Conv2dSame), "largest": LIMITS[type(norm.act)]}
-            last = bool(getattr(block, "has_skip", False)) and 2 * place + 2 == len(parts)
-            layers.append(layer | {"first": place == 0, "skip": last})
+            skip = bool(getattr(block, "has_skip", False)) and 2 * number + 2 == len(modules)
+            layers.append(layer | {"first": number == 0, "skip": skip})
     return layers, tensors
 
 
 def _is_plain(model: Any) -> bool:
     """Whether a network is as vit.js has it: these tensors and no others, exact GELU, square patches, a class token."""
     acts = [block.mlp.act for block in model.blocks]
-    modules = ["patch_embed.proj", "norm", "head", *(f"blocks.{k}.{part}" for k in range(len(acts)) for part in BLOCK)]
+    modules = ["patch_embed.proj", "norm", "head", *(f"blocks.{k}.{name}" for k in range(len(acts)) for name in BLOCK)]
     tensors = {"cls_token", "pos_embed"} | {f"{name}.{kind}" for name in modules for kind in ("weight", "bias")}
     return (
         (model.global_pool, model.num_prefix_tokens) == ("token", 1)
@@ -152,5 +157,5 @@ def _is_plain(model: Any) -> bool:
     )
 
 
-def _text(data: bytes) -> str:
+def _to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")

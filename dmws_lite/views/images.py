@@ -36,9 +36,9 @@ KIND_WORDS = {"exact": "same bytes", "near": "nearly the same", "similar": "look
 
 def images(image_set: ImageSet, per_class: int = 6) -> style.Picture:
     """A contact sheet: the first `per_class` images of every class, one row per class."""
-    members = [np.flatnonzero(image_set.labels == k) for k in range(len(image_set.classes))]
-    rows = [[style.gray_or_rgb(image_set.images[i]) for i in own[:per_class]] for own in members]
-    names = [f"{name} ({len(own)})" for name, own in zip(image_set.classes, members, strict=True)]
+    indices = [np.flatnonzero(image_set.labels == k) for k in range(len(image_set.classes))]
+    rows = [[style.gray_or_rgb(image_set.images[i]) for i in of_class[:per_class]] for of_class in indices]
+    names = [f"{name} ({count})" for name, count in zip(image_set.classes, image_set.counts, strict=True)]
     figure, grid = style.sheet(rows, names, [""] * per_class, 0.2 + style.WIDTH / (per_class + 1) * len(names))
     for axes in grid[:, 0]:
         axes.yaxis.label.set(rotation=0, ha="right", va="center")
@@ -62,7 +62,7 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
         decoded = decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image
         names.append(f"{file.parent.name}/{file.name}")
         pixels.append(style.gray_or_rgb(decoded))
-        titles.append(f"{_tail(names[-1], 26)}\n{side} pixels")
+        titles.append(f"{_cut_start(names[-1], 26)}\n{side} pixels")
     figure, _ = style.sheet([pixels], [""], [style.literal(title) for title in titles], 3.3)
     figure.alt_text = f"Files at full size: {', '.join(names)}."
     return figure
@@ -74,64 +74,74 @@ def data_page(report: Report) -> style.Picture:
     report: from `check`. An image that something is wrong with has a frame and the word for it.
     """
     gathered, findings = report.gathered, report.findings
-    table, classes, rows = gathered.table, gathered.classes, len(gathered.classes)
-    fine, serious = table["error"] == "", findings[findings["severity"] != "note"]
-    lines = [f"{row.severity}: {row.kind} ({row.count}): {row.detail}" for row in serious.itertuples()]
-    lines = lines or ["Nothing was found that makes results wrong."]
-    if notes := ", ".join(findings.loc[findings["severity"] == "note", "kind"]):
-        lines.append(f"notes: {notes}")
-    lines = [part for line in lines for part in textwrap.wrap(plain(line), 128, subsequent_indent="   ")]
-    pairs, splits = gathered.pairs, table["split"].to_numpy()
-    apart = splits[pairs["first"].to_numpy(int)] != splits[pairs["second"].to_numpy(int)]  # these come first
-    pairs = pd.concat([pairs[apart], pairs[~apart & (pairs["kind"] != "similar")]]).head(PAIRS)
-    counts = table[fine].groupby(["label", "split"]).size().unstack(fill_value=0)
+    table, classes = gathered.table, gathered.classes
+    readable, serious = table["error"] == "", findings[findings["severity"] != "note"]
+    lines, pairs, splits = _list_findings(findings), gathered.pairs, table["split"].to_numpy()
+    across_splits = splits[pairs["first"].to_numpy(int)] != splits[pairs["second"].to_numpy(int)]
+    copies = pairs["kind"] != "similar"
+    pairs = pd.concat([pairs[across_splits], pairs[~across_splits & copies]]).head(PAIRS)
+    counts = table[readable].groupby(["label", "split"]).size().unstack(fill_value=0)
     counts = counts.reindex(index=list(classes), columns=list(SPLITS), fill_value=0)
-    per_class = 8 if rows <= 5 else 12
-    heights = [0.145 * len(lines) + 0.1, 0.87 * style.WIDTH / per_class * rows, 0.8 + 0.35 * rows, 2.1]
-    heights += [1.6] * bool(len(pairs))
-    figure = style.Picture(figsize=(style.WIDTH, sum(heights) + 0.6), layout="constrained")
-    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
-    parts[0].text(0.01, 0.95, style.literal("\n".join(lines)), fontsize=8, va="top")
-    _draw_sheet(parts[1].subplots(), report, per_class)
-    left, right = parts[2].subfigures(1, 2, width_ratios=[3, 2.2])
-    by_split = _draw_balance(left.subplots(1, 3), counts)
-    levels = right.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    _draw_levels(levels, gathered.images, classes, table["label"].where(fine, "").to_numpy())
-    _draw_probes(parts[3].subplots(), report.probes)
+    per_class = 8 if len(classes) <= 5 else 12
+    sheet_height = 0.87 * style.WIDTH / per_class * len(classes)
+    heights = [0.145 * len(lines) + 0.1, sheet_height, 0.8 + 0.35 * len(classes), 2.1]
     if len(pairs):
-        _draw_pairs(parts[4].subplots(), gathered, pairs)
-    shares = " / ".join(str((splits == split).sum()) for split in SPLITS)
-    numbers = f"{len(table)} images, {rows} classes, {shares} train / val / test"
-    ends = table.loc[fine, ["width", "height"]].agg(["min", "max"])
-    size = " × ".join("–".join(dict.fromkeys(map(str, own))) for _, own in ends.items()) if fine.any() else "unknown"
+        heights.append(1.6)
+    figure = style.Picture(figsize=(style.WIDTH, sum(heights) + 0.6), layout="constrained")
+    bands: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    bands[0].text(0.01, 0.95, style.literal("\n".join(lines)), fontsize=8, va="top")
+    _draw_sheet(bands[1].subplots(), report, per_class)
+    left, right = bands[2].subfigures(1, 2, width_ratios=[3, 2.2])
+    by_split = _draw_balance(left.subplots(1, 3), counts)
+    panels = right.subplots(len(classes), 1, sharex=True, squeeze=False)[:, 0]
+    _draw_intensities(panels, gathered.images, classes, table["label"].where(readable, "").to_numpy())
+    _draw_probes(bands[3].subplots(), report.probes)
+    if len(pairs):
+        _draw_pairs(bands[4].subplots(), gathered, pairs)
+    split_sizes = " / ".join(str((splits == split).sum()) for split in SPLITS)
+    numbers = f"{len(table)} images, {len(classes)} classes, {split_sizes} train / val / test"
+    extremes = table.loc[readable, ["width", "height"]].agg(["min", "max"])
+    ranges = ["–".join(dict.fromkeys(map(str, ends))) for _, ends in extremes.items()]
+    pixels = " × ".join(ranges) if readable.any() else "unknown"
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
-    figure.suptitle(style.literal(f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {size}"), fontsize=10)
+    heading = f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {pixels}"
+    figure.suptitle(style.literal(heading), fontsize=10)
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
     probes = style.listed(report.probes.set_index("probe")["accuracy"].dropna()) or "not known"
     figure.alt_text = plain(
         f"Data set {report.name}: {report.verdict}; {numbers}. Found: {words}. Images by class, train / val / test: "
-        f"{by_split}. Sizes in pixels: {size}. Class told by a linear model (chance "
+        f"{by_split}. Sizes in pixels: {pixels}. Class told by a linear model (chance "
         f"{report.probes['chance'].iloc[0]:.2f}): {probes}."
     )
     return figure
 
 
+def _list_findings(findings: pd.DataFrame) -> list[str]:
+    """Lines of text: each finding with its detail, and the names of those that are only notes."""
+    is_note = findings["severity"] == "note"
+    texts = [f"{row.severity}: {row.kind} ({row.count}): {row.detail}" for row in findings[~is_note].itertuples()]
+    texts = texts or ["Nothing was found that makes results wrong."]
+    if is_note.any():
+        texts.append(f"notes: {', '.join(findings.loc[is_note, 'kind'])}")
+    return [line for text in texts for line in textwrap.wrap(plain(text), 128, subsequent_indent="   ")]
+
+
 def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
-    """A row per class: images spread over all of its files, then a few of the flagged ones."""
+    """One row per class: images spread over all of its files, then a few of the flagged ones."""
     gathered, flags = report.gathered, np.array(report.flags)
     labels, tiles = gathered.table["label"].to_numpy(), {}
-    for top, name in enumerate(gathered.classes):
-        fine, flagged = (np.flatnonzero((labels == name) & own) for own in (flags == "", flags != ""))
-        flagged = flagged[: max(FLAGGED, per_class - len(fine))]
+    for row, name in enumerate(gathered.classes):
+        fine = np.flatnonzero((labels == name) & (flags == ""))
+        flagged = np.flatnonzero((labels == name) & (flags != ""))[: max(FLAGGED, per_class - len(fine))]
         spread = np.linspace(0, len(fine) - 1, min(len(fine), per_class - len(flagged))).round().astype(int)
-        for left, image in zip(range(per_class), [*fine[spread], *flagged], strict=False):
-            x, y = left * STEP, top * STEP
+        for column, image in zip(range(per_class), [*fine[spread], *flagged], strict=False):
+            x, y = column * STEP, row * STEP
             tiles[x, y] = gathered.images[image]
             if flags[image]:
                 frame: Any = {"fill": False, "edgecolor": ALARM, "linewidth": 2}
                 axes.add_patch(Rectangle((x, y), TILE - 1, TILE - 1, **frame))
-                box, place = {"color": "white", "pad": 0.6}, (x + TILE / 2, y + TILE - 3)
-                axes.text(*place, flags[image], ha="center", va="bottom", fontsize=7, bbox=box)
+                box, middle, bottom = {"color": "white", "pad": 0.6}, x + TILE / 2, y + TILE - 3
+                axes.text(middle, bottom, flags[image], ha="center", va="bottom", fontsize=7, bbox=box)
     names = [f"{style.wrapped(name, 16)}\n({(labels == name).sum()})" for name in gathered.classes]
     _draw_tiles(axes, tiles, len(names) * STEP, per_class * STEP)
     axes.set_anchor("E")
@@ -149,7 +159,7 @@ def _draw_tiles(axes: Axes, tiles: Mapping[tuple[int, int], np.ndarray], height:
 
 
 def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> str:
-    """A column per split, a bar per class: its share of the split, with the number of images; returns them in words."""
+    """One column per split, one bar per class: its share of the split, with its images; returns them in words."""
     for axes, split in zip(columns, counts, strict=True):
         shares = counts[split] / max(1, counts[split].sum())
         sns.barplot(x=shares.to_numpy(), y=np.arange(len(shares)), orient="h", ax=axes, **PLAIN)
@@ -162,17 +172,17 @@ def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> str:
     return "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
 
 
-def _draw_levels(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> None:
-    """A histogram per class of up to SAMPLE images, by square roots, so that black does not hide the rest."""
+def _draw_intensities(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> None:
+    """One histogram per class, of up to SAMPLE images; square roots of counts, so that black does not hide the rest."""
     middles = (np.arange(LEVELS) + 0.5) * 255 / LEVELS
     look: style.Style = {"color": style.PALETTE["random"], "element": "step", "linewidth": 0}
     for axes, name in zip(grid, classes, strict=True):
-        own = np.flatnonzero(labels == name)
-        own = own[np.linspace(0, len(own) - 1, min(SAMPLE, len(own))).astype(int)]
-        levels = pixels[own].mean(axis=1)
+        indices = np.flatnonzero(labels == name)
+        sample = indices[np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices))).astype(int)]
+        levels = pixels[sample].mean(axis=1)
         roots = np.sqrt(np.histogram(levels, LEVELS, (0, 255))[0])
         sns.histplot(x=middles, weights=roots, bins=LEVELS, binrange=(0, 255), ax=axes, **look)
-        if len(own):
+        if len(sample):
             axes.axvline(levels.mean(), color=style.PALETTE["main"], linewidth=1.5)
         axes.set(xlim=(0, 255), yticks=[], ylabel="")
     grid[0].set_title("intensities, line: mean")
@@ -188,12 +198,12 @@ def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
         if probes["probe"].iloc[round(bar.get_y() + bar.get_height() / 2)] == PROBES[-1]:
             bar.set(facecolor=style.UNUSED, hatch="///")
     for row, probe in enumerate(probes.itertuples()):
-        known = not np.isnan(probe.accuracy)
-        text = f"{probe.accuracy:.2f} ± {2 * probe.error:.2f}" if known else "too few patients or groups"
-        axes.text(1.03, row, text, va="center")
-    for value, line, text in ((chance, ":", "chance"), (chance + VISIBLE * (1 - chance), "--", "warning")):
+        text = f"{probe.accuracy:.2f} ± {2 * probe.error:.2f}"
+        axes.text(1.03, row, "too few patients or groups" if np.isnan(probe.accuracy) else text, va="center")
+    thresholds = {"chance": chance, "warning": chance + VISIBLE * (1 - chance)}
+    for (name, value), line in zip(thresholds.items(), (":", "--"), strict=True):
         axes.axvline(value, linestyle=line, color="black", linewidth=1)
-        axes.text(value, -0.65, text, ha="center", va="bottom")
+        axes.text(value, -0.65, name, ha="center", va="bottom")
     axes.set(xlim=(0, 1.35), ylim=(len(probes) - 0.5, -0.6), ylabel="", xticks=np.linspace(0, 1, 6))
     axes.set(xlabel="accuracy of a linear model (mean over classes)")
     axes.set_title("what tells the class without anatomy?", pad=16)
@@ -202,16 +212,19 @@ def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
 def _draw_pairs(axes: Axes, gathered: Any, pairs: pd.DataFrame) -> None:
     """Pairs side by side, with what they share, their splits and files."""
     tiles = {}
-    for x, (first, second, kind) in enumerate(pairs[["first", "second", "kind"]].itertuples(index=False, name=None)):
-        tiles[3 * TILE * x, 0], tiles[3 * TILE * x + TILE + GAP // 2, 0] = gathered.images[[first, second]]
-        rows = gathered.table.iloc[[first, second]].itertuples()
-        lines = [f"{row.split}, {_tail(row.label, 22)}:\n{_tail(row.file, 30)}" for row in rows]
-        text = style.literal("\n".join([KIND_WORDS[kind], *lines]))
-        axes.text(3 * TILE * x, TILE + GAP, text, fontsize=7, va="top", linespacing=1.2)
+    for number, pair in enumerate(pairs.itertuples()):
+        x = 3 * TILE * number
+        tiles[x, 0] = gathered.images[pair.first]
+        tiles[x + TILE + GAP // 2, 0] = gathered.images[pair.second]
+        rows = gathered.table.iloc[[pair.first, pair.second]].itertuples()
+        lines = [f"{row.split}, {_cut_start(row.label, 22)}:\n{_cut_start(row.file, 30)}" for row in rows]
+        text = style.literal("\n".join([KIND_WORDS[pair.kind], *lines]))
+        axes.text(x, TILE + GAP, text, fontsize=7, va="top", linespacing=1.2)
     _draw_tiles(axes, tiles, TILE, 3 * TILE * PAIRS)
     axes.set_ylim(TILE + 80, 0)
     axes.set_title("pairs: copies or look-alikes", loc="left")
 
 
-def _tail(text: str, length: int) -> str:
+def _cut_start(text: str, length: int) -> str:
+    """The last characters of a text that is too long."""
     return plain(text if len(text) <= length else f"…{text[1 - length :]}")

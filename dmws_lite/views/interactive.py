@@ -16,7 +16,7 @@ from plotly.utils import PlotlyJSONEncoder
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.views import style
 from dmws_lite.views.architecture import mapped_blocks, place_of, streams
-from dmws_lite.views.plans import Plans, coverage_bars, elements_of, owned, tensor_maps
+from dmws_lite.views.plans import Plans, count_elements, coverage_bars, elements_of, tensor_maps
 
 PLOTLY = "application/vnd.plotly.v1+json"
 CONFIG = {"displayModeBar": False, "responsive": True}  # its buttons would cover titles in a narrow window
@@ -46,19 +46,21 @@ class Interactive(go.Figure):
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        for data, facts in self.bundles():
-            display(data, metadata=facts, raw=True)
+        for data, metadata in self.bundles():
+            display(data, metadata=metadata, raw=True)
 
     def bundles(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """What a cell shows: the figure and, where it has thumbnails, the script that shows them."""
+        if not self.layout.meta:
+            return [self._repr_mimebundle_()]
         script = files("dmws_lite").joinpath("views", "beside.js").read_text(encoding="utf-8")
-        return [self._repr_mimebundle_(), *[({"text/html": f"<script>{script}</script>"}, {})] * bool(self.layout.meta)]
+        return [self._repr_mimebundle_(), ({"text/html": f"<script>{script}</script>"}, {})]
 
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        data, facts = self.twin._repr_mimebundle_()
+        data, metadata = self.twin._repr_mimebundle_()
         if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:  # they fetch plotly.js for HTML
-            return {**data, "text/html": self.to_html(CONFIG, include_plotlyjs="cdn", full_html=False)}, facts
-        return {**data, PLOTLY: {**json.loads(self.to_json()), "config": CONFIG}}, facts
+            return {**data, "text/html": self.to_html(CONFIG, include_plotlyjs="cdn", full_html=False)}, metadata
+        return {**data, PLOTLY: {**json.loads(self.to_json()), "config": CONFIG}}, metadata
 
     def png(self, dpi: int = 110) -> bytes:
         """The static twin as PNG."""
@@ -70,9 +72,9 @@ def interactive(
 ) -> Interactive:
     """A figure in the looks that all share; its arrays are lists, which any plotly.js reads, nan is None."""
     heading = {"text": title, "font": {"size": 14}, "x": 0.01, "y": 0.98, "yanchor": "top"}
-    parts = [[part if isinstance(part, dict) else part.to_plotly_json() for part in some] for some in (traces, frames)]
-    data, pictures = json.loads(PlotlyJSONEncoder().encode(parts))
-    figure = Interactive(data, LOOKS | {"title": heading, "height": height}, pictures)
+    items = [item if isinstance(item, dict) else item.to_plotly_json() for item in (*traces, *frames)]
+    items = json.loads(PlotlyJSONEncoder().encode(items))
+    figure = Interactive(items[: len(traces)], LOOKS | {"title": heading, "height": height}, items[len(traces) :])
     figure.update_layout(**layout)
     figure.twin = twin
     return figure
@@ -86,13 +88,16 @@ def slider(names: Sequence[str], prefix: str, active: int = 0) -> list[dict[str,
 
 
 def choices(method: str, options: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """A list to choose from, above a figure on the right; of each choice the arguments of plotly's `method`."""
+    """A list to choose from, above a figure on the right; options: by name, the arguments of plotly's `method`."""
+    if len(options) < 2:
+        return []
     buttons = [{"label": name, "method": method, "args": list(args)} for name, args in options.items()]
-    place = {"x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
-    return [{"buttons": buttons, **place, "bgcolor": "#FFFFFF", "pad": {"b": 4}}] if len(options) > 1 else []
+    position = {"x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+    return [{"buttons": buttons, **position, "bgcolor": "#FFFFFF", "pad": {"b": 4}}]
 
 
-def only(number: int, count: int) -> list[dict[str, Any]]:
+def show_only(number: int, count: int) -> list[dict[str, Any]]:
+    """The arguments of plotly's "restyle" that hide all of `count` traces but one."""
     return [{"visible": [i == number for i in range(count)]}]
 
 
@@ -102,7 +107,7 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
     plans:   by the strategy's name, one plan or those of several students, main first; of one pair of networks.
     tensors: the teacher's tensors. Of each axis the first and the last 12 indices are shown, so that a strategy that
              deals out blocks shows both ends; kernel axes are left out, since a kernel goes as a whole.
-    Hover tells layer, axes and indices in the teacher, and which student has the element as which of its own.
+    Hovering shows layer, axes and indices in the teacher, and which student has the element, at which of its indices.
     Raises ValueError for a tensor that feeds no student.
 
     >>> import dmws_lite as dm
@@ -111,49 +116,62 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
     >>> figure.data[0].hovertext[1][3]
     'auxiliary [0, 1]'
     """
-    several = {name: [own] if isinstance(own, SelectionPlan) else own for name, own in plans.items()}
-    roles = {"several": style.SHARED, "nobody": style.UNUSED} | style.students(max(map(len, several.values())))
+    by_strategy = {name: [plan] if isinstance(plan, SelectionPlan) else plan for name, plan in plans.items()}
+    roles = {"several": style.SHARED, "nobody": style.UNUSED} | style.students(max(map(len, by_strategy.values())))
     scale = [[(i + edge) / len(roles), colour] for i, colour in enumerate(roles.values()) for edge in (0, 1)]
     look = {"colorscale": scale, "zmin": -1.5, "zmax": len(roles) - 1.5, "xgap": 1, "ygap": 1, "showscale": False}
-    maps = {tensor: [_map(own, tensor, list(roles)) for own in several.values()] for tensor in tensors}
-    heats, layouts = zip(*maps[tensors[0]], strict=True)
-    numbers = list(range(len(several)))
-    traces = [go.Heatmap(heat, **look, texttemplate="%{text}", visible=i == 0) for i, heat in enumerate(heats)]
+    heats, layouts, numbers = {}, {}, list(range(len(plans)))
+    for tensor in tensors:
+        of_strategies = [_map_layout(students, tensor) for students in by_strategy.values()]  # refuses unused tensors
+        layouts[tensor] = of_strategies[0]
+        heats[tensor] = [_heat_map(students, tensor, list(roles)) for students in by_strategy.values()]
+    first = tensors[0]
+    traces = [go.Heatmap(heat, **look, texttemplate="%{text}", visible=i == 0) for i, heat in enumerate(heats[first])]
     frames = [
-        go.Frame(name=name, data=[go.Heatmap(heat) for heat, _ in own], layout=own[0][1], traces=numbers)
-        for name, own in maps.items()
+        go.Frame(name=tensor, data=list(map(go.Heatmap, heats[tensor])), layout=layouts[tensor], traces=numbers)
+        for tensor in tensors
     ]
-    seen = {number for own in maps.values() for heat, _ in own for number in heat["z"].flat}
+    drawn = {number for maps in heats.values() for heat in maps for number in heat["z"].flat}
     for number, (role, colour) in enumerate(roles.items(), -1):  # the legend: a heat map has no entries of its own
-        if number in seen:
+        if number in drawn:
             edge, name = {"color": style.PALETTE["random"], "width": 1}, f"{role} ({role[0].upper()})"
             mark = {"symbol": "square", "size": 12, "color": colour, "line": edge}
             traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name if number else role))
-    strategies = {name: [*only(i, len(plans)), numbers] for i, name in enumerate(plans)}
-    layout = layouts[0] | {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
+    strategies = {name: [*show_only(i, len(plans)), numbers] for i, name in enumerate(plans)}
+    layout = layouts[first] | {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
     layout |= {"margin": {"t": 95, "l": 75}, "legend_itemclick": False, "legend_itemdoubleclick": False}
     twin = tensor_maps(next(iter(plans.values())), tensors)
     return interactive(twin, traces, layout.pop("title")["text"], 600, frames, **layout)
 
 
-def _map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The heat map of one tensor, and its title and axes, as plotly takes them; roles: their names, from -1 on."""
+def _heat_map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> dict[str, Any]:
+    """The heat map of one tensor, as plotly takes it; roles: names of the numbers in `elements_of`, from -1 on."""
+    numbers, words = elements_of(plans, tensor)
+    rows, columns = numbers.axes
+    letters = {number: role[0].upper() if number else "" for number, role in enumerate(roles, -1)}
+    indices = ", ".join(f"{axis.name} %{{{letter}}}" for letter, axis in (("y", rows), ("x", columns)) if axis.name)
+    return {
+        "y": list(map(str, rows)),
+        "x": list(map(str, columns)),
+        "z": numbers.to_numpy(),
+        "text": numbers.map(lambda number: letters.get(number, "")).to_numpy(),
+        "hovertext": words.to_numpy(),
+        "hovertemplate": f"teacher, {place_of(tensor)}: {indices}<br>goes to: %{{hovertext}}<extra></extra>",
+    }
+
+
+def _map_layout(plans: Sequence[SelectionPlan], tensor: str) -> dict[str, Any]:
+    """Title and axes of the heat map of one tensor. Raises ValueError for a tensor that feeds no student."""
     student = next((a.student for plan in plans for a in plan.assignments if a.teacher == tensor), None)
     if student is None:
-        some = ", ".join([a.teacher for a in plans[0].assignments][:6])
-        raise ValueError(f"{tensor!r} of {plans[0].teacher} feeds no student: choose one of {some}, ...")
-    numbers, words = elements_of(plans, tensor)
-    letters = {number: role[0].upper() if number else "" for number, role in enumerate(roles, -1)}
-    axes = dict(zip("yx", numbers.axes, strict=True))
-    hover = ", ".join(f"{own.name} %{{{letter}}}" for letter, own in axes.items() if own.name)
-    told = f"teacher, {place_of(tensor)}: {hover}<br>goes to: %{{hovertext}}<extra></extra>"
-    heat = {letter: [str(index) for index in own] for letter, own in axes.items()}
-    heat |= {"z": numbers.to_numpy(), "text": numbers.map(lambda number: letters.get(number, "")).to_numpy()}
+        examples = ", ".join([a.teacher for a in plans[0].assignments][:6])
+        raise ValueError(f"{tensor!r} of {plans[0].teacher} feeds no student: choose one of {examples}, ...")
+    rows, columns = elements_of(plans, tensor)[0].axes
     look = {"type": "category", "showgrid": False, "tickfont": {"size": 9}, "ticks": "", "tickangle": 0}
-    return heat | {"hovertext": words.to_numpy(), "hovertemplate": told}, {
+    return {
         "title": {"text": f"{tensor}: teacher's {place_of(tensor)} → student's {place_of(student)}"},
-        "xaxis": {**look, "title": {"text": axes["x"].name, "standoff": 5}},
-        "yaxis": {**look, "title": {"text": axes["y"].name}, "autorange": "reversed"},
+        "xaxis": {**look, "title": {"text": columns.name, "standoff": 5}},
+        "yaxis": {**look, "title": {"text": rows.name}, "autorange": "reversed"},
     }
 
 
@@ -161,77 +179,80 @@ def explore_coverage(plans: Plans) -> Interactive:
     """The teacher as a treemap of blocks and their tensors: area is the number of elements, colour the share taken.
 
     plans: one plan, or two of complementary students. A list chooses whose share is shown: that of either student, of
-           main, of the auxiliary, or what both have. Hover tells all of them, and the elements.
+           main, of the auxiliary, or what both have. Hovering shows all of them, and the elements.
     Raises ValueError for more than two plans.
     """
-    used, teacher = owned(plans), (plans if isinstance(plans, SelectionPlan) else plans[0]).teacher
-    if "both" in used:
-        used.insert(1, "either", used["main"] + used["auxiliary"] - used["both"])
-    places = [place_of(name) for name in used.index]
-    blocks = used.groupby(places, sort=False).sum()
-    table = pd.concat([used.sum().to_frame(teacher).T, blocks, used])
+    counts, teacher = count_elements(plans), (plans if isinstance(plans, SelectionPlan) else plans[0]).teacher
+    if "both" in counts:
+        counts.insert(1, "either", counts["main"] + counts["auxiliary"] - counts["both"])
+    blocks = list(map(place_of, counts.index))
+    by_block = counts.groupby(blocks, sort=False).sum()
+    table = pd.concat([counts.sum().to_frame(teacher).T, by_block, counts])
     sizes = table.pop("elements").astype(int)
     percent = table.div(sizes, axis=0).mul(100).round(2)
     tones = {"either": "#009E73", "main": style.PALETTE["main"], "auxiliary": "#B57600", "both": style.SHARED}
-    told = "<br>".join(f"{name}: %{{customdata[{i}]:.2f}} %" for i, name in enumerate(percent))
-    shown = {  # what plotly.js's restyle takes: of each attribute a list, one for each trace
-        f"share of {name}": [
-            {
-                "marker.colors": [own.tolist()],
-                "marker.colorscale": [[[0, style.UNUSED], [1, tones[name]]]],
-                "text": [[f"{value:.1f} %" for value in own]],
-            }
-        ]
-        for name, own in percent.items()
-    }
+    hover = "<br>".join(f"{name}: %{{customdata[{i}]:.2f}} %" for i, name in enumerate(percent))
+    views = {}  # attributes of the trace, by their name in the list; plotly.js takes a list with a value per trace
+    for name, shares in percent.items():
+        views[f"share of {name}"] = {
+            "marker.colors": [shares.tolist()],
+            "marker.colorscale": [[[0, style.UNUSED], [1, tones[name]]]],
+            "text": [[f"{value:.1f} %" for value in shares]],
+        }
     trace = go.Treemap(
-        ids=[teacher, *(f"{teacher}/{block}" for block in blocks.index), *used.index],
+        ids=[teacher, *(f"{teacher}/{block}" for block in by_block.index), *counts.index],
         labels=list(table.index),
-        parents=["", *[teacher] * len(blocks), *(f"{teacher}/{place}" for place in places)],
+        parents=["", *[teacher] * len(by_block), *(f"{teacher}/{block}" for block in blocks)],
         values=sizes.tolist(),
         branchvalues="total",
         sort=False,
         customdata=percent.to_numpy().tolist(),
         marker={"cmin": 0, "cmax": 100, "line": {"color": "#FFFFFF"}},
         texttemplate="%{label}<br>%{text}",
-        hovertemplate=f"%{{id}}<br>%{{value:,}} elements<br>{told}<extra></extra>",
+        hovertemplate=f"%{{id}}<br>%{{value:,}} elements<br>{hover}<extra></extra>",
         tiling={"pad": 1},
     )
-    ((first,), *_) = shown.values()
-    trace.update({name.replace(".", "_"): value for name, (value,) in first.items()})
+    first = next(iter(views.values()))
+    trace.update({name.replace(".", "_"): values[0] for name, values in first.items()})
     title = f"Share of {teacher} that a student receives (area: elements)"
-    layout: dict[str, Any] = {"updatemenus": choices("restyle", shown), "margin": {"l": 10, "r": 10, "t": 75, "b": 10}}
-    return interactive(coverage_bars(plans), [trace], title, 560, **layout)
+    menus = choices("restyle", {name: [view] for name, view in views.items()})
+    margin = {"l": 10, "r": 10, "t": 75, "b": 10}
+    return interactive(coverage_bars(plans), [trace], title, 560, updatemenus=menus, margin=margin)
 
 
 def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interactive:
     """Which part of the teacher feeds which part of the student, as streams as wide as the number of tensors.
 
     plans: one plan, or several by name, of which a list chooses one. Teacher parts that feed nothing "stay behind".
-    Hover tells a stream's tensors and the elements that are copied.
+    Hovering shows a stream's tensors and the elements that are copied.
     """
     by_name = {"": plans} if isinstance(plans, SelectionPlan) else dict(plans)
-    traces: list[go.Sankey] = []
-    for plan in by_name.values():
-        fed, theirs = streams(plan), pd.Series(map(place_of, plan.teacher_shapes)).value_counts(sort=False)
-        behind = theirs.drop(fed["source"], errors="ignore").rename_axis("source").reset_index(name="tensors")
-        flows = pd.concat([fed, behind.assign(target=BEHIND, elements=0)])
-        sources, targets = list(theirs.index), list(flows["target"].unique())
-        roles = ["teacher"] * len(sources) + ["random" if name == BEHIND else "main" for name in targets]
-        node = {"label": sources + targets, "color": [style.PALETTE[role] for role in roles], "pad": 8, "thickness": 14}
-        link = {
-            "source": [sources.index(name) for name in flows["source"]],
-            "target": [len(sources) + targets.index(name) for name in flows["target"]],
-            "value": flows["tensors"].tolist(),
-            "color": ["#E0E0E0" if name == BEHIND else "#A6CBE3" for name in flows["target"]],
-            "customdata": flows["elements"].tolist(),
-        }
-        node["hovertemplate"] = "%{label}: %{value} tensors<extra></extra>"
-        told = "%{value} tensors, %{customdata:,} elements copied<extra></extra>"
-        link["hovertemplate"] = f"%{{source.label}} → %{{target.label}}<br>{told}"
-        traces.append(go.Sankey(visible=not traces, valueformat=",d", node=node, link=link))
-    menus = choices("restyle", {name: only(i, len(traces)) for i, name in enumerate(by_name)})
+    traces = [_sankey(plan) for plan in by_name.values()]
+    for trace in traces[1:]:
+        trace.visible = False
+    menus = choices("restyle", {name: show_only(i, len(traces)) for i, name in enumerate(by_name)})
     first = next(iter(by_name.values()))
     title = f"{first.teacher} (left) feeds {first.student} (right)"
     margin = {"l": 10, "r": 10, "t": 75, "b": 20}
     return interactive(mapped_blocks(plans), traces, title, 560, updatemenus=menus, margin=margin)
+
+
+def _sankey(plan: SelectionPlan) -> go.Sankey:
+    """The streams from the teacher's parts to the student's, and from those that feed nothing to BEHIND."""
+    used, tensors = streams(plan), pd.Series(map(place_of, plan.teacher_shapes)).value_counts(sort=False)
+    unused = tensors.drop(used["source"], errors="ignore").rename_axis("source").reset_index(name="tensors")
+    flows = pd.concat([used, unused.assign(target=BEHIND, elements=0)])
+    sources, targets = list(tensors.index), list(flows["target"].unique())
+    roles = ["teacher"] * len(sources) + ["random" if name == BEHIND else "main" for name in targets]
+    node = {"label": sources + targets, "color": [style.PALETTE[role] for role in roles], "pad": 8, "thickness": 14}
+    node["hovertemplate"] = "%{label}: %{value} tensors<extra></extra>"
+    hover = "%{value} tensors, %{customdata:,} elements copied<extra></extra>"
+    link = {
+        "source": [sources.index(name) for name in flows["source"]],
+        "target": [len(sources) + targets.index(name) for name in flows["target"]],
+        "value": flows["tensors"].tolist(),
+        "color": ["#E0E0E0" if name == BEHIND else "#A6CBE3" for name in flows["target"]],
+        "customdata": flows["elements"].tolist(),
+        "hovertemplate": f"%{{source.label}} → %{{target.label}}<br>{hover}",
+    }
+    return go.Sankey(visible=True, valueformat=",d", node=node, link=link)

@@ -20,9 +20,9 @@ COSTS = {"seconds": "training seconds", "flops_per_step": "GFLOPs per step"}
 
 def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
-    means, words = grouped(summary(table, metric)), f"{_words(metric)} on the test images by method".capitalize()
+    means, words = add_groups(summary(table, metric)), f"{_spell(metric)} on the test images by method".capitalize()
     title = "diamond: mean; bar: its 95 % interval; dots: seeds"
-    return forests(grouped(table), means, metric, _words(metric), title, words)
+    return forests(add_groups(table), means, metric, _spell(metric), title, words)
 
 
 def paired_differences(
@@ -36,20 +36,22 @@ def paired_differences(
     Raises ValueError when the reference is not in the table, or has no seed in common with any method.
     """
     rows = differences(table, reference, metric)
-    rows = rows[(rows["seeds"] > 0) & ((rows["fraction"] == fraction) if fraction is not None else True)]
+    rows = rows[rows["seeds"] > 0]
+    if fraction is not None:
+        rows = rows[rows["fraction"] == fraction]
     if rows.empty:
         raise ValueError(f"reference={reference!r} has no seed in common with another method: run it with their seeds")
     keys, label = [key for key in GROUP if key in table], labels_of(table)[reference]
-    base = table[table["method"] == reference].set_index([*keys, "seed"])[metric].rename("base")
-    gaps = table.join(base, on=[*keys, "seed"]).merge(rows[[*keys, "method"]])
-    gaps = grouped(gaps.assign(gap=(gaps[metric] - gaps["base"]).astype(float)))
-    means = grouped(rows).rename(columns={"difference": "mean", "shown": "filled"})
+    of_reference = table[table["method"] == reference].set_index([*keys, "seed"])[metric].rename("of_reference")
+    gaps = table.join(of_reference, on=[*keys, "seed"]).merge(rows[[*keys, "method"]])
+    gaps = add_groups(gaps.assign(gap=(gaps[metric] - gaps["of_reference"]).astype(float)))
+    means = add_groups(rows).rename(columns={"difference": "mean", "shown": "filled"})
     title = (
-        f"{_words(metric)} minus that of {style.wrapped(label, 60)}, paired by seed. Dots: seeds; bar: "
+        f"{_spell(metric)} minus that of {style.wrapped(label, 60)}, paired by seed. Dots: seeds; bar: "
         "95 % interval;\nfilled diamond: Holm-corrected p < 0.05 and an interval without 0; hollow: not shown"
     )
-    shown = f"{rows['shown'].sum()} of {len(rows)} are shown (corrected p below 0.05, interval without 0)"
-    words = f"Differences in {_words(metric)} to {label}, paired by seed; {shown}"
+    count = f"{rows['shown'].sum()} of {len(rows)} are shown (corrected p below 0.05, interval without 0)"
+    words = f"Differences in {_spell(metric)} to {label}, paired by seed; {count}"
     return forests(gaps, means, "gap", "difference", title, words, zero=True)
 
 
@@ -68,14 +70,16 @@ def comparison(
     paired: join the results of each seed by a line.
     on:     what was measured on.
     """
-    names, seeds = [metric] if isinstance(metric, str) else list(metric), table["seed"].nunique()
-    titles = {name: f"{_words(name)} on {on}" for name in names}
+    metrics, seeds = [metric] if isinstance(metric, str) else list(metric), table["seed"].nunique()
+    titles = {name: f"{_spell(name)} on {on}" for name in metrics}
     long = table.rename(columns=titles).melt(["label", "seed"], [*titles.values()], "group", "result")
-    by_label = long.groupby(["group", "label"], sort=False)["result"]
-    means = pd.DataFrame([{"group": k[0], "label": k[1]} | interval(own.to_numpy(float)) for k, own in by_label])
-    means["method"] = means["label"]
-    title = f"diamond: mean of {seeds} seed{'s' * (seeds > 1)}; dots: seeds{', joined by lines' * paired}"
-    title += "; bar: 95 % interval of the mean" * (seeds > 1)
+    records = []
+    for (group, label), values in long.groupby(["group", "label"], sort=False)["result"]:
+        records.append({"group": group, "label": label, "method": label, **interval(values.to_numpy(float))})
+    means, lines = pd.DataFrame(records), ", joined by lines" if paired else ""
+    title = f"diamond: mean of 1 seed; dots: seeds{lines}"
+    if seeds > 1:
+        title = f"diamond: mean of {seeds} seeds; dots: seeds{lines}; bar: 95 % interval of the mean"
     figure, words = forests(long.assign(method=long["label"]), means, "result", title=title, height=0.5), []
     for axes, (name, rows) in zip(figure.axes, means.groupby("group", sort=False), strict=False):
         for row, mean in enumerate(rows["mean"]):
@@ -89,9 +93,10 @@ def comparison(
             axes.set_xlim(min(axes.get_xlim()[0], chance - 0.02))
         axes.set_ylim(len(rows) - 0.5, -1.0)
         numbers = rows["mean"].map("{:.3f}".format) + (rows["high"] - rows["mean"]).map(" ± {:.3f}".format)
-        told = "; ".join(rows["label"] + " " + numbers.str.removesuffix(" ± nan"))
-        words.append(f"{name.capitalize()}, {seeds} seed(s): {told}")
-    words += [f"dotted line: {guess} {chance:.3f}"] if chance is not None else []
+        results = "; ".join(rows["label"] + " " + numbers.str.removesuffix(" ± nan"))
+        words.append(f"{name.capitalize()}, {seeds} seed(s): {results}")
+    if chance is not None:
+        words.append(f"dotted line: {guess} {chance:.3f}")
     figure.alt_text = "; ".join(words) + "."
     return figure
 
@@ -104,17 +109,17 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     if missing := [name for names in FACTORIAL.values() for name in names if name not in set(table["method"])]:
         raise ValueError(f"the factorial needs {', '.join(missing)} as well: run a study with these methods")
     summary(table, metric)  # raises where runs may not be compared
-    parts = []
+    tables = []
     for (start, names), shift in zip(FACTORIAL.items(), (-0.06, 0.06), strict=True):
-        own = grouped(table[table["method"].isin(names)])
-        parts.append(own.assign(start=f"{start} start", x=own["method"].map(names.index) + shift))
-    runs = pd.concat(parts).sort_values("x", kind="stable")
+        rows = add_groups(table[table["method"].isin(names)])
+        tables.append(rows.assign(start=f"{start} start", x=rows["method"].map(names.index) + shift))
+    runs = pd.concat(tables).sort_values("x", kind="stable")
     look = style.looks(runs["start"], {"random start": "random", "selected start": "main"})
-    words = f"Mean {_words(metric)} without an auxiliary and with the complementary (or another random) one"
-    options: style.Style = {"xlabel": "auxiliary", "ylabel": _words(metric), "look": look, "drawn": INTERVALS}
+    words = f"Mean {_spell(metric)} without an auxiliary and with the complementary (or another random) one"
+    options: style.Style = {"xlabel": "auxiliary", "ylabel": _spell(metric), "look": look, "drawn": INTERVALS}
     figure = style.curves(runs, "x", metric, "start", "group", words, **options)
-    for axes, (_, own) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
-        axes.scatter(own["x"], own[metric], s=8, c=[look[start]["color"] for start in own["start"]], alpha=0.6)
+    for axes, (_, rows) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
+        axes.scatter(rows["x"], rows[metric], s=8, c=[look[start]["color"] for start in rows["start"]], alpha=0.6)
         axes.set_xticks(range(3), ["none", "same", "complementary"])
         axes.set_xlim(-0.4, 2.4)
     return figure
@@ -126,13 +131,13 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
     reference: a method drawn black and dotted. More than about eight methods are hard to read: pass some of them.
     """
     summary(table, metric)  # raises where runs may not be compared
-    runs, fractions = grouped(table, GROUP[:2]), sorted(table["fraction"].unique())
+    runs, fractions = add_groups(table, GROUP[:2]), sorted(table["fraction"].unique())
     labels = list(labels_of(table).values())
-    beside = runs["label"].map(lambda label: 1.04 ** (labels.index(label) - (len(labels) - 1) / 2))  # not on top
-    runs = runs.assign(x=runs["fraction"] * beside).sort_values("fraction", kind="stable")
-    words = f"Mean {_words(metric)} from {100 * fractions[0]:g} % to {100 * fractions[-1]:g} % of the training images"
+    shift = runs["label"].map(lambda label: 1.04 ** (labels.index(label) - (len(labels) - 1) / 2))  # beside each other
+    runs = runs.assign(x=runs["fraction"] * shift).sort_values("fraction", kind="stable")
+    words = f"Mean {_spell(metric)} from {100 * fractions[0]:g} % to {100 * fractions[-1]:g} % of the training images"
     options: style.Style = {"look": looks_of(table, reference), "drawn": INTERVALS}
-    options |= {"xlabel": "training images (%)", "ylabel": _words(metric)}
+    options |= {"xlabel": "training images (%)", "ylabel": _spell(metric)}
     figure = style.curves(runs, "x", metric, "label", "group", words, **options)
     for axes in figure.axes:
         axes.set(xscale="log", xlim=(fractions[0] / 1.5, fractions[-1] * 1.5))
@@ -151,15 +156,15 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     for axes, (column, title) in zip(grid, COSTS.items(), strict=True):
         sns.scatterplot(means, x=column, y=metric, hue="label", style="label", s=60, edgecolor="none", ax=axes, **look)
         axes.set(title=title, xlim=(0, 1.08 * means[column].max() or 1))
-    style.finish(figure, grid, "cost", _words(metric))
+    style.finish(figure, grid, "cost", _spell(metric))
     low, high = means["seconds"].agg(["min", "max"])
-    words = f"Mean {_words(metric)} against training time and FLOPs of a step. Training took {low:.3g} to {high:.3g} s"
-    figure.alt_text = f"{words}; {_words(metric)}: {style.extremes(means[metric])}."
+    words = f"Mean {_spell(metric)} against training time and FLOPs of a step. Training took {low:.3g} to {high:.3g} s"
+    figure.alt_text = f"{words}; {_spell(metric)}: {style.extremes(means[metric])}."
     return figure
 
 
-def grouped(table: pd.DataFrame, by: Sequence[str] = GROUP) -> pd.DataFrame:
-    """The table with its rows' groups (data set, pair, fraction) by their titles."""
+def add_groups(table: pd.DataFrame, by: Sequence[str] = GROUP) -> pd.DataFrame:
+    """The table with the column group: the title of each row's data set, pair and fraction."""
     keys = [key for key in by if key in table]
     return table.assign(group=titles(table[keys]) if keys else "")
 
@@ -185,42 +190,44 @@ def forests(
     height: float = 0.29,
     zero: bool = False,
 ) -> style.Picture:
-    """A panel for each group, a row for each method, `height` inches high; `zero` marks 0.
+    """One panel for each group, one row for each method, `height` inches high; `zero` marks 0.
 
     values: one row per dot, columns group, method and `value`; means: columns group, method, label, mean, low, high.
     words:  how the alt text begins, which goes on with the smallest and the largest mean of each group.
     """
-    names, labels, ends = list(means["group"].unique()), dict(zip(means["method"], means["label"], strict=True)), []
-    figure, grid = style.panels(len(names), 1.0 + height * len(labels), sharey=True)
-    for axes, name in zip(grid, names, strict=True):
-        own, rows = values[values["group"] == name], means[means["group"] == name]
-        style.forest(axes, own, rows.set_index("method").reindex(labels), value, by="method")
-        shown = np.append(own[value].dropna(), [0.0] if zero else [])
-        room = max(float(np.ptp(shown)), 0.01)  # an interval of two seeds may be far wider: it leaves the frame
+    groups, labels = list(means["group"].unique()), dict(zip(means["method"], means["label"], strict=True))
+    figure, grid = style.panels(len(groups), 1.0 + height * len(labels), sharey=True)
+    extremes = []
+    for axes, group in zip(grid, groups, strict=True):
+        dots, rows = values[values["group"] == group], means[means["group"] == group]
+        style.forest(axes, dots, rows.set_index("method").reindex(labels), value, by="method")
+        visible = np.append(dots[value].dropna(), [0.0] if zero else [])
+        margin = 1.5 * max(float(np.ptp(visible)), 0.01)  # an interval of two seeds may be far wider: it is cut off
         left, right = axes.get_xlim()
-        axes.set_xlim(max(left, shown.min() - 1.5 * room), min(right, shown.max() + 1.5 * room))
-        axes.xaxis.set_major_locator(MaxNLocator(4 if len(names) > 1 else 8, steps=[1, 2, 5, 10]))
+        axes.set_xlim(max(left, visible.min() - margin), min(right, visible.max() + margin))
+        axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) > 1 else 8, steps=[1, 2, 5, 10]))
         if zero:
             axes.axvline(0, color=style.PALETTE["teacher"], linewidth=1)
-        axes.set_title(style.wrapped(name, 34, lines=3))
+        axes.set_title(style.wrapped(group, 34, lines=3))
         lowest_and_highest = style.extremes(rows.set_index("label")["mean"], "+.3f" if zero else ".3f")
-        ends.append(f"{name}: {lowest_and_highest}".removeprefix(": "))
+        extremes.append(f"{group}: {lowest_and_highest}".removeprefix(": "))
     grid[0].set_yticks(range(len(labels)), [style.wrapped(label, 28) for label in labels.values()])
     style.finish(figure, grid, xlabel)
     if title:
         figure.suptitle(title, fontsize="medium")
-    figure.alt_text = f"{words}. {'; '.join(ends)}."
+    figure.alt_text = f"{words}. {'; '.join(extremes)}."
     return figure
 
 
 def _t_interval(values: pd.Series) -> tuple[float, float]:
     """The t interval over seeds, as seaborn wants it."""
-    own = interval(values.to_numpy(float))
-    return own["low"], own["high"]
+    ends = interval(values.to_numpy(float))
+    return ends["low"], ends["high"]
 
 
 INTERVALS: style.Style = {"errorbar": _t_interval}
 
 
-def _words(metric: str) -> str:
+def _spell(metric: str) -> str:
+    """The metric's name in words, such as "balanced accuracy"."""
     return metric.replace("_", " ")

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.text import plain
 
-# Okabe & Ito's colours: told apart with any colour vision. Each comes with a mark, so that print in gray works too.
+# Okabe & Ito's colours differ for any colour vision. Each comes with a mark, so that print in gray works too.
 PALETTE = {"teacher": "#4D4D4D", "main": "#0072B2", "auxiliary": "#E69F00", "random": "#999999", "reference": "#000000"}
 MARKERS = {"teacher": "s", "main": "o", "auxiliary": "^", "random": "X", "reference": "*"}
 LINES = {"teacher": ":", "main": "-", "auxiliary": "--", "random": "-.", "reference": ":"}
@@ -29,7 +29,7 @@ DISTINCT = (*FURTHER, "#D55E00", "#882255")
 MARKS = (*"os^DvP<X>pdh8H", (4, 1, 0), (4, 1, 45), (3, 1, 0), (3, 1, 60), (5, 1, 36), (6, 1, 0))
 DASHES: dict[str, Any] = {"-": "", "--": (4, 1.5), "-.": (4, 1.5, 1, 1.5), ":": (1, 1.5)}  # as seaborn wants them
 SHARED, UNUSED = "#222222", "#F0F0F0"
-MOST_TOLD = 12  # lines whose ends an alt text tells one by one
+MOST_DESCRIBED = 12  # lines whose ends an alt text names one by one
 WIDTH = 8.0  # inches: with the sizes of seaborn's context "paper", text is readable in a narrow window too
 Style = dict[str, Any]
 
@@ -81,10 +81,10 @@ def sheet(
 ) -> tuple[Picture, np.ndarray]:
     """A Picture of images (H, W) or (H, W, 3), 0 to 255, one row for each name, and its axes."""
     figure, grid = picture(height, len(names), len(titles), squeeze=False)
-    for line, images, name in zip(grid, rows, names, strict=True):
-        for axes, image in zip(line, images, strict=False):
+    for row, images, name in zip(grid, rows, names, strict=True):
+        for axes, image in zip(row, images, strict=False):
             axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        line[0].set_ylabel(wrapped(name, 20))
+        row[0].set_ylabel(wrapped(name, 20))
     for axes, title in zip(grid[0], titles, strict=True):
         axes.set_title(title)
     clear(*grid.flat)
@@ -108,8 +108,8 @@ def gray_or_rgb(image: np.ndarray) -> np.ndarray:
 def finish(figure: Picture, grid: Sequence[Axes], xlabel: str = "", ylabel: str = "") -> None:
     """Each label once (below all panels, left of each row), and one legend above."""
     for axes in grid:
-        place = axes.get_subplotspec()
-        axes.set(xlabel="", ylabel=ylabel if place and place.is_first_col() else "")
+        position = axes.get_subplotspec()
+        axes.set(xlabel="", ylabel=ylabel if position and position.is_first_col() else "")
     figure.supxlabel(xlabel, fontsize=9.6)
     add_legend(figure, grid)
 
@@ -120,13 +120,14 @@ def add_legend(figure: Picture, grid: Sequence[Axes], **options: Any) -> None:
     for axes in grid:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-        if own := axes.get_legend():
-            own.remove()
-    if handles:
-        names = [wrapped(name, 40) for name in handles]
-        columns = min(len(names), max(1, 116 // (8 + max(map(len, names)))))
-        look: dict[str, Any] = {"loc": "outside upper center", "ncols": columns} | options
-        figure.legend([*handles.values()], names, **look)
+        if legend := axes.get_legend():
+            legend.remove()
+    if not handles:
+        return
+    names = [wrapped(name, 40) for name in handles]
+    columns = min(len(names), max(1, 116 // (8 + max(map(len, names)))))
+    placement: dict[str, Any] = {"loc": "outside upper center", "ncols": columns}
+    figure.legend([*handles.values()], names, **placement | options)
 
 
 def curves(
@@ -156,59 +157,63 @@ def curves(
     """
     table, panel = (table, panel) if panel else (table.assign(panel=""), "panel")
     names, titles = list(table[by].unique()), table[panel].unique()
-    look, wide = semantics(look or looks(names)), 34 if columns > 2 else 52
+    line_looks = semantics(look or looks(names))
+    line_options: Style = {"hue_order": names, "style_order": names, "errorbar": None, "err_style": "bars"}
+    line_options |= line_looks | (drawn or {})
     figure, grid = panels(len(titles), height, len(names), columns, **{"sharex": True, "sharey": True} | options)
     for axes, title in zip(grid, titles, strict=True):
-        own = table[table[panel] == title]
-        how: Style = {"hue_order": names, "style_order": names, "errorbar": None, "err_style": "bars"} | look
-        sns.lineplot(own, x=x, y=y, hue=by, style=by, ax=axes, **how | (drawn or {}))
+        rows = table[table[panel] == title]
+        sns.lineplot(rows, x=x, y=y, hue=by, style=by, ax=axes, **line_options)
         if "low" in table:
-            axes.vlines(own[x], own["low"], own["high"], own[by].map(look["palette"]), linewidth=1)
+            axes.vlines(rows[x], rows["low"], rows["high"], rows[by].map(line_looks["palette"]), linewidth=1)
         if level:
-            axes.axhline(level[0], color=PALETTE["teacher"], linestyle=":", linewidth=1)
-            note(axes, table[x].min(), level[0], level[1] * (axes is grid[0]), (0, 2), va="bottom")
-        axes.set_title(wrapped(str(title), wide))
+            value, name = level
+            axes.axhline(value, color=PALETTE["teacher"], linestyle=":", linewidth=1)
+            if axes is grid[0]:
+                note(axes, table[x].min(), value, name, (0, 2), va="bottom")
+        axes.set_title(wrapped(str(title), 34 if columns > 2 else 52))
     finish(figure, grid, x if xlabel is None else xlabel, y if ylabel is None else ylabel)
     means = table.groupby([panel, by, x], sort=False)[y].mean()
-    figure.alt_text = f"{words}. {_ends_of(means.groupby([panel, by], sort=False).agg(['first', 'last']))}."
+    ends = means.groupby([panel, by], sort=False).agg(["first", "last"])
+    figure.alt_text = f"{words}. {_describe_ends(ends)}."
     return figure
 
 
-def _ends_of(lines: pd.DataFrame) -> str:
-    """First and last value of each line, by panel and name; of more than MOST_TOLD the lowest and highest last one."""
-    if len(lines) > MOST_TOLD:
-        parts = [f"{panel}: {extremes(own.droplevel(0))}" for panel, own in lines["last"].groupby(level=0, sort=False)]
-        return "At the end: " + "; ".join(part.removeprefix(": ") for part in parts)
-    parts = [f"{panel}, {name}: {first:.2f} to {last:.2f}" for (panel, name), first, last in lines.itertuples()]
-    return "; ".join(part.removeprefix(", ") for part in parts)
+def _describe_ends(lines: pd.DataFrame) -> str:
+    """First and last value of each line, by panel and name; of too many lines the lowest and highest last one."""
+    if len(lines) > MOST_DESCRIBED:
+        by_panel = lines["last"].groupby(level=0, sort=False)
+        texts = [f"{panel}: {extremes(values.droplevel(0))}".removeprefix(": ") for panel, values in by_panel]
+        return "At the end: " + "; ".join(texts)
+    texts = [f"{panel}, {name}: {first:.2f} to {last:.2f}" for (panel, name), first, last in lines.itertuples()]
+    return "; ".join(text.removeprefix(", ") for text in texts)
 
 
 def forest(axes: Axes, values: pd.DataFrame, means: pd.DataFrame, value: str = "value", by: str = "label") -> None:
-    """A row for each name: its values as dots, and above them their mean as a diamond on its interval.
+    """One row for each name: its values as dots, and above them their mean as a diamond on its interval.
 
     means: by name, in the order of the rows; columns mean, low, high and, if some diamonds are hollow, filled.
     """
     dots: Style = {"color": PALETTE["random"], "size": 4, "zorder": 2, "jitter": False}
     sns.stripplot(values, x=value, y=by, order=means.index, ax=axes, **dots)
-    above, colour = np.arange(len(means)) - 0.22, PALETTE["main"]
-    filled = means["filled"] if "filled" in means else [True] * len(means)
-    axes.hlines(above, means["low"], means["high"], color=colour, linewidth=3, alpha=0.35)
-    faces = [colour if full else "white" for full in filled]
-    axes.scatter(means["mean"], above, 30, marker="D", facecolors=faces, edgecolors=colour, zorder=3)
+    heights, colour = np.arange(len(means)) - 0.22, PALETTE["main"]
+    axes.hlines(heights, means["low"], means["high"], color=colour, linewidth=3, alpha=0.35)
+    faces = [colour if filled else "white" for filled in means.get("filled", [True] * len(means))]
+    axes.scatter(means["mean"], heights, 30, marker="D", facecolors=faces, edgecolors=colour, zorder=3)
     axes.set(ylim=(len(means) - 0.5, -0.75), xlabel="", ylabel="")
     axes.set_yticks(range(len(means)), [wrapped(str(name), 30) for name in means.index])
 
 
 def heat(axes: Axes, table: pd.DataFrame, texts: Any = False, **options: Any) -> None:
     """A table of shares as a heat map, white to blue; `texts` are written into the cells (True: the shares)."""
-    form = ".2f" if texts is True else ""
-    look: Style = {"cmap": "Blues", "vmin": 0, "vmax": 1, "annot": texts, "fmt": form, "cbar": False}
+    number_format = ".2f" if texts is True else ""
+    look: Style = {"cmap": "Blues", "vmin": 0, "vmax": 1, "annot": texts, "fmt": number_format, "cbar": False}
     sns.heatmap(table, ax=axes, **look | options)
     axes.tick_params(length=0, rotation=0)
 
 
 def bars(axes: Axes, table: pd.DataFrame, fills: Mapping[str, tuple[str, str]], kind: str = "bar", **options: Any):
-    """A bar for each row and column of a table, side by side or stacked; fills: colour and hatch by column."""
+    """One bar for each row and column of a table, side by side or stacked; fills: colour and hatch by column."""
     colours = [fills[name][0] for name in table]
     table.plot(kind=kind, ax=axes, color=colours, rot=0, legend=False, **{"width": 0.8, "xlabel": "", **options})
     for group, name in zip(axes.containers, table, strict=True):
@@ -220,11 +225,14 @@ def looks(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dict[
     """Colour, marker and line style of each name: those of its role (by default its own name), else the next ones."""
     names = list(dict.fromkeys(names))
     roles = {name: name for name in names if name in PALETTE} if roles is None else roles
-    triples = {name: (PALETTE[role], MARKERS[role], LINES[role]) for name, role in roles.items()}
-    marks = [mark for mark in MARKS if mark not in {triple[1] for triple in triples.values()}]
+    by_name: dict[str, Style] = {
+        n: {"color": PALETTE[r], "marker": MARKERS[r], "linestyle": LINES[r]} for n, r in roles.items()
+    }
+    marks = [mark for mark in MARKS if mark not in {look["marker"] for look in by_name.values()}]
     for i, name in enumerate(name for name in names if name not in roles):
-        triples[name] = DISTINCT[i % len(DISTINCT)], marks[i % len(marks)], ("-", "--", "-.")[i % 3]
-    return {name: dict(zip(("color", "marker", "linestyle"), triple, strict=True)) for name, triple in triples.items()}
+        line = ("-", "--", "-.")[i % 3]
+        by_name[name] = {"color": DISTINCT[i % len(DISTINCT)], "marker": marks[i % len(marks)], "linestyle": line}
+    return by_name
 
 
 def semantics(looks: Mapping[str, Style]) -> Style:
@@ -246,14 +254,15 @@ def note(axes: Axes, x: float, y: float, text: str, offset: tuple[int, int] = (4
 
 
 def literal(text: str) -> str:
-    """Text in which matplotlib finds no formula: names of classes may hold dollars."""
+    """Text that matplotlib does not take for a formula: names of classes may hold dollars."""
     return text.replace("$", r"\$")
 
 
 def wrapped(text: str, width: int, lines: int = 2) -> str:
-    """A name on few lines, broken at spaces and underscores, in which matplotlib finds no formula."""
-    loose = plain(text).replace("_", "_ ").replace(" %", "\N{NO-BREAK SPACE}%")
-    return literal("\n".join(textwrap.wrap(loose, width, max_lines=lines, placeholder="…")).replace("_ ", "_"))
+    """A name on few lines, broken at spaces and underscores; matplotlib does not take it for a formula."""
+    breakable = plain(text).replace("_", "_ ").replace(" %", "\N{NO-BREAK SPACE}%")
+    text = "\n".join(textwrap.wrap(breakable, width, max_lines=lines, placeholder="…"))
+    return literal(text.replace("_ ", "_"))
 
 
 def listed(values: Mapping[Any, float] | pd.Series, form: str = ".2f") -> str:

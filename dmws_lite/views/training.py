@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import torch
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from scipy.special import softmax
 from torch.nn import functional as F
@@ -48,14 +49,15 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
         sns.lineplot(rows[["alpha", "momentum"]], ax=schedule, palette=[PALETTE["teacher"]] * 2, dashes=["", (1, 1)])
         loss.set_title(title)
         schedule.set(ylim=(-0.05, 1.05))
-        words += [f"{title} {name}: from {own.iloc[0]:.2f} to {own.iloc[-1]:.2f}." for name, own in students.items()]
+        for name, accuracies in students.items():
+            words.append(f"{title} {name}: from {accuracies.iloc[0]:.2f} to {accuracies.iloc[-1]:.2f}.")
     for row, label in zip(grid, ("training loss", "validation accuracy", "schedules"), strict=True):
         row[0].set_ylabel(label)
         for axes in row[1:]:
             axes.legend([])
     grid[1, 0].legend(title="")
-    told = "Loss, validation accuracy and schedules over training steps. Accuracy of " + " ".join(words)
-    figure.alt_text = " ".join(told.split())
+    text = f"Loss, validation accuracy and schedules over training steps. Accuracy of {' '.join(words)}"
+    figure.alt_text = " ".join(text.split())
     return figure
 
 
@@ -92,34 +94,34 @@ def soft_targets(
     names = list(classes or (f"class {k}" for k in range(len(student_logits))))
     sizes = len(student_logits), len(target_logits), len(names)
     if sizes[0] < 2 or len(set(sizes)) > 1:
-        given = "{} student_logits, {} target_logits, {} classes".format(*sizes)
-        raise ValueError(f"{given}: pass one of each per class, and 2 classes or more")
+        counts = "{} student_logits, {} target_logits, {} classes".format(*sizes)
+        raise ValueError(f"{counts}: pass one of each per class, and 2 classes or more")
     if label not in range(len(names)):
         raise ValueError(f"label={label} is out of range: 0 to {len(names) - 1}")
     Distillation(alpha=alpha, temperature=temperature)  # refuses what is out of range
-    parts = _loss_parts(student_logits, target_logits, label, temperature, alpha)
+    parts = _split_loss(student_logits, target_logits, label, temperature, alpha)
     losses, gradients = parts[:1], parts[1:].set_axis(names)
     logits = pd.DataFrame({"main": student_logits, "auxiliary": target_logits}, names, dtype=float)
-    soft, fills = logits.div(temperature).apply(softmax).add_suffix(f", T = {temperature:g}"), FILLS.values()
+    soft, hard = logits.div(temperature).apply(softmax).add_suffix(f", T = {temperature:g}"), logits.apply(softmax)
     shape = {"left": 0.07, "right": 0.995, "bottom": 0.15, "top": 0.79, "width_ratios": [3.2, 2, 3], "wspace": 0.35}
-    figure, (shares, loss, push) = style.picture(3.4, 1, 3, layout=None, gridspec_kw=shape)
-    style.bars(shares, soft, dict(zip(soft, fills, strict=True)), ylim=(0, 1.02), ylabel="probability")
-    for side, values in zip((-0.2, 0.2), logits.apply(softmax).to_numpy().T, strict=True):
-        places = np.arange(len(names)) + side
-        shares.hlines(values, places - 0.19, places + 0.19, SHARED, linewidth=2, label="at T = 1" if side > 0 else "")
+    figure, (shares, loss, gradient) = style.picture(3.4, 1, 3, layout=None, gridspec_kw=shape)
+    style.bars(shares, soft, dict(zip(soft, FILLS.values(), strict=True)), ylim=(0, 1.02), ylabel="probability")
+    for student, shift, text in (("main", -0.2, ""), ("auxiliary", 0.2, "at T = 1")):
+        x = np.arange(len(names)) + shift
+        shares.hlines(hard[student], x - 0.19, x + 0.19, SHARED, linewidth=2, label=text)
     style.bars(loss, losses, PARTS, ylim=(0, 1.12 * max(losses.to_numpy().max(), 0.1)), title="loss")
     loss.set_xticks([])
     for group in loss.containers:
         loss.bar_label(group, fmt="%.2f", fontsize=7.5)
-    room = 1.1 * max(gradients.abs().to_numpy().max(), 0.1)
-    style.bars(push, gradients, PARTS, ylim=(-room, room), title="gradient on the logits")
-    push.axhline(0, color=SHARED, linewidth=0.8)
+    limit = 1.1 * max(gradients.abs().to_numpy().max(), 0.1)
+    style.bars(gradient, gradients, PARTS, ylim=(-limit, limit), title="gradient on the logits")
+    gradient.axhline(0, color=SHARED, linewidth=0.8)
     ticks = [style.literal(f"{name}\n(right)" if k == label else name) for k, name in enumerate(names)]
-    for axes, left in ((shares, 0.06), (push, 0.6)):
+    for axes, left in ((shares, 0.06), (gradient, 0.6)):
         axes.set_xticks(range(len(names)), ticks)
         style.add_legend(figure, [axes], loc="upper left", bbox_to_anchor=(left, 1.0), ncols=3, handlelength=1.5)
-    told = {**soft, "loss": losses.iloc[0], "gradient on the logits, in sum": gradients["sum"]}
-    numbers = ". ".join(f"{name}: {style.listed(values)}" for name, values in told.items())
+    series = {**soft, "loss": losses.iloc[0], "gradient on the logits, in sum": gradients["sum"]}
+    numbers = ". ".join(f"{name}: {style.listed(values)}" for name, values in series.items())
     words = f"Soft targets on one image; right: {names[label]}; T = {temperature:g}, alpha = {alpha:g}"
     figure.alt_text = f"{words}. {numbers}."
     return figure
@@ -135,25 +137,25 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     """
     if not 0 <= momentum < 1 or steps < 1:
         raise ValueError(f"momentum={momentum}, steps={steps}: pass 0 <= momentum < 1 and at least 1 step")
-    life, after = half_life_of(momentum), np.arange(1, steps + 1)
-    left = momentum ** (steps - after)  # (step,)
-    older, newer = (1 - momentum) * left[: steps // 2].sum(), (1 - momentum) * left[steps // 2 :].sum()
+    half_life, step = half_life_of(momentum), np.arange(1, steps + 1)
+    weights = momentum ** (steps - step)
+    older, newer = (1 - momentum) * weights[: steps // 2].sum(), (1 - momentum) * weights[steps // 2 :].sum()
     sums = {"start of the\nauxiliary": momentum**steps, "main, older\nhalf": older, "main, newer\nhalf": newer}
     shape = {"left": 0.09, "right": 0.99, "bottom": 0.17, "top": 0.83, "width_ratios": [5, 2.2], "wspace": 0.35}
     figure, (curve, share) = style.picture(3.0, 1, 2, layout=None, gridspec_kw=shape)
-    curve.fill_between(after, 100 * left, step="mid", color=PALETTE["main"], alpha=0.3, linewidth=0)
-    curve.plot(after, 100 * left, color=PALETTE["main"], drawstyle="steps-mid")
-    if 0 < life < steps:
-        curve.axvline(steps - life, color=SHARED, linestyle=":")
-        side, y = ("right", 75) if life < steps / 2 else ("left", 25)  # above the curve, or below it
-        curve.text(steps - life, y, " one half-life ago ", ha=side)
+    curve.fill_between(step, 100 * weights, step="mid", color=PALETTE["main"], alpha=0.3, linewidth=0)
+    curve.plot(step, 100 * weights, color=PALETTE["main"], drawstyle="steps-mid")
+    if 0 < half_life < steps:
+        curve.axvline(steps - half_life, color=SHARED, linestyle=":")
+        side, y = ("right", 75) if half_life < steps / 2 else ("left", 25)  # above the curve, or below it
+        curve.text(steps - half_life, y, " one half-life ago ", ha=side)
     curve.set(xlim=(0, steps + 1), ylim=(0, 105), xlabel="main student after step", ylabel="weight (% of the newest)")
     texts = [f"{100 * s:.3g} %" if s >= 0.001 or s == 0 else "below 0.1 %" for s in sums.values()]
-    colours = [PALETTE["auxiliary"], *[PALETTE["main"]] * 2]
-    drawn = share.barh(list(sums), [100 * value for value in sums.values()], color=colours, hatch=["///", "...", ""])
-    share.bar_label(drawn, texts, padding=3)
+    colours = [PALETTE["auxiliary"], PALETTE["main"], PALETTE["main"]]
+    bars = share.barh(list(sums), [100 * value for value in sums.values()], color=colours, hatch=["///", "...", ""])
+    share.bar_label(bars, texts, padding=3)
     share.set(xlim=(0, 135), xticks=[0, 50, 100], ylim=(2.6, -0.6), xlabel="share of the auxiliary (%)")
-    title = f"half-life {life:.4g} steps (momentum {momentum:.4g}), after {steps} step{'s' * (steps > 1)}"
+    title = f"half-life {half_life:.4g} steps (momentum {momentum:.4g}), after {steps} step{'s' if steps > 1 else ''}"
     figure.text(0.09, 0.91, title)
     words = "{} its start, {} the main student in the older half of the steps, {} in the newer half".format(*texts)
     figure.alt_text = f"What an exponential moving average consists of; {title}: {words}."
@@ -161,41 +163,48 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
 
 
 def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | None = None) -> style.Picture:
-    """Probability of class 1 over the plane, a row per network, a column per moment or setting; the line is one half.
+    """Probability of class 1 over the plane, one row per network, one column per moment or setting; line: one half.
 
     grids:  by row and column, float (resolution, resolution) from `surface`.
     points: training points, drawn with their labels; those with a wrong label are ringed.
     """
     columns, words = list(next(iter(grids.values()))), []
-    height = 0.5 + len(grids) * (0.1 + 4.8 / len(columns)) + 0.4 * (points is not None)
-    figure, axes = style.picture(height, len(grids), len(columns), squeeze=False)
-    for line, (row, own) in zip(axes, grids.items(), strict=True):
-        line[0].set_ylabel(row)
-        for panel, column in zip(line, columns, strict=True):
-            belief = own[column]
-            drawn = panel.imshow(belief, extent=WINDOW, origin="lower", cmap=BELIEF, vmin=0, vmax=1)
-            if np.ptp(np.sign(belief - 0.5)):
-                panel.contour(belief, [0.5], extent=WINDOW, colors="black", linewidths=1)
+    height = 0.5 + len(grids) * (0.1 + 4.8 / len(columns)) + (0 if points is None else 0.4)
+    figure, grid = style.picture(height, len(grids), len(columns), squeeze=False)
+    for row, (name, surfaces) in zip(grid, grids.items(), strict=True):
+        row[0].set_ylabel(name)
+        for axes, column in zip(row, columns, strict=True):
+            surface = surfaces[column]
+            image = axes.imshow(surface, extent=WINDOW, origin="lower", cmap=BELIEF, vmin=0, vmax=1)
+            if np.ptp(np.sign(surface - 0.5)):
+                axes.contour(surface, [0.5], extent=WINDOW, colors="black", linewidths=1)
             if points is not None:
-                size, edge = 9 if len(columns) > 2 else 22, {"edgecolors": "white", "linewidths": 0.4}
-                for label, look in enumerate(CLASSES):
-                    panel.scatter(*points.x[points.labels == label].T, size, label=f"labelled {label}", **look, **edge)
-                panel.scatter(*points.x[points.wrong].T, 4 * size, **RING)
-            sure = f"class 1 on {(belief > 0.5).mean():.0%} of the plane"
-            words.append(f"{row} {column}: {sure}, mean confidence {np.maximum(belief, 1 - belief).mean():.2f}".strip())
-    for panel, column in zip(axes[0], columns, strict=True):
-        panel.set_title(column)
-    style.clear(*axes.flat)
-    figure.colorbar(drawn, ax=axes, shrink=0.9, pad=0.01, label="probability of class 1", ticks=[0, 0.5, 1])
-    style.add_legend(figure, axes[0, :1], loc="outside lower center", ncols=3, markerscale=1.5)
+                _draw_points(axes, points, 9 if len(columns) > 2 else 22)
+            area, confidence = (surface > 0.5).mean(), np.maximum(surface, 1 - surface).mean()
+            numbers = f"class 1 on {area:.0%} of the plane, mean confidence {confidence:.2f}"
+            words.append(f"{name} {column}: {numbers}".strip())
+    for axes, column in zip(grid[0], columns, strict=True):
+        axes.set_title(column)
+    style.clear(*grid.flat)
+    figure.colorbar(image, ax=grid, shrink=0.9, pad=0.01, label="probability of class 1", ticks=[0, 0.5, 1])
+    style.add_legend(figure, grid[0, :1], loc="outside lower center", ncols=3, markerscale=1.5)
     figure.alt_text = f"What networks believe over the plane. {'; '.join(words)}."
     return figure
 
 
-def _loss_parts(
+def _draw_points(axes: Axes, points: Points, size: float) -> None:
+    """Training points by label; those with a wrong label are ringed."""
+    for label, look in enumerate(CLASSES):
+        x, y = points.x[points.labels == label].T
+        axes.scatter(x, y, size, label=f"labelled {label}", edgecolors="white", linewidths=0.4, **look)
+    x, y = points.x[points.wrong].T
+    axes.scatter(x, y, 4 * size, **RING)
+
+
+def _split_loss(
     student: Sequence[float], target: Sequence[float], label: int, temperature: float, alpha: float
 ) -> pd.DataFrame:
-    """A column for each of PARTS: the loss, and below it its gradient on each logit."""
+    """One column for each of PARTS: the loss, and below it its gradient on each logit."""
     main = torch.tensor([student], dtype=torch.float64, requires_grad=True)
     soft = alpha * soft_loss(main, torch.tensor([target], dtype=torch.float64), temperature)
     parts = {"labels": (1 - alpha) * F.cross_entropy(main, torch.tensor([label])), "soft targets": soft}

@@ -47,8 +47,8 @@ class Dashboard(ipywidgets.VBox):
         self.rows: list[dict[str, float]] = []
         self.thread: threading.Thread | None = None
         self._arguments, self._device = (students, splits, training, distillation), device
-        self._next_phase = ""  # what was asked for
-        self._last_run: Run | None = None  # the run as it was held
+        self._next_phase = ""  # the one that a button asked for
+        self._last_run: Run | None = None  # the run at its last pause
         self._folder = tempfile.TemporaryDirectory(prefix="dmws-dashboard-")
         self._go = self._button("Start", "train; pause at the next evaluation; go on", self._press_go)
         self._go.button_style = "primary"
@@ -119,13 +119,15 @@ class Dashboard(ipywidgets.VBox):
         return bool(self._next_phase)
 
     def _checkpoint(self, step: float | None = None) -> Path:
-        """The run's file, or the copy that was kept at an evaluation."""
+        """The run's file, or its copy at an evaluation."""
         return Path(self._folder.name, "run.safetensors" if step is None else f"step_{step}.safetensors")
 
     def _enter(self, phase: str) -> None:
         self.phase = phase
         running, over = phase == "running", phase in ("stopped", "ended")
-        self._go.description = "Pause" if running else "Continue" if self.rows else "Start"
+        self._go.description = "Continue" if self.rows else "Start"
+        if running:
+            self._go.description = "Pause"
         self._go.disabled = over
         self._stop.disabled = not running and (over or self._last_run is None)
         earlier = [row["step"] for row in self.rows[:-1]]
@@ -137,10 +139,11 @@ class Dashboard(ipywidgets.VBox):
 
     def _say(self, words: str) -> None:
         if self.rows:
-            last, steps = self.rows[-1], self._arguments[2].steps
-            words += f": step {last['step']} of {steps}, validation accuracy: main {last['val_accuracy']:.3f}"
-            if self._arguments[0].auxiliary is not None:
-                words += f", auxiliary {last['auxiliary_accuracy']:.3f}"
+            students, _, training, _ = self._arguments
+            row = self.rows[-1]
+            words += f": step {row['step']} of {training.steps}, validation accuracy: main {row['val_accuracy']:.3f}"
+            if students.auxiliary is not None:
+                words += f", auxiliary {row['auxiliary_accuracy']:.3f}"
         else:
             words += ": nothing is trained yet" + (". Press Start" if self.phase == "ready" else "")
         self._status.value = f'<p role="status" aria-live="polite">{escape(words)}</p>'

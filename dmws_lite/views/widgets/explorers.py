@@ -39,35 +39,36 @@ def selection_explorer() -> ipywidgets.VBox:
     """
     controls: dict[str, Any] = {
         "pair": choice("teacher → student", PAIRS),
-        "tensor": choice("tensor", _tensors(next(iter(PAIRS)))),
+        "tensor": choice("tensor", _list_tensors(next(iter(PAIRS)))),
         "elements": choice("elements", [name for name in ELEMENTS if name != "magnitude"]),
         "layers": choice("layers", LAYERS),
         "students": slider("students", 1, 3, 2),
         "phase": slider("phase", 0, 3, 0),
     }
     controls["phase"].disabled = True
-    follow(controls["pair"], controls["tensor"], "options", _tensors)
+    follow(controls["pair"], controls["tensor"], "options", _list_tensors)
     follow(controls["students"], controls["phase"], "disabled", lambda students: students > 1)
 
     def draw(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
-        plans = _plans(pair, elements, layers, students, phase if students == 1 else 0)
+        plans = _make_plans(pair, elements, layers, students, phase if students == 1 else 0)
         return as_html(selection(plans, tensor), summary(plans))
 
     return explorer(controls, draw)
 
 
 @lru_cache(maxsize=64)
-def _plans(pair: str, elements: str, layers: str, students: int, phase: int) -> tuple[SelectionPlan, ...]:
+def _make_plans(pair: str, elements: str, layers: str, students: int, phase: int) -> tuple[SelectionPlan, ...]:
     teacher, student, _ = PAIRS[pair]
     if students == 1:
         return (plan(teacher, student, elements, phase, layers),)
     return complementary_plans(teacher, student, students, elements, layers)
 
 
-def _tensors(pair: str) -> list[str]:
+def _list_tensors(pair: str) -> list[str]:
     """The teacher tensors of one of PAIRS that its student receives, the one that is shown first at the head."""
-    fed = [a.teacher for a in _plans(pair, ELEMENTS[0], LAYERS[0], 2, 0)[0].assignments]
-    return list(dict.fromkeys([PAIRS[pair][2], *fed]))
+    *_, first = PAIRS[pair]
+    selected = [a.teacher for a in _make_plans(pair, ELEMENTS[0], LAYERS[0], 2, 0)[0].assignments]
+    return list(dict.fromkeys([first, *selected]))
 
 
 def soft_target_explorer(
@@ -138,30 +139,28 @@ def image_inspector(
     Raises ValueError for predictions and maps of other networks, or of other images.
     """
     if set(maps) != set(probabilities) or {len(images)} != {*map(len, [*maps.values(), *probabilities.values()])}:
-        given = f"probabilities of {list(probabilities)} and maps of {list(maps)}"
-        raise ValueError(f"{given}: pass both of the same networks, a row for each of the {len(images)} images")
+        networks = f"probabilities of {list(probabilities)} and maps of {list(maps)}"
+        raise ValueError(f"{networks}: pass both of the same networks, one row for each of the {len(images)} images")
     answers = {name: shares.argmax(1) for name, shares in probabilities.items()}
-    parts = {"all": np.arange(len(images))}
-    parts |= {f"{name} is wrong": np.flatnonzero(own != images.labels) for name, own in answers.items()}
+    subsets = {"all": np.arange(len(images))}
+    subsets |= {f"{name} is wrong": np.flatnonzero(classes != images.labels) for name, classes in answers.items()}
     if {"main", "auxiliary"} <= set(answers):
-        parts["main and auxiliary disagree"] = np.flatnonzero(answers["main"] != answers["auxiliary"])
+        subsets["main and auxiliary disagree"] = np.flatnonzero(answers["main"] != answers["auxiliary"])
     controls = {
-        "which": choice("images", [(f"{name} ({len(own)})", name) for name, own in parts.items()]),
+        "subset": choice("images", [(f"{name} ({len(indices)})", name) for name, indices in subsets.items()]),
         "number": slider("number", 0, len(images) - 1, 0),
     }
 
-    def draw(which: str, number: int) -> str:
-        if not len(parts[which]):
-            raise ValueError(f"there is no image where {which}: choose others")
-        index = int(parts[which][number])
-        truth = images.labels[index]
-        said = [
-            f"{name}: {images.classes[own[index]]} {probabilities[name][index].max():.0%}, "
-            f"{'right' if own[index] == truth else 'wrong'}"
-            for name, own in answers.items()
-        ]
-        words = f"Image {index}, {images.classes[truth]}. {'; '.join(said)}."
+    def draw(subset: str, number: int) -> str:
+        if not len(subsets[subset]):
+            raise ValueError(f"there is no image where {subset}: choose others")
+        index = int(subsets[subset][number])
+        truth, sentences = images.labels[index], []
+        for name, classes in answers.items():
+            answer, share = images.classes[classes[index]], probabilities[name][index].max()
+            sentences.append(f"{name}: {answer} {share:.0%}, {'right' if classes[index] == truth else 'wrong'}")
+        words = f"Image {index}, {images.classes[truth]}. {'; '.join(sentences)}."
         return as_html(saliency(images, [index], maps, masks), words)
 
-    follow(controls["which"], controls["number"], "max", lambda which: max(0, len(parts[which]) - 1))
+    follow(controls["subset"], controls["number"], "max", lambda subset: max(0, len(subsets[subset]) - 1))
     return explorer(controls, draw)

@@ -58,18 +58,19 @@ def alert(error: Exception) -> str:
 
 
 def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidgets.VBox:
-    """Controls, and below them the HTML that `draw` makes of their values, anew at each change.
+    """Controls, and below them the HTML that `draw` makes of their values, again after each change.
 
     A ValueError shows as text: the choice is not possible. Any other error is raised.
     """
     view = ipywidgets.HTML()
-    drawn: list[Any] = [None]
+    drawn_values: dict[str, Any] | None = None
 
     def show(_: Any = None) -> None:
+        nonlocal drawn_values
         values = {name: control.value for name, control in controls.items()}
-        if values == drawn[0]:  # a control that changes another would have it drawn twice
+        if values == drawn_values:  # a control that changes another would have it drawn twice
             return
-        drawn[0] = None
+        drawn_values = None
         gc.freeze()  # a collection of all that torch brings would hold a move up for 0.3 seconds, now and then
         try:
             view.value = draw(**values)
@@ -77,9 +78,9 @@ def explorer(controls: Mapping[str, Any], draw: Callable[..., str]) -> ipywidget
             view.value = alert(error)
         finally:
             gc.unfreeze()
-        drawn[0] = values
+        drawn_values = values
 
-    for one in controls.values():
-        one.observe(show, "value")
+    for widget in controls.values():
+        widget.observe(show, "value")
     show()
     return ipywidgets.VBox(page(controls.values(), view))
