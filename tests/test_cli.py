@@ -65,10 +65,10 @@ def test_every_command_has_help_with_an_example(run, command):
 
 
 def test_doctor_reports_and_prints_json(run):
-    here = json.loads(run("doctor", "--json").output)
-    assert here["device"] in ("cpu", "cuda", "mps") and here["memory_gb"] > 0
-    shown = run("doctor").output
-    assert here["precision"] in shown and "missing" in shown
+    facts = json.loads(run("doctor", "--json").output)
+    assert facts["device"] in ("cpu", "cuda", "mps") and facts["memory_gb"] > 0
+    output = run("doctor").output
+    assert facts["precision"] in output and "missing" in output
 
 
 def test_select_prints_and_saves_the_plans(run, tmp_path):
@@ -139,11 +139,11 @@ def test_demo_runs_the_quickstart_and_shows_what_came_out(run, course, tmp_path)
 
 def test_demo_with_another_teacher_finds_its_weights_first_and_passes_the_scale(run, course, tmp_path, monkeypatch):
     def load(name):
-        asked.append(name)
-        if len(asked) == 1:
+        loaded.append(name)
+        if len(loaded) == 1:
             raise ConnectionError("no pretrained weights")
 
-    asked: list[str] = []
+    loaded: list[str] = []
     monkeypatch.setattr("dmws_lite.method.networks.load_teacher", load)
     add_code(course, 'scale = "embedded"\nsteps = 250', 'print(f"{scale=} {steps=}")')
     (tmp_path / "file").write_text("in the way")
@@ -151,7 +151,7 @@ def test_demo_with_another_teacher_finds_its_weights_first_and_passes_the_scale(
     words = ("demo", "--teacher", "imagenet", "--out", tmp_path / "out")
     assert failed(run(*words), "no pretrained weights") and not (tmp_path / "out").exists()
     monkeypatch.setattr("dmws_lite.runtime.device.pick_device", lambda: torch.device("cpu"))
-    assert "scale='imagenet' steps=50" in run(*words).output and asked == ["tf_efficientnet_lite0"] * 2
+    assert "scale='imagenet' steps=50" in run(*words).output and loaded == ["tf_efficientnet_lite0"] * 2
 
 
 def test_notebooks_are_listed_with_question_times_and_parameters(run, course, monkeypatch):

@@ -47,8 +47,8 @@ def test_a_built_course_is_in_step_and_a_change_is_found(course, monkeypatch, ca
     monkeypatch.setattr(builder, "FOLDER", course)
     monkeypatch.setattr(builder.build, "__defaults__", (course, False))
     assert builder.main(["--check"]) == 1 and f"out of step: {course.name}/README.md" in capsys.readouterr().out
-    made = {path.relative_to(course).as_posix() for path in builder.build(course)}
-    assert made == {"00_small.ipynb", "instructor/00_small.ipynb", "solutions/00_small.ipynb", "README.md"}
+    written = {path.relative_to(course).as_posix() for path in builder.build(course)}
+    assert written == {"00_small.ipynb", "instructor/00_small.ipynb", "solutions/00_small.ipynb", "README.md"}
     assert builder.build(course, check=True) == builder.build(course) == [] and builder.main(["--check"]) == 0
     path = course / "00_small.ipynb"
     path.write_text(path.read_text().replace("How many?", "How few?"))

@@ -22,7 +22,7 @@ def run_cell(monkeypatch):
     """Run the cell with these modules installed; returns pip's commands, and how often the environment was told."""
 
     def run(installed, returncode=0):
-        commands, told = [], []
+        commands, announced = [], []
         held = {name.lower().replace("_", "-"): HOSTED.get(name, "1.0") for name in installed}
 
         def version(name):
@@ -34,19 +34,19 @@ def run_cell(monkeypatch):
         monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name in installed else None)
         monkeypatch.setattr(importlib.metadata, "version", version)
         monkeypatch.setattr(subprocess, "run", lambda command, **options: commands.append(command) or result)
-        monkeypatch.setattr(dmws_lite, "announce", lambda: told.append(True))
+        monkeypatch.setattr(dmws_lite, "announce", lambda: announced.append(True))
         exec(SETUP, {})
-        return commands, told
+        return commands, announced
 
     return run
 
 
 def test_the_release_is_installed_where_the_package_is_not_and_what_is_there_is_pinned(run_cell):
     assert run_cell({*HOSTED, "dmws_lite"}) == ([], [True])
-    (command,), told = run_cell({*HOSTED, "pandas"})
+    (command,), announced = run_cell({*HOSTED, "pandas"})
     source = f"dmws-lite[course] @ git+https://github.com/dmws-lite/dmws-lite@v{dmws_lite.__version__}"
     pins = [f"{name.lower()}=={version}" for name, version in HOSTED.items()]
-    assert command == [sys.executable, "-m", "pip", "install", "--quiet", source, *pins] and told == [True]
+    assert command == [sys.executable, "-m", "pip", "install", "--quiet", source, *pins] and announced == [True]
 
 
 def test_a_refusal_of_pip_is_shown(run_cell):

@@ -66,9 +66,9 @@ def test_a_wave_counts_when_three_sets_have_all_their_seeds():
 
 
 def test_a_group_has_converged_when_six_evaluations_move_less_than_half_a_point():
-    found = {rise: evidence.converged(runs({"a": 0}, rise=rise)) for rise in (0.001, 0.002)}
-    assert found[0.001]["converged"].all() and not found[0.002]["converged"].any()
-    assert found[0.002]["change"].to_numpy() == pytest.approx(0.006) and set(found[0.001]["runs"]) == {SEEDS}
+    tables = {rise: evidence.converged(runs({"a": 0}, rise=rise)) for rise in (0.001, 0.002)}
+    assert tables[0.001]["converged"].all() and not tables[0.002]["converged"].any()
+    assert tables[0.002]["change"].to_numpy() == pytest.approx(0.006) and set(tables[0.001]["runs"]) == {SEEDS}
     short = runs({"a": 0}).assign(curve_accuracy=lambda t: [np.ones(5)] * len(t))
     assert not evidence.converged(short)["converged"].any()
 

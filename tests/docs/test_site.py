@@ -18,9 +18,9 @@ def pages(site):
     from bs4 import BeautifulSoup
 
     paths = site.folder.rglob("*.html")
-    found = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
-    assert len(found) > 30
-    return found
+    pages_by_path = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
+    assert len(pages_by_path) > 30
+    return pages_by_path
 
 
 def local(page, address):

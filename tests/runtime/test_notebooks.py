@@ -125,8 +125,8 @@ def test_a_cell_that_fails_is_named_and_the_executed_part_is_kept(tmp_path, code
     path, out = write(tmp_path / "small.ipynb", "seed = 0", "print('before')", code), tmp_path / "{out}"
     with pytest.raises(RuntimeError, match=message + ".*the notebook so far is .*small.ipynb"):
         notebooks.run_notebook(path, out, cell_limit=limit)
-    kept = nbformat.read(out / "small.ipynb", as_version=4)
-    assert any("before" in str(cell.get("outputs")) for cell in kept.cells)
+    executed = nbformat.read(out / "small.ipynb", as_version=4)
+    assert any("before" in str(cell.get("outputs")) for cell in executed.cells)
     assert "before" in (out / "small.html").read_text() and not list(out.glob(".*.ipynb"))
 
 
@@ -140,8 +140,8 @@ def test_two_runs_into_one_folder_never_overwrite_one_another(tmp_path):
     with pytest.warns(UserWarning, match="this one goes to .*run-3"):
         third = notebooks.run_notebook(path, out, {"n": 2}, html=False)
     lock.release()
-    for place, n in ((out / "small.ipynb", 1), (second, 2), (third, 2)):
-        assert f"n={n} output='{place.parent}'" in place.read_text()
+    for executed, n in ((out / "small.ipynb", 1), (second, 2), (third, 2)):
+        assert f"n={n} output='{executed.parent}'" in executed.read_text()
     assert notebooks.run_notebook(path, out, {"n": 3}, html=False, replace=True) == out / "small.ipynb"
     before = path.read_bytes()
     with pytest.raises(FileExistsError, match="is the notebook itself, .*: pass another folder"):

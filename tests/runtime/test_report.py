@@ -29,11 +29,11 @@ def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
 
 
 def test_without_a_gpu_the_way_to_one_is_named(monkeypatch, capsys):
-    here = report.environment()
-    monkeypatch.setattr(report, "environment", lambda: here | {"host": "colab", "device": "cpu", "gpu": None})
+    environment = report.environment()
+    monkeypatch.setattr(report, "environment", lambda: environment | {"host": "colab", "device": "cpu", "gpu": None})
     report.announce()
     *facts, warning = capsys.readouterr().out.splitlines()
     assert len(facts) == 3 and warning.startswith("Warning: no GPU: ") and "menu Runtime" in warning
     gpu = {"device": "cuda", "gpu": "Tesla T4", "precision": "fp16", "gpu_gb": 14.6, "missing": []}
-    _, device, missing = report.sentences(here | gpu)
+    _, device, missing = report.sentences(environment | gpu)
     assert "Tesla T4, fp16" in device and "14.6 GB of gpu" in device and missing == "missing: nothing"

@@ -68,9 +68,9 @@ def assert_equal(run, other):
     timed = ("seconds", "images_per_second")
     histories = [[{k: v for k, v in row.items() if k not in timed} for row in one.history] for one in (run, other)]
     assert repr(histories[0]) == repr(histories[1]) and run.best_step == other.best_step
-    for mine, theirs in ((run.main, other.main), (run.auxiliary, other.auxiliary)):
-        state = theirs.state_dict()
-        assert all(torch.equal(tensor, state[name]) for name, tensor in mine.state_dict().items())
+    for student, other_student in ((run.main, other.main), (run.auxiliary, other.auxiliary)):
+        state = other_student.state_dict()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in student.state_dict().items())
 
 
 def test_a_whole_run_equals_fit_and_so_does_going_on_after_a_step_back(board, whole):

@@ -25,18 +25,18 @@ def data_of(page):
 
 
 def test_the_page_holds_everything_and_asks_nobody(tmp_path, monkeypatch):
-    shown = drop_page(save(tmp_path), images(9))
-    page = shown.path.read_text()
+    page_file = drop_page(save(tmp_path), images(9))
+    page = page_file.path.read_text()
     data = data_of(page)
     assert len(data["examples"]) == MOST_EXAMPLES and data["net"]["depth"] == 4 and data["net"]["heads"] == 3
     wanted = dm.predict(dm.load_student(tmp_path)[0], images(9).images[:6])
     assert np.allclose([example["probabilities"] for example in data["examples"]], wanted)
     assert not re.search(r"https?://", page) and "default-src 'none'" in page
-    assert "Not for diagnosis" in page and shown.path.stat().st_size < 1e6
-    assert "MB): open it in a browser" in repr(shown)
-    assert 'sandbox="allow-scripts"' in shown._repr_html_()  # no access to the notebook
+    assert "Not for diagnosis" in page and page_file.path.stat().st_size < 1e6
+    assert "MB): open it in a browser" in repr(page_file)
+    assert 'sandbox="allow-scripts"' in page_file._repr_html_()  # no access to the notebook
     monkeypatch.setattr("dmws_lite.views.drop_page.LARGEST_SHOWN", 1000)
-    assert "<iframe" not in shown._repr_html_() and "page.html" in shown._repr_html_()
+    assert "<iframe" not in page_file._repr_html_() and "page.html" in page_file._repr_html_()
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_what_does_not_fit_is_named(tmp_path):
 
 def test_the_page_fits_images_as_the_training_did(tmp_path):
     save(tmp_path, fit="letterbox")
-    for asked, told in ((None, "the rest is black"), ("crop", "the middle is kept")):
-        page = " ".join(drop_page(tmp_path, images(), asked).path.read_text().split())
-        assert told in page and f'"fit": "{asked or "letterbox"}"' in page
+    for fit, text in ((None, "the rest is black"), ("crop", "the middle is kept")):
+        page = " ".join(drop_page(tmp_path, images(), fit).path.read_text().split())
+        assert text in page and f'"fit": "{fit or "letterbox"}"' in page

@@ -103,8 +103,8 @@ def test_the_inspector_steps_through_images():
     controls, view = parts(widgets.image_inspector(IMAGES, probabilities, maps, masks))
     controls["number"].value = 4
     twin = figures.saliency(IMAGES, [4], maps, masks)
-    said = "Image 4, nodules. teacher: nodules 80%, right; main: nodules 80%, right; auxiliary: normal 50%, wrong."
-    assert view.value == as_html(twin, said)
+    sentence = "Image 4, nodules. teacher: nodules 80%, right; main: nodules 80%, right; auxiliary: normal 50%, wrong."
+    assert view.value == as_html(twin, sentence)
     controls["images"].value = "main is wrong"
     assert controls["number"].max == controls["number"].value == 0
     assert "Image 5, other. teacher: other 80%, right; main: normal 80%, wrong" in view.value
@@ -113,7 +113,7 @@ def test_the_inspector_steps_through_images():
     controls["images"].value = "main and auxiliary disagree"
     assert controls["number"].max == 2 and "Image 1, nodules" in view.value
     for wrong in ({}, maps | {"main": maps["main"][:3]}):
-        with pytest.raises(ValueError, match="pass both of the same networks, a row for each of the 6 images"):
+        with pytest.raises(ValueError, match="pass both of the same networks, one row for each of the 6 images"):
             widgets.image_inspector(IMAGES, probabilities, wrong)
 
 

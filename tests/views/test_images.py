@@ -35,13 +35,13 @@ def gathered(classes=("a", "b"), count=120, channels=1, copies=()):
     return Gathered("noise", table, images, thumbnails, linked, classes, "published", table[:0])
 
 
-def report(found, flags=None, severity="note", probes=(0.5, 0.6, 0.5, 0.9)):
+def report(gathered_images, flags=None, severity="note", probes=(0.5, 0.6, 0.5, 0.9)):
     """A report as `inspect` gives it, with findings and probes by hand."""
     names = ["border pixels", "mean and spread", "file properties", "whole thumbnail"]
     return SimpleNamespace(
-        name=found.name,
-        gathered=found,
-        flags=flags or ("",) * len(found.table),
+        name=gathered_images.name,
+        gathered=gathered_images,
+        flags=flags or ("",) * len(gathered_images.table),
         verdict="usable, no warning",
         findings=pd.DataFrame({"severity": [severity], "kind": ["tiny"], "count": [3], "detail": ["below 32 pixels"]}),
         probes=pd.DataFrame({"probe": names, "accuracy": probes, "error": 0.01, "chance": 0.5}),
@@ -90,9 +90,9 @@ def test_flagged_images_have_a_frame_and_pairs_across_splits_come_first(page):
 
 
 def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():
-    found = gathered(("lung\x1b[2J\u202e", "🫁 a$b$_c"), copies=[(0, 100)])
-    found.table.loc[0, "file"] = "train/\n\x9b.png"
-    figure = figures.data_page(report(replace(found, name="L" * 200)))
+    noise = gathered(("lung\x1b[2J\u202e", "🫁 a$b$_c"), copies=[(0, 100)])
+    noise.table.loc[0, "file"] = "train/\n\x9b.png"
+    figure = figures.data_page(report(replace(noise, name="L" * 200)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(figure.png()) > 1000
@@ -104,7 +104,7 @@ def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():
 
 
 def test_eleven_classes_of_unreadable_images_do_not_break_the_page(check_picture):
-    found = gathered(NAMES, 330, channels=3)
-    found.table["error"] = "OSError"
-    figure = check_picture(figures.data_page(report(found, probes=(np.nan,) * 4)))
+    noise = gathered(NAMES, 330, channels=3)
+    noise.table["error"] = "OSError"
+    figure = check_picture(figures.data_page(report(noise, probes=(np.nan,) * 4)))
     assert "Sizes in pixels: unknown" in figure.alt_text

@@ -85,16 +85,16 @@ def test_elements_go_where_the_plan_sends_them(explored, plans):
     numbered = {name: torch.arange(int(np.prod(shape))).reshape(shape) for name, shape in shapes.items()}
     for frame in explored["elements"].frames:
         for trace, two in zip(frame.data, plans.values(), strict=True):
-            told = {number: [] for number in range(numbered[frame.name].numel())}
+            receivers = {number: [] for number in range(numbered[frame.name].numel())}
             for role, plan in zip(("main", "auxiliary"), two, strict=True):
-                own = plan.apply(numbered)[next(a.student for a in plan.assignments if a.teacher == frame.name)]
-                for where, number in np.ndenumerate(own.numpy()):
-                    told[int(number)].append(f"{role} {list(map(int, where))}")
+                copied = plan.apply(numbered)[next(a.student for a in plan.assignments if a.teacher == frame.name)]
+                for where, number in np.ndenumerate(copied.numpy()):
+                    receivers[int(number)].append(f"{role} {list(map(int, where))}")
             width = numbered[frame.name].shape[-1]
             for y, line in zip(trace.y, trace.hovertext, strict=True):
                 for x, text in zip(trace.x, line, strict=True):
                     if "…" not in (x, y):
-                        assert text == ("; ".join(told[int(y) * width + int(x)]) or "nobody")
+                        assert text == ("; ".join(receivers[int(y) * width + int(x)]) or "nobody")
     first = explored["elements"].data[0]
     assert first.x[-1] == "95" and "block 1" in first.hovertemplate and "embed" in first.hovertemplate
     assert [trace.visible for trace in explored["elements"].data[:4]] == [True, False, False, False]
@@ -118,10 +118,10 @@ def test_streams_follow_the_layers_and_count_what_is_copied(explored):
     for stream, plan in zip(explored["flow"].data, (dm.plan(*PAIR), dm.plan(*PAIR, layers="last")), strict=True):
         ends = stream.link.source, stream.link.target
         names = [(stream.node.label[s], stream.node.label[t]) for s, t in zip(*ends, strict=True)]
-        fed = {(f"block {theirs}", f"block {own}") for own, theirs in enumerate(plan.layers[0])}
-        assert fed <= set(names)
-        left = {source for source, target in names if target == "stays behind"}
-        assert left == {f"block {i}" for i in range(6)} - {f"block {i}" for i in plan.layers[0]}
+        pairs = {(f"block {source}", f"block {target}") for target, source in enumerate(plan.layers[0])}
+        assert pairs <= set(names)
+        behind = {source for source, target in names if target == "stays behind"}
+        assert behind == {f"block {i}" for i in range(6)} - {f"block {i}" for i in plan.layers[0]}
         assert sum(stream.link.customdata) == sum(a.size for a in plan.assignments)
 
 
@@ -129,10 +129,10 @@ def test_marks_of_runs_tell_all_settings_and_missing_costs_are_not_offered(explo
     figure = explored["costs"]
     marks = [(x, y) for trace in figure.data for x, y in zip(trace.x, trace.y, strict=True)]
     assert np.allclose(marks, runs[["seconds", "accuracy"]], rtol=1e-3)
-    told = figure.data[0].text[1]
-    for part in ("seed: 1", "data: a&lt;b", "settings: learning_rate 0.001", "fraction: 0.1"):
-        assert part in told
-    assert "ece" not in told and "nan" not in told  # missing in this run
+    hover = figure.data[0].text[1]
+    for text in ("seed: 1", "data: a&lt;b", "settings: learning_rate 0.001", "fraction: 0.1"):
+        assert text in hover
+    assert "ece" not in hover and "nan" not in hover  # missing in this run
     assert [button.label for button in figure.layout.updatemenus[0].buttons] == ["training seconds", "GFLOPs per step"]
     assert figure.layout.updatemenus[0].buttons[1].args[0]["x"] == [[4.0] * 3, [5.2] * 3, [4.0] * 3]
     assert (figure.data[0].marker.symbol, figure.data[0].marker.color) == ("star", "#000000")
@@ -150,21 +150,21 @@ def test_lines_of_runs_keep_their_order_and_mark_what_is_missing(explored, runs)
 
 def test_planes_are_principal_components_and_steps_are_frames(explored, plane):
     table, models, images = plane
-    own, model = table[table["network"] == "teacher"], models["teacher"]
+    points, model = table[table["network"] == "teacher"], models["teacher"]
     mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in dm.input_statistics(model))
     inputs = ((torch.from_numpy(images.images).float() / 255).expand(-1, 3, -1, -1) - mean) / std
     with torch.inference_mode():
         read = model.forward_head(model.forward_features(inputs), pre_logits=True).numpy()
-        assert list(own["answer"]) == [images.classes[i] for i in model(inputs).argmax(1)]
+        assert list(points["answer"]) == [images.classes[i] for i in model(inputs).argmax(1)]
     spread = np.linalg.svd(read - read.mean(0), full_matrices=False)[1][:2]
-    assert np.allclose(np.linalg.norm(own[["x", "y"]], axis=0), spread, rtol=1e-3)
+    assert np.allclose(np.linalg.norm(points[["x", "y"]], axis=0), spread, rtol=1e-3)
     figure = explored["features"]
     assert [trace.marker.symbol for trace in figure.data[-3:]] == ["circle", "square", "triangle-up"]  # the legend
     assert [frame.name for frame in figure.frames] == ["0", "10"] and "main says" in figure.data[3].hovertemplate
     trace = figure.data[3]  # second class, main
     rows = table.query("network == 'main' and step == 10 and `class` == 'meningioma'")
     assert np.allclose(trace.x, rows["x"], rtol=1e-3) and np.allclose(figure.frames[1].data[3].x, trace.x)
-    assert [list(told) for told in trace.customdata] == rows[["answer", "image", "file"]].to_numpy().tolist()
+    assert [list(facts) for facts in trace.customdata] == rows[["answer", "image", "file"]].to_numpy().tolist()
     assert [("open" in mark) for mark in trace.marker.symbol] == list(rows["answer"] != rows["class"])
 
 
@@ -172,13 +172,13 @@ def test_a_cell_shows_the_figure_and_the_script_that_finds_each_points_image(exp
     images, ((figure, _), (script, _)) = plane[2], explored["features"].bundles()
     assert len(explored["ridge"].bundles()) == 1
     assert "layout?.meta?.thumbnails" in script["text/html"] and "innerHTML" not in script["text/html"]
-    told = figure[PLOTLY]["layout"]["meta"]["thumbnails"]
-    sheet = Image.open(io.BytesIO(base64.b64decode(told["sprite"].split(",")[1])))
+    thumbnails = figure[PLOTLY]["layout"]["meta"]["thumbnails"]
+    sheet = Image.open(io.BytesIO(base64.b64decode(thumbnails["sprite"].split(",")[1])))
     assert sheet.mode == "L" and sheet.format == "JPEG"
     for trace in figure[PLOTLY]["data"]:
         for _, number, file in trace.get("customdata", []):  # none in those of the legend
             assert file == images.names[number]
-            row, column = divmod(number, told["columns"])
+            row, column = divmod(number, thumbnails["columns"])
             tile = sheet.crop((64 * column, 64 * row, 64 * column + 64, 64 * row + 64))
             assert np.abs(np.asarray(tile, float) - images.images[number, 0]).mean() < 8  # 30 for another image
     with pytest.raises(ValueError, match="images are not those of the table: pass the image set that in_plane got"):

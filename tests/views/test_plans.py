@@ -58,9 +58,9 @@ def test_roles_tell_shared_from_unused_and_legends_have_the_marks_of_maps(plans)
 def test_coverage_bars_add_up():
     plans = complementary_plans("vit_large_patch16_224", "vit_base_patch16_224")
     figure = figures.coverage_bars(plans)
-    parts = {own.get_label(): own for own in figure.axes[0].containers}
+    parts = {bars.get_label(): bars for bars in figure.axes[0].containers}
     kinds = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
-    widths = {name: own[kinds.index("norm.bias")].get_width() for name, own in parts.items()}
+    widths = {name: bars[kinds.index("norm.bias")].get_width() for name, bars in parts.items()}
     assert widths == pytest.approx({"only main": 25, "both": 50, "only auxiliary": 25, "not used": 0})
     whole = parts["only main"][0].get_width() + parts["both"][0].get_width()
     assert kinds[0] == "all" and whole == pytest.approx(100 * plans[0].coverage().total)
@@ -74,9 +74,9 @@ def test_layer_map_draws_one_line_per_student_block():
 
 
 def test_consistency_sees_what_random_inconsistent_breaks(plans):
-    figure = figures.consistency({"kept": plans[0], "broken": plan(*PAIR, elements="random_inconsistent")})
-    kept, broken = (axes.get_title() for axes in figure.axes)
-    assert "tensors agree" in kept and "tensors disagree" in broken and "tensors disagree" in figure.alt_text
+    figure = figures.consistency({"agreeing": plans[0], "broken": plan(*PAIR, elements="random_inconsistent")})
+    agreeing, broken = (axes.get_title() for axes in figure.axes)
+    assert "tensors agree" in agreeing and "tensors disagree" in broken and "tensors disagree" in figure.alt_text
 
 
 def test_the_summary_tells_the_largest_overlap(plans):

@@ -24,7 +24,7 @@ def drawn_forest(axes):
     """The values of the dots, the ends of the intervals, and the diamonds."""
     *dots, bars, diamonds = axes.collections
     ends = [bar[:, 0] for bar in bars.get_segments()]
-    return np.concatenate([np.asarray(own.get_offsets())[:, 0] for own in dots]), ends, diamonds
+    return np.concatenate([np.asarray(dots_of_group.get_offsets())[:, 0] for dots_of_group in dots]), ends, diamonds
 
 
 FIGURES = {
@@ -52,7 +52,7 @@ def test_labels_of_twenty_methods_and_numbers_below_panels_do_not_overlap(name, 
         assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 + 1 for box in no_overlap(group))
     no_overlap([text for legend in figure.legends for text in legend.get_texts()])
     ticks = [zip(axes.get_xticks(), axes.get_xticklabels(), [axes.get_xlim()] * 99, strict=False) for axes in shown]
-    no_overlap([text for own in ticks for at, text, (low, high) in own if low <= at <= high])
+    no_overlap([text for labels in ticks for at, text, (low, high) in labels if low <= at <= high])
 
 
 def test_results_draw_means_intervals_and_seeds(table):
@@ -81,9 +81,9 @@ def test_paired_differences_leave_out_groups_without_the_reference(table):
     assert [axes.get_title() for axes in figure.axes] == ["brain, 10\N{NO-BREAK SPACE}%"]
     with pytest.raises(ValueError, match="reference='nobody' is not in the table"):
         figures.paired_differences(runs, "nobody")
-    apart = runs[(runs["method"] == "default") == (runs["seed"] == 0)]
+    no_common_seed = runs[(runs["method"] == "default") == (runs["seed"] == 0)]
     with pytest.raises(ValueError, match="'default' has no seed in common with another method"):
-        figures.paired_differences(apart, "default")
+        figures.paired_differences(no_common_seed, "default")
 
 
 def test_a_comparison_has_students_t_the_seeds_joined_and_a_named_line(table):
@@ -119,10 +119,10 @@ def test_fraction_curves_are_means_and_t_intervals_beside_each_other(drawn, tabl
     figure = figures.fraction_curves(runs, reference="default")
     assert len({line.get_marker() for line in drawn(figure).values()}) == 6
     line = drawn(figure)["dual selection + SKD"]
-    own = runs[(runs["method"] == "dual_skd") & (runs["data"] == SIX[0])].groupby("fraction")["accuracy"]
-    assert line.get_ydata() == pytest.approx(own.mean().to_numpy())
+    accuracies = runs[(runs["method"] == "dual_skd") & (runs["data"] == SIX[0])].groupby("fraction")["accuracy"]
+    assert line.get_ydata() == pytest.approx(accuracies.mean().to_numpy())
     assert line.get_xdata() == pytest.approx([0.1, 1], rel=0.15)
-    ends = stats.t.interval(0.95, 2, loc=own.mean(), scale=own.sem())
+    ends = stats.t.interval(0.95, 2, loc=accuracies.mean(), scale=accuracies.sem())
     bars = [segment[:, 1] for group in figure.axes[0].collections for segment in group.get_segments()]
     for low, high in zip(*ends, strict=True):
         assert any(bar == pytest.approx([low, high]) for bar in bars)
