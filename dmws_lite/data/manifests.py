@@ -37,7 +37,7 @@ COLUMNS = {  # names of columns, in any case; the first that is there is used
 UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")  # in the columns split and patient
 UNCERTAIN = {"", "-1", "uncertain", "unknown", "nan"}  # beside 0 and 1
 ROWS = 200  # of a table, from which it is seen which column names the images: our choice
-Find = Callable[[object, Path], list[str]]  # see `finder`
+Find = Callable[[object, Path], list[str]]  # see `make_finder`
 
 
 def read_entries(
@@ -47,7 +47,7 @@ def read_entries(
     root: Path | None = None,
     masks: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """What a manifest says of images, a row each: file, label, split and patient, "" where not said; and notes.
+    """What a manifest says of images, one row each: file, label, split, patient, "" where not said; and notes.
 
     files, root: the images that are there. A row may name one by its path, the end of it, or its name alone when no
     other image has it; endings need not agree. columns: role to the column's name; the rest is looked for, see COLUMNS.
@@ -56,10 +56,10 @@ def read_entries(
     import pandas as pd
 
     raw, columns, notes = read_table(path), columns or {}, list[str]()
-    find, usual = finder(files, root or path.parent, masks), usual_columns(raw)
-    images = image_columns(raw, find, path.parent)
+    find = make_finder(files, root or path.parent, masks)
+    usual, with_images = usual_columns(raw), image_columns(raw, find, path.parent)
     roles = {role: names[0] for role, names in usual.items() if names}
-    roles |= {"file": images[0]} if images else {}
+    roles |= {"file": with_images[0]} if with_images else {}
     roles |= columns
     if missing := [name for name in roles.values() if name not in raw] + ["file"] * ("file" not in roles):
         raise ValueError(
@@ -72,21 +72,22 @@ def read_entries(
             f"{path}: column {roles['file']!r} holds no file names. If it holds the images themselves, "
             f"pass datasets.load_dataset({path.suffix[1:]!r}, data_files=...)"
         )
-    values = {role: _text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
-    table = pd.DataFrame({"file": _matched(names, find, path), **values}, dtype=object)
-    for name in images if "file" not in columns else ():
-        named = {file for value in raw[name] for file in find(value, path.parent)[:1]}
-        if 2 * len(named - {*table["file"], *masks}) > len(raw):
+    values = {role: _to_text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
+    table = pd.DataFrame({"file": _match_files(names, find, path), **values}, dtype=object)
+    for name in [] if "file" in columns else with_images[1:]:
+        others = {file for value in raw[name] for file in find(value, path.parent)[:1]} - {*table["file"], *masks}
+        if 2 * len(others) > len(raw):
             raise ValueError(
                 f"{path} names images in two columns, {roles['file']!r} and {name!r}, so that a row and its label are "
                 "not of one image. Write one row for each image, or leave out the column whose images are not meant"
             )
-    others = [name for name in usual["label"] if name != roles.get("label")]
-    if "label" not in roles and (scores := findings(raw)) and (_numbers(raw[scores]) == 1).sum(axis=1).eq(1).all():
-        table["label"] = _numbers(raw[scores]).idxmax(axis=1)
-        notes.append(f"{path}: the label is the one of {examples(scores)} that is 1")
-    elif others and "label" not in columns:
-        calls = " or ".join(f"label={name!r}" for name in others)
+    if "label" not in roles:
+        scores = finding_columns(raw)
+        if scores and (_to_numbers(raw[scores]) == 1).sum(axis=1).eq(1).all():
+            table["label"] = _to_numbers(raw[scores]).idxmax(axis=1)
+            notes.append(f"{path}: the label is the one of {examples(scores)} that is 1")
+    elif "label" not in columns and len(usual["label"]) > 1:
+        calls = " or ".join(f"label={name!r}" for name in usual["label"][1:])
         notes.append(f"{path}: the label is column {roles['label']!r}; open_data(..., {calls}) takes another")
     for role in ("split", "patient"):
         table[role] = table[role].mask(table[role].str.lower().isin(UNKNOWN), "")
@@ -118,41 +119,40 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
     for mark in "|;, ":
         joined = [label for label in counts if mark in label and (mark != " " or {*label.split()} <= {*counts})]
         parts = Counter(part.strip(" []'\"") for label in joined for part in label.split(mark))
-        again = sum(part in counts or count > 1 for part, count in parts.items())
-        if joined and (mark != "," or 2 * again >= len(parts) or joined[0][0] == "["):
+        recurring = sum(part in counts or count > 1 for part, count in parts.items())
+        if joined and (mark != "," or 2 * recurring >= len(parts) or joined[0][0] == "["):
             raise ValueError(
                 f"{path}: {sum(counts[label] for label in joined)} of {len(table)} images have several labels, joined "
-                f"by {mark!r}: {joined[0]!r}. This project classifies one label an image. Keep the rows with one "
+                f"by {mark!r}: {joined[0]!r}. This project classifies one label per image. Keep the rows with one "
                 "label, or add a column that says whether one is there (in pandas, "
                 f"table[column].str.contains({next(iter(parts))!r})) and pass its name, open_data(..., label=NAME)"
             )
 
 
-def no_labels(path: Path, raw: pd.DataFrame, source: Path) -> str:
+def explain_no_labels(path: Path, raw: pd.DataFrame, source: Path) -> str:
     """Why a manifest gives no labels, and the way out: the call with what was opened."""
-    if scores := findings(raw):
+    if scores := finding_columns(raw):
         return (
             f"{path} seems to hold a column of 0 and 1 for each finding ({', '.join(scores)}), of which several or "
-            "none are 1 in some rows. This project classifies one label an image: "
+            "none are 1 in some rows. This project classifies one label per image: "
             f"open_data({str(source)!r}, label={scores[0]!r}) takes one of them"
         )
     text = f"{path} lists these images, but none of its columns is the label by its name ({', '.join(map(str, raw))})"
     return f"{text}: open_data({str(source)!r}, label=NAME) takes one"
 
 
-def findings(raw: pd.DataFrame) -> list[str]:
+def finding_columns(raw: pd.DataFrame) -> list[str]:
     """The columns of 0 and 1 (also -1 and blank), where there are several."""
-    values = {name: {*_text(raw[name])} for name in raw}
+    values = {name: {*_to_text(raw[name])} for name in raw}
     columns = [name for name in raw if {"1"} < values[name] <= {"0", "1", "-1", ""}]
     return [name for name in raw if name in columns or values[name] == {"0"}] if len(columns) > 1 else []
 
 
 def image_columns(raw: pd.DataFrame, find: Find, folder: Path) -> list[str]:
     """The columns whose values name images that are there, in the first rows: the one that names most comes first."""
-    usual = usual_columns(raw)["file"]
-    columns = {name: raw[name].head(ROWS) for name in [*usual, *raw]}
-    named = {name: sum(bool(find(value, folder)) for value in values) for name, values in columns.items()}
-    return sorted(filter(named.get, named), key=lambda name: -named[name])
+    columns = {name: raw[name].head(ROWS) for name in [*usual_columns(raw)["file"], *raw]}
+    hits = {name: sum(bool(find(value, folder)) for value in values) for name, values in columns.items()}
+    return sorted(filter(hits.get, hits), key=lambda name: -hits[name])
 
 
 def usual_columns(raw: pd.DataFrame) -> dict[str, list[str]]:
@@ -180,7 +180,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = table.map(lambda value: "|".join(map(str, value)) if isinstance(value, list) else value)
             table = table.where(table.notna(), "")
         elif suffix == ".txt":
-            rows = _cells(path.read_text("utf-8"))
+            rows = _split_cells(path.read_text("utf-8"))
             named = [suffix_of(cell) in ENDINGS for cell in rows[0]]
             others = "label" if len(named) == 2 else "column {}"
             names = ["file" if image else others.format(k) for k, image in enumerate(named, 1)]
@@ -201,7 +201,7 @@ def lists_images(path: Path) -> bool:
     """Whether each of a text file's first lines, but for a header, names an image, in the same one of its columns."""
     try:
         with open(path, encoding="utf-8") as file:
-            rows = [[suffix_of(cell) in ENDINGS for cell in row] for row in _cells(file.read(4000))[:4]]
+            rows = [[suffix_of(cell) in ENDINGS for cell in row] for row in _split_cells(file.read(4000))[:4]]
     except (OSError, ValueError):
         return False
     if len(rows) > 1 and not any(rows[0]):  # a header
@@ -209,64 +209,65 @@ def lists_images(path: Path) -> bool:
     return bool(rows) and all(row == rows[0] and sum(row) == 1 for row in rows)
 
 
-def _cells(text: str) -> list[list[str]]:
+def _split_cells(text: str) -> list[list[str]]:
     return [re.split(r"[\s,;]+", line.strip()) for line in text.splitlines() if line.strip()]
 
 
-def finder(files: Iterable[str], root: Path, masks: Collection[str] = ()) -> Find:
+def make_finder(files: Iterable[str], root: Path, masks: Collection[str] = ()) -> Find:
     """A function that gives the images which a value of a manifest in a folder may mean: see `read_entries`."""
-    places = [f"{place.as_posix()}/" for place in (root, root.resolve())]
-    whole, ends = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
+    roots = [f"{place.as_posix()}/" for place in (root, root.resolve())]
+    by_path, by_end = defaultdict[str, list[str]](list), defaultdict[str, list[str]](list)
     for file in files:
-        bare = _bare(file)
-        whole[bare].append(file)
-        for end in _ends(bare):
-            ends[end].append(file)
+        path = _without_ending(file)
+        by_path[path].append(file)
+        for end in _path_ends(path):
+            by_end[end].append(file)
 
     def find(value: object, folder: Path) -> list[str]:
         if not isinstance(value, str):
             return []
-        own = f"{folder.as_posix().removeprefix(root.as_posix())}/".lstrip("/")
+        beside = f"{folder.as_posix().removeprefix(root.as_posix())}/".lstrip("/")  # the manifest's folder
         name = normalize("NFC", posixpath.normpath(value.strip().replace("\\", "/")))
-        for above in places:
-            name = name.removeprefix(above)
-        bare = _bare(name)
-        near = whole.get(own + bare) or whole.get(bare) or ends.get(bare)
-        near = near or next((whole[end] for end in _ends(bare) if end in whole), [])
-        near = [file for file in near if file not in masks] or near
-        near = [file for file in near if file.startswith(own)] or near
-        return [file for file in near if normalize("NFC", file) in (name, own + name)] or near
+        for prefix in roots:
+            name = name.removeprefix(prefix)
+        path = _without_ending(name)
+        matches = by_path.get(beside + path) or by_path.get(path) or by_end.get(path)
+        matches = matches or next((by_path[end] for end in _path_ends(path) if end in by_path), [])
+        matches = [file for file in matches if file not in masks] or matches
+        matches = [file for file in matches if file.startswith(beside)] or matches
+        return [file for file in matches if normalize("NFC", file) in (name, beside + name)] or matches
 
     return find
 
 
-def _bare(name: str) -> str:
+def _without_ending(name: str) -> str:
     """A path without the ending of an image."""
     name, ending = normalize("NFC", name), suffix_of(name)
     return name[: len(name) - len(ending)] if ending in ENDINGS else name
 
 
-def _ends(path: str) -> Iterator[str]:
+def _path_ends(path: str) -> Iterator[str]:
     """A path without none, one, two ... of its upper folders."""
     while path:
         yield path
         path = path.partition("/")[2]
 
 
-def _matched(names: Iterable[str], find: Find, path: Path) -> list[str]:
+def _match_files(names: Iterable[str], find: Find, path: Path) -> list[str]:
     """The file that each name means, without the folders that all names share where these are not here."""
-    plain = {name: "/" + name.strip().replace("\\", "/").lstrip("/") for name in names}
-    shared = posixpath.commonpath([*map(posixpath.dirname, plain.values())]) if plain else ""
+    paths = {name: "/" + name.strip().replace("\\", "/").lstrip("/") for name in names}
+    shared = posixpath.commonpath([*map(posixpath.dirname, paths.values())]) if paths else ""
     matches = {
         name: find(name, path.parent) or find(posixpath.relpath(whole, shared), path.parent)
-        for name, whole in plain.items()
+        for name, whole in paths.items()
     }
-    if missing := [name for name in plain if not matches[name]]:
-        out = posixpath.normpath(plain[missing[0]][1:]).startswith("..")
-        if out or PurePosixPath(missing[0]).is_absolute() or PureWindowsPath(missing[0]).drive:
-            raise ValueError(f"{path}: {missing[0]!r} leads out of its folder: write paths relative to the manifest")
+    if missing := [name for name in paths if not matches[name]]:
+        first = missing[0]
+        leads_out = posixpath.normpath(paths[first][1:]).startswith("..")
+        if leads_out or PurePosixPath(first).is_absolute() or PureWindowsPath(first).drive:
+            raise ValueError(f"{path}: {first!r} leads out of its folder: write paths relative to the manifest")
         raise ValueError(
-            f"{path} lists {len(missing)} of {len(plain)} images that are not in its folder: {examples(missing)}. "
+            f"{path} lists {len(missing)} of {len(paths)} images that are not in its folder: {examples(missing)}. "
             "Add them, or take them off the list; paths are relative to the manifest, and links are not followed"
         )
     if unclear := next((name for name in names if len(matches[name]) > 1), None):
@@ -274,11 +275,11 @@ def _matched(names: Iterable[str], find: Find, path: Path) -> list[str]:
     return [matches[name][0] for name in names]
 
 
-def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    return table.apply(_text).replace("", "0").astype(float)
+def _to_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    return table.apply(_to_text).replace("", "0").astype(float)
 
 
-def _text(column: pd.Series) -> pd.Series:
+def _to_text(column: pd.Series) -> pd.Series:
     """Values as text: nothing is "", 1.0 is "1"."""
     text = column.astype("string").fillna("").str.strip()
     return text.str.replace(r"^(-?\d+)\.0$", r"\1", regex=True).astype(object)

@@ -58,7 +58,7 @@ def find_tables(root: Path, files: pd.DataFrame, card: Card | None, label: str |
             may_be_other = path.suffix.lower() in (".json", ".jsonl") or not path.stat().st_size
             (unread if may_be_other else notes).append(f"{error}; whether it lists the images is not known")
             continue
-        find = manifests.finder(_of_split(images, path)["file"], root, masks)
+        find = manifests.make_finder(_of_split(images, path)["file"], root, masks)
         columns = manifests.image_columns(raw, find, path.parent)
         listed = [file for value in raw[columns[0]] for file in find(value, path.parent)[:1]] if columns else []
         if raw.shape[1] == 1:
@@ -72,7 +72,7 @@ def find_tables(root: Path, files: pd.DataFrame, card: Card | None, label: str |
         elif _is_of_use(raw, path, label):
             labels[path] = {*listed}
         elif not isinstance(label, int):
-            notes.append(manifests.no_labels(path, raw, root))
+            notes.append(manifests.explain_no_labels(path, raw, root))
     several = [path for path in labels if any(labels[path] & labels[other] for other in labels if other != path)]
     if several:
         calls = " or ".join(f"open_data({str(path)!r})" for path in several)
@@ -91,7 +91,7 @@ def _is_of_use(raw: pd.DataFrame, path: Path, label: str | int | None) -> bool:
         return True
     if isinstance(label, int):
         return False
-    return label in raw if label else bool(usual["label"] or manifests.findings(raw))
+    return label in raw if label else bool(usual["label"] or manifests.finding_columns(raw))
 
 
 def _classes(images: pd.DataFrame) -> set[str]:
@@ -207,7 +207,7 @@ def _choose_labels(table: pd.DataFrame, path: Path, label: str | int | None, wit
     if isinstance(label, int) or (with_folders and not labels.any() and by_folder.nunique() > 1):
         labels = by_folder
     if not labels.any():
-        raise ValueError(manifests.no_labels(path, manifests.read_table(path), path))
+        raise ValueError(manifests.explain_no_labels(path, manifests.read_table(path), path))
     pairs = len({*zip(labels, by_folder, strict=True)})
     one_to_one = pairs == labels.nunique() == by_folder.nunique() > 1
     return by_folder if one_to_one and labels.str.isdecimal().all() and by_folder.ne("").all() else labels
