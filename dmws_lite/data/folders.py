@@ -123,7 +123,7 @@ def _list_folder_files(folder: Path, card: Card | None) -> tuple[Path, pd.DataFr
     for class_folder in card.class_folders if card else ():
         if names.is_mask_folder(class_folder.split("/")[-1]):  # a card may name masks as a class
             is_picture &= ~files["file"].str.startswith(f"{class_folder}/")
-    return root, files.assign(partner=files["file"].map(names.masks([*files["file"][is_picture]], root)))
+    return root, files.assign(partner=files["file"].map(names.find_masks([*files["file"][is_picture]], root)))
 
 
 def _add_meanings(files: pd.DataFrame, meanings: Mapping[str, Meaning]) -> pd.DataFrame:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from posixpath import basename, dirname
 
@@ -42,32 +42,33 @@ def words(name: str) -> list[str]:
 
 def roles(names: Iterable[str]) -> dict[str, str]:
     """What folders side by side are: "train", "val", "test", "part" (also a patient), "stray" (predictions), or ""."""
-    said = {name: [word for word in words(name) if len(word) > 1 and not word.isdigit()] for name in names}
-    alike = {re.sub(r"\d{3,}", "000", name) for name in said}  # but for a long number, as in LIDC-IDRI-0001
-    numbered = len(alike) == 1 and re.search(r"[^\W\d_].*000", min(alike))
-    if len(said) >= LEAST and (numbered or all(re.fullmatch(SUBJECT, name) for name in said)):
-        return dict.fromkeys(said, "part")
-    common = set.intersection(*map(set, said.values())) - PARTS - {*SPLIT_NAMES} if len(said) > 1 else set()
+    words_of = {name: {word for word in words(name) if len(word) > 1 and not word.isdigit()} for name in names}
+    patterns = {re.sub(r"\d{3,}", "000", name) for name in words_of}  # one, but for a long number: LIDC-IDRI-0001
+    numbered = len(patterns) == 1 and re.search(r"[^\W\d_].*000", min(patterns))
+    if len(words_of) >= LEAST and (numbered or all(re.fullmatch(SUBJECT, name) for name in words_of)):
+        return dict.fromkeys(words_of, "part")
+    common = set.intersection(*words_of.values()) - PARTS - {*SPLIT_NAMES} if len(words_of) > 1 else set()
+    return {name: _role(own_words, common) for name, own_words in words_of.items()}
 
-    def role(name: str) -> str:
-        own = {*said[name]} - common - FILLERS - {"and", "stage"}
-        splits = {SPLIT_NAMES.get(word, "") for word in own}
-        if own and "" not in splits and len(splits - {"val"}) <= 1:
-            return max(splits, key=("val", "test", "train").index)
-        plain = {*said[name]} - common
-        if said[name] and plain <= PARTS | FILLERS and (plain or {*said[name]} & (PARTS | FILLERS)):
-            return "part"
-        return "stray" if own and own <= STRAYS else ""
 
-    return {name: role(name) for name in said}
+def _role(own_words: set[str], common: set[str]) -> str:
+    """What a folder is, by the words of its name and those that it shares with all folders beside it."""
+    telling = own_words - common - FILLERS - {"and", "stage"}
+    splits = {SPLIT_NAMES.get(word, "") for word in telling}
+    if telling and "" not in splits and len(splits - {"val"}) <= 1:
+        return max(splits, key=("val", "test", "train").index)
+    special = own_words - common
+    if special <= PARTS | FILLERS and (special or own_words & (PARTS | FILLERS)):
+        return "part"
+    return "stray" if telling and telling <= STRAYS else ""
 
 
 def is_mask_folder(name: str) -> bool:
     """Whether a folder's name says that it holds masks or overlays."""
-    said = words(name)
-    while said and said[-1] in PICTURES:
-        said.pop()
-    return bool(said) and said[-1] in MASKS and not {"with", "without", "no"} & {*said}
+    parts = words(name)
+    while parts and parts[-1] in PICTURES:
+        parts.pop()
+    return bool(parts) and parts[-1] in MASKS and not {"with", "without", "no"} & {*parts}
 
 
 def is_in_masks(folder: str) -> bool:
@@ -75,44 +76,57 @@ def is_in_masks(folder: str) -> bool:
     return any(map(is_mask_folder, folder.split("/")))
 
 
-def masks(files: Sequence[str], root: Path) -> dict[str, str]:
+def find_masks(files: Sequence[str], root: Path) -> dict[str, str]:
     """The files that are masks or overlays, and the image that each belongs to ("" if none is seen).
 
     By the names of folders and files first; then files named like another image, with a suffix or in another folder,
     are looked at: as masks count those of a suffix (a folder) that are nearly two-valued, while the others are not.
     """
     stems: dict[str, list[str]] = defaultdict(list)
-    for file in files:
-        stems[_stem(file)].append(file)
-    in_masks = {folder: is_in_masks(folder) for folder in {*map(dirname, files)}}
     kinds: dict[str, list[str]] = defaultdict(list)  # files that differ in the last word: `case7_t1`, `case7_seg`
     for file in files:
+        stems[_stem(file)].append(file)
         kinds[f"{dirname(file)}/{re.sub(r'[ _.-]+[^ _.-]+$', '', _stem(file))}"].append(file)
-    hits: dict[str, str] = {}
+    masks = _masks_by_name(files, stems, kinds)
+    masks |= _masks_by_look([file for file in files if file not in masks], stems, {*masks}, root)
+    return {file: "" if image in masks else image for file, image in masks.items()}
+
+
+def _masks_by_name(
+    files: Sequence[str], stems: Mapping[str, list[str]], kinds: Mapping[str, list[str]]
+) -> dict[str, str]:
+    in_masks = {folder: is_in_masks(folder) for folder in {*map(dirname, files)}}
+    masks: dict[str, str] = {}
     for file in files:
-        certain, bases = _mask_of(_stem(file), in_masks[dirname(file)])
-        others = next((stems[base] for base in bases if base in stems), [])
-        if not others and (end := SEGMENTATION.fullmatch(_stem(file))):
-            others = [other for other in kinds[f"{dirname(file)}/{end[1]}"] if not SEGMENTATION.fullmatch(_stem(other))]
-        others = [other for other in others if other != file and not in_masks[dirname(other)]]
-        if certain or others:
-            hits[file] = _nearest(file, others)
-    images = [file for file in files if file not in hits]
-    alike: dict[str, list[tuple[str, str]]] = defaultdict(list)  # for each suffix, or folder: files, each with an image
-    for file in images:
+        certain, bases = _parse_mask_name(_stem(file), in_masks[dirname(file)])
+        images = next((stems[base] for base in bases if base in stems), [])
+        end = SEGMENTATION.fullmatch(_stem(file))
+        if end and not images:
+            same_case = kinds[f"{dirname(file)}/{end[1]}"]
+            images = [other for other in same_case if not SEGMENTATION.fullmatch(_stem(other))]
+        images = [other for other in images if other != file and not in_masks[dirname(other)]]
+        if certain or images:
+            masks[file] = _nearest(file, images)
+    return masks
+
+
+def _masks_by_look(files: Sequence[str], stems: Mapping[str, list[str]], masks: set[str], root: Path) -> dict[str, str]:
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)  # of a suffix, or folder: files, each with an image
+    for file in files:
         stem = _stem(file)
         cuts = [cut.start() for cut in re.finditer(r"[ _.-]+(?=\D)", stem)]
-        groups = [(re.sub(r"\d+", "0", stem[cut:]), stem[:cut]) for cut in cuts] + [(f"{dirname(file)}/", stem)]
-        for group, base in groups:
-            if others := [other for other in stems.get(base, []) if other != file and other not in hits]:
-                alike[group].append((file, _nearest(file, others)))
-    sizes = Counter(map(dirname, images))
-    for group, pairs in alike.items():
+        bases = [(re.sub(r"\d+", "0", stem[cut:]), stem[:cut]) for cut in cuts] + [(f"{dirname(file)}/", stem)]
+        for group, base in bases:
+            if images := [other for other in stems.get(base, []) if other != file and other not in masks]:
+                groups[group].append((file, _nearest(file, images)))
+    sizes = Counter(map(dirname, files))
+    by_look: dict[str, str] = {}
+    for group, pairs in groups.items():
         sample = pairs[:: max(1, len(pairs) // SAMPLE)]
         whole = not group.endswith("/") or len(pairs) > 0.9 * sizes[group[:-1]]
-        if whole and all(_two_valued(root / file) and not _two_valued(root / other) for file, other in sample):
-            hits |= dict(pairs)
-    return {file: "" if other in hits else other for file, other in hits.items()}
+        if whole and all(_is_two_valued(root / file) and not _is_two_valued(root / image) for file, image in sample):
+            by_look |= dict(pairs)
+    return by_look
 
 
 def _nearest(file: str, others: Iterable[str]) -> str:
@@ -126,7 +140,7 @@ def _stem(file: str) -> str:
     return name[: len(name) - len(suffix_of(name))]
 
 
-def _mask_of(stem: str, in_masks: bool) -> tuple[bool, list[str]]:
+def _parse_mask_name(stem: str, in_masks: bool) -> tuple[bool, list[str]]:
     """Whether a file is a mask for certain, and the stems that the image which it may belong to can have."""
     end, start = MASK_END.fullmatch(stem), MASK_START.fullmatch(stem)
     end = None if end and end[1].endswith(("with", "without")) else end  # pictures of faces
@@ -136,7 +150,7 @@ def _mask_of(stem: str, in_masks: bool) -> tuple[bool, list[str]]:
     return certain, [*bases, *([stem] if certain else [])]
 
 
-def _two_valued(path: Path) -> bool:
+def _is_two_valued(path: Path) -> bool:
     """Whether nearly all pixels of an image have one of two values."""
     try:
         with Image.open(path, formats=(*FORMATS, "TIFF")) as opened:
@@ -155,22 +169,22 @@ def patient_pattern(files: Sequence[str], classes: int) -> str:
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
     patterns += [r"[^/]*\d(?=[ _-]+(?i:left|right|od|os|l|r)(?![A-Za-z]))"]  # two eyes of a person
     patterns += [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
-    rest, chosen = [*files], []
+    unexplained, chosen = [*files], []
     for pattern in patterns:
-        keys = [match[0] for match in (re.search(pattern, file) for file in rest) if match]
-        counts = Counter(keys)
-        shared = sum(count for count in counts.values() if count > 1)
-        if len(counts) >= max(LEAST, classes + 1) and 2 * shared >= len(keys) >= len(files) / 5:
+        patients = [match[0] for match in (re.search(pattern, file) for file in unexplained) if match]
+        counts = Counter(patients)
+        shared = sum(count for count in counts.values() if count > 1)  # files of patients with several
+        if len(counts) >= max(LEAST, classes + 1) and 2 * shared >= len(patients) >= len(files) / 5:
             chosen.append(pattern)
-            rest = [file for file in rest if not re.search(pattern, file)]
+            unexplained = [file for file in unexplained if not re.search(pattern, file)]
     return f"({'|'.join(chosen)})" if chosen else ""
 
 
 def label_pattern(files: Sequence[str]) -> str:
     """A regular expression whose group may be the label in the files' names; "" when names do not look like it."""
     for pattern in (r"[_-](\d|[A-Za-z]+)\.\w+$", r"(?:^|/)([A-Za-z]+)[^/A-Za-z][^/]*$"):
-        found = [match[1] if match else "" for match in (re.search(pattern, file) for file in files)]
-        counts = Counter(value for value in found if value and value.lower() not in SPLIT_NAMES)
+        labels = [match[1] for match in (re.search(pattern, file) for file in files) if match]
+        counts = Counter(label for label in labels if label.lower() not in SPLIT_NAMES)
         if 2 <= len(counts) <= MOST_CLASSES and min(counts.values()) >= 3 and 2 * counts.total() >= len(files):
             return pattern
     return ""
