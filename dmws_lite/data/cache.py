@@ -40,7 +40,7 @@ class Decoding(NamedTuple):
     pairs: pd.DataFrame  # copies and look-alikes, see `duplicates.pairs`
 
 
-def decoded(
+def decode_files(
     root: Path,
     files: Sequence[str],
     frames: Sequence[int],
@@ -66,7 +66,7 @@ def decoded(
     folder = cache_folder("arrays") / hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:24]
     square, small = np.zeros((1, size, size), np.uint8), np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
     missing = Decoded(square, small, width=0, height=0, mode="", depth=0, blank=False)
-    current, said = threading.local(), dict[str, list[str]]()
+    current, warned = threading.local(), dict[str, list[str]]()  # a thread's file; files of each warning's text
 
     def read(file: str, frame: int) -> Reading:
         current.file, sha256 = file, ""
@@ -76,12 +76,12 @@ def decoded(
             return sha256, decode(data, suffix_of(file) or ".dcm", size, fit, frame, window), ""
         except (ImportError, MemoryError):
             raise
-        except Exception as error:  # decoders raise many kinds; they are kept, and told together
+        except Exception as error:  # decoders raise many kinds; all are kept, and reported together
             return sha256, missing, str(error) or type(error).__name__
 
     def note(text: Any, category: type[Warning], *_: Any) -> None:
         if issubclass(category, UserWarning):
-            said.setdefault(str(text), []).append(getattr(current, "file", ""))
+            warned.setdefault(str(text), []).append(getattr(current, "file", ""))
 
     def fill(part: Path) -> None:
         with ThreadPoolExecutor(WORKERS) as pool, warnings.catch_warnings():
@@ -89,7 +89,7 @@ def decoded(
             warnings.showwarning = note  # type: ignore[assignment]  # for all threads: each says which file it is at
             readings = pool.map(read, files, map(int, frames))
             _write(part, tqdm(readings, "decoding", len(files), disable=not progress, leave=False), size, frames)
-        (part / "warnings.json").write_text(json.dumps(said), encoding="utf-8")
+        (part / "warnings.json").write_text(json.dumps(warned), encoding="utf-8")
 
     try:
         return _open(build_folder(folder, fill), files, size)
@@ -105,18 +105,21 @@ def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[
     facts, thumbnails, channels, pseudonyms = [], [], 1, {"": ""}
     try:
         with open(part / "images.raw", "wb+") as file:
-            for sha256, one, error in readings:
-                if len(one.image) > channels:  # the first in colour: those before it get three equal channels
-                    channels = len(one.image)
+            for sha256, decoded, error in readings:
+                if len(decoded.image) > channels:  # the first in colour: those before it get three equal channels
+                    channels = len(decoded.image)
                     file.seek(0)
                     gray = np.frombuffer(file.read(), np.uint8).reshape(-1, 1, size, size)
                     file.seek(0)
                     file.writelines(image.repeat(channels, axis=0).tobytes() for image in gray)
-                file.write(np.broadcast_to(one.image, (channels, size, size)).tobytes())
-                thumbnails.append(one.thumbnail)
-                nobody = one.patient.strip().lower() in NOBODY or not one.patient.strip(" 0")
-                patient = pseudonyms.setdefault("" if nobody else one.patient, f"patient {len(pseudonyms)}")
-                facts.append((sha256, one.width, one.height, one.mode, one.depth, one.blank, patient, error))
+                file.write(np.broadcast_to(decoded.image, (channels, size, size)).tobytes())
+                thumbnails.append(decoded.thumbnail)
+                patient = decoded.patient
+                if patient.strip().lower() in NOBODY or not patient.strip(" 0"):
+                    patient = ""
+                patient = pseudonyms.setdefault(patient, f"patient {len(pseudonyms)}")
+                measures = (decoded.width, decoded.height, decoded.mode, decoded.depth, decoded.blank)
+                facts.append((sha256, *measures, patient, error))
         table = pd.DataFrame(facts, columns=list(FACTS))
         table.to_csv(part / "facts.csv", index=False)
         np.save(part / "thumbnails.npy", np.array(thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL))
@@ -137,12 +140,12 @@ def _open(folder: Path, files: Sequence[str], size: int) -> Decoding:
     channels = (folder / "images.raw").stat().st_size // (len(files) * size * size)
     images = np.memmap(folder / "images.raw", np.uint8, "c", shape=(len(files), channels, size, size))
     thumbnails = np.load(folder / "thumbnails.npy", "c")
-    text = dict.fromkeys(("sha256", "mode", "patient", "error"), str)
-    facts = pd.read_csv(folder / "facts.csv", dtype=text, keep_default_na=False)
+    types = dict.fromkeys(("sha256", "mode", "patient", "error"), str)
+    facts = pd.read_csv(folder / "facts.csv", dtype=types, keep_default_na=False)
     if not len(facts) == len(thumbnails) == len(files) or channels not in (1, 3):
         raise ValueError(f"{folder} does not hold {len(files)} images")
-    for text, told in json.loads((folder / "warnings.json").read_text("utf-8")).items():
-        warnings.warn(f"{text} ({len(told)} files, such as {min(told)})", stacklevel=4)
+    for text, warned in json.loads((folder / "warnings.json").read_text("utf-8")).items():
+        warnings.warn(f"{text} ({len(warned)} files, such as {min(warned)})", stacklevel=4)
 
     names = pd.Series(list(files), facts.index, dtype=object)
     readable = facts["error"] == ""

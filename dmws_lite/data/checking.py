@@ -116,85 +116,93 @@ def inspect(gathered: Gathered) -> Report:
     table = gathered.table
     readable = (table["error"] == "").to_numpy()
     pairs = gathered.pairs.astype({"first": int, "second": int})
-    for name, column in (("torn", "label"), ("apart", "split")):
+    for name, column in (("two_labels", "label"), ("two_splits", "split")):
         values = table[column].to_numpy()
         pairs[name] = values[pairs["first"]] != values[pairs["second"]]
     shared = leaks(table, pairs)
-    torn, apart = conflicts(table, "label"), conflicts(table, "split")
-    faults = _faulty_pixels(gathered, readable)
+    two_labels, two_splits = conflicts(table, "label"), conflicts(table, "split")
+    faults = _find_faulty_pixels(gathered, readable)
     probes = shortcuts(table[readable], gathered.thumbnails[readable])
     findings = [
-        _on_images("invalid", "unreadable", table, ~readable, f"cannot be read. Mend or delete them, or {SKIP}"),
-        *_copies(table, pairs, shared, torn.sum(), apart.sum()),
-        *_on_patients(gathered, shared),
-        *(_on_images("warning", kind, table, rows, text) for kind, (rows, text) in faults.items()),
-        *_on_classes(gathered, readable & ~torn),
-        _on_shortcuts(probes),
-        *_on_reading(gathered),
+        _describe_images("invalid", "unreadable", table, ~readable, f"cannot be read. Mend or delete them, or {SKIP}"),
+        *_find_copies(table, pairs, shared, two_labels.sum(), two_splits.sum()),
+        *_find_patients(gathered, shared),
+        *(_describe_images("warning", kind, table, rows, text) for kind, (rows, text) in faults.items()),
+        *_find_class_faults(gathered, readable & ~two_labels),
+        _describe_shortcuts(probes),
+        *_describe_reading(gathered),
     ]
     findings = sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
-    near = pairs[pairs["torn"] & (pairs["kind"] == "near")]
+    near = pairs[pairs["two_labels"] & (pairs["kind"] == "near")]
     serious = shared[shared["kind"].isin(gathered.serious)]
     flags = {
         "unreadable": ~readable,
-        "two labels": torn | table.index.isin([*near["first"], *near["second"]]),
-        "in two splits": apart | table.index.isin([*serious["first"], *serious["second"]]),
+        "two labels": two_labels | table.index.isin([*near["first"], *near["second"]]),
+        "in two splits": two_splits | table.index.isin([*serious["first"], *serious["second"]]),
     } | {kind: rows for kind, (rows, _) in faults.items()}
     worst = np.select([*flags.values()], [*flags], "").tolist()
-    found = pd.DataFrame(findings, columns=Finding._fields)
-    return Report(gathered.name, found, probes, shared, tuple(worst), gathered)
+    report = pd.DataFrame(findings, columns=Finding._fields)
+    return Report(gathered.name, report, probes, shared, tuple(worst), gathered)
 
 
-def _faulty_pixels(gathered: Gathered, readable: Array) -> dict[str, tuple[Array, str]]:
+def _find_faulty_pixels(gathered: Gathered, readable: Array) -> dict[str, tuple[Array, str]]:
     """Blank, tiny and unexpectedly coloured images: which rows, and what it means."""
     table, card = gathered.table, gathered.card
     colour = readable & (table["mode"] == "colour").to_numpy()
-    gray = 1 - colour.sum() / max(1, readable.sum())
-    stated = card.image.mode if card and card.image else None
-    expected = stated == "gray" or (stated is None and gray >= MOSTLY)
-    why = "the card says gray" if stated else f"{gray:.1%} of the images are gray"
+    gray_share = 1 - colour.sum() / max(1, readable.sum())
+    stated_mode = card.image.mode if card and card.image else None
+    gray_expected = stated_mode == "gray" or (stated_mode is None and gray_share >= MOSTLY)
+    why = "the card says gray" if stated_mode else f"{gray_share:.1%} of the images are gray"
     tiny = readable & (table[["width", "height"]].min(axis=1) < TINY).to_numpy()
     return {
         "blank": (readable & table["blank"].to_numpy(bool), "all pixels have one value"),
         "tiny": (tiny, f"the short side is below {TINY} pixels"),
-        "colour": (colour & expected, f"colour, though {why}: a mark drawn into it, or another source"),
+        "colour": (colour & gray_expected, f"colour, though {why}: a mark drawn into it, or another source"),
     }
 
 
-def _names(table: pd.DataFrame) -> list[str]:
+def _name_images(table: pd.DataFrame) -> list[str]:
     """The first few images as their file and frame, and why one cannot be read."""
-    rows = table[["file", "frame", "error"]].head(EXAMPLES).itertuples()
-    return [row.file + f"#{row.frame}" * bool(row.frame) + f" ({row.error})" * bool(row.error) for row in rows]
+    texts = []
+    for row in table[["file", "frame", "error"]].head(EXAMPLES).itertuples():
+        name = f"{row.file}#{row.frame}" if row.frame else row.file
+        texts.append(f"{name} ({row.error})" if row.error else name)
+    return texts
 
 
-def _on_images(severity: str, kind: str, table: pd.DataFrame, rows: Array, text: str) -> Finding:
-    return Finding(severity, kind, int(rows.sum()), text, tuple(_names(table[rows])))
+def _describe_images(severity: str, kind: str, table: pd.DataFrame, rows: Array, text: str) -> Finding:
+    return Finding(severity, kind, int(rows.sum()), text, tuple(_name_images(table[rows])))
 
 
-def _on_pairs(severity: str, kind: str, table: pd.DataFrame, pairs: pd.DataFrame, text: str) -> Finding:
-    files = map(" = ".join, zip(*(_names(table.iloc[pairs[end]]) for end in ("first", "second")), strict=True))
-    return Finding(severity, kind, len({*pairs["first"], *pairs["second"]}), text, tuple(files))
+def _describe_pairs(severity: str, kind: str, table: pd.DataFrame, pairs: pd.DataFrame, text: str) -> Finding:
+    first, second = (_name_images(table.iloc[pairs[end]]) for end in ("first", "second"))
+    files = tuple(map(" = ".join, zip(first, second, strict=True)))
+    return Finding(severity, kind, len({*pairs["first"], *pairs["second"]}), text, files)
 
 
-def _copies(
-    table: pd.DataFrame, pairs: pd.DataFrame, shared: pd.DataFrame, labelled: int, divided: int
+def _find_copies(
+    table: pd.DataFrame, pairs: pd.DataFrame, shared: pd.DataFrame, two_labels: int, two_splits: int
 ) -> Iterator[Finding]:
-    """The same bytes (of so many images), and nearly the same picture: with two labels, in two splits, within one."""
-    torn, within = pairs[pairs["torn"]], pairs[~pairs["torn"] & ~pairs["apart"]]
+    """The same bytes, and nearly the same picture: with two labels, in two splits, within one.
+
+    two_labels, two_splits: how many images have the same bytes as one with another label, or in another split.
+    """
+    labels = pairs[pairs["two_labels"]]
+    within = pairs[~pairs["two_labels"] & ~pairs["two_splits"]]
     nearly, repeated = "nearly the same picture", "count more than once. Results stay valid, on fewer images in effect"
-    for severity, kind, linked, which, text, count in (
-        ("invalid", "two labels", torn, "exact", f"the same bytes have two labels. {KEEP}", labelled),
-        ("warning", "two labels", torn, "near", f"{nearly} has two labels: look, and keep the right one", None),
-        ("invalid", "copies across splits", shared, "exact", f"the same bytes are in two splits. {DROP}", divided),
+    for severity, kind, linked, closeness, text, count in (
+        ("invalid", "two labels", labels, "exact", f"the same bytes have two labels. {KEEP}", two_labels),
+        ("warning", "two labels", labels, "near", f"{nearly} has two labels: look, and keep the right one", None),
+        ("invalid", "copies across splits", shared, "exact", f"the same bytes are in two splits. {DROP}", two_splits),
         ("invalid", "near copies across splits", shared, "near", f"{nearly} is in two splits. {DROP}", None),
         ("note", "copies within a split", within, "exact", repeated, None),
         ("note", "near copies within a split", within, "near", repeated, None),
     ):
-        finding = _on_pairs(severity, kind, table, linked[linked["kind"] == which], text)
+        finding = _describe_pairs(severity, kind, table, linked[linked["kind"] == closeness], text)
         yield finding if count is None else finding._replace(count=int(count))
 
 
-def _on_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
+def _find_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
     """Patients in two splits, look-alikes that may be (of val or test, with an image elsewhere), and unknown ones."""
     table, stand_in = gathered.table, gathered.stand_in
     count = table["patient"].iloc[shared["first"][shared["kind"] == "patient"]].nunique()
@@ -210,27 +218,27 @@ def _on_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding]:
     who = "perhaps the same patient, or a neighbouring slice" if unknown else "other patients, if their ids are right"
     text = f"{share:.1%} of val and test look like an image of another split: {who}"
     severity = "warning" if unknown and share >= MANY else "note"
-    yield _on_pairs(severity, "look-alikes across splits", table, similar, text)
+    yield _describe_pairs(severity, "look-alikes across splits", table, similar, text)
 
     text = "one patient may be in two splits without anyone knowing"
     text += f"; what stands in for patients: {stand_in}" if stand_in else ""
     yield Finding("note", "patients unknown", unknown, text)
 
 
-def _on_classes(gathered: Gathered, usable: Array) -> Iterator[Finding]:
+def _find_class_faults(gathered: Gathered, usable: Array) -> Iterator[Finding]:
     """Classes that are missing in a split, much larger than others, few in test, or not as many as the card says."""
     import pandas as pd
 
     table, classes = gathered.table, [*gathered.classes]
 
-    def counted(rows: pd.DataFrame) -> pd.DataFrame:
+    def count_images(rows: pd.DataFrame) -> pd.DataFrame:
         return pd.crosstab(rows["split"], rows["label"]).reindex(index=[*SPLITS], columns=classes, fill_value=0)
 
-    missing = [f"{split} {name}" for (split, name), count in counted(table[usable]).stack().items() if not count]
+    missing = [f"{split} {name}" for (split, name), count in count_images(table[usable]).stack().items() if not count]
     text = f"no usable image in {examples(missing)}: add some, or remove the class everywhere"
     yield Finding("invalid", "empty class in a split", len(missing), text)
 
-    readable = counted(table[table["error"] == ""])
+    readable = count_images(table[table["error"] == ""])
     train, test = readable.loc["train"], readable.loc["test"]
     ratio = train.max() / max(1, train.min())
     text = f"in train, {train.idxmax()} has {ratio:.0f} times the images of {train.idxmin()}"
@@ -242,7 +250,7 @@ def _on_classes(gathered: Gathered, usable: Array) -> Iterator[Finding]:
     yield Finding("note", "few test images", int((test < FEW).sum()), text)
 
     stated = (gathered.card and gathered.card.counts) or {}
-    present = counted(table)
+    present = count_images(table)
     if gathered.rule != "published" or "all" in stated:  # the split is ours: only totals are compared
         stated = {"all": sum((Counter(counts) for counts in stated.values()), Counter())}
         present.loc["all"] = present.sum()
@@ -258,7 +266,7 @@ def _on_classes(gathered: Gathered, usable: Array) -> Iterator[Finding]:
     yield Finding("warning", "counts differ from the card", len(wrong), text)
 
 
-def _on_reading(gathered: Gathered) -> Iterator[Finding]:
+def _describe_reading(gathered: Gathered) -> Iterator[Finding]:
     """What was passed over, and what is to be said of how the set was read and split."""
     for reason, text in explain_left_out(gathered.left_out).items():
         files = gathered.left_out["file"][gathered.left_out["reason"] == reason]
@@ -270,7 +278,7 @@ def _on_reading(gathered: Gathered) -> Iterator[Finding]:
     yield Finding("warning" if gathered.rule == "random" else "note", "split", len(splits), text)
 
 
-def _on_shortcuts(probes: pd.DataFrame) -> Finding:
+def _describe_shortcuts(probes: pd.DataFrame) -> Finding:
     scores = "; ".join(f"{row.probe} {row.accuracy:.2f}" for row in probes.itertuples())
     text = f"accuracy of a linear model, chance {probes['chance'].iloc[0]:.2f}: {scores}"
     images = int(probes["images"].iloc[0]) if probes["accuracy"].notna().all() else 0

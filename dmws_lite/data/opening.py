@@ -108,8 +108,8 @@ def open_data(
     _check_option("unusable", unusable, ("error", "skip"))
     gathered = gather(source, size, seed, fit, frames, progress, label, patient)
     _warn(gathered)
-    usable = _usable(gathered, unusable == "skip") & _apart(gathered, leaks)
-    return _splits(gathered, usable)
+    rows = _find_usable(gathered, unusable == "skip") & _keep_apart(gathered, leaks)
+    return _make_splits(gathered, rows)
 
 
 def new_card(
@@ -165,38 +165,42 @@ def gather(
     _check_option("fit", fit, (None, "crop", "letterbox"))
     if size < 1:
         raise ValueError(f"size={size}: pass the number of pixels per side, such as 64")
-    named = isinstance(source, str | Path) and (str(source) in cards.cards() or Path(source).suffix == ".md")
-    card = cards.read_card(source) if named else None
-    seed = seed if seed is not None else card.split.seed if card else 0
+    is_card = isinstance(source, str | Path) and (str(source) in cards.cards() or Path(source).suffix == ".md")
+    card = cards.read_card(source) if is_card else None
+    if seed is None:
+        seed = card.split.seed if card else 0
     if card and card.sources[0].phantom:
-        return _phantoms(card, size, seed)
-    place, name = _located(source, card, size, progress)
+        return _gather_phantoms(card, size, seed)
+    place, name = _locate(source, card, size, progress)
     if patient:
         cards.check_pattern(patient)
     table, classes, root, left_out, notes, recipe = folders.read_folder(place, card, frames, label, patient or "")
     fit = fit or (card.fit if card else "crop")
     window = (card.window[0], card.window[1]) if card and card.window else None
-    decoded = cache.decoded(root, list(table["file"]), list(table["frame"]), size, fit, window, progress)
-    listed, own = table["patient"], decoded.facts["patient"]
-    both = (listed != "") & (own != "")  # a person whom the table names for one file is the same in others
-    ids = dict(zip(own[both], listed[both], strict=True))
-    patients = listed.where(listed != "", own.map(lambda pseudonym: ids.get(pseudonym, pseudonym)))
-    groups = duplicates.groups(len(table), decoded.pairs)
-    table = table.assign(**decoded.facts.drop(columns="patient"), patient=patients, group=groups)
+    files, numbers = list(table["file"]), list(table["frame"])
+    facts, images, thumbnails, pairs = cache.decode_files(root, files, numbers, size, fit, window, progress)
+    patients, groups = _merge_patients(table["patient"], facts["patient"]), duplicates.groups(len(table), pairs)
+    table = table.assign(**facts.drop(columns="patient"), patient=patients, group=groups)
     rule: str = (card.split.rule if card else None) or ("published" if card and card.split.manifest else "auto")
     if card and card.split.manifest:
         table = splits.read_manifest(card.path.parent / card.split.manifest, table)
     else:
-        parts, rule = splits.split_table(table, seed, rule)
-        table = table.assign(split=parts)
-    notes = (*notes, *_on_patients(table, classes))
-    images, thumbnails, pairs = decoded.images, decoded.thumbnails, decoded.pairs
+        split, rule = splits.split_table(table, seed, rule)
+        table = table.assign(split=split)
+    notes = (*notes, *_note_patients(table, classes))
     order = np.argsort(table["split"].map((*SPLITS, "").index).to_numpy(), kind="stable")
     if (order != np.arange(len(order))).any():  # else the images stay memory-mapped
         rank = np.argsort(order)
         table, images, thumbnails = table.iloc[order].reset_index(drop=True), images[order], thumbnails[order]
         pairs = pairs.assign(first=rank[pairs["first"]], second=rank[pairs["second"]])
     return Gathered(name, table, images, thumbnails, pairs, classes, rule, left_out, card, root, fit, notes, recipe)
+
+
+def _merge_patients(listed: pd.Series, in_files: pd.Series) -> pd.Series:
+    """The patients that a table lists, else those in the files: who is listed for one file is the same in others."""
+    both = (listed != "") & (in_files != "")
+    names = dict(zip(in_files[both], listed[both], strict=True))
+    return listed.where(listed != "", in_files.map(lambda pseudonym: names.get(pseudonym, pseudonym)))
 
 
 def unknown_source(path: Path) -> str:
@@ -228,24 +232,25 @@ def _warn(gathered: Gathered) -> None:
         warnings.warn(text, stacklevel=3)
 
 
-def _on_patients(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]:
-    """What is to be said of names that look like patients, where these are not known."""
+def _note_patients(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]:
+    """A note where patients are not known and names look as if they told them."""
     from dmws_lite.data.names import patient_pattern
 
     unknown = table[table["patient"] == ""]
-    if not (pattern := patient_pattern([*unknown["file"]], len(classes))):
+    pattern = patient_pattern([*unknown["file"]], len(classes))
+    if not pattern:
         return
-    ids = unknown["file"].str.extract(pattern)[0]
-    sides = unknown.assign(ids=ids)[unknown["split"] != ""].groupby("ids")["split"].nunique()
+    patients = unknown["file"].str.extract(pattern)[0]
+    first, count = patients.first_valid_index(), patients.notna().sum()
+    splits = unknown.assign(patient=patients)[unknown["split"] != ""].groupby("patient")["split"].nunique()
     yield (
-        f"the names of {ids.notna().sum()} files look as if they told {ids.nunique()} patients, such as "
-        f"{ids.dropna().iloc[0]} in {unknown['file'][ids.notna()].iloc[0]}; {(sides > 1).sum()} of them have images in "
-        f"two splits or more. If they are patients, open_data(..., patient={pattern!r}) uses them, or in a card "
-        f"`patient: {{pattern: '{pattern}'}}`"
+        f"the names of {count} files look as if they told {patients.nunique()} patients, such as {patients[first]} in "
+        f"{unknown['file'][first]}; {(splits > 1).sum()} of them have images in two splits or more. If they are "
+        f"patients, open_data(..., patient={pattern!r}) uses them, or in a card `patient: {{pattern: '{pattern}'}}`"
     )
 
 
-def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
+def _locate(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
     """The local folder or manifest of a source, and the data set's name."""
     from dmws_lite.data import archives, fetch
     from dmws_lite.data.manifests import TABLES
@@ -269,7 +274,7 @@ def _located(source: Any, card: Card | None, size: int, progress: bool) -> tuple
     raise FileNotFoundError(unknown_source(path))
 
 
-def _phantoms(card: Card, size: int, seed: int) -> Gathered:
+def _gather_phantoms(card: Card, size: int, seed: int) -> Gathered:
     """Phantoms as if they were files: each is a patient of its own, and the split is a published one."""
     import pandas as pd
     from PIL import Image
@@ -295,50 +300,50 @@ def _phantoms(card: Card, size: int, seed: int) -> Gathered:
     return Gathered(card.name, table, images, np.stack(small), pairs, sets.classes, "published", left_out, card)
 
 
-def _usable(gathered: Gathered, skip: bool) -> Array:
+def _find_usable(gathered: Gathered, skip: bool) -> Array:
     """Which rows can be used, bool (N,): readable, and with one label."""
     from dmws_lite.data.splits import conflicts
 
     table = gathered.table
-    broken = table["error"] != ""
-    wrong = broken | conflicts(table, "label")
-    why = table["error"].where(broken, "the same bytes have another label elsewhere: " + table["label"])
-    faults = (table["file"] + " (" + why + ")")[wrong]
+    unreadable = table["error"] != ""
+    unusable = unreadable | conflicts(table, "label")
+    reasons = table["error"].where(unreadable, "the same bytes have another label elsewhere: " + table["label"])
+    faults = (table["file"] + " (" + reasons + ")")[unusable]
     if len(faults):
         text = f"{gathered.name}: {len(faults)} of {len(table)} images cannot be used: {'; '.join(faults[:5])}"
         if not skip:
-            enough = table[~wrong].groupby(["split", "label"]).ngroups == table.groupby(["split", "label"]).ngroups
+            enough = table[~unusable].groupby(["split", "label"]).ngroups == table.groupby(["split", "label"]).ngroups
             hint = ", or open_data(..., unusable='skip') leaves them out" if enough else ""
             raise ValueError(f"{text}. Mend or delete them{hint}")
         warnings.warn(f"{text}; they are left out", stacklevel=3)
-    return ~wrong.to_numpy()
+    return ~unusable.to_numpy()
 
 
-def _apart(gathered: Gathered, leaks: str) -> Array:
+def _keep_apart(gathered: Gathered, leaks: str) -> Array:
     """Which rows to keep, bool (N,), so that splits share nothing (with "drop"); else warns or raises."""
     from dmws_lite.data import splits
 
     shared = splits.leaks(gathered.table, gathered.pairs)
-    apart = np.ones(len(gathered.table), bool)
+    kept = np.ones(len(gathered.table), bool)
     if leaks != "drop":
         shared = shared[shared["kind"].isin(gathered.serious)]
     if shared.empty:
-        return apart
+        return kept
     pairs = "; ".join(f"{row.file_a} = {row.file_b}" for row in shared.head(3).itertuples())
     examples = f"({tally(shared['kind'])}: {pairs})"
     if leaks == "drop":
-        apart[shared["first"]] = False
-        text = f"{gathered.name}: dropped {(~apart).sum()} images that a later split shares {examples}"
+        kept[shared["first"]] = False
+        text = f"{gathered.name}: dropped {(~kept).sum()} images that a later split shares {examples}"
     else:
         text = f"{gathered.name}: its splits share {len(shared)} pairs of images or patients {examples}. "
         text += "Results on them look too good: open_data(..., leaks='drop') leaves out the earlier one of each"
     if leaks == "error":
         raise ValueError(text)
     warnings.warn(text, stacklevel=3)
-    return apart
+    return kept
 
 
-def _splits(gathered: Gathered, usable: Array) -> Splits:
+def _make_splits(gathered: Gathered, usable: Array) -> Splits:
     table, classes = gathered.table, gathered.classes
     labels = table["label"].map(classes.index).to_numpy(np.int64)
     names = tuple(f"{row.file}#{row.frame}" if row.frame else row.file for row in table.itertuples())

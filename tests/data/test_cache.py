@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dmws_lite.data import cache
-from dmws_lite.data.cache import decoded
+from dmws_lite.data.cache import decode_files
 
 FILES = [f"{number:02d}.png" for number in range(12)]
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
@@ -24,7 +24,7 @@ def root(tmp_path):
 
 
 def opened(root, **options):
-    return decoded(root, FILES, [0] * 12, **({"size": 16, "progress": False} | options))
+    return decode_files(root, FILES, [0] * 12, **({"size": 16, "progress": False} | options))
 
 
 @pytest.fixture
