@@ -55,13 +55,13 @@ def _extract(archive: Path, folder: Path) -> None:
 
 def _check_members(archive: Path, members: Iterable[tuple[str, int]]) -> None:
     """Refuse names that lead out of the folder, and more bytes than an honest archive unpacks to."""
-    left = max(FREE, RATIO * archive.stat().st_size)
+    bytes_left = max(FREE, RATIO * archive.stat().st_size)
     for name, size in members:
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts:
             raise ValueError(f"{archive}: {name!r} leads out of the folder: nothing is unpacked, get it from elsewhere")
-        left -= size
-        if left < 0:
+        bytes_left -= size
+        if bytes_left < 0:
             raise ValueError(
                 f"{archive} unpacks to more than {RATIO} times its size, as a zip bomb does. If you trust it, unpack "
                 "it yourself and pass the folder"

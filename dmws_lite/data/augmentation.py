@@ -21,7 +21,7 @@ def augment(
     contrast: float = 0.2,
     noise: float = 0.03,
 ) -> torch.Tensor:
-    """Flip, rotate, shift, zoom, change contrast and brightness and add noise: one draw an image.
+    """Flip, rotate, shift, zoom, change contrast and brightness and add noise: one draw per image.
 
     images:    uint8 or float (N, C, H, W), values 0 to 255, on any device.
     generator: on the CPU. The same seed gives the same result on every device, but for the noise, which a GPU draws
@@ -93,7 +93,7 @@ def normalise(images: torch.Tensor, mean: float | Sequence[float], std: float | 
     """Images as a network takes them: three channels, (value / 255 - mean) / std, float32 (N, 3, H, W).
 
     images:    uint8 or float (N, C, H, W), values 0 to 255, C = 1 (repeated) or 3.
-    mean, std: one number, or one a channel, of values scaled to 0 to 1: those the teacher was trained with.
+    mean, std: one number, or one per channel, of values scaled to 0 to 1: those the teacher was trained with.
     Raises ValueError for another C, another number of values, or a std that is not positive.
 
     >>> normalise(torch.full((1, 1, 2, 2), 255, dtype=torch.uint8), 0.5, 0.5).unique()

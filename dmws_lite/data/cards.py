@@ -34,7 +34,7 @@ KINDS |= {"medmnist": ("image_size",), "phantom": ()}
 SIZES = {"n<1K": 1e3, "1K<n<10K": 1e4, "10K<n<100K": 1e5, "100K<n<1M": 1e6, "1M<n<10M": 1e7}
 
 
-def _inside(value: str) -> str:
+def _check_path(value: str) -> str:
     path = PurePosixPath(value)
     if value[:1] in ("", "/", "~") or ".." in path.parts or "\\" in value or PureWindowsPath(value).drive:
         raise ValueError(f"is {value!r}: write a path that stays inside the data, such as 'images/train'")
@@ -53,7 +53,7 @@ def check_pattern(value: str) -> str:
 
 
 Text = Annotated[str, Field(min_length=1)]
-Inside = Annotated[str, AfterValidator(_inside)]
+Inside = Annotated[str, AfterValidator(_check_path)]
 Slug = Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
 
 
@@ -73,7 +73,7 @@ class Source(Strict, strict=True):
     phantom: Literal["chest_xray", "lung_ct", "brain_mri"] | None = None
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Source:
+    def _check_kind(self) -> Source:
         given = self.model_dump(exclude_none=True)
         kinds = [name for name in KINDS if name in given]
         if len(kinds) != 1:
@@ -155,7 +155,7 @@ class Recipe(Strict, strict=True):
         return {k: {"folder": str(k), **label} if isinstance(label, dict) else label for k, label in value.items()}
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Recipe:
+    def _check_keys_together(self) -> Recipe:
         if self.window and not self.window[0] < self.window[1]:
             raise ValueError(f"has window {self.window}: write the lower value first")
         if len(self.sources) > 1 and any(source.phantom for source in self.sources):
@@ -196,18 +196,18 @@ class Card(Recipe):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that states values, and no key twice."""
+    """Reads YAML that states values only, and no key twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
-        if twice := [key for key, _ in node.value if keys.count(key.value) > 1]:
-            problem, mark = f"{twice[-1].value!r} is written twice", twice[-1].start_mark
+        if repeated := [key for key, _ in node.value if keys.count(key.value) > 1]:
+            problem, mark = f"{repeated[-1].value!r} is written twice", repeated[-1].start_mark
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         return super().construct_mapping(node, deep)
 
 
 def parse_yaml(text: str, path: Path) -> Any:
-    """What YAML states; ValueError names the file and the line of what is no YAML, or more than values."""
+    """The values that YAML states; ValueError names the file and the line of what is no YAML, or more than values."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -219,10 +219,10 @@ def parse_yaml(text: str, path: Path) -> Any:
 
 def cards() -> dict[str, Path]:
     """The data sets' cards by name; from the installed package, or from the checkout."""
-    return {path.stem: path for path in sorted(_folder().glob("*.md")) if path.stem != "template"}
+    return {path.stem: path for path in sorted(_cards_folder().glob("*.md")) if path.stem != "template"}
 
 
-def _folder() -> Path:
+def _cards_folder() -> Path:
     shipped = PACKAGE / "_data_cards"
     return shipped if shipped.is_dir() else PACKAGE.parent / "data_cards"
 
@@ -290,6 +290,6 @@ def card_text(
             "flips": [],
         },
     }
-    template = (_folder() / "template.md").read_text("utf-8").partition("\n# My images\n")[2]
+    template = (_cards_folder() / "template.md").read_text("utf-8").partition("\n# My images\n")[2]
     prose = re.sub(r"(?m)^(?=[A-Z])", "To be filled in: ", template)
     return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {title}\n{prose}"

@@ -1,4 +1,4 @@
-"""Getting a data set to a folder here: from an address, the Hugging Face Hub, Kaggle, MedMNIST or `datasets`."""
+"""Getting a data set into a local folder: from an address, the Hugging Face Hub, Kaggle, MedMNIST or `datasets`."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
     Raises FileNotFoundError listing each source, why it failed and the way out (ImportError when a package is missing).
     """
 
-    def misfit(source: Source) -> tuple[bool, int]:
+    def rank_size(source: Source) -> tuple[bool, int]:
         side = source.image_size or size
         return side < size, abs(side - size)
 
     failures: list[tuple[Source, Exception]] = []
-    for source in sorted(card.sources, key=misfit):
+    for source in sorted(card.sources, key=rank_size):
         try:
-            path = _get(source, card, progress)
+            path = _fetch_source(source, card, progress)
         except (OSError, ValueError, RuntimeError, ImportError) as error:
             failures.append((source, error))
             continue
@@ -55,20 +55,20 @@ def fetch(card: Card, progress: bool = True, size: int = 64) -> Path:
     )
 
 
-def _get(source: Source, card: Card, progress: bool) -> Path:
+def _fetch_source(source: Source, card: Card, progress: bool) -> Path:
     if source.folder:
-        return _local(source.folder, card)
+        return _find_local(source.folder, card)
     if source.hub:
         return fetch_hub(source.hub, source.revision, progress, card.name)
     if source.kaggle:
         return _fetch_kaggle(source, card.name)
-    target = cache_folder("downloads", card.name) / _slug(f"{source} {source.sha256 or ''}")
+    target = cache_folder("downloads", card.name) / _to_slug(f"{source} {source.sha256 or ''}")
     if source.url:
         return build_folder(target, lambda part: _fill_from_url(source, part, target, progress))
     return build_folder(target, lambda part: _fill_from_medmnist(source, part, progress))
 
 
-def _local(place: str, card: Card) -> Path:
+def _find_local(place: str, card: Card) -> Path:
     """A folder or manifest on this machine: "~/x", "$VARIABLE/x", or relative to the card."""
     variable, _, rest = place.partition("/")
     if variable.startswith("$"):
@@ -81,13 +81,13 @@ def _local(place: str, card: Card) -> Path:
     return path
 
 
-def _slug(text: str) -> str:
+def _to_slug(text: str) -> str:
     """A file name that says what it is and is like no other's."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", text.split("://")[-1]).strip("-.")[-60:]
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _load(package: str) -> Any:
+def _import_package(package: str) -> Any:
     try:
         return import_module(package)
     except ImportError as error:
@@ -95,10 +95,10 @@ def _load(package: str) -> Any:
 
 
 def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> None:
-    pooch = _load("pooch")
-    known = source.sha256 and f"sha256:{source.sha256}"
+    pooch = _import_package("pooch")
+    checksum = source.sha256 and f"sha256:{source.sha256}"
     download = pooch.HTTPDownloader(progressbar=progress, timeout=60)
-    archive = Path(pooch.retrieve(source.url, known, f"{target.name}.download", target.parent, downloader=download))
+    archive = Path(pooch.retrieve(source.url, checksum, f"{target.name}.download", target.parent, downloader=download))
     try:
         size, sha256 = archive.stat().st_size, pooch.file_hash(str(archive))
         if source.size not in (None, size):
@@ -106,7 +106,7 @@ def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> 
         unpack_into(part, archive)
     finally:
         archive.unlink()
-    if not known:
+    if not checksum:
         warnings.warn(
             f"{source.url}: its checksum is not in the card, so nothing says that this is the right file. "
             f"Add to it: sha256: {sha256}, size: {size}",
@@ -118,7 +118,7 @@ def _fill_from_medmnist(source: Source, part: Path, progress: bool) -> None:
     """A MedMNIST set as split/class/row.png; its address, checksum and classes are the package's."""
     from PIL import Image
 
-    medmnist, flag = _load("medmnist"), str(source.medmnist)
+    medmnist, flag = _import_package("medmnist"), str(source.medmnist)
     if flag not in medmnist.INFO:
         hint = did_you_mean(flag, medmnist.INFO) or f": write one of {', '.join(medmnist.INFO)}"
         raise ValueError(f"medmnist {flag!r} is unknown{hint}")
@@ -128,7 +128,7 @@ def _fill_from_medmnist(source: Source, part: Path, progress: bool) -> None:
     for split in SPLITS:
         data = getattr(medmnist, info["python_class"])(split, download=True, root=str(part), size=source.image_size)
         for row, label in enumerate(tqdm(data.labels[:, 0], split, disable=not progress, leave=False)):
-            file = part / split / _safe(info["label"][str(label)]) / f"{row:06d}.png"
+            file = part / split / _to_file_name(info["label"][str(label)]) / f"{row:06d}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(data.imgs[row]).save(file, compress_level=1)
     for file in part.glob("*.npz"):
@@ -138,10 +138,10 @@ def _fill_from_medmnist(source: Source, part: Path, progress: bool) -> None:
 def _fetch_kaggle(source: Source, name: str) -> Path:
     """A data set in kagglehub's own cache, remembered so that it is found again without a network."""
     handle = f"{source.kaggle}/versions/{source.version}" if source.version else str(source.kaggle)
-    record = cache_folder("downloads", name) / f"{_slug(handle)}.path"
+    record = cache_folder("downloads", name) / f"{_to_slug(handle)}.path"
     if record.is_file() and (folder := Path(record.read_text("utf-8"))).is_dir():
         return folder
-    kagglehub = _load("kagglehub")
+    kagglehub = _import_package("kagglehub")
     try:
         folder = Path(kagglehub.dataset_download(handle))
     except Exception as error:  # of many libraries' kinds
@@ -155,34 +155,34 @@ def _fetch_kaggle(source: Source, name: str) -> Path:
 
 def fetch_hub(repository: str, revision: str | None = None, progress: bool = True, name: str = "hub") -> Path:
     """The folder of a data set on the Hugging Face Hub, its archives unpacked, its Parquet files as class folders."""
-    where = f"{repository}@{revision or 'newest'}"
-    target = cache_folder("downloads", name) / _slug(where)
+    version = f"{repository}@{revision or 'newest'}"
+    target = cache_folder("downloads", name) / _to_slug(version)
 
     def fill(part: Path) -> None:
         import huggingface_hub
 
-        without = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
+        ignored = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
         try:
             commit = revision or huggingface_hub.HfApi().dataset_info(repository).sha
             huggingface_hub.snapshot_download(
-                repository, repo_type="dataset", revision=commit, local_dir=part, ignore_patterns=without
+                repository, repo_type="dataset", revision=commit, local_dir=part, ignore_patterns=ignored
             )
         except Exception as error:  # of many libraries' kinds
             reason = str(error).strip().split("\n")[0]
             raise ConnectionError(
-                f"hub data set {where} could not be downloaded ({type(error).__name__}: {reason}): check its name, the "
+                f"hub data set {version} could not be downloaded ({type(error).__name__}: {reason}): check its name, the "
                 "revision and the network; for one that is not public, `hf auth login`"
             ) from error
         if not revision:
             warnings.warn(
-                f"hub data set {where}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` "
+                f"hub data set {version}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` "
                 f"into the card, or pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
                 stacklevel=2,
             )
         unpack_inside(part)
         if tables := list(part.rglob("*.parquet")):
-            loaded = _load("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
-            write = partial(_write_datasets, _splits_of(loaded), progress=progress, local_files=False)
+            loaded = _import_package("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
+            write = partial(_write_datasets, _name_splits(loaded), progress=progress, local_files=False)
             build_folder(part / FROM_TABLES, write)
             shutil.rmtree(part / ".cache")
             for table in tables:
@@ -194,15 +194,15 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
 
 def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
     """The images of a `datasets` Dataset or DatasetDict as a folder of classes, or of splits with these inside."""
-    splits = _splits_of(dataset)
+    splits = _name_splits(dataset)
     prints = " ".join(f"{split}:{part._fingerprint}" for split, part in sorted(splits.items()))
     target = cache_folder("downloads", "datasets") / hashlib.sha256(prints.encode()).hexdigest()[:24]
     return build_folder(target, partial(_write_datasets, splits, progress=progress))
 
 
-def _splits_of(dataset: Any) -> dict[str, Any]:
+def _name_splits(dataset: Any) -> dict[str, Any]:
     """The parts of a `datasets` Dataset or DatasetDict by split ("train", "val", "test"; "" when it is not split)."""
-    datasets = _load("datasets")
+    datasets = _import_package("datasets")
     if isinstance(dataset, datasets.Dataset):
         return {"": dataset}
     if not isinstance(dataset, datasets.DatasetDict):
@@ -228,17 +228,17 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
 
     patients: dict[str, Any] = {}
     for split, part in splits.items():
-        image, label, patient = _columns(part.features)
-        folders = _class_folders(part.features[label], part[label])
+        image, label, patient = _find_columns(part.features)
+        folders = _name_class_folders(part.features[label], part[label])
         rows = part.cast_column(image, Image(decode=False))
         for row, item in enumerate(tqdm(rows, f"writing {split}", disable=not progress, leave=False)):
             stored = item[image] or {}
             data, name = stored.get("bytes"), Path(stored.get("path") or "")
             if data is None and not (name.name and local_files):
                 raise ValueError(f"row {row} holds no image (path {str(name)!r}): its bytes must be in the data set")
-            stem, suffix = _safe(name.stem), name.suffix.lower()
-            ending = f"{'_' * bool(stem)}{stem}{suffix if suffix in SUFFIXES else '.png'}"
-            file = folder / split / folders[row] / f"{row:06d}{ending}"
+            stem, suffix = _to_file_name(name.stem), name.suffix.lower()
+            file_name = "_".join([f"{row:06d}", *([stem] if stem else [])]) + (suffix if suffix in SUFFIXES else ".png")
+            file = folder / split / folders[row] / file_name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(name.read_bytes() if data is None else data)
             patients[file.relative_to(folder).as_posix()] = item[patient] if patient else None
@@ -247,7 +247,7 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
         table.to_csv(folder / "metadata.csv", index=False)
 
 
-def _columns(features: Any) -> tuple[str, str, str]:
+def _find_columns(features: Any) -> tuple[str, str, str]:
     """The names of the columns that hold the image, the label and the patient ("" for none)."""
     from datasets import ClassLabel, Image
 
@@ -257,23 +257,23 @@ def _columns(features: Any) -> tuple[str, str, str]:
     labels = [*classes, *(name for name in features if name.lower() in (*COLUMNS["label"], "labels"))]
     patients = [*(name for name in features if name.lower() in COLUMNS["patient"]), ""]
     if not images or not labels:
-        what = "label; rename it (type ClassLabel, or called label)" if images else "image; rename it (type Image)"
-        raise ValueError(f"columns {', '.join(features)}: none is the {what}")
+        missing = "label; rename it (type ClassLabel, or called label)" if images else "image; rename it (type Image)"
+        raise ValueError(f"columns {', '.join(features)}: none is the {missing}")
     return images[0], labels[0], patients[0]
 
 
-def _class_folders(feature: Any, labels: Any) -> list[str]:
+def _name_class_folders(feature: Any, labels: Any) -> list[str]:
     """The folder of each label; feature is the column's type."""
     is_class = hasattr(feature, "int2str")
     missing = [row for row, label in enumerate(labels) if label is None or (is_class and label < 0)]
     if missing:
         raise ValueError(f"{len(missing)} rows have no label, such as row {missing[0]}: filter them out")
     names = [feature.int2str(label) if is_class else str(label) for label in labels]
-    if len({_safe(name) for name in names}) < len({*names}):
+    if len({_to_file_name(name) for name in names}) < len({*names}):
         raise ValueError(f"classes {', '.join(sorted({*names}))} do not give different folder names: rename them")
-    return [_safe(name) for name in names]
+    return [_to_file_name(name) for name in names]
 
 
-def _safe(name: str) -> str:
+def _to_file_name(name: str) -> str:
     """A name as that of one visible file or folder."""
     return re.sub(r"[/\\\0]|^\.|^ | $", "_", name)[:120]

@@ -52,7 +52,7 @@ class Decoded:
     width: int  # pixels of the picture, upright, before resizing
     height: int
     mode: str  # "gray", or "colour" where some pixel's channels differ or it is not opaque
-    depth: int  # bits a channel of the file: 1, 8, 16, 32 or 64
+    depth: int  # bits per channel of the file: 1, 8, 16, 32 or 64
     blank: bool  # whether all pixels have one value
     patient: str = field(default="", repr=False)  # the id in a DICOM file: the only thing here that identifies someone
 
@@ -77,18 +77,18 @@ def decode(
     frame:     page of a TIFF (no smaller versions, no masks), frame of a DICOM, axial slice of a NIfTI from the feet.
     window:    (low, high), shown as black and white, in the units of DICOM, NIfTI and gray images of 16 bits or more.
                None: the window that a DICOM file names, else the picture's minimum and maximum, for NIfTI the volume's
-               0.5 and 99.5 percentiles (our choice). Colour with 16 bits a channel keeps the upper 8.
+               0.5 and 99.5 percentiles (our choice). Colour with 16 bits per channel keeps the upper 8.
     Orientation tags are honoured, transparency is laid on black. Raises ValueError for a broken, too large or unknown
     file, ImportError without the reader for DICOM or NIfTI; the text names no file and nothing of a patient.
     """
-    picture = _read(data, suffix, size, frame, window)
+    picture = _read_picture(data, suffix, size, frame, window)
     whole = picture.image
-    image = _rounded(ImageOps.fit(whole, (size, size))) if fit == "crop" else _letterboxed(whole, size)
+    image = _to_uint8(ImageOps.fit(whole, (size, size))) if fit == "crop" else _letterbox(whole, size)
     if len(image) == 3 and (image == image[0]).all():
         image = image[:1]
     small = picture.small or whole
     gray = small if small.mode == "F" else small.convert("L")
-    thumbnail = _rounded(gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=3))[0]
+    thumbnail = _to_uint8(gray.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BICUBIC, reducing_gap=3))[0]
     first, *others = small.split()
     coloured = picture.alpha or any(ImageChops.difference(first, other).getbbox() for other in others)
     depth = next(depth for depth in (1, 8, 16, 32, 64) if picture.depth <= depth or depth == 64)
@@ -110,7 +110,7 @@ def frames(path: str | Path) -> int:
 
     try:
         with tifffile.TiffFile(path) as file:
-            return len(_pages(file)) or 1
+            return len(_find_pages(file)) or 1
     except Exception:  # tifffile raises many kinds
         return 1
 
@@ -135,17 +135,17 @@ def is_dicom(path: str | Path) -> bool:
         return False
 
 
-def _read(data: bytes, suffix: str, size: int, frame: int, window: Window | None) -> Picture:
-    """A file's picture; the many kinds of errors that Pillow raises become one, which tells the file's true kind."""
+def _read_picture(data: bytes, suffix: str, size: int, frame: int, window: Window | None) -> Picture:
+    """A file's picture; Pillow's many kinds of errors become one, which tells the file's true kind."""
     try:
         if suffix in DICOM + NIFTI:
-            part = medical.read_slice(data, suffix in DICOM, frame, window)
-            colour = part.values.dtype == np.uint8 and part.values.ndim == 3
-            image = Image.fromarray(part.values) if colour else _stretched(part.values, part.window, part.inverted)
-            return Picture(image, part.depth, patient=part.patient)
+            values, window, depth, inverted, patient = medical.read_slice(data, suffix in DICOM, frame, window)
+            colour = values.dtype == np.uint8 and values.ndim == 3
+            image = Image.fromarray(values) if colour else _stretch(values, window, inverted)
+            return Picture(image, depth, patient=patient)
         if data[:2] in (b"II", b"MM"):
-            return _tiff(data, frame, window)
-        return _raster(data, suffix, size, frame, window)
+            return _read_tiff(data, frame, window)
+        return _read_raster(data, suffix, size, frame, window)
     except Image.UnidentifiedImageError as error:
         for kind, way_out, place, *marks in KINDS:
             if data.startswith(tuple(marks), place):
@@ -160,11 +160,11 @@ def _read(data: bytes, suffix: str, size: int, frame: int, window: Window | None
         raise ValueError(f"the image is damaged ({error or type(error).__name__})") from error
 
 
-def _raster(data: bytes, suffix: str, size: int, frame: int, window: Window | None) -> Picture:
+def _read_raster(data: bytes, suffix: str, size: int, frame: int, window: Window | None) -> Picture:
     """The picture of a PNG, JPEG, BMP, GIF or WebP file; a JPEG is decoded no larger than `size` and thumbnail need."""
     if frame:
         raise ValueError(f"frame={frame}: the file holds 1")
-    opened = _opened(data)
+    opened = _open_header(data)
     form, (width, height) = opened.format, opened.size
     if form in ("GIF", "WEBP"):
         named = "" if suffix == f".{form.lower()}" else f" named {suffix}"
@@ -176,26 +176,26 @@ def _raster(data: bytes, suffix: str, size: int, frame: int, window: Window | No
     opened.draft("RGB" if opened.mode != "L" else "L", (size, size))
     small = opened
     if form in ("JPEG", "MPO"):
-        small = _opened(data)
+        small = _open_header(data)
         small.draft(None, (2 * THUMBNAIL, 2 * THUMBNAIL))
         small = opened if small.size == opened.size else small
     for image in (opened, small):
         ImageOps.exif_transpose(image, in_place=True)
-    flat, alpha = _flat(opened, window)
-    return Picture(flat, depth, alpha, small=flat if small is opened else _flat(small)[0], size=(width, height))
+    flat, alpha = _flatten(opened, window)
+    return Picture(flat, depth, alpha, small=flat if small is opened else _flatten(small)[0], size=(width, height))
 
 
-def _opened(data: bytes, formats: tuple[str, ...] = FORMATS) -> Any:
+def _open_header(data: bytes, formats: tuple[str, ...] = FORMATS) -> Any:
     """The file with its header read and its pixels not yet decoded."""
     opened = Image.open(BytesIO(data), formats=formats)
     medical.check_pixels(*opened.size)
     return opened
 
 
-def _flat(picture: Image.Image, window: Window | None = None, inverted: bool = False) -> tuple[Image.Image, bool]:
+def _flatten(picture: Image.Image, window: Window | None = None, inverted: bool = False) -> tuple[Image.Image, bool]:
     """The picture as L, RGB or, when deep, F, its transparency laid on black; and whether some pixel is not opaque."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        return _stretched(np.asarray(picture), window, inverted), False
+        return _stretch(np.asarray(picture), window, inverted), False
     if picture.mode in ("1", "L"):
         return picture.convert("L"), False
     if "A" not in picture.getbands() and "transparency" not in picture.info:
@@ -205,7 +205,7 @@ def _flat(picture: Image.Image, window: Window | None = None, inverted: bool = F
     return Image.alpha_composite(black, picture).convert("RGB"), picture.getchannel("A").getextrema() != (255, 255)
 
 
-def _stretched(values: Array, window: Window | None, inverted: bool = False) -> Image.Image:
+def _stretch(values: Array, window: Window | None, inverted: bool = False) -> Image.Image:
     """Values (H, W) as mode F: `window`, or the finite extremes, become 0 and 255; not-a-number is the lower end."""
     values = np.asarray(values, np.float64 if values.dtype.itemsize > 4 else np.float32)
     finite = np.isfinite(values)
@@ -218,15 +218,15 @@ def _stretched(values: Array, window: Window | None, inverted: bool = False) -> 
     return Image.fromarray((255 - values if inverted else values).astype(np.float32))
 
 
-def _letterboxed(picture: Image.Image, size: int) -> Array:
+def _letterbox(picture: Image.Image, size: int) -> Array:
     """The long side resized to `size` with anti-aliasing, in the middle of a black square."""
     width, height = (max(1, round(side * size / max(picture.size))) for side in picture.size)
-    small = _rounded(picture.resize((width, height), Image.Resampling.BICUBIC))
+    small = _to_uint8(picture.resize((width, height), Image.Resampling.BICUBIC))
     top, left = (size - height) // 2, (size - width) // 2
     return np.pad(small, ((0, 0), (top, size - height - top), (left, size - width - left)))
 
 
-def _rounded(picture: Image.Image) -> Array:
+def _to_uint8(picture: Image.Image) -> Array:
     """A picture as uint8 (C, H, W)."""
     values = np.asarray(picture)
     if values.dtype != np.uint8:
@@ -234,22 +234,22 @@ def _rounded(picture: Image.Image) -> Array:
     return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
 
 
-def _tiff(data: bytes, frame: int, window: Window | None) -> Picture:
+def _read_tiff(data: bytes, frame: int, window: Window | None) -> Picture:
     """A page of a TIFF, read by tifffile; by Pillow only where it has a compression or colours that tifffile lacks."""
     import tifffile
 
     kind = "TIFF"
     try:
         with tifffile.TiffFile(BytesIO(data)) as file:
-            pages = _pages(file)
+            pages = _find_pages(file)
             if frame >= len(pages):
                 raise medical.Refused(f"frame={frame}: the file holds {len(pages)}" if pages else "the TIFF is damaged")
             page: Any = pages[frame]
-            kind = _kind(page)
+            kind = _describe_page(page)
             number = next((k for k, other in enumerate(file.pages) if other is page), None)
             medical.check_pixels(page.imagewidth * page.imagedepth, page.imagelength)
             if page.photometric in TONES and page.compression in tifffile.TIFF.DECOMPRESSORS:
-                image, alpha = _toned(page, _samples(page), window)
+                image, alpha = _render_samples(page, _read_samples(page), window)
                 image.getexif()[ORIENTATION] = page.tags.valueof(ORIENTATION, 1)
                 ImageOps.exif_transpose(image, in_place=True)
                 return Picture(image, page.bitspersample, alpha)
@@ -260,16 +260,16 @@ def _tiff(data: bytes, frame: int, window: Window | None) -> Picture:
     try:
         if number is None or _is_misread(page):
             raise SyntaxError
-        opened = _opened(data, ("TIFF",))
+        opened = _open_header(data, ("TIFF",))
         opened.seek(number)
     except (Image.UnidentifiedImageError, SyntaxError, EOFError) as error:
         raise ValueError(f"the {kind} is not read: save it as PNG") from error
     ImageOps.exif_transpose(opened, in_place=True)
-    flat, alpha = _flat(opened, window, inverted=page.photometric == MIN_IS_WHITE)
+    flat, alpha = _flatten(opened, window, inverted=page.photometric == MIN_IS_WHITE)
     return Picture(flat, page.bitspersample, alpha)
 
 
-def _pages(file: Any) -> list[Any]:
+def _find_pages(file: Any) -> list[Any]:
     """The pages of a TIFF that are no smaller version of another one, nor its mask; they may lie below small ones."""
     pages = [*file.pages]
     full = [page for page in pages if not page.subfiletype & (REDUCED | MASK)]
@@ -279,10 +279,11 @@ def _pages(file: Any) -> list[Any]:
     return [page for page in full if 4 * page.imagewidth * page.imagelength > largest] or full
 
 
-def _kind(page: Any) -> str:
+def _describe_page(page: Any) -> str:
     """What a TIFF page is, such as "float64 planar CMYK TIFF"."""
-    number = "uint" if page.dtype is None else str(page.dtype)
-    number = f"{page.bitspersample}-bit" if number[:4] in ("uint", "bool") else number
+    number = "" if page.dtype is None else str(page.dtype)
+    if number[:4] in ("", "uint", "bool"):
+        number = f"{page.bitspersample}-bit"
     colours = {"SEPARATED": "CMYK", "MINISBLACK": "gray", "MINISWHITE": "gray"}
     photometric = getattr(page.photometric, "name", str(page.photometric))
     packed = f" {page.compression.name}" if page.compression != 1 else ""
@@ -297,7 +298,7 @@ def _is_misread(page: Any) -> bool:
     return planes or (kind == "i" and bits == 8) or (bits == 32 and (kind == "u" or page.parent.byteorder == ">"))
 
 
-def _samples(page: Any) -> Array:
+def _read_samples(page: Any) -> Array:
     """The values of a TIFF page (H, W, samples); integers such as those of 12 bits, which tifffile lacks, by hand."""
     import tifffile
 
@@ -317,10 +318,10 @@ def _samples(page: Any) -> Array:
     return numbers.reshape(planes, height, width, each).transpose(1, 2, 3, 0).reshape(height, width, -1)
 
 
-def _toned(page: Any, values: Any, window: Window | None) -> tuple[Image.Image, bool]:
+def _render_samples(page: Any, values: Any, window: Window | None) -> tuple[Image.Image, bool]:
     """A TIFF page's values as mode L, RGB or F, and whether some pixel is not opaque."""
     if values.dtype.kind == "c":
-        raise medical.Refused(f"the {_kind(page)} is not read: save it as PNG")
+        raise medical.Refused(f"the {_describe_page(page)} is not read: save it as PNG")
     bits, unsigned = page.bitspersample, values.dtype.kind in "bu"
     exact = unsigned and (bits <= 8 or page.photometric == RGB)
     colours = values[..., :3] if page.photometric == RGB else values[..., :1]
@@ -332,7 +333,7 @@ def _toned(page: Any, values: Any, window: Window | None) -> tuple[Image.Image, 
         colours = colours >> (bits - 8)
     else:
         flat = colours.reshape(len(colours), -1)
-        colours = np.asarray(_stretched(flat, window)).reshape(colours.shape)
+        colours = np.asarray(_stretch(flat, window)).reshape(colours.shape)
     if page.photometric == MIN_IS_WHITE:
         colours = 255 - colours
     alpha = next((place for place, kind in enumerate(page.extrasamples) if kind in ALPHA), None)

@@ -36,7 +36,7 @@ class Slice(NamedTuple):
 
     values: Array  # gray values (H, W) in the file's unit, or colours uint8 (H, W, 3)
     window: Window | None  # the gray values that are black and white; None for the smallest and the largest
-    depth: int  # bits a channel of the file
+    depth: int  # bits per channel of the file
     inverted: bool = False  # whether the lower end of the window is white
     patient: str = ""  # the id in a DICOM file
 
@@ -61,10 +61,10 @@ def read_slice(data: bytes, dicom: bool, frame: int, window: Window | None) -> S
     """
     _check_reader(dicom)
     if dicom:
-        return _hushed(lambda: _dicom_slice(_parsed(BytesIO(data)), frame, window))
+        return _call_quietly(lambda: _read_dicom_slice(_parse_dicom(BytesIO(data)), frame, window))
     with _volume_locks[hash(data) % len(_volume_locks)]:  # slices of one volume are asked for by several threads
         try:
-            volume, percentiles, depth = _volume(data)
+            volume, percentiles, depth = _read_volume(data)
         except (MemoryError, Refused):
             raise
         except Exception as error:  # nibabel raises many kinds
@@ -80,11 +80,11 @@ def count_slices(path: str | Path, dicom: bool) -> int:
     try:
         with open(path, "rb") as file:
             if dicom:
-                frames = _hushed(lambda: int(_parsed(file, pixels=False).get("NumberOfFrames") or 1))
+                frames = _call_quietly(lambda: int(_parse_dicom(file, pixels=False).get("NumberOfFrames") or 1))
                 return frames if 1 <= frames <= MAX_FRAMES else 1
             import nibabel
 
-            image, shape = _opened(file)
+            image, shape = _open_nifti(file)
             return int(shape[[*nibabel.io_orientation(image.affine)[:, 0]].index(2)])
     except Exception:  # nibabel raises many kinds
         return 1
@@ -96,7 +96,7 @@ def _check_reader(dicom: bool) -> None:
         raise ImportError(f'{package} is not installed, and reads {kind} files: pip install "dmws-lite[medical]"')
 
 
-def _hushed(function: Callable[[], Any]) -> Any:
+def _call_quietly(function: Callable[[], Any]) -> Any:
     """Call something that uses pydicom, and let out no text of its errors, warnings and log records."""
     log = logging.getLogger("pydicom")
     with _pydicom_lock, warnings.catch_warnings():  # filters and levels belong to the process, so threads take turns
@@ -117,7 +117,7 @@ def _hushed(function: Callable[[], Any]) -> Any:
     raise ValueError(f"not a DICOM file, or a damaged one ({kind})")
 
 
-def _parsed(file: IO[bytes], pixels: bool = True) -> Any:
+def _parse_dicom(file: IO[bytes], pixels: bool = True) -> Any:
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -135,7 +135,7 @@ def _parsed(file: IO[bytes], pixels: bool = True) -> Any:
     return parsed
 
 
-def _dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
+def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 
     if not any(name in file for name in PIXELS):
@@ -167,11 +167,11 @@ def _dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
 
     values = apply_modality_lut(values, facts("PixelValueTransformationSequence"))
     if window is None:
-        values, window = _toned(values, facts("FrameVOILUTSequence"), file.original_encoding[1])
+        values, window = _apply_window(values, facts("FrameVOILUTSequence"), file.original_encoding[1])
     return Slice(values, window, depth, model == "MONOCHROME1", patient)
 
 
-def _toned(values: Array, facts: Any, little_endian: bool) -> tuple[Array, Window | None]:
+def _apply_window(values: Array, facts: Any, little_endian: bool) -> tuple[Array, Window | None]:
     """Values and the window that show them as the file says (DICOM PS3.3 C.11.2), None for smallest to largest."""
     # pydicom's own `apply_voi` ends 8-bit tables at 256 entries, and its `apply_windowing` knows no enhanced files.
     if facts.get("VOILUTSequence") and len(facts.VOILUTSequence[0].LUTData):
@@ -195,14 +195,14 @@ def _toned(values: Array, facts: Any, little_endian: bool) -> tuple[Array, Windo
 
 
 @lru_cache(maxsize=1)
-def _volume(data: bytes) -> tuple[Array, Window | None, int]:
+def _read_volume(data: bytes) -> tuple[Array, Window | None, int]:
     """The first volume as float32 (right, anterior, superior), its window and depth. Slices are asked for in turn."""
     import nibabel
 
-    image, shape = _opened(BytesIO(data))
+    image, shape = _open_nifti(BytesIO(data))
     kind, size = image.get_data_dtype(), " x ".join(map(str, shape))
     if kind.fields or kind.kind == "c":
-        raise Refused("the NIfTI file holds colours or complex numbers: save it with one real number a voxel")
+        raise Refused("the NIfTI file holds colours or complex numbers: save it with one real number per voxel")
     if min(shape) < 1 or not np.prod(shape, dtype=float) <= min(MAX_VOXELS, MAX_RATIO * len(data) / kind.itemsize):
         raise Refused(f"the NIfTI file says its volume is {size}, which is too much, or more than it can hold")
     first = (slice(None),) * min(3, image.ndim) + (0,) * (image.ndim - 3)
@@ -215,7 +215,7 @@ def _volume(data: bytes) -> tuple[Array, Window | None, int]:
     return volume, (float(low), float(high)) if low < high else None, 8 * kind.itemsize
 
 
-def _opened(file: IO[bytes]) -> tuple[Any, tuple[int, ...]]:
+def _open_nifti(file: IO[bytes]) -> tuple[Any, tuple[int, ...]]:
     """A NIfTI file with its header read, unpacked no further than it is read, and the lengths of its three axes."""
     import nibabel
 

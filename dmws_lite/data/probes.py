@@ -71,7 +71,7 @@ def _folds(labels: Array, units: Array, seed: int) -> list[tuple[Array, Array]]:
 
 
 def _score(values: Array, labels: Array, folds: list[tuple[Array, Array]]) -> tuple[float, float]:
-    """Balanced accuracy over the folds, and its standard error (binomial, a class at a time)."""
+    """Balanced accuracy over the folds, and its standard error (binomial, one class at a time)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -135,7 +135,9 @@ def test_a_medmnist_set_becomes_folders_with_the_same_pixels(tmp_path, server, m
 
 def test_the_smallest_medmnist_images_that_need_no_enlarging_come_first(tmp_path, monkeypatch, card):
     sides = []
-    monkeypatch.setattr("dmws_lite.data.fetch._get", lambda source, *_: sides.append(source.image_size) or tmp_path)
+    monkeypatch.setattr(
+        "dmws_lite.data.fetch._fetch_source", lambda source, *_: sides.append(source.image_size) or tmp_path
+    )
     sizes = card(sources=[{"medmnist": "breastmnist", "image_size": side} for side in (28, 224, 64, 128)])
     for size in (20, 64, 65, 500):
         fetch(sizes, size=size)
