@@ -43,7 +43,7 @@ def augment(
     def draw(largest: float, *shape: int) -> torch.Tensor:
         return (2 * torch.rand(n, *shape, generator=generator) - 1) * largest
 
-    def sent(values: torch.Tensor) -> torch.Tensor:
+    def send(values: torch.Tensor) -> torch.Tensor:
         return values.to(device, non_blocking=True)  # without waiting for a GPU
 
     def mirror(direction: str) -> torch.Tensor:
@@ -54,27 +54,27 @@ def augment(
     gain, offset, strength = 1 + draw(contrast, 1, 1, 1), draw(contrast / 2 * 255, 1, 1, 1), draw(noise * 255, 1, 1, 1)
     down = mirror("vertical") if "vertical" in flips else torch.ones(n)
 
-    out = images.to(torch.float32, copy=True)
+    result = images.to(torch.float32, copy=True)
     if flips or degrees or shift or zoom:
         aspect = images.shape[2] / images.shape[3]
         cos, sin = torch.cos(turn) / scale, torch.sin(turn) / scale
         along_x, along_y = (across * cos, -down * sin * aspect), (across * sin / aspect, down * cos)
         rows = torch.stack([*along_x, move[:, 0], *along_y, move[:, 1]], dim=1)
-        grid = _grid(sent(rows.view(n, 2, 3)), *out.shape[2:])
+        grid = _grid(send(rows.view(n, 2, 3)), *result.shape[2:])
         if device.type == "mps":  # has no border padding before torch 2.13: the same by hand
             edge = 1 - 1 / torch.tensor([images.shape[3], images.shape[2]], dtype=grid.dtype, device=device)
             grid = grid.clamp(-edge, edge)
         padding = "zeros" if device.type == "mps" else "border"
-        out = F.grid_sample(out, grid, padding_mode=padding, align_corners=False)
+        result = F.grid_sample(result, grid, padding_mode=padding, align_corners=False)
     if contrast:
-        middle = out.mean(dim=(1, 2, 3), keepdim=True)
-        out.sub_(middle).mul_(sent(gain)).add_(middle).add_(sent(offset))
+        middle = result.mean(dim=(1, 2, 3), keepdim=True)
+        result.sub_(middle).mul_(send(gain)).add_(middle).add_(send(offset))
     if noise:
         if device.type != "cpu":
             seed = torch.randint(2**62, (1,), generator=generator).item()
             generator = torch.Generator(device).manual_seed(int(seed))
-        out.add_(torch.randn(out.shape, generator=generator, device=device).mul_(sent(strength)))
-    return out.clamp_(0, 255)
+        result.add_(torch.randn(result.shape, generator=generator, device=device).mul_(send(strength)))
+    return result.clamp_(0, 255)
 
 
 def _grid(rows: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dmws_lite.data.duplicates import pairs
+from dmws_lite.data.duplicates import find_pairs
 from dmws_lite.data.images import THUMBNAIL, Decoded, decode, suffix_of
 from dmws_lite.runtime.files import build_folder, cache_folder
 from dmws_lite.runtime.progress import tqdm
@@ -37,7 +37,7 @@ class Decoding(NamedTuple):
     facts: pd.DataFrame  # with the columns FACTS
     images: Array  # uint8 (N, C, size, size), memory-mapped; zeros where error is not ""
     thumbnails: Array  # uint8 (N, 32, 32)
-    pairs: pd.DataFrame  # copies and look-alikes, see `duplicates.pairs`
+    pairs: pd.DataFrame  # copies and look-alikes, see `duplicates.find_pairs`
 
 
 def decode_files(
@@ -125,7 +125,7 @@ def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[
         np.save(part / "thumbnails.npy", np.array(thumbnails, np.uint8).reshape(-1, THUMBNAIL, THUMBNAIL))
         rows = zip(table["sha256"], frames, table["error"], strict=True)
         keys = ["" if error else f"{sha256}#{frame}" for sha256, frame, error in rows]
-        pairs(keys, np.load(part / "thumbnails.npy")).to_csv(part / "pairs.csv", index=False)
+        find_pairs(keys, np.load(part / "thumbnails.npy")).to_csv(part / "pairs.csv", index=False)
     except OSError as error:
         raise OSError(
             f"cache folder {part.parent} could not be written ({error.strerror or error}): "

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dmws_lite.data.folders import explain_left_out
-from dmws_lite.data.probes import shortcuts, visible
+from dmws_lite.data.probes import probe_shortcuts, visible
 from dmws_lite.data.sets import SPLITS
-from dmws_lite.data.splits import conflicts, leaks
+from dmws_lite.data.splits import find_conflicts, find_leaks
 from dmws_lite.runtime.text import examples
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Report:
     """What `check` found.
 
     findings: table with the columns of `Finding`, the severe ones first.
-    probes, shared: see `probes.shortcuts` and `splits.leaks`.
+    probes, shared: see `probes.probe_shortcuts` and `splits.find_leaks`.
     flags:    one per image of the table: "" or the worst thing that is wrong with that image.
     gathered: the data set that was looked at.
     """
@@ -119,10 +119,10 @@ def inspect(gathered: Gathered) -> Report:
     for name, column in (("two_labels", "label"), ("two_splits", "split")):
         values = table[column].to_numpy()
         pairs[name] = values[pairs["first"]] != values[pairs["second"]]
-    shared = leaks(table, pairs)
-    two_labels, two_splits = conflicts(table, "label"), conflicts(table, "split")
+    shared = find_leaks(table, pairs)
+    two_labels, two_splits = find_conflicts(table, "label"), find_conflicts(table, "split")
     faults = _find_faulty_pixels(gathered, readable)
-    probes = shortcuts(table[readable], gathered.thumbnails[readable])
+    probes = probe_shortcuts(table[readable], gathered.thumbnails[readable])
     findings = [
         _describe_images("invalid", "unreadable", table, ~readable, f"cannot be read. Mend or delete them, or {SKIP}"),
         *_find_copies(table, pairs, shared, two_labels.sum(), two_splits.sum()),

@@ -19,7 +19,7 @@ MOST = 50  # pairs of one image with later ones that are kept, the closest ones
 _BLOCK = 2048  # rows of the correlation matrix that are in memory at once
 
 
-def pairs(hashes: Sequence[str], thumbnails: Array) -> pd.DataFrame:
+def find_pairs(hashes: Sequence[str], thumbnails: Array) -> pd.DataFrame:
     """All pairs of images that are copies or look-alikes: first < second (rows), kind, correlation, the closest first.
 
     hashes: one per file (N), "" for one that could not be read; thumbnails: uint8 (N, 32, 32), whole pictures in gray.
@@ -35,7 +35,7 @@ def pairs(hashes: Sequence[str], thumbnails: Array) -> pd.DataFrame:
     readable = np.array([bool(h) for h in hashes], bool)
     features[~readable] = 0
     codes = np.unique(np.asarray(hashes, str), return_inverse=True)[1]
-    found = []
+    blocks = []
     for start in range(0, len(features), _BLOCK):
         correlation = features[start : start + _BLOCK] @ features[start:].T
         same = (codes[start : start + _BLOCK, None] == codes[None, start:]) & readable[start : start + _BLOCK, None]
@@ -45,8 +45,8 @@ def pairs(hashes: Sequence[str], thumbnails: Array) -> pd.DataFrame:
             closeness = correlation[row, columns] + 2 * same[row, columns]
             hits[row, columns[np.argsort(-closeness, kind="stable")[MOST:]]] = False
         rows, columns = np.nonzero(hits)
-        found.append((rows + start, columns + start, correlation[rows, columns]))
-    first, second, value = (np.concatenate(part) for part in zip(*found, strict=True))
+        blocks.append((rows + start, columns + start, correlation[rows, columns]))
+    first, second, value = (np.concatenate(part) for part in zip(*blocks, strict=True))
     difference = np.sqrt(np.mean((thumbnails[first].astype(np.float32) - thumbnails[second]) ** 2, axis=(1, 2)))
     kind = np.where((value >= NEAR) & (difference <= NEAR_DIFFERENCE), "near", "similar")
     kind = np.where(codes[first] == codes[second], "exact", kind)
@@ -55,8 +55,8 @@ def pairs(hashes: Sequence[str], thumbnails: Array) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def groups(count: int, linked: pd.DataFrame) -> Array:
-    """A group number for each of `count` images, int64: images linked by a chain of `pairs` share one."""
+def group_pairs(count: int, linked: pd.DataFrame) -> Array:
+    """A group number for each of `count` images, int64: images linked by a chain of `find_pairs` share one."""
     links = (np.ones(len(linked), bool), (linked["first"], linked["second"]))
     graph = sparse.coo_matrix(links, shape=(count, count))
     return sparse.csgraph.connected_components(graph, directed=False)[1].astype(np.int64)

@@ -155,8 +155,8 @@ def _fetch_kaggle(source: Source, name: str) -> Path:
 
 def fetch_hub(repository: str, revision: str | None = None, progress: bool = True, name: str = "hub") -> Path:
     """The folder of a data set on the Hugging Face Hub, its archives unpacked, its Parquet files as class folders."""
-    version = f"{repository}@{revision or 'newest'}"
-    target = cache_folder("downloads", name) / _to_slug(version)
+    source = f"{repository}@{revision or 'newest'}"
+    target = cache_folder("downloads", name) / _to_slug(source)
 
     def fill(part: Path) -> None:
         import huggingface_hub
@@ -170,12 +170,12 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
         except Exception as error:  # of many libraries' kinds
             reason = str(error).strip().split("\n")[0]
             raise ConnectionError(
-                f"hub data set {version} could not be downloaded ({type(error).__name__}: {reason}): check its name, the "
-                "revision and the network; for one that is not public, `hf auth login`"
+                f"hub data set {source} could not be downloaded ({type(error).__name__}: {reason}): check its name, "
+                "the revision and the network; for one that is not public, `hf auth login`"
             ) from error
         if not revision:
             warnings.warn(
-                f"hub data set {version}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` "
+                f"hub data set {source}: no revision was asked for; this is commit {commit}. Put `revision: {commit}` "
                 f"into the card, or pass hf://datasets/{repository}@{commit}, so that everyone gets the same",
                 stacklevel=2,
             )

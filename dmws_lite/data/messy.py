@@ -36,7 +36,7 @@ def messy_folder(folder: str | Path, modality: str = "lung_ct", patients: int = 
     for patient in range(patients):
         name = CLASSES[modality][patient % len(CLASSES[modality])]
         (folder / name).mkdir(exist_ok=True)
-        for image in _exposures(modality, patient % len(CLASSES[modality]), rng):
+        for image in _draw_exposures(modality, patient % len(CLASSES[modality]), rng):
             picture, file = Image.fromarray(image), f"{name}/scan_{len(rows):04d}.{'jpg' if patient % 2 else 'png'}"
             if not rows:
                 ImageDraw.Draw(picture).text((6, len(image) - 16), BURNED_IN, fill=255)
@@ -53,7 +53,7 @@ def messy_folder(folder: str | Path, modality: str = "lung_ct", patients: int = 
     return folder
 
 
-def _exposures(modality: str, label: int, rng: np.random.Generator) -> list[np.ndarray]:
+def _draw_exposures(modality: str, label: int, rng: np.random.Generator) -> list[np.ndarray]:
     """One to three similar images of a patient, uint8 (H, W), wider or taller than the square by a black border."""
     side = int(rng.integers(*SIDES, endpoint=True))
     first, _ = draw(modality, label, rng, side)

@@ -34,7 +34,7 @@ class Gathered:
 
     table:  one row per image, with its file, label, split, patient, frame and group, and `cache.FACTS`.
     images: uint8 (N, C, size, size), zeros where error is not ""; thumbnails: uint8 (N, 32, 32).
-    pairs:  copies and look-alikes by row, see `duplicates.pairs`; rule: how the split came about, see `split_table`.
+    pairs:  copies and look-alikes by row, see `find_pairs`; rule: how the split came about, see `split_table`.
     left_out, notes, recipe: see `folders.Listing`; root: the folder that the files are in, None for phantoms.
     """
 
@@ -179,7 +179,7 @@ def gather(
     window = (card.window[0], card.window[1]) if card and card.window else None
     files, numbers = list(table["file"]), list(table["frame"])
     facts, images, thumbnails, pairs = cache.decode_files(root, files, numbers, size, fit, window, progress)
-    patients, groups = _merge_patients(table["patient"], facts["patient"]), duplicates.groups(len(table), pairs)
+    patients, groups = _merge_patients(table["patient"], facts["patient"]), duplicates.group_pairs(len(table), pairs)
     table = table.assign(**facts.drop(columns="patient"), patient=patients, group=groups)
     rule: str = (card.split.rule if card else None) or ("published" if card and card.split.manifest else "auto")
     if card and card.split.manifest:
@@ -302,11 +302,11 @@ def _gather_phantoms(card: Card, size: int, seed: int) -> Gathered:
 
 def _find_usable(gathered: Gathered, skip: bool) -> Array:
     """Which rows can be used, bool (N,): readable, and with one label."""
-    from dmws_lite.data.splits import conflicts
+    from dmws_lite.data.splits import find_conflicts
 
     table = gathered.table
     unreadable = table["error"] != ""
-    unusable = unreadable | conflicts(table, "label")
+    unusable = unreadable | find_conflicts(table, "label")
     reasons = table["error"].where(unreadable, "the same bytes have another label elsewhere: " + table["label"])
     faults = (table["file"] + " (" + reasons + ")")[unusable]
     if len(faults):
@@ -323,7 +323,7 @@ def _keep_apart(gathered: Gathered, leaks: str) -> Array:
     """Which rows to keep, bool (N,), so that splits share nothing (with "drop"); else warns or raises."""
     from dmws_lite.data import splits
 
-    shared = splits.leaks(gathered.table, gathered.pairs)
+    shared = splits.find_leaks(gathered.table, gathered.pairs)
     kept = np.ones(len(gathered.table), bool)
     if leaks != "drop":
         shared = shared[shared["kind"].isin(gathered.serious)]

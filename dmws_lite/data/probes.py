@@ -21,7 +21,7 @@ COMMON_SIZES = 10  # this many of the most frequent sizes are features of their 
 VISIBLE = 0.55
 
 
-def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataFrame:
+def probe_shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataFrame:
     """How well a linear model tells the class from border pixels, brightness or file properties alone.
 
     Returns one row per probe (the three, and the whole thumbnail to compare with): accuracy (balanced over classes),
@@ -34,7 +34,7 @@ def shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd.DataF
     table, pixels = table.iloc[chosen], thumbnails[chosen].astype(np.float32) / 255
     labels = pd.factorize(table["label"], sort=True)[0]
     units = pd.factorize(table["patient" if (table["patient"] != "").all() else "group"])[0]
-    folds = _folds(labels, units, seed)
+    folds = _make_folds(labels, units, seed)
     flat = pixels.reshape(len(pixels), pixels.shape[1] * pixels.shape[2])
     features = (
         np.concatenate([pixels[:, 0], pixels[:, -1], pixels[:, 1:-1, 0], pixels[:, 1:-1, -1]], axis=1),
@@ -56,7 +56,7 @@ def visible(probes: pd.DataFrame) -> pd.DataFrame:
     return probes[(probes["probe"] != PROBES[-1]) & (low >= VISIBLE)]
 
 
-def _folds(labels: Array, units: Array, seed: int) -> list[tuple[Array, Array]]:
+def _make_folds(labels: Array, units: Array, seed: int) -> list[tuple[Array, Array]]:
     """Rows to fit on and to answer for: stratified, no unit in both; none when a class has fewer than two units."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -77,14 +77,14 @@ def _score(values: Array, labels: Array, folds: list[tuple[Array, Array]]) -> tu
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    right = np.full(len(labels), np.nan)
+    correct = np.full(len(labels), np.nan)
     for fit, answer in folds:
         regression = LogisticRegression(C=0.01, tol=0.01, max_iter=100, class_weight="balanced")
         with warnings.catch_warnings():  # a rough fit is enough
             warnings.simplefilter("ignore", ConvergenceWarning)
             model = make_pipeline(StandardScaler(), regression).fit(values[fit], labels[fit])
-        right[answer] = model.predict(values[answer]) == labels[answer]
-    parts = [right[(labels == label) & ~np.isnan(right)] for label in np.unique(labels)]
+        correct[answer] = model.predict(values[answer]) == labels[answer]
+    parts = [correct[(labels == label) & ~np.isnan(correct)] for label in np.unique(labels)]
     shares, counts = (np.array([f(part) for part in parts if len(part)]) for f in (np.mean, len))
     return float(shares.mean()), float(np.sqrt(np.sum(shares * (1 - shares) / counts)) / len(shares))
 

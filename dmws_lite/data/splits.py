@@ -47,28 +47,34 @@ def split_table(
 
     if rule not in RULES:
         raise ValueError(f"rule={rule!r} is unknown: pass one of {', '.join(RULES)}")
-    usable, known = (table["error"] == "").to_numpy(), (table["patient"] != "").to_numpy()
-    if rule == "auto":
-        published = (table["split"] != "").any()
-        rule = "published" if published else "patient" if known[usable].all() else "near_duplicates"
-    if rule == "patient" and (count := (usable & ~known).sum()):
+    usable, with_patient = (table["error"] == "").to_numpy(), (table["patient"] != "").to_numpy()
+    if rule == "auto" and (table["split"] != "").any():
+        rule = "published"
+    elif rule == "auto":
+        rule = "patient" if with_patient[usable].all() else "near_duplicates"
+    if rule == "patient" and (count := (usable & ~with_patient).sum()):
         raise ValueError(
             f"rule='patient', but {count} images have no patient: give them one in a manifest's column 'patient', "
             "or leave `rule` out of the card's `split`"
         )
-    if rule != "published" and not usable.any():
-        raise ValueError(f"none of {len(table)} images can be read, such as {table['file'].iloc[0]}: pass other files")
-    splits = table["split"].to_numpy(object, copy=True) if rule == "published" else np.full(len(table), "", object)
     if rule != "published":
-        splits[usable] = _divided(table[usable], seed, shares, together=rule != "random")
-    elif "" in (given := {*splits}) or not {"train", "test"} <= given:
+        if not usable.any():
+            first = table["file"].iloc[0]
+            raise ValueError(f"none of {len(table)} images can be read, such as {first}: pass other files")
+        splits = np.full(len(table), "", object)
+        splits[usable] = _divide(table[usable], seed, shares, keep_units=rule != "random")
+        return pd.Series(splits, table.index, name="split"), rule
+
+    splits = table["split"].to_numpy(object, copy=True)
+    published = {*splits}
+    if "" in published or not {"train", "test"} <= published:
         raise ValueError(
-            f"rule='published', but the splits given are {sorted(given)}: give each image train, val or test, or leave "
-            "`rule` out of the card's `split`"
+            f"rule='published', but the splits given are {sorted(published)}: give each image train, val or test, or "
+            "leave `rule` out of the card's `split`"
         )
-    elif "val" not in given:
+    if "val" not in published:
         rows = usable & (splits == "train")
-        splits[rows] = _divided(table[rows], seed, {"train": 1 - shares["val"], "val": shares["val"]}, together=True)
+        splits[rows] = _divide(table[rows], seed, {"train": 1 - shares["val"], "val": shares["val"]}, keep_units=True)
     return pd.Series(splits, table.index, name="split"), rule
 
 
@@ -84,19 +90,19 @@ def caution(table: pd.DataFrame, rule: str) -> str:
     return ""
 
 
-def conflicts(table: pd.DataFrame, column: str) -> Array:
+def find_conflicts(table: pd.DataFrame, column: str) -> Array:
     """Readable images whose very bytes occur again with another value (not "") in a column, bool (N,)."""
     rows = table[(table["error"] == "") & (table[column] != "")]
     values = rows.groupby(["sha256", "frame"])[column].transform("nunique")
     return (values.reindex(table.index, fill_value=1) > 1).to_numpy()
 
 
-def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def find_leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """What two splits share: kind ("exact", "near", "similar", "patient"), first and second (rows; the first is in the
     earlier split), split_a, split_b, file_a, file_b.
 
-    One row per pair of look-alikes (`pairs` has the closest ones only); for patients, and for exact copies, which are
-    told by their hash, one for each image and each later split that has the same one, with its first image there.
+    One row per pair of look-alikes (`pairs` has the closest ones only). For patients, and for exact copies (of the same
+    hash), one row for each image and each later split that has the same one, with its first image there.
     """
     import pandas as pd
 
@@ -116,8 +122,8 @@ def leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
         both = both[both["rank_x"] < both["rank_y"]]
         same[kind] = pd.DataFrame({"kind": kind, "first": both["row_x"], "second": both["row_y"]})
     shared = pd.concat([same["exact"], alike, same["patient"]], ignore_index=True)
-    sides = {"a": table.iloc[shared["first"]], "b": table.iloc[shared["second"]]}
-    columns = {f"{column}_{side}": sides[side][column].to_numpy() for column in ("split", "file") for side in sides}
+    rows_of = {"a": table.iloc[shared["first"]], "b": table.iloc[shared["second"]]}
+    columns = {f"{column}_{side}": rows_of[side][column].to_numpy() for column in ("split", "file") for side in rows_of}
     return shared.assign(**columns)
 
 
@@ -133,14 +139,14 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
         manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
         if unknown := {*manifest["split"]} - {*SPLITS, ""}:
             raise ValueError(f"split {unknown.pop()!r} is none of {', '.join(SPLITS)}")
-        if len(twice := manifest[manifest.assign(key=_keys(manifest)).duplicated("key")]):
+        if len(twice := manifest[manifest.assign(key=_name_images(manifest)).duplicated("key")]):
             raise ValueError(f"it lists {twice['file'].iloc[0]} twice")
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(
             f"split manifest {path} cannot be used ({error}): columns 'file' and 'split' are needed, with one row for "
             "each image. Mend it, or make it anew"
         ) from error
-    manifest, ours = (rows.assign(key=_keys(rows)).set_index("key") for rows in (manifest, table))
+    manifest, ours = (rows.assign(key=_name_images(rows)).set_index("key") for rows in (manifest, table))
     both = manifest.index.intersection(ours.index)
     listed, hashes = manifest.reindex(columns=["sha256"], fill_value="")["sha256"][both], ours["sha256"][both]
     faults = {
@@ -156,7 +162,7 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(split=manifest["split"][ours.index].to_numpy())
 
 
-def _keys(table: pd.DataFrame) -> list[str]:
+def _name_images(table: pd.DataFrame) -> list[str]:
     """The name of each image: its file, and its frame but for the first."""
     frames = table["frame"].astype(str) if "frame" in table else ["0"] * len(table)
     return [
@@ -165,27 +171,27 @@ def _keys(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _divided(table: pd.DataFrame, seed: int, shares: Mapping[str, float], together: bool) -> Array:
+def _divide(table: pd.DataFrame, seed: int, shares: Mapping[str, float], keep_units: bool) -> Array:
     """A split's name for each row (N,)."""
-    unit = _units(table) if together else np.argsort(np.argsort(_keys(table)))
+    unit = _number_units(table) if keep_units else np.argsort(np.argsort(_name_images(table)))
     classes = sorted(set(table["label"]))
     label = table["label"].map(classes.index).to_numpy()
     counts = np.zeros((unit.max() + 1, len(classes)), int)
     np.add.at(counts, (unit, label), 1)
     names = sorted(shares, key=SPLITS.index, reverse=True)  # of two that lack as much, test comes first
-    place = _assigned(counts, np.array([shares[split] for split in names]), seed)
+    split_of = _assign(counts, np.array([shares[split] for split in names]), seed)
     for number in range(len(names)):
-        missing = np.flatnonzero(~counts[place == number].any(axis=0))
+        missing = np.flatnonzero(~counts[split_of == number].any(axis=0))
         if len(missing):
             images = counts[:, missing[0]]
             raise ValueError(
                 f"class {classes[missing[0]]!r} has {images.sum()} readable images in {(images > 0).sum()} independent "
                 f"parts, but {', '.join(shares)} need one each: {WAY_OUT}"
             )
-    return np.array(names)[place][unit]
+    return np.array(names)[split_of][unit]
 
 
-def _units(table: pd.DataFrame) -> Array:
+def _number_units(table: pd.DataFrame) -> Array:
     """Which rows must stay together, numbered by their first file: the same patient, group or file, also by a chain."""
     count = len(table)
     graph = sparse.coo_matrix((count, count), dtype=bool)
@@ -195,25 +201,25 @@ def _units(table: pd.DataFrame) -> Array:
         _, first, code = np.unique(values[rows].astype(str), return_index=True, return_inverse=True)
         graph = graph + sparse.coo_matrix((np.ones(len(rows), bool), (rows, rows[first[code]])), shape=(count, count))
     unit = sparse.csgraph.connected_components(graph, directed=False)[1]
-    in_order = unit[np.argsort(_keys(table))]
+    in_order = unit[np.argsort(_name_images(table))]
     _, first = np.unique(in_order, return_index=True)
     return np.argsort(np.argsort(first))[unit]
 
 
-def _assigned(counts: Array, shares: Array, seed: int) -> Array:
+def _assign(counts: Array, shares: Array, seed: int) -> Array:
     """A split for each unit, int (U,), given its number of images of each class (U, K) and the splits' shares (S,)."""
     rng = np.random.default_rng(seed)
     target = shares[:, None] * counts.sum(axis=0)
-    have = np.zeros_like(target)
-    left = (counts > 0).sum(axis=0)
-    place = np.zeros(len(counts), int)
+    placed = np.zeros_like(target)
+    units_left = (counts > 0).sum(axis=0)  # that hold images of each class
+    split_of = np.zeros(len(counts), int)
     for unit in np.argsort(-counts.sum(axis=1) * rng.uniform(0.5, 1, len(counts))):
         row, present = counts[unit], counts[unit] > 0
-        cost = (row * (2 * have + row) / target).sum(axis=1)
-        lacking = (have == 0) & present
-        last_chance = lacking & (lacking.sum(axis=0) >= left)
+        cost = (row * (2 * placed + row) / target).sum(axis=1)
+        lacking = (placed == 0) & present
+        last_chance = lacking & (lacking.sum(axis=0) >= units_left)
         cost -= 1e9 * last_chance.sum(axis=1)
-        place[unit] = np.argmin(cost)
-        have[place[unit]] += row
-        left -= present
-    return place
+        split_of[unit] = np.argmin(cost)
+        placed[split_of[unit]] += row
+        units_left -= present
+    return split_of

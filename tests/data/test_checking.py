@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from dmws_lite.data.checking import check, inspect
-from dmws_lite.data.duplicates import groups, pairs
+from dmws_lite.data.duplicates import find_pairs, group_pairs
 from dmws_lite.data.opening import Gathered
 
 REAL = Path(__file__).parents[2].parent / "shared" / "data"
@@ -31,8 +31,8 @@ def finished(found):
     """Pairs and groups as `gather` finds them, after files were changed by hand."""
     table = found.table
     hashes = [f"{sha}#{frame}" if not error else "" for sha, frame, error in table[["sha256", "frame", "error"]].values]
-    linked = pairs(hashes, found.thumbnails)
-    table["group"] = groups(len(table), linked)
+    linked = find_pairs(hashes, found.thumbnails)
+    table["group"] = group_pairs(len(table), linked)
     return replace(found, pairs=linked)
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from dmws_lite.data.duplicates import groups, pairs
+from dmws_lite.data.duplicates import find_pairs, group_pairs
 from dmws_lite.data.phantoms import phantoms
 
 PICTURES = phantoms("chest_xray", train=30, val=3, test=3, size=96).train.images[:, 0]
@@ -34,29 +34,29 @@ CHANGES = {
 def test_a_changed_copy_is_told_for_what_it_is(change):
     alter, kinds = CHANGES[change]
     thumbnails = np.stack([resized(image) for image in (*PICTURES, *map(alter, PICTURES))])
-    found = pairs([str(i) for i in range(60)], thumbnails)
+    found = find_pairs([str(i) for i in range(60)], thumbnails)
     expected = {(i, i + 30) for i in range(30)} if kinds else set()
     assert set(found["kind"]) == kinds and {*zip(found["first"], found["second"], strict=True)} == expected
 
 
 def test_equal_bytes_are_exact_copies_whatever_the_picture_and_unreadable_files_are_none():
     blank = np.zeros((4, 32, 32), np.uint8)
-    found = pairs(["a", "b", "a", "b"], blank)
+    found = find_pairs(["a", "b", "a", "b"], blank)
     assert found[["first", "second", "kind"]].values.tolist() == [[0, 2, "exact"], [1, 3, "exact"]]
-    assert pairs(["", "", "a", "b"], blank).empty
+    assert find_pairs(["", "", "a", "b"], blank).empty
 
 
 def test_the_closest_come_first_and_blocks_do_not_change_what_is_found(monkeypatch):
     thumbnails = np.stack([resized(i) for i in (*PICTURES[:20], *(jpeg(i, 30) for i in PICTURES[:20]))])
     hashes = [str(i) for i in range(39)] + ["7"]
-    whole = pairs(hashes, thumbnails)
+    whole = find_pairs(hashes, thumbnails)
     assert whole["kind"].tolist()[0] == "exact" and (whole["correlation"][1:20].diff().dropna() <= 0).all()
     monkeypatch.setattr("dmws_lite.data.duplicates._BLOCK", 7)
-    parts = pairs(hashes, thumbnails)
+    parts = find_pairs(hashes, thumbnails)
     assert {*map(tuple, whole[["first", "second", "kind"]].values)} == {*map(tuple, parts.iloc[:, :3].values)}
 
 
 def test_groups_follow_chains():
-    numbers = groups(7, pd.DataFrame({"first": [0, 1, 4], "second": [1, 3, 5]}))
+    numbers = group_pairs(7, pd.DataFrame({"first": [0, 1, 4], "second": [1, 3, 5]}))
     assert numbers[0] == numbers[1] == numbers[3] and numbers[4] == numbers[5]
     assert len(set(numbers)) == 4

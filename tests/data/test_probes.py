@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from dmws_lite.data.probes import PROBES, shortcuts, visible
+from dmws_lite.data.probes import PROBES, probe_shortcuts, visible
 
 
 def noise(count):
@@ -13,7 +13,7 @@ def noise(count):
 
 
 def test_probes_stay_near_chance_on_noise():
-    found = shortcuts(*noise(600))
+    found = probe_shortcuts(*noise(600))
     assert found["probe"].tolist() == list(PROBES) and (found["chance"] == 0.5).all() and (found["images"] == 600).all()
     assert found["accuracy"].between(0.42, 0.58).all()
     assert (found["error"][[0, 1, 3]].between(0.015, 0.025)).all()  # sqrt(0.25 / 600) is 0.020
@@ -24,7 +24,7 @@ def test_a_marker_at_the_border_is_found_by_the_border_alone():
     table, thumbnails = noise(400)
     thumbnails[1::2, 0, 3:8] = 230
     thumbnails[1::2, 12:20, 12:20] = np.minimum(thumbnails[1::2, 12:20, 12:20], 160)  # about the same brightness
-    found = shortcuts(table, thumbnails)
+    found = probe_shortcuts(table, thumbnails)
     assert visible(found)["probe"].tolist() == ["border pixels"]
     assert found["accuracy"][0] > 0.97 and found["accuracy"][2] < 0.6
 
@@ -33,7 +33,7 @@ def test_file_properties_that_differ_by_class_are_found():
     for column, values in {"mode": ["colour", "gray"], "depth": [8, 16], "height": [224, 100]}.items():
         table, thumbnails = noise(200)
         table[column] = np.resize(values, len(table))
-        assert shortcuts(table, thumbnails)["accuracy"][2] == 1
+        assert probe_shortcuts(table, thumbnails)["accuracy"][2] == 1
 
 
 def test_images_of_one_patient_or_group_are_never_on_both_sides():
@@ -41,6 +41,6 @@ def test_images_of_one_patient_or_group_are_never_on_both_sides():
     table["label"] = np.where(rng.permutation(40) % 2, "b", "a")[people]
     own = rng.integers(0, 256, (40, 32, 32))[people]  # each patient has a background of their own, no class has one
     thumbnails = np.clip(own + rng.normal(0, 3, own.shape), 0, 255).astype(np.uint8)
-    assert shortcuts(table, thumbnails)["accuracy"][0] > 0.95
+    assert probe_shortcuts(table, thumbnails)["accuracy"][0] > 0.95
     for column, values in {"patient": [f"patient {k}" for k in people], "group": people}.items():
-        assert shortcuts(table.assign(**{column: values}), thumbnails)["accuracy"][0] < 0.8
+        assert probe_shortcuts(table.assign(**{column: values}), thumbnails)["accuracy"][0] < 0.8

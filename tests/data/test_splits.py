@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmws_lite.data.splits import SHARES, caution, leaks, read_manifest, split_table, write_manifest
+from dmws_lite.data.splits import SHARES, caution, find_leaks, read_manifest, split_table, write_manifest
 
 
 def made(labels, **columns):
@@ -111,7 +111,7 @@ def test_leaks_between_splits():
     splits, patients = ["test", "train", "val", "train", "train", ""], ["p", "q", "p", "", "p", "p"]
     table = made("aabbab", split=splits, patient=patients, sha256=["same", "same", *"cdef"])
     rows = [(0, 1, "exact", 1.0), (1, 3, "near", 0.99), (2, 3, "similar", 0.93), (3, 5, "near", 0.99)]
-    found = leaks(table, pd.DataFrame(rows, columns=["first", "second", "kind", "correlation"]))
+    found = find_leaks(table, pd.DataFrame(rows, columns=["first", "second", "kind", "correlation"]))
     assert list(found.columns) == ["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]
     assert sorted(map(tuple, found.to_numpy())) == [
         ("exact", 1, 0, "train", "test", "0001.png", "0000.png"),

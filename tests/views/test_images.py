@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dmws_lite.data.duplicates import groups, pairs
+from dmws_lite.data.duplicates import find_pairs, group_pairs
 from dmws_lite.data.opening import Gathered
 from dmws_lite.data.probes import VISIBLE
 from dmws_lite.views import figures
@@ -30,8 +30,8 @@ def gathered(classes=("a", "b"), count=120, channels=1, copies=()):
     for source, target in copies:
         thumbnails[target] = thumbnails[source]
         table.loc[target, "sha256"] = table["sha256"][source]
-    linked = pairs(list(table["sha256"]), thumbnails)
-    table, images = table.assign(group=groups(count, linked)), np.repeat(thumbnails[:, None], channels, 1)
+    linked = find_pairs(list(table["sha256"]), thumbnails)
+    table, images = table.assign(group=group_pairs(count, linked)), np.repeat(thumbnails[:, None], channels, 1)
     return Gathered("noise", table, images, thumbnails, linked, classes, "published", table[:0])
 
 
