@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dmws_lite.method.components import FIXED, squeezed
+from dmws_lite.method.components import FIXED, squeeze
 from dmws_lite.method.layers import STRATEGIES as LAYERS
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans, plan
@@ -45,7 +45,7 @@ def pair_data(teacher: str, student: str, first: str) -> dict[str, Any]:
     tensors = []
     for assignments in zip(*(layer_plan.assignments for layer_plan in by_layers.values()), strict=True):
         first_rule, names = assignments[0], dict(zip(LAYERS, (a.teacher for a in assignments), strict=True))
-        shape = squeezed(first_rule.teacher_shape, len(first_rule.axes))
+        shape = squeeze(first_rule.teacher_shape, len(first_rule.axes))
         tensors.append({"axes": first_rule.axes, "shape": shape, "names": names})
     return {
         "first": first,
@@ -62,7 +62,7 @@ def axis_masks(plan: SelectionPlan) -> dict[str, str]:
     """The index set of each named axis as a hexadecimal mask: the first index is the highest bit."""
     masks = {}
     for a in plan.assignments:
-        for axis, index, size in zip(a.axes, a.indices, squeezed(a.teacher_shape, len(a.axes)), strict=True):
+        for axis, index, size in zip(a.axes, a.indices, squeeze(a.teacher_shape, len(a.axes)), strict=True):
             if axis not in FIXED and axis not in masks:
                 chosen = np.ones(size, bool) if index is None else np.isin(np.arange(size), index)
                 masks[axis] = np.packbits(chosen).tobytes().hex()

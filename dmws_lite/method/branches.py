@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from dmws_lite.method.networks import name_of
 
-Run = Callable[[Tensor], Tensor]
+StreamFunction = Callable[[Tensor], Tensor]  # from a stream to the stream behind a part of the network
 Stages = Sequence[Sequence[Any]]  # of blocks, or of their numbers
-_MLP = ("mlp.fc1", "mlp.fc2")
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Branch:
     scale:   the student's layer scale of what is added.
     """
 
-    student: Run
-    teacher: Run
+    student: StreamFunction
+    teacher: StreamFunction
     layers: tuple[tuple[str, str], ...]
     skipped: Sequence[nn.Module] = ()
     added: bool = True
@@ -45,13 +44,31 @@ class Branch:
         return self.layers[-1][0]
 
 
+def _pair_blocks(teacher: Stages, layers: Stages) -> Iterator[tuple[int, int, int, list[nn.Module]]]:
+    """Stage, number of a student's block, number of the teacher's, and the teacher's blocks left out before it."""
+    skipped: list[nn.Module] = []
+    for stage, chosen in enumerate(layers):
+        start = 0
+        for i, k in enumerate(chosen):
+            yield stage, i, k, [*skipped, *teacher[stage][start:k]]
+            skipped, start = [], k + 1
+        skipped += teacher[stage][start:]
+
+
+def _pair_names(student: str, teacher: str, layers: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Both names of each layer, from the names of a student's and a teacher's block."""
+    return tuple((f"{student}.{layer}", f"{teacher}.{layer}") for layer in layers)
+
+
 def _vit(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch]:
     require_plain_blocks(student, teacher)
-    for _, i, k, own, other, skipped in _chosen([student.blocks], [teacher.blocks], layers):
-        for half, pair in ((1, ("attn.qkv", "attn.proj")), (2, _MLP)):
-            names = tuple((f"blocks.{i}.{name}", f"blocks.{k}.{name}") for name in pair)
-            scale = getattr(getattr(own, f"ls{half}"), "gamma", None)
-            yield Branch(_half(own, half), _half(other, half), names, skipped if half == 1 else (), scale=scale)
+    for _, i, k, skipped in _pair_blocks([teacher.blocks], layers):
+        block, source = student.blocks[i], teacher.blocks[k]
+        attention = _pair_names(f"blocks.{i}.attn", f"blocks.{k}.attn", ("qkv", "proj"))
+        mlp = _pair_names(f"blocks.{i}.mlp", f"blocks.{k}.mlp", ("fc1", "fc2"))
+        scales = [getattr(scale, "gamma", None) for scale in (block.ls1, block.ls2)]
+        yield Branch(_half_block(block, 1), _half_block(source, 1), attention, skipped, scale=scales[0])
+        yield Branch(_half_block(block, 2), _half_block(source, 2), mlp, scale=scales[1])
 
 
 def require_plain_blocks(student: Any, teacher: Any) -> None:
@@ -61,56 +78,47 @@ def require_plain_blocks(student: Any, teacher: Any) -> None:
         if kinds != {Block}:
             names = ", ".join(sorted(kind.__name__ for kind in kinds))
             raise ValueError(f"{name_of(network)} has blocks {names}, no pre-norm ViT blocks: use weight_selection")
-    own, theirs = student.num_prefix_tokens, teacher.num_prefix_tokens
-    if own != theirs:
+    tokens, teacher_tokens = student.num_prefix_tokens, teacher.num_prefix_tokens
+    if tokens != teacher_tokens:
         raise ValueError(
-            f"{name_of(student)} has {own} token(s) before the patches, its teacher {name_of(teacher)} {theirs}: "
-            "choose a student with as many, or use weight_selection"
+            f"{name_of(student)} has {tokens} token(s) before the patches, its teacher {name_of(teacher)} "
+            f"{teacher_tokens}: choose a student with as many, or use weight_selection"
         )
 
 
-def _half(block: Any, half: int) -> Run:
+def _half_block(block: Any, half: int) -> StreamFunction:
     """The attention (1) or the MLP (2) of a transformer block, with what it is added to."""
-    norm, inner, scale = getattr(block, f"norm{half}"), (block.attn, block.mlp)[half - 1], getattr(block, f"ls{half}")
+    norm, scale = getattr(block, f"norm{half}"), getattr(block, f"ls{half}")
+    inner = block.attn if half == 1 else block.mlp
     return lambda stream: stream + scale(inner(norm(stream)))
 
 
-def _chosen(own: Stages, theirs: Stages, layers: Stages) -> Iterator[tuple]:
-    """(stage, student's block number, teacher's, the blocks, the teacher's blocks that are left out before it)."""
-    rest: list[nn.Module] = []
-    for stage, chosen in enumerate(layers):
-        before = 0
-        for i, k in enumerate(chosen):
-            yield stage, i, k, own[stage][i], theirs[stage][k], [*rest, *theirs[stage][before:k]]
-            rest, before = [], k + 1
-        rest = [*rest, *theirs[stage][before:]]
-
-
 def _convnext(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch]:
-    own, theirs = ([[stage.downsample, *stage.blocks] for stage in network.stages] for network in (student, teacher))
-    shifted = [[0, *(k + 1 for k in chosen)] for chosen in layers]  # the first of a stage is its downsampling
-    for stage, i, k, block, other, skipped in _chosen(own, theirs, shifted):
+    # the first module of a stage is its downsampling, so that block numbers are shifted by one
+    stages, teacher_stages = ([[s.downsample, *s.blocks] for s in network.stages] for network in (student, teacher))
+    shifted = [[0, *(k + 1 for k in chosen)] for chosen in layers]
+    for stage, i, k, skipped in _pair_blocks(teacher_stages, shifted):
+        block, source, prefix = stages[stage][i], teacher_stages[stage][k], f"stages.{stage}"
         if i:
-            names = [(f"stages.{stage}.blocks.{i - 1}.{n}", f"stages.{stage}.blocks.{k - 1}.{n}") for n in _MLP]
-            yield Branch(block, other, tuple(names), skipped, scale=block.gamma)
+            names = _pair_names(f"{prefix}.blocks.{i - 1}.mlp", f"{prefix}.blocks.{k - 1}.mlp", ("fc1", "fc2"))
+            yield Branch(block, source, names, skipped, scale=block.gamma)
         elif not isinstance(block, nn.Identity):
-            name = f"stages.{stage}.downsample.1"
-            yield Branch(block, other, ((name, name),), skipped, added=False)
+            yield Branch(block, source, _pair_names(prefix, prefix, ["downsample.1"]), skipped, added=False)
 
 
 def _convolutions(student: Any, teacher: Any, layers: Stages) -> Iterator[Branch]:
     """Depthwise separable and inverted residual blocks: pointwise layers aim at the teacher's, before BatchNorm."""
-    own, theirs = ([list(stage) for stage in network.blocks] for network in (student, teacher))
+    stages, teacher_stages = ([list(stage) for stage in network.blocks] for network in (student, teacher))
     layers = list(layers)
-    if isinstance(getattr(student, "conv_head", None), nn.Conv2d):
-        for stages, network in ((own, student), (theirs, teacher)):
-            stages.append([nn.Sequential(network.conv_head, network.bn2)])
+    if isinstance(getattr(student, "conv_head", None), nn.Conv2d):  # the head is one more stage of one block
+        for blocks, network in ((stages, student), (teacher_stages, teacher)):
+            blocks.append([nn.Sequential(network.conv_head, network.bn2)])
         layers.append((0,))
-    for stage, i, k, block, other, skipped in _chosen(own, theirs, layers):
+    for stage, i, k, skipped in _pair_blocks(teacher_stages, layers):
+        block, source = stages[stage][i], teacher_stages[stage][k]
         pointwise = [name for name in ("conv_pw", "conv_pwl") if hasattr(block, name)]
-        names = [(f"blocks.{stage}.{i}.{name}", f"blocks.{stage}.{k}.{name}") for name in pointwise]
-        names = names or [("conv_head", "conv_head")]
-        yield Branch(block, other, tuple(names), skipped, added=False)
+        names = _pair_names(f"blocks.{stage}.{i}", f"blocks.{stage}.{k}", pointwise) or (("conv_head", "conv_head"),)
+        yield Branch(block, source, names, skipped, added=False)
 
 
 BRANCHES: dict[str, tuple[Callable[..., Iterator[Branch]], str]] = {  # by family, with the module that reads first

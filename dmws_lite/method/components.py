@@ -103,7 +103,7 @@ LOST = {  # what it means where the teacher has such a tensor and the student ha
     "k_norm": f"the student's keys {UNNORMALISED}",
     "grn": "the student does not normalise its hidden units by their response over the image",
 }
-SIGNATURES = {  # tensors that tell a family
+SIGNATURES = {  # tensors by which a family is recognised
     "vit": ("blocks.0.attn.qkv.weight", "blocks.0.mlp.fc1.weight"),
     "convnext": ("stages.0.blocks.0.conv_dw.weight", "stages.0.blocks.0.mlp.fc1.weight"),
     "mbconv": ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "blocks.1.0.conv_pwl.weight"),
@@ -124,10 +124,11 @@ class Component:
 
 
 def family_of(shapes: Shapes, name: str) -> str:
-    """The family a network belongs to, told from its tensor names. Raises ValueError where it is no known one."""
+    """The family of a network, from its tensor names. Raises ValueError where it is no known one."""
     gated = [tensor for tensor in shapes if re.search(r"mlp\.(fc1_g|w12|w1)\.weight", tensor)]
     fc1, fc2 = (shapes.get(f"blocks.0.mlp.{layer}.weight", (0, 0)) for layer in ("fc1", "fc2"))
-    if gated or fc1[0] == 2 * fc2[1] != 0:
+    halved = fc2[1] > 0 and fc1[0] == 2 * fc2[1]  # one half of the hidden units gates the other
+    if gated or halved:
         raise ValueError(
             f"{name}: {gated[0] if gated else 'blocks.0.mlp'} is a gated MLP (SwiGLU), for which there is no table: "
             "choose a network of its size with a plain MLP (timm names without swiglu, eva, giant)"
@@ -143,59 +144,65 @@ def family_of(shapes: Shapes, name: str) -> str:
 
 def depths(shapes: Shapes, family: str) -> tuple[int, ...]:
     """The number of blocks in each stage."""
-    stages: dict[int, int] = {}
-    for name in shapes:
-        match = next((m for rule in FAMILIES[family] if (m := re.fullmatch(rule.pattern, name))), None)
+    counts: dict[int, int] = {}
+    for tensor in shapes:
+        _, match = _find_rule(tensor, family)
         if match and "block" in match.groupdict():
             stage = int(match.groupdict().get("stage", 0))
-            stages[stage] = max(stages.get(stage, 0), int(match["block"]) + 1)
-    return tuple(stages[stage] for stage in sorted(stages))
+            counts[stage] = max(counts.get(stage, 0), int(match["block"]) + 1)
+    return tuple(counts[stage] for stage in sorted(counts))
+
+
+def _find_rule(tensor: str, family: str) -> tuple[Rule, re.Match[str]] | tuple[None, None]:
+    """The first rule of a family that a tensor's name matches, and the match."""
+    for rule in FAMILIES[family]:
+        if match := re.fullmatch(rule.pattern, tensor):
+            return rule, match
+    return None, None
 
 
 def components(shapes: Shapes, family: str, name: str) -> list[Component]:
     """Every tensor of a network with its named axes; ValueError for the first that the family's table does not know."""
     blocks = depths(shapes, family)
-    return [_component(tensor, tuple(shape), family, blocks, name) for tensor, shape in shapes.items()]
+    return [_describe_tensor(tensor, tuple(shape), family, blocks, name) for tensor, shape in shapes.items()]
 
 
-def _component(tensor: str, shape: Shape, family: str, blocks: tuple[int, ...], network: str) -> Component:
-    matches = ((rule, match) for rule in FAMILIES[family] if (match := re.fullmatch(rule.pattern, tensor)))
-    rule, match = next(matches, (None, None))
+def _describe_tensor(tensor: str, shape: Shape, family: str, blocks: tuple[int, ...], network: str) -> Component:
+    rule, match = _find_rule(tensor, family)
     if rule is None or match is None:
-        raise ValueError(
-            f"{network}: tensor {tensor} {shape} is not in the table of family {family!r}: "
-            f"add a Rule for it to dmws_lite.method.components.FAMILIES[{family!r}]"
-        )
-    group = match.groupdict()
-    stage, block = int(group.get("stage", 0)), int(group["block"]) if "block" in group else None
-    places = {"stage": stage, "block": block, **_neighbours(family, stage, block, blocks)}
+        text = f"{network}: tensor {tensor} {shape} is not in the table of family {family!r}"
+        raise ValueError(f"{text}: add a Rule for it to dmws_lite.method.components.FAMILIES[{family!r}]")
+    groups = match.groupdict()
+    stage, block = int(groups.get("stage", 0)), int(groups["block"]) if "block" in groups else None
+    places = {"stage": stage, "block": block, **_name_neighbours(family, stage, block, blocks)}
     axes = tuple(rule.axes.format(**places).split())
-    if len(squeezed(shape, len(axes))) != len(axes):
+    if len(squeeze(shape, len(axes))) != len(axes):
         raise ValueError(f"{network}: tensor {tensor} has shape {shape}, but family {family!r} expects the axes {axes}")
-    key = rule.alias.format(**group) or tensor
+    key = rule.alias.format(**groups) or tensor
     if block is not None:
         key = f"{tensor[: match.start('block')]}*{tensor[match.end('block') :]}"
     return Component(tensor, shape, axes, stage, block, key)
 
 
-def _neighbours(family: str, stage: int, block: int | None, blocks: tuple[int, ...]) -> dict[str, str]:
+def _name_neighbours(family: str, stage: int, block: int | None, blocks: tuple[int, ...]) -> dict[str, str]:
     """What `{before}` and `{last}` stand for in a rule's axes."""
     last = len(blocks) - 1
     if family == "mobilenetv1":  # an axis of its own for each block
         entry = f"{stage - 1}.{blocks[stage - 1] - 1}" if stage else "stem"
         return {"before": f"{stage}.{block - 1}" if block else entry, "last": f"{last}.{blocks[-1] - 1}"}
     if family == "mbconv":
-        return {"before": f"stage{stage}" if block else f"stage{stage - 1}" if stage else "stem", "last": str(last)}
+        entry = f"stage{stage - 1}" if stage else "stem"
+        return {"before": f"stage{stage}" if block else entry, "last": str(last)}
     return {"before": str(stage - 1), "last": str(last)}
 
 
-def squeezed(shape: Iterable[int], axes: int) -> Shape:
+def squeeze(shape: Iterable[int], axes: int) -> Shape:
     """`shape` without the two trailing ones of a 1 x 1 convolution where a linear layer's two axes are meant."""
     shape = tuple(shape)
     return shape[:-2] if len(shape) == axes + 2 and shape[-2:] == (1, 1) else shape
 
 
-def unfused(axis: str) -> str:
+def unfuse(axis: str) -> str:
     """The axis that elements are selected along: "attn/3" of "qkv*attn/3"."""
     return axis.split("*")[-1]
 
@@ -203,26 +210,28 @@ def unfused(axis: str) -> str:
 def map_tensors(
     teacher: list[Component], student: list[Component], layers: tuple[tuple[int, ...], ...], classifier: bool
 ) -> tuple[list[tuple[Component, Component]], dict[str, str], dict[str, str]]:
-    """(Student, teacher) pairs; why other tensors of the student stay unfed; what it means to lose the teacher's."""
+    """(Student, teacher) pairs, why the student's other tensors are not fed, and what losing the teacher's means."""
     by_key = {(c.key, c.stage, c.block): c for c in teacher}
     pairs, skipped = [], {}
     for c in student:
-        source = None if c.block is None else layers[c.stage][c.block]
+        block = None if c.block is None else layers[c.stage][c.block]
+        source = by_key.get((c.key, c.stage, block))
         if not c.axes:
             skipped[c.name] = "a counter, not a weight"
         elif "classes" in c.axes and not classifier:
             skipped[c.name] = "the classifier is not selected unless classifier=True"
-        elif (theirs := by_key.get((c.key, c.stage, source))) is None:
+        elif source is None:
             skipped[c.name] = "the teacher has no such tensor"
         elif "head_channel" in c.axes:
             skipped[c.name] = "a norm over a head's channels is not selected: a student's head mixes those of two heads"
-        elif c.name == "reg_token" and c.shape[1] > theirs.shape[1]:
-            skipped[c.name] = f"the teacher has only {theirs.shape[1]} register token(s)"
+        elif c.name == "reg_token" and c.shape[1] > source.shape[1]:
+            skipped[c.name] = f"the teacher has only {source.shape[1]} register token(s)"
         else:
-            pairs.append((c, theirs))
-    mapped, lost = {c.key for c in student}, {}
+            pairs.append((c, source))
+    student_keys, lost = {c.key for c in student}, {}
     for c in teacher:
-        taken = c.block is None or c.block in layers[c.stage]
-        if taken and c.key not in mapped and c.axes and "classes" not in c.axes:
-            lost[c.name] = next((why for part, why in LOST.items() if part in c.name), "the student has no such tensor")
+        chosen = c.block is None or c.block in layers[c.stage]
+        if chosen and c.key not in student_keys and c.axes and "classes" not in c.axes:
+            meanings = (meaning for part, meaning in LOST.items() if part in c.name)
+            lost[c.name] = next(meanings, "the student has no such tensor")
     return pairs, skipped, lost

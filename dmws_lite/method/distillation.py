@@ -55,8 +55,10 @@ class Distillation:
         for name, names in choices.items():
             if (value := getattr(self, name)) not in names:
                 raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(names)}")
-        given = {one.name: value for one in fields(self) if (value := getattr(self, one.name)) != one.default}
-        for name, value in given.items():
+        for setting in fields(self):
+            name, value = setting.name, getattr(self, setting.name)
+            if value == setting.default:  # None is one
+                continue
             if name in ("alpha", "alpha_warmup", "alpha_until", "alpha_anneal", "momentum") and not 0 <= value <= 1:
                 raise ValueError(f"{name}={value} is out of range: 0 <= {name} <= 1")
             if name in ("temperature", "half_life", "half_life_epochs") and not 0 < value < math.inf:
@@ -69,9 +71,10 @@ class Distillation:
         >>> [up_and_down.alpha_at(step, 100) for step in (0, 25, 50, 75, 100)]
         [0.0, 0.2, 0.4, 0.2, 0.0]
         """
-        warmup, anneal, left = self.alpha_warmup * steps, self.alpha_anneal * steps, self.alpha_until * steps - step
+        warmup, anneal = self.alpha_warmup * steps, self.alpha_anneal * steps
+        remaining = self.alpha_until * steps - step  # steps with soft targets
         rise = min(1.0, step / warmup) if warmup else 1.0
-        fall = min(1.0, left / anneal) if anneal else float(left > 0 or self.alpha_until == 1)
+        fall = min(1.0, remaining / anneal) if anneal else float(remaining > 0 or self.alpha_until == 1)
         return self.alpha * max(0.0, min(rise, fall))
 
     def momentum_at(self, step: int, steps: int, epoch: float | None = None) -> float:
@@ -100,7 +103,9 @@ def half_life_of(momentum: float) -> float:
     >>> round(half_life_of(0.999))
     693
     """
-    return math.log(2) / -math.log(momentum) if 0 < momentum < 1 else (0.0 if momentum <= 0 else math.inf)
+    if not 0 < momentum < 1:
+        return 0.0 if momentum <= 0 else math.inf
+    return math.log(2) / -math.log(momentum)
 
 
 def update_auxiliary(auxiliary: nn.Module, main: nn.Module, momentum: float) -> None:
@@ -172,16 +177,16 @@ def ema(step: Step) -> Tensor:
 
 
 def dlb(step: Step) -> Tensor:
-    """CE(main, y) + alpha T^2 KL(last step's logits || main) on the images that were in the last mini-batch too: half.
+    """CE(main, y) + alpha T^2 KL(last step's logits || main) on the half that was in the last mini-batch too.
 
     Source: Shen et al. 2022, self-distillation from the last mini-batch (arXiv 2203.16172).
     """
-    loss, last = step.hard_loss(), step.memory
-    if "indices" in last:
-        now, before = (step.indices[:, None] == last["indices"][None]).nonzero(as_tuple=True)
+    loss, memory = step.hard_loss(), step.memory
+    if "indices" in memory:
+        now, before = (step.indices[:, None] == memory["indices"][None]).nonzero(as_tuple=True)  # of the same images
         if len(now):
-            loss = loss + step.alpha * soft_loss(step.logits[now], last["logits"][before], step.temperature)
-    last.update(indices=step.indices.detach().clone(), logits=step.logits.detach().float().clone())
+            loss = loss + step.alpha * soft_loss(step.logits[now], memory["logits"][before], step.temperature)
+    memory.update(indices=step.indices.detach().clone(), logits=step.logits.detach().float().clone())
     return loss
 
 
@@ -191,12 +196,12 @@ def ps_kd(step: Step) -> Tensor:
     memory["probabilities"]: (training images, classes), rows of NaN where an image was not seen yet (then y is used).
     Source: Kim et al. 2021, progressive self-knowledge distillation (arXiv 2006.12000), where alpha rises linearly.
     """
-    table = step.memory["probabilities"]
-    past = table[step.indices]
+    memory = step.memory["probabilities"]
+    past = memory[step.indices]
     hard = F.one_hot(step.labels, step.logits.shape[1]).to(past.dtype)
     hard = hard * (1 - step.smoothing) + step.smoothing / hard.shape[1]
     target = torch.where(past.isnan(), hard, (1 - step.alpha) * hard + step.alpha * past)
-    table[step.indices] = step.logits.detach().float().softmax(dim=1)
+    memory[step.indices] = step.logits.detach().float().softmax(dim=1)
     return F.cross_entropy(step.logits.float(), target)
 
 

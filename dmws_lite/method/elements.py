@@ -56,31 +56,31 @@ def subsets(
     }
     if strategy not in choose:
         raise ValueError(f"unknown elements={strategy!r}: choose one of {', '.join(STRATEGIES)}")
-    used, sets = np.zeros(size, dtype=np.int64), []
+    uses, sets = np.zeros(size, dtype=np.int64), []  # uses: how many students have each element so far
     for _ in range(n):
         chosen = np.empty(0, dtype=np.int64)
         while len(chosen) < pick:
-            rest = np.setdiff1d(np.arange(size), chosen)
-            pool = rest[used[rest] == used[rest].min()]
+            others = np.setdiff1d(np.arange(size), chosen)
+            pool = others[uses[others] == uses[others].min()]
             chosen = np.append(chosen, choose[strategy](pool, min(pick - len(chosen), len(pool))))
         sets.append(np.sort(chosen))
-        used[chosen] += 1
+        uses[chosen] += 1
     return tuple(sets)
 
 
-def phased(size: int, pick: int, phase: int, strategy: str = "uniform", **options) -> np.ndarray:
+def phase_subset(size: int, pick: int, phase: int, strategy: str = "uniform", **options) -> np.ndarray:
     """The index set number `phase` along one axis; phase 0 is the published rule, all phases are disjoint.
 
     Raises ValueError where the axis has no room for that phase; where size == pick every phase takes all elements.
 
-    >>> phased(6, 2, phase=1)
+    >>> phase_subset(6, 2, phase=1)
     array([1, 4])
     """
-    room = size // max(pick, 1)
-    if phase < 0 or (pick < size and phase >= room):
+    phases = size // max(pick, 1)
+    if phase < 0 or (pick < size and phase >= phases):
         raise ValueError(
-            f"phase={phase} is out of range on an axis of {size} elements of which {pick} are picked: it has {room} "
-            f"disjoint subset(s), so 0 <= phase < {room}; complementary_plans() also handles axes that must share"
+            f"phase={phase} is out of range on an axis of {size} elements of which {pick} are picked: it has {phases} "
+            f"disjoint subset(s), so 0 <= phase < {phases}; complementary_plans() also handles axes that must share"
         )
     return subsets(size, pick, 1 if pick == size else phase + 1, strategy, **options)[-1]
 

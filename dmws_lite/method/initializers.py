@@ -11,7 +11,7 @@ and 0, layer scales as in a fresh model, tokens and position embeddings from a n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -64,10 +64,10 @@ def initialize(
     if name in MEASURED:
         family = family_of(describe(model).shapes, name_of(model))
         if family not in MEASURED[name]:
-            others = ["weight_selection", *(other for other, families in MEASURED.items() if family in families)]
+            alternatives = ["weight_selection", *(other for other, families in MEASURED.items() if family in families)]
             raise ValueError(
                 f"initializer {name!r} works with the families {', '.join(MEASURED[name])}; {name_of(model)} is a "
-                f"{family}: choose one of {', '.join(others)}"
+                f"{family}: choose one of {', '.join(alternatives)}"
             )
         if plan is None or teacher_state is None or images is None:
             raise ValueError(
@@ -90,8 +90,8 @@ def default(model: Any, *, seed: int = 0, **_: Any) -> nn.Module:
         _reset(model.modules())
         if isinstance(model, EfficientNet):
             efficientnet_init_weights(model)
-        elif callable(own_rule := getattr(model, "init_weights", None)):
-            own_rule()
+        elif callable(getattr(model, "init_weights", None)):
+            model.init_weights()
     return draw_classifier(model, seed)
 
 
@@ -121,25 +121,25 @@ def mimetic(model: Any, *, seed: int = 0, **_: Any) -> nn.Module:
     """
     attentions = [m for m in model.modules() if isinstance(getattr(m, "qkv", None), nn.Linear) and hasattr(m, "proj")]
     if not attentions:
-        raise ValueError(
-            f"initializer 'mimetic' sets self-attention, and {type(model).__name__} has none: use it with a timm "
-            "VisionTransformer, or choose another initializer"
-        )
+        text = f"initializer 'mimetic' sets self-attention, and {type(model).__name__} has none"
+        raise ValueError(f"{text}: use it with a timm VisionTransformer, or choose another initializer")
     default(model, seed=seed)
-    own = generator(seed, _ATTENTION)
+    rng = generator(seed, _ATTENTION)
     for attention in attentions:  # torch keeps W transposed: its q rows are the paper's W_q^T
         inner, embed = attention.proj.weight.shape[1], attention.qkv.weight.shape[1]  # inner = head * head_dim
         rank = inner // attention.num_heads
-        heads = [_factors(0.7, 0.7, embed, rank, own) for _ in range(attention.num_heads)]
-        values, projection = _factors(0.4, -0.4, embed, inner, own)
-        rows = [*(left.T for left, _ in heads), *(right for _, right in heads), values.T]
+        heads = [_draw_factors(0.7, 0.7, embed, rank, rng) for _ in range(attention.num_heads)]
+        values, projection = _draw_factors(0.4, -0.4, embed, inner, rng)
+        rows = [*(queries.T for queries, _ in heads), *(keys for _, keys in heads), values.T]
         attention.qkv.weight.copy_(torch.cat(rows))  # (3 * head * head_dim, embed)
         attention.proj.weight.copy_(projection.T)  # (embed, head * head_dim)
         for bias in (attention.qkv.bias, attention.proj.bias):
             if bias is not None:
                 nn.init.zeros_(bias)
-    if (positions := getattr(model, "pos_embed", None)) is not None:
-        if (embed := positions.shape[2]) % 4:
+    positions = getattr(model, "pos_embed", None)
+    if positions is not None:
+        embed = positions.shape[2]
+        if embed % 4:
             raise ValueError(f"initializer 'mimetic' needs a width that is a multiple of 4 (sinusoids), not {embed}")
         patches = build_sincos2d_pos_embed(list(model.patch_embed.grid_size), embed)
         nn.init.zeros_(positions)
@@ -147,9 +147,9 @@ def mimetic(model: Any, *, seed: int = 0, **_: Any) -> nn.Module:
     return model
 
 
-def _factors(alpha: float, beta: float, size: int, rank: int, own: torch.Generator) -> tuple[Tensor, Tensor]:
+def _draw_factors(alpha: float, beta: float, size: int, rank: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Factors (size, rank) and (rank, size) of alpha Z + beta I with balanced norms; exact where rank = size."""
-    noise = torch.randn(size, size, generator=own) / size**0.5
+    noise = torch.randn(size, size, generator=rng) / size**0.5
     u, s, vh = torch.linalg.svd(alpha * noise + beta * torch.eye(size))
     root = s[:rank].sqrt()
     return u[:, :rank] * root, root[:, None] * vh[:rank]
@@ -164,20 +164,21 @@ def weight_selection(model: nn.Module, *, seed: int = 0, plan=None, teacher_stat
     """
     if plan is None or teacher_state is None:
         raise ValueError("initializer 'weight_selection' needs plan=plan(teacher, student) and teacher_state=teacher")
-    return _load(default(model, seed=seed), plan.apply(_state(teacher_state)), "the plan", optional=plan.skipped)
+    state = plan.apply(_state_of(teacher_state))
+    return _load_state(default(model, seed=seed), state, "the plan", optional=plan.skipped)
 
 
 def selection_ls(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
     """Weight selection, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
     weight_selection(model, seed=seed, plan=plan, teacher_state=teacher_state)
-    teacher = _network(teacher_state, plan, images)
+    teacher = _build_teacher(teacher_state, plan, images)
     model.measured = compensate(model, teacher, plan.layers, places_of(plan), images)
     return model
 
 
 def projection(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
     """Principal components of the teacher's stream in place of channels (pre-norm ViTs): see `project`."""
-    teacher = _network(teacher_state, plan, images)
+    teacher = _build_teacher(teacher_state, plan, images)
     places = project(default(model, seed=seed), teacher, plan, images)
     model.measured = measure(model, teacher, plan.layers, places, images, "projection")
     return model
@@ -185,7 +186,7 @@ def projection(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, imag
 
 def projection_ls(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
     """`projection`, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
-    teacher = _network(teacher_state, plan, images)
+    teacher = _build_teacher(teacher_state, plan, images)
     places = project(default(model, seed=seed), teacher, plan, images)
     model.measured = compensate(model, teacher, plan.layers, places, images, method="projection_ls")
     return model
@@ -197,13 +198,13 @@ def full_teacher(model: Any, *, seed: int = 0, teacher_state: Any = None, **_: A
     if teacher_state is None:
         raise ValueError("initializer 'full_teacher' needs teacher_state=load_teacher(name)")
     default(model, seed=seed)
-    heads = {id(p) for layer in _classifiers(model) for p in layer.parameters()}
-    fresh = {name for name, p in model.named_parameters() if id(p) in heads}
-    state = {name: tensor for name, tensor in _state(teacher_state).items() if name not in fresh}
-    positions, own = state.get("pos_embed"), getattr(model, "pos_embed", None)
-    if positions is not None and own is not None and positions.shape[1] != own.shape[1]:
-        state["pos_embed"] = interpolate(positions, own.shape[1])
-    return _load(model, state, "the teacher", optional=fresh)
+    weights = {id(weight) for layer in _classifier_layers(model) for weight in layer.parameters()}
+    classifier = {name for name, weight in model.named_parameters() if id(weight) in weights}
+    state = {name: tensor for name, tensor in _state_of(teacher_state).items() if name not in classifier}
+    positions, model_positions = state.get("pos_embed"), getattr(model, "pos_embed", None)
+    if positions is not None and model_positions is not None and positions.shape[1] != model_positions.shape[1]:
+        state["pos_embed"] = interpolate(positions, model_positions.shape[1])
+    return _load_state(model, state, "the teacher", optional=classifier)
 
 
 INITIALIZERS: dict[str, Callable[..., nn.Module]] = {rule.__name__: rule for rule in (
@@ -212,11 +213,11 @@ INITIALIZERS: dict[str, Callable[..., nn.Module]] = {rule.__name__: rule for rul
 )}  # fmt: skip
 
 
-def _state(teacher: Any) -> Mapping[str, Tensor]:
+def _state_of(teacher: Any) -> Mapping[str, Tensor]:
     return teacher.state_dict() if isinstance(teacher, nn.Module) else teacher
 
 
-def _network(teacher: Any, plan: SelectionPlan, images: Tensor) -> nn.Module:
+def _build_teacher(teacher: Any, plan: SelectionPlan, images: Tensor) -> nn.Module:
     """The teacher's network, for images of this size."""
     if isinstance(teacher, nn.Module):
         return deepcopy(teacher)
@@ -232,17 +233,17 @@ def _require_cpu(model: nn.Module) -> None:
 def _draw(model: nn.Module, seed: int, rule: Callable, **options) -> nn.Module:
     """Fill the weights of all linear and convolution layers, and the tokens, by `rule`; the rest is constant."""
     _require_cpu(model)
-    own = generator(seed, _BODY)
+    rng = generator(seed, _BODY)
     layers = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     _reset(m for m in model.modules() if not isinstance(m, nn.Linear | nn.Conv2d))
     for name, layer in layers.items():
-        # fan-in and fan-out are counted apart for q, k and v, and for the groups of a convolution
-        for part in layer.weight.chunk(3 if name.endswith("qkv") else getattr(layer, "groups", 1)):
-            rule(part, generator=own, **options)
+        # fan-in and fan-out are those of each of q, k and v, and of each group of a convolution
+        for matrix in layer.weight.chunk(3 if name.endswith("qkv") else getattr(layer, "groups", 1)):
+            rule(matrix, generator=rng, **options)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     for parameter in model.parameters(recurse=False):  # class and register tokens, position embeddings
-        nn.init.trunc_normal_(parameter, std=STD, generator=own)
+        nn.init.trunc_normal_(parameter, std=STD, generator=rng)
     return draw_classifier(model, seed)
 
 
@@ -259,7 +260,7 @@ def _reset(modules: Iterable[nn.Module]) -> None:
             module.reset_parameters()
 
 
-def _classifiers(model: Any) -> list[Any]:
+def _classifier_layers(model: Any) -> list[Any]:
     """The classifier's layers: none in a headless model, two in a distilled DeiT."""
     heads = model.get_classifier()
     return [m for m in (heads if isinstance(heads, tuple) else (heads,)) if hasattr(m, "weight")]
@@ -268,22 +269,23 @@ def _classifiers(model: Any) -> list[Any]:
 @torch.no_grad()
 def draw_classifier(model: nn.Module, seed: int) -> nn.Module:
     """Give a model the classifier that all initialisers draw from this seed, in place."""
-    own = generator(seed, _CLASSIFIER)
-    for layer in _classifiers(model):
-        nn.init.trunc_normal_(layer.weight, std=STD, generator=own)
+    rng = generator(seed, _CLASSIFIER)
+    for layer in _classifier_layers(model):
+        nn.init.trunc_normal_(layer.weight, std=STD, generator=rng)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     return model
 
 
-def _load(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: Iterable[str]) -> nn.Module:
+def _load_state(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: Collection[str]) -> nn.Module:
     """Copy `state` into the model; every tensor must be there, but for the `optional` ones."""
-    own = model.state_dict()
-    for name in (*own, *state):
-        mine, theirs = (tuple(s[name].shape) if name in s else "missing" for s in (own, state))
-        if mine != theirs and not (theirs == "missing" and name in optional):
-            raise ValueError(
-                f"{name} is {mine} in the model, {theirs} in {source}: build the model that it was made for"
-            )
+    model_state = model.state_dict()
+    for name in (*model_state, *state):
+        if name in optional and name not in state:
+            continue
+        shape, source_shape = (tuple(s[name].shape) if name in s else "missing" for s in (model_state, state))
+        if shape != source_shape:
+            text = f"{name} is {shape} in the model, {source_shape} in {source}"
+            raise ValueError(f"{text}: build the model that it was made for")
     model.load_state_dict(state, strict=False)
     return model

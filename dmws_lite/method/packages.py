@@ -48,10 +48,10 @@ def packaged_weights(name: str, shapes: Mapping[str, tuple[int, ...]]) -> Path |
     if not target.exists():
         try:
             tensors = [*torch.load(paths[0], map_location="cpu", weights_only=True).values()]
-            fit = [tuple(tensor.shape) for tensor in tensors] == [*shapes.values()]
+            matches = [tuple(tensor.shape) for tensor in tensors] == [*shapes.values()]
         except (UnpicklingError, RuntimeError, AttributeError):  # a file of anything else, which is not run
-            fit = False
-        if not fit:
+            matches = False
+        if not matches:
             raise refuse(f"the tensors of {paths[0].name} are not those of {name}")
         state = {key: tensor.contiguous() for key, tensor in zip(shapes, tensors, strict=True)}
         write_atomically(target, lambda part: save_file(state, part))

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from timm.layers import resample_abs_pos_embed
 
-from dmws_lite.method.components import FIXED, Shape, squeezed, unfused
+from dmws_lite.method.components import FIXED, Shape, squeeze, unfuse
 from dmws_lite.runtime.files import write_atomically
 
 FORMAT = "dmws-plan-1"
@@ -35,15 +35,15 @@ class Assignment:
     note: str = ""  # what is done besides indexing
 
     @property
-    def written_out(self) -> list[np.ndarray]:
-        """The indices taken along each axis, also where they are all."""
-        shape = squeezed(self.teacher_shape, len(self.axes))
+    def full_indices(self) -> list[np.ndarray]:
+        """The indices taken along each axis, written out where they are all of it."""
+        shape = squeeze(self.teacher_shape, len(self.axes))
         return [np.arange(size) if index is None else index for size, index in zip(shape, self.indices, strict=True)]
 
     @property
     def size(self) -> int:
         """Number of teacher elements read."""
-        return prod(map(len, self.written_out))
+        return prod(map(len, self.full_indices))
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,15 @@ class SelectionPlan:
         for a in self.assignments:
             if a.teacher not in teacher_state:
                 raise ValueError(f"the state dict has no tensor {a.teacher}: is it this plan's teacher {self.teacher}?")
-            part = teacher_state[a.teacher].detach()
-            if (shape := tuple(part.shape)) != a.teacher_shape:
+            tensor = teacher_state[a.teacher].detach()
+            if (shape := tuple(tensor.shape)) != a.teacher_shape:
                 raise ValueError(f"{a.teacher} has shape {shape}, not {a.teacher_shape}: make a plan for these weights")
             for axis, index in enumerate(a.indices):
                 if index is not None:
-                    part = part.index_select(axis, torch.from_numpy(index).to(part.device))
-            if "token" in a.axes and part.shape[1] != a.student_shape[1]:
-                part = interpolate(part, a.student_shape[1])
-            state[a.student] = part.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
+                    tensor = tensor.index_select(axis, torch.from_numpy(index).to(tensor.device))
+            if "token" in a.axes and tensor.shape[1] != a.student_shape[1]:
+                tensor = interpolate(tensor, a.student_shape[1])
+            state[a.student] = tensor.reshape(a.student_shape).clone(memory_format=torch.contiguous_format)
         return state
 
     def coverage(self) -> Share:
@@ -119,27 +119,30 @@ class SelectionPlan:
         """The share of the teacher's elements that this student and another one both receive."""
         if other.teacher_shapes != self.teacher_shapes:
             raise ValueError(f"overlap needs two plans of one teacher, not of {self.teacher} and {other.teacher}")
-        theirs, used = {a.teacher: a for a in other.assignments}, {}
+        others, used = {a.teacher: a for a in other.assignments}, {}
         for a in self.assignments:
-            if a.teacher in theirs:
-                pairs = zip(a.written_out, theirs[a.teacher].written_out, strict=True)
+            if a.teacher in others:
+                pairs = zip(a.full_indices, others[a.teacher].full_indices, strict=True)
                 used[a.teacher] = prod(len(np.intersect1d(*pair)) for pair in pairs)
         return self._share(used)
 
     def _share(self, used: dict[str, int]) -> Share:
+        """The share of the teacher, from the number of elements that are used of each of its tensors."""
         sizes = {name: prod(shape) for name, shape in self.teacher_shapes.items()}
         tensors = {name: used.get(name, 0) / size for name, size in sizes.items()}
         return Share(sum(used.get(name, 0) for name in sizes), sum(sizes.values()), tensors)
 
     def consistency(self) -> dict[str, bool]:
-        """For each named axis: do all tensors that have it use the same teacher indices? (Selection lives on that.)"""
-        indices: dict[str, list[np.ndarray]] = {}
+        """For each named axis: do all tensors that have it use the same teacher indices? Selection depends on it."""
+        by_axis: dict[str, list[np.ndarray]] = {}
         for a in self.assignments:
-            for axis, index, size in zip(a.axes, a.written_out, squeezed(a.teacher_shape, len(a.axes)), strict=True):
-                parts = np.split(index, 3) if "*" in axis else [index]
-                if axis not in FIXED:
-                    indices.setdefault(unfused(axis), []).extend(part - k * (size // 3) for k, part in enumerate(parts))
-        return {axis: all(np.array_equal(index, own[0]) for index in own) for axis, own in indices.items()}
+            sizes = squeeze(a.teacher_shape, len(a.axes))
+            for axis, index, size in zip(a.axes, a.full_indices, sizes, strict=True):
+                if axis in FIXED:
+                    continue
+                parts = np.split(index, 3) if "*" in axis else [index]  # of q, k and v
+                by_axis.setdefault(unfuse(axis), []).extend(part - k * (size // 3) for k, part in enumerate(parts))
+        return {axis: all(np.array_equal(index, sets[0]) for index in sets) for axis, sets in by_axis.items()}
 
     def losses(self) -> dict[str, list[str]]:
         """The teacher's tensors that the student has no place for, by what that means."""
@@ -165,7 +168,7 @@ def load_plan(path: str | Path) -> SelectionPlan:
         for a in record["assignments"]:
             a |= {key: tuple(a[key]) for key in ("axes", "student_shape", "teacher_shape")}
             a["indices"] = tuple(None if i is None else np.asarray(i, dtype=np.int64) for i in a["indices"])
-            sizes = squeezed(a["teacher_shape"], len(a["axes"]))
+            sizes = squeeze(a["teacher_shape"], len(a["axes"]))
             for index, size in zip(a["indices"], sizes, strict=True):
                 if index is not None and not ((index >= 0) & (index < size)).all():
                     raise ValueError("an index is outside the teacher's tensor")
@@ -190,10 +193,8 @@ def position_grids(old: int, new: int) -> tuple[int, int, int]:
         before, after = (isqrt(max(tokens - prefix, 0)) for tokens in (old, new))
         if before and after and before**2 + prefix == old and after**2 + prefix == new:
             return prefix, before, after
-    raise ValueError(
-        f"pos_embed: {old} teacher and {new} student tokens are not two square grids with the same prefix tokens: "
-        "build the student with the teacher's image size, patch size and class token"
-    )
+    text = f"pos_embed: {old} teacher and {new} student tokens are not two square grids with the same prefix tokens"
+    raise ValueError(f"{text}: build the student with the teacher's image size, patch size and class token")
 
 
 def interpolate(pos_embed: torch.Tensor, tokens: int) -> torch.Tensor:

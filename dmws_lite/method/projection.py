@@ -43,11 +43,11 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
     require_plain_blocks(student, teacher)
     for network in (student, teacher):
         _require_known_norms(network)
-    moments, energies = _measure(teacher.eval(), plan.layers[0], images.to(next(teacher.parameters()).dtype))
+    moments, energies = _measure_stream(teacher.eval(), plan.layers[0], images.to(next(teacher.parameters()).dtype))
     components = principal_components(torch.stack(list(moments.values())).mean(0), student.embed_dim - 1)  # P
     complement = complement_of_ones(student.embed_dim)  # Q
-    write = complement @ components.T  # R: M is in P already
-    taken = {a.student for a in plan.assignments}
+    writer = complement @ components.T  # R: M is in P already
+    selected = {a.student for a in plan.assignments}
     places: dict[str, Tensor] = {}
 
     def reader(norm: Any, place: tuple[str, int]) -> Tensor:
@@ -56,27 +56,27 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
         size = (len(components) * rho / len(complement)).sqrt()
         return size * norm.weight.double()[:, None] * (components @ complement.T)
 
-    _write(student.patch_embed.proj, teacher.patch_embed.proj, None, write, ALL)
-    for name in taken & {"cls_token", "dist_token", "reg_token", "pos_embed"}:
-        getattr(student, name).copy_(getattr(teacher, name).double() @ write.T)
+    _fill_writer(student.patch_embed.proj, teacher.patch_embed.proj, None, writer, ALL)
+    for name in selected & {"cls_token", "dist_token", "reg_token", "pos_embed"}:
+        getattr(student, name).copy_(getattr(teacher, name).double() @ writer.T)
     for number, k in enumerate(plan.layers[0]):
-        own, source = student.blocks[number], teacher.blocks[k]
-        heads = _heads(own.attn, source.attn, energies["heads", k])
+        block, source = student.blocks[number], teacher.blocks[k]
+        heads = _choose_heads(block.attn, source.attn, energies["heads", k])
         rows = torch.cat([heads + part * source.attn.proj.in_features for part in range(3)])
-        units = _top(energies["units", k], own.mlp.fc2.in_features)
-        _read(own.attn.qkv, source.attn.qkv, source.norm1, reader(source.norm1, ("norm1", k)), rows)
-        _write(own.attn.proj, source.attn.proj, source.ls1, write, heads)
-        _read(own.mlp.fc1, source.mlp.fc1, source.norm2, reader(source.norm2, ("norm2", k)), units)
-        _write(own.mlp.fc2, source.mlp.fc2, source.ls2, write, units)
-        outputs = {"attn.qkv": rows, "attn.proj": write, "mlp.fc1": units, "mlp.fc2": write}
-        places |= {f"blocks.{number}.{name}": where for name, where in outputs.items()}
-        for scale in (own.ls1, own.ls2):
+        units = _choose_largest(energies["units", k], block.mlp.fc2.in_features)
+        _fill_reader(block.attn.qkv, source.attn.qkv, source.norm1, reader(source.norm1, ("norm1", k)), rows)
+        _fill_writer(block.attn.proj, source.attn.proj, source.ls1, writer, heads)
+        _fill_reader(block.mlp.fc1, source.mlp.fc1, source.norm2, reader(source.norm2, ("norm2", k)), units)
+        _fill_writer(block.mlp.fc2, source.mlp.fc2, source.ls2, writer, units)
+        outputs = {"attn.qkv": rows, "attn.proj": writer, "mlp.fc1": units, "mlp.fc2": writer}
+        places |= {f"blocks.{number}.{name}": channels for name, channels in outputs.items()}
+        for scale in (block.ls1, block.ls2):
             if hasattr(scale, "gamma"):
                 nn.init.ones_(scale.gamma)  # the teacher's is in the matrices now
     norm = teacher.fc_norm if isinstance(teacher.norm, nn.Identity) else teacher.norm
     for name in ("head", "head_dist"):
-        if f"{name}.weight" in taken:
-            _read(getattr(student, name), getattr(teacher, name), norm, reader(norm, END), ALL)
+        if f"{name}.weight" in selected:
+            _fill_reader(getattr(student, name), getattr(teacher, name), norm, reader(norm, END), ALL)
     for norm in (module for module in student.modules() if isinstance(module, nn.LayerNorm)):
         norm.reset_parameters()  # to 1 and 0: the teacher's are in the matrices
     return places
@@ -85,9 +85,9 @@ def project(student: Any, teacher: Any, plan: SelectionPlan, images: Tensor) -> 
 def _require_known_norms(network: nn.Module) -> None:
     """Raise ValueError for a norm that the formulas do not cover: RMSNorm, or one before the blocks or in a head."""
     for name, module in network.named_modules():
-        place = name.rpartition(".")[2]
-        known = isinstance(module, nn.LayerNorm) and place in ("norm1", "norm2", "norm", "fc_norm")
-        if "norm" in place and not known and not isinstance(module, nn.Identity):
+        last_name = name.rpartition(".")[2]
+        known = isinstance(module, nn.LayerNorm) and last_name in ("norm1", "norm2", "norm", "fc_norm")
+        if "norm" in last_name and not known and not isinstance(module, nn.Identity):
             raise ValueError(f"projection cannot take {name} of {name_of(network)} into account: use selection_ls")
 
 
@@ -105,32 +105,32 @@ def complement_of_ones(size: int) -> Tensor:
     return torch.cos(torch.pi / size * places[:, None] * torch.arange(1, size)) * (2 / size) ** 0.5
 
 
-def _measure(teacher: Any, chosen: tuple[int, ...], images: Tensor) -> tuple[dict, dict]:
+def _measure_stream(teacher: Any, chosen: tuple[int, ...], images: Tensor) -> tuple[dict, dict]:
     """The second moment of the normalised stream at each place, and the energy that heads and hidden units write."""
     moments: dict[tuple[str, int], Any] = defaultdict(float)
     energies: dict[tuple[str, int], Any] = defaultdict(float)
 
-    def note_stream(stream: Tensor, place: tuple[str, int]) -> None:
+    def add_stream(stream: Tensor, place: tuple[str, int]) -> None:
         z = stream.double().flatten(0, -2)
         z = z - z.mean(1, keepdim=True)
         z = z / z.norm(dim=1, keepdim=True)
         moments[place] = moments[place] + z.T @ z
 
-    def note_energy(inputs: Tensor, place: tuple[str, int], layer: nn.Linear, groups: int) -> None:
+    def add_energy(inputs: Tensor, place: tuple[str, int], layer: nn.Linear, groups: int) -> None:
         a = inputs.double().flatten(0, -2).unflatten(1, (groups, -1))  # (token, group, channel)
         weight = layer.weight.double().unflatten(1, (groups, -1))
         moment = torch.einsum("ngi,ngj->gij", a, a)
         energies[place] = energies[place] + torch.einsum("gij,ogi,ogj->g", moment, weight, weight)
 
-    def watch(module: nn.Module, note: Callable, *details: Any) -> Any:
-        return module.register_forward_pre_hook(lambda _, given: note(given[0], *details))
+    def on_input(module: nn.Module, function: Callable, *details: Any) -> Any:
+        return module.register_forward_pre_hook(lambda _, inputs: function(inputs[0], *details))
 
-    hooks = [teacher.blocks[chosen[-1]].register_forward_hook(lambda *call: note_stream(call[-1], END))]
+    hooks = [teacher.blocks[chosen[-1]].register_forward_hook(lambda *call: add_stream(call[-1], END))]
     for k in chosen:
         block = teacher.blocks[k]
-        hooks += [watch(block.norm1, note_stream, ("norm1", k)), watch(block.norm2, note_stream, ("norm2", k))]
-        hooks.append(watch(block.attn.proj, note_energy, ("heads", k), block.attn.proj, block.attn.num_heads))
-        hooks.append(watch(block.mlp.fc2, note_energy, ("units", k), block.mlp.fc2, block.mlp.fc2.in_features))
+        hooks += [on_input(block.norm1, add_stream, ("norm1", k)), on_input(block.norm2, add_stream, ("norm2", k))]
+        hooks.append(on_input(block.attn.proj, add_energy, ("heads", k), block.attn.proj, block.attn.num_heads))
+        hooks.append(on_input(block.mlp.fc2, add_energy, ("units", k), block.mlp.fc2, block.mlp.fc2.in_features))
     try:
         for batch in images.split(BATCH):
             teacher.forward_features(batch)
@@ -142,22 +142,23 @@ def _measure(teacher: Any, chosen: tuple[int, ...], images: Tensor) -> tuple[dic
     return moments, energies
 
 
-def _heads(own: Any, source: Any, energy: Tensor) -> Tensor:
+def _choose_heads(attention: Any, source: Any, energy: Tensor) -> Tensor:
     """The channels of those heads that write most energy, whole where the head's size allows."""
-    if own.num_heads > source.num_heads or own.head_dim > source.head_dim:
+    size, teacher_size = (attention.num_heads, attention.head_dim), (source.num_heads, source.head_dim)
+    if size[0] > teacher_size[0] or size[1] > teacher_size[1]:
         raise ValueError(
-            f"projection keeps whole heads: the student's {own.num_heads} heads of {own.head_dim} do not fit into the "
-            f"teacher's {source.num_heads} heads of {source.head_dim}: use selection_ls"
+            f"projection keeps whole heads: the student's {size[0]} heads of {size[1]} do not fit into the "
+            f"teacher's {teacher_size[0]} heads of {teacher_size[1]}: use selection_ls"
         )
-    sizes = (source.num_heads, source.head_dim), (own.num_heads, own.head_dim)
-    return torch.from_numpy(whole_heads(*sizes, _top(energy, own.num_heads).numpy()))
+    return torch.from_numpy(whole_heads(teacher_size, size, _choose_largest(energy, size[0]).numpy()))
 
 
-def _top(energy: Tensor, count: int) -> Tensor:
+def _choose_largest(energy: Tensor, count: int) -> Tensor:
+    """The positions of the `count` largest values, in rising order."""
     return energy.argsort(descending=True, stable=True)[:count].sort().values
 
 
-def _read(layer: Any, source: Any, norm: Any, reader: Tensor, rows: Any) -> None:
+def _fill_reader(layer: Any, source: Any, norm: Any, reader: Tensor, rows: Any) -> None:
     """Fill a layer that reads the stream: W' = W reader, b' = b + W beta."""
     weight = source.weight.double()[rows]
     layer.weight.copy_(weight @ reader)
@@ -166,7 +167,7 @@ def _read(layer: Any, source: Any, norm: Any, reader: Tensor, rows: Any) -> None
         layer.bias.copy_(bias + weight @ norm.bias.double())
 
 
-def _write(layer: Any, source: Any, scale: Any, writer: Tensor, columns: Any) -> None:
+def _fill_writer(layer: Any, source: Any, scale: Any, writer: Tensor, columns: Any) -> None:
     """Fill a layer that writes to the stream: W' = R diag(layer scale) W, b' = R diag(layer scale) b."""
     writer = writer * scale.gamma.double() if hasattr(scale, "gamma") else writer
     layer.weight.copy_((writer @ source.weight.double().flatten(1)[:, columns]).view_as(layer.weight))

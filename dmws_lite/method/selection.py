@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from dmws_lite.method.components import FIXED, Component, components, depths, family_of, map_tensors, squeezed, unfused
-from dmws_lite.method.elements import STRATEGIES, phased, subsets, whole_heads
+from dmws_lite.method.components import FIXED, Component, components, depths, family_of, map_tensors, squeeze, unfuse
+from dmws_lite.method.elements import STRATEGIES, phase_subset, subsets, whole_heads
 from dmws_lite.method.layers import Layers, select_layers
 from dmws_lite.method.networks import Network, describe
 from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids, prefix_tokens
 
 Sets = tuple[np.ndarray, ...]  # one index array for each student
+Sizes = tuple[int, int]  # of an axis in the teacher and in the student
 Choose = Callable[..., Sets]
 STEPPED = ("mobilenetv1", "mbconv")  # families whose first block of a stage differs from the others
-WAYS = {  # out of a difference on an axis
+WAYS_OUT = {  # of a difference on an axis
     "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
     "classes": "the classifier can be selected only when both have the same classes: pass classifier=False",
 }
@@ -54,9 +55,9 @@ def plan(
     """
 
     def choose(size: int, pick: int, **options: Any) -> Sets:
-        return (phased(size, pick, phase, **options),)
+        return (phase_subset(size, pick, phase, **options),)
 
-    return _plans(_pair(teacher, student, layers, classifier), elements, seed, [phase], choose)[0]
+    return _make_plans(_match(teacher, student, layers, classifier), elements, seed, [phase], choose)[0]
 
 
 def complementary_plans(
@@ -81,8 +82,8 @@ def complementary_plans(
     """
     if n < 1:
         raise ValueError(f"n={n} students: pass n >= 1")
-    pair = _pair(teacher, student, layers, classifier)
-    return _plans(pair, elements, seed, [*range(n)], partial(subsets, n=n))
+    pair = _match(teacher, student, layers, classifier)
+    return _make_plans(pair, elements, seed, [*range(n)], partial(subsets, n=n))
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ class _Pair:
     teacher: Network
     student: Network
     tensors: list[tuple[Component, Component]]  # the student's, and the teacher's that feeds it
-    axes: dict[str, tuple[int, int]]  # teacher's and student's size of each that elements are selected along
+    axes: dict[str, Sizes]  # of those that elements are selected along
 
 
-def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair:
+def _match(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair:
     t, s = describe(teacher, "teacher"), describe(student, "student")
-    family = family_of(t.shapes, t.name)
-    if (other := family_of(s.shapes, s.name)) != family:
+    family, other = family_of(t.shapes, t.name), family_of(s.shapes, s.name)
+    if other != family:
         raise ValueError(f"teacher {t.name} is a {family}, student {s.name} a {other}: choose both of one family")
     chosen = select_layers(depths(t.shapes, family), depths(s.shapes, family), layers)
     if family in STEPPED and any(stage[0] for stage in chosen):
@@ -107,74 +108,74 @@ def _pair(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair
             f"layers={layers!r} drops the first block of a stage, which changes the width and the resolution in a "
             f"{family}: choose 'first', 'uniform', or block numbers that begin with 0 in each stage"
         )
-    theirs, mine = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
-    pairs, skipped, lost = map_tensors(theirs, mine, chosen, classifier)
-    shapes = {c.name: c.shape for c in theirs if c.axes and (classifier or "classes" not in c.axes)}
+    teacher_tensors, student_tensors = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
+    pairs, skipped, lost = map_tensors(teacher_tensors, student_tensors, chosen, classifier)
+    shapes = {c.name: c.shape for c in teacher_tensors if c.axes and (classifier or "classes" not in c.axes)}
     plan = SelectionPlan(t.name, s.name, family, "", 0, chosen, (), skipped, shapes, lost)
-    return _Pair(plan, t, s, pairs, _axes(pairs, t.name, s.name))
+    return _Pair(plan, t, s, pairs, _measure_axes(pairs, t.name, s.name))
 
 
-def _axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: str) -> dict[str, tuple[int, int]]:
+def _measure_axes(pairs: Sequence[tuple[Component, Component]], teacher: str, student: str) -> dict[str, Sizes]:
     """Teacher's and student's size of each axis that is selected along. Raises ValueError for sizes that do not fit."""
-    axes: dict[str, tuple[int, int]] = {}
-    for mine, theirs in pairs:
-        shapes = [squeezed(c.shape, len(c.axes)) for c in (theirs, mine)]
-        for axis, t, s in zip(mine.axes, *shapes, strict=True):
-            if axis in FIXED:
-                if t != s and axis != "token":
-                    way = WAYS.get(axis, "a kernel is never resampled: choose the same patch and kernel sizes")
-                    names = f"{mine.name} {mine.shape} differs from the teacher's {theirs.name} {theirs.shape}"
-                    raise ValueError(f"{names} on axis {axis!r}: {way}")
+    axes: dict[str, Sizes] = {}
+    for tensor, source in pairs:
+        shapes = [squeeze(c.shape, len(c.axes)) for c in (source, tensor)]
+        for axis, t, s in zip(tensor.axes, *shapes, strict=True):
+            if axis == "token" or (axis in FIXED and t == s):
                 continue
-            name, sizes = unfused(axis), (t // 3, s // 3) if "*" in axis else (t, s)
+            if axis in FIXED:
+                way_out = WAYS_OUT.get(axis, "a kernel is never resampled: choose the same patch and kernel sizes")
+                text = f"{tensor.name} {tensor.shape} differs from the teacher's {source.name} {source.shape}"
+                raise ValueError(f"{text} on axis {axis!r}: {way_out}")
+            name, sizes = unfuse(axis), (t // 3, s // 3) if "*" in axis else (t, s)
             if sizes[1] > sizes[0]:
                 raise ValueError(
-                    f"the student {student} is wider than its teacher {teacher} on axis {name!r} of {mine.name} "
+                    f"the student {student} is wider than its teacher {teacher} on axis {name!r} of {tensor.name} "
                     f"({sizes[1]} > {sizes[0]}): choose a narrower student or a wider teacher"
                 )
             if axes.setdefault(name, sizes) != sizes:
-                raise ValueError(f"{mine.name}: axis {name!r} has sizes {sizes} here, {axes[name]} in another tensor")
+                raise ValueError(f"{tensor.name}: axis {name!r} has sizes {sizes} here, {axes[name]} in another tensor")
     return axes
 
 
-def _plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Choose) -> tuple[SelectionPlan, ...]:
+def _make_plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Choose) -> tuple[SelectionPlan, ...]:
     """One plan per phase; choose: their index sets on an axis, from the teacher's and the student's size of it."""
     if elements not in STRATEGIES:
         raise ValueError(f"unknown elements={elements!r}: choose one of {', '.join(STRATEGIES)}")
-    rows: list[list[Assignment]] = [[] for _ in phases]
-    shared = {axis: _index_sets(pair, axis, elements, seed, choose) for axis in pair.axes}
-    for mine, theirs in pair.tensors:
-        sets = shared
+    shared_sets = {axis: _choose_indices(pair, axis, elements, seed, choose) for axis in pair.axes}
+    assignments: list[list[Assignment]] = [[] for _ in phases]
+    for tensor, source in pair.tensors:
+        sets = shared_sets
         if elements == "random_inconsistent":
-            own = _seed(seed, mine.name)
-            axes = {unfused(axis) for axis in mine.axes} & set(pair.axes)
-            sets = {axis: _index_sets(pair, axis, elements, own, choose) for axis in axes}
-        for number, row in enumerate(rows):
-            row.append(_assign(pair, mine, theirs, {axis: chosen[number] for axis, chosen in sets.items()}))
-    plans = zip(phases, rows, strict=True)
-    return tuple(replace(pair.plan, elements=elements, phase=phase, assignments=tuple(row)) for phase, row in plans)
+            tensor_seed = _derive_seed(seed, tensor.name)
+            axes = {unfuse(axis) for axis in tensor.axes} & set(pair.axes)
+            sets = {axis: _choose_indices(pair, axis, elements, tensor_seed, choose) for axis in axes}
+        for number, rows in enumerate(assignments):
+            rows.append(_assign(pair, tensor, source, {axis: indices[number] for axis, indices in sets.items()}))
+    plans = zip(phases, assignments, strict=True)
+    return tuple(replace(pair.plan, elements=elements, phase=phase, assignments=tuple(rows)) for phase, rows in plans)
 
 
-def _seed(seed: int, name: str) -> int:
-    """A seed of its own for each named axis or tensor, the same in every process."""
+def _derive_seed(seed: int, name: str) -> int:
+    """A seed for one named axis or tensor, the same in every process."""
     return zlib.crc32(f"{seed}|{name}".encode())
 
 
-def _index_sets(pair: _Pair, axis: str, elements: str, seed: int, choose: Choose) -> Sets:
+def _choose_indices(pair: _Pair, axis: str, elements: str, seed: int, choose: Choose) -> Sets:
     """The teacher's indices on a named axis, one int64 array per student."""
     size, pick = pair.axes[axis]
     try:
         if elements == "heads" and axis.startswith("attn/"):
-            t, s = _heads(pair, size, pick)
+            t, s = _measure_heads(pair, size, pick)
             return tuple(whole_heads(t, s, heads) for heads in choose(t[0], s[0]))
         strategy = {"random_inconsistent": "random", "heads": "uniform"}.get(elements, elements)
-        scores = _scores(pair, axis) if elements == "magnitude" else None
-        return choose(size, pick, strategy=strategy, seed=_seed(seed, axis), scores=scores)
+        scores = _score_elements(pair, axis) if elements == "magnitude" else None
+        return choose(size, pick, strategy=strategy, seed=_derive_seed(seed, axis), scores=scores)
     except ValueError as error:
         raise ValueError(f"axis {axis!r}: {error}") from None
 
 
-def _heads(pair: _Pair, size: int, pick: int) -> list[tuple[int, int]]:
+def _measure_heads(pair: _Pair, size: int, pick: int) -> list[tuple[int, int]]:
     """(heads, head_dim) of teacher and student."""
     t, s = pair.teacher.heads, pair.student.heads
     if t is None or s is None:
@@ -187,41 +188,47 @@ def _heads(pair: _Pair, size: int, pick: int) -> list[tuple[int, int]]:
     return [(t, size // t), (s, pick // s)]
 
 
-def _scores(pair: _Pair, axis: str) -> np.ndarray:
+def _score_elements(pair: _Pair, axis: str) -> np.ndarray:
     """Mean absolute weight of each element of an axis, averaged over the matrices that have it (our choice)."""
-    if pair.teacher.weights is None:
-        raise ValueError(
-            f"elements='magnitude' needs the weights of {pair.teacher.name}: pass its module or state dict"
-        )
-    scores = []
-    for mine, theirs in pair.tensors:
-        for position, name in enumerate(mine.axes):
-            if unfused(name) == axis and len(mine.axes) > 1:
-                weight = pair.teacher.weights[theirs.name].detach().float().abs()
+    teacher, scores = pair.teacher, []
+    if teacher.weights is None:
+        raise ValueError(f"elements='magnitude' needs the weights of {teacher.name}: pass its module or state dict")
+    for tensor, source in pair.tensors:
+        for position, name in enumerate(tensor.axes):
+            if unfuse(name) == axis and len(tensor.axes) > 1:
+                weight = teacher.weights[source.name].detach().float().abs()
                 score = weight.mean(dim=[d for d in range(weight.ndim) if d != position]).cpu().numpy()
                 scores.append(score.reshape(3, -1).mean(0) if "*" in name else score)
     return np.mean(scores, axis=0)
 
 
-def _assign(pair: _Pair, mine: Component, theirs: Component, sets: dict[str, np.ndarray]) -> Assignment:
+def _assign(pair: _Pair, tensor: Component, source: Component, sets: dict[str, np.ndarray]) -> Assignment:
     """Where one student tensor comes from; sets: the student's indices on each named axis."""
     indices: list[np.ndarray | None] = []
-    for axis, size in zip(mine.axes, squeezed(theirs.shape, len(theirs.axes)), strict=True):
-        index = sets.get(unfused(axis))
+    for axis, size in zip(tensor.axes, squeeze(source.shape, len(source.axes)), strict=True):
+        index = sets.get(unfuse(axis))
         if index is not None and "*" in axis:
             index = np.concatenate([index + part * (size // 3) for part in range(3)])
         indices.append(None if index is None or len(index) == size else index)
-    notes = []
-    if "token" in mine.axes and (old := theirs.shape[1]) != (new := mine.shape[1]):
-        first, kept = old, new  # tokens before the patches
-        if mine.name == "pos_embed":
-            first, kept = prefix_tokens(pair.teacher.shapes), prefix_tokens(pair.student.shapes)
-        if first > kept:
-            indices[mine.axes.index("token")] = np.r_[:kept, first:old]
-            old -= first - kept
-            notes.append(f"the first {kept} of {first} tokens before the patches")
-        if old != new:
-            prefix, before, after = position_grids(old, new)
-            grids = f"a {before} x {before} to a {after} x {after} grid"
-            notes.append(f"interpolated from {grids}, {prefix} prefix token(s) kept")
-    return Assignment(mine.name, theirs.name, mine.axes, tuple(indices), mine.shape, theirs.shape, "; ".join(notes))
+    note = ""
+    if "token" in tensor.axes and source.shape[1] != tensor.shape[1]:
+        indices[tensor.axes.index("token")], note = _match_tokens(pair, tensor, source)
+    return Assignment(tensor.name, source.name, tensor.axes, tuple(indices), tensor.shape, source.shape, note)
+
+
+def _match_tokens(pair: _Pair, tensor: Component, source: Component) -> tuple[np.ndarray | None, str]:
+    """The teacher's tokens that a tensor with another number of them takes (None: all), and a note of what is done."""
+    index, notes = None, []
+    count, target = source.shape[1], tensor.shape[1]
+    before_patches, kept = count, target
+    if tensor.name == "pos_embed":
+        before_patches, kept = prefix_tokens(pair.teacher.shapes), prefix_tokens(pair.student.shapes)
+    if before_patches > kept:
+        index = np.r_[:kept, before_patches:count]
+        count -= before_patches - kept
+        notes.append(f"the first {kept} of {before_patches} tokens before the patches")
+    if count != target:
+        prefix, old_side, new_side = position_grids(count, target)
+        grids = f"a {old_side} x {old_side} to a {new_side} x {new_side} grid"
+        notes.append(f"interpolated from {grids}, {prefix} prefix token(s) kept")
+    return index, "; ".join(notes)

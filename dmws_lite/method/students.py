@@ -15,7 +15,7 @@ from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans
 from dmws_lite.runtime.seeds import generator
 
-_OTHER = 3  # a random stream apart from those of the initialisers
+_AUXILIARY = 3  # a random stream apart from those of the initialisers
 SELECTED = ("weight_selection", "selection_ls")  # from a plan, which may be complementary
 AUXILIARIES = ("complementary", "same", "random", None)
 
@@ -96,29 +96,27 @@ def make_students(
     if not isinstance(teacher, Teacher):
         raise TypeError(f"teacher={type(teacher).__name__}: pass what load_teacher returns")
     if auxiliary == "complementary" and initializer not in SELECTED:
-        raise ValueError(
-            f"auxiliary='complementary' needs initializer={' or '.join(map(repr, SELECTED))}, not {initializer!r}: "
-            "pass auxiliary=None, 'same' or 'random'"
-        )
+        text = f"auxiliary='complementary' needs initializer={' or '.join(map(repr, SELECTED))}, not {initializer!r}"
+        raise ValueError(f"{text}: pass auxiliary=None, 'same' or 'random'")
     plans: tuple[SelectionPlan, ...] = ()
-    planned = initializer in (*SELECTED, *MEASURED)
-    if planned:
-        n, fresh = (2 if auxiliary == "complementary" else 1), build(student, num_classes, image_size)
-        plans = complementary_plans(teacher, fresh, n, elements, layers, seed=seed)
+    needs_plan = initializer in (*SELECTED, *MEASURED)
+    if needs_plan:
+        n = 2 if auxiliary == "complementary" else 1
+        plans = complementary_plans(teacher, build(student, num_classes, image_size), n, elements, layers, seed=seed)
     if images is not None and initializer in MEASURED:
         images = calibration_images(images, teacher, calibration)
 
-    def make(kind: str, seed: int, number: int = 0) -> nn.Module:
+    def make(initializer: str, seed: int, number: int = 0) -> nn.Module:
         model, plan = build(student, num_classes, image_size), plans[number] if plans else None
-        return initialize(kind, model, seed=seed, plan=plan, teacher_state=teacher, images=images)
+        return initialize(initializer, model, seed=seed, plan=plan, teacher_state=teacher, images=images)
 
-    main, other = make(initializer, seed), None
+    first, second = make(initializer, seed), None
     if auxiliary == "random":
-        other = make("default", seed if planned else generator(seed, _OTHER).initial_seed())
-        draw_classifier(other, seed)
+        other_seed = seed if needs_plan else generator(seed, _AUXILIARY).initial_seed()
+        second = draw_classifier(make("default", other_seed), seed)
     elif auxiliary is not None:
-        other = make(initializer, seed, -1)
-    if swap and other is not None:
-        main, other, plans = other, main, plans[::-1]
+        second = make(initializer, seed, -1)
+    if swap and second is not None:
+        first, second, plans = second, first, plans[::-1]
     plans = plans if initializer in SELECTED else ()  # a projected student holds no subset
-    return Students(main, other, plans, student, teacher.name, initializer)
+    return Students(first, second, plans, student, teacher.name, initializer)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
 
-from dmws_lite.method.components import FIXED, depths, squeezed, unfused
+from dmws_lite.method.components import FIXED, depths, squeeze, unfuse
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.views import style
 from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED, students
@@ -107,7 +107,7 @@ def selection(plans: Plans, tensor: str) -> style.Picture:
     """A selection at one glance, as the explorer draws it: layers, strips of up to four axes, the map of a tensor."""
     masks = axis_masks(plans)
     roles, _ = elements_of(plans, tensor)
-    axes = [*map(unfused, [roles.index.name, roles.columns.name]), *_pick_typical(masks)]
+    axes = [*map(unfuse, [roles.index.name, roles.columns.name]), *_pick_typical(masks)]
     names = [name for name in dict.fromkeys(axes) if name in masks][:4]
     figure = style.Picture(figsize=(style.WIDTH, 4.9))
     layers = figure.add_axes((0.08, 0.73, 0.91, 0.26))
@@ -156,7 +156,7 @@ def elements_of(plans: Plans, tensor: str, ends: int = 12) -> tuple[pd.DataFrame
         labels.append(pd.Index(indices, name=axes[i]))
     student_indices: dict[str, list[dict[Any, int]]] = {}  # of each student and axis, by the teacher's index
     for name, a in zip(students(len(plans)), assignments, strict=True):
-        student_indices[name] = [{int(t): s for s, t in enumerate(a.written_out[i])} if a else {} for i in drawn]
+        student_indices[name] = [{int(t): s for s, t in enumerate(a.full_indices[i])} if a else {} for i in drawn]
     roles, words = [], []
     for cell in product(*labels):
         owners: dict[int, str] = {}
@@ -212,10 +212,10 @@ def _as_sequence(plans: Plans) -> Sequence[SelectionPlan]:
 def _trace_indices(plan: SelectionPlan) -> Iterator[tuple[str, str, np.ndarray]]:
     """Named axis, student's tensor, and bool (teacher size,): the teacher's indices in it; of q, k and v those of q."""
     for a in plan.assignments:
-        for axis, index, size in zip(a.axes, a.written_out, squeezed(a.teacher_shape, len(a.axes)), strict=True):
+        for axis, index, size in zip(a.axes, a.full_indices, squeeze(a.teacher_shape, len(a.axes)), strict=True):
             if axis not in FIXED:
                 fused = 3 if "*" in axis else 1  # q, k and v in one tensor
-                yield unfused(axis), a.student, np.isin(np.arange(size // fused), index[: len(index) // fused])
+                yield unfuse(axis), a.student, np.isin(np.arange(size // fused), index[: len(index) // fused])
 
 
 def _draw_strips(whole: Axes, zoomed: Axes, masks: dict[str, np.ndarray], zoom: int) -> str:

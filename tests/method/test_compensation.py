@@ -36,10 +36,10 @@ def mobilenet(width=0.125):
 
 def trained(model, seed=0):
     """A network none of whose tensors is constant, in float64."""
-    own = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     for tensor in model.double().state_dict().values():
         if tensor.is_floating_point():
-            noise = torch.rand(tensor.shape, generator=own, dtype=tensor.dtype)
+            noise = torch.rand(tensor.shape, generator=rng, dtype=tensor.dtype)
             tensor += 0.5 * noise if tensor.ndim < 2 else 0.1 * (noise - 0.5)
     return model.eval()
 
@@ -84,8 +84,8 @@ def test_with_all_channels_kept_and_no_ridge_the_student_equals_its_teacher_agai
 def test_where_blocks_are_left_out_the_next_layer_aims_beyond_them(teacher, student, layers):
     teacher, student, calibration = trained(teacher()), student().double(), images(30, 16 if len(layers) == 2 else 64)
     plan = dm.plan(teacher, student, layers=layers)
-    given = {"plan": plan, "teacher_state": teacher, "images": calibration}
-    table = dm.initialize("selection_ls", student, **given).measured.table
+    arguments = {"plan": plan, "teacher_state": teacher, "images": calibration}
+    table = dm.initialize("selection_ls", student, **arguments).measured.table
     assert table["after"].iloc[-1] < table["before"].iloc[-1]
 
 
@@ -105,11 +105,12 @@ def test_a_toy_by_hand_each_layer_in_turn_on_the_students_own_activations():
     compensate(student, teacher, plan.layers, places_of(plan), calibration)
     streams = [net.norm_pre(net._pos_embed(net.patch_embed(calibration))) for net in (student, teacher)]
     (block,), (source,) = student.blocks, teacher.blocks
-    own, theirs = (x + one.attn(one.norm1(x)) for x, one in zip(streams, (block, source), strict=True))
-    hidden = source.mlp.fc1(source.norm2(theirs))
-    target = (theirs + source.mlp.fc2(source.mlp.act(hidden)))[..., ::2] - own
-    inputs = block.mlp.act(block.mlp.fc1(block.norm2(own)))
-    for layer, a, y in ((block.mlp.fc1, block.norm2(own), hidden[..., ::2]), (block.mlp.fc2, inputs, target)):
+    student_stream, stream = (x + b.attn(b.norm1(x)) for x, b in zip(streams, (block, source), strict=True))
+    hidden = source.mlp.fc1(source.norm2(stream))
+    target = (stream + source.mlp.fc2(source.mlp.act(hidden)))[..., ::2] - student_stream
+    inputs = block.norm2(student_stream)
+    units = block.mlp.act(block.mlp.fc1(inputs))
+    for layer, a, y in ((block.mlp.fc1, inputs, hidden[..., ::2]), (block.mlp.fc2, units, target)):
         assert all(map(partial(np.allclose, atol=1e-10), (layer.weight, layer.bias), ridge_by_hand(a, y, 1e-3)))
 
 
@@ -180,10 +181,9 @@ INFINITE = {"blocks.1.mlp.fc1.bias": torch.full((384,), torch.inf)}
 )
 def test_what_cannot_be_measured_is_refused(embedded, change, message):
     teacher, photos = embedded
-    given = {"plan": dm.plan(teacher, "embedded_vit_48"), "teacher_state": teacher, "images": photos}
-    given = {"name": "selection_ls", "model": dm.build("embedded_vit_48", 3), **given, **change}
+    arguments = {"plan": dm.plan(teacher, "embedded_vit_48"), "teacher_state": teacher, "images": photos}
     with pytest.raises(ValueError, match=message):
-        dm.initialize(**given)
+        dm.initialize("selection_ls", dm.build("embedded_vit_48", 3), **(arguments | change))
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_what_cannot_be_measured_is_refused(embedded, change, message):
 )
 def test_what_projection_would_get_wrong_is_refused(teacher, student, message):
     teacher, student = teacher(), student()
-    given = {"plan": dm.plan(teacher, student), "teacher_state": teacher, "images": images().float()}
+    arguments = {"plan": dm.plan(teacher, student), "teacher_state": teacher, "images": images().float()}
     with pytest.raises(ValueError, match=message):
-        dm.initialize("projection", student, **given)
+        dm.initialize("projection", student, **arguments)
 
 
 def test_few_images_warn_with_what_it_means(embedded):

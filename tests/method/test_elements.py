@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dmws_lite.method.elements import phased, subsets
+from dmws_lite.method.elements import phase_subset, subsets
 from dmws_lite.method.layers import select_layers
 
 
@@ -22,7 +22,7 @@ def test_subsets_share_as_few_indices_as_arithmetic_allows(strategy, size, pick,
 
 
 def test_each_strategy_takes_what_it_says():
-    assert all(np.array_equal(phased(12, 3, phase), np.arange(3) * 4 + phase) for phase in range(4))
+    assert all(np.array_equal(phase_subset(12, 3, phase), np.arange(3) * 4 + phase) for phase in range(4))
     assert [s.tolist() for s in subsets(6, 2, 3, "consecutive")] == [[0, 1], [2, 3], [4, 5]]
     scores = np.array([0.1, 5, 3, 4, 0.2, 1])
     assert [s.tolist() for s in subsets(6, 2, 2, "magnitude", scores=scores)] == [[1, 3], [2, 5]]

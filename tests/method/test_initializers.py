@@ -44,8 +44,8 @@ def inputs_of(name, family, classes=5):
     if name != "weight_selection" and name not in MEASURED:
         return {}
     teacher = noisy(TEACHERS[family](classes=classes))
-    given = {"plan": plan(teacher, STUDENTS[family]()), "teacher_state": teacher}
-    return given | ({"images": torch.randn(9, 3, 16, 16)} if name in MEASURED else {})
+    arguments = {"plan": plan(teacher, STUDENTS[family]()), "teacher_state": teacher}
+    return arguments | ({"images": torch.randn(9, 3, 16, 16)} if name in MEASURED else {})
 
 
 def noisy(model):
@@ -63,10 +63,10 @@ def equal(a, b):
 
 @pytest.mark.parametrize("name, family", CASES)
 def test_weights_come_from_the_seed_alone_and_the_global_random_state_is_left_alone(name, family):
-    given = inputs_of(name, family)
+    arguments = inputs_of(name, family)
     models = [noisy(STUDENTS[family]()) for _ in range(3)]
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()
-    a, b, c = (initialize(name, m, seed=s, **given).state_dict() for m, s in zip(models, (3, 3, 4), strict=True))
+    a, b, c = (initialize(name, m, seed=s, **arguments).state_dict() for m, s in zip(models, (3, 3, 4), strict=True))
     assert equal(a, b) and not equal(a, c)
     assert torch.equal(before, torch.get_rng_state()) and np.array_equal(numpy_before, np.random.get_state()[1])
 
@@ -146,10 +146,10 @@ def test_mimetic_positions_are_sinusoids_and_the_class_token_has_none():
 
 @pytest.mark.parametrize("family", STUDENTS)
 def test_weight_selection_loads_what_the_plan_cuts_and_defaults_the_rest(family):
-    given = inputs_of("weight_selection", family)
-    ours, rest = (initialize(name, STUDENTS[family](), **given) for name in ("weight_selection", "default"))
-    cut = given["plan"].apply(given["teacher_state"].state_dict())
-    assert len(cut) > 10 and equal({**rest.state_dict(), **cut}, ours.state_dict())
+    arguments = inputs_of("weight_selection", family)
+    model, default = (initialize(name, STUDENTS[family](), **arguments) for name in ("weight_selection", "default"))
+    selected = arguments["plan"].apply(arguments["teacher_state"].state_dict())
+    assert len(selected) > 10 and equal({**default.state_dict(), **selected}, model.state_dict())
 
 
 @pytest.mark.parametrize("family", STUDENTS)
@@ -171,7 +171,7 @@ OTHER = {**STATE, "conv_stem.weight": torch.zeros(1)}
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "given", "message"),
+    ("name", "model", "arguments", "message"),
     [
         ("weight_selection", vit(depth=3), SELECTED, r"blocks\.2\.\S+ is \(.*\) in the model, missing in the plan"),
         ("weight_selection", vit(12), SELECTED, r"cls_token is \(1, 1, 12\) in the model, \(1, 1, 24\) in the plan"),
@@ -184,9 +184,9 @@ OTHER = {**STATE, "conv_stem.weight": torch.zeros(1)}
         ("xavier", vit().to("meta"), {}, "meta.*initialise it on the CPU"),
     ],
 )
-def test_what_does_not_fit_is_refused_and_the_tensor_named(name, model, given, message):
+def test_what_does_not_fit_is_refused_and_the_tensor_named(name, model, arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        initialize(name, model, **given)
+        initialize(name, model, **arguments)
 
 
 def test_recalibration_is_the_average_of_the_batches_own_statistics():
@@ -195,8 +195,8 @@ def test_recalibration_is_the_average_of_the_batches_own_statistics():
     conv, norm = model[1].eval(), model[2]
     batches = torch.randn(3, 5, 3, 8, 8) * 2 + 1
     assert recalibrate_batchnorm(model, iter(batches)) is model
-    seen = [conv(batch).detach().double().numpy().transpose(1, 0, 2, 3).reshape(4, -1) for batch in batches]
-    assert np.allclose(norm.running_mean, np.mean([x.mean(1) for x in seen], axis=0), atol=1e-5)
-    assert np.allclose(norm.running_var, np.mean([x.var(1, ddof=1) for x in seen], axis=0), rtol=1e-5)
+    outputs = [conv(batch).detach().double().numpy().transpose(1, 0, 2, 3).reshape(4, -1) for batch in batches]
+    assert np.allclose(norm.running_mean, np.mean([x.mean(1) for x in outputs], axis=0), atol=1e-5)
+    assert np.allclose(norm.running_var, np.mean([x.var(1, ddof=1) for x in outputs], axis=0), rtol=1e-5)
     assert norm.momentum == 0.3
     assert [module.training for module in (model, *model)] == [True, True, False, True]

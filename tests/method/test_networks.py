@@ -26,18 +26,18 @@ def test_a_local_file_or_folder_of_the_same_layout_is_read(tmp_path, state, as_f
     assert teacher.mean == (0.5, 0.5, 0.5)
 
 
-@pytest.mark.parametrize("given", ["", "model-00002-of-00002.safetensors", "model.safetensors.index.json"])
-def test_weights_in_several_files_are_read_whole_and_a_missing_one_is_named(tmp_path, state, given):
+@pytest.mark.parametrize("name", ["", "model-00002-of-00002.safetensors", "model.safetensors.index.json"])
+def test_weights_in_several_files_are_read_whole_and_a_missing_one_is_named(tmp_path, state, name):
     files = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
     for file, names in zip(files, (list(state)[:20], list(state)[20:]), strict=True):
-        save_file({name: state[name] for name in names}, tmp_path / file)
-    weight_map = {name: files[number >= 20] for number, name in enumerate(state)}
+        save_file({key: state[key] for key in names}, tmp_path / file)
+    weight_map = {key: files[number >= 20] for number, key in enumerate(state)}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    teacher = dm.load_teacher(NAME, tmp_path / given)
-    assert all(torch.equal(teacher.state[name], state[name]) for name in state)
+    teacher = dm.load_teacher(NAME, tmp_path / name)
+    assert all(torch.equal(teacher.state[key], state[key]) for key in state)
     (tmp_path / files[0]).unlink()
     with pytest.raises(FileNotFoundError, match="model-00001-of-00002.safetensors does not exist: .*belong together"):
-        dm.load_teacher(NAME, tmp_path / given)
+        dm.load_teacher(NAME, tmp_path / name)
 
 
 @pytest.mark.parametrize(

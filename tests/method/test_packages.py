@@ -48,10 +48,10 @@ def test_an_installed_package_gives_the_teacher_and_is_converted_once(site, stat
     teacher = dm.load_teacher(NAME)
     assert teacher.source == f"the package {PACKAGE}" and teacher.mean == teacher.std == (0.5, 0.5, 0.5)
     assert teacher.state.keys() == state.keys() and all(torch.equal(teacher.state[key], state[key]) for key in state)
-    (kept,) = (tmp_path / "cache" / "teachers").glob("*.safetensors")
-    written = kept.stat().st_mtime_ns
+    (file,) = (tmp_path / "cache" / "teachers").glob("*.safetensors")
+    written = file.stat().st_mtime_ns
     dm.load_teacher(NAME)
-    assert kept.stat().st_mtime_ns == written
+    assert file.stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(

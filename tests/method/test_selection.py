@@ -32,7 +32,7 @@ def of(plan, name):
 def same(plan, other):
     pairs = list(zip(plan.assignments, other.assignments, strict=True))
     facts = all((a.teacher, a.axes, a.note) == (b.teacher, b.axes, b.note) for a, b in pairs)
-    return facts and all(all(map(np.array_equal, a.written_out, b.written_out)) for a, b in pairs)
+    return facts and all(all(map(np.array_equal, a.full_indices, b.full_indices)) for a, b in pairs)
 
 
 def published_rule(teacher: dict, student: dict) -> dict:
@@ -41,7 +41,7 @@ def published_rule(teacher: dict, student: dict) -> dict:
     def indices(t, s):
         return np.arange(s) * (t // s) if t % s == 0 else np.round(np.linspace(0, t - 1, s)).astype(int)
 
-    found = {}
+    selected = {}
     for name, target in student.items():
         if name.startswith(("head", "classifier")) or not target.ndim:
             continue
@@ -50,8 +50,8 @@ def published_rule(teacher: dict, student: dict) -> dict:
             source = source[:, :, None, None]
         for axis, size in enumerate(target.shape):
             source = np.take(source, indices(source.shape[axis], size), axis=axis)
-        found[name] = source
-    return found
+        selected[name] = source
+    return selected
 
 
 def random_state(name: str) -> dict[str, torch.Tensor]:
@@ -93,7 +93,7 @@ def test_overlap_and_coverage_against_masks_counted_element_by_element():
     for pair in zip(main.assignments, other.assignments, strict=True):
         masks = [np.zeros(a.teacher_shape, dtype=bool) for a in pair]
         for mask, a in zip(masks, pair, strict=True):
-            mask[np.ix_(*a.written_out)] = True
+            mask[np.ix_(*a.full_indices)] = True
         used, shared = used + masks[0].sum(), shared + (masks[0] & masks[1]).sum()
     assert main.coverage().used == used and main.overlap(other).used == shared > 0
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dmws_lite.course.answers import Open, Wrong, array, call_function, reject
-from dmws_lite.method.elements import phased, spread
+from dmws_lite.method.elements import phase_subset, spread
 
 TEACHER, STUDENT, HEADS = 768, 192, 3  # ViT-B and ViT-T: channels, and the student's heads
 HEAD = STUDENT // HEADS  # channels of a head, the same in both
@@ -16,11 +16,11 @@ ROWS, BIAS, COLUMNS = (f"blocks.0.mlp.{part}" for part in ("fc1.weight", "fc1.bi
 def exercise_2(subset):
     """The indices of a student along an axis, as a function of both lengths and the phase."""
     for size, pick, phase in ((8, 4, 0), (8, 4, 1), (12, 3, 2), (TEACHER, STUDENT, 3)):
-        call, right = f"subset({size}, {pick}, {phase})", phased(size, pick, phase)
+        call, right = f"subset({size}, {pick}, {phase})", phase_subset(size, pick, phase)
         indices = array(call_function(subset, size, pick, phase), of=int, case=call)
         faults = {
             "count": len(indices) != pick,
-            "phase": phase > 0 and np.array_equal(indices, phased(size, pick, 0)),
+            "phase": phase > 0 and np.array_equal(indices, phase_subset(size, pick, 0)),
             "block": np.array_equal(indices, np.arange(pick) + phase * pick),
             "uneven": not np.array_equal(indices, right),
         }
