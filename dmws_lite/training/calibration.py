@@ -50,5 +50,5 @@ def error_by_chance(probabilities: np.ndarray, draws: int = 1000, seed: int = 0)
     """
     rng, probabilities = np.random.default_rng(seed), np.asarray(probabilities, np.float64)
     edges = (probabilities / probabilities.sum(1, keepdims=True)).cumsum(1)
-    drawn = (rng.random((draws, len(probabilities), 1)) > edges[None, :, :-1]).sum(2)
-    return np.array([calibration_error(probabilities, labels) for labels in drawn])
+    label_draws = (rng.random((draws, len(probabilities), 1)) > edges[None, :, :-1]).sum(2)
+    return np.array([calibration_error(probabilities, labels) for labels in label_draws])

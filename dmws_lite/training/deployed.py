@@ -37,14 +37,16 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
         raise ValueError(f"reference={reference!r} is none of {', '.join(ways)}")
     expected, rows = predict_onnx(ways[reference], images), []
     for name, path in ways.items():
-        file, given = Path(path), predict_onnx(path, images)
-        low, median, high = np.percentile(latency(partial(load_answer(path), images.images[:1]), seconds), [25, 50, 75])
+        probabilities = predict_onnx(path, images)
+        milliseconds = latency(partial(load_answer(path), images.images[:1]), seconds)
+        low, median, high = np.percentile(milliseconds, [25, 50, 75])
+        file = Path(path, "model.safetensors") if Path(path).is_dir() else Path(path)
         row = {
             "way": name,
-            "kilobytes": (file / "model.safetensors" if file.is_dir() else file).stat().st_size / 1e3,
-            "accuracy": (given.argmax(1) == images.labels).mean(),
-            "same_class": (given.argmax(1) == expected.argmax(1)).mean(),
-            "largest_difference": np.abs(given - expected).max(),
+            "kilobytes": file.stat().st_size / 1e3,
+            "accuracy": (probabilities.argmax(1) == images.labels).mean(),
+            "same_class": (probabilities.argmax(1) == expected.argmax(1)).mean(),
+            "largest_difference": np.abs(probabilities - expected).max(),
         }
         rows.append(row | {"median_ms": median, "low_ms": low, "high_ms": high})
     table = pd.DataFrame(rows)

@@ -64,20 +64,21 @@ def evaluate(
     `.attrs["dropped"]`; `.attrs["images"]` is the number of images.
     Raises ValueError where shapes, classes and labels disagree, and for rows that are no probabilities.
     """
-    probabilities, labels = _checked(probabilities, labels, classes)
+    probabilities, labels = _check_arguments(probabilities, labels, classes)
     if resamples < 0:
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
-    rng, n, present = np.random.default_rng(seed), len(labels), labels[:, None] == np.unique(labels)
-    drawn: list[np.ndarray] = []
+    rng, n, is_class = np.random.default_rng(seed), len(labels), labels[:, None] == np.unique(labels)
+    resampled: list[np.ndarray] = []
     for start in range(0, resamples, CHUNK):
         counts = rng.multinomial(n, np.full(n, 1 / n), min(CHUNK, resamples - start)).astype(np.float64)
-        drawn.extend(_weighted_values(counts[(counts @ present > 0).all(1)], probabilities, labels))
+        has_all_classes = (counts @ is_class > 0).all(1)
+        resampled.extend(_compute_metrics(counts[has_all_classes], probabilities, labels))
     rates = [f"{rate}/{name}" for rate in ("sensitivity", "specificity") for name in classes]
     names = ["accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece", *rates]
-    low, high = np.percentile(drawn, [2.5, 97.5], axis=0) if drawn else (np.nan, np.nan)
-    values = _weighted_values(np.ones((1, n)), probabilities, labels)[0]
+    low, high = np.percentile(resampled, [2.5, 97.5], axis=0) if resampled else (np.nan, np.nan)
+    values = _compute_metrics(np.ones((1, n)), probabilities, labels)[0]
     table = pd.DataFrame({"metric": names, "value": values, "low": low, "high": high})
-    table.attrs |= {"dropped": resamples - len(drawn), "images": n}
+    table.attrs |= {"dropped": resamples - len(resampled), "images": n}
     return table
 
 
@@ -85,7 +86,7 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
     """Numbers of images by true class (rows) and predicted class (columns). Arguments and errors as in `evaluate`."""
     from sklearn.metrics import confusion_matrix
 
-    probabilities, labels = _checked(probabilities, labels, classes)
+    probabilities, labels = _check_arguments(probabilities, labels, classes)
     counts = confusion_matrix(labels, probabilities.argmax(1), labels=range(len(classes)))
     return pd.DataFrame(counts, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
 
@@ -95,7 +96,9 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(_ece(np.ones((1, len(labels))), probabilities, labels)[0])
 
 
-def _checked(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _check_arguments(
+    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
     shape, count = probabilities.shape, len(classes)
     if count < 2 or probabilities.ndim != 2 or shape[1] != count:
@@ -103,25 +106,26 @@ def _checked(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
     if labels.shape != shape[:1] or not len(labels):
         raise ValueError(f"labels have shape {labels.shape}, probabilities {shape}: pass one per row, at least one")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= count:
-        given = f"{labels.dtype} from {labels.min()} to {labels.max()}"
-        raise ValueError(f"labels are {given}: pass integers from 0 to {count - 1}")
-    right = (probabilities >= 0).all(1) & np.isclose(probabilities.sum(1), 1, atol=1e-3)
-    if not right.all():
-        first = probabilities[~right][0].tolist()
+        text = f"labels are {labels.dtype} from {labels.min()} to {labels.max()}"
+        raise ValueError(f"{text}: pass integers from 0 to {count - 1}")
+    wrong = ~((probabilities >= 0).all(1) & np.isclose(probabilities.sum(1), 1, atol=1e-3))
+    if wrong.any():
+        first = probabilities[wrong][0].tolist()
         way_out = "pass softmax outputs, at least 0 and with a sum of 1 in each row (nan: training diverged, lower lr)"
-        raise ValueError(f"probabilities hold {(~right).sum()} row(s) that are none, the first {first}: {way_out}")
+        raise ValueError(f"probabilities hold {wrong.sum()} row(s) that are none, the first {first}: {way_out}")
     return probabilities, labels
 
 
-def _weighted_values(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _compute_metrics(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The metrics of many resamples at once, (resample, metric); counts (resample, image): how often each drew each."""
     classes, n = np.arange(probabilities.shape[1]), len(labels)
-    truth, predicted = labels[:, None] == classes, probabilities.argmax(1)[:, None] == classes  # (image, class)
-    hits, actual, called = counts @ (truth & predicted), counts @ truth, counts @ predicted  # (resample, class)
+    is_class, is_predicted = labels[:, None] == classes, probabilities.argmax(1)[:, None] == classes  # (image, class)
+    hits, actual = counts @ (is_class & is_predicted), counts @ is_class  # (resample, class)
+    predicted = counts @ is_predicted  # (resample, class)
     with np.errstate(invalid="ignore"):
-        sensitivity, specificity = hits / actual, (n - actual - called + hits) / (n - actual)
-        f1 = np.where(actual > 0, 2 * hits / (actual + called), np.nan).mean(1)
-    auroc = np.mean([_auroc(counts, probabilities[:, k], truth[:, k]) for k in classes], axis=0)
+        sensitivity, specificity = hits / actual, (n - actual - predicted + hits) / (n - actual)
+        f1 = np.where(actual > 0, 2 * hits / (actual + predicted), np.nan).mean(1)
+    auroc = np.mean([_auroc(counts, probabilities[:, k], is_class[:, k]) for k in classes], axis=0)
     ece = _ece(counts, probabilities, labels)
     columns = [hits.sum(1) / n, sensitivity.mean(1), f1, auroc, ece, *sensitivity.T, *specificity.T]
     return np.stack(columns, axis=1)
@@ -140,7 +144,7 @@ def _auroc(counts: np.ndarray, scores: np.ndarray, positive: np.ndarray) -> np.n
 
 def _ece(counts: np.ndarray, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """(resample,): |accuracy - confidence| of each bin, weighted by its images; 1.0 is in the last bin."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    confidence, correct = probabilities.max(1), probabilities.argmax(1) == labels
     bins = np.digitize(confidence, np.linspace(0, 1, BINS + 1)[1:-1], right=True)
-    gaps = (bins[:, None] == np.arange(BINS)) * (right - confidence)[:, None]  # (image, bin)
+    gaps = (bins[:, None] == np.arange(BINS)) * (correct - confidence)[:, None]  # (image, bin)
     return np.abs(counts @ gaps).sum(1) / counts.sum(1)

@@ -91,12 +91,12 @@ class Run:
         metadata = {"name": self.name, **{key: json.dumps(value) for key, value in facts.items()}}
         tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in self.main.state_dict().items()}
         write_atomically(folder / "model.safetensors", lambda part: save_file(tensors, part, metadata=metadata))
-        card = _card(self, evaluation, folder.name)
+        card = _format_card(self, evaluation, folder.name)
         write_atomically(folder / "README.md", lambda part: part.write_text(card, encoding="utf-8"))
         return folder
 
 
-def run_of(
+def make_run(
     students: Students, splits: Splits, training: Training, distillation: Distillation, record: dict[str, Any]
 ) -> Run:
     """The Run of these students after training; record: history, best_step, seconds and skipped_steps."""
@@ -114,7 +114,7 @@ def run_of(
     )
 
 
-def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
+def _format_card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
     from huggingface_hub import ModelCardData
 
     tags = ["medical-imaging", *(["weight-selection"] if run.initializer == "weight_selection" else [])]
@@ -132,10 +132,11 @@ def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
     if evaluation is not None:
         rows["test images"] = evaluation.attrs.get("images", "unknown")
         for row in evaluation.itertuples():
-            metric, *of = row.metric.split("/", 1)
-            name = " of ".join(["test " + metric.replace("_", " "), *of])
+            metric, *class_name = row.metric.split("/", 1)
+            name = " of ".join(["test " + metric.replace("_", " "), *class_name])
             rows[name] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
-    selection, d = ("", "single selection and ", "dual selection and ")[len(run.plans)], run.distillation
+    selection = ("", "single selection and ", "dual selection and ")[len(run.plans)]
+    strategy = run.distillation.strategy if run.distillation.alpha else "none"
     methods = {
         "none": "training on the labels",
         "kd": "classic distillation from a fine-tuned teacher",
@@ -145,7 +146,7 @@ def _card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
         run=run,
         data=ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags).to_yaml(),
         start=STARTS.get(run.initializer, RANDOM).format(teacher=run.teacher),
-        method=methods.get(d.strategy if d.alpha else "none", f"self-distillation ({d.strategy})"),
+        method=methods.get(strategy, f"self-distillation ({strategy})"),
         rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
         folder=folder,
     )

@@ -37,7 +37,7 @@ from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.seeds import generator
 from dmws_lite.training.evaluation import predict
-from dmws_lite.training.export import Run, run_of
+from dmws_lite.training.export import Run, make_run
 from dmws_lite.training.settings import Training
 
 SHOWN = {"loss": "loss", "val": "val_accuracy", "aux": "auxiliary_accuracy"}  # by the progress bar
@@ -70,32 +70,33 @@ def fit(
 
     >>> run = fit(make_students(load_teacher(), "embedded_vit_48", 3), splits)  # doctest: +SKIP
     """
-    _check(students, splits, training, distillation)
+    _check_arguments(students, splits, training, distillation)
     with few_threads(students.main, splits.train.images):
         trainer, random_state = Trainer(students, splits, training, distillation, device), torch.get_rng_state()
-        first = trainer.accelerator.is_main_process  # of several
+        is_first = trainer.accelerator.is_main_process  # of several
         if checkpoint is not None:
             writable_folder(Path(checkpoint).parent)
             if Path(checkpoint).exists():
                 trainer.resume(checkpoint)
-        hidden, done = not (progress and first), trainer.step if trainer.best else -1  # evaluated, too
+        hidden = not (progress and is_first)
         bar = tqdm(desc="training", unit="step", total=training.steps, initial=trainer.step, disable=hidden)
-        moments = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int))
+        evaluations = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int))
+        last_evaluation = trainer.step if trainer.best else -1
         try:
-            for step in moments[moments > done].tolist():
+            for step in evaluations[evaluations > last_evaluation].tolist():
                 row = trainer.train_until(step, bar)
                 bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
-                if checkpoint is not None and first:
+                if checkpoint is not None and is_first:
                     trainer.save(checkpoint)
-                stop = float(bool(first and on_evaluation and on_evaluation(row)))
-                if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # of every process
+                stop = float(bool(is_first and on_evaluation and on_evaluation(row)))
+                if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # in every process
                     break
         finally:
             bar.close()
             torch.set_rng_state(random_state)
             trainer.close()
     students.main.load_state_dict(trainer.best)
-    return run_of(students, splits, training, distillation, trainer.record)
+    return make_run(students, splits, training, distillation, trainer.record)
 
 
 def load_run(
@@ -106,7 +107,7 @@ def load_run(
     students.main.load_state_dict(state["best"])
     if students.auxiliary is not None and state["auxiliary"] is not None:
         students.auxiliary.load_state_dict(state["auxiliary"])
-    return run_of(students, splits, training, distillation, state["record"])
+    return make_run(students, splits, training, distillation, state["record"])
 
 
 class Learner(NamedTuple):
@@ -122,24 +123,26 @@ class Trainer:
     """A run under way. `step` is the number of steps done, `record` the history, `best` the best weights so far."""
 
     def __init__(self, students: Students, splits: Splits, training: Training, distillation: Distillation, device=None):
-        kd, trained = distillation.strategy == "kd", distillation.auxiliary_update == "trained"
         self.training, self.distillation, self.splits = training, distillation, splits
-        self.accelerator = _accelerator(device, training, distillation)
+        self.accelerator = _make_accelerator(device, training, distillation)
         self.device = self.accelerator.device
         self.main, self.mean, self.std = students.main, students.mean, students.std
-        self.auxiliary = None if kd else students.auxiliary
-        self.teacher = students.auxiliary.eval().to(self.device) if kd and students.auxiliary is not None else None
+        self.auxiliary: nn.Module | None = students.auxiliary
+        self.teacher: nn.Module | None = None
+        if distillation.strategy == "kd" and students.auxiliary is not None:
+            self.auxiliary, self.teacher = None, students.auxiliary.eval().to(self.device)
         self.layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format  # of convolutions
         self.images, self.labels = to_device(splits.train, self.device)  # uint8 (N, C, H, W), int64 (N,)
         for student in filter(None, (self.main, self.auxiliary)):
             student.to(device=self.device)
             student.to(memory_format=self.layout)
-            parts = self.images.chunk(-(-len(self.images) // 256))  # of about the same size
-            recalibrate_batchnorm(student, (normalise(part, self.mean, self.std) for part in parts))
-        self.learners = [self._learner(self.main.train())]
+            batches = self.images.chunk(-(-len(self.images) // 256))  # of about the same size
+            recalibrate_batchnorm(student, (normalise(batch, self.mean, self.std) for batch in batches))
+        self.learners = [self._make_learner(self.main.train())]
         if self.auxiliary is not None:
+            trained = distillation.auxiliary_update == "trained"
             self.auxiliary.eval().requires_grad_(trained)
-            self.learners += [self._learner(self.auxiliary)] if trained else []
+            self.learners += [self._make_learner(self.auxiliary)] if trained else []
             self.averaged = tensors_of(self.auxiliary), tensors_of(self.main)  # by the EMA
         self.stateful = {"main": self.main, "auxiliary": self.auxiliary, "scaler": self.accelerator.scaler}
         self.memory: dict[str, Tensor] = {}  # what a strategy keeps from step to step
@@ -149,9 +152,10 @@ class Trainer:
         self.record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0, "skipped_steps": 0}
         self.step, self.best = 0, dict[str, Tensor]()
 
-    def _learner(self, network: nn.Module) -> Learner:
+    def _make_learner(self, network: nn.Module) -> Learner:
+        t = self.training
         # a fused AdamW rounds differently on a CPU; with a scaler it hides which steps were skipped
-        t, fused = self.training, self.device.type == "cuda" and not self.accelerator.scaler
+        fused = self.device.type == "cuda" and not self.accelerator.scaler
         options: Any = {"fused": True} if fused else {"foreach": self.device.type == "cpu" or None}
         optimizer = create_optimizer_v2(network, "adamw", t.lr, t.weight_decay, **options)
         warmup: Any = {"warmup_t": int(t.warmup * t.steps), "warmup_prefix": False}
@@ -161,34 +165,35 @@ class Trainer:
 
     def train_step(self) -> Tensor:
         """One step of both students. Returns its loss and its cross-entropy with the labels, (2,)."""
-        t, d, main, rank = self.training, self.distillation, self.learners[0], self.accelerator.process_index
+        t, d, main = self.training, self.distillation, self.learners[0]
         rows = batch_indices(self.step, len(self.images), t.batch_size, t.seed, 2 if d.strategy == "dlb" else 1)
-        rows = rows[rank :: self.accelerator.num_processes]  # those of this process
+        rows = rows[self.accelerator.process_index :: self.accelerator.num_processes]  # those of this process
         indices = torch.from_numpy(rows).to(self.device, non_blocking=True)  # int64 (batch,); a GPU is not waited for
         images, labels = self.augmented(indices), self.labels[indices]  # float (batch, 3, H, W), int64 (batch,)
         for learner in self.learners:
             learner.schedule.step_update(self.step)
-        logits, alpha = self._forward(main.network, images), d.alpha_at(self.step, t.steps)  # (batch, classes)
+        logits = self._forward(main.network, images)  # (batch, classes)
+        alpha = d.alpha_at(self.step, t.steps)
         targets = partial(self._logits, self.teacher or self.auxiliary, images)
         partner = partial(self._partner_logits, rows)
         step = Step(logits, labels, indices, alpha, d.temperature, t.label_smoothing, targets, partner, self.memory)
         loss = STRATEGIES[d.strategy](step)
-        moved = self._descend(main, loss)
-        if moved and self.auxiliary is not None and d.auxiliary_update == "ema":
+        updated = self._descend(main, loss)
+        if updated and self.auxiliary is not None and d.auxiliary_update == "ema":
             move_average(*self.averaged, d.momentum_at(self.step, t.steps, len(self.images) / t.batch_size))
         for learner in self.learners[1:]:  # an auxiliary that is trained on the labels, by itself
             logits = self._forward(learner.network.train(), images).float()
             self._descend(learner, F.cross_entropy(logits, labels, label_smoothing=t.label_smoothing))
             learner.network.eval()
-        self.record["skipped_steps"] += not moved
+        self.record["skipped_steps"] += not updated
         self.step += 1
         with torch.no_grad():
             return torch.stack([loss.detach(), step.hard_loss()])
 
     def augmented(self, indices: Tensor, stream: int = 0) -> Tensor:
         """The images at `indices`, augmented and normalised; `stream` tells apart several draws in one step."""
-        own = generator(self.training.seed, self.step, self.accelerator.process_index, stream)
-        images = normalise(augment(self.images[indices], own, self.splits.flips), self.mean, self.std)
+        rng = generator(self.training.seed, self.step, self.accelerator.process_index, stream)
+        images = normalise(augment(self.images[indices], rng, self.splits.flips), self.mean, self.std)
         return images.contiguous(memory_format=self.layout)
 
     def _forward(self, network: Any, images: Tensor) -> Tensor:
@@ -200,7 +205,7 @@ class Trainer:
         return self._forward(network, images)
 
     def _descend(self, learner: Learner, loss: Tensor) -> bool:
-        """A step down the loss. Returns False where the gradient scaler skipped it, because gradients overflowed."""
+        """Take a step down the loss. Returns False where the gradient scaler skipped it, as gradients overflowed."""
         self.accelerator.backward(loss)
         self.accelerator.clip_grad_norm_(learner.weights, self.training.clip)
         learner.optimizer.step()
@@ -212,14 +217,14 @@ class Trainer:
         rng = np.random.default_rng([self.training.seed, self.step, self.accelerator.process_index])
         labels = self.splits.train.labels
         mates = [np.flatnonzero((labels == labels[row]) & (np.arange(len(labels)) != row)) for row in rows]
-        partners = [rng.choice(own) if len(own) else row for own, row in zip(mates, rows, strict=True)]
+        partners = [rng.choice(others) if len(others) else row for others, row in zip(mates, rows, strict=True)]
         indices = torch.from_numpy(np.array(partners)).to(self.device, non_blocking=True)
         return self._logits(self.main, self.augmented(indices, stream=1))
 
     def train_until(self, until: int, bar: tqdm) -> dict[str, float]:
         """Train up to step `until` and evaluate. Returns the history's new row, with means over these steps."""
-        t, d, start, first = self.training, self.distillation, time.perf_counter(), self.step
-        torch.manual_seed(t.seed * 1_000_003 + first)
+        t, d, began, first_step = self.training, self.distillation, time.perf_counter(), self.step
+        torch.manual_seed(t.seed * 1_000_003 + first_step)
         self.main.train()
         sums = torch.zeros(2, device=self.device)
         while self.step < until:
@@ -227,7 +232,7 @@ class Trainer:
             bar.update()
             if self.step % 20 == 0 or self.step == until:
                 self._check_finite(self.accelerator.reduce(sums, "mean"))
-        steps, seconds = self.step - first, time.perf_counter() - start
+        steps, seconds = self.step - first_step, time.perf_counter() - began
         means = self.accelerator.reduce(sums, "mean") / steps if steps else sums * float("nan")
         row = {
             "step": self.step,
@@ -256,13 +261,13 @@ class Trainer:
                 torch.distributed.broadcast(buffer, src=0)
         probabilities = [predict(student, val) for student in students]  # (validation images, classes) each
         self._check_finite(torch.from_numpy(probabilities[0]))
-        right = [p.argmax(1) == val.labels for p in probabilities]
+        correct = [p.argmax(1) == val.labels for p in probabilities]
         likelihood = probabilities[0][np.arange(len(val)), val.labels].clip(1e-12)
-        both = len(right) == 2
+        both = len(correct) == 2
         return {
-            "auxiliary_accuracy": float(right[1].mean()) if both else float("nan"),
-            "both_right": float((right[0] & right[1]).mean()) if both else float("nan"),
-            "val_accuracy": float(right[0].mean()),
+            "auxiliary_accuracy": float(correct[1].mean()) if both else float("nan"),
+            "both_right": float((correct[0] & correct[1]).mean()) if both else float("nan"),
+            "val_accuracy": float(correct[0].mean()),
             "val_loss": float(-np.log(likelihood).mean()),
         }
 
@@ -285,18 +290,21 @@ class Trainer:
 
     def save(self, path: str | Path) -> None:
         """Write all that `resume` needs into one file, which is never half written."""
-        state = {name: owner and owner.state_dict() for name, owner in self.stateful.items()}
-        state["optimizers"] = [learner.optimizer.state_dict() for learner in self.learners]
-        buffer, own = BytesIO(), {"record": self.record, "best": self.best, "memory": self.memory}
-        torch.save({"settings": self._settings(), **state, **own}, buffer)
+        state: dict[str, Any] = {"settings": self._settings()}
+        state |= {name: owner and owner.state_dict() for name, owner in self.stateful.items()}
+        state |= {"optimizers": [learner.optimizer.state_dict() for learner in self.learners]}
+        state |= {"record": self.record, "best": self.best, "memory": self.memory}
+        buffer = BytesIO()
+        torch.save(state, buffer)
         write_atomically(path, lambda part: part.write_bytes(buffer.getbuffer()))
 
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint. Raises ValueError naming the settings that it was not made with."""
         state = load_checkpoint(path)
-        if other := [key for key, value in self._settings().items() if state["settings"].get(key) != value]:
-            way_out = "delete it, or pass another path"
-            raise ValueError(f"checkpoint {path} was made with other settings ({', '.join(other)}): {way_out}")
+        different = [key for key, value in self._settings().items() if state["settings"].get(key) != value]
+        if different:
+            text = f"checkpoint {path} was made with other settings ({', '.join(different)})"
+            raise ValueError(f"{text}: delete it, or pass another path")
         for name, owner in self.stateful.items():
             if owner and state[name]:
                 owner.load_state_dict(state[name])
@@ -340,20 +348,20 @@ def batch_indices(step: int, size: int, batch_size: int, seed: int, overlap: int
     [0, 1, 2, 3, 4, 5]
     """
     positions = step * (batch_size // overlap) + np.arange(batch_size)
-    return np.array([_shuffled(size, seed, int(p // size))[p % size] for p in positions], dtype=np.int64)
+    return np.array([_shuffle(size, seed, int(p // size))[p % size] for p in positions], dtype=np.int64)
 
 
 @lru_cache(maxsize=4)
-def _shuffled(size: int, seed: int, epoch: int) -> np.ndarray:
+def _shuffle(size: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(size)
 
 
-def _accelerator(device: str | None, training: Training, distillation: Distillation) -> Accelerator:
+def _make_accelerator(device: str | None, training: Training, distillation: Distillation) -> Accelerator:
     """Accelerate on the chosen device; one process may change it from run to run."""
-    where = pick_device("cpu" if os.environ.get("ACCELERATE_USE_CPU") == "true" else device)
+    target = pick_device("cpu" if os.environ.get("ACCELERATE_USE_CPU") == "true" else device)
     if PartialState._shared_state and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=where.type == "cpu", mixed_precision=pick_precision(where)[0])
+    accelerator = Accelerator(cpu=target.type == "cpu", mixed_precision=pick_precision(target)[0])
     if training.batch_size % accelerator.num_processes:
         raise ValueError(f"batch_size={training.batch_size} cannot be shared by {accelerator.num_processes} processes")
     if accelerator.num_processes > 1 and distillation.strategy in ("dlb", "ps_kd"):
@@ -361,7 +369,7 @@ def _accelerator(device: str | None, training: Training, distillation: Distillat
     return accelerator
 
 
-def _check(students: Students, splits: Splits, training: Training, distillation: Distillation) -> None:
+def _check_arguments(students: Students, splits: Splits, training: Training, distillation: Distillation) -> None:
     """Raise ValueError for the first thing that does not fit together."""
     main, auxiliary, strategy = students.main, students.auxiliary, distillation.strategy
     size, classes, batch = len(splits.train), len(splits.classes), training.batch_size
@@ -372,7 +380,8 @@ def _check(students: Students, splits: Splits, training: Training, distillation:
     if not len(splits.val):
         raise ValueError("the validation set is empty: the best weights are chosen on it")
     for network, role in ((main, "main student"), (auxiliary if strategy == "kd" else None, "teacher")):
-        if (outputs := getattr(network, "num_classes", classes)) != classes:
+        outputs = getattr(network, "num_classes", classes)
+        if outputs != classes:
             raise ValueError(f"the {role} has {outputs} outputs, the data {classes} classes: build it for these")
     if auxiliary is None:
         if strategy == "kd":
@@ -384,6 +393,7 @@ def _check(students: Students, splits: Splits, training: Training, distillation:
     if strategy != "kd" and shapes[0] != shapes[1]:
         text = "main and auxiliary must be of one architecture: make both with make_students"
         raise ValueError(f"{text} (a teacher as auxiliary needs Distillation(strategy='kd'))")
-    if (mine := input_statistics(main)) != (theirs := input_statistics(auxiliary)):
-        text = f"main and auxiliary see the same images, but expect them with mean and std {mine} and {theirs}"
+    statistics = [input_statistics(network) for network in (main, auxiliary)]
+    if statistics[0] != statistics[1]:
+        text = "main and auxiliary see the same images, but expect them with mean and std {} and {}".format(*statistics)
         raise ValueError(f"{text}: make both with make_students, or choose a teacher with the same")

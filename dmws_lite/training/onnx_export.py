@@ -66,10 +66,10 @@ def to_onnx(folder: str | Path, licence: str = "not stated") -> Path:
         )
         graph = onnx.load(file)
     metadata = {key: json.dumps(value) for key, value in facts.items()}
-    return _write(graph, Path(folder) / WHOLE, metadata | {"licence": licence, "dmws_lite": __version__})
+    return _write_graph(graph, Path(folder) / WHOLE, metadata | {"licence": licence, "dmws_lite": __version__})
 
 
-def _write(graph: Any, path: Path, metadata: dict[str, str]) -> Path:
+def _write_graph(graph: Any, path: Path, metadata: dict[str, str]) -> Path:
     onnx = require("onnx")
     onnx.helper.set_model_props(graph, metadata)
     onnx.checker.check_model(graph, full_check=path.name == WHOLE)
@@ -105,11 +105,12 @@ def check_onnx(folder: str | Path, images: ImageSet | Array, tolerance: float = 
 
     Raises ValueError when it is more than `tolerance`.
     """
-    worst = float(np.abs(predict_onnx(Path(folder) / WHOLE, images) - predict(load_student(folder)[0], images)).max())
-    if not worst <= tolerance:
-        text = f"{WHOLE} differs from torch by {worst:.2g}, more than tolerance={tolerance:g}"
+    expected = predict(load_student(folder)[0], images)
+    difference = float(np.abs(predict_onnx(Path(folder) / WHOLE, images) - expected).max())
+    if not difference <= tolerance:
+        text = f"{WHOLE} differs from torch by {difference:.2g}, more than tolerance={tolerance:g}"
         raise ValueError(f"{text}: was the student saved again after to_onnx? Write it again")
-    return worst
+    return difference
 
 
 def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) -> Path:
@@ -130,20 +131,20 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
     logging.disable(logging.WARNING)  # the quantiser's remarks need no action here
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            made = Path(temporary, "int8.onnx")
+            quantized = Path(temporary, "int8.onnx")
             if calibration is None:
-                quantize_dynamic(source, made, op_types_to_quantize=["MatMul", "Gemm"], **options)
+                quantize_dynamic(source, quantized, op_types_to_quantize=["MatMul", "Gemm"], **options)
             else:
                 options |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
                 pixels = calibration.images if isinstance(calibration, ImageSet) else calibration
                 batches = ({"pixels": image[None]} for image in pixels)
                 reader = type("Reader", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})
-                quantize_static(source, made, reader(), **options)
-            graph = onnx.load(made)
+                quantize_static(source, quantized, reader(), **options)
+            graph = onnx.load(quantized)
     finally:
         logging.disable(logging.NOTSET)
-    name, how = (DYNAMIC, "dynamic") if calibration is None else (STATIC, f"static, {len(calibration)} images")
-    return _write(graph, Path(folder) / name, onnx_facts(source) | {"precision": f"int8, {how}"})
+    name, kind = (DYNAMIC, "dynamic") if calibration is None else (STATIC, f"static, {len(calibration)} images")
+    return _write_graph(graph, Path(folder) / name, onnx_facts(source) | {"precision": f"int8, {kind}"})
 
 
 def onnx_facts(path: str | Path) -> dict[str, str]:

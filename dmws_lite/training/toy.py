@@ -66,12 +66,12 @@ def surface(model: nn.Module, resolution: int = 60) -> np.ndarray:
 def judge(model: nn.Module, points: Points) -> dict[str, float]:
     """How well a network knows the labels: accuracy, and loss (mean cross-entropy, in nats)."""
     logits = model(points.x)
-    right = logits.argmax(1) == points.labels
-    return {"accuracy": float(right.float().mean()), "loss": float(F.cross_entropy(logits, points.labels))}
+    correct = logits.argmax(1) == points.labels
+    return {"accuracy": float(correct.float().mean()), "loss": float(F.cross_entropy(logits, points.labels))}
 
 
-class Watched(NamedTuple):
-    """What was seen of a run."""
+class Course(NamedTuple):
+    """What `watch` measured in the course of a run."""
 
     course: pd.DataFrame  # step, student ("main" or "auxiliary"), accuracy and loss on clean points
     surfaces: dict[str, dict[str, np.ndarray]]  # by moment ("step 0", ...) and student
@@ -81,13 +81,14 @@ class Watched(NamedTuple):
 
 def watch(
     run: Iterable[tuple[int, nn.Module, nn.Module]], data: Points, clean: Points, distillation: Distillation, steps: int
-) -> Watched:
-    """Go through a run of at least 40 steps, and note what the networks know.
+) -> Course:
+    """Go through a run of at least 40 steps, and measure what the networks know.
 
     run:  a generator that trains them, and gives (step, main, auxiliary) before each step and after the last.
     data: the training points.   clean: points with right labels, to judge by.
     """
-    moments, course, surfaces = (0, steps // 40, steps // 10, steps // 4, steps), [], {}
+    moments = (0, steps // 40, steps // 10, steps // 4, steps)  # of which surfaces are kept
+    rows, surfaces = [], {}
     for step, main, auxiliary in run:
         if step == 0:
             average = copy.deepcopy(auxiliary)
@@ -97,10 +98,10 @@ def watch(
         if step in moments:
             surfaces[f"step {step}"] = {name: surface(network) for name, network in networks.items()}
         if step % (steps // 20) == 0 or step == steps:
-            course += [{"step": step, "student": name, **judge(network, clean)} for name, network in networks.items()]
+            rows += [{"step": step, "student": name, **judge(network, clean)} for name, network in networks.items()]
     with torch.inference_mode():
         by_heart = (main(data.x).argmax(1) == data.labels)[data.wrong].float().mean()
-        is_now, should_be = (parameters_to_vector(network.parameters()) for network in (auxiliary, average))
-        gap = (is_now - should_be).norm() / should_be.norm()
+        weights, average_weights = (parameters_to_vector(network.parameters()) for network in (auxiliary, average))
+        gap = (weights - average_weights).norm() / average_weights.norm()
     result = {**judge(main, clean), "by heart": float(by_heart), "gap": float(gap)}
-    return Watched(pd.DataFrame(course), surfaces, result)
+    return Course(pd.DataFrame(rows), surfaces, result)

@@ -143,14 +143,14 @@ def drawn(temperature, n=20000, classes=3, seed=0):
 
 @pytest.mark.parametrize("temperature", [1 / 15, 0.4, 2.5])
 def test_the_temperature_that_spoilt_the_probabilities_is_found(temperature):
-    said, labels = drawn(temperature)
-    assert fit_temperature(said, labels) == pytest.approx(1 / temperature, rel=0.03)
-    assert calibration_error(at(said, 1 / temperature), labels) < 0.015
+    probabilities, labels = drawn(temperature)
+    assert fit_temperature(probabilities, labels) == pytest.approx(1 / temperature, rel=0.03)
+    assert calibration_error(at(probabilities, 1 / temperature), labels) < 0.015
 
 
 def test_chance_shrinks_with_images_and_covers_a_calibrated_network():
-    said, labels = drawn(1.0, n=300)
-    few, many = error_by_chance(said[:75], 200), error_by_chance(said, 200)
+    probabilities, labels = drawn(1.0, n=300)
+    few, many = error_by_chance(probabilities[:75], 200), error_by_chance(probabilities, 200)
     assert few.mean() > 1.5 * many.mean()
     errors = [calibration_error(*drawn(1.0, n=300, seed=seed)) for seed in range(1, 41)]
     assert np.mean(errors) == pytest.approx(many.mean(), rel=0.15)
@@ -158,8 +158,8 @@ def test_chance_shrinks_with_images_and_covers_a_calibrated_network():
 
 
 def test_a_temperature_at_the_end_of_the_range_is_said_and_0_is_refused():
-    said = np.array([[0.7, 0.3], [0.2, 0.8]])
+    probabilities = np.array([[0.7, 0.3], [0.2, 0.8]])
     with pytest.warns(UserWarning, match="is at an end of"):
-        assert fit_temperature(said, np.array([0, 1])) < 0.06
+        assert fit_temperature(probabilities, np.array([0, 1])) < 0.06
     with pytest.raises(ValueError, match="temperature=0 must be above 0"):
-        at(said, 0)
+        at(probabilities, 0)

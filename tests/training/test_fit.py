@@ -96,14 +96,14 @@ def test_the_auxiliary_gets_no_gradient_and_follows_as_it_is_told(update, moves)
 
 def test_a_step_that_the_gradient_scaler_skips_moves_no_student_and_is_counted(monkeypatch):
     module, strategy, moved = sys.modules[Trainer.__module__], STRATEGIES["ema"], []
-    accelerator = module._accelerator
+    make_accelerator = module._make_accelerator
 
     def scaled(*arguments):
-        own = accelerator(*arguments)
-        own.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-        return own
+        accelerator = make_accelerator(*arguments)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        return accelerator
 
-    monkeypatch.setattr(module, "_accelerator", scaled)
+    monkeypatch.setattr(module, "_make_accelerator", scaled)
     monkeypatch.setitem(STRATEGIES, "ema", lambda step: strategy(step) * (float("inf") if len(moved) in (1, 2) else 1))
     trainer = Trainer(pair(), SPLITS, replace(SHORT, warmup=0), dm.Distillation(alpha_warmup=0.0), "cpu")
     for _ in range(4):
@@ -203,15 +203,17 @@ def test_two_processes_share_the_batches_and_end_with_one_network(tmp_path, fork
     code = "os.environ |= environment\nimport accelerate\nassert accelerate.PartialState(cpu=True).num_processes == 2"
     script, port = child(tmp_path, f"{code}\ntorch.save(states(fit().main), file)"), str(get_free_port())
     both = {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [both | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-    for process in [fork(script, file=tmp_path / own["RANK"], environment=own) for own in ranks]:
+    processes = [
+        fork(script, file=tmp_path / rank, environment=both | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
+    ]
+    for process in processes:
         process.join()
     assert equal(*(torch.load(tmp_path / rank, weights_only=True) for rank in "01"))
 
 
 def test_images_are_mirrored_only_as_the_data_set_allows(monkeypatch):
     seen, module = [], sys.modules[Trainer.__module__]  # `dm.fit` is the function of this name
-    monkeypatch.setattr(module, "augment", lambda images, own, flips: seen.append(flips) or images)
+    monkeypatch.setattr(module, "augment", lambda images, rng, flips: seen.append(flips) or images)
     for flips in ((), ("horizontal", "vertical")):
         fit(splits=replace(SPLITS, flips=flips), training=ONE)
     assert seen == [(), ("horizontal", "vertical")]
