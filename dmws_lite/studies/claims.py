@@ -22,17 +22,19 @@ def claims(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     >>> claims(runs.assign(accuracy=0.5), "a")
     ['B and A have the same accuracy with each of 2 seeds; their predictions may differ.']
     """
-    rows, whole = differences(table, reference, metric), pooled(table, reference, metric)
+    by_group, overall = differences(table, reference, metric), pooled(table, reference, metric)
     label, name = dict(zip(table["method"], table["label"], strict=True))[reference], metric.replace("_", " ")
-    places, together = [f" on {title}" if title else "" for title in titles(rows)], list[str | None]()
-    for method in whole["method"]:
-        own = rows[rows["method"].eq(method) & rows["seeds"].gt(0)]
-        sets = own["data"].nunique() if "data" in own else 1
-        some = f"{len(own)} groups of " if len(own) > sets else ""
-        together.append(f" over {some}{_count(sets, 'data set')} together" if len(own) > 1 else None)
+    groups = [f" on {title}" if title else "" for title in titles(by_group)]
+    all_groups: list[str | None] = []
+    for method in overall["method"]:
+        rows = by_group[by_group["method"].eq(method) & by_group["seeds"].gt(0)]
+        sets = rows["data"].nunique() if "data" in rows else 1
+        count = f"{len(rows)} groups of " if len(rows) > sets else ""
+        all_groups.append(f" over {count}{_count(sets, 'data set')} together" if len(rows) > 1 else None)
+    overall = overall.rename(columns={"pairs": "seeds"})
     return [
-        *sentences(rows.assign(reference=label), places, name, "seed"),
-        *sentences(whole.rename(columns={"pairs": "seeds"}).assign(reference=label), together, name, "pair"),
+        *sentences(by_group.assign(reference=label), groups, name, "seed"),
+        *sentences(overall.assign(reference=label), all_groups, name, "pair"),
     ]
 
 
@@ -43,33 +45,36 @@ def sentences(rows: pd.DataFrame, places: Sequence[str | None], metric: str, uni
     """
     shared = metric, unit, int(rows["p"].notna().sum()), rows["seeds"].max()
     records = zip(places, rows.to_dict("records"), strict=True)
-    return [f"{_sentence(row, place, *shared)}." for place, row in records if place is not None]
+    return [f"{_compare(row, place, *shared)}." for place, row in records if place is not None]
 
 
 def _count(number: int, unit: str) -> str:
     return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
-def _sentence(row: dict[str, Any], place: str, metric: str, unit: str, compared: int, most: int) -> str:
+def _compare(row: dict[str, Any], place: str, metric: str, unit: str, comparisons: int, most_seeds: int) -> str:
     seeds, label, reference, units = row["seeds"], row["label"], row["reference"], _count(row["seeds"], unit)
     if seeds == 0:
         return f"{label} cannot be compared with {reference}{place}: they have no {unit} in common"
     if row["equal"] == seeds:
         each = f"each of {units}" if seeds > 1 else units
         return f"{label} and {reference} have the same {metric}{place} with {each}; their predictions may differ"
-    side = "above" if row["difference"] > 0 else "below" if row["difference"] < 0 else "level with"
-    text = f"{label} is {side} {reference}{place}: {metric} {row['difference']:+.3f}"
+    relation = "level with"
+    if row["difference"]:
+        relation = "above" if row["difference"] > 0 else "below"
+    text = f"{label} is {relation} {reference}{place}: {metric} {row['difference']:+.3f}"
     if seeds == 1:
         return f"{text} with {units}: not shown; 1 seed gives no interval and no p below 1"
-    low, high, equal = f"{row['low']:+.3f}", f"{row['high']:+.3f}", f", equal with {row['equal']}" * (row["equal"] > 0)
-    text += f" [{low}, {high}], better with {row['better']} of {units}{equal}, "
-    text += f"p = {row['p']:.3g} (Holm {row['p_holm']:.3g}): {row['verdict']}"
+    low, high = f"{row['low']:+.3f}", f"{row['high']:+.3f}"
+    text += f" [{low}, {high}], better with {row['better']} of {units}"
+    text += f", equal with {row['equal']}" if row["equal"] else ""
+    text += f", p = {row['p']:.3g} (Holm {row['p_holm']:.3g}): {row['verdict']}"
     if row["verdict"] == "equivalent":
         text += f", as the interval lies within ±{SMALLEST:g}"
     if row["verdict"] == "not shown":
         text += f", and could be anything from {low} to {high}"
-        limit = max(smallest_p(seeds), min(1.0, compared * smallest_p(most)))
+        limit = max(smallest_p(seeds), min(1.0, comparisons * smallest_p(most_seeds)))
         if limit >= LEVEL:
-            holm = f" after Holm's correction over {compared} comparisons" if compared > 1 else ""
+            holm = f" after Holm's correction over {comparisons} comparisons" if comparisons > 1 else ""
             text += f"; with {units} no p is below {limit:.3g}{holm}, so nothing could be shown"
     return text

@@ -21,7 +21,7 @@ from dmws_lite.training.deployed import latency
 from dmws_lite.training.fit import Trainer
 from dmws_lite.training.settings import Training
 
-_counted: dict[str, int] = {}  # by networks, shapes and settings: runs of a study differ in seeds and starts
+_known_flops: dict[str, int] = {}  # by networks, shapes and settings: runs of a study differ in seeds and starts
 
 
 def measure(
@@ -46,15 +46,15 @@ def step_flops(
 
     Normalisation, activations, augmentation, EMA and optimiser are not counted: linear in values or weights.
     """
-    few = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
+    images = splits.train.take(np.arange(min(2 * training.batch_size, len(splits.train))))
     networks = filter(None, (students.main, students.auxiliary))
-    sizes = [(network, [weight.shape for weight in network.parameters()]) for network in networks]
+    shapes = [(network, [weight.shape for weight in network.parameters()]) for network in networks]
     settings = replace(training, seed=0), distillation, STRATEGIES[distillation.strategy], device
-    same = repr((sizes, few.images.shape, settings))
-    if same in _counted:
-        return _counted[same]
+    key = repr((shapes, images.images.shape, settings))
+    if key in _known_flops:
+        return _known_flops[key]
     with torch.random.fork_rng([torch.cuda.current_device()] if pick_device(device).type == "cuda" else []):
-        trainer = Trainer(deepcopy(students), replace(splits, train=few), training, distillation, device)
+        trainer = Trainer(deepcopy(students), replace(splits, train=images), training, distillation, device)
         trainer.step = training.steps // 2  # where the soft targets have a weight
         with (
             plain_attention(trainer.main, trainer.auxiliary, trainer.teacher),
@@ -62,7 +62,7 @@ def step_flops(
         ):
             trainer.train_step()
         trainer.close()
-    return _counted.setdefault(same, counter.get_total_flops())
+    return _known_flops.setdefault(key, counter.get_total_flops())
 
 
 @contextmanager

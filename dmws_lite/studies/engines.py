@@ -9,7 +9,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
@@ -48,21 +48,23 @@ def run_study(
     """
     if engine not in ENGINES:
         raise ValueError(f"unknown engine={engine!r}: choose one of {', '.join(ENGINES)}")
-    if engine == "local" and (others := options.keys() - {"workers"}):
-        raise ValueError(f"{', '.join(others)} is for engine='ray': leave it out, or pass engine='ray'")
+    if engine == "local" and (unknown := options.keys() - {"workers"}):
+        raise ValueError(f"{', '.join(unknown)} is for engine='ray': leave it out, or pass engine='ray'")
     study = study if isinstance(study, Study) else read_study(study)
     if engine == "ray" and study.device == "cuda" and not options.get("gpus"):
         raise ValueError(f"study {study.name!r} is for a GPU: pass gpus=1, or a fraction to let runs share one")
     jobs = run.plan_jobs(study, "cuda" if options.get("gpus") else None)
-    store, titles, locks = Store(folder, create=True), {job.key: job.title for job in jobs}, dict[str, FileLock]()
+    store, titles = Store(folder, create=True), {job.key: job.title for job in jobs}
     store.begin(study, jobs)
     missing = [job for job in jobs if job.key not in store]
+    stored = len(jobs) - len(missing)
     if engine == "local":
-        options["workers"] = options.get("workers") or _workers(missing)
+        options["workers"] = options.get("workers") or _choose_workers(missing)
     if progress:
-        print(f"{study.name}: {len(jobs)} runs, {len(jobs) - len(missing)} of them stored in {store.folder}")
-    bar = tqdm(desc="runs", unit="run", total=len(jobs), initial=len(jobs) - len(missing), disable=not progress)
-    outcomes: Any = ENGINES[engine](_claimed(missing, store, locks, bar), **options)
+        print(f"{study.name}: {len(jobs)} runs, {stored} of them stored in {store.folder}")
+    bar = tqdm(desc="runs", unit="run", total=len(jobs), initial=stored, disable=not progress)
+    locks: dict[str, FileLock] = {}
+    outcomes: Any = ENGINES[engine](_claim_jobs(missing, store, locks, bar), **options)
     try:
         with bar, closing(outcomes):
             for outcome in outcomes:
@@ -81,7 +83,7 @@ def run_study(
     return store
 
 
-def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar: tqdm) -> Iterator[Job]:
+def _claim_jobs(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar: tqdm) -> Iterator[Job]:
     """The jobs that no other process makes or has just made, each claimed when it is asked for."""
     for job in jobs:
         lock = store.claim(job.key)
@@ -93,12 +95,12 @@ def _claimed(jobs: Sequence[Job], store: Store, locks: dict[str, FileLock], bar:
             yield job
 
 
-def _workers(jobs: Sequence[Job]) -> int:
+def _choose_workers(jobs: Sequence[Job]) -> int:
     """One process per core, or one in all: on a GPU, and where these runs are short even with the smallest networks."""
     from joblib import cpu_count
 
-    steps = sum(job.training.steps * job.training.batch_size * (job.study.size / 64) ** 2 for job in jobs)
-    if not jobs or jobs[0].device != "cpu" or steps / 1000 + len(jobs) / 2 < SHORT:
+    images = sum(job.training.steps * job.training.batch_size * (job.study.size / 64) ** 2 for job in jobs)
+    if not jobs or jobs[0].device != "cpu" or images / 1000 + len(jobs) / 2 < SHORT:
         return 1
     return max(1, min(len(jobs), cpu_count() // jobs[0].study.threads))
 
@@ -109,15 +111,16 @@ def estimate(jobs: Sequence[Job]) -> str:
     for job in tqdm(jobs, desc="probes", unit="run", leave=False):
         kind = job.pair.title, job.name
         if kind not in probes:
-            short, began = job.method.training | {"steps": PROBE, "evaluations": 2}, time.perf_counter()
-            methods = {job.name: replace(job.method, training=short)}
+            began = time.perf_counter()
+            training = job.method.training | {"steps": PROBE, "evaluations": 2}
+            methods = {job.name: replace(job.method, training=training)}
             outcome = run.execute(replace(job, study=job.study.model_copy(update={"resolved": methods})))
             if not outcome.done:
                 raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
-            rest = outcome.history["seconds"].iloc[-1] / (PROBE / 2) * (job.training.steps - PROBE)
-            probes[kind] = time.perf_counter() - began + rest
+            per_step = outcome.history["seconds"].iloc[-1] / (PROBE / 2)
+            probes[kind] = time.perf_counter() - began + per_step * (job.training.steps - PROBE)
         seconds += probes[kind]
-    workers = _workers(jobs)
+    workers = _choose_workers(jobs)
     hours = seconds / 3600 / workers
     duration = f"{hours:.1f} h" if hours >= 2 else f"{60 * hours:.0f} min"
     return f"{len(jobs)} runs, from probes of {PROBE} steps: about {duration} on this machine, {workers} at a time"
@@ -131,11 +134,13 @@ def local(jobs: Iterable[Job], workers: int = 1) -> Iterator[Outcome]:
     from joblib.externals.loky import ProcessPoolExecutor  # the standard one would run a user's script again
 
     quiet: Any = {"initializer": warnings.simplefilter, "initargs": ("ignore",)}  # planning has warned of the data
-    jobs, pool, pending = iter(jobs), ProcessPoolExecutor(workers, **quiet), set[Future]()
+    jobs, pool = iter(jobs), ProcessPoolExecutor(workers, **quiet)
     try:
-        while pending := pending | {pool.submit(run.execute, job) for job in islice(jobs, workers - len(pending))}:
+        pending = {pool.submit(run.execute, job) for job in islice(jobs, workers)}
+        while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in done)
+            pending |= {pool.submit(run.execute, job) for job in islice(jobs, workers - len(pending))}
     except BrokenProcessPool as error:
         raise RuntimeError("a process died, perhaps for want of memory: run again with fewer workers") from error
     finally:
@@ -161,25 +166,26 @@ def ray_cluster(
         raise ImportError("engine 'ray' needs Ray: pip install 'dmws-lite[ray]', or use engine 'local'") from None
     if not cpus > 0 or gpus < 0:
         raise ValueError(f"cpus={cpus}, gpus={gpus}: pass cpus above 0, and gpus of 0 or above")
-    jobs, pending, joined = iter(jobs), dict[Any, Job](), ray.is_initialized()
+    jobs, was_connected = iter(jobs), ray.is_initialized()
+    pending: dict[Any, Job] = {}
     try:
-        if not joined:
+        if not was_connected:
             _connect(ray, address or os.environ.get("RAY_ADDRESS") or "local")
-        if not _room(ray, cpus, gpus):
+        if not _count_slots(ray, cpus, gpus):
             needs = f"a run needs {cpus:g} CPU and {gpus:g} GPU, and no machine of the cluster has that"
             raise ValueError(f"{needs}: ask for less, or join another cluster")
         task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, max_calls=0)(execute or run.execute)
         while True:
-            room = max(0, _room(ray, cpus, gpus) + 1 - len(pending))  # machines come and go
-            pending |= {task.remote(job): job for job in islice(jobs, room)}
+            free_slots = max(0, _count_slots(ray, cpus, gpus) + 1 - len(pending))  # machines come and go
+            pending |= {task.remote(job): job for job in islice(jobs, free_slots)}
             if not pending:
                 return
             for reference in ray.wait(list(pending), timeout=2.0)[0]:
-                yield _outcome(ray, reference, pending.pop(reference))
+                yield _fetch_outcome(ray, reference, pending.pop(reference))
     finally:
         for reference in pending if ray.is_initialized() else ():
             ray.cancel(reference, force=True)
-        if not joined:
+        if not was_connected:
             ray.shutdown()
 
 
@@ -193,22 +199,22 @@ def _connect(ray: Any, address: str) -> None:
         raise RuntimeError(f"no Ray cluster answers at {address!r}: check it, or use engine 'local'") from error
 
 
-def _room(ray: Any, cpus: float, gpus: float) -> int:
+def _count_slots(ray: Any, cpus: float, gpus: float) -> int:
     """How many runs fit into the cluster at once."""
     needs = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(int(min(machine.get(kind, 0) / need for kind, need in needs.items()) + 1e-9) for machine in machines)
 
 
-def _outcome(ray: Any, reference: Any, job: Job) -> Outcome:
+def _fetch_outcome(ray: Any, reference: Any, job: Job) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         error.cause.__cause__ = error  # which has the worker's traceback
-        return run.failed(job, error.cause)
+        return run.failed_outcome(job, error.cause)
     except ray.exceptions.RayError as error:
         reason = str(error).strip().split("\n")[0]
-        return run.failed(job, RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}"))
+        return run.failed_outcome(job, RuntimeError(f"Ray gave this run up ({type(error).__name__}): {reason}"))
 
 
 ENGINES: dict[str, Callable[..., Iterator[Outcome]]] = {"local": local, "ray": ray_cluster}

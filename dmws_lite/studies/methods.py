@@ -36,13 +36,14 @@ class Method:
         return replace(base, **self.skd)
 
 
-def _alone(label: str, text: str, strategy: str, initializer: str = "weight_selection", **students: Any) -> Method:
+def _solo(label: str, text: str, strategy: str, initializer: str = "weight_selection", **students: Any) -> Method:
     """A method that learns from the strategy's soft targets, without a second student."""
     return Method(label, text, initializer, {"auxiliary": None, **students}, {"strategy": strategy})
 
 
-def _hard(label: str, text: str, initializer: str = "weight_selection", **students: Any) -> Method:
-    return _alone(label, f"{text}; labels only", "none", initializer, **students)
+def _plain(label: str, text: str, initializer: str = "weight_selection", **students: Any) -> Method:
+    """A method that learns from the labels only, without a second student."""
+    return _solo(label, f"{text}; labels only", "none", initializer, **students)
 
 
 def _dual(
@@ -54,26 +55,26 @@ def _dual(
 
 METHODS: dict[str, Method] = {
     # initialisations, each trained on the labels only
-    "default": _hard("random initialisation", "timm's own random weights", "default"),
-    "xavier": _hard("Xavier", "Xavier uniform weights", "xavier"),
-    "kaiming": _hard("Kaiming", "Kaiming normal weights", "kaiming"),
-    "truncated_normal": _hard("truncated normal", "truncated normal weights, std 0.02", "truncated_normal"),
-    "mimetic": _hard("mimetic", "mimetic attention weights (ViT)", "mimetic"),
-    "weight_selection": _hard("single selection", "the main subset (uniform, first layers)"),
-    "selection_ls": _hard("selection + least squares", "the main subset, each layer refitted", "selection_ls"),
-    "projection": _hard("projection", "principal components of the teacher's stream (ViT)", "projection"),
-    "projection_ls": _hard(
+    "default": _plain("random initialisation", "timm's own random weights", "default"),
+    "xavier": _plain("Xavier", "Xavier uniform weights", "xavier"),
+    "kaiming": _plain("Kaiming", "Kaiming normal weights", "kaiming"),
+    "truncated_normal": _plain("truncated normal", "truncated normal weights, std 0.02", "truncated_normal"),
+    "mimetic": _plain("mimetic", "mimetic attention weights (ViT)", "mimetic"),
+    "weight_selection": _plain("single selection", "the main subset (uniform, first layers)"),
+    "selection_ls": _plain("selection + least squares", "the main subset, each layer refitted", "selection_ls"),
+    "projection": _plain("projection", "principal components of the teacher's stream (ViT)", "projection"),
+    "projection_ls": _plain(
         "projection + least squares", "principal components, each layer refitted (ViT)", "projection_ls"
     ),
-    "selection_consecutive": _hard("consecutive selection", "neighbours on each axis", elements="consecutive"),
-    "selection_random": _hard("random selection", "random elements, the same on each named axis", elements="random"),
-    "selection_random_inconsistent": _hard(
+    "selection_consecutive": _plain("consecutive selection", "neighbours on each axis", elements="consecutive"),
+    "selection_random": _plain("random selection", "random elements, the same on each named axis", elements="random"),
+    "selection_random_inconsistent": _plain(
         "inconsistent selection", "random elements, others in each tensor", elements="random_inconsistent"
     ),
-    "selection_magnitude": _hard("magnitude selection", "elements of the largest weights", elements="magnitude"),
-    "selection_heads": _hard("whole-heads selection", "whole attention heads are kept (ViT)", elements="heads"),
-    "layers_last": _hard("last layers", "uniform elements of the teacher's last layers", layers="last"),
-    "layers_uniform": _hard("spread layers", "uniform elements of layers spread over the teacher", layers="uniform"),
+    "selection_magnitude": _plain("magnitude selection", "elements of the largest weights", elements="magnitude"),
+    "selection_heads": _plain("whole-heads selection", "whole attention heads are kept (ViT)", elements="heads"),
+    "layers_last": _plain("last layers", "uniform elements of the teacher's last layers", layers="last"),
+    "layers_uniform": _plain("spread layers", "uniform elements of layers spread over the teacher", layers="uniform"),
     # selection and self-knowledge distillation
     "single_skd": _dual("single selection + SKD", "the auxiliary starts as the main; EMA, soft targets", "same"),
     "dual": _dual("dual selection, no SKD", "complementary auxiliary that follows as EMA; labels only", alpha=0.0),
@@ -88,10 +89,10 @@ METHODS: dict[str, Method] = {
     "dual_trained": _dual(
         "dual, trained auxiliary", "the auxiliary learns from the labels", auxiliary_update="trained"
     ),
-    "selection_dlb": _alone("single selection + DLB", "soft targets from the last mini-batch, half of it again", "dlb"),
-    "selection_ps_kd": _alone("single selection + PS-KD", "soft targets from its last visit to the image", "ps_kd"),
-    "selection_cs_kd": _alone("single selection + CS-KD", "soft targets from another image of the class", "cs_kd"),
-    "selection_tf_kd": _alone("single selection + TF-KD", "soft targets from a virtual teacher", "tf_kd"),
+    "selection_dlb": _solo("single selection + DLB", "soft targets from the last mini-batch, half of it again", "dlb"),
+    "selection_ps_kd": _solo("single selection + PS-KD", "soft targets from its last visit to the image", "ps_kd"),
+    "selection_cs_kd": _solo("single selection + CS-KD", "soft targets from another image of the class", "cs_kd"),
+    "selection_tf_kd": _solo("single selection + TF-KD", "soft targets from a virtual teacher", "tf_kd"),
     "alpha_0.1": _dual("dual + SKD, α 0.1", "the method with a final α of 0.1", alpha=0.1),
     "alpha_0.9": _dual("dual + SKD, α 0.9", "the method with a final α of 0.9", alpha=0.9),
     "half_life_0.01": _dual("dual + SKD, half-life 1 %", "an EMA that forgets in 1 % of the run", half_life=0.01),
@@ -104,10 +105,10 @@ METHODS: dict[str, Method] = {
         "random + SKD, other start", "random weights; the auxiliary has others", "random", "default"
     ),
     # the teacher's knowledge by other ways
-    "kd": _alone("random + classic KD", "random weights; soft targets from the fine-tuned teacher", "kd", "default"),
-    "selection_kd": _alone("single selection + classic KD", "soft targets from the fine-tuned teacher", "kd"),
-    "native": _hard("native pretrained student", "the student's own pretrained weights", "native"),
-    "full_teacher": _hard("full teacher", "the teacher itself, fine-tuned: an upper bound", "full_teacher"),
+    "kd": _solo("random + classic KD", "random weights; soft targets from the fine-tuned teacher", "kd", "default"),
+    "selection_kd": _solo("single selection + classic KD", "soft targets from the fine-tuned teacher", "kd"),
+    "native": _plain("native pretrained student", "the student's own pretrained weights", "native"),
+    "full_teacher": _plain("full teacher", "the teacher itself, fine-tuned: an upper bound", "full_teacher"),
 }
 
 

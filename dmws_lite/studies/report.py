@@ -48,19 +48,19 @@ def write_report(
     if reference is not None and reference not in methods:
         raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(methods)}")
     usual = "weight_selection" if "weight_selection" in methods else methods[0]
-    chosen = reference or definition.get("reference", usual)
+    reference = reference or definition.get("reference", usual)
     parameters = {"store": str(store.folder.resolve()), "study": study or "", "metric": metric}
-    parameters["reference"] = chosen if chosen in methods else ""
+    parameters["reference"] = reference if reference in methods else ""
     source = course_folder() / "report.ipynb"
-    made_of = [source.read_text(encoding="utf-8"), TEMPLATE.read_text(encoding="utf-8"), repr([parameters, definition])]
-    made_of += [rows.to_json() for rows in (table, failures, store.missing(study))]
-    mark = f"dmws-lite {hashlib.sha256(''.join(made_of).encode()).hexdigest()[:16]}"
+    inputs = [source.read_text(encoding="utf-8"), TEMPLATE.read_text(encoding="utf-8"), repr([parameters, definition])]
+    inputs += [rows.to_json() for rows in (table, failures, store.missing(study))]
+    digest = f"dmws-lite {hashlib.sha256(''.join(inputs).encode()).hexdigest()[:16]}"
     pages = [Path(out) / f"report{suffix}" for suffix in (".html", ".md")]
-    if all(page.is_file() for page in pages) and mark in pages[0].read_text(encoding="utf-8", errors="replace"):
+    if all(page.is_file() for page in pages) and digest in pages[0].read_text(encoding="utf-8", errors="replace"):
         return pages
     executed = run_notebook(source, out, parameters, html=False, replace=True)
     title = ": ".join(filter(None, [study or "All runs", definition.get("question")]))
-    return _export(executed, {"title": plain(title), "mark": mark})
+    return _export(executed, {"title": plain(title), "mark": digest})
 
 
 def _export(executed: Path, resources: dict[str, str]) -> list[Path]:
@@ -84,8 +84,8 @@ def _export(executed: Path, resources: dict[str, str]) -> list[Path]:
 def markdown_table(caption: str, table: pd.DataFrame) -> str:
     """A table with its caption in Markdown, a dash where a cell has no value."""
     cells = [list(table), *table.astype(object).where(table.notna(), "–").to_numpy().tolist()]
-    head, *rows = (f"| {' | '.join(escape_markdown(str(cell)) for cell in row)} |" for row in cells)
-    return "\n".join([f"**{escape_markdown(caption)}**", "", head, "|" + " --- |" * table.shape[1], *rows])
+    header, *rows = (f"| {' | '.join(escape_markdown(str(cell)) for cell in row)} |" for row in cells)
+    return "\n".join([f"**{escape_markdown(caption)}**", "", header, "|" + " --- |" * table.shape[1], *rows])
 
 
 def escape_markdown(text: str) -> str:

@@ -102,8 +102,8 @@ class Job:
 
     def names(self) -> dict[str, Any]:
         """What tables call the run."""
-        places = {"data": self.data.title, "pair": self.pair.title, "fraction": self.fraction, "seed": self.seed}
-        return {**places, "method": self.name, "label": self.method.label, "definition": self.method.definition}
+        grid = {"data": self.data.title, "pair": self.pair.title, "fraction": self.fraction, "seed": self.seed}
+        return grid | {"method": self.name, "label": self.method.label, "definition": self.method.definition}
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,13 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     device: of the workers, where they are other machines; None is the study's, or the best there is here.
     """
     device = device or pick_device(study.device).type
-    opened.cache_clear()  # files may have changed
-    teachers.cache_clear()
-    sets = {data.title: _with_whole_path(data) for data in study.data}
-    data_ids = {title: fingerprint(opened(data, study.size)) for title, data in sets.items()}
-    images, weights_ids = opened(next(iter(sets.values())), study.size).train.images[:2], {}
+    open_splits.cache_clear()  # files may have changed
+    load_weights.cache_clear()
+    sets = {data.title: _with_absolute_path(data) for data in study.data}
+    data_ids = {title: fingerprint(open_splits(data, study.size)) for title, data in sets.items()}
+    images, weights_ids = open_splits(next(iter(sets.values())), study.size).train.images[:2], {}
     for pair, (name, method) in product(study.pairs, study.resolved.items()):
-        teacher, native = teachers(pair)
+        teacher, native = load_weights(pair)
         weights_ids[pair.title, name] = weights_id((teacher, native), method)
         try:  # so that a pair that does not fit is refused before a run is
             with warnings.catch_warnings(action="ignore"):  # of two images only
@@ -146,13 +146,14 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     for data, pair, fraction, seed, name in study.grid():
         ids = data_ids[data.title], weights_ids[pair.title, name]
         job = Job(study, sets[data.title], pair, fraction, seed, name, *ids, device)
-        if (other := jobs.setdefault(job.key, job)) is not job:
-            raise ValueError(f"{other.title} and {job.title} are one and the same run: leave one of them out")
+        if job.key in jobs:
+            raise ValueError(f"{jobs[job.key].title} and {job.title} are one and the same run: leave one of them out")
+        jobs[job.key] = job
     return list(jobs.values())
 
 
-def _with_whole_path(data: Data) -> Data:
-    """The same, by its whole path where it is a file or folder: workers may stand elsewhere."""
+def _with_absolute_path(data: Data) -> Data:
+    """The same data, by its absolute path where it is a file or folder: workers may run in another folder."""
     path = Path(data.source).expanduser()
     if data.source in cards() or not path.exists():
         return data
@@ -164,18 +165,18 @@ def execute(job: Job) -> Outcome:
     began, threads = datetime.now(UTC), torch.get_num_threads()
     torch.set_num_threads(job.study.threads)
     try:
-        return _executed(job, began)
+        return _make_run(job, began)
     except Exception as error:
-        return failed(job, error, began)
+        return failed_outcome(job, error, began)
     finally:
         torch.set_num_threads(threads)
 
 
-def failed(job: Job, error: BaseException, began: datetime | None = None) -> Outcome:
+def failed_outcome(job: Job, error: BaseException, began: datetime | None = None) -> Outcome:
     """The outcome of a run that an error ended."""
     lines = "".join(traceback.format_exception(error))
-    text = {"type": type(error).__name__, "message": str(error), "traceback": lines}
-    return Outcome(_record(job, began or datetime.now(UTC), {"status": "failed", "error": text}))
+    facts = {"type": type(error).__name__, "message": str(error), "traceback": lines}
+    return Outcome(_make_record(job, began or datetime.now(UTC), {"status": "failed", "error": facts}))
 
 
 def train(
@@ -195,64 +196,66 @@ def train(
     same images with the same budget; Run.seconds counts that, and what the start measured on images.
     """
     method = find_method(method) if isinstance(method, str) else method
-    batch_size, size = min(training.batch_size, max(2, len(splits.train) // 2 * 2)), splits.train.images.shape[-1]
-    training = replace(training, batch_size=batch_size, **method.training)
+    size, largest_batch = splits.train.images.shape[-1], max(2, len(splits.train) // 2 * 2)
+    training = replace(training, batch_size=min(training.batch_size, largest_batch), **method.training)
     distillation = method.distillation(distillation)
     students = start(method, teacher, student, len(splits.classes), size, training.seed, native, splits.train)
-    before = sum(measured.seconds for measured in students.measured)
+    seconds_before = sum(measured.seconds for measured in students.measured)
     if distillation.strategy == "kd":
         tuned = train("full_teacher", splits, teacher, student, training, device=device)
-        students, before = replace(students, auxiliary=tuned.main), before + tuned.seconds
+        students, seconds_before = replace(students, auxiliary=tuned.main), seconds_before + tuned.seconds
     run = fit(students, splits, training, distillation, device=device, progress=False)
-    return replace(run, seconds=run.seconds + before)
+    return replace(run, seconds=run.seconds + seconds_before)
 
 
-def _executed(job: Job, began: datetime) -> Outcome:
-    splits, weights = opened(job.data, job.study.size), teachers(job.pair)
-    if (fingerprint(splits), weights_id(weights, job.method)) != (job.data_id, job.weights_id):
+def _make_run(job: Job, began: datetime) -> Outcome:
+    splits, (teacher, native) = open_splits(job.data, job.study.size), load_weights(job.pair)
+    if (fingerprint(splits), weights_id((teacher, native), job.method)) != (job.data_id, job.weights_id):
         raise ValueError(f"{job.title}: here are other images or weights than where the study was planned: copy those")
-    part, device, student = splits.part(job.fraction, job.seed), job.device, job.pair.student
+    splits, device, student = splits.part(job.fraction, job.seed), job.device, job.pair.student
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    run = train(job.method, part, weights[0], student, job.training, job.study.distillation, weights[1], device)
+    run = train(job.method, splits, teacher, student, job.training, job.study.distillation, native, device)
     peak = torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else None
     second = run.auxiliary
     if run.distillation.strategy == "kd":  # the teacher's passes count
-        second = start(METHODS["full_teacher"], weights[0], student, len(part.classes), job.study.size, job.seed).main
-    best = next(row for row in run.history if row["step"] == run.best_step)
-    networks = {"main": run.main, "auxiliary": run.auxiliary}
+        second = start(METHODS["full_teacher"], teacher, student, len(splits.classes), job.study.size, job.seed).main
+    best: dict[str, Any] = next(row for row in run.history if row["step"] == run.best_step)
+    students = {"main": run.main, "auxiliary": run.auxiliary}
     if job.method.evaluated == "auxiliary":  # as it is at the end: no evaluation of it was chosen
-        last: dict[str, Any] = run.history[-1]
-        best = last | {"val_accuracy": last["auxiliary_accuracy"], "val_loss": None}
-        networks = {"main": run.auxiliary}
-    answers = {name: (predict(n, part.test), predict(n, part.val)) for name, n in networks.items() if n is not None}
-    images = {"image": part.test.names, "label": part.test.labels}
-    frames = [
-        pd.DataFrame({"student": name, **images, "predicted": test.argmax(1), "probabilities": list(test)})
-        for name, (test, _) in answers.items()
+        best = run.history[-1] | {"val_accuracy": run.history[-1]["auxiliary_accuracy"], "val_loss": None}
+        students = {"main": run.auxiliary}
+    networks = {name: network for name, network in students.items() if network is not None}
+    test = {name: predict(network, splits.test) for name, network in networks.items()}
+    val = {name: predict(network, splits.val) for name, network in networks.items()}
+    images = {"image": splits.test.names, "label": splits.test.labels}
+    predictions = [
+        pd.DataFrame({"student": name, **images, "predicted": p.argmax(1), "probabilities": list(p)})
+        for name, p in test.items()
     ]
-    if len(answers) == 2:
-        answers["ensemble"] = tuple((a + b) / 2 for a, b in zip(*answers.values(), strict=True))
+    if len(networks) == 2:
+        for probabilities in (test, val):
+            probabilities["ensemble"] = (probabilities["main"] + probabilities["auxiliary"]) / 2
     values = {
         "status": "done",
         "error": None,
-        "classes": list(part.classes),
-        "images": {name: len(getattr(part, name)) for name in SPLITS},
+        "classes": list(splits.classes),
+        "images": {name: len(getattr(splits, name)) for name in SPLITS},
         "batch_size": run.training.batch_size,
         "study_training": asdict(job.study.training),
-        "metrics": {name: _metrics(*pair, part) for name, pair in answers.items()},
+        "metrics": {name: _compute_metrics(test[name], val[name], splits) for name in test},
         "val_accuracy": best["val_accuracy"],
         "val_loss": best["val_loss"],
         "best_step": best["step"],
         "seconds": run.seconds,
         "images_per_second": run.images_per_second,
-        "cost": costs.measure(Students(run.main, second), part, run.training, run.distillation, device),
+        "cost": costs.measure(Students(run.main, second), splits, run.training, run.distillation, device),
         "peak_memory_mb": peak,
     }
-    return Outcome(_record(job, began, values), pd.DataFrame(run.history), pd.concat(frames))
+    return Outcome(_make_record(job, began, values), pd.DataFrame(run.history), pd.concat(predictions))
 
 
-def _metrics(test: np.ndarray, val: np.ndarray, splits: Splits) -> dict[str, float]:
+def _compute_metrics(test: np.ndarray, val: np.ndarray, splits: Splits) -> dict[str, float]:
     """METRICS of probabilities on the test images; the scaled ones at the temperature that fits validation best."""
     labels = splits.test.labels
     values = evaluate(test, labels, splits.classes, resamples=0).set_index("metric")["value"].to_dict()
@@ -265,7 +268,7 @@ def _metrics(test: np.ndarray, val: np.ndarray, splits: Splits) -> dict[str, flo
     return {name: float(values[name]) for name in METRICS}
 
 
-def _record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]:
+def _make_record(job: Job, began: datetime, values: dict[str, Any]) -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if job.device == "cuda" and torch.cuda.is_available() else None
     computer = {"processor": f"{platform.machine()}, {os.cpu_count()} cores", "platform": platform.platform()}
     versions = {name: metadata.version(name) for name in PACKAGES}
@@ -298,12 +301,12 @@ def _revision() -> str | None:
 
 
 @lru_cache(maxsize=4)
-def opened(data: Data, size: int) -> Splits:
+def open_splits(data: Data, size: int) -> Splits:
     return open_data(data.source, size, data.seed, data.fit, data.leaks, data.unusable, progress=False)
 
 
 @lru_cache(maxsize=4)
-def teachers(pair: Pair) -> tuple[Teacher, Teacher | None]:
+def load_weights(pair: Pair) -> tuple[Teacher, Teacher | None]:
     """The teacher and, where the pair has them, the student's own pretrained weights."""
     native = load_teacher(pair.student, pair.native_weights) if pair.native_weights else None
     return load_teacher(pair.teacher, pair.weights), native
@@ -311,11 +314,11 @@ def teachers(pair: Pair) -> tuple[Teacher, Teacher | None]:
 
 def weights_id(weights: tuple[Teacher, Teacher | None], method: Method) -> str:
     """A hash of the weights that a method knows: the teacher's, and for "native" the student's own too."""
-    known = weights if method.initializer == "native" else weights[:1]
-    return "-".join(_hash(_pieces(source.state)) for source in known if source)
+    sources = weights if method.initializer == "native" else weights[:1]
+    return "-".join(_hash(_to_bytes(source.state)) for source in sources if source)
 
 
-def _pieces(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+def _to_bytes(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     for name, tensor in sorted(state.items()):
         yield f"{name} {tuple(tensor.shape)}".encode()
         yield tensor.contiguous().cpu().numpy().data
@@ -324,8 +327,8 @@ def _pieces(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
 def fingerprint(splits: Splits) -> str:
     """A hash of the images, labels, classes and allowed mirrorings of all splits."""
     pieces: list[bytes | memoryview] = [repr((splits.classes, sorted(splits.flips))).encode()]
-    for part in (getattr(splits, name) for name in SPLITS):
-        pieces += [repr(part.images.shape).encode(), np.ascontiguousarray(part.images).data, part.labels.data]
+    for split in (getattr(splits, name) for name in SPLITS):
+        pieces += [repr(split.images.shape).encode(), np.ascontiguousarray(split.images).data, split.labels.data]
     return _hash(pieces)
 
 

@@ -68,15 +68,15 @@ def scale(
     >>> scale("embedded", size=96)
     Scale(teacher='embedded_vit_96', student='embedded_vit_48', size=96, weights=None, data=None)
     """
-    given: dict[str, Any] = {"teacher": teacher, "student": student, "size": size, "weights": weights, "data": data}
-    chosen = find_scale(name)._replace(**{key: value for key, value in given.items() if value is not None})
+    changes: dict[str, Any] = {"teacher": teacher, "student": student, "size": size, "weights": weights, "data": data}
+    chosen = find_scale(name)._replace(**{key: value for key, value in changes.items() if value is not None})
     pretrained = load_teacher(chosen.teacher, chosen.weights)
     if chosen[:2] != SCALES["embedded"][:2]:
         minutes, device = steps * seconds_per_step(pretrained, chosen.student, chosen.size) / 60, pick_device().type
-        told = f"{steps:.0f} training steps of {BATCH} images take about {max(minutes, 1):.0f} min on this {device}"
-        print(f"{chosen.teacher} → {chosen.student}, {chosen.size} px: {told}")
+        duration = f"{steps:.0f} training steps of {BATCH} images take about {max(minutes, 1):.0f} min on this {device}"
+        print(f"{chosen.teacher} → {chosen.student}, {chosen.size} px: {duration}")
         if minutes > LONG or (name == "reference" and device == "cpu"):
-            advice = f"{told}: take fewer steps or seeds, a smaller size, or scale='embedded'"
+            advice = f"{duration}: take fewer steps or seeds, a smaller size, or scale='embedded'"
             warnings.warn(advice + (HOSTS[host()][1] if device == "cpu" else ""), stacklevel=2)
     return chosen
 
@@ -85,8 +85,8 @@ def seconds_per_step(teacher: Teacher, student: str, size: int) -> float:
     """Seconds of a training step with an auxiliary on this machine, measured on a few batches of noise."""
     count = BATCH if pick_device().type == "cuda" else 8
     noise = np.random.default_rng(0).integers(0, 256, (count, 1, size, size), np.uint8)
-    part = ImageSet(noise, np.arange(count) % 2, ("a", "b"), ("",) * count)
+    images = ImageSet(noise, np.arange(count) % 2, ("a", "b"), ("",) * count)
     students = make_students(teacher, student, num_classes=2, image_size=size)
-    few = Training(steps=4, batch_size=count, evaluations=2)  # the second half is timed: the first warms up
-    run = fit(students, Splits("noise", part, part, part), few, progress=False)
+    training = Training(steps=4, batch_size=count, evaluations=2)  # the second half is timed: the first warms up
+    run = fit(students, Splits("noise", images, images, images), training, progress=False)
     return BATCH / run.history[-1]["images_per_second"]

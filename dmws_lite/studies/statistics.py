@@ -44,22 +44,23 @@ def check_comparable(table: pd.DataFrame) -> None:
 
     The images (`data_id`) must be the same in all groups of a data set. The weights of the method "native" are its own.
     """
-    keys = _keys(table)
+    keys = _group_columns(table)
     for column in [column for column in SAME if column in table]:
         runs = table[table["method"].ne("native") & table["weights"].notna()] if column == "weights" else table
-        by = [key for key in keys if key == "data"] if column == "data_id" else keys
-        for group, part in _groups(runs, by):
-            methods = part.groupby(column, sort=False, dropna=False)["method"].unique()
+        columns = [key for key in keys if key == "data"] if column == "data_id" else keys
+        for group, rows in _split_groups(runs, columns):
+            methods = rows.groupby(column, sort=False, dropna=False)["method"].unique()
             if len(methods) > 1:
                 values = "; ".join(f"{value} ({', '.join(names)})" for value, names in methods.items())
-                raise ValueError(
-                    f"different {SAME[column][0]}{_on(group, by)}: {values}. Methods are compared {SAME[column][1]} "
-                    "only: pass the runs of one study (--study), or run the others again"
-                )
-    for row in table[table.duplicated([*keys, "method", "seed"])].head(1).to_dict("records"):
+                difference, rule = SAME[column]
+                text = f"different {difference}{_on_group(group, columns)}: {values}. Methods are compared {rule} only"
+                raise ValueError(f"{text}: pass the runs of one study (--study), or run the others again")
+    duplicates = table[table.duplicated([*keys, "method", "seed"])].to_dict("records")
+    if duplicates:
+        row = duplicates[0]
         raise ValueError(
-            f"method {row['method']!r} has seed {row['seed']} more than once{_on(row, keys)}: keep one of the runs, "
-            "pass those of one study (--study), or give those of different settings a method name of their own"
+            f"method {row['method']!r} has seed {row['seed']} more than once{_on_group(row, keys)}: keep one of the "
+            "runs, pass those of one study (--study), or give those of different settings a method name of their own"
         )
 
 
@@ -69,11 +70,11 @@ def summary(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     Returns the columns of GROUP that the table has, method, label, mean, std (over n - 1), low, high, seeds; with one
     seed std, low and high are nan. Raises ValueError for a metric that the table lacks, and as `check_comparable` does.
     """
-    keys, rows = [*_keys(table), "method", "label"], []
-    for group, part in _groups(_ordered(table, metric), keys):
-        values = part[metric].dropna().to_numpy(float)
-        rows.append(group | interval(values) | {"seeds": len(values)})
-    return pd.DataFrame(rows, columns=[*keys, "mean", "std", "low", "high", "seeds"])
+    keys, means = [*_group_columns(table), "method", "label"], []
+    for group, rows in _split_groups(_sort_runs(table, metric), keys):
+        values = rows[metric].dropna().to_numpy(float)
+        means.append(group | interval(values) | {"seeds": len(values)})
+    return pd.DataFrame(means, columns=[*keys, "mean", "std", "low", "high", "seeds"])
 
 
 def differences(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> pd.DataFrame:
@@ -99,7 +100,8 @@ def differences(table: pd.DataFrame, reference: str = "default", metric: str = "
     >>> gaps[["label", "difference", "better", "equal", "p", "seeds"]].round(3).to_dict("records")
     [{'label': 'B', 'difference': 0.1, 'better': 1, 'equal': 1, 'p': 1.0, 'seeds': 2}]
     """
-    return _compared(table, reference, metric, _keys(table), _keys(table))
+    keys = _group_columns(table)
+    return _compare(table, reference, metric, keys, keys)
 
 
 def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accuracy") -> pd.DataFrame:
@@ -109,8 +111,8 @@ def pooled(table: pd.DataFrame, reference: str = "default", metric: str = "accur
     which share classifier and test images. Returns the columns of `differences` without those of GROUP, and pairs, the
     number of units, for seeds.
     """
-    units = [key for key in _keys(table) if key == "data"]
-    return _compared(table, reference, metric, [], units).drop(columns="detectable").rename(columns={"seeds": "pairs"})
+    units = [key for key in _group_columns(table) if key == "data"]
+    return _compare(table, reference, metric, [], units).drop(columns="detectable").rename(columns={"seeds": "pairs"})
 
 
 def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
@@ -120,43 +122,50 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> pd.DataFrame:
     label; seeds are those that all six methods have.
     Raises ValueError naming the methods that a group lacks, and as `check_comparable` does.
     """
-    keys, cells, rows = _keys(table), [name for row in FACTORIAL.values() for name in row], []
-    for group, part in _groups(_ordered(table, metric), keys):
-        if missing := ", ".join(name for name in cells if name not in set(part["method"])):
-            raise ValueError(
-                f"the factorial needs {', '.join(cells)}; missing{_on(group, keys)}: {missing}. Run them too"
-            )
-        values = part.pivot(index="seed", columns="method", values=metric)[cells].dropna().to_numpy(float)
+    keys, cells, contrasts = _group_columns(table), [name for row in FACTORIAL.values() for name in row], []
+    for group, rows in _split_groups(_sort_runs(table, metric), keys):
+        missing = [name for name in cells if name not in set(rows["method"])]
+        if missing:
+            text = f"the factorial needs {', '.join(cells)}; missing{_on_group(group, keys)}: {', '.join(missing)}"
+            raise ValueError(f"{text}. Run them too")
+        values = rows.pivot(index="seed", columns="method", values=metric)[cells].dropna().to_numpy(float)
         for contrast, weights in CONTRASTS.items():
-            rows.append(group | {"contrast": contrast} | paired_statistics((values @ np.ravel(weights)).round(12)))
-    return corrected(rows, [*keys, "contrast"])
+            gaps = (values @ np.ravel(weights)).round(12)
+            contrasts.append(group | {"contrast": contrast} | paired_statistics(gaps))
+    return corrected(contrasts, [*keys, "contrast"])
 
 
 def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
     """The columns of `differences` for one method, but for p_holm, shown and verdict; good: the sign that is better."""
-    n, among = len(gaps), interval(gaps)
+    n, mean = len(gaps), interval(gaps)
+    p = float("nan") if n == 0 else 1.0
+    if n > 1 and gaps.any():
+        p = float(sign_flip_p(gaps))
     return {
-        "difference": among["mean"],
-        "low": among["low"],
-        "high": among["high"],
+        "difference": mean["mean"],
+        "low": mean["low"],
+        "high": mean["high"],
         "smallest": float(gaps.min()) if n else np.nan,
         "largest": float(gaps.max()) if n else np.nan,
         "better": int((good * gaps > 0).sum()),
         "equal": int((gaps == 0).sum()),
         "worse": int((good * gaps < 0).sum()),
-        "p": float(sign_flip_p(gaps)) if n > 1 and gaps.any() else 1.0 if n else np.nan,
-        "detectable": among["std"] * detectable(n) if among["std"] > 0 else np.nan,
+        "p": p,
+        "detectable": mean["std"] * detectable(n) if mean["std"] > 0 else np.nan,
         "seeds": n,
     }
 
 
 def interval(values: np.ndarray) -> dict[str, float]:
     """Mean, standard deviation and 95 % t interval of values (n,): mean, std, low, high; nan for want of values."""
-    n, equal = len(values), len(values) > 0 and np.ptp(values) == 0
-    mean = float(values[0] if equal else values.mean()) if n else float("nan")  # of equal values without rounding
-    std = float("nan") if n < 2 else 0.0 if equal else float(values.std(ddof=1))
-    half = float(t.ppf(1 - LEVEL / 2, max(n - 1, 1))) * std / max(n, 1) ** 0.5
-    return {"mean": mean, "std": std, "low": mean - half, "high": mean + half}
+    n, mean, std = len(values), float("nan"), float("nan")
+    equal = n > 0 and np.ptp(values) == 0  # then mean and std are without rounding
+    if n > 0:
+        mean = float(values[0] if equal else values.mean())
+    if n > 1:
+        std = 0.0 if equal else float(values.std(ddof=1))
+    half_width = float(t.ppf(1 - LEVEL / 2, max(n - 1, 1))) * std / max(n, 1) ** 0.5
+    return {"mean": mean, "std": std, "low": mean - half_width, "high": mean + half_width}
 
 
 def sign_flip_p(gaps: np.ndarray) -> np.ndarray:
@@ -193,8 +202,8 @@ def image_interval(
     while the intervals over seeds hold for these images and other networks.
     """
     a, b, labels = np.asarray(probabilities_a), np.asarray(probabilities_b), np.asarray(labels)
-    right_a, right_b = ((each.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for each in (a, b))
-    gaps = right_a - right_b  # (N,)
+    accuracy_a, accuracy_b = ((p.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for p in (a, b))
+    gaps = accuracy_a - accuracy_b  # of each image, (N,)
     options: dict[str, Any] = {"n_resamples": resamples, "batch": 100, "method": "percentile", "random_state": 0}
     low, high = bootstrap((gaps,), np.mean, **options).confidence_interval
     return float(gaps.mean()), float(low), float(high)
@@ -202,7 +211,9 @@ def image_interval(
 
 def titles(table: pd.DataFrame) -> list[str]:
     """A short name of each row's group, such as "brain_mri, 10 %": with the pair where the table has several."""
-    keys = [key for key in _keys(table) if key != "pair" or table["pair"].nunique() > 1 or "data" not in table]
+    keys = _group_columns(table)
+    if "data" in keys and "pair" in keys and table["pair"].nunique() <= 1:
+        keys.remove("pair")
     return [_title(row, keys) for row in table.to_dict("records")]
 
 
@@ -215,52 +226,54 @@ def corrected(rows: list[dict[str, Any]], keys: list[str]) -> pd.DataFrame:
     p = table["p"].dropna().sort_values(kind="stable")
     holm = (p * np.arange(len(p), 0, -1)).cummax().clip(upper=1).reindex(table.index)
     shown = (holm < LEVEL) & ((table["low"] > 0) | (table["high"] < 0))
-    small = (table["low"] > -SMALLEST) & (table["high"] < SMALLEST) & (table["seeds"].map(smallest_p) < LEVEL)
-    verdict = np.select([shown, small], ["shown", "equivalent"], "not shown")
+    small = (table["low"] > -SMALLEST) & (table["high"] < SMALLEST)
+    enough_seeds = table["seeds"].map(smallest_p) < LEVEL
+    verdict = np.select([shown, small & enough_seeds], ["shown", "equivalent"], "not shown")
     for name, values in (("verdict", verdict), ("shown", shown), ("p_holm", holm)):
         table.insert(table.columns.get_loc("p") + 1, name, values)
     return table
 
 
-def _compared(table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str]) -> pd.DataFrame:
+def _compare(table: pd.DataFrame, reference: str, metric: str, keys: list[str], units: list[str]) -> pd.DataFrame:
     """One row for each method but the reference and combination of keys; differences are means over a unit and seed."""
-    runs, pair = _ordered(table, metric), [*_keys(table), "seed"]
-    if reference not in (names := runs["method"].unique()):
-        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(names)}")
-    base = runs.loc[runs["method"] == reference, [*pair, metric]]
-    others = runs[runs["method"] != reference].merge(base, how="left", on=pair, suffixes=("", "_of_reference"))
+    runs, pairing = _sort_runs(table, metric), [*_group_columns(table), "seed"]
+    methods = runs["method"].unique()
+    if reference not in methods:
+        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(methods)}")
+    base = runs.loc[runs["method"] == reference, [*pairing, metric]]
+    others = runs[runs["method"] != reference].merge(base, how="left", on=pairing, suffixes=("", "_of_reference"))
     others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float)
-    each = others.groupby([*units, "seed", "method", "label"], sort=False, dropna=False)["gap"].mean().round(12)
+    gaps = others.groupby([*units, "seed", "method", "label"], sort=False, dropna=False)["gap"].mean().round(12)
     keys, good = [*keys, "method", "label"], -1 if metric in SMALLER_IS_BETTER else 1
-    groups = _groups(each.reset_index(), keys) if len(others) else []
-    rows = [group | paired_statistics(part["gap"].dropna().to_numpy(), good) for group, part in groups]
-    return corrected(rows, keys)
+    groups = _split_groups(gaps.reset_index(), keys) if len(others) else []
+    return corrected([group | paired_statistics(rows["gap"].dropna().to_numpy(), good) for group, rows in groups], keys)
 
 
-def _ordered(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _sort_runs(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The checked table with groups, and in them methods, each in order of their first row."""
     if metric not in table:
         raise ValueError(f"metric={metric!r} is not in the table: choose one of {', '.join(table)}")
     check_comparable(table)
-    keys = _keys(table)
+    keys = _group_columns(table)
     group = table.groupby(keys, sort=False, dropna=False).ngroup() if keys else np.zeros(len(table))
     return table.iloc[np.lexsort((pd.factorize(table["method"])[0], group))]
 
 
-def _keys(table: pd.DataFrame) -> list[str]:
+def _group_columns(table: pd.DataFrame) -> list[str]:
     return [key for key in GROUP if key in table]
 
 
-def _groups(table: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The rows of each combination of keys, with it; without keys all rows."""
+def _split_groups(table: pd.DataFrame, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """Each combination of keys, with its rows; without keys all rows."""
     if not keys:
         return [({}, table)]
-    return [(dict(zip(keys, name, strict=True)), part) for name, part in table.groupby(keys, sort=False, dropna=False)]
+    groups = table.groupby(keys, sort=False, dropna=False)
+    return [(dict(zip(keys, values, strict=True)), rows) for values, rows in groups]
 
 
 def _title(group: Any, keys: list[str]) -> str:
     return ", ".join(f"{100 * group[key]:g} %" if key == "fraction" else str(group[key]) for key in keys)
 
 
-def _on(group: Any, keys: list[str]) -> str:
+def _on_group(group: Any, keys: list[str]) -> str:
     return f" on {_title(group, keys)}" if keys else ""

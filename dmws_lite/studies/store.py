@@ -47,17 +47,17 @@ class Store:
 
     def __init__(self, folder: str | Path, create: bool = False):
         self.folder = Path(folder)
-        mark = self.folder / "store.json"
-        if create and not mark.exists():
-            names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
-            if [name for name in names if name not in FOLDERS and not name.startswith(".")]:
+        file = self.folder / "store.json"
+        if create and not file.exists():
+            names = {path.name for path in self.folder.iterdir()} if self.folder.exists() else set()
+            if any(not name.startswith(".") for name in names - {*FOLDERS}):
                 raise ValueError(f"folder {self.folder} holds other files: pass a new folder, or one that is a store")
             for name in FOLDERS:
                 writable_folder(self.folder / name)
-            _write_json(mark, {"format": FORMAT})
-        if not mark.is_file():
+            _write_json(file, {"format": FORMAT})
+        if not file.is_file():
             raise FileNotFoundError(f"{self.folder} is no run store: pass the folder that `dmws study run` wrote to")
-        _check_format(_read(mark), f"store {self.folder}", "run its studies again into a new folder")
+        _check_format(_read(file), f"store {self.folder}", "run its studies again into a new folder")
 
     def __contains__(self, key: str) -> bool:
         return (self.folder / "runs" / f"{key}.json").exists()
@@ -107,48 +107,50 @@ class Store:
 
     def table(self, study: str | None = None) -> pd.DataFrame:
         """One row per finished run: key, names, budget, the main student's metrics on the test images, costs."""
-        return pd.DataFrame([_row(record) for record in self.records(study)], columns=COLUMNS)
+        return pd.DataFrame([_flatten_record(record) for record in self.records(study)], columns=COLUMNS)
 
     def history(self, study: str | None = None) -> pd.DataFrame:
         """One row per evaluation of each run, as in Run.history, with the run's key and names."""
-        return self._tables("history", study, NAMES)
+        return self._read_tables("history", study, NAMES)
 
     def predictions(self, study: str | None = None) -> pd.DataFrame:
         """One row per test image of each run and student: key, names, student, image, label, predicted, probabilities.
 
         >>> rows = store.predictions().query("method == 'dual_skd' and student == 'main'")  # doctest: +SKIP
         """
-        return self._tables("predictions", study, [name for name in NAMES if name != "label"])
+        return self._read_tables("predictions", study, [name for name in NAMES if name != "label"])
 
     def failures(self, study: str | None = None) -> pd.DataFrame:
         """One row per run that failed: key, names, error and its message."""
-        rows = [{**_named(r), "error": r["error"]["type"], **r["error"]} for r in self.records(study, "failures")]
+        rows = [{**_names_of(r), "error": r["error"]["type"], **r["error"]} for r in self.records(study, "failures")]
         return pd.DataFrame(rows, columns=["key", *NAMES, "error", "message"])
 
     def missing(self, study: str | None = None) -> pd.DataFrame:
         """One row per run of a study that is neither done nor failed: key and names."""
         studies = [study] if study else self.studies()
-        names = {key: row for name in studies for key, row in self.study(name)["names"].items()}
+        runs = {key: names for name in studies for key, names in self.study(name)["names"].items()}
         ended = {path.stem for folder in ("runs", "failures") for path in (self.folder / folder).glob("*.json")}
-        rows = [{"key": key, **row} for key, row in names.items() if key not in ended]
+        rows = [{"key": key, **names} for key, names in runs.items() if key not in ended]
         return pd.DataFrame(rows, columns=["key", *NAMES])
 
-    def _tables(self, folder: str, study: str | None, columns: list[str]) -> pd.DataFrame:
-        names = pd.DataFrame([_named(record) for record in self.records(study)], columns=["key", *columns])
-        paths = [path for key in names["key"] if (path := self.folder / folder / f"{key}.parquet").exists()]
-        return names.merge(pd.concat(map(_read, paths)), on="key") if paths else names
+    def _read_tables(self, folder: str, study: str | None, columns: list[str]) -> pd.DataFrame:
+        names = pd.DataFrame([_names_of(record) for record in self.records(study)], columns=["key", *columns])
+        paths = [self.folder / folder / f"{key}.parquet" for key in names["key"]]
+        tables = [_read(path) for path in paths if path.exists()]
+        return names.merge(pd.concat(tables), on="key") if tables else names
 
 
-def _named(record: dict[str, Any]) -> dict[str, Any]:
+def _names_of(record: dict[str, Any]) -> dict[str, Any]:
     return {"key": record["key"], "fraction": record["fraction"], "seed": record["seed"], **record["names"]}
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
+def _flatten_record(record: dict[str, Any]) -> dict[str, Any]:
+    """A record as a row of `Store.table`."""
     config, metrics = record["config"], record["metrics"]
-    training = Training(**record.get("study_training", config["training"]))  # what methods change of it, compares
+    training = Training(**record.get("study_training", config["training"]))  # the study's: methods may change it
     return {
         **record,
-        **_named(record),
+        **_names_of(record),
         **metrics["main"],
         **{f"{name}_accuracy": values["accuracy"] for name, values in metrics.items() if name != "main"},
         **record["cost"],
@@ -162,8 +164,8 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_format(content: dict[str, Any], what: object, way_out: str) -> None:
-    if (number := content.get("format")) != FORMAT:
-        raise ValueError(f"{what} has format {number!r}, this version reads {FORMAT}: {way_out}")
+    if content.get("format") != FORMAT:
+        raise ValueError(f"{what} has format {content.get('format')!r}, this version reads {FORMAT}: {way_out}")
 
 
 def _read(path: Path, keys: Sequence[str] = ()) -> Any:
@@ -172,15 +174,16 @@ def _read(path: Path, keys: Sequence[str] = ()) -> Any:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         content = dict(json.loads(path.read_text(encoding="utf-8")))
-        if missing := [key for key in keys if key not in content]:
-            raise ValueError(f"no {missing[0]!r}")
+        for key in keys:
+            if key not in content:
+                raise ValueError(f"no {key!r}")
         return content
     except (OSError, ValueError, TypeError) as error:
-        again = f"delete it and runs/{path.stem}.json, and run the study again"
-        raise ValueError(f"{path} is damaged ({error}): {again}") from error
+        way_out = f"delete it and runs/{path.stem}.json, and run the study again"
+        raise ValueError(f"{path} is damaged ({error}): {way_out}") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    plain = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON knows neither nan nor infinities
-    text = json.dumps(plain, indent=1)
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)  # JSON knows neither nan nor infinities
+    text = json.dumps(finite, indent=1)
     write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))

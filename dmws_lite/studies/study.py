@@ -113,7 +113,7 @@ class Study(Strict):
 
     @field_validator("training", "distillation", mode="before")
     @classmethod
-    def _settings(cls, value: Any, info: ValidationInfo) -> Any:
+    def _check_settings(cls, value: Any, info: ValidationInfo) -> Any:
         kind = Training if info.field_name == "training" else Distillation
         if isinstance(value, dict):
             check_keys(value, [f.name for f in fields(kind) if f.name != "seed"])
@@ -121,13 +121,13 @@ class Study(Strict):
 
     @field_validator("seeds", mode="before")
     @classmethod
-    def _counted(cls, value: Any) -> Any:
+    def _expand_seeds(cls, value: Any) -> Any:
         return range(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
-    def _whole(self) -> Study:
-        usual = "weight_selection" if "weight_selection" in self.resolved else next(iter(self.resolved))
-        object.__setattr__(self, "reference", self.reference or usual)
+    def _check_names(self) -> Study:
+        default = "weight_selection" if "weight_selection" in self.resolved else next(iter(self.resolved))
+        object.__setattr__(self, "reference", self.reference or default)
         if self.reference not in self.resolved:
             hint = did_you_mean(self.reference, self.resolved)
             raise ValueError(f"reference={self.reference!r} is none of the methods{hint}: {', '.join(self.resolved)}")
@@ -139,7 +139,7 @@ class Study(Strict):
 
     @cached_property
     def resolved(self) -> dict[str, Method]:
-        """The methods by name, variants made."""
+        """The methods by name, each variant as the method that it describes."""
         methods: dict[str, Method] = {}
         for entry in self.methods:
             name, method = (entry, find_method(entry)) if isinstance(entry, str) else (entry.name, entry.method)
@@ -156,7 +156,7 @@ class Study(Strict):
         return sum(1 for _ in self.grid())
 
     def definition(self) -> dict[str, Any]:
-        """What the study's file says, less what is as by default."""
+        """What the study's file says, without what equals the defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 

@@ -17,9 +17,9 @@ def images(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "images"
     splits = dm.phantoms("lung_ct", train=60, val=18, test=24, size=16)
     for name in ("train", "val", "test"):
-        part = getattr(splits, name)
-        for number, (image, label) in enumerate(zip(part.images, part.labels, strict=True)):
-            path = folder / name / part.classes[label] / f"{number:02}.png"
+        split = getattr(splits, name)
+        for number, (image, label) in enumerate(zip(split.images, split.labels, strict=True)):
+            path = folder / name / split.classes[label] / f"{number:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.squeeze(image)).save(path)
     return folder

@@ -23,12 +23,12 @@ from dmws_lite.studies.store import Store
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000, "include_dashboard": False, "include_log_monitor": False}
 
 
-def wait_for(what, seconds: float = 300.0) -> bool:
+def wait_for(condition, seconds: float = 300.0) -> bool:
     """Whether it comes true in a time that is generous on a busy machine."""
     until = time.monotonic() + seconds
-    while not what() and time.monotonic() < until:
+    while not condition() and time.monotonic() < until:
         time.sleep(0.02)
-    return what()
+    return condition()
 
 
 def interrupt(*_):
@@ -134,7 +134,7 @@ def test_long_studies_use_every_core(monkeypatch, tiny, changes, device, workers
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
     study = tiny(**{"training": {"steps": 300}, "size": 64} | changes)
     jobs = [SimpleNamespace(training=study.training, study=study, device=device) for _ in range(len(study))]
-    assert engines._workers(jobs) == workers and engines._workers([]) == 1
+    assert engines._choose_workers(jobs) == workers and engines._choose_workers([]) == 1
 
 
 def test_an_estimate_scales_the_steps_of_one_probe_per_method(tiny, monkeypatch):
@@ -211,14 +211,14 @@ def test_a_run_has_the_same_numbers_elsewhere(request, tiny, engine):
     jobs = plan_jobs(tiny(methods=["dual_skd"], seeds=1, threads=2))
     if engine == "ray":
         request.getfixturevalue("cluster")
-    (here,), (there,) = local(jobs), local(jobs, workers=2) if engine == "processes" else ray_cluster(jobs)
-    assert here.done and there.done
-    for part in ("key", "metrics", "val_accuracy", "best_step", "config", "images", "classes"):
-        assert here.record[part] == there.record[part], part
-    assert here.record["cost"]["flops_per_step"] == there.record["cost"]["flops_per_step"]
+    (serial,), (elsewhere,) = local(jobs), local(jobs, workers=2) if engine == "processes" else ray_cluster(jobs)
+    assert serial.done and elsewhere.done
+    for field in ("key", "metrics", "val_accuracy", "best_step", "config", "images", "classes"):
+        assert serial.record[field] == elsewhere.record[field], field
+    assert serial.record["cost"]["flops_per_step"] == elsewhere.record["cost"]["flops_per_step"]
     timings = ["images_per_second", "seconds"]
-    assert here.history.drop(columns=timings).equals(there.history.drop(columns=timings))
-    a, b = (np.stack(outcome.predictions["probabilities"]) for outcome in (here, there))
+    assert serial.history.drop(columns=timings).equals(elsewhere.history.drop(columns=timings))
+    a, b = (np.stack(outcome.predictions["probabilities"]) for outcome in (serial, elsewhere))
     assert np.array_equal(a, b) and a.dtype == np.float32
 
 

@@ -56,9 +56,9 @@ def test_means_differences_and_counts_are_those_of_the_runs(report):
     store, _, text = report
     runs, by_caption = store.table("tiny"), tables(text)
     means = by_caption[next(name for name in by_caption if name.endswith("accuracy") and "→" in name)]
-    for label, part in runs.groupby("label"):
+    for label, rows in runs.groupby("label"):
         mean, *_, n = numbers(means.loc[label].item())
-        assert mean == pytest.approx(part["accuracy"].mean(), abs=6e-4) and n == len(part)
+        assert mean == pytest.approx(rows["accuracy"].mean(), abs=6e-4) and n == len(rows)
     gaps = differences(runs, "weight_selection").set_index("label")
     shown = next(table for name, table in by_caption.items() if name.endswith(": difference to single selection"))
     assert set(shown.index) == set(gaps.index) and len(gaps) == 2

@@ -32,24 +32,24 @@ def test_a_study_is_one_row_per_run_and_a_record_says_what_made_it(tiny_store):
 
 
 def test_its_numbers_are_those_of_fit_and_evaluate(images, tiny_store):
-    part, training = dm.open_data(images, 16).part(0.5, 1), replace(SHORT, seed=1)
+    splits, training = dm.open_data(images, 16).part(0.5, 1), replace(SHORT, seed=1)
     students = dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, seed=1, image_size=16)
-    by_hand = dm.fit(students, part, training, device="cpu", progress=False)
-    probabilities, labels = dm.predict(by_hand.main, part.test), part.test.labels
-    again = train("dual_skd", part, dm.load_teacher(), "embedded_vit_48", training, device="cpu")
-    assert np.array_equal(dm.predict(again.main, part.test), probabilities)
-    which = "method == 'dual_skd' and seed == 1"
-    rows = tiny_store.predictions().query(f"{which} and student == 'main'")
+    by_hand = dm.fit(students, splits, training, device="cpu", progress=False)
+    probabilities, labels = dm.predict(by_hand.main, splits.test), splits.test.labels
+    again = train("dual_skd", splits, dm.load_teacher(), "embedded_vit_48", training, device="cpu")
+    assert np.array_equal(dm.predict(again.main, splits.test), probabilities)
+    run = "method == 'dual_skd' and seed == 1"
+    rows = tiny_store.predictions().query(f"{run} and student == 'main'")
     assert np.array_equal(np.stack(rows["probabilities"]), probabilities)
-    assert rows["image"].tolist() == list(part.test.names)
-    row = tiny_store.table().query(which).iloc[0]
-    metrics = evaluate(probabilities, labels, part.classes, resamples=0).set_index("metric")["value"]
+    assert rows["image"].tolist() == list(splits.test.names)
+    row = tiny_store.table().query(run).iloc[0]
+    metrics = evaluate(probabilities, labels, splits.classes, resamples=0).set_index("metric")["value"]
     assert all(row[name] == metrics[name] for name in run_module.METRICS if name in metrics)
-    scaled = at(probabilities, fit_temperature(dm.predict(by_hand.main, part.val), part.val.labels))
+    scaled = at(probabilities, fit_temperature(dm.predict(by_hand.main, splits.val), splits.val.labels))
     assert row["nll"] == pytest.approx(log_loss(labels, probabilities))
     assert row["nll_scaled"] == pytest.approx(log_loss(labels, scaled))
     assert row["ece_scaled"] == calibration_error(scaled, labels)
-    history = tiny_store.history().query(which)
+    history = tiny_store.history().query(run)
     assert history["val_accuracy"].tolist() == [row["val_accuracy"] for row in by_hand.history]
 
 
@@ -136,9 +136,9 @@ def test_a_method_may_test_the_moving_average_and_have_steps_of_its_own(tiny, im
     rows = store.table().set_index("method")
     assert rows["steps"].to_dict() == {"weight_selection": 4, "ema_of_main": 4, "longer": 6}
     check_comparable(store.table())
-    part = dm.open_data(images, 16).part(0.5, 0)
+    splits = dm.open_data(images, 16).part(0.5, 0)
     students = dm.make_students(dm.load_teacher(), "embedded_vit_48", 3, "same", image_size=16)
-    run = dm.fit(students, part, SHORT, dm.Distillation(alpha=0.0), device="cpu", progress=False)
+    run = dm.fit(students, splits, SHORT, dm.Distillation(alpha=0.0), device="cpu", progress=False)
     average = np.stack(store.predictions().query("method == 'ema_of_main'")["probabilities"])
-    assert np.array_equal(average, dm.predict(run.auxiliary, part.test))
+    assert np.array_equal(average, dm.predict(run.auxiliary, splits.test))
     assert rows.loc["ema_of_main", "val_accuracy"] == run.history[-1]["auxiliary_accuracy"]

@@ -159,7 +159,7 @@ def test_factorial_contrasts_by_hand():
     table = drawn(CELLS, ["mri", "ct"], 4)
     rows = factorial(table)
     assert rows["p_holm"].tolist() == holm(rows["p"])
-    own = rows[rows["data"] == "ct"].set_index("contrast")
+    contrasts = rows[rows["data"] == "ct"].set_index("contrast")
     r, rs, ro, s, ss, so = (
         table[(table["data"] == "ct") & (table["method"] == cell)]["accuracy"].to_numpy() for cell in CELLS
     )
@@ -170,12 +170,12 @@ def test_factorial_contrasts_by_hand():
         "SKD x selection": (ss - s) - (rs - r),
         "second subset x selection": (so - ss) - (ro - rs),
     }
-    assert list(own.index) == list(expected)
+    assert list(contrasts.index) == list(expected)
     for name, gaps in expected.items():
         mean, _, low, high = interval_by_hand(gaps.tolist())
-        assert own.loc[name, ["difference", "low", "high"]].tolist() == pytest.approx([mean, low, high])
+        assert contrasts.loc[name, ["difference", "low", "high"]].tolist() == pytest.approx([mean, low, high])
         counts = (gaps * 1200).round().astype(int).tolist()
-        assert own.loc[name, "p"] == pytest.approx(p_by_enumeration(counts)) and own.loc[name, "seeds"] == 4
+        assert contrasts.loc[name, "p"] == pytest.approx(p_by_enumeration(counts)) and contrasts.loc[name, "seeds"] == 4
     with pytest.raises(ValueError, match="missing on mri, vit, 10 %: default_skd_other, single_skd. Run them too"):
         factorial(table[~table["method"].isin(["single_skd", "default_skd_other"])])
     assert (factorial(table[~((table["method"] == "default") & (table["seed"] == 0))])["seeds"] == 3).all()
