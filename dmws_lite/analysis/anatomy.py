@@ -43,16 +43,15 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
         image = torch.zeros(1, *model.pretrained_cfg["input_size"])  # type: ignore[index]
     with torch.inference_mode(), plain_attention(model), FlopCounterMode(display=False) as counter:
         model(image)
-    counts = {key: sum(parts.values()) for key, parts in counter.get_flop_counts().items()}
+    counts = {path: sum(operations.values()) for path, operations in counter.get_flop_counts().items()}
     rows = []
-    for module, part in model.named_modules():
-        path = ".".join(filter(None, (type(model).__name__, module)))
-        inside = sum(counts.get(f"{path}.{child}", 0) for child, _ in part.named_children())
-        parameters = sum(weight.numel() for weight in part.parameters(recurse=False))
-        if parameters or counts.get(path, 0) > inside:
-            kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, module))
-            flops = counts.get(path, 0) - inside
-            rows.append((module or "tokens", _stage(module), kind, parameters, flops))
+    for name, module in model.named_modules():
+        path = ".".join(filter(None, (type(model).__name__, name)))
+        flops = counts.get(path, 0) - sum(counts.get(f"{path}.{child}", 0) for child, _ in module.named_children())
+        parameters = sum(weight.numel() for weight in module.parameters(recurse=False))
+        if parameters or flops > 0:
+            kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, name))
+            rows.append((name or "tokens", _stage_of(name), kind, parameters, flops))
     return pd.DataFrame(rows, columns=["module", "stage", "kind", "parameters", "flops"])
 
 
@@ -64,13 +63,14 @@ def block_widths(name: str) -> list[list[int]]:
     """
     shapes = describe(name).shapes
     widths: dict[int, dict[int, int]] = {}
-    for part in components(shapes, family_of(shapes, name), name):
-        if part.block is not None and re.search(r"(mlp\.fc2|conv_pwl?)\.weight$", part.name):
-            widths.setdefault(part.stage, {})[part.block] = part.shape[0]
+    for tensor in components(shapes, family_of(shapes, name), name):
+        if tensor.block is not None and re.search(r"(mlp\.fc2|conv_pwl?)\.weight$", tensor.name):
+            widths.setdefault(tensor.stage, {})[tensor.block] = tensor.shape[0]
     return [list(stage.values()) for stage in widths.values()]
 
 
-def _stage(module: str) -> str:
+def _stage_of(module: str) -> str:
     if module.startswith(("stages.", "blocks.")):
-        return f"stage {match[1] if (match := STAGE.match(module)) else 0}"
+        match = STAGE.match(module)
+        return f"stage {match[1] if match else 0}"
     return "head" if re.match(r"(head|conv_head|bn2|classifier|norm|fc_norm)", module) else "stem"

@@ -27,10 +27,9 @@ def block_outputs(network: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
     blocks = blocks_of(network)
     first = next(iter(blocks.values()))
     hooks = [first.register_forward_pre_hook(lambda _, arguments: outputs.update(stem=arguments[0]))]
-    hooks += [
-        b.register_forward_hook(lambda *call, n=name: outputs.update({n: call[-1]})) for name, b in blocks.items()
-    ]
-    _forward(network, inputs, hooks)
+    for name, block in blocks.items():
+        hooks.append(block.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]})))
+    _run_with_hooks(network, inputs, hooks)
     return outputs
 
 
@@ -44,18 +43,18 @@ def attention_weights(network: nn.Module, inputs: Tensor) -> list[Tensor]:
         weights.append((queries @ keys.transpose(-2, -1) * layer.scale).softmax(-1))
 
     layers = [layer for layer in network.modules() if hasattr(layer, "qkv") and hasattr(layer, "num_heads")]
-    _forward(network, inputs, [layer.register_forward_hook(record) for layer in layers])
+    _run_with_hooks(network, inputs, [layer.register_forward_hook(record) for layer in layers])
     return weights
 
 
-def summed_up(output: Tensor, network: Any) -> Tensor:
-    """One vector per image (image, channel), as the classifier would: the class token if it is read, else the mean."""
+def pool_output(output: Tensor, network: Any) -> Tensor:
+    """One vector per image (image, channel), as for the classifier: the class token if it is read, else the mean."""
     if output.ndim == 4:
         return output.mean((2, 3))
     return output[:, 0] if network.global_pool == "token" else output.mean(1)
 
 
-def _forward(network: nn.Module, inputs: Tensor, hooks: list[Any]) -> None:
+def _run_with_hooks(network: nn.Module, inputs: Tensor, hooks: list[Any]) -> None:
     try:
         network.eval()(inputs)
     finally:

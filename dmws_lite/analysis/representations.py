@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from dmws_lite.analysis.blocks import block_outputs, summed_up
+from dmws_lite.analysis.blocks import block_outputs, pool_output
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
@@ -31,15 +31,15 @@ def features(model: nn.Module, images: ImageSet, places: bool = True, batch_size
     """The output of each block of a ViT, ConvNeXt or MobileNet for each image, float32, by the block's name.
 
     places: True keeps every place, (image, place x channel), and begins with "stem", the input of the first block.
-            False sums an image up as the classifier would (class token or mean), (image, channel).
+            False takes one vector per image, as for the classifier (class token or mean), (image, channel).
     """
-    parts: dict[str, list[Array]] = {}
+    batches: dict[str, list[Array]] = {}
     for inputs in normalised_batches(model, images.images, batch_size):
         for name, output in block_outputs(model, inputs).items():
             if places or name != "stem":
-                flat = output.flatten(1) if places else summed_up(output, model)
-                parts.setdefault(name, []).append(flat.float().cpu().numpy())
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+                flat = output.flatten(1) if places else pool_output(output, model)
+                batches.setdefault(name, []).append(flat.float().cpu().numpy())
+    return {name: np.concatenate(arrays) for name, arrays in batches.items()}
 
 
 def cka(first: Array, second: Array, debiased: bool = True) -> float:
@@ -61,7 +61,7 @@ def cka(first: Array, second: Array, debiased: bool = True) -> float:
 
 def cka_table(first: Features, second: Features, debiased: bool = True) -> pd.DataFrame:
     """CKA of each layer of one network (rows) with each of another (columns)."""
-    rows, columns = ({n: _similarities(x, debiased) for n, x in side.items()} for side in (first, second))
+    rows, columns = ({name: _similarities(x, debiased) for name, x in f.items()} for f in (first, second))
     values = [[_cosine(row, column) for column in columns.values()] for row in rows.values()]
     return pd.DataFrame(values, list(rows), list(columns))
 
@@ -73,9 +73,9 @@ def estimators(first: Array, second: Array, counts: Sequence[int], seed: int = 0
     """
     rng, rows = np.random.default_rng(seed), []
     for count in np.repeat(counts, repeats):
-        drawn = rng.choice(len(first), count, replace=False)
-        for pairs, order in (("same", drawn), ("shuffled", np.roll(drawn, 1))):
-            biased, debiased = (cka(first[drawn], second[order], debiased=kind) for kind in (False, True))
+        images = rng.choice(len(first), count, replace=False)
+        for pairs, partners in (("same", images), ("shuffled", np.roll(images, 1))):
+            biased, debiased = (cka(first[images], second[partners], debiased=kind) for kind in (False, True))
             rows.append({"images": count, "pairs": pairs, "biased": biased, "debiased": debiased})
     return pd.DataFrame(rows).groupby(["images", "pairs"], as_index=False).mean()
 
@@ -116,17 +116,17 @@ def in_plane(
     names, tables = np.array(images.classes), []
     for name, model in models.items():
         states = {step: states[name] for step, states in (snapshots or {}).items() if name in states}
-        last, shell = read_by_classifier(model, images), deepcopy(model)
-        plane = PCA(2, random_state=0).fit(last[0])
-        steps: list[Any] = [*states] or [np.nan]
-        for step in steps:
-            if states:
-                shell.load_state_dict(states[step])
-            read, scores = read_by_classifier(shell, images) if states else last
+        trained, copy = read_by_classifier(model, images), deepcopy(model)
+        plane = PCA(2, random_state=0).fit(trained[0])
+        outputs: dict[Any, tuple[Array, Array]] = {} if states else {np.nan: trained}
+        for step, state in states.items():
+            copy.load_state_dict(state)
+            outputs[step] = read_by_classifier(copy, images)
+        for step, (read, scores) in outputs.items():
             x, y = plane.transform(read).T
-            own = {"network": name, "step": step, "image": range(len(images)), "x": x, "y": y}
+            positions = {"network": name, "step": step, "image": range(len(images)), "x": x, "y": y}
             facts = {"class": names[images.labels], "answer": names[scores.argmax(1)], "file": images.names}
-            tables.append(pd.DataFrame(own | facts))
+            tables.append(pd.DataFrame(positions | facts))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -148,7 +148,8 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
 
     size = train.images.shape[-1]
     model = initialize("full_teacher", build(teacher.name, len(train.classes), size), teacher_state=teacher).eval()
-    scaler = StandardScaler().fit(x := read_by_classifier(model, train)[0])
+    x = read_by_classifier(model, train)[0]
+    scaler = StandardScaler().fit(x)
     fitted = LogisticRegression(max_iter=3000).fit(scaler.transform(x), train.labels)
     weight, bias = fitted.coef_, fitted.intercept_
     if len(weight) == 1:  # two classes: scikit-learn keeps the difference of their scores

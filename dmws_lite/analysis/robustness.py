@@ -60,17 +60,19 @@ def robustness(
     Returns model, corruption, severity, accuracy, low, high (95 % over images, for these networks), confidence (mean of
     the largest probability), difference, difference_low, difference_high (to the reference, paired by image).
     """
+    reference = reference or next(iter(models))
     rows, clean = [], {name: predict(model, images) for name, model in models.items()}
     for kind in CORRUPTIONS:
         for severity in (0, *severities):
             corrupted = corrupt(images, kind, severity, seed)
             answers = {name: predict(model, corrupted) for name, model in models.items()} if severity else clean
-            right = {name: (p.argmax(1) == images.labels).astype(float) for name, p in answers.items()}
+            correct = {name: (p.argmax(1) == images.labels).astype(float) for name, p in answers.items()}
             for name, probabilities in answers.items():
-                own, gap = interval(right[name]), interval(right[name] - right[reference or next(iter(models))])
+                accuracy, gap = interval(correct[name]), interval(correct[name] - correct[reference])
                 rows.append(
-                    {"model": name, "corruption": kind, "severity": severity, "accuracy": own["mean"]}
-                    | {"low": own["low"], "high": own["high"], "confidence": float(probabilities.max(1).mean())}
+                    {"model": name, "corruption": kind, "severity": severity, "accuracy": accuracy["mean"]}
+                    | {"low": accuracy["low"], "high": accuracy["high"]}
+                    | {"confidence": float(probabilities.max(1).mean())}
                     | {"difference": gap["mean"], "difference_low": gap["low"], "difference_high": gap["high"]}
                 )
     return pd.DataFrame(rows)

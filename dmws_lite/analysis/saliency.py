@@ -40,12 +40,12 @@ def grad_cam(model: nn.Module, images: ImageSet, targets: Array, batch_size: int
             classes = torch.as_tensor(targets[i * batch_size :][: len(inputs)]).to(logits.device)
             score = logits.gather(1, classes[:, None]).sum()
             channels = outputs.pop()
-            slopes = _grid(torch.autograd.grad(score, channels)[0], model)  # (image, channel, row, column)
-            weights = slopes.mean((2, 3), keepdim=True)
-            maps.append((weights * _grid(channels.detach(), model)).sum(1).relu())
+            gradients = _to_grid(torch.autograd.grad(score, channels)[0], model)  # (image, channel, row, column)
+            weights = gradients.mean((2, 3), keepdim=True)
+            maps.append((weights * _to_grid(channels.detach(), model)).sum(1).relu())
     finally:
         hook.remove()
-    return _enlarged(torch.cat(maps), images.images.shape)
+    return _enlarge(torch.cat(maps), images.images.shape)
 
 
 @torch.inference_mode()
@@ -57,15 +57,15 @@ def attention_rollout(model: nn.Module, images: ImageSet, batch_size: int = 100)
     """
     maps = []
     for inputs in normalised_batches(model.eval(), images.images, batch_size):
-        mixed: Any = None
+        rollout: Any = None
         for weights in attention_weights(model, inputs):
-            own = weights.mean(1) / 2 + torch.eye(weights.shape[-1], device=weights.device) / 2
-            mixed = own if mixed is None else own @ mixed
-        if mixed is None:
+            block = weights.mean(1) / 2 + torch.eye(weights.shape[-1], device=weights.device) / 2
+            rollout = block if rollout is None else block @ rollout
+        if rollout is None:
             raise ValueError(f"{type(model).__name__} has no attention to roll out: use grad_cam")
-        output = mixed[:, :1] if model.global_pool == "token" else mixed.mean(1, keepdim=True)
-        maps.append(_grid(output.transpose(1, 2), model)[:, 0])
-    return _enlarged(torch.cat(maps), images.images.shape)
+        output = rollout[:, :1] if model.global_pool == "token" else rollout.mean(1, keepdim=True)
+        maps.append(_to_grid(output.transpose(1, 2), model)[:, 0])
+    return _enlarge(torch.cat(maps), images.images.shape)
 
 
 def last_layer(model: nn.Module) -> nn.Module:
@@ -74,14 +74,15 @@ def last_layer(model: nn.Module) -> nn.Module:
     return getattr(block, "norm1", block)
 
 
-def _grid(output: Tensor, model: Any) -> Tensor:
+def _to_grid(output: Tensor, model: Any) -> Tensor:
     """(image, channel, row, column), from a map of that shape or from tokens (image, token, channel)."""
     if output.ndim == 4:
         return output
     return output[:, model.num_prefix_tokens :].transpose(1, 2).unflatten(2, model.patch_embed.grid_size)
 
 
-def _enlarged(maps: Tensor, shape: Sequence[int]) -> Array:
+def _enlarge(maps: Tensor, shape: Sequence[int]) -> Array:
+    """Maps of an image's size, each with a largest value of 1."""
     large = F.interpolate(maps.float().cpu()[:, None], shape[-2:], mode="bilinear", align_corners=False)[:, 0].numpy()
     largest = large.max((1, 2), keepdims=True)
     return np.divide(large, largest, out=np.zeros_like(large), where=largest > 0)
@@ -104,9 +105,10 @@ def reference_maps(masks: Array, seen: Array, seed: int = 0) -> dict[str, Array]
     noise = torch.from_numpy(np.random.default_rng(seed).random((n, 8, 8), dtype=np.float32))
     y, x = np.mgrid[:height, :width]
     distance = ((y + 0.5) / height - 0.5) ** 2 + ((x + 0.5) / width - 0.5) ** 2
-    fixed = {"centre": np.exp(-distance / (2 * 0.2**2)), "usual place": seen.mean(0)}
-    still = {name: np.broadcast_to((one / one.max()).astype(np.float32), masks.shape) for name, one in fixed.items()}
-    return {"random": _enlarged(noise, masks.shape), **still}
+    maps = {"random": _enlarge(noise, masks.shape)}
+    for name, fixed in (("centre", np.exp(-distance / (2 * 0.2**2))), ("usual place", seen.mean(0))):
+        maps[name] = np.broadcast_to((fixed / fixed.max()).astype(np.float32), masks.shape)
+    return maps
 
 
 def scores(maps: Array, masks: Array) -> pd.DataFrame:
@@ -119,16 +121,15 @@ def scores(maps: Array, masks: Array) -> pd.DataFrame:
             pointing game of Zhang et al. 2018 (arXiv 1608.00507), without their tolerance.
     """
     maps, masks = np.asarray(maps, np.float64), np.asarray(masks, bool)
-    there = np.flatnonzero(masks.any((1, 2)))
-    if maps.shape != masks.shape or not len(there):
-        raise ValueError(
-            f"maps {maps.shape}, masks {masks.shape}, {len(there)} lesions: pass (N, H, W) of each and lesions"
-        )
-    flat, lesion = maps[there].reshape(len(there), -1), masks[there].reshape(len(there), -1)
+    with_lesion = np.flatnonzero(masks.any((1, 2)))
+    n = len(with_lesion)
+    if maps.shape != masks.shape or not n:
+        raise ValueError(f"maps {maps.shape}, masks {masks.shape}, {n} lesions: pass (N, H, W) of each and lesions")
+    flat, lesion = maps[with_lesion].reshape(n, -1), masks[with_lesion].reshape(n, -1)
     flat = np.where(flat.any(1, keepdims=True), flat, 1.0)
     peaks = flat == flat.max(1, keepdims=True)
     mass, hit = (flat * lesion).sum(1) / flat.sum(1), (peaks & lesion).sum(1) / peaks.sum(1)
-    return pd.DataFrame({"image": there, "area": lesion.mean(1), "mass": mass, "hit": hit})
+    return pd.DataFrame({"image": with_lesion, "area": lesion.mean(1), "mass": mass, "hit": hit})
 
 
 def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "random") -> pd.DataFrame:
@@ -137,15 +138,15 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
     Returns one row per kind of map and score: map, score ("mass" or "hit"), value, low, high, difference,
     difference_low, difference_high, images. Intervals are 95 % t intervals over images, for these networks.
     """
-    tables, rows = {name: scores(each, masks) for name, each in maps.items()}, []
+    tables, rows = {name: scores(arrays, masks) for name, arrays in maps.items()}, []
     for name, table in tables.items():
         for score in ("mass", "hit"):
-            own = table[score].to_numpy()
-            value, gap = interval(own), interval(own - tables[reference][score].to_numpy())
+            values = table[score].to_numpy()
+            value, gap = interval(values), interval(values - tables[reference][score].to_numpy())
             rows.append(
                 {"map": name, "score": score, "value": value["mean"], "low": value["low"], "high": value["high"]}
                 | {"difference": gap["mean"], "difference_low": gap["low"], "difference_high": gap["high"]}
-                | {"images": len(own)}
+                | {"images": len(values)}
             )
     table = pd.DataFrame(rows)
     table.attrs["chance"] = float(tables[reference]["area"].mean())
@@ -159,10 +160,10 @@ def sanity(maps: Array, unlearnt: Sequence[Array], masks: Array) -> dict[str, fl
     maps of each image, its mean: 1 for the same order of places).
     Source: the model randomisation test of Adebayo et al. 2018 (arXiv 1810.03292); scoring it is our choice.
     """
-    hit, *hits = (float(scores(each, masks)["hit"].mean()) for each in (maps, *unlearnt))
-    ranks = [rankdata(each.reshape(len(each), -1), axis=1) for each in (maps, *unlearnt)]
-    own, *others = (each - each.mean(1, keepdims=True) for each in ranks)
+    hit, *hits = (float(scores(network_maps, masks)["hit"].mean()) for network_maps in (maps, *unlearnt))
+    ranks = [rankdata(network_maps.reshape(len(network_maps), -1), axis=1) for network_maps in (maps, *unlearnt)]
+    a, *others = (rank - rank.mean(1, keepdims=True) for rank in ranks)
     with np.errstate(invalid="ignore"):  # a map that says nothing has no order
-        alike = [(own * x).sum(1) / np.sqrt((own * own).sum(1) * (x * x).sum(1)) for x in others]
-    correlation = float(np.nanmean(alike))
+        correlations = [(a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)) for b in others]
+    correlation = float(np.nanmean(correlations))
     return {"hit": hit, "unlearnt_mean": float(np.mean(hits)), "unlearnt_best": max(hits), "correlation": correlation}

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from dmws_lite.analysis.blocks import attention_weights, block_outputs, blocks_of, summed_up
+from dmws_lite.analysis.blocks import attention_weights, block_outputs, blocks_of, pool_output
 from dmws_lite.method.components import family_of
 from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import Teacher, describe
@@ -63,15 +63,17 @@ def matrices(networks: Networks) -> pd.DataFrame:
     rows = []
     for method, network in networks.items():
         for block, (name, module) in enumerate(blocks_of(network).items(), start=1):
-            for place, layer in module.named_modules():
+            for path, layer in module.named_modules():
                 if not (isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)):
                     continue
                 singular = torch.linalg.svdvals(layer.weight.flatten(1).double()).numpy()
                 energy = float((singular**2).sum())
-                gain, stable = (energy / len(layer.weight)) ** 0.5, energy / float(singular[0]) ** 2
-                row = {**_named(method, block), "kind": place.split(".")[-1], "tensor": f"{name}.{place}.weight"}
-                spectrum = {"stable_rank": stable, "rank_share": stable / len(singular), "singular": singular}
-                rows.append(row | {"gain": gain} | spectrum)
+                stable_rank = energy / float(singular[0]) ** 2
+                rows.append(
+                    {**_name_row(method, block), "kind": path.split(".")[-1], "tensor": f"{name}.{path}.weight"}
+                    | {"gain": (energy / len(layer.weight)) ** 0.5, "stable_rank": stable_rank}
+                    | {"rank_share": stable_rank / len(singular), "singular": singular}
+                )
     return pd.DataFrame(rows)
 
 
@@ -80,15 +82,15 @@ def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
     """What normalised images, at least two, have become before the first block and after each.
 
     Returns method, label, block, spread (standard deviation of all values) and similarity (mean cosine between two
-    different images, summed up as the classifier would: at 1 they cannot be told apart).
+    different images, one vector each as for the classifier: at 1 they cannot be told apart).
     """
     rows = []
     for method, network in networks.items():
         for block, output in enumerate(block_outputs(network, inputs).values()):
-            units = nn.functional.normalize(summed_up(output, network).double(), dim=1)
+            units = nn.functional.normalize(pool_output(output, network).double(), dim=1)
             n = len(units)
             similarity = float((units.sum(0).square().sum() - n) / (n * n - n))
-            rows.append({**_named(method, block), "spread": float(output.std()), "similarity": similarity})
+            rows.append({**_name_row(method, block), "spread": float(output.std()), "similarity": similarity})
     return pd.DataFrame(rows)
 
 
@@ -103,18 +105,19 @@ def attention(networks: Networks, inputs: Tensor) -> pd.DataFrame:
     for method, network in networks.items():
         for block, weights in enumerate(attention_weights(network, inputs), start=1):
             entropy = float(torch.special.entr(weights).sum(-1).mean()) / float(np.log(weights.shape[-1]))
-            rows.append({**_named(method, block), "entropy": entropy, "distance": _distance(weights, network)})
+            distance = _measure_distance(weights, network)
+            rows.append({**_name_row(method, block), "entropy": entropy, "distance": distance})
     return pd.DataFrame(rows, columns=["method", "label", "block", "entropy", "distance"])
 
 
-def _distance(weights: Tensor, network: nn.Module) -> float:
+def _measure_distance(weights: Tensor, network: nn.Module) -> float:
     rows, columns = network.patch_embed.grid_size  # type: ignore[misc,union-attr]
     places = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).to(weights)
-    apart = torch.cdist(places, places)
+    distances = torch.cdist(places, places)
     first = network.num_prefix_tokens  # class and register tokens have no place
-    among = weights[..., first:, first:]
-    return float(((among * apart).sum(-1) / among.sum(-1)).mean() / apart.mean())
+    patches = weights[..., first:, first:]
+    return float(((patches * distances).sum(-1) / patches.sum(-1)).mean() / distances.mean())
 
 
-def _named(method: str, block: int) -> dict[str, str | int]:
+def _name_row(method: str, block: int) -> dict[str, str | int]:
     return {"method": method, "label": METHODS[method].label, "block": block}

@@ -62,13 +62,13 @@ def test_features_are_what_the_blocks_put_out_and_no_hooks_are_left(images, name
 
 def test_over_training_compares_both_students_at_each_step(images):
     a, b = (dm.build("embedded_vit_48", 3, seed=seed) for seed in (0, 1))
-    snapshots = {step: {"main": one.state_dict(), "auxiliary": b.state_dict()} for step, one in ((0, a), (9, b))}
-    own, reference = (features(model, images, False) for model in (a, dm.build("embedded_vit_96", 3)))
+    snapshots = {step: {"main": model.state_dict(), "auxiliary": b.state_dict()} for step, model in ((0, a), (9, b))}
+    student, reference = (features(model, images, False) for model in (a, dm.build("embedded_vit_96", 3)))
     table = over_training(dm.build("embedded_vit_48", 3, seed=2), snapshots, reference, images)
     got = table.set_index(["step", "pair", "block"])["cka"].sort_index()
     assert len(table) == 2 * 3 * 4
     assert got[9, "main, auxiliary"].to_numpy() == pytest.approx(1)
-    assert got[0, "main, teacher", 2] == pytest.approx(cka(own["blocks.1"], reference["blocks.1"]))
+    assert got[0, "main, teacher", 2] == pytest.approx(cka(student["blocks.1"], reference["blocks.1"]))
     assert got[9, "main, teacher", 4] == pytest.approx(got[0, "auxiliary, teacher", 4])
 
 
