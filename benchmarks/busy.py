@@ -44,26 +44,26 @@ def seconds(student: str, setting: str, steps: int) -> float:
     """Seconds of `steps` training steps of a student, with SKD, or of the demo, in a process of their own."""
     environment, first = SETTINGS[setting]
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-    own = {name: value for name, value in os.environ.items() if name not in names} | environment
+    variables = {name: value for name, value in os.environ.items() if name not in names} | environment
     if student == DEMO:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "dmws_lite.cli", "demo", "--out", folder]
-            subprocess.run(command, env=own, capture_output=True, check=True)
+            subprocess.run(command, env=variables, capture_output=True, check=True)
         return time.perf_counter() - began
     code = STEPS.format(first=first, student=student, size=STUDENTS[student], steps=steps)
-    return float(subprocess.run([sys.executable, "-c", code], env=own, stdout=subprocess.PIPE, check=True).stdout)
+    return float(subprocess.run([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, check=True).stdout)
 
 
 @contextmanager
 def busy_core() -> Iterator[None]:
     """Another process that keeps one core busy."""
-    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         yield
     finally:
-        other.kill()
-        other.wait()
+        process.kill()
+        process.wait()
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def main() -> None:
         "",
         "| student | threads | idle | one core taken | times |",
         "|---|---|---|---|---|",
-        *(f"| {what} | {how} | {idle:.1f} | {busy:.1f} | {busy / idle:.1f} |" for what, how, idle, busy in rows),
+        *(f"| {name} | {threads} | {i:.1f} | {b:.1f} | {b / i:.1f} |" for name, threads, i, b in rows),
     ]
     text = "\n".join(lines) + "\n"
     print(text)

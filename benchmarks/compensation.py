@@ -48,19 +48,19 @@ print(time.perf_counter() - began, time.process_time() - cpu, peak / 1000, (peak
 
 
 def cost_rows() -> list[str]:
-    """Of each number of images: seconds, CPU seconds, peak memory, and what the fit added to it."""
+    """For each number of images: seconds, CPU seconds, peak memory, and what the fit added to it."""
     rows = ["| images | seconds | CPU seconds | peak memory | of it, by the fit |", "|---|---|---|---|---|"]
     for n in COST:
-        done = subprocess.run([sys.executable, "-c", RUN.format(n=n)], stdout=subprocess.PIPE, text=True, check=True)
-        seconds, cpu, peak, added = map(float, done.stdout.split())
+        process = subprocess.run([sys.executable, "-c", RUN.format(n=n)], stdout=subprocess.PIPE, text=True, check=True)
+        seconds, cpu, peak, added = map(float, process.stdout.split())
         rows.append(f"| {n} | {seconds:.0f} | {cpu:.0f} | {peak:,.0f} MB | {added:,.0f} MB |")
     return rows
 
 
 def steps_rows(source: str) -> list[str]:
-    """Of each pair: CPU seconds of a fit and of a training step without an auxiliary, on one thread."""
+    """For each pair: CPU seconds of a fit and of a training step without an auxiliary, on one thread."""
     rows = ["| pair | CPU seconds of a fit | of a step | a fit in steps |", "|---|---|---|---|"]
-    splits, alone = dm.open_data(source, 64), dm.Distillation(strategy="none")
+    splits, labels_only = dm.open_data(source, 64), dm.Distillation(strategy="none")
     torch.set_num_threads(1)
     for big, small in PAIRS.items():
         teacher, student = dm.build(big, 1, 64), dm.build(small, len(splits.train.classes), 64)
@@ -72,7 +72,7 @@ def steps_rows(source: str) -> list[str]:
         times.append(time.process_time())
         for steps in STEPS:
             training = dm.Training(steps=steps, evaluations=1)
-            dm.fit(dm.Students(student, None), splits, training, alone, device="cpu", progress=False)
+            dm.fit(dm.Students(student, None), splits, training, labels_only, device="cpu", progress=False)
             times.append(time.process_time())
         fit, short, long = np.diff(times)
         step = (long - short) / (STEPS[1] - STEPS[0])
@@ -87,21 +87,21 @@ def error_rows(source: str) -> list[str]:
     plan = dm.plan(teacher, EMBEDDED_STUDENT)
     others = calibration_images(splits.val, teacher, HELD_OUT)
 
-    def end(student: torch.nn.Module) -> float:
+    def error_at_the_end(student: torch.nn.Module) -> float:
         return measure(student, network, plan.layers, places_of(plan), others).table["after"].iloc[-1]
 
     rows = [["images"], ["on these images"], ["on other images"]]
     for n in ERROR:
         student = dm.build(EMBEDDED_STUDENT, 1)
         initialize("weight_selection", student, plan=plan, teacher_state=teacher.state)
-        alone = end(student)
+        selected = error_at_the_end(student)
         images = calibration_images(splits.train, teacher, n)
         table = compensate(student, network, plan.layers, places_of(plan), images).table
-        values = (str(len(images)), f"{table['after'].iloc[-1]:.3f}", f"{end(student):.3f}")
+        values = (str(len(images)), f"{table['after'].iloc[-1]:.3f}", f"{error_at_the_end(student):.3f}")
         for row, value in zip(rows, values, strict=True):
             row.append(value)
     rows.insert(1, ["---"] * len(rows[0]))
-    return [*(f"| {' | '.join(row)} |" for row in rows), "", f"Selection alone, on the other images: {alone:.3f}."]
+    return [*(f"| {' | '.join(row)} |" for row in rows), "", f"Selection alone, on the other images: {selected:.3f}."]
 
 
 def main() -> None:
@@ -109,21 +109,22 @@ def main() -> None:
     parser.add_argument("--only", choices=TABLES, nargs="*", default=TABLES)
     parser.add_argument("--images", default="phantom_brain_mri", help="a folder of images, or a data card")
     parser.add_argument("--out", type=Path, help="a Markdown file")
-    given = parser.parse_args()
-    warnings.simplefilter("ignore")  # of few images: that is what is asked
-    lines, source = ["# Least squares: cost, and the number of images", ""], Path(given.images).name
-    place = f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
-    if "cost" in given.only:
-        lines += [f"ViT-S → ViT-T at 224 px, {place}. Memory is the process's peak resident set.", "", *cost_rows(), ""]
-    if "steps" in given.only:
-        told = f"128 images of {source} at 64 px, one thread, a step is of 32 images and without an auxiliary."
-        lines += [told, "", *steps_rows(given.images), ""]
-    if "error" in given.only:
-        told = "Embedded pair, 64 px: error of the stream after the last block, as a share of the teacher's variance"
-        lines += [f"{told}; images from {source}.", "", *error_rows(given.images), ""]
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")  # of few images: that is the question
+    lines, source = ["# Least squares: cost, and the number of images", ""], Path(args.images).name
+    machine = f"{platform.machine()}, {torch.get_num_threads()} thread(s), torch {torch.__version__}"
+    if "cost" in args.only:
+        caption = f"ViT-S → ViT-T at 224 px, {machine}. Memory is the process's peak resident set."
+        lines += [caption, "", *cost_rows(), ""]
+    if "steps" in args.only:
+        caption = f"128 images of {source} at 64 px, one thread, a step is of 32 images and without an auxiliary."
+        lines += [caption, "", *steps_rows(args.images), ""]
+    if "error" in args.only:
+        caption = "Embedded pair, 64 px: error of the stream after the last block, as a share of the teacher's variance"
+        lines += [f"{caption}; images from {source}.", "", *error_rows(args.images), ""]
     print("\n".join(lines))
-    if given.out:
-        given.out.write_text("\n".join(lines), encoding="utf-8")
+    if args.out:
+        args.out.write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def sweep(folder: Path, size: int) -> tuple[dict[str, Counter[str]], dict[str, f
     faults = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         kind, start = suffix_of(path) or (".dcm" if is_dicom(path) else "(none)"), time.perf_counter()
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
                 frames(path)
@@ -34,7 +34,7 @@ def sweep(folder: Path, size: int) -> tuple[dict[str, Counter[str]], dict[str, f
             except Exception:
                 outcome = "fault"
                 faults.append(f"{path}\n{traceback.format_exc()}")
-        for warning in told:
+        for warning in caught:
             print(f"warning  {path.relative_to(folder)}: {warning.message}")
         outcomes[kind][outcome] += 1
         seconds[kind] += time.perf_counter() - start

@@ -24,25 +24,25 @@ DOCUMENTED = (ValueError, OSError, ImportError)
 Reader = Callable[[Path], object]
 
 
-def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+def mutate(data: bytes, rng: np.random.Generator) -> bytes:
     """The bytes with one to six changes: values, a cut, a repeated and a moved stretch."""
-    out = bytearray(data)
+    mutant = bytearray(data)
     for _ in range(int(rng.integers(1, 7))):
-        if not out:
+        if not mutant:
             break
-        place, length = int(rng.integers(len(out))), int(rng.integers(1, 24))
+        start, length = int(rng.integers(len(mutant))), int(rng.integers(1, 24))
         match int(rng.integers(5)):
             case 0:
-                out[place] = int(rng.integers(256))
+                mutant[start] = int(rng.integers(256))
             case 1:
-                out[place] ^= 1 << int(rng.integers(8))
+                mutant[start] ^= 1 << int(rng.integers(8))
             case 2:
-                out = out[:place] if rng.random() < 0.3 else out[:place] + out[place + length :]
+                mutant = mutant[:start] if rng.random() < 0.3 else mutant[:start] + mutant[start + length :]
             case 3:
-                out[place:place] = out[place : place + length]
+                mutant[start:start] = mutant[start : start + length]
             case 4:
-                out[place : place + 4] = rng.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"-1e9"])
-    return bytes(out)
+                mutant[start : start + 4] = rng.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"-1e9"])
+    return bytes(mutant)
 
 
 def targets() -> dict[str, tuple[bytes, Reader]]:
@@ -62,7 +62,7 @@ def targets() -> dict[str, tuple[bytes, Reader]]:
     for form in ("PNG", "JPEG", "GIF", "WEBP", "BMP"):
         file = BytesIO()
         Image.fromarray(colour).save(file, form)
-        files[f"{form}.{form.lower()}"] = file.getvalue(), picture
+        files[f"{form}.{form.lower()}"] = file.getvalue(), read_image
     for name, array, options in (
         ("colour.tif", colour, {"compression": "zlib"}),
         ("deep.tif", colour[..., 0].astype(np.float64), {"photometric": "minisblack"}),
@@ -70,9 +70,9 @@ def targets() -> dict[str, tuple[bytes, Reader]]:
     ):
         file = BytesIO()
         tifffile.imwrite(file, array, **options)
-        files[name] = file.getvalue(), picture
+        files[name] = file.getvalue(), read_image
     if dicom := dicom_file(colour[..., 0]):
-        files["scan.dcm"] = dicom, picture
+        files["scan.dcm"] = dicom, read_image
     weights = save({"head.weight": torch.ones(3, 4), "head.bias": torch.zeros(3)})
     files["weights.safetensors"] = weights, lambda path: load_teacher("embedded_vit_48", path)
     with tempfile.TemporaryDirectory() as folder:
@@ -86,8 +86,8 @@ def targets() -> dict[str, tuple[bytes, Reader]]:
     return files
 
 
-def picture(path: Path) -> object:
-    """What images are read by."""
+def read_image(path: Path) -> object:
+    """Read an image as the package does."""
     from dmws_lite.data.images import decode, frames
 
     return frames(path), decode(path.read_bytes(), path.suffix, 16)
@@ -122,7 +122,7 @@ def fuzz(count: int, seed: int = 0) -> tuple[dict[str, Counter[str]], list[str]]
             outcomes[name], path = Counter(), Path(folder) / name
             path.write_bytes(data)
             for number in range(count):
-                path.write_bytes(mutated(data, np.random.default_rng([seed, kind, number])))
+                path.write_bytes(mutate(data, np.random.default_rng([seed, kind, number])))
                 try:
                     read(path)
                     outcome = "read"

@@ -80,7 +80,7 @@ class Table:
 
 @dataclass
 class Place:
-    """Where a part runs, on which images, and until when."""
+    """Where a part of the script runs, on which images, and until when."""
 
     device: torch.device
     pack: Path | None
@@ -171,48 +171,47 @@ def forward(place: Place, splits: Splits) -> Iterator[Row]:
         model = dm.build(name, 3, size).eval()
         images = torch.randn(4, 3, size, size, generator=generator(0))
         with torch.no_grad():
-            here = model(images)
-            there = model.to(place.device)(images.to(place.device)).cpu()
-        yield verdict(f"logits in float32, {name}", float((there - here).norm() / here.norm()), 1e-3)
+            expected = model(images)
+            logits = model.to(place.device)(images.to(place.device)).cpu()
+        yield verdict(f"logits in float32, {name}", float((logits - expected).norm() / expected.norm()), 1e-3)
 
 
 def training_as_on_cpu(place: Place, splits: Splits) -> Iterator[Row]:
     """Training in float32 as on the CPU, from the same seed"""
     start = weights(pair().main)
     with precision("no", noise=False):
-        here, there = (short(place, splits, device=device) for device in ("cpu", place.device.type))
-    losses = [[row["loss"] for row in run.history[1:]] for run in (here, there)]
-    yield verdict("loss of the first steps, relative difference", abs(losses[1][0] / losses[0][0] - 1), 1e-2)
-    apart = [(weights(run.auxiliary) - start).norm() for run in (here, there)]
-    change = (weights(here.auxiliary) - weights(there.auxiliary)).norm() / apart[0]
-    yield verdict("auxiliary's weights, difference over their change in the run", float(change), 0.05)
+        on_cpu, on_device = (short(place, splits, device=device) for device in ("cpu", place.device.type))
+    losses = [run.history[1]["loss"] for run in (on_cpu, on_device)]
+    yield verdict("loss of the first steps, relative difference", abs(losses[1] / losses[0] - 1), 1e-2)
+    expected = weights(on_cpu.auxiliary)
+    difference = (expected - weights(on_device.auxiliary)).norm() / (expected - start).norm()
+    yield verdict("auxiliary's weights, difference over their change in the run", float(difference), 0.05)
 
 
 def augmentation(place: Place, splits: Splits) -> Iterator[Row]:
     """Augmentation on the device, and its noise"""
     images = torch.from_numpy(splits.train.images[:16])
-    there = images.to(place.device)
-    plain = [augment(x, generator(1), noise=0).cpu() for x in (images, there)]
-    apart = (plain[0] - plain[1]).abs().mean().item()
-    yield verdict("augmented pixels without noise, mean difference in grey levels", apart, 0.1)
+    plain = [augment(x, generator(1), noise=0).cpu() for x in (images, images.to(place.device))]
+    difference = (plain[0] - plain[1]).abs().mean().item()
+    yield verdict("augmented pixels without noise, mean difference in grey levels", difference, 0.1)
     grey = torch.full((64, 1, 64, 64), 128.0, device=place.device)
     noisy = partial(augment, grey, flips=(), degrees=0, shift=0, zoom=0, contrast=0)
     first, again, other = (noisy(generator(seed)).cpu() - 128 for seed in (1, 1, 2))
     largest = first.std(dim=(1, 2, 3)).max().item() / 255
     yield verdict("noise: distance of its largest deviation from 0.03", abs(largest - 0.03), 0.003)
-    right = torch.equal(first, again) and not torch.equal(first, other)
-    yield "noise: the same for the same seed, another for another", str(right), "True", WORDS[right]
+    seeded = torch.equal(first, again) and not torch.equal(first, other)
+    yield "noise: the same for the same seed, another for another", str(seeded), "True", WORDS[seeded]
 
 
 def batchnorm(place: Place, splits: Splits) -> Iterator[Row]:
     """BatchNorm's statistics, measured again"""
-    images, found = torch.randn(64, 3, 64, 64, generator=generator(0)), []
+    images, statistics = torch.randn(64, 3, 64, 64, generator=generator(0)), []
     for device in ("cpu", place.device):
         model = recalibrate_batchnorm(dm.build("mobilenetv1_050", 3).to(device), images.split(32))
-        statistics = [buffer.flatten().cpu() for name, buffer in model.named_buffers() if "running" in name]
-        found.append(torch.cat(statistics))
-    apart = (found[0] - found[1]).norm() / found[0].norm()
-    yield verdict("BatchNorm statistics, relative difference", float(apart), 1e-3)
+        buffers = [buffer.flatten().cpu() for name, buffer in model.named_buffers() if "running" in name]
+        statistics.append(torch.cat(buffers))
+    difference = (statistics[0] - statistics[1]).norm() / statistics[0].norm()
+    yield verdict("BatchNorm statistics, relative difference", float(difference), 1e-3)
 
 
 def precisions(place: Place, splits: Splits) -> Iterator[Row]:
@@ -272,9 +271,9 @@ def resumption(place: Place, splits: Splits) -> Iterator[Row]:
         whole, path = short(place, splits), Path(folder, "run")
         half = whole.history[1]["step"]
         short(place, splits, checkpoint=path, on_evaluation=lambda row: row["step"] == half)
-        again = short(place, splits, checkpoint=path)
-    apart = (weights(whole.auxiliary) - weights(again.auxiliary)).norm() / weights(whole.auxiliary).norm()
-    yield verdict("stopped and gone on, or whole: relative difference of weights", float(apart), 1e-3)
+        resumed = short(place, splits, checkpoint=path)
+    difference = (weights(whole.auxiliary) - weights(resumed.auxiliary)).norm() / weights(whole.auxiliary).norm()
+    yield verdict("stopped and gone on, or whole: relative difference of weights", float(difference), 1e-3)
 
 
 def memory_after_a_run(place: Place, splits: Splits) -> Iterator[Row]:
@@ -335,10 +334,10 @@ def loops(place: Place) -> Iterator[Row]:
         )
         ours = run.history[-1]["images_per_second"]
         yield f"our loop ({student}, {size} px, batch {batch})", f"{ours:.0f} images/s", ""
-        others = {"a DataLoader + torchvision loop": torchvision_loop, "a loop on timm's loader": timm_loop}
-        for name, other in others.items():
-            theirs = other(folder, place.device, batch, steps, size, student)
-            yield f"our loop, images per second over {name} ({theirs:.0f} images/s)", f"{ours / theirs:.2f}", ">= 1.5"
+        other_loops = {"a DataLoader + torchvision loop": torchvision_loop, "a loop on timm's loader": timm_loop}
+        for name, loop in other_loops.items():
+            rate = loop(folder, place.device, batch, steps, size, student)
+            yield f"our loop, images per second over {name} ({rate:.0f} images/s)", f"{ours / rate:.2f}", ">= 1.5"
 
 
 def costs_of_two(place: Place) -> Iterator[Row]:
@@ -381,24 +380,24 @@ def run_at_once(place: Place, count: int) -> float:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     workers = [subprocess.Popen(command, **pipes) for _ in range(count)]  # type: ignore[call-overload]
     try:
-        for other in workers:
-            other.stdout.readline()  # it is warm
+        for process in workers:
+            process.stdout.readline()  # it is warm
         began = time.perf_counter()
-        for other in workers:
-            other.stdin.write("go\n")
-            other.stdin.flush()
-        for other in workers:
-            if "done" not in other.stdout.readline():
+        for process in workers:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        for process in workers:
+            if "done" not in process.stdout.readline():
                 raise RuntimeError("a worker failed")
         return count * steps / (time.perf_counter() - began)
     finally:
-        for other in workers:
-            other.kill()
-            other.communicate()
+        for process in workers:
+            process.kill()
+            process.communicate()
 
 
 def worker(steps: int) -> None:
-    """One of several runs at once: warm up, wait for the others, train, tell."""
+    """One of several runs at once: warm up, wait for the others, train, and print when each is done."""
     torch.set_num_threads(1)
     splits, skd = dm.phantoms("chest_xray", train=64, val=6, test=6), dm.Distillation()
     for number, word in ((2, "warm"), (steps, "done")):
@@ -514,9 +513,9 @@ def chosen_study(place: Place, name: str, fractions: list[float], seeds: int) ->
     files = {path.stem: str(path) for path in (place.pack / "weights").glob("*.safetensors")} if place.pack else {}
     teacher, student = IMAGENET
     if teacher in files:
-        own = {"native_weights": files[student]} if student in files else {}
-        embedded = {"teacher": "embedded_vit_96", "student": "embedded_vit_48"}
-        changes["pairs"] = [embedded, {"teacher": teacher, "student": student, "weights": files[teacher], **own}]
+        packed = {"teacher": teacher, "student": student, "weights": files[teacher]}
+        packed |= {"native_weights": files[student]} if student in files else {}
+        changes["pairs"] = [{"teacher": "embedded_vit_96", "student": "embedded_vit_48"}, packed]
     if place.toy:
         changes |= {"training": {"steps": 2, "evaluations": 1, "batch_size": 8}, "pairs": [{}]}
         changes["methods"] = list(dm.read_study(name).methods)[:2]
@@ -529,8 +528,8 @@ def write_study(place: Place, name: str, store: Any) -> None:
     runs.to_csv(place.out / f"study_{name}.csv", index=False)
     keys = ["data", "pair", "fraction", "method"]
     table = Table(place.out / f"study_{name}.md", f"Study {name}", (*keys, "seeds", "accuracy", "seconds"))
-    for group, part in runs.groupby(keys, sort=False):
-        table.add(*group, len(part), f"{part['accuracy'].mean():.3f}", f"{part['seconds'].mean():.1f}")
+    for group, rows in runs.groupby(keys, sort=False):
+        table.add(*group, len(rows), f"{rows['accuracy'].mean():.3f}", f"{rows['seconds'].mean():.1f}")
     failures = store.failures()
     for _, row in failures.iterrows():
         table.add(*row.get(keys, [""] * 4), "", "failed", str(row.get("error", ""))[:200].replace("|", "/"))

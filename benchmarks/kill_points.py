@@ -118,16 +118,16 @@ def run(work, folder: Path, seconds: float | None = None) -> bool:
     return killed
 
 
-def visible(folder: Path, pattern: str = "**/*") -> list[Path]:
+def list_visible(folder: Path, pattern: str = "**/*") -> list[Path]:
     """The files that match, but for hidden ones: what a kill leaves unfinished is hidden."""
     paths = [path for path in folder.glob(pattern) if path.is_file()]
     return [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
-def half_written(folder: Path) -> list[str]:
+def find_broken(folder: Path) -> list[str]:
     """The visible files that cannot be read."""
     broken = []
-    for path in visible(folder):
+    for path in list_visible(folder):
         try:
             READERS.get(path.suffix, Path.read_bytes)(path)
         except Exception as error:
@@ -135,36 +135,36 @@ def half_written(folder: Path) -> list[str]:
     return broken
 
 
-def finished(folder: Path, pattern: str) -> dict[Path, int]:
-    """When the parts that are finished were written."""
-    return {path: path.stat().st_mtime_ns for path in visible(folder, pattern)}
+def finish_times(folder: Path, pattern: str) -> dict[Path, int]:
+    """When each finished part was written."""
+    return {path: path.stat().st_mtime_ns for path in list_visible(folder, pattern)}
 
 
-def result(folder: Path) -> str:
+def read_result(folder: Path) -> str:
     path = folder / ".result"
     return path.read_text() if path.exists() else "none"
 
 
-def kill_often(work, times: int, rng: np.random.Generator, place: Path) -> Counter:
-    """What came of killing a work at so many moments."""
+def kill_often(work, times: int, rng: np.random.Generator, root: Path) -> Counter:
+    """Counts of what went wrong when a work was killed at so many moments."""
     start = time.perf_counter()
-    run(work, place / "whole")
-    duration, expected, counts = time.perf_counter() - start, result(place / "whole"), Counter()
+    run(work, root / "whole")
+    duration, expected, counts = time.perf_counter() - start, read_result(root / "whole"), Counter()
     if expected == "none":
         raise RuntimeError(f"{work.__name__} fails undisturbed: call its function to see why")
     for number, seconds in enumerate(rng.uniform(0, duration, times)):
-        folder = place / f"{work.__name__}_{number}"
+        folder = root / f"{work.__name__}_{number}"
         killed = run(work, folder, seconds)
-        broken, before = half_written(folder), finished(folder, WORKS[work])
+        broken, before = find_broken(folder), finish_times(folder, WORKS[work])
         run(work, folder)
-        after = finished(folder, WORKS[work])
+        after = finish_times(folder, WORKS[work])
         counts += Counter(
             {
                 "killed at work": killed,
                 "had finished parts": bool(before),
                 "half-written": bool(broken),
                 "lost": any(after.get(path) != when for path, when in before.items()),
-                "other result": result(folder) != expected,
+                "other result": read_result(folder) != expected,
             }
         )
         print(*broken, sep="\n", end="", file=sys.stderr)
@@ -183,9 +183,9 @@ def main() -> int:
     faults = 0
     for work in WORKS:
         if work.__name__ in (options.only or [work.__name__]):
-            with tempfile.TemporaryDirectory() as place:
-                prepare(Path(place))
-                counts = kill_often(work, options.times, np.random.default_rng(options.seed), Path(place))
+            with tempfile.TemporaryDirectory() as root:
+                prepare(Path(root))
+                counts = kill_often(work, options.times, np.random.default_rng(options.seed), Path(root))
             print(
                 f"| {work.__name__} | {options.times} | {' | '.join(str(counts[name]) for name in columns)} |",
                 flush=True,

@@ -32,8 +32,8 @@ sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sy
 
 def script(name, *arguments, **environment):
     command = [sys.executable, str(ROOT / "benchmarks" / name), *map(str, arguments)]
-    own = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=own, timeout=900)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=900)
 
 
 def draw_images(folder, count, side):
