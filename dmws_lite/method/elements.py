@@ -78,10 +78,9 @@ def phase_subset(size: int, pick: int, phase: int, strategy: str = "uniform", **
     """
     phases = size // max(pick, 1)
     if phase < 0 or (pick < size and phase >= phases):
-        raise ValueError(
-            f"phase={phase} is out of range on an axis of {size} elements of which {pick} are picked: it has {phases} "
-            f"disjoint subset(s), so 0 <= phase < {phases}; complementary_plans() also handles axes that must share"
-        )
+        text = f"phase={phase} is out of range on an axis of {size} elements of which {pick} are picked"
+        allowed = f"it has {phases} disjoint subset(s), so 0 <= phase < {phases}"
+        raise ValueError(f"{text}: {allowed}; complementary_plans() also handles axes that must share")
     return subsets(size, pick, 1 if pick == size else phase + 1, strategy, **options)[-1]
 
 

@@ -44,14 +44,10 @@ def select_layers(
         return tuple(tuple(RULES[layers](t, s)) for t, s in zip(teacher, student, strict=True))
     stages: Any = [layers] if all(isinstance(block, int | np.integer) for block in layers) else layers
     chosen = tuple(tuple(int(block) for block in np.atleast_1d(stage)) for stage in stages)
-    if list(map(len, chosen)) != list(student) or not all(map(_rise_below, chosen, teacher)):
+    valid = [sorted({*stage} & {*range(t)}) for stage, t in zip(chosen, teacher, strict=False)]  # in rising order
+    if list(map(len, chosen)) != list(student) or list(map(list, chosen)) != valid:
         raise ValueError(
             f"layers={layers!r}: give a list for each of {len(teacher)} stage(s), with {list(student)} different block "
             f"numbers in rising order, from 0 to below {list(teacher)}"
         )
     return chosen
-
-
-def _rise_below(blocks: tuple[int, ...], depth: int) -> bool:
-    """Whether block numbers rise, from 0 on to below `depth`."""
-    return list(blocks) == sorted(set(blocks)) and blocks[0] >= 0 and blocks[-1] < depth
