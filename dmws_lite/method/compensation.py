@@ -1,7 +1,7 @@
 """Least-squares compensation: each layer of a student is refitted to what its teacher computes, without labels.
 
 Selection throws away what the teacher's other channels compute. Layer by layer, in the order of the forward pass, ridge
-regression from the student's own activations to the teacher's makes up for it: each layer also mends what went wrong
+regression from the student's own activations to the teacher's makes up for it: each layer also corrects the errors
 before it. Ancestors: He, Zhang & Sun 2017 (arXiv 1707.06168, channel pruning by reconstruction), GRAIL (arXiv
 2602.23795), CORP (arXiv 2602.05243). That it follows weight selection, and aims at the stream, is our choice.
 """
@@ -55,7 +55,7 @@ def compensate(
     ridge: float | None = None,
     method: str = "selection_ls",
 ) -> Measured:
-    """Refit the layers of a selected (or projected) student to its teacher, in place, and say what that changed.
+    """Refit the layers of a selected (or projected) student to its teacher, in place. Returns what that changed.
 
     teacher: a network with its weights, of the student's image size; BatchNorm of both is measured on the images.
     layers:  the teacher block of each student block, stage by stage; places: see `places_of`.

@@ -33,7 +33,7 @@ class Distillation:
     half_life_epochs:  the half-life in passes over the training images, instead of a share of the run.
     momentum:          m in [0, 1] itself, instead of a half-life.
     momentum_schedule: "constant", or "cosine" (rises to 1 at the end of the run; Grill et al. 2020, arXiv 2006.07733).
-    auxiliary_update:  "ema", "frozen" (the auxiliary stays as it was selected) or "trained" (on the labels, by itself).
+    auxiliary_update:  "ema", "frozen" (the auxiliary stays as it started) or "trained" (on the labels, by itself).
     Raises ValueError for a value outside its range. Source: our choice.
     """
 

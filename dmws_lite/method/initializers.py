@@ -106,13 +106,13 @@ def kaiming(model: nn.Module, *, seed: int = 0, **_: Any) -> nn.Module:
 
 
 def truncated_normal(model: nn.Module, *, seed: int = 0, **_: Any) -> nn.Module:
-    """Normal weights of standard deviation 0.02, biases 0, as most transformers do; the cut at +-2 never bites."""
+    """Normal weights of standard deviation 0.02, biases 0, as most transformers do; the cut at +-2 has no effect."""
     return _draw(model, seed, nn.init.trunc_normal_, std=STD)
 
 
 @torch.no_grad()
 def mimetic(model: Any, *, seed: int = 0, **_: Any) -> nn.Module:
-    """Attention that starts as trained attention looks: queries meet like keys, values return with changed sign.
+    """Attention weights as trained ones look: a query matches its own key, values come back with the opposite sign.
 
     In each block, W_q W_k^T = 0.7 Z + 0.7 I for each head (its best approximation of rank head_dim), and
     W_v W_proj = 0.4 Z - 0.4 I, with entries of Z from N(0, 1 / embed), factored by SVD. Position embeddings are

@@ -1,4 +1,4 @@
-"""What may be said of a table of runs: sentences made from its numbers, with what so few seeds could not have shown."""
+"""Sentences that a table of runs supports, made from its numbers, and what so few seeds could not have shown."""
 
 from __future__ import annotations
 

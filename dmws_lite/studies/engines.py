@@ -1,6 +1,6 @@
 """Running a study: what its store lacks is made, on this machine's cores ("local") or on a Ray cluster ("ray").
 
-An engine takes jobs one by one and gives outcomes as they are ready.
+An engine takes jobs one by one and yields their outcomes as they are ready.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dmws_lite.studies.study import Study, read_study
 
 SHORT = 20.0  # seconds of work that are not worth the start of other processes, each of which imports torch
 RETRIES = 3  # by Ray, of a run whose worker or node died
-ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "1"}  # Ray's own: no word home; not for ever
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "1"}  # Ray's: no telemetry, one retry
 PROBE = 8  # steps of a probe, the second half of which is timed
 
 
@@ -127,7 +127,7 @@ def estimate(jobs: Sequence[Job]) -> str:
 
 
 def local(jobs: Iterable[Job], workers: int = 1) -> Iterator[Outcome]:
-    """Runs one after the other in this process, or in several at once; an outcome before the next job is taken."""
+    """Runs one after the other in this process, or in several at once; each outcome before the next job is taken."""
     if workers == 1:
         yield from map(run.execute, jobs)
         return
@@ -142,7 +142,7 @@ def local(jobs: Iterable[Job], workers: int = 1) -> Iterator[Outcome]:
             yield from (future.result() for future in done)
             pending |= {pool.submit(run.execute, job) for job in islice(jobs, workers - len(pending))}
     except BrokenProcessPool as error:
-        raise RuntimeError("a process died, perhaps for want of memory: run again with fewer workers") from error
+        raise RuntimeError("a process died, perhaps out of memory: run again with fewer workers") from error
     finally:
         pool.shutdown(kill_workers=True)
 
@@ -154,7 +154,7 @@ def ray_cluster(
     address: str | None = None,
     execute: Callable[[Job], Outcome] | None = None,
 ) -> Iterator[Outcome]:
-    """Runs as tasks of Ray on the GPUs and machines of a cluster; outcomes come as they end, each job's once.
+    """Runs as tasks of Ray on the GPUs and machines of a cluster; an outcome comes as soon as its run ends.
 
     cpus, gpus: that Ray reserves for a run: 0.25 GPUs let four runs share one.
     address:    of a running cluster; None is RAY_ADDRESS, or else a cluster of this machine that ends with the run.

@@ -108,7 +108,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves: a record (plain data), its history (one row per evaluation), its predictions (per image)."""
+    """What a run produces: a record (plain data), its history (one row per evaluation), its predictions (per image)."""
 
     record: dict[str, Any]
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -137,7 +137,7 @@ def plan_jobs(study: Study, device: str | None = None) -> list[Job]:
     for pair, (name, method) in product(study.pairs, study.resolved.items()):
         teacher, native = load_weights(pair)
         weights_ids[pair.title, name] = weights_id((teacher, native), method)
-        try:  # so that a pair that does not fit is refused before a run is
+        try:  # so that a pair that does not fit is refused before any run starts
             with warnings.catch_warnings(action="ignore"):  # of two images only
                 start(method, teacher, pair.student, 2, study.size, 0, native, images)
         except (ValueError, RuntimeError) as error:

@@ -157,7 +157,7 @@ def paired_statistics(gaps: np.ndarray, good: int = 1) -> dict[str, Any]:
 
 
 def interval(values: np.ndarray) -> dict[str, float]:
-    """Mean, standard deviation and 95 % t interval of values (n,): mean, std, low, high; nan for want of values."""
+    """Mean, standard deviation and 95 % t interval of values (n,): mean, std, low, high; nan where too few."""
     n, mean, std = len(values), float("nan"), float("nan")
     equal = n > 0 and np.ptp(values) == 0  # then mean and std are without rounding
     if n > 0:

@@ -1,4 +1,4 @@
-"""A study: a grid of runs over data, pairs, fractions, methods and seeds, as a YAML file says it."""
+"""A study: a grid of runs over data, pairs, fractions, methods and seeds, as a YAML file describes it."""
 
 from __future__ import annotations
 

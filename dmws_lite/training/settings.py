@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Training:
     """Budget and optimiser: AdamW, cosine schedule with warm-up, label smoothing, gradient clipping.
 
-    steps, batch_size: optimiser steps, and images a step (over all processes).
+    steps, batch_size: optimiser steps, and images per step (over all processes).
     lr, weight_decay:  peak learning rate; decay of matrices (never of biases and norms).
     warmup:            share of the steps over which the learning rate rises.
     label_smoothing:   of the cross-entropy with the labels, 0 <= label_smoothing < 1.

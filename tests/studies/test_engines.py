@@ -162,7 +162,7 @@ def test_an_estimate_scales_the_steps_of_one_probe_per_method(tiny, monkeypatch)
 
 def test_a_process_that_dies_and_a_missing_ray_are_told_with_the_way_out(monkeypatch):
     monkeypatch.setattr(run, "execute", os._exit)
-    with pytest.raises(RuntimeError, match="a process died, perhaps for want of memory: run again with fewer workers"):
+    with pytest.raises(RuntimeError, match="a process died, perhaps out of memory: run again with fewer workers"):
         list(local([1, 1], workers=2))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"engine 'ray' needs Ray: pip install 'dmws-lite\[ray\]', or use engine 'l"):
