@@ -31,7 +31,7 @@ class Wave(NamedTuple):
 
 
 class Headline(NamedTuple):
-    """One comparison of the overview: what it is, the differences of its pairs, and a sentence."""
+    """One comparison of the overview: what it is, the differences of its pairs, and a sentence ("": only drawn)."""
 
     name: str
     gaps: pd.Series
@@ -175,7 +175,7 @@ def overview(claim: Sequence[Headline], beyond: Sequence[Headline], docs: Path) 
     rows = pd.concat(h.gaps.rename("gap").reset_index(drop=True).to_frame().assign(place=h.name) for h in headlines)
     figure = forest([("", rows)], "What each part adds to test accuracy: mean of paired differences and 95 % interval")
     picture = save(figure, docs, "overview").replace("](", "](docs/")
-    return "\n".join([picture, "", *(f"- {h.sentence}" for h in headlines), *missing, ""])
+    return "\n".join([picture, "", *(f"- {h.sentence}" for h in headlines if h.sentence), *missing, ""])
 
 
 def percent(fractions) -> str:

@@ -53,6 +53,15 @@ def test_comparisons_of_one_question_are_corrected_together():
     assert alone["p_holm"].iloc[0] == alone["p"].iloc[0]
 
 
+def test_the_readme_has_the_verdict_of_the_whole_question():
+    methods = ["weight_selection", "single_skd", "dual_skd", "longer", "smoother"]
+    table = runs(dict.fromkeys(methods, 0) | {"longer": 0.022}, spread=0.1)
+    (alone,) = evidence.compare(table, [("dual_skd", "longer")], claim_page.WAVE).to_dict("records")
+    by_name = {line.name: line.sentence for line in claim_page.headlines(table)}
+    assert alone["verdict"] == "shown" and "**not shown**" in by_name["SKD against longer training, 300 steps"]
+    assert by_name["SKD against label smoothing, 300 steps"] == ""
+
+
 def test_a_wave_counts_when_three_sets_have_all_their_seeds():
     table = runs({"weight_selection": 0, "single_skd": 0.03})
     pair = "single_skd", "weight_selection"
