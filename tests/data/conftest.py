@@ -51,11 +51,11 @@ def server(monkeypatch):
 def card(tmp_path):
     """card(classes, sources, **told): mine.md, with classes (and their folders, by other names), and keys of `dmws`."""
 
-    def written(classes=("a", "b"), sources=({"folder": "somewhere"},), **told):
+    def write_card(classes=("a", "b"), sources=({"folder": "somewhere"},), **told):
         classes = classes if isinstance(classes, dict) else dict(zip(classes, classes, strict=True))
         labels = {name: {"folder": place, "meaning": "seen"} for name, place in classes.items()}
         front = {"pretty_name": "Mine", "license": "unknown", "dmws": {"sources": sources, "classes": labels, **told}}
         (tmp_path / "mine.md").write_text(f"---\n{json.dumps(front)}\n---\n", encoding="utf-8")
         return read_card(tmp_path / "mine.md")
 
-    return written
+    return write_card

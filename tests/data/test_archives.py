@@ -15,7 +15,7 @@ FILES = {"set/train/no/1.png": b"one", "set/train/yes/Größe 腫瘍.png": NOISE
 KINDS = ("zip", "tar", "tar.gz", "tar.bz2", "tar.xz")
 
 
-def packed(files, kind="zip"):
+def pack(files, kind="zip"):
     """The bytes of an archive of names to bytes; in a tar also to links, each its kind and its target."""
     file = io.BytesIO()
     if kind == "zip":
@@ -33,7 +33,7 @@ def packed(files, kind="zip"):
     return file.getvalue()
 
 
-def content(folder):
+def read_files(folder):
     files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
@@ -45,71 +45,73 @@ def home(tmp_path):
     return tmp_path / "home"
 
 
-def unpacked(home, data):
+def unpack_bytes(home, data):
     (home / "x.zip").write_bytes(data)
-    return content(unpack(home / "x.zip", home / "deep" / "out"))
+    return read_files(unpack(home / "x.zip", home / "deep" / "out"))
 
 
-def refused(home, data, match):
+def assert_refused(home, data, match):
     """Unpacking fails naming the archive, leaves no folder, and writes nothing beside it or above it."""
     (home / "x.zip").write_bytes(data)
-    before = content(home.parent)
+    before = read_files(home.parent)
     with pytest.raises(ValueError, match=match) as caught:
         unpack(home / "x.zip", home / "out")
     assert str(home) in str(caught.value)
-    assert content(home.parent) == before and not (home / "out").exists()
+    assert read_files(home.parent) == before and not (home / "out").exists()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_unpacks_to_what_was_packed_and_only_once(home, kind):
-    assert unpacked(home, packed(FILES, kind)) == FILES
-    assert unpacked(home, b"broken") == FILES
+    assert unpack_bytes(home, pack(FILES, kind)) == FILES
+    assert unpack_bytes(home, b"broken") == FILES
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 @pytest.mark.parametrize("name", ["a/../../evil", "/tmp/evil", "C:/evil", "..\\evil", "\\\\h\\s\\e"])
 def test_a_member_that_would_land_outside_is_refused(home, kind, name):
-    refused(home, packed({"good.png": b"x", name: b"evil"}, kind), "leads out of the folder")
+    assert_refused(home, pack({"good.png": b"x", name: b"evil"}, kind), "leads out of the folder")
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE])
 @pytest.mark.parametrize("link", ["/etc/passwd", "b/../../../secret"])
 def test_links_that_lead_out_and_devices_are_refused(home, kind, link):
     (home.parent / "secret").write_text("secret")
-    data = packed({"a/good.png": b"x", "a/link.png": (kind, link)}, "tar")
-    refused(home, data, "leading out of its folder")
+    data = pack({"a/good.png": b"x", "a/link.png": (kind, link)}, "tar")
+    assert_refused(home, data, "leading out of its folder")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_a_bomb_is_stopped_by_its_ratio(home, kind, monkeypatch):
     monkeypatch.setattr(archives, "FREE", 10**6)
-    bomb = packed({"zeros.png": bytes(5 * 10**6)}, kind)
-    refused(home, bomb, "more than 100 times its size, as a zip bomb does.*pass the folder")
-    refused(home, packed({f"bomb.{kind}": bomb}), "as a zip bomb does")
+    bomb = pack({"zeros.png": bytes(5 * 10**6)}, kind)
+    assert_refused(home, bomb, "more than 100 times its size, as a zip bomb does.*pass the folder")
+    assert_refused(home, pack({f"bomb.{kind}": bomb}), "as a zip bomb does")
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_truncated_archive_is_refused(home, kind):
-    data = packed({f"{i}.png": NOISE for i in range(3)}, kind).rstrip(b"\0")
+    data = pack({f"{i}.png": NOISE for i in range(3)}, kind).rstrip(b"\0")
     for length in (len(data) // 10, len(data) - 999):
-        refused(home, data[:length], "damaged.*get another copy")
+        assert_refused(home, data[:length], "damaged.*get another copy")
 
 
 def test_what_a_killed_process_left_is_not_used(home):
     (home / ".out.part").mkdir()
     (home / ".out.part" / "stale.png").write_bytes(b"half")
-    assert content(build_folder(home / "out", lambda part: (part / "new.png").write_bytes(b"x"))) == {"new.png": b"x"}
+    assert read_files(build_folder(home / "out", lambda part: (part / "new.png").write_bytes(b"x"))) == {
+        "new.png": b"x"
+    }
     assert not (home / ".out.part").exists()
 
 
 def test_archives_inside_are_unpacked_where_they_are_most_of_it(home):
-    inner = packed({"train/yes/1.png": NOISE, "train/no/1.png": b"one"})
-    data = packed({"data/train.zip": inner, "data/test.tar.gz": packed({"yes/2.png": NOISE}, "tar.gz"), "README": b""})
+    inner = pack({"train/yes/1.png": NOISE, "train/no/1.png": b"one"})
+    data = pack({"data/train.zip": inner, "data/test.tar.gz": pack({"yes/2.png": NOISE}, "tar.gz"), "README": b""})
     names = {"README": b"", "data/train/no/1.png": b"one"}
-    assert unpacked(home, data) == names | {"data/train/yes/1.png": NOISE, "data/test/yes/2.png": NOISE}
-    refused(home, packed({"a.zip": packed({"../../evil": b"x" * 1000})}), "leads out of the folder")
-    clash = {"a/1.png": b"one", "a.zip": packed({"1.png": NOISE})}
-    refused(home, packed(clash), "which is there: unpack it yourself")
-    files = {"yes/1.png": NOISE, "masks.zip": packed({"1.png": b"mask"}), "__MACOSX/._a.zip": b"no zip"}
+    assert unpack_bytes(home, data) == names | {"data/train/yes/1.png": NOISE, "data/test/yes/2.png": NOISE}
+    assert_refused(home, pack({"a.zip": pack({"../../evil": b"x" * 1000})}), "leads out of the folder")
+    clash = {"a/1.png": b"one", "a.zip": pack({"1.png": NOISE})}
+    assert_refused(home, pack(clash), "which is there: unpack it yourself")
+    files = {"yes/1.png": NOISE, "masks.zip": pack({"1.png": b"mask"}), "__MACOSX/._a.zip": b"no zip"}
     shutil.rmtree(home / "deep")
-    assert unpacked(home, packed(files)) == files
+    assert unpack_bytes(home, pack(files)) == files

@@ -18,15 +18,15 @@ dmws:
 """
 
 
-def written(folder, front=FRONT):
+def write_card(folder, front=FRONT):
     path = folder / "toy.md"
     path.write_text(f"---\n{front}---\n\n# Toy\n", encoding="utf-8")
     return path
 
 
-def refused(folder, front, message):
+def assert_refused(folder, front, message):
     with pytest.raises(ValueError, match=f"toy.md.*{message}"):
-        read_card(written(folder, front))
+        read_card(write_card(folder, front))
 
 
 @pytest.mark.parametrize("path", [*cards().values(), TEMPLATE], ids=lambda path: path.stem)
@@ -89,7 +89,7 @@ def test_unknown_cards_are_named_with_the_closest(tmp_path):
 def test_what_is_wrong_is_named_with_its_value_and_the_way_out(tmp_path, monkeypatch, before, after, message):
     monkeypatch.chdir(tmp_path)
     assert before in FRONT
-    refused(tmp_path, FRONT.replace(before, after), message)
+    assert_refused(tmp_path, FRONT.replace(before, after), message)
     assert not (tmp_path / "ran").exists()
 
 
@@ -97,7 +97,7 @@ def test_what_is_wrong_is_named_with_its_value_and_the_way_out(tmp_path, monkeyp
 def test_paths_that_leave_the_data_are_refused(tmp_path, place):
     named = FRONT.replace("meaning: first", f"meaning: first, folder: {place}")
     for front in (FRONT + f"  root: {place}\n", FRONT + f"  split: {{manifest: {place}}}\n", named):
-        refused(tmp_path, front, "stays inside")
+        assert_refused(tmp_path, front, "stays inside")
 
 
 def test_a_written_card_reads_back_as_what_was_seen(tmp_path):

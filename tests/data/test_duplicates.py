@@ -11,7 +11,7 @@ from dmws_lite.data.phantoms import phantoms
 PICTURES = phantoms("chest_xray", train=30, val=3, test=3, size=96).train.images[:, 0]
 
 
-def resized(image, side=32):
+def resize(image, side=32):
     return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
@@ -23,8 +23,8 @@ def jpeg(image, quality):
 
 CHANGES = {
     "jpeg": (lambda image: jpeg(image, 40), {"near"}),
-    "half the size": (lambda image: resized(image, 48), {"near"}),
-    "half as large again": (lambda image: resized(image, 144), {"near"}),
+    "half the size": (lambda image: resize(image, 48), {"near"}),
+    "half as large again": (lambda image: resize(image, 144), {"near"}),
     "more contrast": (lambda image: np.clip(1.3 * (image - 92.0) + 92, 0, 255).astype(np.uint8), {"similar"}),
     "upside down": (lambda image: image[::-1].copy(), set()),
 }
@@ -33,21 +33,21 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_copy_is_told_for_what_it_is(change):
     alter, kinds = CHANGES[change]
-    thumbnails = np.stack([resized(image) for image in (*PICTURES, *map(alter, PICTURES))])
-    found = find_pairs([str(i) for i in range(60)], thumbnails)
+    thumbnails = np.stack([resize(image) for image in (*PICTURES, *map(alter, PICTURES))])
+    pairs = find_pairs([str(i) for i in range(60)], thumbnails)
     expected = {(i, i + 30) for i in range(30)} if kinds else set()
-    assert set(found["kind"]) == kinds and {*zip(found["first"], found["second"], strict=True)} == expected
+    assert set(pairs["kind"]) == kinds and {*zip(pairs["first"], pairs["second"], strict=True)} == expected
 
 
 def test_equal_bytes_are_exact_copies_whatever_the_picture_and_unreadable_files_are_none():
     blank = np.zeros((4, 32, 32), np.uint8)
-    found = find_pairs(["a", "b", "a", "b"], blank)
-    assert found[["first", "second", "kind"]].values.tolist() == [[0, 2, "exact"], [1, 3, "exact"]]
+    pairs = find_pairs(["a", "b", "a", "b"], blank)
+    assert pairs[["first", "second", "kind"]].values.tolist() == [[0, 2, "exact"], [1, 3, "exact"]]
     assert find_pairs(["", "", "a", "b"], blank).empty
 
 
 def test_the_closest_come_first_and_blocks_do_not_change_what_is_found(monkeypatch):
-    thumbnails = np.stack([resized(i) for i in (*PICTURES[:20], *(jpeg(i, 30) for i in PICTURES[:20]))])
+    thumbnails = np.stack([resize(i) for i in (*PICTURES[:20], *(jpeg(i, 30) for i in PICTURES[:20]))])
     hashes = [str(i) for i in range(39)] + ["7"]
     whole = find_pairs(hashes, thumbnails)
     assert whole["kind"].tolist()[0] == "exact" and (whole["correlation"][1:20].diff().dropna() <= 0).all()

@@ -26,7 +26,7 @@ def images(prefix=""):
     return {f"{prefix}{name}/{seed}.png": png(seed) for seed, name in enumerate(("healthy", "healthy", "ill", "ill"))}
 
 
-def packed(files):
+def pack(files):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, data in files.items():
@@ -34,7 +34,7 @@ def packed(files):
     return file.getvalue()
 
 
-def content(folder):
+def read_files(folder):
     paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
     return {p.as_posix(): (folder / p).read_bytes() for p in paths if not any(x.startswith(".") for x in p.parts)}
 
@@ -55,19 +55,19 @@ def test_a_folder_is_taken_where_it_is_and_one_that_is_not_there_passed_over(tmp
 
 def site(server, name, files, **facts):
     """A source: an archive of files on the server, or what is given as its bytes."""
-    data = server.files[name] = packed(files) if isinstance(files, dict) else files
+    data = server.files[name] = pack(files) if isinstance(files, dict) else files
     return {"url": server.url + name, "sha256": hashlib.sha256(data).hexdigest()} | facts
 
 
 def test_an_archive_is_downloaded_unpacked_and_then_taken_from_the_cache(tmp_path, server, card):
     files = images("train/") | {"test/ill/1.png": png(side=600)}
-    scans = card(sources=[site(server, "/x.zip", files, size=len(packed(files)))])
+    scans = card(sources=[site(server, "/x.zip", files, size=len(pack(files)))])
     server.cuts["/x.zip"] = 2000
     with pytest.raises(FileNotFoundError, match="cannot be got from any of its sources"):
         fetch(scans, progress=False)
-    assert not content(tmp_path / "cache")
+    assert not read_files(tmp_path / "cache")
     folder = fetch(scans, progress=False)
-    assert folder.is_relative_to(tmp_path / "cache" / "downloads" / "mine") and content(folder) == files
+    assert folder.is_relative_to(tmp_path / "cache" / "downloads" / "mine") and read_files(folder) == files
     assert fetch(scans) == folder
     assert len(server.log) == 2 and not list(folder.parent.glob("*.download*"))
 
@@ -75,7 +75,7 @@ def test_an_archive_is_downloaded_unpacked_and_then_taken_from_the_cache(tmp_pat
 def test_a_wrong_checksum_leads_to_the_next_source_with_a_warning(tmp_path, server, card):
     bad, good = site(server, "/bad.zip", {"evil.png": b"x"}, sha256="0" * 64), site(server, "/good.zip", images())
     with pytest.warns(UserWarning, match="comes from url .*good.zip, because url .*bad.zip: SHA256 hash"):
-        assert content(fetch(card(sources=[bad, good]), progress=False)) == images()
+        assert read_files(fetch(card(sources=[bad, good]), progress=False)) == images()
     assert not list((tmp_path / "cache").rglob("evil.png"))
 
 
@@ -91,7 +91,7 @@ def test_one_error_lists_every_source_and_why_it_failed(tmp_path, server, card):
     first, *lines, last = str(caught.value).splitlines()
     assert all(text in line for text, line in zip(sources, lines, strict=True))
     assert first == "mine cannot be got from any of its sources:" and last.startswith("Mend one of these")
-    assert not content(tmp_path / "cache")
+    assert not read_files(tmp_path / "cache")
 
 
 def test_a_checksum_that_the_card_does_not_know_is_told(tmp_path, server, card):
@@ -99,9 +99,9 @@ def test_a_checksum_that_the_card_does_not_know_is_told(tmp_path, server, card):
     scans = card(sources=[{"url": f"{server.url}/x.zip"}])
     with pytest.raises(FileNotFoundError, match="is no zip or tar, or damaged"):
         fetch(scans, progress=False)
-    facts = site(server, "/x.zip", images(), size=len(packed(images())))
+    facts = site(server, "/x.zip", images(), size=len(pack(images())))
     with pytest.warns(UserWarning, match=f"Add to it: sha256: {facts['sha256']}, size: {facts['size']}"):
-        assert content(fetch(scans, progress=False)) == images()
+        assert read_files(fetch(scans, progress=False)) == images()
 
 
 def test_a_kaggle_set_is_got_by_kagglehub_and_found_again_without_it(tmp_path, monkeypatch, card):
@@ -172,10 +172,10 @@ def hub(monkeypatch):
 
 
 def test_a_hub_set_is_downloaded_once_without_code_and_its_archives_unpacked(tmp_path, hub, card):
-    hub.files = {"data/train.zip": packed(images("train/")), "data/test.zip": packed(images()), "scans.py": b"exit()"}
+    hub.files = {"data/train.zip": pack(images("train/")), "data/test.zip": pack(images()), "scans.py": b"exit()"}
     scans = card(sources=[{"hub": "me/scans", "revision": "v1"}])
     folder = fetch(scans, progress=False)
-    assert content(folder) == images("data/train/") | images("data/test/")
+    assert read_files(folder) == images("data/train/") | images("data/test/")
     assert fetch(scans) == folder and hub.asked == [("dataset", "v1")]
     with pytest.warns(UserWarning, match=f"this is commit {COMMIT}. Put `revision: {COMMIT}` into the card"):
         fetch_hub("me/scans", progress=False)
@@ -200,8 +200,10 @@ def test_a_hub_set_of_parquet_files_becomes_folders(tmp_path, hub):
         dataset(count).to_parquet(tmp_path / name)
         hub.files[f"data/{name}.parquet"] = (tmp_path / name).read_bytes()
     folder = fetch_hub("me/scans", COMMIT, progress=False)
-    assert len(content(folder)) == 14 and fetch_hub("me/scans", COMMIT, progress=False) == folder
-    assert content(folder)["train/ill/000001_scan 1.png"] == content(folder)["train/ill/000007_scan 1.png"] == png(1)
+    assert len(read_files(folder)) == 14 and fetch_hub("me/scans", COMMIT, progress=False) == folder
+    assert (
+        read_files(folder)["train/ill/000001_scan 1.png"] == read_files(folder)["train/ill/000007_scan 1.png"] == png(1)
+    )
     assert not list((tmp_path / "cache").rglob("*.parquet"))
 
 
@@ -220,7 +222,7 @@ def test_a_dataset_becomes_class_folders_once_with_its_files_bytes(tmp_path):
     scans = dataset(4, image=[*stored, {"bytes": None, "path": str(tmp_path / "here.png")}, {"bytes": b"bad"}])
     folder = fetch_datasets(scans, progress=False)
     names = ["healthy/000000_s.png", "ill/000001_s.tiff", "healthy/000002_here.png", "ill/000003.png"]
-    assert content(folder) == dict(zip(names, [png(0), stored[1]["bytes"], png(9), b"bad"], strict=True))
+    assert read_files(folder) == dict(zip(names, [png(0), stored[1]["bytes"], png(9), b"bad"], strict=True))
     (folder / "mark").touch()
     assert fetch_datasets(scans, progress=False) == folder and (folder / "mark").exists()
 

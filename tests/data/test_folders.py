@@ -14,7 +14,7 @@ REAL = Path(__file__).parents[2].parent / "shared" / "data"
 AB = {"a": 3, "b": 3}
 
 
-def made(root, content):
+def make_folder(root, content):
     """A folder: name to a number of image files in it (empty ones: reading folders opens none), or to a file's text."""
     for name, what in content.items():
         texts = {f"{name}/{i:03d}.png": "" for i in range(what)} if isinstance(what, int) else {name: what}
@@ -24,29 +24,29 @@ def made(root, content):
     return root
 
 
-def listed(columns, rows):
+def format_table(columns, rows):
     """The text of a table of six images, or of the rows that are given."""
     return "\n".join([columns, *([rows(i) for i in range(6)] if callable(rows) else rows)]) + "\n"
 
 
-def within(tops, below="ab", count=2):
+def nest_folders(tops, below="ab", count=2):
     return {f"{top}/{name}": count for top in tops for name in below}
 
 
-def numbered(text):
+def number_labels(text):
     return text.replace("a/", "0 a/").replace("b/", "1 b/")
 
 
-def counted(table):
+def count_images(table):
     keys = table["split"] + "/" + table["label"]
     return {key.removeprefix("/"): count for key, count in keys.value_counts().items()}
 
 
 HEAP = {f"images/{i}.png": "" for i in range(6)}
-TWO, SPLITS = within(["train", "test"]), within(["train", "val", "test"])
+TWO, SPLITS = nest_folders(["train", "test"]), nest_folders(["train", "val", "test"])
 FILES = [f"{k}/00{i}.png" for k in "ab" for i in range(3)]
-LISTED = listed("file,label", [f"{file},{file[0]}" for file in FILES])
-BY_LABEL = listed("file,label", lambda i: f"images/{i}.png,{'ab'[i % 2]}")
+LISTED = format_table("file,label", [f"{file},{file[0]}" for file in FILES])
+BY_LABEL = format_table("file,label", lambda i: f"images/{i}.png,{'ab'[i % 2]}")
 OTHER_ENDINGS = BY_LABEL.replace(".png", ".jpg").replace("images/", r"C:\me\images" + "\\")
 ZERO_ONE = {"0": 3, "1": 3}
 FACES = [f"{name}/{name}_{i}.jpg" for name in ("with_mask", "without_mask") for i in range(3)]
@@ -58,12 +58,12 @@ READ = {  # content, images of each split and class, number of files left out fo
     "folders below a class folder": ({"a/p1": 2, "a/p2/left": 2, "b": 3}, {"a": 4, "b": 3}, {}),
     "numbers in their order": ({"10": 3, "9": 3, "0": 3}, {"10": 3, "9": 3, "0": 3}, {}),
     "a wrapper is entered": {"archive/Data Set/a": 3, "archive/Data Set/b": 3, "README.txt": ""},
-    "split folders by other names": (within(["Training", "VALID", "Evaluation"]), SPLITS, {}),
-    "splits by longer names": (within(["a. Training Set", "stage_2_test_images"]), TWO, {}),
-    "splits inside the classes": (within("ab", ["train", "test"]), TWO, {}),
-    "splits deeper inside the classes": (within("ab", ["scans/train", "scans/test"]), TWO, {}),
-    "predictions in each split": (within(["train", "test"], ["a", "b", "pred"]), TWO, {"stray": 4}),
-    "predictions in each part": (within(["fold1", "fold2"], ["a", "b", "pred"]), {"a": 4, "b": 4}, {"stray": 4}),
+    "split folders by other names": (nest_folders(["Training", "VALID", "Evaluation"]), SPLITS, {}),
+    "splits by longer names": (nest_folders(["a. Training Set", "stage_2_test_images"]), TWO, {}),
+    "splits inside the classes": (nest_folders("ab", ["train", "test"]), TWO, {}),
+    "splits deeper inside the classes": (nest_folders("ab", ["scans/train", "scans/test"]), TWO, {}),
+    "predictions in each split": (nest_folders(["train", "test"], ["a", "b", "pred"]), TWO, {"stray": 4}),
+    "predictions in each part": (nest_folders(["fold1", "fold2"], ["a", "b", "pred"]), {"a": 4, "b": 4}, {"stray": 4}),
     "a copy of the set beside its splits": (SPLITS | {"chest_xray/train/a": 4, "holdout": 3}, SPLITS, {"beside": 7}),
     "masks": (
         {"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2}
@@ -71,7 +71,7 @@ READ = {  # content, images of each split and class, number of files left out fo
         AB,
         {"mask": 10},
     ),
-    "folders of masks": (within("ab", ["images", "lung masks", "ManualMask/leftMask"], 3), AB, {"mask": 12}),
+    "folders of masks": (nest_folders("ab", ["images", "lung masks", "ManualMask/leftMask"], 3), AB, {"mask": 12}),
     "a segmentation beside images of several kinds": (
         {f"{k}/{k}{i}_{kind}.png": "" for k in "ab" for i in range(2) for kind in ("t1", "flair", "seg")},
         {"a": 4, "b": 4},
@@ -84,7 +84,7 @@ READ = {  # content, images of each split and class, number of files left out fo
         {},
     ),
     "faces with and without masks": (dict.fromkeys(FACES, ""), {"with_mask": 3, "without_mask": 3}, {}),
-    "parts with classes": (within(["fold1", "batch_2", "images_001"]), {"a": 6, "b": 6}, {}),
+    "parts with classes": (nest_folders(["fold1", "batch_2", "images_001"]), {"a": 6, "b": 6}, {}),
     "patients inside the classes": ({f"{k}/{k}{i}": 2 for k in "ab" for i in range(3)}, {"a": 6, "b": 6}, {}),
     "classes inside patients": ({f"Patient_{i}/{'ab'[i % 2]}": 2 for i in range(6)}, {"a": 6, "b": 6}, {}),
     "what is no class": (
@@ -97,11 +97,11 @@ READ = {  # content, images of each split and class, number of files left out fo
     "a JSON object": HEAP | {"x.json": json.dumps({f"{i}.png": "ab"[i % 2] for i in range(6)})},
     "a table beside class folders": (
         {f"{k}/{i}.png": "" for i, k in enumerate("xyxyxy")}
-        | {"truth.tsv": listed("name\tlabel", lambda i: f"{i}.png\t{'ab'[i // 3]}"), "x/more.png": ""},
+        | {"truth.tsv": format_table("name\tlabel", lambda i: f"{i}.png\t{'ab'[i // 3]}"), "x/more.png": ""},
         AB,
         {"unlisted": 1},
     ),
-    "a column per class": HEAP | {"x/x.csv": listed("image,a,b,age", lambda i: f"{i},{1 - i % 2}.0,{i % 2},{i}")},
+    "a column per class": HEAP | {"x/x.csv": format_table("image,a,b,age", lambda i: f"{i},{1 - i % 2}.0,{i % 2},{i}")},
     "tables of one split each": (
         {f"{split}_images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
         | {
@@ -119,13 +119,17 @@ READ = {  # content, images of each split and class, number of files left out fo
     ),
     "lists of names alone": ({"a": 4, "b": 4, "train_val.txt": FIRST, "test.csv": LATER}, TWO, {}),
     "numbers for the folders' names": (
-        {"a": 4, "b": 4, "train.txt": numbered(FIRST), "test.txt": numbered(LATER)},
+        {"a": 4, "b": 4, "train.txt": number_labels(FIRST), "test.txt": number_labels(LATER)},
         TWO,
         {},
     ),
     "lists of some images": AB | {"train.txt": FIRST, "test.txt": "a/002.png\n"},
     "tables in split folders": ({"train": 4, "test": 4, "train/x.csv": SAME, "test/x.csv": SAME}, TWO, {}),
-    "boxes": (HEAP | {"x.csv": listed("patientId,x,Target", lambda i: f"{i},9,{i % 2}\n{i},8,{i % 2}")}, ZERO_ONE, {}),
+    "boxes": (
+        HEAP | {"x.csv": format_table("patientId,x,Target", lambda i: f"{i},9,{i % 2}\n{i},8,{i % 2}")},
+        ZERO_ONE,
+        {},
+    ),
     "files saved with another ending": HEAP | {"x.csv": OTHER_ENDINGS},
     "a manifest of some images": (AB | {"b/003.png": "", "metadata.csv": LISTED}, AB, {"unlisted": 1}),
     "an archive beside the classes": (AB | {"a.zip": ""}, AB, {"archive": 1}),
@@ -139,8 +143,8 @@ READ = {  # content, images of each split and class, number of files left out fo
 @pytest.mark.parametrize("name", READ)
 def test_layouts_that_are_read(tmp_path, name):
     content, counts, left_out = READ[name] if isinstance(READ[name], tuple) else (READ[name], AB, {})
-    listing = read_folder(made(tmp_path, content))
-    assert counted(listing.table) == counts and listing.left_out["reason"].value_counts().to_dict() == left_out
+    listing = read_folder(make_folder(tmp_path, content))
+    assert count_images(listing.table) == counts and listing.left_out["reason"].value_counts().to_dict() == left_out
     assert list(listing.table) == ["file", "label", "split", "patient", "frame"]
     assert all((listing.root / file).is_file() for file in listing.table["file"])
     order = listing.table["split"].map(["", "train", "val", "test"].index)
@@ -157,7 +161,7 @@ REFUSED = {  # what the error says, content
     "train holds 0 images of class 'c', at least 1": SPLITS | {"test/c": 1},
     "overview.png lie in no class folder: move them into one, or delete": AB | {"overview.png": ""},
     "'Well' and 'well' differ in case only: write them the": {"Well": 3, "well": 3},
-    "has train and val but no 'test' split": within(["train", "val"]),
+    "has train and val but no 'test' split": nest_folders(["train", "val"]),
     "train and training are both the train split: merge them": SPLITS | {"training/a": 2},
     r"two ways: the classes are colon, lung \(open_data\('.*', label=1\)\), or the folders inside them, "
     r"colon_aca, colon_n, lung_aca, lung_n \(open_data\('.*', label=2\)": {
@@ -167,10 +171,10 @@ REFUSED = {  # what the error says, content
         f"{k}/SOB/{k}_{kind}": 3 for k in "ab" for kind in ("one", "two")
     },
     r"two ways: the classes are Test cases, The set .*label=1.* a, b .*label=2.*open_data\('.*The set'\)": (
-        within(["The set"]) | {"Test cases": 4}
+        nest_folders(["The set"]) | {"Test cases": 4}
     ),
     r"val/images/000.png.* lie in no class folder: .* open_data\('.*/train'\) opens the others alone": (
-        within(["train"]) | {"val/images": 2}
+        nest_folders(["train"]) | {"val/images": 2}
     ),
     "patient0.* are parts of a set by their names.*label=1": {f"patient{i}": 3 for i in range(5)},
     "LIDC-IDRI-0001.* are parts of a set by their names": {f"LIDC-IDRI-000{i}": 3 for i in range(1, 6)},
@@ -186,45 +190,47 @@ REFUSED = {  # what the error says, content
     "gives 1 of 6 images no label: b/002.png": AB | {"metadata.csv": LISTED[:-2] + "\n"},
     "disagree on the label of 1 images: a/000.png": AB | {"metadata.csv": LISTED.replace("0.png,a", "0.png,b")},
     "disagree on the split of 4 images: val/a/000.png.*goes by the table alone": SPLITS
-    | {"metadata.csv": listed("file,split", [f"val/{key}/00{i}.png,train" for key in "ab" for i in (0, 1)])},
+    | {"metadata.csv": format_table("file,split", [f"val/{key}/00{i}.png,train" for key in "ab" for i in (0, 1)])},
     "parts of a set.*boxes.json cannot be read": HEAP
     | {"x.tsv": "\0", "boxes.json": '{"images": [1], "boxes": [1, 2]}'},
     "2 of 6 images have several labels, joined by ' ': 'scab rot'": HEAP
-    | {"x.csv": listed("file,label", lambda i: f"{i}.png,{('scab', 'rot', 'scab rot')[i % 3]}")},
+    | {"x.csv": format_table("file,label", lambda i: f"{i}.png,{('scab', 'rot', 'scab rot')[i % 3]}")},
     r"3 of 6 images have several labels, joined by '\|': 'a\|b'.*label=NAME": HEAP
     | {"x.csv": BY_LABEL.replace(",a", ",a|b")},
     r"list.csv lists these images, but none of its columns .*\(image, age\): open_data\('.*', label=NAME\)": HEAP
-    | {"list.csv": listed("image,age", lambda i: f"{i},{i}")},
+    | {"list.csv": format_table("image,age", lambda i: f"{i},{i}")},
     r"one.csv, two.csv list the same images: pass the one to use, open_data\('": HEAP
     | {"one.csv": BY_LABEL, "two.csv": BY_LABEL},
     r"beside 0 and 1 its labels hold other values \(2 -1, 2 0, 2 1\), which often mean uncertain": HEAP
-    | {"x.csv": listed("file,label", lambda i: f"images/{i}.png,{(-1, 0, 1)[i % 3]}")},
+    | {"x.csv": format_table("file,label", lambda i: f"images/{i}.png,{(-1, 0, 1)[i % 3]}")},
     r"a column of 0 and 1 for each finding \(Edema, Fracture\), of which several.*label='Edema'\)": HEAP
-    | {"x.csv": listed("file,Edema,Fracture", lambda i: f"images/{i}.png,{i % 2},{i % 3 == 1:d}")},
+    | {"x.csv": format_table("file,Edema,Fracture", lambda i: f"images/{i}.png,{i % 2},{i % 3 == 1:d}")},
     "names images in two columns, 'left' and 'right', so that a row": HEAP
-    | {"x.csv": listed("left,right,label", [f"{i},{i + 3},{'ab'[i % 2]}" for i in range(3)])},
+    | {"x.csv": format_table("left,right,label", [f"{i},{i + 3},{'ab'[i % 2]}" for i in range(3)])},
 }
 
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_what_cannot_be_a_data_set_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=text):
-        read_folder(made(tmp_path, REFUSED[text]))
+        read_folder(make_folder(tmp_path, REFUSED[text]))
 
 
 def test_a_level_of_folders_or_a_pattern_of_names_is_the_label(tmp_path):
-    made(tmp_path / "organs", {f"{organ}/{organ}_{kind}": 3 for organ in ("colon", "lung") for kind in ("aca", "n")})
+    make_folder(
+        tmp_path / "organs", {f"{organ}/{organ}_{kind}": 3 for organ in ("colon", "lung") for kind in ("aca", "n")}
+    )
     upper, lower = (read_folder(tmp_path / "organs", label=level).classes for level in (1, 2))
     assert upper == ("colon", "lung") and lower == ("colon_aca", "colon_n", "lung_aca", "lung_n")
     files = {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)}
-    root = made(tmp_path / "flat", files | {f"test1/{i}.jpg": "" for i in range(2)})
+    root = make_folder(tmp_path / "flat", files | {f"test1/{i}.jpg": "" for i in range(2)})
     listing = read_folder(root, label=r"([a-z]+)\.\d")
-    assert counted(listing.table) == {"cat": 3, "dog": 3}
+    assert count_images(listing.table) == {"cat": 3, "dog": 3}
     assert listing.left_out["reason"].tolist() == ["name", "name"]
 
 
 def test_what_is_passed_over_is_counted_in_a_sentence_per_reason(tmp_path):
-    made(tmp_path, AB | {f"a/{i}.heic": "" for i in range(30)} | {"b/1.svg": "", "b/IM1": "", "b/masks": 2})
+    make_folder(tmp_path, AB | {f"a/{i}.heic": "" for i in range(30)} | {"b/1.svg": "", "b/IM1": "", "b/masks": 2})
     os.mkfifo(tmp_path / "a" / "pipe.png")
     assert explain_left_out(read_folder(tmp_path).left_out) == {
         "kind": "left out 33 files of kinds that are not read (30 .heic, 1 .svg, 1 no regular file, "
@@ -236,28 +242,28 @@ def test_what_is_passed_over_is_counted_in_a_sentence_per_reason(tmp_path):
 
 def test_dicom_files_without_an_ending_are_images(tmp_path):
     for name in ("a/IM1", "a/1.2.840.113619", "a/IM3.dcm", "b/IM1", "b/inner/IM2", "b/IM3", "a/README", "DICOMDIR"):
-        made(tmp_path, {name: ""}).joinpath(name).write_bytes(bytes(128) + b"DICM" + bytes(20))
+        make_folder(tmp_path, {name: ""}).joinpath(name).write_bytes(bytes(128) + b"DICM" + bytes(20))
     files = read_folder(tmp_path).table["file"].tolist()
     assert files == ["a/1.2.840.113619", "a/IM1", "a/IM3.dcm", "b/IM1", "b/IM3", "b/inner/IM2"]
 
 
 def test_a_manifest_that_is_passed_says_which_images_there_are(tmp_path):
-    made(tmp_path, HEAP | {"images/6.png": ""} | {"train/c": 2, "list.csv": BY_LABEL})
-    made(tmp_path, {"tables/list.csv": BY_LABEL}).joinpath("images/link.png").symlink_to(__file__)
+    make_folder(tmp_path, HEAP | {"images/6.png": ""} | {"train/c": 2, "list.csv": BY_LABEL})
+    make_folder(tmp_path, {"tables/list.csv": BY_LABEL}).joinpath("images/link.png").symlink_to(__file__)
     for name in ("list.csv", "tables/list.csv"):
-        assert counted(read_folder(tmp_path / name).table) == AB
+        assert count_images(read_folder(tmp_path / name).table) == AB
     (tmp_path / "list.csv").write_text(BY_LABEL + "images/link.png,a\n")
     with pytest.raises(ValueError, match="not in its folder: images/link.png.*links are not followed"):
         read_folder(tmp_path / "list.csv")
 
 
 def test_links_are_followed_within_the_folder_and_refused_where_they_lead_out(tmp_path):
-    root = made(tmp_path / "set", AB)
+    root = make_folder(tmp_path / "set", AB)
     (root / "a/link.png").symlink_to(root / "a/000.png")
     (root / "notes").symlink_to(tmp_path / "nowhere")
     (tmp_path / "elsewhere").symlink_to(root)
     assert len(read_folder(tmp_path / "elsewhere").table) == 7
-    made(tmp_path, {"secret/1.png": ""})
+    make_folder(tmp_path, {"secret/1.png": ""})
     for link, target in {"a/l.png": "secret/1.png", "c": "secret", "a/again": "set", "x.csv": "secret/1.png"}.items():
         (root / link).symlink_to(tmp_path / target)
         with pytest.raises(ValueError, match=f"set: {link}: links out of the folder"):
@@ -266,7 +272,7 @@ def test_links_are_followed_within_the_folder_and_refused_where_they_lead_out(tm
 
 
 def test_frames_of_files_with_several_images(tmp_path):
-    made(tmp_path, AB | {"b/broken.tif": "no image"})
+    make_folder(tmp_path, AB | {"b/broken.tif": "no image"})
     pages = [Image.new("L", (8, 8), page) for page in range(5)]
     pages[0].save(tmp_path / "a/stack.tif", save_all=True, append_images=pages[1:])
     middle, every = (read_folder(tmp_path, frames=which).table for which in ("middle", "all"))
@@ -278,11 +284,11 @@ def test_frames_of_files_with_several_images(tmp_path):
 
 def test_a_card_tells_folders_classes_and_patients(tmp_path, card):
     folders = {"COVID/images": 4, "COVID/masks": 4, "Normal/images": 3, "Opacity/images": 3}
-    made(tmp_path / "set", {f"Database/{name}": count for name, count in folders.items()})
+    make_folder(tmp_path / "set", {f"Database/{name}": count for name, count in folders.items()})
     classes, patient = {"normal": "Normal/images", "covid": "COVID/images"}, {"pattern": "([A-Z]+)/images/00[12]"}
     listing = read_folder(tmp_path / "set", card(classes, root="Database", layout="classes", patient=patient))
     assert listing.root == tmp_path / "set" / "Database" and listing.classes == ("normal", "covid")
-    assert counted(listing.table) == {"covid": 4, "normal": 3}
+    assert count_images(listing.table) == {"covid": 4, "normal": 3}
     assert listing.table["patient"].tolist() == ["", "COVID", "COVID", "", "", "", ""]
     assert "folders that the card does not name (3 Opacity/images). Add" in explain_left_out(listing.left_out)["folder"]
     assert (listing.left_out["reason"] == "mask").sum() == 4
@@ -291,11 +297,13 @@ def test_a_card_tells_folders_classes_and_patients(tmp_path, card):
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_card_names_a_manifest_its_columns_and_its_labels(tmp_path, card, whole):
     rows = "".join(f"{i},{i % 3},{i // 2}\n" for i in range(9))
-    root = made(tmp_path / "set", {f"img/{i}.png": "" for i in range(10)} | {"truth.csv": "key,code,who\n" + rows})
+    root = make_folder(
+        tmp_path / "set", {f"img/{i}.png": "" for i in range(10)} | {"truth.csv": "key,code,who\n" + rows}
+    )
     table = {"manifest": "truth.csv", "columns": {"file": "key", "label": "code", "patient": "who"}}
     told = card({"malignant": "1", "benign": "0"}, layout="manifest", **table)
     listing = read_folder(root if whole else root / "truth.csv", told)
-    assert listing.classes == ("malignant", "benign") and counted(listing.table) == {"malignant": 3, "benign": 3}
+    assert listing.classes == ("malignant", "benign") and count_images(listing.table) == {"malignant": 3, "benign": 3}
     assert listing.table.set_index("file")["label"]["img/4.png"] == "malignant"
     assert (
         "left out 3 files with labels that the card does not name (3 2)" in explain_left_out(listing.left_out)["label"]
@@ -314,13 +322,13 @@ CARDS = {  # content, the card's classes, images of each class, left out
 @pytest.mark.parametrize("name", CARDS)
 def test_folders_that_a_card_does_or_does_not_name(tmp_path, card, name):
     content, classes, counts, left_out = CARDS[name]
-    listing = read_folder(made(tmp_path / "set", content), card(classes))
-    assert counted(listing.table) == counts and listing.classes == tuple(classes)
+    listing = read_folder(make_folder(tmp_path / "set", content), card(classes))
+    assert count_images(listing.table) == counts and listing.classes == tuple(classes)
     assert listing.left_out["reason"].value_counts().to_dict() == left_out
 
 
 def test_a_card_that_does_not_fit_is_named(tmp_path, card):
-    root = made(tmp_path / "set", AB)
+    root = make_folder(tmp_path / "set", AB)
     for told, error in (
         ({"root": "gone"}, "root: gone is no folder inside"),
         ({"layout": "manifest", "manifest": "gone.csv"}, "manifest: gone.csv is not in"),

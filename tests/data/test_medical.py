@@ -23,10 +23,10 @@ BRAIN = (np.arange(8)[:, None, None] * 50 + np.arange(6)[:, None] * 7 + np.arang
 
 
 def item(kind=pydicom.Dataset, **tags):
-    made = kind()
+    dataset = kind()
     for name, value in tags.items():
-        setattr(made, name, value)
-    return made
+        setattr(dataset, name, value)
+    return dataset
 
 
 def dicom(pixels, tags=None):
@@ -51,19 +51,19 @@ def dicom(pixels, tags=None):
     return target.getvalue()
 
 
-def shown(data, size=8, **options):
+def show(data, size=8, **options):
     return decode(data, ".dcm", size, **options).image[0].astype(int)
 
 
-def windowed(values, low=None, high=None):
+def apply_window(values, low=None, high=None):
     """Gray values of a window, or of the smallest to the largest."""
     values = np.asarray(values, float)
     low, high = (values.min(), values.max()) if low is None else (low, high)
     return np.clip((values - low) / (high - low), 0, 1) * 255
 
 
-def agree(found, expected):
-    return np.abs(found - expected).max() <= 1
+def agree(values, expected):
+    return np.abs(values - expected).max() <= 1
 
 
 def sample(name):
@@ -75,42 +75,42 @@ def test_a_ct_file_of_a_scanner_agrees_with_its_bytes_read_by_hand():
     data = sample("CT_small.dcm")
     start = data.rindex(b"\xe0\x7f\x10\x00OW") + 12
     hounsfield = np.frombuffer(data, "<i2", 128 * 128, start).reshape(128, 128) - 1024
-    found = decode(data, ".dcm", 128)
-    assert agree(found.image[0], windowed(hounsfield))
-    assert (found.width, found.height, found.mode, found.depth, found.blank) == (128, 128, "gray", 16, False)
-    assert found.patient == pydicom.dcmread(BytesIO(data)).PatientID == "1CT1"
-    assert agree(shown(data, 128, window=(-160, 240)), windowed(hounsfield, -160, 240))
+    decoded = decode(data, ".dcm", 128)
+    assert agree(decoded.image[0], apply_window(hounsfield))
+    assert (decoded.width, decoded.height, decoded.mode, decoded.depth, decoded.blank) == (128, 128, "gray", 16, False)
+    assert decoded.patient == pydicom.dcmread(BytesIO(data)).PatientID == "1CT1"
+    assert agree(show(data, 128, window=(-160, 240)), apply_window(hounsfield, -160, 240))
 
 
 def test_a_deflated_file_is_read_and_a_bomb_refused(monkeypatch):
-    assert shown(sample("image_dfl.dcm"), 32).std() > 20
+    assert show(sample("image_dfl.dcm"), 32).std() > 20
     monkeypatch.setattr(medical, "MAX_INFLATED", 10_000)
     with pytest.raises(ValueError, match="inflates to 10000 bytes or more"):
-        shown(sample("image_dfl.dcm"), 32)
+        show(sample("image_dfl.dcm"), 32)
 
 
 def test_one_mr_picture_in_many_encodings():
-    plain = shown(sample("MR_small.dcm"), 64)
+    plain = show(sample("MR_small.dcm"), 64)
     for name in ("implicit", "bigendian", "expb", "padded", "RLE", "jp2klossless"):
-        assert np.array_equal(shown(sample(f"MR_small_{name}.dcm"), 64), plain) and plain.std() > 20
+        assert np.array_equal(show(sample(f"MR_small_{name}.dcm"), 64), plain) and plain.std() > 20
 
 
 def test_colour_by_hand_in_8_and_16_bits():
     colour = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     for pixels, depth in ((colour, 8), (colour.astype(np.uint16) * 257, 16)):
-        found = decode(dicom(pixels), ".dcm", 8)
-        assert np.array_equal(found.image, colour.transpose(2, 0, 1)) and found.depth == depth
+        decoded = decode(dicom(pixels), ".dcm", 8)
+        assert np.array_equal(decoded.image, colour.transpose(2, 0, 1)) and decoded.depth == depth
 
 
 def test_slope_intercept_window_and_inversion_by_hand():
     slope = {"RescaleSlope": "2", "RescaleIntercept": "-100"}
     data, real = dicom(RAMP, slope), RAMP * 2.0 - 100
-    assert agree(shown(data), windowed(real))
-    assert agree(shown(data, window=(-500, 500)), windowed(real, -500, 500))
+    assert agree(show(data), apply_window(real))
+    assert agree(show(data, window=(-500, 500)), apply_window(real, -500, 500))
     own = dicom(RAMP, {"WindowCenter": ["40", "9"], "WindowWidth": ["400", "1"]} | slope)
-    assert agree(shown(own), windowed(real, 39.5 - 199.5, 39.5 + 199.5))
-    assert np.array_equal(shown(own, window=(-500, 500)), shown(data, window=(-500, 500)))
-    assert agree(shown(dicom(RAMP, {"PhotometricInterpretation": "MONOCHROME1"})), 255 - windowed(RAMP))
+    assert agree(show(own), apply_window(real, 39.5 - 199.5, 39.5 + 199.5))
+    assert np.array_equal(show(own, window=(-500, 500)), show(data, window=(-500, 500)))
+    assert agree(show(dicom(RAMP, {"PhotometricInterpretation": "MONOCHROME1"})), 255 - apply_window(RAMP))
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -118,7 +118,7 @@ def test_own_windows_agree_with_pydicom(function):
     tags = {"WindowCenter": "300", "WindowWidth": "840", "VOILUTFunction": function}
     data = dicom(RAMP, tags | {"RescaleSlope": "1", "RescaleIntercept": "0"})
     expected = pydicom.pixels.apply_voi_lut(RAMP, pydicom.dcmread(BytesIO(data)))
-    assert agree(shown(data), windowed(expected, -32768, 32767))
+    assert agree(show(data), apply_window(expected, -32768, 32767))
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -128,17 +128,17 @@ def test_own_tables(bits):
     table["LUTDescriptor"].VR = table["LUTData"].VR = "US"
     stored = np.arange(64, dtype=np.uint16).reshape(8, 8) * 11
     real = levels[np.clip(stored.astype(int) - 100, 0, 499)]
-    assert agree(shown(dicom(stored, {"VOILUTSequence": [table]})), real / (2**bits - 1) * 255)
-    assert agree(shown(dicom(stored, {"ModalityLUTSequence": [table]}), window=(0, 200)), windowed(real, 0, 200))
+    assert agree(show(dicom(stored, {"VOILUTSequence": [table]})), real / (2**bits - 1) * 255)
+    assert agree(show(dicom(stored, {"ModalityLUTSequence": [table]}), window=(0, 200)), apply_window(real, 0, 200))
 
 
 def test_frames_are_told_apart(tmp_path):
     stack = np.stack([RAMP, RAMP.T, RAMP[::-1]])
     (tmp_path / "three.dcm").write_bytes(data := dicom(stack))
     assert frames(tmp_path / "three.dcm") == 3
-    assert all(np.array_equal(shown(data, frame=k), shown(dicom(stack[k]))) for k in range(3))
+    assert all(np.array_equal(show(data, frame=k), show(dicom(stack[k]))) for k in range(3))
     with pytest.raises(ValueError, match="frame=3: the file holds 3 frames"):
-        shown(data, frame=3)
+        show(data, frame=3)
 
 
 def test_enhanced_files_keep_slope_and_window_beside_each_frame():
@@ -149,8 +149,8 @@ def test_enhanced_files_keep_slope_and_window_beside_each_frame():
     shared = {"SharedFunctionalGroupsSequence": [groups("2", "300")]}
     frame = {"PerFrameFunctionalGroupsSequence": [groups("1", "-300"), item()]}
     data = dicom(np.stack([RAMP, RAMP]), shared | frame)
-    assert agree(shown(data), windowed(RAMP + 7.0, -500, -101))
-    assert agree(shown(data, frame=1), windowed(RAMP * 2.0 + 7, 100, 499))
+    assert agree(show(data), apply_window(RAMP + 7.0, -500, -101))
+    assert agree(show(data, frame=1), apply_window(RAMP * 2.0 + 7, 100, 499))
 
 
 @pytest.mark.parametrize(
@@ -216,14 +216,14 @@ def nifti(values, affine=None):
     return nibabel.Nifti1Image(values, np.diag([2.0, 2, 3, 1]) if affine is None else affine).to_bytes()
 
 
-def seen(data, frame=0, window=(0, 2400)):
+def show_nifti(data, frame=0, window=(0, 2400)):
     return decode(data, ".nii", 8, "letterbox", frame, window).image[0].astype(int)
 
 
 def axial(volume, k, low=0, high=2400):
     """By hand: rows from the front to the back, columns from the patient's right to the left, in a black square."""
     plane = np.array([[volume[i, j, k] for i in reversed(range(8))] for j in reversed(range(6))])
-    return np.pad(windowed(plane, low, high), ((1, 1), (0, 0)))
+    return np.pad(apply_window(plane, low, high), ((1, 1), (0, 0)))
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -235,7 +235,7 @@ def test_anterior_is_up_and_the_patients_left_on_the_right_however_a_volume_is_s
     turn[:2, :2] = [[np.cos(tilt), -np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
     for placed in (affine, turn @ affine):
         (tmp_path / "scan.nii").write_bytes(data := nifti(np.ascontiguousarray(stored), placed))
-        assert frames(tmp_path / "scan.nii") == 5 and all(agree(seen(data, k), axial(BRAIN, k)) for k in (0, 3))
+        assert frames(tmp_path / "scan.nii") == 5 and all(agree(show_nifti(data, k), axial(BRAIN, k)) for k in (0, 3))
 
 
 @pytest.mark.parametrize("dtype, depth", [(np.uint8, 8), (np.int16, 16), (np.float64, 64)])
@@ -245,18 +245,18 @@ def test_number_types_and_containers(dtype, depth):
     four = nibabel.Nifti1Image(np.stack([values, values + 9], -1), np.eye(4))
     big = nibabel.Nifti1Image(values, np.eye(4), one.header.as_byteswapped(">"))
     for data in (gzip.compress(one.to_bytes()), two.to_bytes(), four.to_bytes(), big.to_bytes()):
-        assert agree(seen(data, 2, (0, 240)), axial(values, 2, 0, 240)) and decode(data, ".nii", 8).depth == depth
+        assert agree(show_nifti(data, 2, (0, 240)), axial(values, 2, 0, 240)) and decode(data, ".nii", 8).depth == depth
 
 
 def test_scaled_volumes_and_volumes_with_holes():
     data = bytearray(nifti(BRAIN.astype(np.int16)))
     data[112:120] = np.array([2, -500], "<f4").tobytes()  # scl_slope and scl_inter
-    assert agree(seen(bytes(data), 2), axial(BRAIN.astype(np.int16) * 2.0 - 500, 2))
+    assert agree(show_nifti(bytes(data), 2), axial(BRAIN.astype(np.int16) * 2.0 - 500, 2))
     holes = BRAIN.copy()
     holes[2, 3, 1], holes[0, 0, 1], holes[5, 5, 1] = np.nan, np.inf, -np.inf
     low, high = np.percentile(holes[np.isfinite(holes)], (0.5, 99.5))
     expected = axial(np.nan_to_num(holes, nan=low, posinf=high, neginf=low), 1, low, high)
-    assert agree(seen(nifti(holes), 1, window=None), expected)
+    assert agree(show_nifti(nifti(holes), 1, window=None), expected)
     assert decode(nifti(holes * np.nan), ".nii", 8).blank
 
 

@@ -30,7 +30,7 @@ def folder(root, counts=SPLIT):
     return root
 
 
-def opened(source, **options):
+def open_small(source, **options):
     return open_data(source, **({"size": 16, "progress": False} | options))
 
 
@@ -41,7 +41,7 @@ def parts(splits):
 def test_a_folder_of_classes_is_divided_and_says_that_patients_are_unknown(tmp_path):
     root = folder(tmp_path / "set", {"b": 20, "a": 40})
     with pytest.warns(UserWarning, match="patient"):
-        splits = opened(root)
+        splits = open_small(root)
     assert splits.name == "set" and splits.classes == ("a", "b")
     counts = [part.counts[0] for part in parts(splits)]
     assert counts == [pytest.approx(40 * share, abs=2) for share in (0.7, 0.15, 0.15)]
@@ -54,7 +54,7 @@ def test_a_folder_of_classes_is_divided_and_says_that_patients_are_unknown(tmp_p
 
 @pytest.mark.filterwarnings("error")
 def test_a_published_split_is_kept_without_a_word_and_stays_memory_mapped(tmp_path):
-    splits = opened(folder(tmp_path / "set"))
+    splits = open_small(folder(tmp_path / "set"))
     assert [p.counts for p in parts(splits)] == [(6, 6), (4, 4), (4, 4)]
     for part, split in zip(parts(splits), ("train", "val", "test"), strict=True):
         assert all(name.startswith(split + "/") for name in part.names)
@@ -68,7 +68,7 @@ def test_images_of_two_values_that_are_named_like_others_are_masks(tmp_path):
         save(path.with_name(f"{path.stem}_lesion.png"), (disc * 255).astype(np.uint8))
         save(path.with_name(f"{path.stem}_flipped.png"), np.asarray(Image.open(path))[:, ::-1])
     with pytest.warns(UserWarning, match="left out 20 files that are masks or overlays .*_lesion.png of "):
-        assert len(opened(root)) == 40
+        assert len(open_small(root)) == 40
 
 
 def test_names_that_look_like_patients_are_said_and_used_on_request(tmp_path):
@@ -79,15 +79,15 @@ def test_names_that_look_like_patients_are_said_and_used_on_request(tmp_path):
                 save(root / split / f"{name}.png", rng.integers(0, 256, (20, 20), dtype=np.uint8))
     told = "names of 88 files look as if they told 32 patients.*; 12 of them have images in"
     with pytest.warns(UserWarning, match=told) as caught:
-        opened(root)
+        open_small(root)
     text = next(str(warning.message) for warning in caught if "told 32" in str(warning.message))
     pattern = eval(text.split("patient=")[1].split(") uses")[0])
     assert f"`patient: {{pattern: '{pattern}'}}`" in text
     with pytest.warns(UserWarning, match="share .* pairs of images or patients"):
-        splits = opened(root, patient=pattern)
+        splits = open_small(root, patient=pattern)
     assert {"person3", "NORMAL2-IM-0003"} <= {*splits.train.patients}
     for source in (root, new_card(root, tmp_path / "cards", patient=pattern)):
-        dropped = opened(source, leaks="drop", patient=pattern if source == root else None)
+        dropped = open_small(source, leaks="drop", patient=pattern if source == root else None)
         assert not {*dropped.train.patients} & {*dropped.test.patients}
 
 
@@ -96,10 +96,10 @@ def test_a_table_beside_parts_makes_a_card_that_reads_it(tmp_path):
     rows = [f"{part}/{i:03d},{'xy'[i % 2]},{i // 6}" for part in ("part_1", "part_2") for i in range(12)]
     (root / "truth.csv").write_text("\n".join(["name,dx,target", *rows]))
     with pytest.warns(UserWarning, match=r"the label is column 'dx'; open_data\(..., label='target'\) takes another"):
-        assert opened(root).classes == ("x", "y")
-    by_target = opened(root, label="target")
-    assert by_target.classes == ("0", "1") and opened(root, label=1).classes == ("part_1", "part_2")
-    by_card = opened(new_card(root, tmp_path / "cards", label="target"))
+        assert open_small(root).classes == ("x", "y")
+    by_target = open_small(root, label="target")
+    assert by_target.classes == ("0", "1") and open_small(root, label=1).classes == ("part_1", "part_2")
+    by_card = open_small(new_card(root, tmp_path / "cards", label="target"))
     assert [part.names for part in parts(by_card)] == [part.names for part in parts(by_target)]
 
 
@@ -108,7 +108,7 @@ def test_copies_stay_on_one_side(tmp_path):
     for number, image in enumerate(pixels):
         for copy, quality in enumerate((95, 60, 40)):
             save(tmp_path / "set" / "abc"[number % 3] / f"{number:02d}_{copy}.jpg", image, quality=quality)
-    sides = [{Path(name).stem.split("_")[0] for name in part.names} for part in parts(opened(tmp_path / "set"))]
+    sides = [{Path(name).stem.split("_")[0] for name in part.names} for part in parts(open_small(tmp_path / "set"))]
     assert sum(map(len, sides)) == 30 and all(sides)
 
 
@@ -117,16 +117,16 @@ def test_what_a_published_split_leaks_is_said_or_an_error_or_dropped(tmp_path):
     for i in range(2):
         shutil.copy(root / f"test/a/{i:03d}.png", root / f"train/a/{i:03d}.png")
     with pytest.warns(UserWarning, match=r"share 2 pairs.*2 exact: train/a/000.png = test/a/000.png.*leaks='drop'"):
-        assert opened(root).train.counts == (6, 6)
+        assert open_small(root).train.counts == (6, 6)
     with pytest.raises(ValueError, match="share 2 pairs"):
-        opened(root, leaks="error")
+        open_small(root, leaks="error")
     with pytest.warns(UserWarning, match="dropped 2 images"):
-        splits = opened(root, leaks="drop")
+        splits = open_small(root, leaks="drop")
     assert splits.train.counts == (4, 6) and splits.test.counts == (4, 4)
     for i in range(2, 6):
         shutil.copy(root / f"test/a/{i % 4:03d}.png", root / f"train/a/{i:03d}.png")
     with pytest.raises(ValueError, match="train has no usable image of class 'a'"):
-        opened(root, leaks="drop")
+        open_small(root, leaks="drop")
 
 
 def test_bad_images_and_two_labels_of_one_image_are_named_or_left_out_by_choice(tmp_path):
@@ -135,22 +135,22 @@ def test_bad_images_and_two_labels_of_one_image_are_named_or_left_out_by_choice(
     path.write_bytes(path.read_bytes()[:100])
     shutil.copy(root / "train/a/003.png", root / "train/b/000.png")
     with pytest.raises(ValueError, match=r"3 of 28 .*train/a/003.png \(the same bytes have .*train/b/003.png \(.+skip"):
-        opened(root)
+        open_small(root)
     with pytest.warns(UserWarning, match="train/b/003.png.*left out"):
-        assert opened(root, unusable="skip").train.counts == (5, 4)
+        assert open_small(root, unusable="skip").train.counts == (5, 4)
     for path in root.rglob("*.png"):
         path.write_bytes(b"no image")
     with pytest.raises(ValueError, match="28 of 28 images cannot be used") as caught:
-        opened(root)
+        open_small(root)
     assert "skip" not in str(caught.value)
 
 
 def test_a_zip_of_a_folder(tmp_path):
     root = folder(tmp_path / "set")
     shutil.make_archive(str(root), "zip", tmp_path, "set")
-    found, expected = opened(tmp_path / "set.zip"), opened(root)
-    assert found.name == "set" and found.train.names == expected.train.names
-    assert (found.test.images == expected.test.images).all()
+    from_zip, expected = open_small(tmp_path / "set.zip"), open_small(root)
+    assert from_zip.name == "set" and from_zip.train.names == expected.train.names
+    assert (from_zip.test.images == expected.test.images).all()
 
 
 def test_a_data_set_of_the_hubs_library():
@@ -159,12 +159,12 @@ def test_a_data_set_of_the_hubs_library():
     images = [Image.fromarray(np.full((20, 20), 9 * i, np.uint8)) for i in range(18)]
     whole = datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 9}, features)
     rows = {"train": range(8), "test": range(8, 14), "validation": range(14, 18)}
-    splits = opened(datasets.DatasetDict({split: whole.select(part) for split, part in rows.items()}))
+    splits = open_small(datasets.DatasetDict({split: whole.select(part) for split, part in rows.items()}))
     assert splits.classes == ("no", "yes") and [p.counts for p in parts(splits)] == [(4, 4), (2, 2), (3, 3)]
 
 
 def test_phantoms_by_card_are_the_drawn_ones():
-    splits, drawn = opened("phantom_lung_ct", size=24, seed=2), phantoms("lung_ct", size=24, seed=2)
+    splits, drawn = open_small("phantom_lung_ct", size=24, seed=2), phantoms("lung_ct", size=24, seed=2)
     assert splits.name == "phantom_lung_ct" and splits.classes == drawn.classes
     for part, expected in zip(parts(splits), parts(drawn), strict=True):
         assert (part.images == expected.images).all() and (part.labels == expected.labels).all()
@@ -177,7 +177,7 @@ def test_a_card_tells_classes_flips_and_patients(tmp_path, card):
         save(root / f"p{k}/s{i // 2}_p{k}_{i}.png", rng.integers(0, 256, (40, 40), dtype=np.uint8))
     told = {"patient": {"pattern": r"(s\d+_p\d)_"}, "flips": ["vertical", "horizontal"]}
     card({"second": "p1", "first": "p0"}, [{"folder": str(root)}], **told)
-    splits = opened(tmp_path / "mine.md")
+    splits = open_small(tmp_path / "mine.md")
     assert (splits.name, splits.classes, splits.flips) == ("mine", ("second", "first"), ("vertical", "horizontal"))
     assert not set(splits.train.patients) & set(splits.test.patients)
     train = splits.train
@@ -196,7 +196,7 @@ def test_ids_of_files_and_of_a_manifest_are_one_person_and_no_id_of_a_file_is_ke
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         scan.save_as(root / name)
     pd.DataFrame({"file_name": list(ids), "patient": list(ids.values())}).to_csv(root / "metadata.csv", index=False)
-    sides = [set(part.patients) for part in parts(opened(root))]
+    sides = [set(part.patients) for part in parts(open_small(root))]
     assert set.union(*sides) == {f"MRN{k}" for k in range(12)} and sum(map(len, sides)) == 12
     kept = b"".join(path.read_bytes() for path in own_cache.rglob("*") if path.is_file())
     assert b"SECRET" not in kept and b"Ada" not in kept
@@ -229,5 +229,5 @@ def test_a_new_card_opens_what_it_was_made_from(tmp_path, kind):
         pd.DataFrame({"file": files} | column).to_csv(root / "metadata.csv", index=False)
     card = new_card(root, tmp_path / "cards", seed=2)
     assert card.name == "my_set.md" and str(tmp_path) not in card.read_text()
-    for mine, theirs in zip(parts(opened(card)), parts(opened(root, seed=2)), strict=True):
+    for mine, theirs in zip(parts(open_small(card)), parts(open_small(root, seed=2)), strict=True):
         assert (mine.names, mine.classes, mine.patients) == (theirs.names, theirs.classes, theirs.patients)

@@ -13,20 +13,22 @@ def noise(count):
 
 
 def test_probes_stay_near_chance_on_noise():
-    found = probe_shortcuts(*noise(600))
-    assert found["probe"].tolist() == list(PROBES) and (found["chance"] == 0.5).all() and (found["images"] == 600).all()
-    assert found["accuracy"].between(0.42, 0.58).all()
-    assert (found["error"][[0, 1, 3]].between(0.015, 0.025)).all()  # sqrt(0.25 / 600) is 0.020
-    assert visible(found).empty
+    probes = probe_shortcuts(*noise(600))
+    assert (
+        probes["probe"].tolist() == list(PROBES) and (probes["chance"] == 0.5).all() and (probes["images"] == 600).all()
+    )
+    assert probes["accuracy"].between(0.42, 0.58).all()
+    assert (probes["error"][[0, 1, 3]].between(0.015, 0.025)).all()  # sqrt(0.25 / 600) is 0.020
+    assert visible(probes).empty
 
 
 def test_a_marker_at_the_border_is_found_by_the_border_alone():
     table, thumbnails = noise(400)
     thumbnails[1::2, 0, 3:8] = 230
     thumbnails[1::2, 12:20, 12:20] = np.minimum(thumbnails[1::2, 12:20, 12:20], 160)  # about the same brightness
-    found = probe_shortcuts(table, thumbnails)
-    assert visible(found)["probe"].tolist() == ["border pixels"]
-    assert found["accuracy"][0] > 0.97 and found["accuracy"][2] < 0.6
+    probes = probe_shortcuts(table, thumbnails)
+    assert visible(probes)["probe"].tolist() == ["border pixels"]
+    assert probes["accuracy"][0] > 0.97 and probes["accuracy"][2] < 0.6
 
 
 def test_file_properties_that_differ_by_class_are_found():

@@ -9,7 +9,7 @@ import pytest
 from dmws_lite.data.splits import SHARES, caution, find_leaks, read_manifest, split_table, write_manifest
 
 
-def made(labels, **columns):
+def make_table(labels, **columns):
     """A table with a label a row; every image is a group of its own, and nothing else is known."""
     rows = range(len(labels))
     table = pd.DataFrame({"file": [f"{i:04d}.png" for i in rows], "label": list(labels), "frame": 0, "split": ""})
@@ -31,7 +31,7 @@ def random_table(rng):
     labels = rng.integers(0, 3, count // 3 + 1)[patients]
     labels = np.where(rng.random(count) < 0.1, rng.integers(0, 3, count), labels)
     known = rng.random(count) < rng.choice([0.3, 0.8, 1])
-    table = made(np.array(["a", "b", "c"])[labels], patient=np.where(known, [f"p{p}" for p in patients], ""))
+    table = make_table(np.array(["a", "b", "c"])[labels], patient=np.where(known, [f"p{p}" for p in patients], ""))
     table["group"] = np.where(rng.random(count) < 0.05, rng.integers(0, 9, count), np.arange(count) + 9)
     table["file"] = [f"volume {i // 3}.nii" if i < 60 else file for i, file in enumerate(table["file"])]
     return table.assign(frame=[i % 3 if i < 60 else 0 for i in range(count)])
@@ -48,7 +48,7 @@ def test_no_patient_group_or_file_is_in_two_splits(trial):
 
 def test_the_split_depends_on_the_seed_and_not_on_the_order_of_rows():
     sizes = np.resize([1, 2, 3, 5, 8, 13], 60)
-    table = made(np.repeat(["a", "b"] * 30, sizes), patient=np.repeat([f"p{i}" for i in range(60)], sizes))
+    table = make_table(np.repeat(["a", "b"] * 30, sizes), patient=np.repeat([f"p{i}" for i in range(60)], sizes))
     first, shuffled = split(table), table.sample(frac=1, random_state=3)
     again = split(shuffled.assign(group=shuffled["group"].max() - shuffled["group"]))
     assert again.index.equals(shuffled.index) and again.sort_index().equals(first)
@@ -57,7 +57,7 @@ def test_the_split_depends_on_the_seed_and_not_on_the_order_of_rows():
 
 
 def test_which_rule_is_used_and_what_to_be_wary_of():
-    table = made("ab" * 20)
+    table = make_table("ab" * 20)
     mixed, known = table.assign(patient=["p"] * 4 + [""] * 36), table.assign(patient=table["file"])
     given = known.assign(split=["train", "train", "val", "val", "test", "test"] * 6 + ["train"] * 4)
     for made_up, asked, used, text in (
@@ -83,7 +83,7 @@ def test_a_seed_gives_the_split_that_it_always_gave():
 
 
 def test_a_missing_val_is_carved_out_of_train_by_what_belongs_together():
-    table = made(np.repeat(["a", "b"], 60), split="train", patient=[f"p{i // 3}" for i in range(120)])
+    table = make_table(np.repeat(["a", "b"], 60), split="train", patient=[f"p{i // 3}" for i in range(120)])
     table.loc[[*range(50, 60), *range(110, 120)], "split"] = "test"
     splits, train = split(table), table["split"] == "train"
     assert (splits[~train] == "test").all() and not splits.equals(split(table, seed=1))
@@ -104,16 +104,16 @@ def test_a_missing_val_is_carved_out_of_train_by_what_belongs_together():
 )
 def test_a_rule_that_does_not_fit(change, rule, text):
     with pytest.raises(ValueError, match=text):
-        split_table(made("a" * 10 + "b" * 30, **change), rule=rule)
+        split_table(make_table("a" * 10 + "b" * 30, **change), rule=rule)
 
 
 def test_leaks_between_splits():
     splits, patients = ["test", "train", "val", "train", "train", ""], ["p", "q", "p", "", "p", "p"]
-    table = made("aabbab", split=splits, patient=patients, sha256=["same", "same", *"cdef"])
+    table = make_table("aabbab", split=splits, patient=patients, sha256=["same", "same", *"cdef"])
     rows = [(0, 1, "exact", 1.0), (1, 3, "near", 0.99), (2, 3, "similar", 0.93), (3, 5, "near", 0.99)]
-    found = find_leaks(table, pd.DataFrame(rows, columns=["first", "second", "kind", "correlation"]))
-    assert list(found.columns) == ["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]
-    assert sorted(map(tuple, found.to_numpy())) == [
+    leaks = find_leaks(table, pd.DataFrame(rows, columns=["first", "second", "kind", "correlation"]))
+    assert list(leaks.columns) == ["kind", "first", "second", "split_a", "split_b", "file_a", "file_b"]
+    assert sorted(map(tuple, leaks.to_numpy())) == [
         ("exact", 1, 0, "train", "test", "0001.png", "0000.png"),
         ("patient", 2, 0, "val", "test", "0002.png", "0000.png"),
         ("patient", 4, 0, "train", "test", "0004.png", "0000.png"),
@@ -123,7 +123,7 @@ def test_leaks_between_splits():
 
 
 def manifest(tmp_path, **columns):
-    table = made("ab" * 10, **columns)
+    table = make_table("ab" * 10, **columns)
     table = table.assign(split=split(table, rule="random"))
     return table, write_manifest(table, tmp_path / "split.csv")
 
