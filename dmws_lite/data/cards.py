@@ -74,11 +74,11 @@ class Source(Strict, strict=True):
 
     @model_validator(mode="after")
     def _check_kind(self) -> Source:
-        given = self.model_dump(exclude_none=True)
-        kinds = [name for name in KINDS if name in given]
+        stated = self.model_dump(exclude_none=True)
+        kinds = [name for name in KINDS if name in stated]
         if len(kinds) != 1:
             raise ValueError(f"has {' and '.join(kinds) or 'no source'}: give one of {', '.join(KINDS)}")
-        if others := given.keys() - {*kinds, *KINDS[kinds[0]]}:
+        if others := stated.keys() - {*kinds, *KINDS[kinds[0]]}:
             raise ValueError(f"has {min(others)}, which does not belong to {kinds[0]}: remove it")
         if self.medmnist and not self.image_size:
             raise ValueError(f"has medmnist {self.medmnist!r} without image_size: add 28, 64, 128 or 224")

@@ -58,7 +58,7 @@ def _is_visible(name: str) -> bool:
 
 
 def list_files(root: Path) -> pd.DataFrame:
-    """Each visible file below a folder, with file (relative to root), folder and kind (see `_kind_of_file`)."""
+    """Each visible file below a folder, one row each: file (relative to root), folder, kind (see `_kind_of_file`)."""
     import pandas as pd
 
     def refuse(error: OSError) -> None:

@@ -161,8 +161,8 @@ def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
 
     def facts(name: str) -> Any:
         """Where an enhanced multi-frame file keeps some facts of a frame; in others, the file itself."""
-        own = (file.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
-        groups = (*own, *(file.get("SharedFunctionalGroupsSequence") or []))
+        of_frame = (file.get("PerFrameFunctionalGroupsSequence") or [])[frame : frame + 1]
+        groups = (*of_frame, *(file.get("SharedFunctionalGroupsSequence") or []))
         return next((group[name][0] for group in groups if group.get(name)), file)
 
     values = apply_modality_lut(values, facts("PixelValueTransformationSequence"))

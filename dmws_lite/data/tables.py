@@ -58,7 +58,7 @@ def find_tables(root: Path, files: pd.DataFrame, card: Card | None, label: str |
             may_be_other = path.suffix.lower() in (".json", ".jsonl") or not path.stat().st_size
             (unread if may_be_other else notes).append(f"{error}; whether it lists the images is not known")
             continue
-        find = manifests.make_finder(_of_split(images, path)["file"], root, masks)
+        find = manifests.make_finder(_select_split(images, path)["file"], root, masks)
         columns = manifests.image_columns(raw, find, path.parent)
         listed = [file for value in raw[columns[0]] for file in find(value, path.parent)[:1]] if columns else []
         if raw.shape[1] == 1:
@@ -114,11 +114,11 @@ def _split_named(table: Path) -> str:
     return max(splits, key=("val", "test", "train").index) if splits and len(splits - {"val"}) <= 1 else ""
 
 
-def _of_split(images: pd.DataFrame, table: Path) -> pd.DataFrame:
+def _select_split(images: pd.DataFrame, table: Path) -> pd.DataFrame:
     """The images of the split that a table's name tells, where it tells one; else all."""
     splits = _splits_named(table)
-    own = images[images["split"].isin(splits)]
-    return own if len(splits) == 1 and len(own) else images
+    of_split = images[images["split"].isin(splits)]
+    return of_split if len(splits) == 1 and len(of_split) else images
 
 
 def split_by_lists(files: pd.DataFrame, lists: Mapping[Path, set[str]]) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ def _read_entries(
 
     parts, notes = [], []
     for path in tables:
-        entries, more = manifests.read_entries(path, _of_split(images, path)["file"], columns, root, masks)
+        entries, more = manifests.read_entries(path, _select_split(images, path)["file"], columns, root, masks)
         if all(map(_split_named, tables)):
             entries["split"] = entries["split"].where(entries["split"] != "", _split_named(path))
         parts.append(entries)
