@@ -224,7 +224,7 @@ def test_a_run_has_the_same_numbers_elsewhere(request, tiny, engine):
 
 def test_a_run_that_takes_its_worker_down_is_a_failed_outcome(cluster, monkeypatch):
     monkeypatch.setattr(engines, "RETRIES", 0)
-    monkeypatch.setattr(run, "failed", lambda job, error: (job, str(error)))
+    monkeypatch.setattr(run, "failed_outcome", lambda job, error: (job, str(error)))
     ((job, message),) = ray_cluster([7], execute=lambda job: os._exit(1))
     assert job == 7 and message.startswith("Ray gave this run up (WorkerCrashedError): ") and "\n" not in message
 
