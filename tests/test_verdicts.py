@@ -20,7 +20,7 @@ def executed(path, *verdicts):
     nbformat.write(new_notebook(cells=cells), path)
 
 
-def test_a_class_is_a_table_of_the_last_verdicts_and_unreadable_files_are_named(tmp_path, capsys):
+def test_a_class_is_a_table_of_the_last_verdicts_and_files_that_are_unreadable_or_not_run_are_named(tmp_path, capsys):
     executed(tmp_path / "ada" / "03.ipynb", ("03.1", "open"), ("03.2", "wrong"), ("03.1", "right"))
     executed(tmp_path / "bo" / "03.ipynb", ("03.2", "right"))
     executed(tmp_path / ".ipynb_checkpoints" / "ada-checkpoint.ipynb", ("03.1", "wrong"))
@@ -33,10 +33,7 @@ def test_a_class_is_a_table_of_the_last_verdicts_and_unreadable_files_are_named(
     shown = capsys.readouterr()
     assert shown.out.splitlines()[-1].split() == ["right", "1", "1"] and "unreadable: odd.ipynb (" in shown.err
     assert (tmp_path / "class.csv").read_text().startswith("notebook,03.1,03.2\n")
-
-
-def test_notebooks_that_were_not_run_are_said_to_be_so(tmp_path, capsys):
-    executed(tmp_path / "a.ipynb")
+    executed(tmp_path / "not run" / "a.ipynb")
     with pytest.raises(SystemExit):
-        main([str(tmp_path)])
+        main([str(tmp_path / "not run")])
     assert "no verdicts below" in capsys.readouterr().err

@@ -98,9 +98,8 @@ def test_a_truncated_archive_is_refused(home, kind):
 def test_what_a_killed_process_left_is_not_used(home):
     (home / ".out.part").mkdir()
     (home / ".out.part" / "stale.png").write_bytes(b"half")
-    assert read_files(build_folder(home / "out", lambda part: (part / "new.png").write_bytes(b"x"))) == {
-        "new.png": b"x"
-    }
+    built = build_folder(home / "out", lambda part: (part / "new.png").write_bytes(b"x"))
+    assert read_files(built) == {"new.png": b"x"}
     assert not (home / ".out.part").exists()
 
 

@@ -135,9 +135,8 @@ def test_a_medmnist_set_becomes_folders_with_the_same_pixels(tmp_path, server, m
 
 def test_the_smallest_medmnist_images_that_need_no_enlarging_come_first(tmp_path, monkeypatch, card):
     sides = []
-    monkeypatch.setattr(
-        "dmws_lite.data.fetch._fetch_source", lambda source, *_: sides.append(source.image_size) or tmp_path
-    )
+    fetch_source = "dmws_lite.data.fetch._fetch_source"
+    monkeypatch.setattr(fetch_source, lambda source, *_: sides.append(source.image_size) or tmp_path)
     sizes = card(sources=[{"medmnist": "breastmnist", "image_size": side} for side in (28, 224, 64, 128)])
     for size in (20, 64, 65, 500):
         fetch(sizes, size=size)
@@ -200,10 +199,9 @@ def test_a_hub_set_of_parquet_files_becomes_folders(tmp_path, hub):
         dataset(count).to_parquet(tmp_path / name)
         hub.files[f"data/{name}.parquet"] = (tmp_path / name).read_bytes()
     folder = fetch_hub("me/scans", COMMIT, progress=False)
-    assert len(read_files(folder)) == 14 and fetch_hub("me/scans", COMMIT, progress=False) == folder
-    assert (
-        read_files(folder)["train/ill/000001_scan 1.png"] == read_files(folder)["train/ill/000007_scan 1.png"] == png(1)
-    )
+    files = read_files(folder)
+    assert len(files) == 14 and fetch_hub("me/scans", COMMIT, progress=False) == folder
+    assert files["train/ill/000001_scan 1.png"] == files["train/ill/000007_scan 1.png"] == png(1)
     assert not list((tmp_path / "cache").rglob("*.parquet"))
 
 

@@ -217,9 +217,8 @@ def test_what_cannot_be_a_data_set_is_refused(tmp_path, text):
 
 
 def test_a_level_of_folders_or_a_pattern_of_names_is_the_label(tmp_path):
-    make_folder(
-        tmp_path / "organs", {f"{organ}/{organ}_{kind}": 3 for organ in ("colon", "lung") for kind in ("aca", "n")}
-    )
+    kinds = {f"{organ}/{organ}_{kind}": 3 for organ in ("colon", "lung") for kind in ("aca", "n")}
+    make_folder(tmp_path / "organs", kinds)
     upper, lower = (read_folder(tmp_path / "organs", label=level).classes for level in (1, 2))
     assert upper == ("colon", "lung") and lower == ("colon_aca", "colon_n", "lung_aca", "lung_n")
     files = {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)}
@@ -297,17 +296,15 @@ def test_a_card_tells_folders_classes_and_patients(tmp_path, card):
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_card_names_a_manifest_its_columns_and_its_labels(tmp_path, card, whole):
     rows = "".join(f"{i},{i % 3},{i // 2}\n" for i in range(9))
-    root = make_folder(
-        tmp_path / "set", {f"img/{i}.png": "" for i in range(10)} | {"truth.csv": "key,code,who\n" + rows}
-    )
+    content = {f"img/{i}.png": "" for i in range(10)} | {"truth.csv": "key,code,who\n" + rows}
+    root = make_folder(tmp_path / "set", content)
     table = {"manifest": "truth.csv", "columns": {"file": "key", "label": "code", "patient": "who"}}
     told = card({"malignant": "1", "benign": "0"}, layout="manifest", **table)
     listing = read_folder(root if whole else root / "truth.csv", told)
     assert listing.classes == ("malignant", "benign") and count_images(listing.table) == {"malignant": 3, "benign": 3}
     assert listing.table.set_index("file")["label"]["img/4.png"] == "malignant"
-    assert (
-        "left out 3 files with labels that the card does not name (3 2)" in explain_left_out(listing.left_out)["label"]
-    )
+    text = explain_left_out(listing.left_out)["label"]
+    assert "left out 3 files with labels that the card does not name (3 2)" in text
 
 
 PATIENTS = LISTED.replace("label", "patient")

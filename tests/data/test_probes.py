@@ -14,9 +14,8 @@ def noise(count):
 
 def test_probes_stay_near_chance_on_noise():
     probes = probe_shortcuts(*noise(600))
-    assert (
-        probes["probe"].tolist() == list(PROBES) and (probes["chance"] == 0.5).all() and (probes["images"] == 600).all()
-    )
+    assert probes["probe"].tolist() == list(PROBES)
+    assert (probes["chance"] == 0.5).all() and (probes["images"] == 600).all()
     assert probes["accuracy"].between(0.42, 0.58).all()
     assert (probes["error"][[0, 1, 3]].between(0.015, 0.025)).all()  # sqrt(0.25 / 600) is 0.020
     assert visible(probes).empty

@@ -3,6 +3,4 @@
 import sys
 from pathlib import Path
 
-DOCS = Path(__file__).parents[2] / "docs"
-if str(DOCS) not in sys.path:
-    sys.path.append(str(DOCS))
+sys.path.append(str(Path(__file__).parents[2] / "docs"))

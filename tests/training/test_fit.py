@@ -203,10 +203,8 @@ def test_two_processes_share_the_batches_and_end_with_one_network(tmp_path, fork
     code = "os.environ |= environment\nimport accelerate\nassert accelerate.PartialState(cpu=True).num_processes == 2"
     script, port = child(tmp_path, f"{code}\ntorch.save(states(fit().main), file)"), str(get_free_port())
     both = {"ACCELERATE_USE_CPU": "true", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    processes = [
-        fork(script, file=tmp_path / rank, environment=both | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
-    ]
-    for process in processes:
+    ranks = {rank: both | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"}
+    for process in [fork(script, file=tmp_path / rank, environment=own) for rank, own in ranks.items()]:
         process.join()
     assert equal(*(torch.load(tmp_path / rank, weights_only=True) for rank in "01"))
 
