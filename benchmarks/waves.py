@@ -33,6 +33,7 @@ def claim() -> Iterator[dict[str, Any]]:
         (["weight_selection", "mimetic", "xavier"], 0.1),
         (MAIN, 0.01),
         (["weight_selection", "dual_skd", *readings], 0.1),
+        (["weight_selection", "dual_skd", *readings], 0.01),
     ):
         yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
 
