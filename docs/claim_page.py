@@ -160,7 +160,7 @@ def _compare_on_validation(runs: pd.DataFrame) -> list[str]:
     rows = compare(runs, [(reading, "dual_skd") for reading in READINGS], WAVE, "val_accuracy").to_dict("records")
     words = "; ".join(f"{evidence.label_of(row)} {signed(row)}" for row in rows)
     rule = "A default changes only if a reading is better on validation over all sets and fractions."
-    return [f"{rule} Accuracy on validation images, over the fractions that each was run with: {words}."] if rows else []
+    return [f"{rule} Accuracy on validation images, over the fractions that each has: {words}."] if rows else []
 
 
 def _compare_places(runs: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: str) -> list[str]:
