@@ -235,9 +235,7 @@ def _describe_two_readings(root: Path, levels: Levels, classes: list[str]) -> st
     if max(counts.values()) == 1 and all(re.search(r"\d", name) for name in counts):
         return ""
     lower = level + 1 + max(inside.depth for inside in inner.values())
-    one_each = {
-        folder[-1]: folder for folder in sorted(levels.label_folders, reverse=True)
-    }  # they may lie in several splits
+    one_each = {folder[-1]: folder for folder in sorted(levels.label_folders, reverse=True)}  # of several splits
     call = f"open_data({str(root)!r}, label="
     return (
         f"{root} can be read in two ways: the classes are {examples(classes)} ({call}{level + 1})), or the folders "

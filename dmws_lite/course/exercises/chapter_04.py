@@ -35,7 +35,7 @@ def exercise_2(stable_rank):
 
 
 def exercise_3(gain, rank_share, entropy, *, network, inputs):
-    """What becomes of three measurements when the elements of every selected matrix are shuffle_matrices."""
+    """What becomes of three measurements when the elements of every selected matrix are shuffled."""
     changes = [choice(answer, ("rises", "falls", "stays")) for answer in (gain, rank_share, entropy)]
     before, after = _measure(network, inputs), _measure(shuffle_matrices(network), inputs)
     for (name, old), change in zip(before.items(), changes, strict=False):
