@@ -17,6 +17,7 @@ from typing import Any
 import dmws_lite as dm
 
 MOBILENET = ("mobilenetv1_100", "mobilenetv1_050")
+PHANTOMS = ["phantom_chest_xray", "phantom_lung_ct", "phantom_brain_mri"]
 MAIN = ["weight_selection", "single_skd", "dual_skd"]
 STARTS = ["weight_selection", "selection_ls", "projection_ls", "default"]
 EQUAL_TO_SKD, EQUAL_TO_LS = (f"single selection for as many seconds as {start}" for start in ("SKD", "+ least squares"))
@@ -34,6 +35,7 @@ def claim() -> Iterator[dict[str, Any]]:
         (MAIN, 0.01),
         (["weight_selection", "dual_skd", *readings], 0.1),
         (["weight_selection", "dual_skd", *readings], 0.01),
+        (MAIN, 0.05),
     ):
         yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
 
@@ -41,12 +43,16 @@ def claim() -> Iterator[dict[str, Any]]:
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     """Starts by steps and by fraction, those that select and train for as many seconds, and a second student."""
     short, vit, mobilenet = (selected("equal_time", EQUAL_TO_LS, steps=steps) for steps in (45, 120, 150))
-    yield {"methods": [*STARTS, "projection", "mimetic", "xavier", vit]}
+    yield {"methods": [*STARTS, "projection", "mimetic", "xavier", vit], "seeds": 5}
     yield {"methods": [*STARTS, short], "training": {"steps": 25}}
     yield {"methods": STARTS, "training": {"steps": 300}}
     yield {"methods": STARTS[:3], "training": {"steps": 1000}}
     yield {"methods": STARTS[:3], "fractions": [0.01, 0.05, 1.0]}
-    yield {"methods": ["weight_selection", "selection_ls", "default", "native", mobilenet], "pairs": pairs}
+    yield {"methods": ["weight_selection", "selection_ls", "default", "native", mobilenet], "pairs": pairs, "seeds": 5}
+    yield {"methods": ["weight_selection", "selection_ls"], "pairs": pairs, "fractions": [0.01, 0.05, 1.0]}
+    for steps in (25, 300):
+        yield {"methods": ["weight_selection", "selection_ls"], "pairs": pairs, "training": {"steps": steps}}
+    yield {"methods": STARTS, "data": PHANTOMS}
     yield {"name": "two_students"}
 
 
@@ -66,7 +72,7 @@ def main() -> None:
         files = (str(options.weights / f"{name}.safetensors") for name in MOBILENET)
         pair |= dict(zip(("weights", "native_weights"), files, strict=True))
     for wave in claim() if options.study == "claim" else beyond([pair]):
-        study = dm.read_study(wave.pop("name", options.study), data=options.data, **wave)
+        study = dm.read_study(wave.pop("name", options.study), **{"data": options.data} | wave)
         dm.run_study(study, Path("outputs/studies") / options.study)
 
 

@@ -1,8 +1,9 @@
 """The pages claim.md and beyond.md and the README's findings, made again from the stored runs of two studies.
 
 `python docs/findings.py` reads benchmarks/studies/*.parquet; with folders of run stores (`python docs/findings.py
-outputs/studies/claim outputs/studies/beyond`) these files are made from them first, without images and predictions.
-A file belongs to the study that its name begins with: claim.parquet, claim_mobilenet.parquet, beyond.parquet.
+outputs/studies/claim outputs/studies/beyond`) their runs are added to these files first, without images and
+predictions. A file belongs to the study that its name begins with: claim.parquet, claim_mobilenet.parquet,
+beyond.parquet.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _bin_confidence(path: Path) -> dict[str, np.ndarray]:
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python docs/findings.py", description=__doc__)
-    parser.add_argument("stores", nargs="*", type=Path, help="run stores whose runs replace RECORDS/NAME.parquet")
+    parser.add_argument("stores", nargs="*", type=Path, help="run stores whose runs are added to RECORDS/NAME.parquet")
     parser.add_argument("--records", type=Path, default=RECORDS, help="the folder of the runs' tables")
     parser.add_argument("--out", type=Path, default=ROOT, help="the repository that the pages are written to")
     options = parser.parse_args(arguments)
@@ -82,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
         except (OSError, ValueError) as error:
             parser.error(str(error))
         path = options.records / f"{folder.resolve().name}.parquet"
+        if path.exists():
+            table = pd.concat([table, pd.read_parquet(path)]).drop_duplicates("key")
         write_atomically(path, lambda part, t=table: t.to_parquet(part, index=False, compression="zstd"))
     claim, beyond = (evidence.read(options.records, name) for name in ("claim", "beyond"))
     if claim.empty and beyond.empty:
