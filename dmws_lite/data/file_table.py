@@ -31,9 +31,7 @@ def enter_single_folders(root: Path, card: Card | None) -> Path:
         if not inner.is_dir() or not inner.resolve().is_relative_to(root.resolve()):
             raise ValueError(f"{card.path}: root: {card.root} is no folder inside {root}: pass the one that holds it")
         root = inner
-    marks = {*MANIFESTS}
-    if card:
-        marks = {*card.class_folders, *([card.manifest] if card.manifest else MANIFESTS)}
+    marks = {*(card.class_folders if card else ()), *([card.manifest] if card and card.manifest else MANIFESTS)}
     while folder := _only_folder(root, marks):
         root = folder
     return root
@@ -43,14 +41,12 @@ def _only_folder(root: Path, marks: set[str]) -> Path | None:
     """The one folder that a folder holds; None where it holds more, or where the layout begins (one of `marks`)."""
     paths = [path for path in root.iterdir() if _is_visible(path.name)]
     folders = [path for path in paths if path.is_dir()]
-    if len(folders) != 1 or folders[0].is_symlink() or any((root / name).exists() for name in marks):
+    if len(folders) != 1 or folders[0].is_symlink() or names.roles([folders[0].name])[folders[0].name] in SPLITS:
         return None
-    if any(_kind_of_file(str(path), root) in ("image", "table") for path in paths if path not in folders):
-        return None
-    if names.roles([folders[0].name])[folders[0].name] in SPLITS:
-        return None
-    inside = folders[0].iterdir()
-    return folders[0] if any(path.is_dir() or path.name in marks for path in inside) else None
+    begins = any((root / name).exists() for name in marks)
+    begins = begins or any(_kind_of_file(str(path), root) in ("image", "table") for path in paths)
+    inside = any(path.is_dir() or path.name in marks for path in folders[0].iterdir())
+    return folders[0] if inside and not begins else None
 
 
 def _is_visible(name: str) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
+from posixpath import basename, dirname
 from typing import TYPE_CHECKING, NamedTuple
 
 from dmws_lite.data import images, names
@@ -15,7 +16,7 @@ from dmws_lite.data.file_table import enter_single_folders, list_files
 from dmws_lite.data.levels import Meaning, read_card_folders, read_levels, suggest_calls
 from dmws_lite.data.manifests import ENDINGS
 from dmws_lite.data.sets import SPLITS
-from dmws_lite.data.tables import apply_tables, find_tables, split_by_lists
+from dmws_lite.data.tables import add_facts, apply_tables, find_tables
 from dmws_lite.runtime.text import examples, tally
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ REASONS = {  # for passing over files, and the way out
     "mask": ("that are masks or overlays", "A card can name such a folder as a class"),
     "beside": ("in folders beside train, val and test", "Move what belongs to a split into it"),
     "set": ("in folders that hold a data set of their own", "Pass such a folder itself to open it"),
-    "stray": ("in folders of predictions or results", "open_data(..., label=1) takes all folders as classes"),
+    "stray": ("in folders of predictions, or without labels", "open_data(..., label=1) takes them as classes, too"),
     "empty": ("in folders without images", "They are no classes"),
     "unlisted": ("that the table does not list", "Add them to it, or leave them out"),
     "folder": ("in folders that the card does not name", "Add those that are classes to its `classes`"),
@@ -62,31 +63,31 @@ def read_folder(
     Without a card a table that lists the images goes before the names of folders, which say what folders are (`names`).
     Raises ValueError when it cannot be a data set, or can be read in two ways; the text says why, and the way out.
     """
-    is_table, notes, recipe = place.is_file(), tuple[str, ...](), dict[str, object]()
+    is_table, problem = place.is_file(), ""
     root, files = _list_table_files(place) if is_table else _list_folder_files(place, card)
     if is_table:
-        meanings, problem = {folder: Meaning(label=folder.partition("/")[0]) for folder in files["folder"]}, ""
+        meanings = {folder: Meaning(label=folder.partition("/")[0]) for folder in files["folder"]}
     elif card:
-        meanings, problem = read_card_folders(files, card), ""
+        meanings = read_card_folders(files, card)
     else:
         meanings, problem = read_levels(root, files, label if isinstance(label, int) else 0)
     files = _add_meanings(files, meanings)
-    if is_table:
-        files, notes, recipe = apply_tables(root, [place], files, card, label, opened=True)
-    elif isinstance(label, str) and _label_by_pattern(files, label):
+    tables, recipe = [place] if is_table else [], dict[str, object]()
+    facts, notes = dict[Path, "pd.DataFrame"](), list[str]()
+    if isinstance(label, str) and not is_table and _label_by_pattern(files, label):
         problem = ""
-    else:
-        tables = find_tables(root, files, card, label, problem)
-        notes = tables.notes
-        if tables.labels:
-            files, more, recipe = apply_tables(root, tables.labels, files, card, label, opened=False)
-            notes, problem = (*notes, *more), ""
-        notes += split_by_lists(files, tables.lists)
-    table, left_out, classes = _check_images(files, root, card, problem)
+    elif not is_table:
+        tables, facts, notes = find_tables(root, files, card, label, problem)
+    if tables:
+        told, more, recipe = apply_tables(root, tables, files, card, label, opened=is_table)
+        facts, notes, problem = told | facts, notes + more, ""
+    notes += add_facts(files, facts)
+    table, left_out, classes = _check_images(files, root, card, problem, notes)
+    notes += _note_depths(table["file"])
     table = _add_frames(_add_patients(table, card, patient), root, frames)
     table = table.assign(order=table["split"].map((*SPLITS, "").index))
     table = table.sort_values(["order", "file", "frame"], ignore_index=True)
-    return Listing(table[["file", "label", "split", "patient", "frame"]], classes, root, left_out, notes, recipe)
+    return Listing(table[["file", "label", "split", "patient", "frame"]], classes, root, left_out, tuple(notes), recipe)
 
 
 def explain_left_out(left_out: pd.DataFrame) -> dict[str, str]:
@@ -95,8 +96,7 @@ def explain_left_out(left_out: pd.DataFrame) -> dict[str, str]:
     for reason, rows in left_out.groupby("reason"):
         shown = tally(rows["group"])
         if reason == "mask":
-            with_image = rows[rows["group"] != ""]
-            mask = (with_image if len(with_image) else rows).iloc[0]
+            mask = rows.iloc[(rows["group"] == "").argmin()]  # with an image, if one has
             shown = f"such as {mask['file']} of {mask['group']}" if mask["group"] else f"such as {mask['file']}"
         what, way_out = REASONS[str(reason)]
         texts[str(reason)] = f"left out {len(rows)} files {what} ({shown}). {way_out}"
@@ -171,7 +171,7 @@ def _label_by_pattern(files: pd.DataFrame, pattern: str) -> bool:
 
 
 def _check_images(
-    files: pd.DataFrame, root: Path, card: Card | None, problem: str
+    files: pd.DataFrame, root: Path, card: Card | None, problem: str, notes: list[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """The images with their labels, the files that are left out, and the classes; refused if it is no data set."""
     is_image = (files["kind"] == "image") & (files["reason"] == "")
@@ -182,7 +182,7 @@ def _check_images(
     table = files[is_image]
     left_out = files[(files["reason"] != "") & ((files["kind"] != "table") | (files["reason"] == "empty"))]
     hint = _hint(root, files, table)
-    hint += "".join(f" {text[0].upper()}{text[1:]}." for text in explain_left_out(left_out).values())
+    hint += "".join(f" {text[0].upper()}{text[1:]}." for text in (*explain_left_out(left_out).values(), *notes))
     if problem:
         raise ValueError(f"{problem}.{hint}")
     _check_labels(table, root, hint)
@@ -191,6 +191,15 @@ def _check_images(
         raise ValueError(f"{root} holds one class, {classes[0]!r}: a classifier needs at least 2.{hint}")
     _check_splits(table, classes, root, hint)
     return table, left_out[["file", "reason", "group"]].reset_index(drop=True), classes
+
+
+def _note_depths(files: pd.Series) -> Iterator[str]:
+    """A note where several folders hold images and a folder of the same name, of cut-outs or thumbnails perhaps."""
+    folders = {*map(dirname, files)}
+    inner = Counter(basename(folder) for folder in folders if folder and dirname(folder) in folders)
+    if several := [name for name, count in inner.items() if count > 1]:
+        text = f"images in {examples(several)} lie below others of their class, and all are used. If they are copies or"
+        yield f"{text} cut-outs of these, take one kind by label=, a pattern for paths"
 
 
 def _check_labels(table: pd.DataFrame, root: Path, hint: str) -> None:
@@ -215,17 +224,14 @@ def _check_splits(table: pd.DataFrame, classes: tuple[str, ...], root: Path, hin
     if "" not in splits and missing:
         text = f"{root} has {' and '.join(sorted(splits))} but no {min(missing)!r} split: add it, or "
         tops = sorted({file.partition("/")[0] for file in table["file"]})
-        raise ValueError(
-            text + (f"open one folder alone, {suggest_calls(root, tops)}" if tops[1:] else "undo the split")
-        )
+        raise ValueError(text + (f"open one alone, {suggest_calls(root, tops)}" if tops[1:] else "undo the split"))
     least = {"": 3, "train": 1 if "val" in splits else 2, "val": 1, "test": 1}
     counts = Counter(zip(table["split"], table["label"], strict=True))
     for split, name in product(sorted(splits), classes):
         if counts[split, name] < least[split]:
-            raise ValueError(
-                f"{root}: {split or root.name} holds {counts[split, name]} images of class {name!r}, at least "
-                f"{least[split]} are needed ({', '.join(ENDINGS)}): add some, or remove the class everywhere.{hint}"
-            )
+            text = f"{root}: {split or root.name} holds {counts[split, name]} images of class {name!r}, at least "
+            text += f"{least[split]} are needed ({', '.join(ENDINGS)}): add some, or remove the class everywhere"
+            raise ValueError(f"{text}.{hint}")
 
 
 def _order_classes(labels: set[str], root: Path) -> tuple[str, ...]:

@@ -32,20 +32,13 @@ class Meaning(NamedTuple):
     group: str = ""
 
 
-class Inner(NamedTuple):
-    """What lies inside a folder: folders, below levels (`depth` of them) that hold parts, or one folder, only."""
-
-    folders: set[Folder]
-    depth: int
-
-
 class Levels(NamedTuple):
     """Where folders tell split and label; levels are counted from 0 at the top.
 
     folders: those with images, but for those beside the splits.
     splits:  folders at `split_level` (-1 where there are none), and which split each is.
     roles:   folders at `label_level`, and what each is by its name: see `names.roles`.
-    inner:   what is inside each of these; own_splits: those that hold splits, where there are none above, and which.
+    inner:   what is in each of these (see `_enter`); own_splits: those with splits, if there are none above, and which.
     """
 
     folders: set[Folder]
@@ -53,7 +46,7 @@ class Levels(NamedTuple):
     split_level: int
     roles: dict[str, str]
     label_level: int
-    inner: dict[str, Inner]
+    inner: dict[str, tuple[set[Folder], int]]
     own_splits: dict[str, dict[str, str]]
 
     @property
@@ -109,8 +102,7 @@ def read_levels(root: Path, files: pd.DataFrame, level: int) -> tuple[dict[str, 
         levels, problem = levels._replace(label_level=level - 1, splits=splits, roles={}), ""
     else:
         strays = _find_strays(levels)
-        others = {folder for folder in levels.label_folders if folder[-1] in strays}
-        passed |= {folder: (strays[folder[-1]], "/".join(folder)) for folder in others}
+        passed |= {f: (strays[f[-1]], "/".join(f)) for f in levels.label_folders if f[-1] in strays}
         problem = _find_problem(root, levels, passed, holding)
     return {folder: _level_meaning(path, levels, passed, holding) for folder, path in paths.items()}, problem
 
@@ -146,41 +138,37 @@ def _find_levels(folders: set[Folder]) -> Levels:
         elif any(len(folder) <= level + 1 for folder in folders) or not _is_passage(roles):
             break
         level += 1
+    if {*roles.values()} <= {"part", *SPLITS}:  # no class by its name
+        roles = dict.fromkeys(roles, "part")
     inner = {name: _enter({f[level + 1 :] for f in folders if _part(f, level) == name}) for name in roles}
-    own_splits = {} if splits else _splits_inside(inner)
-    only_splits = all(len(folder) == 1 for inside in inner.values() for folder in inside.folders)
+    own = {name: _only_splits(names.roles({f[0] for f in inside if f})) for name, (inside, _) in inner.items()}
+    own_splits = {} if splits else {name: found for name, found in own.items() if found}
+    only_splits = all(len(folder) == 1 for inside, _ in inner.values() for folder in inside)
     if own_splits and len(own_splits) == len(inner) and only_splits:  # the splits lie inside the classes
-        splits = {name: role for inside in own_splits.values() for name, role in inside.items()}
-        split_level = level + 1 + max(inside.depth for inside in inner.values())
+        splits = {name: role for found in own_splits.values() for name, role in found.items()}
+        split_level = level + 1 + max(depth for _, depth in inner.values())
         own_splits = {}
     return Levels(folders, splits, split_level, roles, level, inner, own_splits)
 
 
 def _is_passage(roles: Mapping[str, str]) -> bool:
-    """Whether folders side by side cannot be classes: there is one only, or all are parts by their names."""
-    return len(roles) == 1 or {*roles.values()} == {"part"}
+    """Whether folders side by side cannot be classes: there is one only, or all are parts or splits by their names."""
+    return len(roles) == 1 or {*roles.values()} <= {"part", *SPLITS}
 
 
 def _only_splits(roles: Mapping[str, str]) -> dict[str, str]:
     return {name: role for name, role in roles.items() if role in SPLITS}
 
 
-def _enter(folders: set[Folder]) -> Inner:
-    """What lies inside a folder, given the paths of the folders in it."""
+def _enter(folders: set[Folder]) -> tuple[set[Folder], int]:
+    """What lies inside a folder, below levels of parts or of one folder only, and how many; folders: paths in it."""
     depth = 0
     while folders and all(folders):
         roles = names.roles({folder[0] for folder in folders})
         if _only_splits(roles) or not _is_passage(roles):
             break
         folders, depth = {folder[1:] for folder in folders}, depth + 1
-    return Inner(folders, depth)
-
-
-def _splits_inside(inner: Mapping[str, Inner]) -> dict[str, dict[str, str]]:
-    """The splits inside each folder that holds some."""
-    tops = {name: {folder[0] for folder in inside.folders if folder} for name, inside in inner.items()}
-    splits = {name: _only_splits(names.roles(folders)) for name, folders in tops.items()}
-    return {name: inside for name, inside in splits.items() if inside}
+    return folders, depth
 
 
 def _find_strays(levels: Levels) -> dict[str, str]:
@@ -190,7 +178,7 @@ def _find_strays(levels: Levels) -> dict[str, str]:
     siblings = {*map(str.casefold, levels.roles)}
     strays = dict.fromkeys(levels.own_splits, "set")
     for name, role in levels.roles.items():
-        inside = {folder[0].casefold() for folder in levels.inner[name].folders if folder}
+        inside = {folder[0].casefold() for folder in levels.inner[name][0] if folder}
         if len((inside - {name.casefold()}) & siblings) > 1:
             strays[name] = "set"
         elif role == "stray" and len(levels.roles) > 2:
@@ -216,31 +204,51 @@ def _find_problem(root: Path, levels: Levels, passed: Iterable[Folder], holding:
         return f"{text}one folder alone, {suggest_calls(root, sorted(map('/'.join, tops)))}"
     strays = {folder[level] for folder in passed if len(folder) == level + 1}
     classes = [name for name, role in levels.roles.items() if role != "part" and name not in strays]
+    as_classes = f", or open_data({str(root)!r}, label={level + 1}) takes them as classes" * (len(levels.roles) > 1)
+    words = {name: {*names.words(name)} for name in classes}
+    rests = {frozenset(own - {*names.SPLIT_NAMES}) for own in words.values() if own & {*names.SPLIT_NAMES}}
+    inside = Counter(folder[:-1] for folder in levels.label_folders)
     if levels.roles and not classes:
-        return (
-            f"{root}: {examples(levels.roles)} are parts of a set by their names, not classes: a table that lists the "
-            f"images is needed, or open_data({str(root)!r}, label={level + 1}) takes them as classes"
-        )
-    return "" if levels.split_level > level else _describe_two_readings(root, levels, classes)
+        what = "are parts of a set by their names, not classes: a table that lists the images is needed"
+    elif splits and levels.split_level > level:
+        return ""
+    elif text := _describe_readings(root, levels, classes):
+        return text
+    elif names.are_patients({upper[-1] for upper in inside if upper}) and min(inside.values()) > 1:
+        what = "are there for each patient, so they may be kinds of images: a table of classes is needed"
+    elif 0 < len(rests) < len(classes) == sum(bool(own & {*names.SPLIT_NAMES}) for own in words.values()):
+        what = "name a split and a class at once: make folders train and test with the classes inside"
+    elif len(classes) > 1 and all(own & {"set", "dataset"} for own in words.values()):
+        places = ["/".join(folder) for folder in sorted(levels.label_folders) if folder[-1] in classes]
+        what = f"are data sets by their names: open one, {suggest_calls(root, places)}"
+    else:
+        return ""
+    return f"{root}: {examples(classes or levels.roles)} {what}{as_classes}"
 
 
-def _describe_two_readings(root: Path, levels: Levels, classes: list[str]) -> str:
+def _describe_readings(root: Path, levels: Levels, classes: list[str]) -> str:
     """Why folders in folders may be classes or hold them; "" when they are named by numbers, as patients are."""
     inner, level = {name: levels.inner[name] for name in classes}, levels.label_level
-    below = {name: {folder[0] for folder in inside.folders if folder} for name, inside in inner.items()}
+    below = {name: {folder[0] for folder in inside if folder} for name, (inside, _) in inner.items()}
     counts = Counter(name for inside in below.values() for name in inside)
     several = [name for name in classes if len(below[name]) > 1]
-    if len(classes) < 2 or not several or any(() in inner[name].folders for name in several):
+    if len(classes) < 2 or not several or any(() in inner[name][0] for name in several):
         return ""
     if max(counts.values()) == 1 and all(re.search(r"\d", name) for name in counts):
         return ""
-    lower = level + 1 + max(inside.depth for inside in inner.values())
     one_each = {folder[-1]: folder for folder in sorted(levels.label_folders, reverse=True)}  # of several splits
-    call = f"open_data({str(root)!r}, label="
+    paths, call = [folder for folder in levels.folders if _part(folder, level) in classes], f"open_data({str(root)!r}, "
+    lower = level + 1 + max(depth for _, depth in inner.values())
+    kinds = {k: sorted({folder[k] for folder in paths if len(folder) > k}) for k in range(lower, max(map(len, paths)))}
+    readings = [
+        f"{examples(found)} ({call}label={k + 1}))"
+        for k, found in kinds.items()
+        if k == lower or (found[1:] and not all(re.search(r"\d", name) for name in found))
+    ]
     return (
-        f"{root} can be read in two ways: the classes are {examples(classes)} ({call}{level + 1})), or the folders "
-        f"inside them, {examples(sorted(counts))} ({call}{lower + 1})). Or open one alone, "
-        f"{suggest_calls(root, ('/'.join(one_each[name]) for name in levels.roles))}"
+        f"{root} can be read in two ways: the classes are {examples(classes)} ({call}label={level + 1})), or the "
+        f"folders inside them, {' or '.join(readings)}. Or open one alone, "
+        f"{suggest_calls(root, ('/'.join(one_each[name]) for name in several))}"
     )
 
 

@@ -6,9 +6,9 @@ import json
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unicodedata import normalize
 
 from dmws_lite.data.images import DICOM, NIFTI, SUFFIXES, suffix_of
@@ -53,8 +53,6 @@ def read_entries(
     other image has it; endings need not agree. columns: role to the column's name; the rest is looked for, see COLUMNS.
     masks: those of the files that a further column may name.
     """
-    import pandas as pd
-
     raw, columns, notes = read_table(path), columns or {}, list[str]()
     find = make_finder(files, root or path.parent, masks)
     usual, with_images = usual_columns(raw), image_columns(raw, find, path.parent)
@@ -62,43 +60,47 @@ def read_entries(
     roles |= {"file": with_images[0]} if with_images else {}
     roles |= columns
     if missing := [name for name in roles.values() if name not in raw] + ["file"] * ("file" not in roles):
-        raise ValueError(
-            f"{path} has no column {missing[0]!r}: its columns are {', '.join(map(str, raw))}. Name the one with the "
-            "images' files 'file', or give the table another name if it is no list of images"
-        )
+        text = f"{path} has no column {missing[0]!r}: its columns are {', '.join(map(str, raw))}"
+        raise ValueError(f"{text}. Name the one with the files of images 'file', or rename a table of something else")
     names = raw[roles["file"]]
     if not all(isinstance(name, str) for name in names):
-        raise ValueError(
-            f"{path}: column {roles['file']!r} holds no file names. If it holds the images themselves, "
-            f"pass datasets.load_dataset({path.suffix[1:]!r}, data_files=...)"
-        )
-    values = {role: _to_text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
-    table = pd.DataFrame({"file": _match_files(names, find, path), **values}, dtype=object)
+        text = f"{path}: column {roles['file']!r} holds no file names. If it holds the images themselves, pass "
+        raise ValueError(f"{text}datasets.load_dataset({path.suffix[1:]!r}, data_files=...)")
+    table = read_facts(path, raw.assign(file=_match_files(names, find, path)), roles)
     for name in [] if "file" in columns else with_images[1:]:
         others = {file for value in raw[name] for file in find(value, path.parent)[:1]} - {*table["file"], *masks}
         if 2 * len(others) > len(raw):
-            raise ValueError(
-                f"{path} names images in two columns, {roles['file']!r} and {name!r}, so that a row and its label are "
-                "not of one image. Write one row for each image, or leave out the column whose images are not meant"
-            )
+            text = f"{path} names images in two columns, {roles['file']!r} and {name!r}, so that a row is not of one"
+            raise ValueError(f"{text} image. Write one row for each image, or leave out one of these columns")
     if "label" not in roles:
         scores = finding_columns(raw)
-        if scores and (_to_numbers(raw[scores]) == 1).sum(axis=1).eq(1).all():
-            table["label"] = _to_numbers(raw[scores]).idxmax(axis=1)
+        ones = raw[scores].apply(_to_text) == "1"
+        if scores and ones.sum(axis=1).eq(1).all():
+            table["label"] = ones.idxmax(axis=1)
             notes.append(f"{path}: the label is the one of {examples(scores)} that is 1")
     elif "label" not in columns and len(usual["label"]) > 1:
         calls = " or ".join(f"label={name!r}" for name in usual["label"][1:])
         notes.append(f"{path}: the label is column {roles['label']!r}; open_data(..., {calls}) takes another")
+    table = table.drop_duplicates(ignore_index=True)
+    if len(repeated := table["file"][table.duplicated("file")]):
+        raise ValueError(f"{path} lists {len(repeated)} images twice: {examples(repeated)}. Keep one row of each")
+    return table, notes
+
+
+def read_facts(path: Path, raw: pd.DataFrame, roles: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """What columns say of the column `file`: label, split, patient, or ""; roles: as `columns`, None by usual names."""
+    import pandas as pd
+
+    roles = roles or {role: names[0] for role, names in usual_columns(raw).items() if names}
+    values = {role: _to_text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
+    table = pd.DataFrame({"file": raw["file"], **values}, dtype=object)
     for role in ("split", "patient"):
         table[role] = table[role].mask(table[role].str.lower().isin(UNKNOWN), "")
     splits = table["split"].str.lower().map({**SPLIT_NAMES, "": ""})
     if splits.isna().any():
         unknown = table["split"][splits.isna()].iloc[0]
         raise ValueError(f"{path}: split {unknown!r} is unknown: write one of {', '.join(SPLIT_NAMES)}")
-    table = table.assign(split=splits).drop_duplicates(ignore_index=True)
-    if len(repeated := table["file"][table.duplicated("file")]):
-        raise ValueError(f"{path} lists {len(repeated)} images twice: {examples(repeated)}. Keep one row of each")
-    return table, notes
+    return table.assign(split=splits)
 
 
 def check_labels(table: pd.DataFrame, path: Path) -> None:
@@ -107,11 +109,8 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
     numbers = {"1" if label in ("1", "true") else label for label in map(str.lower, counts)}
     if {"0", "1"} <= numbers <= {"0", "1"} | UNCERTAIN and len(numbers) > 2:
         shown = ", ".join(f"{count} {label or 'blank'}" for label, count in sorted(counts.items()))
-        raise ValueError(
-            f"{path}: beside 0 and 1 its labels hold other values ({shown}), which often mean uncertain or not "
-            "mentioned, and are no class. Write 0 or 1 in their place, or take those rows off the list (in pandas, "
-            "table[table[column].isin([0, 1])])"
-        )
+        text = f"{path}: beside 0 and 1 its labels hold other values ({shown}), which often mean uncertain or unknown"
+        raise ValueError(f"{text}. Write 0 or 1 in their place, or keep the rows of table[column].isin([0, 1]) only")
     if 0 < counts[""] < len(table):
         blank = examples(table["file"][table["label"] == ""])
         text = f"{path} gives {counts['']} of {len(table)} images no label: {blank}"
@@ -121,24 +120,24 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
         parts = Counter(part.strip(" []'\"") for label in joined for part in label.split(mark))
         recurring = sum(part in counts or count > 1 for part, count in parts.items())
         if joined and (mark != "," or 2 * recurring >= len(parts) or joined[0][0] == "["):
-            raise ValueError(
-                f"{path}: {sum(counts[label] for label in joined)} of {len(table)} images have several labels, joined "
-                f"by {mark!r}: {joined[0]!r}. This project classifies one label per image. Keep the rows with one "
-                "label, or add a column that says whether one is there (in pandas, "
-                f"table[column].str.contains({next(iter(parts))!r})) and pass its name, open_data(..., label=NAME)"
+            count = sum(counts[label] for label in joined)
+            text = f"{path}: {count} of {len(table)} images have several labels, joined by {mark!r}: {joined[0]!r}. "
+            text += (
+                "This project takes one label per image: keep rows with one label, or add a column that says whether"
             )
+            text += f" one is there, table[column].str.contains({next(iter(parts))!r}), and open_data(..., label=NAME)"
+            raise ValueError(text)
 
 
 def explain_no_labels(path: Path, raw: pd.DataFrame, source: Path) -> str:
     """Why a manifest gives no labels, and the way out: the call with what was opened."""
+    call = f"open_data({str(source)!r}, label="
     if scores := finding_columns(raw):
-        return (
-            f"{path} seems to hold a column of 0 and 1 for each finding ({', '.join(scores)}), of which several or "
-            "none are 1 in some rows. This project classifies one label per image: "
-            f"open_data({str(source)!r}, label={scores[0]!r}) takes one of them"
-        )
+        known = min(scores, key=lambda name: bool({*_to_text(raw[name])} - {"0", "1"}))
+        text = f"{path} seems to hold a column of 0 and 1 for each finding ({', '.join(scores)}), of which several or"
+        return f"{text} none are 1 in some rows: {call}{known!r}) takes one, label=1 (2, ...) a level of folders"
     text = f"{path} lists these images, but none of its columns is the label by its name ({', '.join(map(str, raw))})"
-    return f"{text}: open_data({str(source)!r}, label=NAME) takes one"
+    return f"{text}: {call}NAME) takes one"
 
 
 def finding_columns(raw: pd.DataFrame) -> list[str]:
@@ -174,21 +173,20 @@ def read_table(path: Path) -> pd.DataFrame:
         elif suffix in (".json", ".jsonl"):
             text = path.read_text("utf-8")
             items = [*map(json.loads, text.splitlines())] if suffix == ".jsonl" else json.loads(text)
-            if isinstance(items, dict) and not any(isinstance(value, list | dict) for value in items.values()):
-                items = [{"file": file, "label": value} for file, value in items.items()]
-            table = pd.DataFrame(items).astype(object)
+            table = pd.DataFrame(_list_rows(items) if isinstance(items, dict) else items).astype(object)
             table = table.map(lambda value: "|".join(map(str, value)) if isinstance(value, list) else value)
             table = table.where(table.notna(), "")
         elif suffix == ".txt":
             rows = _split_cells(path.read_text("utf-8"))
-            named = [suffix_of(cell) in ENDINGS for cell in rows[0]]
-            others = "label" if len(named) == 2 else "column {}"
-            names = ["file" if image else others.format(k) for k, image in enumerate(named, 1)]
-            table = pd.DataFrame(rows, columns=names) if any(named) else pd.DataFrame(rows[1:], columns=rows[0])
+            names = _name_columns(rows[0])
+            table = pd.DataFrame(rows, columns=names) if names else pd.DataFrame(rows[1:], columns=rows[0])
         else:
-            with open(path, encoding="utf-8") as file:
-                separator = max(",;\t", key=file.readline().count)
-            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False)
+            with open(path, encoding="utf-8-sig") as file:
+                first = file.readline()
+            separator = max(",;\t", key=first.count)
+            names = _name_columns(first.strip().split(separator))
+            options = {"header": None, "names": names} if names else {}
+            table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, index_col=False, **options)
         return table.rename(columns=lambda name: str(name).strip())
     except ImportError as error:
         package = {".xls": "xlrd", ".parquet": "pyarrow"}.get(suffix, "openpyxl")
@@ -197,16 +195,37 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} cannot be read ({error}): save it as .csv in UTF-8, or as .parquet") from error
 
 
+def _name_columns(first: Sequence[object]) -> list[str]:
+    """Names for the columns of a list without a header, given its first row; none where this names no image."""
+    named = [isinstance(cell, str) and suffix_of(cell.strip(' "')) in ENDINGS for cell in first]
+    splits = [str(cell).strip().lower() in SPLIT_NAMES for cell in first]
+    others = "label" if len(named) - sum(splits) == 2 else "column {}"
+    names = ["file" if image else "split" if splits[k] else others.format(k + 1) for k, image in enumerate(named)]
+    return names if any(named) else []
+
+
+def _list_rows(items: Mapping[str, Any]) -> list[Any] | Mapping[str, Any]:
+    """The rows of a JSON object that has a list for each split, or something for each image; others as they are."""
+    rows = []
+    for key, value in items.items():
+        if isinstance(value, list) and key.lower() not in SPLIT_NAMES:
+            return items
+        for item in value if isinstance(value, list) else [value if isinstance(value, dict) else [key, value]]:
+            cells = item if isinstance(item, list) else [item]
+            row = item if isinstance(item, dict) else dict(zip(("file", "label", "class_name"), cells, strict=False))
+            rows.append({"split": key, **row} if isinstance(value, list) else {"file": key, **row})
+    return rows
+
+
 def lists_images(path: Path) -> bool:
     """Whether each of a text file's first lines, but for a header, names an image, in the same one of its columns."""
     try:
         with open(path, encoding="utf-8") as file:
-            rows = [[suffix_of(cell) in ENDINGS for cell in row] for row in _split_cells(file.read(4000))[:4]]
+            rows = [_name_columns(row) for row in _split_cells(file.read(4000))[:4]]
     except (OSError, ValueError):
         return False
-    if len(rows) > 1 and not any(rows[0]):  # a header
-        rows = rows[1:]
-    return bool(rows) and all(row == rows[0] and sum(row) == 1 for row in rows)
+    rows = rows[1:] if len(rows) > 1 and not rows[0] else rows  # without a header
+    return bool(rows) and all(row == rows[0] and row.count("file") == 1 for row in rows)
 
 
 def _split_cells(text: str) -> list[list[str]]:
@@ -266,17 +285,11 @@ def _match_files(names: Iterable[str], find: Find, path: Path) -> list[str]:
         leads_out = posixpath.normpath(paths[first][1:]).startswith("..")
         if leads_out or PurePosixPath(first).is_absolute() or PureWindowsPath(first).drive:
             raise ValueError(f"{path}: {first!r} leads out of its folder: write paths relative to the manifest")
-        raise ValueError(
-            f"{path} lists {len(missing)} of {len(paths)} images that are not in its folder: {examples(missing)}. "
-            "Add them, or take them off the list; paths are relative to the manifest, and links are not followed"
-        )
+        text = f"{path} lists {len(missing)} of {len(paths)} images that are not in its folder: {examples(missing)}"
+        raise ValueError(f"{text}. Add them, or take them off the list; paths are relative, and links are not followed")
     if unclear := next((name for name in names if len(matches[name]) > 1), None):
         raise ValueError(f"{path}: {unclear!r} may be {examples(matches[unclear])}: write the path")
     return [matches[name][0] for name in names]
-
-
-def _to_numbers(table: pd.DataFrame) -> pd.DataFrame:
-    return table.apply(_to_text).replace("", "0").astype(float)
 
 
 def _to_text(column: pd.Series) -> pd.Series:

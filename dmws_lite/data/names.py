@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from posixpath import basename, dirname
 
@@ -14,13 +14,14 @@ from PIL import Image
 from dmws_lite.data.images import FORMATS, suffix_of
 
 SPLIT_NAMES = {
-    **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"},
-    **{"test": "test", "testing": "test", "evaluation": "test"},
+    **{"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "validate": "val"},
+    **{"dev": "val", "test": "test", "testing": "test", "evaluation": "test"},
 }
 PICTURES = {"image", "img", "picture", "photo", "png", "jpg", "jpeg", "tif", "tiff"}  # words without a plural's s
 FILLERS = PICTURES | {"bmp", "dicom", "dcm", "nifti", "data", "dataset", "set", "input", "file"}
-PARTS = {"part", "fold", "batch", "chunk", "shard", "all", "base", "subset", "volume", "vol"}
-STRAYS = {"pred", "predicted", "prediction", "output", "result"}
+PARTS = {"part", "fold", "batch", "chunk", "shard", "base", "subset", "volume", "vol"}
+PART = re.compile(r"(part|fold|batch|chunk|shard|subset|study|series|session|visit)[ _-]*\d+$", re.I)
+STRAYS = {"pred", "predicted", "prediction", "output", "result", "unlabeled", "unlabelled"}
 MASKS = {"mask", "segmentation", "annotation", "label", "groundtruth", "gt", "truth", "overlay", "contour", "heatmap"}
 MASK_WORDS = (
     "masks?|seg|segmentations?|segmented|annotations?|annotated|labels?|ground[ _-]?truth|gt|overlays?|contours?|roi"
@@ -28,8 +29,9 @@ MASK_WORDS = (
 MASK_END = re.compile(rf"(.+?)([ _.-]*)({MASK_WORDS})[ _.-]*\d*", re.I)
 SEGMENTATION = re.compile(r"(.+?)[ _.-]+(seg|segmentation|ground[ _-]?truth|gt)", re.I)
 MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.I)
-NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels near its two values; files of a kind that are looked at: our choice
+NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels with its few values; files of a kind that are looked at: our choice
 SUBJECT = r"(?i:(patient|person|subject|subj|sub|pat|case|participant|volunteer))[ _-]*\d+"
+IDENTIFIER = r"[^\W\d_].*\d{3}|\d{5}|[0-9a-f]{16}|\d{4}-\d\d-\d\d"  # of a person, a study or a series
 LEAST = 4  # groups of images, or folders, from which they may be patients
 MOST_CLASSES = 20  # that names of files may tell
 
@@ -43,17 +45,27 @@ def words(name: str) -> list[str]:
 def roles(names: Iterable[str]) -> dict[str, str]:
     """What folders side by side are: "train", "val", "test", "part" (also a patient), "stray" (predictions), or ""."""
     words_of = {name: {word for word in words(name) if len(word) > 1 and not word.isdigit()} for name in names}
-    patterns = {re.sub(r"\d{3,}", "000", name) for name in words_of}  # one, but for a long number: LIDC-IDRI-0001
-    numbered = len(patterns) == 1 and re.search(r"[^\W\d_].*000", min(patterns))
-    if len(words_of) >= LEAST and (numbered or all(re.fullmatch(SUBJECT, name) for name in words_of)):
+    if are_patients(words_of):
         return dict.fromkeys(words_of, "part")
     common = set.intersection(*words_of.values()) - PARTS - {*SPLIT_NAMES} if len(words_of) > 1 else set()
-    return {name: _role(own_words, common) for name, own_words in words_of.items()}
+    roles = {name: "part" if PART.search(name) else "" for name in words_of}
+    roles |= {name: role for name, own_words in words_of.items() if (role := _role(own_words, common))}
+    tests = {name for name, role in roles.items() if role == "test"}
+    evaluated = {name for name in tests if "evaluation" in words_of[name]}  # beside a test split it is val
+    return roles | dict.fromkeys(evaluated if tests - evaluated else (), "val")
+
+
+def are_patients(names: Collection[str]) -> bool:
+    """Whether folders side by side are people, studies or series by their names."""
+    rests = {re.sub(r"[0-9a-f]{16,}|[\d._-]+", "", name) for name in names}
+    numbered = len(rests) == 1 and not {*words(min(rests))} & (FILLERS | PARTS)
+    told = all(re.match(SUBJECT, name) or (numbered and re.search(IDENTIFIER, name)) for name in names)
+    return len(names) >= LEAST and told
 
 
 def _role(own_words: set[str], common: set[str]) -> str:
     """What a folder is, by the words of its name and those that it shares with all folders beside it."""
-    telling = own_words - common - FILLERS - {"and", "stage"}
+    telling = own_words - common - FILLERS - PARTS - {"and", "stage"}
     splits = {SPLIT_NAMES.get(word, "") for word in telling}
     if telling and "" not in splits and len(splits - {"val"}) <= 1:
         return max(splits, key=("val", "test", "train").index)
@@ -80,7 +92,7 @@ def find_masks(files: Sequence[str], root: Path) -> dict[str, str]:
     """The files that are masks or overlays, and the image that each belongs to ("" if none is seen).
 
     By the names of folders and files first; then files named like another image, with a suffix or in another folder,
-    are looked at: as masks count those of a suffix (a folder) that are nearly two-valued, while the others are not.
+    are looked at: as masks count those of a suffix (a folder) that have few values, while the others have many.
     """
     stems: dict[str, list[str]] = defaultdict(list)
     kinds: dict[str, list[str]] = defaultdict(list)  # files that differ in the last word: `case7_t1`, `case7_seg`
@@ -124,7 +136,7 @@ def _masks_by_look(files: Sequence[str], stems: Mapping[str, list[str]], masks: 
     for group, pairs in groups.items():
         sample = pairs[:: max(1, len(pairs) // SAMPLE)]
         whole = not group.endswith("/") or len(pairs) > 0.9 * sizes[group[:-1]]
-        if whole and all(_is_two_valued(root / file) and not _is_two_valued(root / image) for file, image in sample):
+        if whole and all(_has_few_values(root / file) and not _has_few_values(root / image) for file, image in sample):
             by_look |= dict(pairs)
     return by_look
 
@@ -150,8 +162,8 @@ def _parse_mask_name(stem: str, in_masks: bool) -> tuple[bool, list[str]]:
     return certain, [*bases, *([stem] if certain else [])]
 
 
-def _is_two_valued(path: Path) -> bool:
-    """Whether nearly all pixels of an image have one of two values."""
+def _has_few_values(path: Path) -> bool:
+    """Whether nearly all pixels of an image have one of two values, or exactly one of six."""
     try:
         with Image.open(path, formats=(*FORMATS, "TIFF")) as opened:
             opened.draft("L", (128, 128))
@@ -160,14 +172,15 @@ def _is_two_valued(path: Path) -> bool:
         return False
     low, high = values.min(), values.max()
     near = (values - low <= (high - low) / 10) | (high - values <= (high - low) / 10)
-    return bool(near.mean() >= NEARLY)
+    most = np.sort(np.bincount(values.ravel()))[-6:].sum()
+    return bool(near.mean() >= NEARLY or most >= NEARLY * values.size)
 
 
 def patient_pattern(files: Sequence[str], classes: int) -> str:
     """A regular expression whose group may be the patient in the files' paths; "" when names do not look like it."""
     subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
-    patterns += [r"[^/]*\d(?=[ _-]+(?i:left|right|od|os|l|r)(?![A-Za-z]))"]  # two eyes of a person
+    patterns += _last_words(files)  # such as two eyes of a person, or a flipped copy
     patterns += [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
     unexplained, chosen = [*files], []
     for pattern in patterns:
@@ -178,6 +191,16 @@ def patient_pattern(files: Sequence[str], classes: int) -> str:
             chosen.append(pattern)
             unexplained = [file for file in unexplained if not re.search(pattern, file)]
     return f"({'|'.join(chosen)})" if chosen else ""
+
+
+def _last_words(files: Sequence[str]) -> list[str]:
+    """A pattern for what is before the last word of the files' names, where few words end the same name."""
+    stems = [f"{dirname(file)}/{_stem(file)}" for file in files]
+    counts = Counter(word for stem in stems for word in re.findall(r"[ _.-]([^\W\d_]+|t[12][a-z]*)$", stem))
+    words = sorted((word for word, count in counts.items() if count >= LEAST), key=len, reverse=True)
+    end = rf"[ _.-]+(?i:{'|'.join(map(re.escape, words))})"
+    several = len({re.sub(f"{end}$", "", stem) for stem in stems}) < len(stems)
+    return [rf"[^/]+?(?=(?:{end})?\.[^/]*$)"] if several and 0 < len(words) <= MOST_CLASSES else []
 
 
 def label_pattern(files: Sequence[str]) -> str:

@@ -353,9 +353,7 @@ def _make_splits(gathered: Gathered, usable: Array) -> Splits:
     for split in SPLITS:
         part = everything.take(np.flatnonzero((table["split"] == split).to_numpy() & usable))
         if 0 in part.counts:
-            raise ValueError(
-                f"{gathered.name}: {split} has no usable image of class {classes[part.counts.index(0)]!r}: "
-                "add some, or remove the class"
-            )
+            empty = classes[part.counts.index(0)]
+            raise ValueError(f"{gathered.name}: {split} has no usable image of class {empty!r}: add some, or remove it")
         parts.append(part)
     return Splits(gathered.name, *parts, flips=gathered.flips, fit=gathered.fit)

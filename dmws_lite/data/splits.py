@@ -20,10 +20,8 @@ Array = np.ndarray
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 RULES = ("auto", "published", "patient", "near_duplicates", "random")
 MANIFEST = ["file", "frame", "label", "split", "group", "sha256"]  # no ids of people
-WAY_OUT = (
-    "add images of other patients or delete copies (`dmws data check` lists them); where the ids are not those of "
-    "patients, leave them out; or divide the images even so by `split: {rule: random}` in a card"
-)
+NO_RULE = "leave `rule` out of the card's `split`"
+WAY_OUT = "add images of other patients, delete copies and ids of no person, or write `split: {rule: random}` in a card"
 
 
 def split_table(
@@ -53,10 +51,7 @@ def split_table(
     elif rule == "auto":
         rule = "patient" if with_patient[usable].all() else "near_duplicates"
     if rule == "patient" and (count := (usable & ~with_patient).sum()):
-        raise ValueError(
-            f"rule='patient', but {count} images have no patient: give them one in a manifest's column 'patient', "
-            "or leave `rule` out of the card's `split`"
-        )
+        raise ValueError(f"rule='patient', but {count} images have no patient: list them in a manifest, or {NO_RULE}")
     if rule != "published":
         if not usable.any():
             first = table["file"].iloc[0]
@@ -68,10 +63,8 @@ def split_table(
     splits = table["split"].to_numpy(object, copy=True)
     published = {*splits}
     if "" in published or not {"train", "test"} <= published:
-        raise ValueError(
-            f"rule='published', but the splits given are {sorted(published)}: give each image train, val or test, or "
-            "leave `rule` out of the card's `split`"
-        )
+        text = f"rule='published', but the splits given are {sorted(published)}: give each image train, val or test"
+        raise ValueError(f"{text}, or {NO_RULE}")
     if "val" not in published:
         rows = usable & (splits == "train")
         splits[rows] = _divide(table[rows], seed, {"train": 1 - shares["val"], "val": shares["val"]}, keep_units=True)
@@ -82,8 +75,7 @@ def caution(table: pd.DataFrame, rule: str) -> str:
     """What to be wary of in a split of a table by a rule; "" when there is nothing."""
     too_good = "may be on two sides, and results look too good."
     if rule == "random":
-        text = f"split at random, image by image: copies and patients {too_good}"
-        return f"{text} Leave `rule` out of the card's `split` to keep together what belongs together"
+        return f"split at random, image by image: copies and patients {too_good} {NO_RULE.capitalize()}"
     if rule == "near_duplicates" and ((table["error"] == "") & (table["patient"] == "")).any():
         text = f"patients are not known, so the split is by groups of copies and look-alikes: a patient {too_good}"
         return f"{text} Name patients in a manifest's column 'patient'"
@@ -142,10 +134,8 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
         if len(twice := manifest[manifest.assign(key=_name_images(manifest)).duplicated("key")]):
             raise ValueError(f"it lists {twice['file'].iloc[0]} twice")
     except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
-            f"split manifest {path} cannot be used ({error}): columns 'file' and 'split' are needed, with one row for "
-            "each image. Mend it, or make it anew"
-        ) from error
+        text = f"split manifest {path} cannot be used ({error}): columns 'file' and 'split' are needed, a row per image"
+        raise ValueError(text) from error
     manifest, ours = (rows.assign(key=_name_images(rows)).set_index("key") for rows in (manifest, table))
     both = manifest.index.intersection(ours.index)
     listed, hashes = manifest.reindex(columns=["sha256"], fill_value="")["sha256"][both], ours["sha256"][both]
@@ -155,20 +145,18 @@ def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
         "are not in it": ours.index.difference(manifest.index),
     }
     if texts := [f"{len(keys)} {what} ({', '.join(keys[:3])})" for what, keys in faults.items() if len(keys)]:
-        raise ValueError(
-            f"images differ from those that split manifest {path} is for: {'; '.join(texts)}. Get that version of "
-            "them, or make a new manifest"
-        )
+        text = f"images differ from those that split manifest {path} is for: {'; '.join(texts)}"
+        raise ValueError(f"{text}. Get that version of them, or make a new manifest")
     return table.assign(split=manifest["split"][ours.index].to_numpy())
 
 
 def _name_images(table: pd.DataFrame) -> list[str]:
     """The name of each image: its file, and its frame but for the first."""
     frames = table["frame"].astype(str) if "frame" in table else ["0"] * len(table)
-    return [
-        normalize("NFC", file if frame in ("0", "") else f"{file}#{frame}")
-        for file, frame in zip(table["file"], frames, strict=True)
-    ]
+    names = (
+        file if frame in ("0", "") else f"{file}#{frame}" for file, frame in zip(table["file"], frames, strict=True)
+    )
+    return [normalize("NFC", name) for name in names]
 
 
 def _divide(table: pd.DataFrame, seed: int, shares: Mapping[str, float], keep_units: bool) -> Array:
@@ -184,10 +172,10 @@ def _divide(table: pd.DataFrame, seed: int, shares: Mapping[str, float], keep_un
         missing = np.flatnonzero(~counts[split_of == number].any(axis=0))
         if len(missing):
             images = counts[:, missing[0]]
-            raise ValueError(
-                f"class {classes[missing[0]]!r} has {images.sum()} readable images in {(images > 0).sum()} independent "
-                f"parts, but {', '.join(shares)} need one each: {WAY_OUT}"
+            text = (
+                f"class {classes[missing[0]]!r} has {images.sum()} readable images in {(images > 0).sum()} independent"
             )
+            raise ValueError(f"{text} parts, but {', '.join(shares)} need one each: {WAY_OUT}")
     return np.array(names)[split_of][unit]
 
 

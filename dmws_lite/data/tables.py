@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from dmws_lite.data import manifests, names
 from dmws_lite.data.manifests import MANIFESTS
-from dmws_lite.runtime.text import examples
+from dmws_lite.data.sets import SPLITS
+from dmws_lite.runtime.text import examples, tally
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,33 +21,21 @@ if TYPE_CHECKING:
 LOOKED_AT = 40  # tables that are tried for a list of the images: our choice
 
 
-class Tables(NamedTuple):
-    """Tables of a folder that list its images.
-
-    labels: those that say what the images are.
-    lists:  those of names alone, and the files that each names.
-    notes:  on others, which list the images but are not used.
-    """
-
-    labels: list[Path]
-    lists: Mapping[Path, set[str]] = {}
-    notes: tuple[str, ...] = ()
-
-
-def find_tables(root: Path, files: pd.DataFrame, card: Card | None, label: str | int | None, problem: str) -> Tables:
-    """The tables among `files` that list the images.
+def find_tables(
+    root: Path, files: pd.DataFrame, card: Card | None, label: str | int | None, problem: str
+) -> tuple[list[Path], dict[Path, pd.DataFrame], list[str]]:
+    """The tables among `files` that list the images: those with labels, what others say of them, notes on the rest.
 
     problem: why the folders alone say nothing ("" where they do): then a table that cannot be used is an error.
     """
     if card and card.manifest:
         if not (root / card.manifest).is_file():
             raise ValueError(f"{card.path}: manifest: {card.manifest} is not in {root}")
-        return Tables([root / card.manifest])
+        return [root / card.manifest], {}, []
     images, masks = _listable_images(files)
-    labels: dict[Path, set[str]] = {}
-    lists: dict[Path, set[str]] = {}
-    notes: list[str] = []
-    unread: list[str] = []
+    by_folder = not problem and len(_classes(images)) > 1
+    labels, facts = dict[Path, set[str]](), dict[Path, "pd.DataFrame"]()
+    notes, unread = list[str](), list[str]()
     by_name_only = isinstance(label, int) or (card and card.layout != "manifest")
     paths = [Path(file) for file in files["file"][files["kind"] == "table"]]
     for path in [root / file for file in sorted(paths, key=lambda file: (len(file.parts), file))][:LOOKED_AT]:
@@ -54,44 +43,51 @@ def find_tables(root: Path, files: pd.DataFrame, card: Card | None, label: str |
             continue
         try:
             raw = manifests.read_table(path)
+            find = manifests.make_finder(_select_images(images, path, root)["file"], root, masks)
+            columns = manifests.image_columns(raw, find, path.parent)
+            matches = [find(value, path.parent) for value in raw[columns[0]]] if columns else []
+            listed = {match[0] for match in matches if match}
+            if not listed or 2 * sum(map(bool, matches)) < min(len(raw), len(images)):
+                if path.suffix == ".txt":
+                    notes.append(f"{path} names images that are not here ({examples(raw['file'])}): it is not used")
+                continue
+            clear = [match[0] if len(match) == 1 else "" for match in matches]
+            told = manifests.read_facts(path, raw.assign(file=clear))
         except ValueError as error:
             may_be_other = path.suffix.lower() in (".json", ".jsonl") or not path.stat().st_size
             (unread if may_be_other else notes).append(f"{error}; whether it lists the images is not known")
             continue
-        find = manifests.make_finder(_select_split(images, path)["file"], root, masks)
-        columns = manifests.image_columns(raw, find, path.parent)
-        listed = [file for value in raw[columns[0]] for file in find(value, path.parent)[:1]] if columns else []
-        if raw.shape[1] == 1:
-            if 2 * len(listed) >= len(raw):
-                lists[path] = {*listed, *find(raw.columns[0], path.parent)[:1]}  # a list without a header
-            continue
-        if not listed or 2 * len(listed) < min(len(raw), len(images)):
-            continue
         if re.search("submission|prediction", path.stem.lower()):
             notes.append(f"{path} is a table of answers by its name, not of labels: it is not used")
-        elif _is_of_use(raw, path, label):
-            labels[path] = {*listed}
-        elif not isinstance(label, int):
-            notes.append(manifests.explain_no_labels(path, raw, root))
+        elif label in raw if label else manifests.usual_columns(raw)["label"] or manifests.finding_columns(raw):
+            labels[path] = listed
+        else:
+            if _split_named(path) or (told[["split", "patient"]] != "").any(axis=None):
+                facts[path] = told
+            if raw.shape[1] > 1 and not isinstance(label, int):
+                (unread if path in facts else notes).append(manifests.explain_no_labels(path, raw, root))
+    notes += _drop_partial(labels, images[images["reason"] == ""] if by_folder else images[:0])
     several = [path for path in labels if any(labels[path] & labels[other] for other in labels if other != path)]
     if several:
         calls = " or ".join(f"open_data({str(path)!r})" for path in several)
-        text = f"{root}: {examples(path.name for path in several)} list the same images: pass the one to use, {calls}"
-        raise ValueError(text)
-    unused = notes + unread
-    if not labels and unused and (problem or len(_classes(images)) < 2):
+        used = examples(path.relative_to(root).as_posix() for path in several)
+        raise ValueError(f"{root}: {used} list the same images: pass the one to use, {calls}")
+    if not labels and not by_folder and (unused := notes + unread):
         raise ValueError(f"{problem or f'{root} holds no two class folders'}. {'. '.join(unused)}")
-    return Tables([*labels], lists, tuple(notes))
+    return [*labels], facts, notes
 
 
-def _is_of_use(raw: pd.DataFrame, path: Path, label: str | int | None) -> bool:
-    """Whether a table says the label of images or, where folders are the classes, their split or patient."""
-    usual = manifests.usual_columns(raw)
-    if path.name in MANIFESTS and (usual["split"] or usual["patient"]):
-        return True
-    if isinstance(label, int):
-        return False
-    return label in raw if label else bool(usual["label"] or manifests.finding_columns(raw))
+def _drop_partial(labels: dict[Path, set[str]], images: pd.DataFrame) -> Iterator[str]:
+    """Drop tables of the minority of images for which another table, or `images` in folders, have labels; notes."""
+    in_folders = {*images["file"][images["label"] != ""]}
+    listed = set[str]().union(*labels.values())
+    for path in [*labels]:
+        others = max((labels[other] for other in labels if labels[other] & labels[path]), key=len)
+        others = in_folders if 2 * len(listed & in_folders) < len(in_folders) else others
+        if 2 * len(labels[path]) < len(others):
+            text = f"{path} lists {len(labels[path])} images, and {len(others)} have labels without it: it is not used"
+            yield f"{text}; open_data({str(path)!r}) goes by it alone"
+            del labels[path]
 
 
 def _classes(images: pd.DataFrame) -> set[str]:
@@ -114,33 +110,43 @@ def _split_named(table: Path) -> str:
     return max(splits, key=("val", "test", "train").index) if splits and len(splits - {"val"}) <= 1 else ""
 
 
-def _select_split(images: pd.DataFrame, table: Path) -> pd.DataFrame:
-    """The images of the split that a table's name tells, where it tells one; else all."""
+def _select_images(images: pd.DataFrame, table: Path, root: Path) -> pd.DataFrame:
+    """The images beside a table in a folder of their own, else those of the split that its name tells, else all."""
+    beside = images[images["file"].str.startswith(f"{table.parent.relative_to(root).as_posix()}/")]
     splits = _splits_named(table)
     of_split = images[images["split"].isin(splits)]
-    return of_split if len(splits) == 1 and len(of_split) else images
+    return beside if len(beside) else of_split if len(splits) == 1 and len(of_split) else images
 
 
-def split_by_lists(files: pd.DataFrame, lists: Mapping[Path, set[str]]) -> tuple[str, ...]:
-    """Take the splits from lists of names such as train.txt and test.txt, if these have all images; else a note."""
+def add_facts(files: pd.DataFrame, facts: Mapping[Path, pd.DataFrame]) -> Iterator[str]:
+    """Take what tables say of patients and, if with the folders they say it of all images, splits; else a note."""
     images = (files["kind"] == "image") & (files["reason"] == "")
-    splits: dict[str, str] = {}
-    for path in sorted(filter(_split_named, lists), key=lambda path: -len(_splits_named(path))):  # train_val, then val
-        splits |= dict.fromkeys(lists[path], _split_named(path))
-    if files["split"][images].any() or not {"train", "test"} <= {*splits.values()}:
-        return ()
-    listed = files["file"][images].isin(splits)
-    if not listed.all():
-        used = examples(path.name for path in lists)
-        return (f"{used} list {listed.sum()} of {len(listed)} images: they are not used, and the split is made here",)
-    files.loc[images, "split"] = files["file"][images].map(splits)
-    return ()
+    splits, narrow, clashes = dict[str, str](), dict[str, str](), 0
+    for path in sorted(facts, key=lambda path: -len(_splits_named(path))):  # train_val, then val
+        told = facts[path].drop_duplicates("file").set_index("file")
+        files["patient"] = files["patient"].mask(files["patient"] == "", files["file"].map(told["patient"]).fillna(""))
+        named = "" if files["split"][images].any() else _split_named(path)
+        more = {file: split or named for file, split in told["split"].items() if file and (split or named)}
+        if len(_splits_named(path)) < 2:
+            by_table = files["file"].map(more)
+            differ = images & (files["split"] != "") & by_table.notna() & (by_table != files["split"])
+            _require_agreement(path, "split", files["file"][differ])
+            clashes += sum(narrow.get(file, split) != split for file, split in more.items())
+            narrow |= more
+        splits |= more
+    told = files["file"][images].map(lambda file: splits.get(file, ""))
+    told = told.mask(told == "", files["split"][images])
+    if facts and (told != "").any() and (clashes or not {"train", "test"} <= {*told} <= {*SPLITS}):
+        text = f"{examples(path.name for path in facts)}: the split is made here, since tables and folders tell only "
+        yield text + tally(told.replace("", "none")) + f", and of {clashes} images two" * bool(clashes)
+        told = ""
+    files.loc[images, "split"] = told
 
 
 def apply_tables(
     root: Path, tables: list[Path], files: pd.DataFrame, card: Card | None, label: str | int | None, opened: bool
-) -> tuple[pd.DataFrame, tuple[str, ...], dict[str, object]]:
-    """The files with what tables say of them, notes, and what a card says to read them again.
+) -> tuple[dict[Path, pd.DataFrame], list[str], dict[str, object]]:
+    """Take the images' labels from tables. Returns all that these say, notes, and what a card says to read them again.
 
     opened: whether the table itself is the source, so that it alone says which images there are.
     """
@@ -149,84 +155,51 @@ def apply_tables(
     images, masks = _listable_images(files)
     columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
     columns |= {"label": label} if isinstance(label, str) else {}
-    entries, notes = _read_entries(root, tables, images, masks, columns)
+    facts, notes = dict[Path, pd.DataFrame](), list[str]()
+    for path in tables:
+        listable = _select_images(images, path, root)["file"]
+        facts[path], more = manifests.read_entries(path, listable, columns, root, masks)
+        notes += more
+    entries = pd.concat([*facts.values()], ignore_index=True)
     recipe: dict[str, object] = {}
     if not isinstance(label, int) and entries["label"].any() and len(tables) == 1:
-        recipe = {"layout": "manifest", "manifest": os.path.relpath(tables[0], root)}
-        recipe |= {"columns": columns} if columns else {}
+        recipe = {"layout": "manifest", "manifest": os.path.relpath(tables[0], root), "columns": columns}
+        recipe = {key: value for key, value in recipe.items() if value}
     if card:
         entries["label"] = entries["label"].replace(card.class_folders)
     elif entries["label"].any():
         manifests.check_labels(entries, tables[0])
-    table = entries.merge(images.drop(columns="patient"), on="file", suffixes=("", "_folder")).assign(reason="")
-    with_folders = bool(card or opened or tables[0].name in MANIFESTS)  # the table tells what folders do not
-    table["label"] = _choose_labels(table, tables[0], label, with_folders)
-    if with_folders and not opened:
-        both = (table["split"] != "") & (table["split_folder"] != "")
-        _require_agreement(tables[0], "split", table["file"][both & (table["split"] != table["split_folder"])])
-    if not card and not opened:
-        notes += _compare_labels(tables[0], table, _classes(images))
-    splits = table["split"].where(table["split"] != "", table["split_folder"])
-    published = [column for column in (splits, table["split_folder"]) if {"train", "test"} <= {*column}]
-    if not published and splits.any():
-        notes.append(
-            f"{tables[0]}: only {' and '.join(sorted({*splits} - {''}))} has labels, so the split is made here"
-        )
-    table["split"] = published[0] if published else ""
-    table = table[table["label"] != ""]
-    used = {*table["file"], *(os.path.relpath(path, root) for path in tables)}
-    rest = files[~files["file"].isin(used)]
-    unlisted = (rest["kind"] == "image") & rest["reason"].isin(["", "folder"] if recipe else [""])
-    reason, group = rest["reason"].mask(unlisted, "unlisted"), rest["group"].mask(unlisted, rest["folder"])
-    return (
-        pd.concat([table[[*files]], rest.assign(reason=reason, group=group)], ignore_index=True),
-        tuple(notes),
-        recipe,
-    )
-
-
-def _read_entries(
-    root: Path, tables: list[Path], images: pd.DataFrame, masks: set[str], columns: Mapping[str, str]
-) -> tuple[pd.DataFrame, list[str]]:
-    """The rows of all tables, each with the split that its table's name tells where all names do; and notes."""
-    import pandas as pd
-
-    parts, notes = [], []
-    for path in tables:
-        entries, more = manifests.read_entries(path, _select_split(images, path)["file"], columns, root, masks)
-        if all(map(_split_named, tables)):
-            entries["split"] = entries["split"].where(entries["split"] != "", _split_named(path))
-        parts.append(entries)
-        notes += more
-    return pd.concat(parts, ignore_index=True), notes
-
-
-def _choose_labels(table: pd.DataFrame, path: Path, label: str | int | None, with_folders: bool) -> pd.Series:
-    """The labels of a table or, where it has none or only numbers for the folders' names, those of the folders."""
-    labels, by_folder = table["label"], table["label_folder"]
-    if isinstance(label, int) or (with_folders and not labels.any() and by_folder.nunique() > 1):
-        labels = by_folder
-    if not labels.any():
-        raise ValueError(manifests.explain_no_labels(path, manifests.read_table(path), path))
-    pairs = len({*zip(labels, by_folder, strict=True)})
-    one_to_one = pairs == labels.nunique() == by_folder.nunique() > 1
-    return by_folder if one_to_one and labels.str.isdecimal().all() and by_folder.ne("").all() else labels
+    entries["label_folder"] = entries["file"].map(images.set_index("file")["label"])
+    if isinstance(label, int) or ((card or tables[0].name in MANIFESTS) and not entries["label"].any()):
+        entries["label"] = entries["label_folder"]
+    if not entries["label"].any():
+        source = tables[0] if opened else root
+        raise ValueError(manifests.explain_no_labels(tables[0], manifests.read_table(tables[0]), source))
+    pairs = entries[["label", "label_folder"]].drop_duplicates()
+    one_to_one = len(pairs) > 1 and all(pairs[name].is_unique for name in pairs)
+    if label is None and one_to_one and pairs["label"].str.isdecimal().all() and pairs["label_folder"].ne("").all():
+        entries["label"] = entries["label_folder"]  # of which the labels are numbers
+    notes += [] if card or opened else _compare_labels(tables[0], entries, _classes(images))
+    labels = files["file"].map(entries[entries["label"] != ""].set_index("file")["label"])
+    unlisted = (files["kind"] == "image") & files["reason"].isin(["", "folder"] if recipe else [""]) & labels.isna()
+    files["label"] = labels.fillna(files["label"])
+    files["reason"] = files["reason"].mask(labels.notna(), "").mask(unlisted, "unlisted")
+    files["group"] = files["group"].mask(unlisted, files["folder"])
+    files.loc[files["file"].isin([os.path.relpath(path, root) for path in tables]), ["kind", "reason"]] = ""
+    return facts, notes, recipe
 
 
 def _compare_labels(path: Path, table: pd.DataFrame, classes: set[str]) -> list[str]:
     """A note where a table's labels are not the folders' names; refused where they are, but of other images."""
     labels = table["label"].str.lower()
     differ = table["file"][labels != table["label_folder"].str.lower()]
-    if not len(differ) or len(classes) < 2:
-        return []
-    if {*labels} == {*map(str.lower, classes)}:
+    if len(classes) > 1 and {*labels} == {*map(str.lower, classes)}:
         _require_agreement(path, "label", differ)
-    return [f"{path} lists these images: the labels are its own, not the folders {examples(sorted(classes))}"]
+    text = f"{path} lists these images: the labels are its own, not the folders {examples(sorted(classes))}"
+    return [text] if len(differ) and len(classes) > 1 else []
 
 
 def _require_agreement(path: Path, what: str, differ: pd.Series) -> None:
     if len(differ):
-        raise ValueError(
-            f"{path} and the folders disagree on the {what} of {len(differ)} images: {examples(differ)}. Move the "
-            f"files or correct the table; or open_data({str(path)!r}) goes by the table alone"
-        )
+        text = f"{path} and the folders disagree on the {what} of {len(differ)} images: {examples(sorted(differ))}"
+        raise ValueError(f"{text}. Move them or correct the table; or open_data({str(path)!r}) goes by the table alone")

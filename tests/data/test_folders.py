@@ -33,7 +33,7 @@ def nest_folders(tops, below="ab", count=2):
     return {f"{top}/{name}": count for top in tops for name in below}
 
 
-def number_labels(text):
+def numbered(text):
     return text.replace("a/", "0 a/").replace("b/", "1 b/")
 
 
@@ -53,17 +53,23 @@ FACES = [f"{name}/{name}_{i}.jpg" for name in ("with_mask", "without_mask") for 
 EIGHT = {f"images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
 FIRST = "a/000.png\na/001.png\nb/000.png\nb/001.png\n"
 LATER = FIRST.replace("0.png", "2.png").replace("1.png", "3.png")
+BY_SPLIT = json.dumps({"train": FIRST.split(), "test": LATER.split()})
 SAME = "file,label\n000,a\n001,a\n002,b\n003,b\n"
+TABLES = {f"{s}.csv": SAME.replace("00", s).replace("file,label", "id,diagnosis") for s in ("train", "test")}
+TEXTS = {f"{s}_9A.txt": SAME[11:].replace("00", s).replace(",", ".png ") for s in ("train", "test")}
 READ = {  # content, images of each split and class, number of files left out for each reason; or content, all of it AB
     "folders below a class folder": ({"a/p1": 2, "a/p2/left": 2, "b": 3}, {"a": 4, "b": 3}, {}),
     "numbers in their order": ({"10": 3, "9": 3, "0": 3}, {"10": 3, "9": 3, "0": 3}, {}),
     "a wrapper is entered": {"archive/Data Set/a": 3, "archive/Data Set/b": 3, "README.txt": ""},
     "split folders by other names": (nest_folders(["Training", "VALID", "Evaluation"]), SPLITS, {}),
-    "splits by longer names": (nest_folders(["a. Training Set", "stage_2_test_images"]), TWO, {}),
+    "splits by longer names": (nest_folders(["a. Training Set", "dev", "stage_2_test_images"]), SPLITS, {}),
+    "an evaluation set beside a test set": (nest_folders(["Training_Set", "Evaluation_Set", "Test_Set"]), SPLITS, {}),
+    "a name said twice": ({f"{s}_set/{s} images/{k}": 2 for s in ("train", "test") for k in "ab"}, TWO, {}),
+    "classes that could be all of it": (nest_folders(["fold1", "fold2"], ["all", "hem"]), {"all": 4, "hem": 4}, {}),
     "splits inside the classes": (nest_folders("ab", ["train", "test"]), TWO, {}),
     "splits deeper inside the classes": (nest_folders("ab", ["scans/train", "scans/test"]), TWO, {}),
     "predictions in each split": (nest_folders(["train", "test"], ["a", "b", "pred"]), TWO, {"stray": 4}),
-    "predictions in each part": (nest_folders(["fold1", "fold2"], ["a", "b", "pred"]), {"a": 4, "b": 4}, {"stray": 4}),
+    "no labels": (nest_folders(["fold1", "fold2"], ["a", "b", "unlabeled"]), {"a": 4, "b": 4}, {"stray": 4}),
     "a copy of the set beside its splits": (SPLITS | {"chest_xray/train/a": 4, "holdout": 3}, SPLITS, {"beside": 7}),
     "masks": (
         {"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2}
@@ -94,6 +100,10 @@ READ = {  # content, images of each split and class, number of files left out fo
     ),
     "tables of another kind": AB | {"boxes.csv": "id,x\n1,2\n", "a.json": "{}"},
     "a JSON list": HEAP | {"x.json": json.dumps([{"image": f"{i}", "dx": "ab"[i % 2]} for i in range(6)])},
+    "a list without a header": HEAP | {"x.csv": BY_LABEL.partition("\n")[2]},
+    "names of numbers beside a list": HEAP | {"x.csv": BY_LABEL, "names.json": json.dumps({"0": "one", "1": "two"})},
+    "a list of a few images beside classes": AB | {"x.csv": "file,label\na/000.png,x\nb/000.png,y\n"},
+    "a JSON list for each split": ({"a": 4, "b": 4, "x.json": BY_SPLIT}, TWO, {}),
     "a JSON object": HEAP | {"x.json": json.dumps({f"{i}.png": "ab"[i % 2] for i in range(6)})},
     "a table beside class folders": (
         {f"{k}/{i}.png": "" for i, k in enumerate("xyxyxy")}
@@ -103,26 +113,14 @@ READ = {  # content, images of each split and class, number of files left out fo
     ),
     "a column per class": HEAP | {"x/x.csv": format_table("image,a,b,age", lambda i: f"{i},{1 - i % 2}.0,{i % 2},{i}")},
     "tables of one split each": (
-        {f"{split}_images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
-        | {
-            f"{split}.csv": SAME.replace("00", split).replace("file,label", "id,diagnosis")
-            for split in ("train", "test")
-        },
+        {file.replace("images", f"{file[7:-5]}_images"): "" for file in EIGHT} | TABLES,
         TWO,
         {},
     ),
-    "tables of splits of one heap": (EIGHT | {f"{s}.csv": SAME.replace("00", s) for s in ("train", "test")}, TWO, {}),
-    "text files of names and labels": (
-        EIGHT | {f"{s}_9A.txt": "".join(f"{s}{i}.png {'aabb'[i]}\n" for i in range(4)) for s in ("train", "test")},
-        TWO,
-        {},
-    ),
+    "tables of splits of one heap": (EIGHT | TABLES, TWO, {}),
+    "text files of names and labels": (EIGHT | TEXTS, TWO, {}),
     "lists of names alone": ({"a": 4, "b": 4, "train_val.txt": FIRST, "test.csv": LATER}, TWO, {}),
-    "numbers for the folders' names": (
-        {"a": 4, "b": 4, "train.txt": number_labels(FIRST), "test.txt": number_labels(LATER)},
-        TWO,
-        {},
-    ),
+    "numbers for folders": ({"a": 4, "b": 4, "train.txt": numbered(FIRST), "test.txt": numbered(LATER)}, TWO, {}),
     "lists of some images": AB | {"train.txt": FIRST, "test.txt": "a/002.png\n"},
     "tables in split folders": ({"train": 4, "test": 4, "train/x.csv": SAME, "test/x.csv": SAME}, TWO, {}),
     "boxes": (
@@ -176,6 +174,10 @@ REFUSED = {  # what the error says, content
     r"val/images/000.png.* lie in no class folder: .* open_data\('.*/train'\) opens the others alone": (
         nest_folders(["train"]) | {"val/images": 2}
     ),
+    "FLAIR, T1 are there for each patient": {f"{i:05d}/{kind}": 2 for i in range(4) for kind in ("FLAIR", "T1")},
+    "name a split and a class at once": dict.fromkeys(["test_ill", "test_sane", "train_ill", "train_sane"], 3),
+    "ChinaSet, MontgomerySet are data sets by their names: open one": {"ChinaSet": 3, "MontgomerySet": 3},
+    "2004-04-01_9.* are parts of a set": {f"20{i:02d}-04-01_9": 3 for i in range(4, 8)},
     "patient0.* are parts of a set by their names.*label=1": {f"patient{i}": 3 for i in range(5)},
     "LIDC-IDRI-0001.* are parts of a set by their names": {f"LIDC-IDRI-000{i}": 3 for i in range(1, 6)},
     r"has test but no 'train' split: .* open_data\('.*/BACH'\) or open_data\('.*/BACH_TestDataset'\)": {
@@ -347,6 +349,7 @@ def test_real_sets(name):
     assert read_folder(REAL / name / "metadata.csv").table.equals(listing.table)
 
 
-def test_two_eyes_are_of_one_person():
-    files = [f"train/{person}_{eye}.jpeg" for person in range(6) for eye in ("left", "right")]
-    assert re.search(patient_pattern(files, 2), files[-1])[1] == "5"
+@pytest.mark.parametrize("ends", [("_left", "_right"), ("_t1", "_t1ce", "_flair"), ("", "_flipped", "-dark")])
+def test_names_that_differ_in_a_last_word_are_of_one_person(ends):
+    files = [f"train/{person}{end}.jpeg" for person in range(6) for end in ends]
+    assert {re.search(patient_pattern(files, 2), file)[1] for file in files} == {*"012345"}
