@@ -76,7 +76,7 @@ def require_plain_blocks(student: Any, teacher: Any) -> None:
     for network in (student, teacher):
         kinds = {type(block) for block in getattr(network, "blocks", ())}
         if kinds != {Block}:
-            names = ", ".join(sorted(kind.__name__ for kind in kinds))
+            names = ", ".join(sorted(kind.__name__ for kind in kinds)) or "of another kind"
             raise ValueError(f"{name_of(network)} has blocks {names}, no pre-norm ViT blocks: use weight_selection")
     tokens, teacher_tokens = student.num_prefix_tokens, teacher.num_prefix_tokens
     if tokens != teacher_tokens:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
-FIXED = ("batch", "qkv", "in_chans", "group", "kernel_h", "kernel_w", "classes", "token")
+FIXED = ("batch", "qkv", "in_chans", "group", "kernel_h", "kernel_w", "classes", "token", "head_channel")
 STAGE, BLOCK = r"stages\.(?P<stage>\d+)\.", r"blocks\.(?P<block>\d+)\."
 SEPARABLE, INVERTED = (rf"blocks\.(?P<stage>{stage})\.(?P<block>\d+)\." for stage in ("0", r"[1-9]\d*"))
 WB = r"(?P<end>weight|bias)"
@@ -193,7 +193,7 @@ def _name_neighbours(family: str, stage: int, block: int | None, blocks: tuple[i
     if family == "mbconv":
         entry = f"stage{stage - 1}" if stage else "stem"
         return {"before": f"stage{stage}" if block else entry, "last": str(last)}
-    return {"before": str(stage - 1), "last": str(last)}
+    return {"before": str(max(stage - 1, 0)), "last": str(last)}
 
 
 def squeeze(shape: Iterable[int], axes: int) -> Shape:
@@ -208,9 +208,9 @@ def unfuse(axis: str) -> str:
 
 
 def map_tensors(
-    teacher: list[Component], student: list[Component], layers: tuple[tuple[int, ...], ...], classifier: bool
+    teacher: list[Component], student: list[Component], layers: tuple[tuple[int, ...], ...], refused: dict[str, str]
 ) -> tuple[list[tuple[Component, Component]], dict[str, str], dict[str, str]]:
-    """(Student, teacher) pairs, why the student's other tensors are not fed, and what losing the teacher's means."""
+    """(Student, teacher) pairs, why other tensors are not fed (`refused`: by axis), what losing the teacher's means."""
     by_key = {(c.key, c.stage, c.block): c for c in teacher}
     pairs, skipped = [], {}
     for c in student:
@@ -218,12 +218,10 @@ def map_tensors(
         source = by_key.get((c.key, c.stage, block))
         if not c.axes:
             skipped[c.name] = "a counter, not a weight"
-        elif "classes" in c.axes and not classifier:
-            skipped[c.name] = "the classifier is not selected unless classifier=True"
         elif source is None:
             skipped[c.name] = "the teacher has no such tensor"
-        elif "head_channel" in c.axes:
-            skipped[c.name] = "a norm over a head's channels is not selected: a student's head mixes those of two heads"
+        elif reasons := [refused[axis] for axis in c.axes if axis in refused]:
+            skipped[c.name] = reasons[0]
         elif c.name == "reg_token" and c.shape[1] > source.shape[1]:
             skipped[c.name] = f"the teacher has only {source.shape[1]} register token(s)"
         else:

@@ -84,12 +84,12 @@ def phase_subset(size: int, pick: int, phase: int, strategy: str = "uniform", **
     return subsets(size, pick, 1 if pick == size else phase + 1, strategy, **options)[-1]
 
 
-def whole_heads(teacher: tuple[int, int], student: tuple[int, int], heads: np.ndarray) -> np.ndarray:
-    """Indices that keep teacher heads whole; teacher, student: (heads, head_dim). A larger head is thinned evenly.
+def whole_heads(head_dim: int, heads: np.ndarray, channels: np.ndarray) -> np.ndarray:
+    """Indices that keep teacher heads of `head_dim` channels, of each of them the same `channels`.
 
     Our choice: the published rule gives student head j half of teacher heads 2j and 2j + 1.
 
-    >>> whole_heads((4, 2), (2, 2), np.array([1, 3]))
+    >>> whole_heads(2, np.array([1, 3]), np.array([0, 1]))
     array([2, 3, 6, 7])
     """
-    return (heads[:, None] * teacher[1] + spread(teacher[1], student[1])).reshape(-1)
+    return (heads[:, None] * head_dim + channels).reshape(-1)

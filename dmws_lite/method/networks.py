@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import re
 import ssl
 from collections.abc import Mapping, Sequence
@@ -35,9 +34,6 @@ HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 State = dict[str, torch.Tensor]
 
-__all__ = ["efficientnet_lite0_050", "embedded_vit_48", "embedded_vit_96", "mobilenetv1_050"]
-
-VIT = {"img_size": 64, "patch_size": 8}
 default_cfgs: dict[str, dict[str, Any]] = {  # of the networks below, where timm looks for them
     EMBEDDED_TEACHER: HALF | {"input_size": (3, 64, 64), "classifier": "head"},
     EMBEDDED_STUDENT: HALF | {"input_size": (3, 64, 64), "classifier": "head"},
@@ -49,14 +45,14 @@ default_cfgs: dict[str, dict[str, Any]] = {  # of the networks below, where timm
 @register_model
 def embedded_vit_96(pretrained: bool = False, **options: Any) -> nn.Module:
     """The embedded teacher: a ViT of width 96, depth 6 and 6 heads for 64 x 64 images in patches of 8."""
-    options = {**VIT, "embed_dim": 96, "depth": 6, "num_heads": 6, **options}
+    options = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 6, "num_heads": 6, **options}
     return build_model_with_cfg(VisionTransformer, EMBEDDED_TEACHER, pretrained, **options)
 
 
 @register_model
 def embedded_vit_48(pretrained: bool = False, **options: Any) -> nn.Module:
     """The embedded student: a ViT of width 48, depth 4 and 3 heads for 64 x 64 images in patches of 8."""
-    options = {**VIT, "embed_dim": 48, "depth": 4, "num_heads": 3, **options}
+    options = {"img_size": 64, "patch_size": 8, "embed_dim": 48, "depth": 4, "num_heads": 3, **options}
     return build_model_with_cfg(VisionTransformer, EMBEDDED_STUDENT, pretrained, **options)
 
 
@@ -100,10 +96,8 @@ def _check_name(name: str) -> None:
         nearest = ", ".join(get_close_matches(architecture, timm.list_models(), n=4)) or "one of timm.list_models()"
         ours = f"{EMBEDDED_TEACHER!r} and {EMBEDDED_STUDENT!r}"
         raise ValueError(f"unknown model {name!r}: did you mean {nearest}? Without a network use {ours}")
-    if not tag:
-        return
     tags = [full_name.partition(".")[2] for full_name in timm.list_pretrained(f"{architecture}.*")]
-    if tag not in tags:
+    if tag and tag not in tags:
         known = ", ".join(tags) or "none"
         raise ValueError(f"unknown pretrained weights {tag!r} of {architecture}: timm knows {known}")
 
@@ -116,6 +110,7 @@ class Network:
     shapes: dict[str, tuple[int, ...]]
     heads: int | None = None
     weights: Mapping[str, torch.Tensor] | None = None
+    blocks: str = ""  # timm's class of them, and what tensors do not tell; "" where it is not known
 
 
 def describe(source: Any, role: str = "network") -> Network:
@@ -123,10 +118,9 @@ def describe(source: Any, role: str = "network") -> Network:
     if isinstance(source, str):
         return _describe_name(source)
     if isinstance(source, Teacher):
-        return Network(source.name, _shapes_of(source.state), _describe_name(source.name).heads, source.state)
+        return replace(_describe_name(source.name), shapes=_shapes_of(source.state), weights=source.state)
     if isinstance(source, nn.Module):
-        state = source.state_dict()
-        return Network(name_of(source), _shapes_of(state), _count_heads(source), state)
+        return _describe_module(source, name_of(source))
     if not isinstance(source, Mapping):
         raise TypeError(f"{role}={type(source).__name__}: pass a timm name, a module, or a state dict")
     if not source or not all(hasattr(tensor, "shape") for tensor in source.values()):
@@ -139,15 +133,21 @@ def _describe_name(name: str) -> Network:
     _check_name(name)
     with torch.device("meta"):
         model = timm.create_model(name)
-    return Network(name, _shapes_of(model.state_dict()), _count_heads(model))
+    return replace(_describe_module(model, name), weights=None)
+
+
+def _describe_module(model: Any, name: str) -> Network:
+    modules = dict(model.named_modules())
+    heads = next((module.num_heads for module in modules.values() if hasattr(module, "num_heads")), None)
+    block = type(modules.get("blocks.0"))
+    rotary = "rotary " if getattr(model, "rope", None) is not None else ""
+    blocks = rotary + block.__name__ if block.__module__.startswith("timm.") else ""
+    state = model.state_dict()
+    return Network(name, _shapes_of(state), heads, state, blocks)
 
 
 def _shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
-
-
-def _count_heads(model: nn.Module) -> int | None:
-    return next((module.num_heads for module in model.modules() if hasattr(module, "num_heads")), None)  # type: ignore
 
 
 def name_of(model: nn.Module) -> str:
@@ -257,10 +257,10 @@ def _find_weight_files(path: Path) -> list[Path]:
     if path.is_dir():
         candidates = sorted(path.glob("*.safetensors"), key=lambda p: (p.name != "model.safetensors", p.name))
         path = candidates[0] if candidates else path / "model.safetensors"
+    elif path.name.endswith(".index.json"):  # of weights in several files
+        path = min(path.parent.glob(path.name.replace(".safetensors.index.json", "-*-of-*.safetensors")), default=path)
     paths = [path]
-    if path.name.endswith(".safetensors.index.json") and path.exists():
-        paths = [path.with_name(name) for name in sorted({*json.loads(path.read_text())["weight_map"].values()})]
-    elif parts := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.safetensors", path.name):
+    if parts := re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.safetensors", path.name):
         paths = [path.with_name(f"{parts[1]}-{n + 1:05}-of-{parts[2]}.safetensors") for n in range(int(parts[2]))]
     for path in paths:
         if not path.exists():
@@ -282,15 +282,23 @@ def _read_weights(paths: list[Path], name: str) -> State:
             raise ValueError(f"{path.name} is truncated or no safetensors file ({error}): fetch it again") from error
     names = _timm_config(name)["classifier"]
     classifier = tuple(f"{layer}." for layer in ([names] if isinstance(names, str) else names))
-    for key, shape in _describe_name(name).shapes.items():
+    shapes, way_out = _describe_name(name).shapes, "pass the name of its architecture"
+    for key in dict.fromkeys([*shapes, *state]):
         if key.startswith(classifier):
             continue
         if key not in state:
-            raise ValueError(f"teacher file {path.name} has no tensor {key}: it does not hold a {name}")
-        file_shape = tuple(state[key].shape)
-        if key != "pos_embed" and file_shape != shape:
-            text = f"{path.name}: {key} is {file_shape}, a {name} has {shape}"
-            raise ValueError(f"{text}: pass the name of its architecture")
+            prefixed = next((other for other in state if other.endswith(f".{key}")), None)
+            hint = f"it has {prefixed}: save it without that prefix" if prefixed else f"it does not hold a {name}"
+            raise ValueError(f"teacher file {path.name} has no tensor {key}: {hint}")
+        if key not in shapes:
+            raise ValueError(f"{path.name} has a tensor {key}, a {name} has none: {way_out}")
+        tensor, shape = state[key], shapes[key]
+        compared = slice(None, None, 2 if key == "pos_embed" else 1)  # it may have another number of tokens
+        if tensor.ndim != len(shape) or tensor.shape[compared] != shape[compared]:
+            raise ValueError(f"{path.name}: {key} is {tuple(tensor.shape)}, a {name} has {shape}: {way_out}")
+        if shape and not (tensor.is_floating_point() and tensor.float().isfinite().all()):
+            text = f"{path.name}: {key} ({tensor.dtype}) holds values that are not finite, or no floating-point numbers"
+            raise ValueError(f"{text}: fetch it again, or pass other weights")
     return state
 
 

@@ -162,22 +162,36 @@ class SelectionPlan:
 def load_plan(path: str | Path) -> SelectionPlan:
     """Read a plan that `SelectionPlan.save` wrote. Raises ValueError for a file that is not such a plan."""
     try:
-        record = json.loads(Path(path).read_text())
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
         if record.pop("format") != FORMAT:
             raise KeyError("format")
         for a in record["assignments"]:
-            a |= {key: tuple(a[key]) for key in ("axes", "student_shape", "teacher_shape")}
-            a["indices"] = tuple(None if i is None else np.asarray(i, dtype=np.int64) for i in a["indices"])
-            sizes = squeeze(a["teacher_shape"], len(a["axes"]))
-            for index, size in zip(a["indices"], sizes, strict=True):
-                if index is not None and not ((index >= 0) & (index < size)).all():
-                    raise ValueError("an index is outside the teacher's tensor")
+            a["axes"], count = tuple(a["axes"]), len(a["axes"])
+            a |= {key: tuple(_whole_numbers(a[key], 1).tolist()) for key in ("student_shape", "teacher_shape")}
+            a["indices"] = tuple(None if i is None else _whole_numbers(i, 0) for i in a["indices"])
+            shapes = squeeze(a["teacher_shape"], count), squeeze(a["student_shape"], count)
+            for axis, index, size, target in zip(a["axes"], a["indices"], *shapes, strict=True):
+                taken = size if index is None else len(index)
+                if (index is not None and index.max() >= size) or (taken != target and axis != "token"):
+                    raise ValueError("an index is outside the teacher's tensor, or the student's has another shape")
         record["assignments"] = tuple(Assignment(**a) for a in record["assignments"])
         record["layers"] = tuple(tuple(stage) for stage in record["layers"])
-        record["teacher_shapes"] = {name: tuple(shape) for name, shape in record["teacher_shapes"].items()}
-        return SelectionPlan(**record)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        sizes = record["teacher_shapes"].items()
+        record["teacher_shapes"] = {name: tuple(_whole_numbers(shape, 1).tolist()) for name, shape in sizes}
+        plan = SelectionPlan(**record)
+        for question in (plan.coverage, plan.consistency, plan.losses, plan.skipped.items):
+            question()
+        return plan
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a saved plan ({FORMAT}): make one with plan(...).save(path)") from error
+
+
+def _whole_numbers(values: list[int], least: int) -> np.ndarray:
+    """A list of JSON as int64; ValueError unless all are whole numbers from `least` on."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype != np.int64 or array.min() < least:
+        raise ValueError(f"not whole numbers of at least {least}")
+    return array
 
 
 def prefix_tokens(shapes: Mapping[str, Shape]) -> int:

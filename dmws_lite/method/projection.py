@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from dmws_lite.method.branches import require_plain_blocks
-from dmws_lite.method.elements import whole_heads
+from dmws_lite.method.elements import spread, whole_heads
 from dmws_lite.method.measuring import BATCH
 from dmws_lite.method.networks import name_of
 from dmws_lite.method.plan import SelectionPlan
@@ -144,13 +144,11 @@ def _measure_stream(teacher: Any, chosen: tuple[int, ...], images: Tensor) -> tu
 
 def _choose_heads(attention: Any, source: Any, energy: Tensor) -> Tensor:
     """The channels of those heads that write most energy, whole where the head's size allows."""
-    size, teacher_size = (attention.num_heads, attention.head_dim), (source.num_heads, source.head_dim)
-    if size[0] > teacher_size[0] or size[1] > teacher_size[1]:
-        raise ValueError(
-            f"projection keeps whole heads: the student's {size[0]} heads of {size[1]} do not fit into the "
-            f"teacher's {teacher_size[0]} heads of {teacher_size[1]}: use selection_ls"
-        )
-    return torch.from_numpy(whole_heads(teacher_size, size, _choose_largest(energy, size[0]).numpy()))
+    s, t = ((layer.num_heads, layer.head_dim) for layer in (attention, source))
+    if s[0] > t[0] or s[1] > t[1]:
+        text = f"the student's {s[0]} heads of {s[1]} do not fit into the teacher's {t[0]} heads of {t[1]}"
+        raise ValueError(f"projection keeps whole heads: {text}: use selection_ls")
+    return torch.from_numpy(whole_heads(t[1], _choose_largest(energy, s[0]).numpy(), spread(t[1], s[1])))
 
 
 def _choose_largest(energy: Tensor, count: int) -> Tensor:
@@ -165,6 +163,8 @@ def _fill_reader(layer: Any, source: Any, norm: Any, reader: Tensor, rows: Any) 
     if layer.bias is not None:
         bias = 0 if source.bias is None else source.bias.double()[rows]
         layer.bias.copy_(bias + weight @ norm.bias.double())
+    elif norm.bias.any():
+        raise ValueError(f"projection puts a norm's biases into the layer after it, {layer} has none: use selection_ls")
 
 
 def _fill_writer(layer: Any, source: Any, scale: Any, writer: Tensor, columns: Any) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dmws_lite.method.components import FIXED, Component, components, depths, family_of, map_tensors, squeeze, unfuse
-from dmws_lite.method.elements import STRATEGIES, phase_subset, subsets, whole_heads
+from dmws_lite.method.elements import phase_subset, spread, subsets, whole_heads
 from dmws_lite.method.layers import Layers, select_layers
 from dmws_lite.method.networks import Network, describe
 from dmws_lite.method.plan import Assignment, SelectionPlan, position_grids, prefix_tokens
@@ -20,6 +20,7 @@ Sets = tuple[np.ndarray, ...]  # one index array for each student
 Sizes = tuple[int, int]  # of an axis in the teacher and in the student
 Choose = Callable[..., Sets]
 STEPPED = ("mobilenetv1", "mbconv")  # families whose first block of a stage differs from the others
+MIXED_HEADS = "a student's head mixes those of two heads; elements='heads' keeps heads of the same size whole"
 WAYS_OUT = {  # of a difference on an axis
     "in_chans": "build the student with the teacher's number of input channels (gray images are repeated to three)",
     "classes": "the classifier can be selected only when both have the same classes: pass classifier=False",
@@ -57,7 +58,7 @@ def plan(
     def choose(size: int, pick: int, **options: Any) -> Sets:
         return (phase_subset(size, pick, phase, **options),)
 
-    return _make_plans(_match(teacher, student, layers, classifier), elements, seed, [phase], choose)[0]
+    return _make_plans(_match(teacher, student, layers, classifier, elements), elements, seed, [phase], choose)[0]
 
 
 def complementary_plans(
@@ -82,7 +83,7 @@ def complementary_plans(
     """
     if n < 1:
         raise ValueError(f"n={n} students: pass n >= 1")
-    pair = _match(teacher, student, layers, classifier)
+    pair = _match(teacher, student, layers, classifier, elements)
     return _make_plans(pair, elements, seed, [*range(n)], partial(subsets, n=n))
 
 
@@ -97,11 +98,14 @@ class _Pair:
     axes: dict[str, Sizes]  # of those that elements are selected along
 
 
-def _match(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pair:
+def _match(teacher: Any, student: Any, layers: Layers, classifier: bool, elements: str) -> _Pair:
     t, s = describe(teacher, "teacher"), describe(student, "student")
     family, other = family_of(t.shapes, t.name), family_of(s.shapes, s.name)
     if other != family:
         raise ValueError(f"teacher {t.name} is a {family}, student {s.name} a {other}: choose both of one family")
+    if t.blocks and s.blocks and t.blocks != s.blocks:
+        text = f"teacher {t.name} has blocks {t.blocks}, student {s.name} {s.blocks}"
+        raise ValueError(f"{text}: tensors of one name do something else in them: choose both with the same blocks")
     chosen = select_layers(depths(t.shapes, family), depths(s.shapes, family), layers)
     if family in STEPPED and any(stage[0] for stage in chosen):
         raise ValueError(
@@ -109,7 +113,13 @@ def _match(teacher: Any, student: Any, layers: Layers, classifier: bool) -> _Pai
             f"{family}: choose 'first', 'uniform', or block numbers that begin with 0 in each stage"
         )
     teacher_tensors, student_tensors = components(t.shapes, family, t.name), components(s.shapes, family, s.name)
-    pairs, skipped, lost = map_tensors(teacher_tensors, student_tensors, chosen, classifier)
+    refused = {} if classifier else {"classes": "the classifier is not selected unless classifier=True"}
+    head_dims = {n.shapes.get("blocks.0.attn.proj.weight", (0, 0))[1] / (n.heads or 1) for n in (t, s)}
+    if len(head_dims) > 1 or (elements != "heads" and t.heads != s.heads):  # no student's head is one of the teacher's
+        refused["head_channel"] = f"a norm over a head's channels is not selected: {MIXED_HEADS}"
+        if "rotary" in t.blocks:
+            raise ValueError(f"{t.name} rotates pairs of a head's channels: {MIXED_HEADS}")
+    pairs, skipped, lost = map_tensors(teacher_tensors, student_tensors, chosen, refused)
     shapes = {c.name: c.shape for c in teacher_tensors if c.axes and (classifier or "classes" not in c.axes)}
     plan = SelectionPlan(t.name, s.name, family, "", 0, chosen, (), skipped, shapes, lost)
     return _Pair(plan, t, s, pairs, _measure_axes(pairs, t.name, s.name))
@@ -140,8 +150,6 @@ def _measure_axes(pairs: Sequence[tuple[Component, Component]], teacher: str, st
 
 def _make_plans(pair: _Pair, elements: str, seed: int, phases: list[int], choose: Choose) -> tuple[SelectionPlan, ...]:
     """One plan per phase; choose: their index sets on an axis, from the teacher's and the student's size of it."""
-    if elements not in STRATEGIES:
-        raise ValueError(f"unknown elements={elements!r}: choose one of {', '.join(STRATEGIES)}")
     shared_sets = {axis: _choose_indices(pair, axis, elements, seed, choose) for axis in pair.axes}
     assignments: list[list[Assignment]] = [[] for _ in phases]
     for tensor, source in pair.tensors:
@@ -167,7 +175,10 @@ def _choose_indices(pair: _Pair, axis: str, elements: str, seed: int, choose: Ch
     try:
         if elements == "heads" and axis.startswith("attn/"):
             t, s = _measure_heads(pair, size, pick)
-            return tuple(whole_heads(t, s, heads) for heads in choose(t[0], s[0]))
+            heads = choose(t[0], s[0])
+            apart = t[0] >= max(2, len(heads)) * s[0]  # else students share heads, and take other channels of them
+            channels = [spread(t[1], s[1])] * len(heads) if apart else choose(t[1], s[1])
+            return tuple(whole_heads(t[1], *taken) for taken in zip(heads, channels, strict=True))
         strategy = {"random_inconsistent": "random", "heads": "uniform"}.get(elements, elements)
         scores = _score_elements(pair, axis) if elements == "magnitude" else None
         return choose(size, pick, strategy=strategy, seed=_derive_seed(seed, axis), scores=scores)
@@ -181,10 +192,8 @@ def _measure_heads(pair: _Pair, size: int, pick: int) -> list[tuple[int, int]]:
     if t is None or s is None:
         raise ValueError("elements='heads' needs the number of heads: pass teacher and student as names or modules")
     if s > t or pick // s > size // t:
-        raise ValueError(
-            f"elements='heads': the student's {s} heads of {pick // s} do not fit into the teacher's {t} heads of "
-            f"{size // t}: use elements='uniform'"
-        )
+        text = f"the student's {s} heads of {pick // s} do not fit into the teacher's {t} heads of {size // t}"
+        raise ValueError(f"elements='heads': {text}: use elements='uniform'")
     return [(t, size // t), (s, pick // s)]
 
 

@@ -189,18 +189,19 @@ def test_what_cannot_be_measured_is_refused(embedded, change, message):
 @pytest.mark.parametrize(
     ("teacher", "student", "message"),
     [
-        (mobilenet, mobilenet, "families vit; .* is a mobilenetv1: choose one of weight_selection, selec"),
+        (mobilenet, mobilenet, "has blocks Sequential, no pre-norm ViT blocks: use weight_selection"),
         (lambda: vit(pre_norm=True), vit, "cannot take norm_pre of .*: use selection_ls"),
         (lambda: vit(qk_norm=True), lambda: vit(qk_norm=True), "cannot take blocks.0.attn.q_norm of"),
         (lambda: vit(norm_layer=RmsNorm), vit, "cannot take blocks.0.norm1 of"),
+        (lambda: trained(vit()), lambda: vit(qkv_bias=False), "puts a norm's biases into the layer after it, Linear"),
         (distilled, vit, r"has 1 token\(s\) before the patches, its teacher VisionTransformerDistilled 2: choose"),
     ],
 )
 def test_what_projection_would_get_wrong_is_refused(teacher, student, message):
     teacher, student = teacher(), student()
-    arguments = {"plan": dm.plan(teacher, student), "teacher_state": teacher, "images": images().float()}
+    arguments = {"plan": dm.plan(teacher, student, classifier=True), "teacher_state": teacher}
     with pytest.raises(ValueError, match=message):
-        dm.initialize("projection", student, **arguments)
+        dm.initialize("projection", student, images=images().float(), **arguments)
 
 
 def test_few_images_warn_with_what_it_means(embedded):

@@ -46,22 +46,27 @@ def test_weights_in_several_files_are_read_whole_and_a_missing_one_is_named(tmp_
         (NAME, "cut.safetensors", "cut.safetensors is truncated or no safetensors file .*fetch it again"),
         ("convnext_tiny", "good.safetensors", "has no tensor .*does not hold a convnext_tiny"),
         ("vit_tiny_patch16_224", "good.safetensors", r"is \(1, 1, 96\), a vit_tiny\S+ has \(1, 1, 192\)"),
+        (NAME, "prefixed.safetensors", "no tensor cls_token: it has module.cls_token: save it without that prefix"),
+        (NAME, "deeper.safetensors", "has a tensor blocks.9.norm1.bias, a embedded_vit_96 has none: pass the name"),
+        (NAME, "whole.safetensors", r"norm.bias \(torch.int64\) holds .*no floating-point"),
+        (NAME, "endless.safetensors", r"norm.bias \(torch.float32\) holds values that are not finite"),
+        (NAME, "flat.safetensors", r"pos_embed is \(65, 96\), a embedded_vit_96 has \(1, 65, 96\)"),
         (NAME, "teacher.pt", "not a .safetensors file, and pickles can run code"),
         (NAME, "empty", "empty/model.safetensors does not exist"),
+        ("mobilenetv1_050", None, "No pretrained weights exist for mobilenetv1_050"),  # random ones do not pass for any
     ],
 )
-def test_bad_teacher_files_are_refused_with_the_way_out(tmp_path, state, name, file, message):
-    save_file(state, tmp_path / "good.safetensors")
+def test_bad_or_missing_teacher_files_are_refused_with_the_way_out(tmp_path, state, name, file, message):
+    changes = {"good": {}, "deeper": {"blocks.9.norm1.bias": torch.ones(96)}, "flat": {"pos_embed": torch.ones(65, 96)}}
+    changes |= {"whole": {"norm.bias": torch.ones(96).long()}, "endless": {"norm.bias": torch.full((96,), torch.nan)}}
+    for name_of_file, change in changes.items():
+        save_file(state | change, tmp_path / f"{name_of_file}.safetensors")
+    save_file({f"module.{key}": tensor for key, tensor in state.items()}, tmp_path / "prefixed.safetensors")
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "good.safetensors").read_bytes()[:-1000])
     (tmp_path / "teacher.pt").write_bytes(b"\x80\x04.")
     (tmp_path / "empty").mkdir()
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        dm.load_teacher(name, tmp_path / file)
-
-
-def test_no_random_weights_pass_for_pretrained():
-    with pytest.raises(ConnectionError, match="No pretrained weights exist for mobilenetv1_050"):
-        dm.load_teacher("mobilenetv1_050")
+    with pytest.raises((ValueError, FileNotFoundError, ConnectionError), match=message):
+        dm.load_teacher(name, file and tmp_path / file)
 
 
 def test_a_network_carries_its_input_statistics_or_the_error_says_how_to_give_them():

@@ -7,7 +7,7 @@ import pytest
 import timm
 import torch
 from timm.layers import SwiGLU
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import ResPostBlock, VisionTransformer
 
 import dmws_lite as dm
 
@@ -17,6 +17,7 @@ MOBILENET = ("mobilenetv1_100", "mobilenetv1_050")
 EMBEDDED = ("embedded_vit_96", "embedded_vit_48")
 LITE = ("tf_efficientnet_lite2", "tf_efficientnet_lite0")
 HALF_LITE = ("tf_efficientnet_lite0", "efficientnet_lite0_050")
+NO_PLANS = ["", "{}", '{"format": "other"}', "[1, 2]", "[" * 200_000]
 HALVED = [VIT, CONVNEXT, MOBILENET, EMBEDDED]
 
 
@@ -72,13 +73,15 @@ def test_phase_0_with_first_layers_equals_the_published_rule_bit_for_bit(pair):
         assert np.array_equal(ours[name].numpy(), values), name
 
 
-@pytest.mark.parametrize("pair", HALVED)
+@pytest.mark.parametrize("pair", [*HALVED, (vit(16, 2), vit(8, 2))])
 @pytest.mark.parametrize("elements", ["uniform", "consecutive", "random", "heads"])
 def test_complementary_plans_share_nothing_and_are_consistent(pair, elements):
     main, auxiliary = dm.complementary_plans(*pair, elements=elements, seed=5)
     assert main.overlap(auxiliary).used == 0
     assert main.coverage().used == auxiliary.coverage().used > 0
     assert all(main.consistency().values()) and all(auxiliary.consistency().values())
+    with pytest.raises(ValueError, match="n=0 students"):
+        dm.complementary_plans(*pair, n=0)
 
 
 def test_an_inconsistent_draw_is_seen_on_every_shared_axis():
@@ -96,6 +99,8 @@ def test_overlap_and_coverage_against_masks_counted_element_by_element():
             mask[np.ix_(*a.full_indices)] = True
         used, shared = used + masks[0].sum(), shared + (masks[0] & masks[1]).sum()
     assert main.coverage().used == used and main.overlap(other).used == shared > 0
+    with pytest.raises(ValueError, match="overlap needs two plans of one teacher"):
+        main.overlap(dm.plan(*VIT))
 
 
 def test_student_head_j_gets_even_channels_of_teacher_heads_2j_and_2j_plus_1_and_heads_keeps_them_whole():
@@ -140,6 +145,8 @@ def test_layer_scale_distillation_token_and_pooled_norm_are_mapped_and_qk_norms_
     assert of(deit, "dist_token") and "head_dist.weight" in deit.skipped
     plan = dm.plan(vit(16, 2, qk_norm=True), vit(8, 2, qk_norm=True))
     assert "norm over a head's channels" in plan.skipped["blocks.0.attn.q_norm.weight"] and not plan.lost
+    assert of(dm.plan(vit(16, 4, qk_norm=True), vit(8, 2, qk_norm=True), "heads"), "blocks.0.attn.q_norm.weight")
+    assert "stage-1" not in dm.plan(*[timm.create_model("convnext_atto", patch_size=2)] * 2).consistency()
     assert "head.weight" in dm.plan(*EMBEDDED).skipped and of(dm.plan(*EMBEDDED, classifier=True), "head.weight")
 
 
@@ -201,21 +208,14 @@ def test_a_saved_plan_is_the_same_plan(tmp_path):
     assert again.overlap(plan).used == plan.coverage().used
 
 
-@pytest.mark.parametrize("index", [96, -1, 1e999])
-def test_a_plan_file_with_an_index_outside_the_teacher_is_refused(tmp_path, index):
+@pytest.mark.parametrize("content", [*NO_PLANS, [96], [-1], [1e999], [0.5], []])
+def test_a_file_that_is_no_plan_or_a_damaged_one_is_refused(tmp_path, content):
     path = dm.plan(*EMBEDDED).save(tmp_path / "plan.json")
     record = json.loads(path.read_text())
-    record["assignments"][0]["indices"][2][0] = index  # of the class token
-    path.write_text(json.dumps(record))
+    record["assignments"][0]["indices"][2][:1] = content  # of the class token
+    path.write_text(json.dumps(record) if isinstance(content, list) else content)
     with pytest.raises(ValueError, match="is not a saved plan"):
         dm.load_plan(path)
-
-
-@pytest.mark.parametrize("text", ["", "{}", '{"format": "other"}', "[1, 2]"])
-def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
-    (tmp_path / "plan.json").write_text(text)
-    with pytest.raises(ValueError, match="is not a saved plan"):
-        dm.load_plan(tmp_path / "plan.json")
 
 
 @pytest.mark.parametrize(
@@ -233,6 +233,8 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
         ("efficientnet_b0", "efficientnet_b0", {}, r"blocks.0.0.se.conv_reduce.weight .*add a Rule"),
         ("resnet18", "resnet18", {}, r"resnet18: no known family .*FAMILIES"),
         (vit(16, 2, mlp_layer=SwiGLU), vit(8, 2), {}, r"mlp.fc1_g.weight is a gated MLP \(SwiGLU\)"),
+        (vit(16, 2, block_fn=ResPostBlock), vit(8, 2), {}, "has blocks ResPostBlock, student VisionTransformer Block"),
+        ("vit_pe_spatial_small_patch16_512", "vit_pe_spatial_tiny_patch16_512", {}, "rotates pairs.* elements='heads'"),
         (3, VIT[1], {}, "teacher=int: pass a timm name, a module, or a state dict"),
         (f"{VIT[0]}.nope", VIT[1], {}, "unknown pretrained weights 'nope' of vit_small.*timm knows augreg_in1k"),
         (*VIT, {"elements": "magnitude"}, "magnitude' needs the weights of vit_small"),
@@ -244,10 +246,3 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path, text):
 def test_what_cannot_be_planned_is_refused_with_the_way_out(teacher, student, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         dm.plan(teacher, student, **options)
-
-
-def test_no_number_of_students_and_plans_of_two_teachers_are_refused():
-    with pytest.raises(ValueError, match="n=0 students"):
-        dm.complementary_plans(*VIT, n=0)
-    with pytest.raises(ValueError, match="overlap needs two plans of one teacher"):
-        dm.plan(*VIT).overlap(dm.plan(*EMBEDDED))

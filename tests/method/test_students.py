@@ -44,8 +44,7 @@ def test_other_auxiliaries(teacher):
     assert torch.equal(same.main.pos_embed, same.auxiliary.pos_embed)
     assert not torch.equal(random.main.pos_embed, random.auxiliary.pos_embed)
     assert torch.equal(random.main.head.weight, random.auxiliary.head.weight)
-    assert alone.auxiliary is None
-    assert all(torch.equal(s.main.pos_embed, alone.main.pos_embed) for s in (same, random))
+    assert alone.auxiliary is None and all(torch.equal(s.main.pos_embed, alone.main.pos_embed) for s in (same, random))
 
 
 def test_a_random_auxiliary_of_a_random_main_is_another_draw_with_the_same_classifier(teacher):
