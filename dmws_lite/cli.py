@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 from dmws_lite.cli_data import data_app
 from dmws_lite.cli_study import study_app
 from dmws_lite.runtime.console import print_files, print_line, print_table, safe_text, warnings_printed
+from dmws_lite.runtime.text import require
 
 if TYPE_CHECKING:
     from dmws_lite.method.measuring import Measured
@@ -49,7 +51,7 @@ class RunCommand(TyperCommand):
             joined.append(word)
             if word in PARAMETER:
                 name, value = next(words, ""), next(words, "--")
-                if value.startswith("--"):
+                if value.startswith("--") or "=" in name:
                     raise ValueError(f"{word} {name}: a name and a value are needed, such as {word} smoke True")
                 joined.append(f"{name}={value}")
         return super().parse_args(ctx, joined)
@@ -94,19 +96,20 @@ def demo(
         str, typer.Option(help="embedded, imagenet (a package of weights, or a network), or reference (a GPU).")
     ] = "embedded",
     out: Annotated[Path, typer.Option(help="Folder for all results.")] = Path("outputs"),
-    seed: Annotated[int, typer.Option(help="Of all random draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of all random draws.")] = 0,
     smoke: Annotated[bool, typer.Option("--smoke", help="A few training steps only, to see that it runs.")] = False,
 ) -> None:
     """Run the quickstart from end to end: plans, two students, training, comparison, and the student to take away."""
     from dmws_lite.method.networks import load_teacher
     from dmws_lite.runtime.device import pick_device
     from dmws_lite.runtime.notebooks import defaults, find_notebook, run_notebook
-    from dmws_lite.studies.scales import FEW, find_scale
+    from dmws_lite.studies.scales import FEW, SCALES
 
     start, notebook = time.time(), find_notebook("quickstart")
     parameters = {"data": _resolve_data(data), "seed": seed, "smoke": smoke}
     if teacher != "embedded":
-        load_teacher(find_scale(teacher).teacher)  # the weights are found before the notebook starts
+        require("scale", teacher, SCALES)
+        load_teacher(SCALES[teacher].teacher)  # the weights are found before the notebook starts
         parameters["scale"] = teacher
         if pick_device().type == "cpu" and not smoke:
             parameters |= {name: value for name, value in FEW.items() if name in defaults(notebook)}
@@ -127,23 +130,24 @@ def select(
     teacher: Annotated[str, typer.Argument(help="A timm name, such as vit_small_patch16_224.")],
     student: Annotated[str, typer.Argument(help="A smaller network of the same family.")],
     elements: Annotated[str, typer.Option(help="How indices are chosen along an axis.")] = "uniform",
-    phase: Annotated[
-        int | None, typer.Option(help="One student of this phase, not complementary ones; 0 is the published rule.")
-    ] = None,
+    phase: Annotated[int | None, typer.Option(help="Only one student, of this phase; 0 is the published rule.")] = None,
     layers: Annotated[str, typer.Option(help="first, last, uniform, or block numbers such as 0,2,4.")] = "first",
-    students: Annotated[int, typer.Option(help="Number of complementary students.")] = 2,
-    seed: Annotated[int, typer.Option(help="Of the random strategies.")] = 0,
+    students: Annotated[int, typer.Option(min=1, help="Number of complementary students.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random strategies.")] = 0,
     save: Annotated[
-        Path | None, typer.Option(help="Save the main student's plan here, the others' beside it (_1, _2, ...).")
+        Path | None,
+        typer.Option(dir_okay=False, help="Save the main student's plan here, others beside it (_1, _2, ...)."),
     ] = None,
     images: Annotated[
         str | None, typer.Option(help="Training images (a folder or a card): refit each layer to the teacher on them.")
     ] = None,
     initializer: Annotated[
-        str | None, typer.Option(help="How: selection_ls, projection or projection_ls. [default: selection_ls]")
+        str | None, typer.Option(show_default="selection_ls", help="How: selection_ls, projection or projection_ls.")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(help="The teacher's safetensors file. [default: its own]")] = None,
-    size: Annotated[int | None, typer.Option(help="Pixels per side of these images. [default: the student's]")] = None,
+    weights: Annotated[Path | None, typer.Option(show_default="its own", help="The teacher's weights file.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=1024, show_default="the student's", help="Pixels per side of these images.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture of the errors.")] = Path("outputs"),
 ) -> None:
     """Show which teacher elements each student receives: no weights are needed, nothing is downloaded.
@@ -155,8 +159,10 @@ def select(
     from dmws_lite.method.selection import complementary_plans, plan
     from dmws_lite.runtime.files import writable_folder
 
+    if weights and not images:
+        raise ValueError(f"--weights {weights} is for --images only: pass both, or neither")
     network: Any = build(student, 1, size) if size else student
-    blocks: Any = [int(n) for n in layers.split(",")] if layers.replace(",", "").isdigit() else layers
+    blocks: Any = [int(n) for n in layers.split(",")] if re.fullmatch(r" *-?\d+ *(, *-?\d+ *)*", layers) else layers
     if phase is not None:
         plans: tuple[SelectionPlan, ...] = (plan(teacher, network, elements, phase, blocks, seed=seed),)
     else:
@@ -207,7 +213,7 @@ def run(
         Path, typer.Option(help="Folder for the executed notebook, its HTML page and results; one subfolder per run.")
     ] = Path("outputs"),
     kernel: Annotated[
-        str | None, typer.Option(help="A Jupyter kernel. [default: the notebook's, or this Python]")
+        str | None, typer.Option(show_default="the notebook's, or this Python", help="A Jupyter kernel.")
     ] = None,
 ) -> None:
     """Run one notebook with parameters, and make an HTML page of it.
@@ -216,10 +222,12 @@ def run(
     result of another run is never overwritten: the new one goes to a folder of its own, run-2, run-3, ... in --out.
     """
     from dmws_lite.runtime.notebooks import find_notebook, run_batch, run_notebook
-    from dmws_lite.runtime.parameters import read_batch
+    from dmws_lite.runtime.parameters import read_batch, refuse_twice
 
     path = find_notebook(name)
-    values = {name: value for name, _, value in (text.partition("=") for text in parameter or [])}
+    pairs = [text.partition("=") for text in parameter or []]
+    refuse_twice([name for name, _, _ in pairs])
+    values = {name: value for name, _, value in pairs}
     with warnings_printed():
         if batch is None:
             executed = run_notebook(path, out, values, kernel=kernel)
@@ -239,7 +247,7 @@ def _resolve_data(data: str | None) -> str | None:
 
     if data is None or data in cards() or data.startswith(HUB):
         return data
-    if not Path(data).exists():
+    if not data or not Path(data).exists():
         raise FileNotFoundError(unknown_source(Path(data)))
     return str(Path(data).resolve())
 
@@ -285,8 +293,7 @@ def _refit(plans: Any, initializer: str, weights: Path | None, images: str | Non
     from dmws_lite.method.measuring import CALIBRATION, calibration_images
     from dmws_lite.method.networks import build, load_teacher
 
-    if initializer not in MEASURED:
-        raise ValueError(f"--initializer {initializer!r} measures nothing on images: choose from {', '.join(MEASURED)}")
+    require("--initializer for images", initializer, MEASURED)
     if images is None:
         raise ValueError(f"--initializer {initializer} measures on training images: pass --images FOLDER, or a card")
     student, teacher = plans[0].student, load_teacher(plans[0].teacher, weights)

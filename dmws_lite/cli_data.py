@@ -12,8 +12,8 @@ from dmws_lite.runtime.console import print_files, print_line, print_table, warn
 if TYPE_CHECKING:
     from dmws_lite.data.checking import Report
 
-LABEL = "The table's column, or the level of folders (1 is the upper one), with the label, where several could be."
-PATIENT = "A regular expression with one group: the patient in the files' paths."
+LABEL = "Where the label is: a column of the table, or a level of folders (1 is the upper one)."
+PATIENT = "A regular expression for the files' paths; its one group is the patient."
 
 data_app = typer.Typer(no_args_is_help=True, help="Image sets: list and show their cards, get them, check them.")
 
@@ -61,8 +61,8 @@ def get(card: Annotated[str, typer.Argument(help="A card's name, or its .md file
 @data_app.command(epilog="Example: dmws data check my_images --out results")
 def check(
     source: Annotated[str, typer.Argument(help="A card, a folder, or whatever else open_data takes.")],
-    size: Annotated[int, typer.Option(help="Pixels per side of the images in the picture.")] = 64,
-    seed: Annotated[int | None, typer.Option(help="Of the split, where none is published.")] = None,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="Pixels per side of the images in the picture.")] = 64,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the split, where none is published.")] = None,
     frames: Annotated[str, typer.Option(help="Of volumes: the middle slice of each, or all.")] = "middle",
     label: Annotated[str | None, typer.Option(help=LABEL)] = None,
     patient: Annotated[str | None, typer.Option(help=PATIENT)] = None,
@@ -92,7 +92,7 @@ def check(
 def new(
     folder: Annotated[Path, typer.Argument(help="A folder of images that `dmws data check` can open.")],
     out: Annotated[Path, typer.Option(help="Folder for the card and its split.")] = Path("."),
-    seed: Annotated[int, typer.Option(help="Of the split, where none is published.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, where none is published.")] = 0,
     label: Annotated[str | None, typer.Option(help=LABEL)] = None,
     patient: Annotated[str | None, typer.Option(help=PATIENT)] = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,17 +41,17 @@ def show(name: Annotated[str, typer.Argument(help="A study's name, or its .yaml 
 @study_app.command(epilog="Example: dmws study run parts --data my_images --seeds 5")
 def run(
     study: Annotated[str, typer.Argument(help="A study's name (see `dmws study list`), or a .yaml file.")],
-    store: Annotated[Path | None, typer.Option(help="Folder of the runs. [default: outputs/studies/NAME]")] = None,
+    store: Annotated[Path | None, typer.Option(show_default="outputs/studies/NAME", help="Folder of the runs.")] = None,
     data: Annotated[list[str] | None, typer.Option(help="Other data; may be repeated.")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Other methods; may be repeated.")] = None,
     fraction: Annotated[list[float] | None, typer.Option(help="Other parts of the images; may be repeated.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="Another number of seeds.")] = None,
-    size: Annotated[int | None, typer.Option(help="Other pixels per side.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Another number of training steps.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Another number of seeds.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, max=1024, help="Other pixels per side.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Another number of training steps.")] = None,
     reference: Reference = None,
     engine: Annotated[str, typer.Option(help="local (this process) or ray (several GPUs or machines).")] = "local",
-    cpus: Annotated[float | None, typer.Option(help="ray: CPUs for a run. [default: 1]")] = None,
-    gpus: Annotated[float | None, typer.Option(help="ray: GPUs for a run, may be a fraction. [default: 0]")] = None,
+    cpus: Annotated[float | None, typer.Option(show_default="1", help="ray: CPUs for a run.")] = None,
+    gpus: Annotated[float | None, typer.Option(show_default="0", help="ray: GPUs for a run, or a part.")] = None,
     address: Annotated[str | None, typer.Option(help="ray: the cluster's address.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say how long the missing runs would take.")] = False,
 ) -> None:
@@ -66,8 +67,7 @@ def run(
     changes = _drop_missing(data=data, methods=method, fractions=fraction, seeds=seeds, size=size, reference=reference)
     settings = read_study(study, **changes)
     if steps is not None:
-        training = settings.definition().get("training", {}) | {"steps": steps}
-        settings = read_study(study, **changes, training=training)
+        settings = settings.model_copy(update={"training": replace(settings.training, steps=steps)})
     folder = store or Path("outputs") / "studies" / settings.name
     with warnings_printed():
         if plan:
@@ -94,7 +94,7 @@ def report(
     study: Annotated[str | None, typer.Option(help="Which study, where the store has several.")] = None,
     reference: Reference = None,
     metric: Annotated[str, typer.Option(help="accuracy, balanced_accuracy, macro_f1, auroc or ece.")] = "accuracy",
-    out: Annotated[Path | None, typer.Option(help="Folder for report.html and report.md. [default: the store]")] = None,
+    out: Annotated[Path | None, typer.Option(show_default="the store", help="Folder for the report.")] = None,
 ) -> None:
     """Make a self-contained HTML page, and Markdown tables, from a store."""
     from dmws_lite.studies.report import write_report

@@ -60,6 +60,7 @@ def failed(result, *parts: str) -> bool:
 @pytest.mark.parametrize("command", ["doctor", "demo", "select", "notebooks run", "data check", "study run"])
 def test_every_command_has_help_with_an_example(run, command):
     result = run(*command.split(), "--help")
+    assert command != "study run" or "outputs/studies/NAME" in result.output  # a default that is no value
     assert result.exit_code == 0 and f"Example: dmws {command}" in result.output
     assert command.split()[0] in run("--help").output
 
@@ -108,8 +109,13 @@ BAD = {
     (*EMBEDDED, "--initializer", "projection"): ["pass --images FOLDER"],
     (*EMBEDDED, "--initializer", "default"): ["choose from selection_ls, pro"],
     (*EMBEDDED, "--images", "nowhere"): ["neither a folder, a file, nor"],
+    ("notebooks", "run", "00", "-p", "seed=1", "-p", "smoke", "1"): ["-p seed=1: a name and a value are needed"],
     ("notebooks", "run", "00", "-p", "seed"): ["-p seed: a name and a value are needed, such as -p smoke True"],
+    ("notebooks", "run", "00", "-p", "seed", "1", "-p", "seed", "2"): ["parameter seed is given more than once"],
     ("notebooks", "run", "00", "--batch", "gone.csv"): ["gone.csv"],
+    (*EMBEDDED, "--weights", "gone"): ["--weights gone is for --images only: pass both, or neither"],
+    (*EMBEDDED, "--layers", "0, -1"): ["layers=[0, -1]"],
+    ("demo", ""): ["source='.' is neither a folder"],
     ("demo", "nowhere"): ["'nowhere' is neither a folder, a file, nor a card", "dmws data list"],
     ("demo", "--teacher", "imgenet"): ["unknown scale 'imgenet' (did you mean 'imagenet'?)"],
 }

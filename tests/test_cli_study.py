@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for words, message in (
         (["run", "smoke", "--method", "dual_sdk"], "did you mean 'dual_skd'?"),
-        (["run", "smoke", "--engine", "slurm"], "unknown engine='slurm'"),
+        (["run", "smoke", "--engine", "slurm"], "unknown engine 'slurm'"),
         (["report", "nowhere"], "is no run store"),
     ):
         result = dmws(*words)

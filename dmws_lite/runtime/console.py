@@ -54,7 +54,6 @@ def warnings_printed() -> Iterator[None]:
             print_line(f"Warning: {message}", style="yellow")
         printed.add(str(message))
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
+    with warnings.catch_warnings(action="always", category=UserWarning):
         warnings.showwarning = show
         yield

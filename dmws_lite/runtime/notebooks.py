@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dmws_lite.runtime.files import claim, writable_folder, write_atomically
 from dmws_lite.runtime.parameters import typed
 from dmws_lite.runtime.progress import TEXT_ONLY
-from dmws_lite.runtime.text import did_you_mean, shorten
+from dmws_lite.runtime.text import require, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,9 @@ PACKAGE = Path(__file__).parents[1]
 EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
 KERNEL_DIED = (
     "the kernel died. Most often it ran out of memory and the system ended it: take fewer or smaller images, or a "
-    "machine with more; else compiled code in this cell crashed"
+    "machine with more; else compiled code in this cell crashed, or a cell called exit()"
 )
+OUTPUT_LIMIT = 600  # seconds for output that is still on its way when its cell has ended
 PLOTLY = "application/vnd.plotly.v1+json"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What nbconvert's templates for pages and slides lack: alt texts, and plotly figures beside their pictures
@@ -63,18 +64,17 @@ def notebooks() -> dict[str, Path]:
 
 
 def find_notebook(name: str) -> Path:
-    """The notebook called `name`: the beginning of a chapter's name ("00") or title ("quickstart"), or a file."""
+    """The notebook called `name`: the beginning of a chapter's name ("00", "0") or title ("quickstart"), or a file."""
     if name.endswith(".ipynb"):
         if not Path(name).is_file():
             raise FileNotFoundError(f"notebook {name} does not exist: pass a name from `dmws notebooks list`")
         return Path(name)
-    titles = {stem: stem.partition("_")[2] for stem in notebooks()}
-    matches = [stem for stem, title in titles.items() if name and (stem.startswith(name) or title.startswith(name))]
+    titles, wanted = {stem: stem.partition("_")[2] for stem in notebooks()}, name.lower()
+    wanted = wanted.zfill(2) if wanted.isdigit() else wanted
+    matches = [stem for stem, title in titles.items() if name and (stem.startswith(wanted) or title.startswith(wanted))]
     if len(matches) > 1:
         raise ValueError(f"notebook {name!r} may be {' or '.join(matches)}: write more of it")
-    if not matches:
-        hint = did_you_mean(name, [*titles, *titles.values()])
-        raise ValueError(f"unknown notebook {name!r}{hint}: choose from {', '.join(titles)}")
+    require("notebook", matches[0] if matches else name, titles)
     return notebooks()[matches[0]]
 
 
@@ -85,7 +85,10 @@ def defaults(path: str | Path) -> dict[str, str]:
     except ImportError as error:
         raise ImportError(EXTRA) from error
     tagged = [cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", [])]
-    return {entry.name: entry.default for cell in tagged[:1] for entry in PythonTranslator.inspect(cell)}
+    if len(tagged) > 1:
+        text = f"{path} has {len(tagged)} cells with the tag `parameters`, and the later ones would undo what is passed"
+        raise ValueError(f"{text}: leave the tag, and the parameters, in one of them")
+    return {entry.name: entry.default for cell in tagged for entry in PythonTranslator.inspect(cell)}
 
 
 def read_notebook(path: str | Path) -> NotebookNode:
@@ -110,21 +113,18 @@ def pick_kernel(path: str | Path, name: str | None = None) -> str:
     """
     from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, find_kernel_specs
 
-    path, installed, facts = Path(path), find_kernel_specs(), read_notebook(path).metadata
+    installed, facts = find_kernel_specs(), read_notebook(path).metadata
     specification = facts.get("kernelspec") or {}
     wanted = name or specification.get("name") or ""
     if wanted.lower() in installed:
         return wanted
-    reason = f"kernel {wanted!r} is not installed here" if wanted else "it names no kernel"
     language = specification.get("language") or (facts.get("language_info") or {}).get("name") or "python"
-    if not name and language.lower() in ("python", "python3", "ipython"):
-        reason = f"its {reason}" if wanted else reason
-        text = f"{path.name}: {reason}, so this Python's own kernel runs it (--kernel takes others)"
-        warnings.warn(text, stacklevel=2)
-        return NATIVE_KERNEL_NAME
-    if not name:
-        reason += f", and its language is {language}"
-    raise ValueError(f"{path.name}: {reason}: install it, or pass --kernel with one of {', '.join(installed)}")
+    fault = f"kernel {wanted!r} is not installed here" if wanted else "it names no kernel"
+    reason = f"{Path(path).name}: {fault} (its language: {language})"
+    if name or language.lower() not in ("python", "python3", "ipython"):
+        raise ValueError(f"{reason}: install it, or pass --kernel with one of {', '.join(installed)}")
+    warnings.warn(f"{reason}, so this Python's own kernel runs it (--kernel takes others)", stacklevel=2)
+    return NATIVE_KERNEL_NAME
 
 
 def run_notebook(
@@ -303,7 +303,8 @@ def _run_into(
                 write_html(part, executed.with_suffix(".html"))
             part.replace(executed)
     if failure:
-        raise RuntimeError(f"{path.name}{failure} (the notebook so far is {executed})")
+        kept = f"the notebook so far is {executed}" if executed.exists() else "nothing is left of the run"
+        raise RuntimeError(f"{path.name}{failure} ({kept})")
     return executed
 
 
@@ -325,12 +326,15 @@ def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, li
             stderr_file=sys.stderr,
             coalesce_streams=True,
             execution_timeout=limit,
+            iopub_timeout=OUTPUT_LIMIT,
             extra_arguments=["--log-level=ERROR"],
         )
     except PapermillExecutionError as error:
         return f", cell {error.exec_count}: {error.ename}: {error.evalue}"
     except Exception as error:
-        reasons = {CellTimeoutError: f"it took longer than {limit} s", DeadKernelError: KERNEL_DIED}
+        if not part.parent.exists():
+            return f": its folder {part.parent} was deleted while it ran"
+        reasons = {CellTimeoutError: f"it took longer than {limit or OUTPUT_LIMIT} s", DeadKernelError: KERNEL_DIED}
         reason = reasons.get(type(error), f"{type(error).__name__}: {error}")
         cell = _describe_last_cell(part) or f": kernel {kernel!r} did not start (--kernel takes others)"
         return f"{cell}: {reason}"
@@ -340,11 +344,7 @@ def _execute(path: Path, part: Path, parameters: dict[str, Any], kernel: str, li
 
 def _describe_last_cell(part: Path) -> str:
     """The code cell of an executed notebook that was started last: its number and its first line; "" before any."""
-    if not part.exists():
-        return ""
-    cells = [cell for cell in read_notebook(part).cells if cell.cell_type == "code"]
-    started = [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
-    if not started:
-        return ""
-    first_line = started[-1].source.strip().partition("\n")[0]
-    return f", cell {len(started)} ({shorten(first_line)})"
+    cells = [cell for cell in read_notebook(part).cells if cell.cell_type == "code"] if part.exists() else []
+    started = [cell.source for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
+    first_line = started[-1].strip().partition("\n")[0] if started else ""
+    return f", cell {len(started)} ({shorten(first_line)})" if started else ""

@@ -6,7 +6,7 @@ import ast
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -35,23 +35,33 @@ def typed(values: Mapping[str, Any], defaults: Mapping[str, str], notebook: str)
 
 
 def read_batch(path: Path) -> list[dict[str, Any]]:
-    """Sets of parameters: the rows of a .csv file, where an empty cell leaves the default, or a .yaml file's list."""
+    """Sets of parameters: the rows of a .csv or .tsv file, where an empty cell leaves the default, or a YAML list."""
+    if not path.is_file():
+        raise FileNotFoundError(f"batch file {path} is not there, or is a folder: pass a .csv or .yaml file")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        if path.suffix.lower() == ".csv":
+        if path.suffix.lower() in (".csv", ".tsv"):
             separator = max(",;\t", key=text.partition("\n")[0].count)
             table = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restkey="(cell without a name)")
-            rows = [{name: value for name, value in row.items() if value} for row in table]
+            refuse_twice(table.fieldnames or [])
+            filled = ({name: value for name, value in row.items() if value and any(value)} for row in table)
+            rows = list(filter(None, filled))
         else:
             rows = [dict(row) for row in yaml.safe_load(text)]
     except UnicodeDecodeError as error:
         raise ValueError(f"batch file {path} is not UTF-8 ({error}): save it as UTF-8 (CSV UTF-8 in Excel)") from error
     except (ValueError, TypeError, csv.Error, yaml.YAMLError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise ValueError(f"batch file {path} is no CSV file, and no list of mappings in YAML: {reason}") from error
+        raise ValueError(f"batch file {path} cannot be read as CSV, or as a YAML list of mappings: {reason}") from error
     if not rows:
         raise ValueError(f"batch file {path} lists no runs: add a row of parameters for each")
     return rows
+
+
+def refuse_twice(names: Sequence[str]) -> None:
+    """Raise ValueError for a parameter that is there more than once."""
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"parameter {', '.join(sorted(twice))} is given more than once: give each one value")
 
 
 def _convert(name: str, value: Any, source: str) -> Any:
@@ -63,7 +73,7 @@ def _convert(name: str, value: Any, source: str) -> Any:
     if isinstance(value, str) and (any_type or kind is not str):
         converted = _parse_literal(value)
     try:
-        converted = json.loads(json.dumps(converted, default=_to_json))
+        converted = json.loads(json.dumps(converted, default=_to_json, allow_nan=False))
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         kinds = "a text, number, truth value, list, mapping, path, date or None"
         raise ValueError(f"parameter {name} = {value!r} cannot be written into a notebook: pass {kinds}") from error

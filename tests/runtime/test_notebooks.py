@@ -64,7 +64,7 @@ def test_a_page_asks_no_server_for_anything_and_pictures_have_their_alt_texts(tm
     [
         ({"seed": 2.5}, None, "parameter seed = 2.5 is no whole number: its default is 0"),
         ({"sed": 1}, None, "small.ipynb has no parameter 'sed': its parameters are data = None, seed = 0"),
-        ({}, "conda-env-x", "small.ipynb: kernel 'conda-env-x' is not installed here.*--kernel with one of .*python3"),
+        ({}, "conda-env-x", "small.ipynb: kernel 'conda-env-x' is not installed here .*--kernel with one of .*python3"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_runs(tmp_path, small, parameters, kernel, message):
@@ -73,10 +73,15 @@ def test_what_cannot_run_is_refused_before_anything_runs(tmp_path, small, parame
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"cells": [{}]}', b"\xe8", b'{"nbformat": 9, "cells": []}'])
+TAGGED = b'{"cell_type": "raw", "metadata": {"tags": ["parameters"]}, "source": ""}'
+TWICE = b'{"nbformat": 4, "nbformat_minor": 4, "metadata": {}, "cells": [%s, %s]}' % (TAGGED, TAGGED)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"cells": [{}]}', b"\xe8", b'{"nbformat": 9, "cells": []}', TWICE])
 def test_a_file_that_is_no_notebook_is_named(tmp_path, content):
     (tmp_path / "odd.ipynb").write_bytes(content)
-    with pytest.raises(ValueError, match="odd.ipynb cannot be read as a notebook"):
+    fault = "has 2 cells with the tag `parameters`" if content == TWICE else "cannot be read as a notebook"
+    with pytest.raises(ValueError, match=f"odd.ipynb {fault}"):
         notebooks.run_notebook(tmp_path / "odd.ipynb", tmp_path / "out")
 
 
@@ -84,7 +89,7 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path, content):
     ("metadata", "missing"),
     [
         ({}, "it names no kernel"),
-        ({"kernelspec": {"name": "conda-env-x", "language": "python"}}, "its kernel 'conda-env-x' is not installed"),
+        ({"kernelspec": {"name": "conda-env-x", "language": "python"}}, "kernel 'conda-env-x' is not installed"),
         ({"kernelspec": {"name": "ir", "language": "R"}}, None),
         ({"kernelspec": {"name": "julia-1.9"}, "language_info": {"name": "julia"}}, None),
     ],
@@ -97,7 +102,7 @@ def test_another_environments_python_notebook_gets_this_pythons_kernel_and_no_ot
         with pytest.warns(UserWarning, match=f"small.ipynb: {missing}.*this Python's own kernel runs it"):
             assert notebooks.pick_kernel(small) == "python3"
     else:
-        with pytest.raises(ValueError, match="is not installed here, and its language is (R|julia): install it, or"):
+        with pytest.raises(ValueError, match=r"is not installed here \(its language: (R|julia)\): install it, or"):
             notebooks.pick_kernel(small)
     assert notebooks.pick_kernel(small, "python3") == "python3"
 
@@ -128,6 +133,12 @@ def test_a_cell_that_fails_is_named_and_the_executed_part_is_kept(tmp_path, code
     executed = nbformat.read(out / "small.ipynb", as_version=4)
     assert any("before" in str(cell.get("outputs")) for cell in executed.cells)
     assert "before" in (out / "small.html").read_text() and not list(out.glob(".*.ipynb"))
+
+
+def test_a_notebook_that_deletes_its_own_folder_is_told_so(tmp_path):
+    path = write(tmp_path / "small.ipynb", "output = ''", "import shutil; shutil.rmtree(output)", "1")
+    with pytest.raises(RuntimeError, match="its folder .*out was deleted while it ran .nothing is left of the run"):
+        notebooks.run_notebook(path, tmp_path / "out")
 
 
 def test_two_runs_into_one_folder_never_overwrite_one_another(tmp_path):
@@ -165,12 +176,12 @@ def test_a_batch_goes_on_after_a_failure_and_after_an_interruption(tmp_path, mon
 
 
 def test_notebooks_are_found_by_number_title_name_beginning_and_file(small):
-    for name in ("06", "train_main_and_auxiliary", "06_train_main_and_auxiliary", "train"):
+    for name in ("06", "6", "train_main_and_auxiliary", "06_train_main_and_auxiliary", "Train"):
         assert notebooks.find_notebook(name).stem == "06_train_main_and_auxiliary"
     assert notebooks.find_notebook(str(small)) == small and notebooks.defaults(small) == {"data": "None", "seed": "0"}
     for name, message in {
         "t": "notebook 't' may be 02_teacher_and_students or 06_train.*: write more of it",
-        "quikstart": "unknown notebook 'quikstart' .did you mean 'quickstart'.*: choose from 00_",
+        "quikstart": "unknown notebook 'quikstart' .did you mean '00_quickstart'.*: choose from 00_",
         "": "unknown notebook '': choose from 00_",
     }.items():
         with pytest.raises(ValueError, match=message):

@@ -35,7 +35,7 @@ def test_other_types_are_refused_with_name_value_type_and_default(word, name, va
     with pytest.raises(ValueError, match=message):
         typed({name: value}, KNOWN, "x.ipynb")
     with pytest.raises(ValueError, match="parameter teacher = .* cannot be written into a notebook: pass a text"):
-        typed({"teacher": {1}}, KNOWN, "x.ipynb")
+        typed({"teacher": {1} if word == "text" else float("inf")}, KNOWN, "x.ipynb")
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,7 @@ def test_other_types_are_refused_with_name_value_type_and_default(word, name, va
         ("a.csv", '\ufeffseed,data\n1,\n2,"x\ny"\n', [{"seed": "1"}, {"seed": "2", "data": "x\ny"}]),
         ("a.CSV", "seed;data\r\n1;è\r\n", [{"seed": "1", "data": "è"}]),
         ("a.yaml", "- {seed: 1, data: [2, x]}\n", [{"seed": 1, "data": [2, "x"]}]),
+        ("a.tsv", "seed\tdata\n\n1\t\n\t\n", [{"seed": "1"}]),
         ("a.csv", "seed\n1,2\n", [{"seed": "1", "(cell without a name)": ["2"]}]),  # which no notebook has
     ],
 )
@@ -55,10 +56,11 @@ def test_a_batch_is_read(tmp_path, name, content, rows):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.yaml", b"seed: 1", "no list of mappings"),
-        ("a.yaml", b"- {seed: [1}", "a.yaml is no CSV file, .*expected ',' or ']'"),
+        ("a.yaml", b"seed: 1", "cannot be read as CSV, or as a YAML list of mappings"),
+        ("a.yaml", b"- {seed: [1}", "a.yaml cannot be read as CSV, .*expected ',' or ']'"),
         ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is not UTF-8 .*: save it as UTF-8"),
-        ("a.csv", b"seed\n", "a.csv lists no runs"),
+        ("a.csv", b"seed,data\n,\n,,\n", "a.csv lists no runs"),
+        ("a.csv", b"seed,seed\n1,2\n", "parameter seed is given more than once"),
     ],
 )
 def test_a_batch_file_that_cannot_be_used_is_named(tmp_path, name, content, message):
