@@ -7,11 +7,11 @@ from functools import cache
 
 import pandas as pd
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dmws_lite.method.components import components, family_of
 from dmws_lite.method.networks import build, describe
-from dmws_lite.studies.costs import plain_attention
 
 # The first pattern that matches a module's name decides; what none matches are normalisations, tokens and scales.
 KINDS = {
@@ -41,7 +41,7 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     with torch.device("meta"):
         model = build(name, num_classes).eval()
         image = torch.zeros(1, *model.pretrained_cfg["input_size"])  # type: ignore[index]
-    with torch.inference_mode(), plain_attention(model), FlopCounterMode(display=False) as counter:
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(image)
     counts = {path: sum(operations.values()) for path, operations in counter.get_flop_counts().items()}
     rows = []

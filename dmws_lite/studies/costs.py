@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from dmws_lite.data.sets import Splits
@@ -56,24 +54,7 @@ def step_flops(
     with torch.random.fork_rng([torch.cuda.current_device()] if pick_device(device).type == "cuda" else []):
         trainer = Trainer(deepcopy(students), replace(splits, train=images), training, distillation, device)
         trainer.step = training.steps // 2  # where the soft targets have a weight
-        with (
-            plain_attention(trainer.main, trainer.auxiliary, trainer.teacher),
-            FlopCounterMode(display=False) as counter,
-        ):
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it misses fused attention
             trainer.train_step()
         trainer.close()
     return _known_flops.setdefault(key, counter.get_total_flops())
-
-
-@contextmanager
-def plain_attention(*models: nn.Module | None) -> Iterator[None]:
-    """timm's attention as matrix products: FlopCounterMode counts nothing, or more, of the CPU's fused kernel."""
-    modules: list[Any] = [module for model in models if model is not None for module in model.modules()]
-    fused = [module for module in modules if getattr(module, "fused_attn", False)]
-    for module in fused:
-        module.fused_attn = False
-    try:
-        yield
-    finally:
-        for module in fused:
-            module.fused_attn = True

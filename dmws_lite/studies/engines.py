@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -20,7 +21,7 @@ from typing import Any
 from filelock import FileLock
 
 from dmws_lite.runtime.progress import tqdm
-from dmws_lite.runtime.text import plain
+from dmws_lite.runtime.text import plain, require
 from dmws_lite.studies import run
 from dmws_lite.studies.run import Job, Outcome
 from dmws_lite.studies.store import Store
@@ -46,8 +47,7 @@ def run_study(
 
     >>> run_study("smoke", "outputs/studies/smoke").table()  # doctest: +SKIP
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine={engine!r}: choose one of {', '.join(ENGINES)}")
+    require("engine", engine, ENGINES)
     if engine == "local" and (unknown := options.keys() - {"workers"}):
         raise ValueError(f"{', '.join(unknown)} is for engine='ray': leave it out, or pass engine='ray'")
     study = study if isinstance(study, Study) else read_study(study)
@@ -107,19 +107,17 @@ def _choose_workers(jobs: Sequence[Job]) -> int:
 
 def estimate(jobs: Sequence[Job]) -> str:
     """A sentence: how long these runs take, from a probe of a few steps of each method and pair."""
-    probes, seconds = dict[tuple[str, str], float](), 0.0
-    for job in tqdm(jobs, desc="probes", unit="run", leave=False):
-        kind = job.pair.title, job.name
-        if kind not in probes:
-            began = time.perf_counter()
-            training = job.method.training | {"steps": PROBE, "evaluations": 2}
-            methods = {job.name: replace(job.method, training=training)}
-            outcome = run.execute(replace(job, study=job.study.model_copy(update={"resolved": methods})))
-            if not outcome.done:
-                raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
-            per_step = outcome.history["seconds"].iloc[-1] / (PROBE / 2)
-            probes[kind] = time.perf_counter() - began + per_step * (job.training.steps - PROBE)
-        seconds += probes[kind]
+    kinds, seconds = Counter((job.pair.title, job.name) for job in jobs), 0.0
+    examples = {(job.pair.title, job.name): job for job in reversed(jobs)}
+    for kind, job in tqdm(examples.items(), desc="probes", unit="run", leave=False):
+        began = time.perf_counter()
+        training = job.method.training | {"steps": PROBE, "evaluations": 2}
+        methods = {job.name: replace(job.method, training=training)}
+        outcome = run.execute(replace(job, study=job.study.model_copy(update={"resolved": methods})))
+        if not outcome.done:
+            raise RuntimeError(f"the probe of {job.title} failed: {outcome.record['error']['message']}")
+        per_step = outcome.history["seconds"].iloc[-1] / (PROBE / 2)
+        seconds += kinds[kind] * (time.perf_counter() - began + per_step * (job.training.steps - PROBE))
     workers = _choose_workers(jobs)
     hours = seconds / 3600 / workers
     duration = f"{hours:.1f} h" if hours >= 2 else f"{60 * hours:.0f} min"

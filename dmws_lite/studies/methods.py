@@ -9,7 +9,7 @@ from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.initializers import initialize
 from dmws_lite.method.networks import Teacher, build
 from dmws_lite.method.students import Students, make_students
-from dmws_lite.runtime.text import did_you_mean
+from dmws_lite.runtime.text import require
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,7 @@ METHODS: dict[str, Method] = {
 
 def find_method(name: str) -> Method:
     """The method called `name`. Raises ValueError for an unknown one, with the nearest and all there are."""
-    if name not in METHODS:
-        raise ValueError(f"unknown method {name!r}{did_you_mean(name, METHODS)}: choose from {', '.join(METHODS)}")
+    require("method", name, METHODS)
     return METHODS[name]
 
 

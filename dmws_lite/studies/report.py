@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dmws_lite.runtime.files import write_atomically
 from dmws_lite.runtime.notebooks import course_folder, run_notebook
-from dmws_lite.runtime.text import plain
+from dmws_lite.runtime.text import plain, require
 from dmws_lite.studies.run import METRICS
 from dmws_lite.studies.statistics import check_comparable
 
@@ -34,8 +34,7 @@ def write_report(
     metric:    one of METRICS, of the main student on the test images.
     Returns the two paths; a report of the same runs by the same notebook is kept as it is.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric={metric!r} is none of {', '.join(METRICS)}")
+    require("metric", metric, METRICS)
     study = store.studies()[0] if study is None and len(store.studies()) == 1 else study
     definition, table = store.study(study)["definition"] if study else {}, store.table(study)
     failures = store.failures(study)
@@ -45,8 +44,7 @@ def write_report(
         raise ValueError(f"store {store.folder} has no finished run of {study or 'any study'}: {hint}")
     check_comparable(table)
     methods = list(table["method"].unique())
-    if reference is not None and reference not in methods:
-        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(methods)}")
+    require("reference", reference or methods[0], methods)
     usual = "weight_selection" if "weight_selection" in methods else methods[0]
     reference = reference or definition.get("reference", usual)
     parameters = {"store": str(store.folder.resolve()), "study": study or "", "metric": metric}

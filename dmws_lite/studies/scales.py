@@ -13,7 +13,7 @@ from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER, Teache
 from dmws_lite.method.students import make_students
 from dmws_lite.runtime.device import pick_device
 from dmws_lite.runtime.report import HOSTS, host
-from dmws_lite.runtime.text import did_you_mean
+from dmws_lite.runtime.text import require
 from dmws_lite.training.fit import fit
 from dmws_lite.training.settings import Training
 
@@ -39,13 +39,6 @@ SCALES = {
 }
 
 
-def find_scale(name: str) -> Scale:
-    """The scale called `name`. Raises ValueError for an unknown one, with the nearest and all there are."""
-    if name not in SCALES:
-        raise ValueError(f"unknown scale {name!r}{did_you_mean(name, SCALES)}: choose one of {', '.join(SCALES)}")
-    return SCALES[name]
-
-
 def scale(
     name: str = "embedded",
     teacher: str | None = None,
@@ -69,7 +62,8 @@ def scale(
     Scale(teacher='embedded_vit_96', student='embedded_vit_48', size=96, weights=None, data=None)
     """
     changes: dict[str, Any] = {"teacher": teacher, "student": student, "size": size, "weights": weights, "data": data}
-    chosen = find_scale(name)._replace(**{key: value for key, value in changes.items() if value is not None})
+    require("scale", name, SCALES)
+    chosen = SCALES[name]._replace(**{key: value for key, value in changes.items() if value is not None})
     pretrained = load_teacher(chosen.teacher, chosen.weights)
     if chosen[:2] != SCALES["embedded"][:2]:
         minutes, device = steps * seconds_per_step(pretrained, chosen.student, chosen.size) / 60, pick_device().type

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap, permutation_test, t
 
+from dmws_lite.runtime.text import require
+
 LEVEL, POWER = 0.05, 0.8
 EXACT = 15  # pairs up to which all 2 ** pairs flips of signs are made (half a second), above it as many random ones
 SMALLEST = 0.01  # the smallest difference of interest, one point: an interval within it says "equivalent"
@@ -238,8 +240,7 @@ def _compare(table: pd.DataFrame, reference: str, metric: str, keys: list[str], 
     """One row for each method but the reference and combination of keys; differences are means over a unit and seed."""
     runs, pairing = _sort_runs(table, metric), [*_group_columns(table), "seed"]
     methods = runs["method"].unique()
-    if reference not in methods:
-        raise ValueError(f"reference={reference!r} is not in the table: choose one of {', '.join(methods)}")
+    require("reference", reference, methods)
     base = runs.loc[runs["method"] == reference, [*pairing, metric]]
     others = runs[runs["method"] != reference].merge(base, how="left", on=pairing, suffixes=("", "_of_reference"))
     others["gap"] = (others[metric] - others[f"{metric}_of_reference"]).astype(float)
@@ -251,8 +252,7 @@ def _compare(table: pd.DataFrame, reference: str, metric: str, keys: list[str], 
 
 def _sort_runs(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The checked table with groups, and in them methods, each in order of their first row."""
-    if metric not in table:
-        raise ValueError(f"metric={metric!r} is not in the table: choose one of {', '.join(table)}")
+    require("metric", metric, table)
     check_comparable(table)
     keys = _group_columns(table)
     group = table.groupby(keys, sort=False, dropna=False).ngroup() if keys else np.zeros(len(table))

@@ -14,9 +14,10 @@ pandas opens a folder at once (`pd.read_parquet("store/predictions")`), so does 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Store:
         """A study: its definition, and its runs' names by key. Raises ValueError for one that is not there."""
         if name not in (names := self.studies()):
             raise ValueError(f"store {self.folder} has no study {name!r}: it has {', '.join(names) or 'none'}")
-        return _read(self.folder / "studies" / f"{name}.json", ("definition", "names"))
+        return _read(self.folder / "studies" / f"{name}.json", itemgetter("definition", "names"))
 
     def records(self, study: str | None = None, folder: str = "runs") -> list[dict[str, Any]]:
         """The records of a study's finished runs, under the study's names; folder="failures": of those that failed."""
@@ -100,7 +101,7 @@ class Store:
         for key in names or sorted(path.stem for path in (self.folder / folder).glob("*.json")):
             path = self.folder / folder / f"{key}.json"
             if path.exists() and (folder == "runs" or key not in self):
-                record = _read(path, ("names", "fraction", "seed", "config", "status"))
+                record = _read(path, _flatten_record if folder == "runs" else _names_of)
                 _check_format(record, path, "delete it, run the study again")
                 records.append(record | ({"names": names[key]} if names else {}))
         return records
@@ -168,19 +169,17 @@ def _check_format(content: dict[str, Any], what: object, way_out: str) -> None:
         raise ValueError(f"{what} has format {content.get('format')!r}, this version reads {FORMAT}: {way_out}")
 
 
-def _read(path: Path, keys: Sequence[str] = ()) -> Any:
-    """A table, or a JSON file's dict, which must have these keys."""
+def _read(path: Path, use: Callable[[dict[str, Any]], object] = len) -> Any:
+    """A table, or a JSON file's dict, which `use` must be able to use."""
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         content = dict(json.loads(path.read_text(encoding="utf-8")))
-        for key in keys:
-            if key not in content:
-                raise ValueError(f"no {key!r}")
+        use(content)
         return content
-    except (OSError, ValueError, TypeError) as error:
-        way_out = f"delete it and runs/{path.stem}.json, and run the study again"
-        raise ValueError(f"{path} is damaged ({error}): {way_out}") from error
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        record = f" and runs/{path.stem}.json" if path.suffix == ".parquet" else ""
+        raise ValueError(f"{path} is damaged ({error!r}): delete it{record}, and run the study again") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

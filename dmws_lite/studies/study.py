@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cached_property
@@ -14,7 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from dmws_lite.data.cards import parse_yaml
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
-from dmws_lite.runtime.text import did_you_mean, shorten
+from dmws_lite.runtime.text import require, shorten
 from dmws_lite.runtime.validation import Strict, check_keys, faults
 from dmws_lite.studies.methods import METHODS, Method, find_method
 from dmws_lite.training.settings import Training
@@ -122,15 +123,17 @@ class Study(Strict):
     @field_validator("seeds", mode="before")
     @classmethod
     def _expand_seeds(cls, value: Any) -> Any:
-        return range(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        if type(value) is not int:
+            return value
+        if value < 1:
+            raise ValueError(f"is {value}: give a number above 0, or a list of seeds")
+        return range(value)
 
     @model_validator(mode="after")
     def _check_names(self) -> Study:
         default = "weight_selection" if "weight_selection" in self.resolved else next(iter(self.resolved))
         object.__setattr__(self, "reference", self.reference or default)
-        if self.reference not in self.resolved:
-            hint = did_you_mean(self.reference, self.resolved)
-            raise ValueError(f"reference={self.reference!r} is none of the methods{hint}: {', '.join(self.resolved)}")
+        require("reference", self.reference, self.resolved)
         for kind, entries in (("data", self.data), ("pairs", self.pairs)):
             titles = [entry.title for entry in entries]
             if len(set(titles)) < len(titles):
@@ -176,16 +179,16 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
     [0, 1]
     """
     options, path = studies(), Path(name_or_path)
-    if str(name_or_path) not in options and path.suffix not in (".yaml", ".yml"):
-        hint = did_you_mean(name_or_path, options)
-        raise ValueError(f"unknown study {str(name_or_path)!r}{hint}: pass a .yaml file or one of {', '.join(options)}")
+    if path.suffix not in (".yaml", ".yml"):
+        require("study", str(name_or_path), [*options, "or a .yaml file"])
     file = options.get(str(name_or_path), path)
     if not file.is_file():
         raise FileNotFoundError(f"study {path} does not exist: pass another file, or one of {', '.join(options)}")
     content = parse_yaml(file.read_text(encoding="utf-8", errors="replace"), path)
     if not isinstance(content, dict):
         raise ValueError(f"study {path} holds {shorten(content)}: write keys and values, such as `name: mine`")
-    return make_study(str(path), **{"name": path.stem, **content, **changes})
+    name = re.sub(r"[^A-Za-z0-9.-]+", "_", path.stem).strip("_.-")
+    return make_study(str(path), **{"name": name, **content, **changes})
 
 
 def make_study(source: str = "study", **content: Any) -> Study:

@@ -110,7 +110,7 @@ engines.run_study(study.make_study(**definition), folder, progress=False, worker
 def test_what_cannot_be_run_makes_no_store(tiny, tmp_path):
     for study, options, message in (
         (tiny(), {"gpus": 1}, "gpus is for engine='ray'"),
-        (tiny(), {"engine": "slurm"}, "unknown engine='slurm': choose one of local, ray"),
+        (tiny(), {"engine": "slurm"}, "unknown engine 'slurm': choose from local, ray"),
         (tiny(device="cuda"), {"engine": "ray"}, "is for a GPU: pass gpus=1"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -94,7 +94,7 @@ def test_a_report_is_made_again_only_when_something_changed(report, monkeypatch)
 
 def test_what_cannot_be_reported_is_refused_before_anything_runs(tiny_store, tmp_path):
     for store, options, message in (
-        (tiny_store, {"metric": "f1"}, "metric='f1' is none of accuracy, balanced_accuracy"),
+        (tiny_store, {"metric": "f1"}, "unknown metric 'f1': choose from accuracy, balanced_accuracy"),
         (tiny_store, {"study": "tinny"}, "no study 'tinny'"),
         (Store(tmp_path / "empty", create=True), {}, "no finished run of any study: make some with `dmws study run`"),
     ):

@@ -39,7 +39,7 @@ def test_the_time_is_told_before_anything_is_trained(lite0, capsys, monkeypatch)
 def test_what_cannot_be_is_refused_at_once(lite0, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for change, error, message in (
-        ({"name": "imgenet"}, ValueError, r"unknown scale 'imgenet' \(did you mean 'imagenet'\?\): choose one of emb"),
+        ({"name": "imgenet"}, ValueError, r"unknown scale 'imgenet' \(did you mean 'imagenet'\?\): choose from emb"),
         ({"student": "efficientnet_lite0_05"}, ValueError, "did you mean efficientnet_lite0_050"),
         ({"teacher": "embedded_vit_96"}, ValueError, "does not hold a embedded_vit_96"),
         ({"name": "reference", "weights": "no_such.safetensors"}, (ConnectionError, FileNotFoundError), "embedded_vit"),

@@ -208,9 +208,9 @@ def test_a_seed_twice_a_reference_and_a_metric_that_are_not_there_are_refused():
     table = drawn(["default", "a"], ["mri"], 2)
     with pytest.raises(ValueError, match="method 'a' has seed 1 more than once on mri, vit, 10 %: keep one"):
         check_comparable(pd.concat([table, table.tail(1)]))
-    with pytest.raises(ValueError, match="reference='b' is not in the table: choose one of default, a"):
+    with pytest.raises(ValueError, match="unknown reference 'b': choose from default, a"):
         differences(table, "b")
-    with pytest.raises(ValueError, match="metric='f1' is not in the table: choose one of data, .*accuracy"):
+    with pytest.raises(ValueError, match="unknown metric 'f1': choose from data, .*accuracy"):
         summary(table, "f1")
 
 
