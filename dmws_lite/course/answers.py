@@ -8,7 +8,10 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
 from itertools import islice
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -40,11 +43,12 @@ def reject(fault: object, reason: str, case: str = "", **fields: Any) -> None:
 
 
 def number(answer: Any, low: float = -math.inf, high: float = math.inf, case: str = "") -> float:
-    """The answer as a finite float from `low` to `high`; also from arrays and tensors of one element."""
+    """The answer as a finite float from `low` to `high`; also from arrays, tensors and tables of one element."""
     _require_answer(answer)
-    value = answer.item() if getattr(answer, "shape", None) in ((), (1,)) else answer
-    real = isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-    hint = "write it without quotation marks" if isinstance(answer, str) else "give a finite number"
+    plain = _to_plain(answer)
+    value = np.asarray(plain).item() if math.prod(getattr(plain, "shape", (0,))) == 1 else plain
+    real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    hint = "write it without quotation marks and units" if isinstance(answer, str) else "give a finite number"
     reject(not real, f"{describe(answer)} is no number: {hint}", case)
     reject(not low <= value <= high, f"{value:g} cannot be: the answer is from {low:g} to {high:g}", case)
     return float(value)
@@ -101,12 +105,14 @@ def smallest(
 def array(
     answer: Any, shape: tuple[int | None, ...] = (None,), of: type = float, case: str = "your answer"
 ) -> np.ndarray:
-    """The answer as an array of float, int or bool: from collections (sets rising), arrays, tensors, tables.
+    """The answer as an array of float, int or bool: from collections, arrays, tensors, tables; of int also from sets.
 
     shape: what it must have; None is any length but 0.
     """
     if answer is None or unanswered(answer):
         raise Open
+    unordered = isinstance(answer, set | frozenset) and of is not int
+    reject(unordered, f"{describe(answer)} has no order: give a list or an array", case)
     values = np.asarray(_to_plain(answer))
     values = np.asarray(_to_plain(values.tolist())) if values.dtype.kind == "O" else values
     expected = tuple(values.shape[axis] if n is None else n for axis, n in enumerate(shape[: values.ndim]))
@@ -143,9 +149,10 @@ def call_function(function: Any, *arguments: Any) -> Any:
 
 
 def choice(answer: Any, options: Sequence[str], case: str = "") -> str:
-    """The option that the answer names, without regard to case and spaces around it."""
+    """The option that the answer names, without regard to case, and to spaces, quotation marks and dots around it."""
     _require_answer(answer)
-    text = answer.strip().lower() if isinstance(answer, str) else None
+    is_text = isinstance(answer, str) or getattr(answer, "shape", None) == ()
+    text = str(answer).strip(" \n'\".").lower() if is_text else None
     matches = [option for option in options if option.lower() == text]
     reject(not matches, f"{describe(answer)} is none of the options: choose from {', '.join(map(repr, options))}", case)
     return matches[0]
@@ -177,9 +184,11 @@ def _require_answer(answer: Any, message: str = "") -> None:
 
 
 def _to_plain(answer: Any) -> Any:
-    """Tensors without their gradient, and collections that numpy does not read, as lists; also inside of others."""
+    """Tensors without their gradient, fractions, and collections as lists, where numpy does not read them."""
     if hasattr(answer, "detach"):
         return answer.detach().cpu().numpy()
+    if isinstance(answer, Fraction | Decimal):
+        return float(answer)
     if not isinstance(answer, Iterable) or isinstance(answer, str | bytes | Mapping) or hasattr(answer, "__array__"):
         return answer
     values = sorted(answer) if isinstance(answer, set | frozenset) else answer

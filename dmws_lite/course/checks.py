@@ -21,6 +21,7 @@ import yaml
 from dmws_lite.course import exercises
 from dmws_lite.course.answers import Open, Wrong, describe, unanswered
 from dmws_lite.course.tables import check_table
+from dmws_lite.runtime.text import require
 
 MIME = "application/vnd.dmws-lite.verdict+json"  # a verdict's fields in a saved notebook
 MARKS = {"right": "✓", "wrong": "✗", "open": "○"}
@@ -56,8 +57,7 @@ def check(exercise: str, *answers: Any, **given: Any) -> Verdict:
     Returns a Verdict: "right", "wrong" with what is wrong, or "open". An answer of an odd type is wrong, not an error.
     Raises ValueError for an exercise that does not exist, with those that do, and for too many or too few answers.
     """
-    if exercise not in texts():
-        raise ValueError(f"unknown exercise {exercise!r}: there are {', '.join(texts())}")
+    require("exercise", exercise, texts())
     function, messages = exercise_function(exercise), texts()[exercise]
     try:
         inspect.signature(function).bind(*answers, **given)

@@ -20,7 +20,7 @@ strategies = partial(names, options=["ema", "kd", "dlb"])
 integers, pair = partial(array, of=int), partial(array, shape=(2,))
 WRONG = [
     (number, "0.5", "the text '0.5' is no number: write it without quotation marks"),
-    *[(number, odd, "is no number") for odd in (-math.inf, True, math.nan, [1, 2], torch.zeros(2, 3), broken)],
+    *[(number, odd, "is no number") for odd in (-math.inf, True, math.nan, [1, 2], torch.zeros(2, 3), 1j, broken)],
     (lambda a: number(a, 0, 1), -1, "-1 cannot be: the answer is from 0 to 1"),
     (quarter, 0.24, "share: 0.24 is too small"),
     (quarter, 0.5, "share: twice"),
@@ -35,6 +35,7 @@ WRONG = [
     (integers, [0.5, 1], "other values than whole numbers"),
     (lambda a: array(a, of=bool), [0, 2], "other values than truth values"),
     (pair, np.array([1, math.nan]), "no finite numbers"),
+    (pair, {1, 2}, "your answer: a set of 2 has no order: give a list or an array"),
     (pair, iter(int, 1), "an array of numbers of shape (2,) is asked for"),  # without an end
 ]
 

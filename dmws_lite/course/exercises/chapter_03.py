@@ -18,14 +18,11 @@ def exercise_2(subset):
     for size, pick, phase in ((8, 4, 0), (8, 4, 1), (12, 3, 2), (TEACHER, STUDENT, 3)):
         call, right = f"subset({size}, {pick}, {phase})", phase_subset(size, pick, phase)
         indices = array(call_function(subset, size, pick, phase), of=int, case=call)
-        faults = {
-            "count": len(indices) != pick,
-            "phase": phase > 0 and np.array_equal(indices, phase_subset(size, pick, 0)),
-            "block": np.array_equal(indices, np.arange(pick) + phase * pick),
-            "uneven": not np.array_equal(indices, right),
-        }
-        for reason, fault in faults.items():
-            reject(fault, reason, call=call, n=len(indices), pick=pick, size=size)
+        fields = {"call": call, "n": len(indices), "pick": pick, "size": size}
+        reject(len(indices) != pick, "count", **fields)
+        reject(phase > 0 and np.array_equal(indices, phase_subset(size, pick, 0)), "phase", **fields)
+        reject(np.array_equal(indices, np.arange(pick) + phase * pick), "block", **fields)
+        reject(not np.array_equal(indices, right), "uneven", **fields)
 
 
 def exercise_3(heads):

@@ -39,11 +39,8 @@ def exercise_3(gain, rank_share, entropy, *, network, inputs):
     changes = [choice(answer, ("rises", "falls", "stays")) for answer in (gain, rank_share, entropy)]
     before, after = _measure(network, inputs), _measure(shuffle_matrices(network), inputs)
     for (name, old), change in zip(before.items(), changes, strict=False):
-        new = after[name]
-        right = "rises" if new > old else "falls"
-        if abs(new - old) <= 1e-3 * abs(old):
-            right = "stays"
-        reject(change != right, name)
+        right = "rises" if after[name] > old else "falls"
+        reject(change != ("stays" if np.isclose(after[name], old, rtol=1e-3, atol=0) else right), name)
     return {"numbers": ", ".join(f"{MEASURES[name]} {before[name]:.3f} → {after[name]:.3f}" for name in before)}
 
 

@@ -1,11 +1,12 @@
 """Checks of chapter 06, training main and auxiliary."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 
 import torch
 from torch import nn
 
-from dmws_lite.course.answers import call_function, choice, compare, reject
+from dmws_lite.course.answers import call_function, choice, compare, describe, reject
 from dmws_lite.method.distillation import update_auxiliary
 from dmws_lite.studies.methods import METHODS
 
@@ -16,6 +17,7 @@ def exercise_1(followed):
     states = {"auxiliary": auxiliary.state_dict(), "main": main.state_dict()}
     copies = deepcopy(states)
     state = call_function(followed, copies["auxiliary"], copies["main"], 0.9)
+    reject(not isinstance(state, Mapping), f"{describe(state)}, where a dict of tensors is asked for")
     for name in states["main"]:
         reject(name not in state, "missing", name=name)
     for student, before in states.items():
@@ -23,7 +25,7 @@ def exercise_1(followed):
         reject(changed, "in_place", student=student)
     update_auxiliary(expected := deepcopy(auxiliary), main, 0.9)
     for name, right in expected.state_dict().items():
-        answer, old, new = state[name], states["auxiliary"][name], states["main"][name]
+        answer, old, new = torch.as_tensor(state[name]), states["auxiliary"][name], states["main"][name]
         if right.is_floating_point():
             mistakes = {"copy": new, "unchanged": old, "exchanged": 0.1 * old + 0.9 * new}
             mistakes["unbalanced"] = 0.9 * old + new

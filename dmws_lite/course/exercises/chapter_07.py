@@ -31,7 +31,7 @@ def exercise_2(holm):
             "order": np.sort(right),
             "by_place": np.clip(np.arange(n, 0, -1) * p, 0, 1),
         }
-        compare(call_function(holm, list(values)), right, f"of {values}", 0, 1e-9, **mistakes)
+        compare(call_function(holm, list(values)), right, f"of {values}", 0, 1e-6, **mistakes)
 
 
 @cache

@@ -15,7 +15,7 @@ CASES = (
 def exercise_1(apart):
     """Whether no patient is in train and in test: "yes", "no", or "unknown" where ids are missing."""
     for train, test, right, case in CASES:
-        answer = choice(call_function(apart, train, test), ["yes", "no", "unknown"], case)
+        answer = choice(call_function(apart, list(train), list(test)), ["yes", "no", "unknown"], case)
         reject(right == "unknown" and answer != right, "guess", case)
         reject(answer == "unknown" and answer != right, "known", case)
         reject(answer != right, f"not_{answer}", case)

@@ -1,6 +1,6 @@
 """Checks of chapter 11, beyond selecting."""
 
-from dmws_lite.course.answers import names, number, reject
+from dmws_lite.course.answers import MOST, names, number, reject
 
 SITUATIONS = {  # whether least squares cannot help there, and the text to show
     "full_width": (True, "full"),
@@ -17,9 +17,10 @@ def exercise_2(images, *, errors):
 
     errors: one row per number of images, with the errors fitted and others.
     """
-    n, rows = int(number(images, 0)), errors.set_index("images").sort_index()
+    value, rows = number(images, 0, MOST), errors.set_index("images").sort_index()
     limit, tried = 2 * float(rows["others"].min()), ", ".join(map(str, rows.index))
-    reject(n not in rows.index or n != images, "not_tried", n=f"{number(images):g}", tried=tried)
+    reject(value not in rows.index, "not_tried", n=f"{value:g}", tried=tried)
+    n = int(value)
     row = {"n": n, "limit": limit, **rows.loc[n, ["fitted", "others"]].to_dict()}
     reject(row["others"] > limit >= row["fitted"], "fitted", **row)
     reject(row["others"] > limit, "too_few", **row)

@@ -51,7 +51,7 @@ MESSAGE = {"00.1": "36.1%, and 63.9%", "00.2": "'healthy'"}
 WRONG = {
     "00.2": [
         (pair(specificity, sensitivity), "exchanged"),
-        (pair(lambda truth, named, _: precision_score(truth, named), specificity), "called so"),
+        (pair(lambda truth, named, _: precision_score(truth, named), specificity), "predicted as the class"),
         (pair(sensitivity, sensitivity), "specificity of 'a': this is the sensitivity once more"),
         (pair(sensitivity, lambda *labels: 1 - specificity(*labels)), "rate of false alarms"),
         (pair(sensitivity, lambda truth, _, same: same[~truth].mean()), "taken for a third class"),

@@ -1,3 +1,5 @@
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,13 +28,13 @@ RIGHT = {
     "01.2": [1 - 0.5**7, 0.992, 0.99],
     "01.2 five": [1 - 0.5**4, twins(5)],
     "01.3": [by_patient, lambda patients, share: pd.Series(by_patient(patients, share)).astype(float)],
-    "01.4": [TRUE_OR_FALSE.mean(1).std(), 0.11],
+    "01.4": [TRUE_OR_FALSE.mean(1).std(), Fraction(11, 100), Decimal("0.11"), pd.DataFrame([0.11])],
 }
 WRONG = {
     "01.1": [
         (accuracy_score, "plain accuracy"),
         (lambda truth, named: recall_score(truth, named, average=None).sum(), "this is a sum"),
-        (lambda truth, named: precision_score(truth, named, average="macro", zero_division=0), "that are called so"),
+        (lambda truth, named: precision_score(truth, named, average="macro", zero_division=0), "predicted as it"),
     ],
     "01.2": [(99.2, "99.2 looks like a percentage")],
     "01.3": [

@@ -38,7 +38,7 @@ WRONG = {
         ("falls", "rises", "rises", "Frobenius norm"),
         ("stays", "falls", "rises", "independent entries"),
         ("stays", "stays", "rises", "rank share: it does something else"),
-        ("stays", "rises", "stays", "Queries meet keys"),
+        ("stays", "rises", "stays", "Queries match keys"),
     ],
     "04.3 without attention": [("falls", "rises", "stays", "gain: it does something else")],
 }

@@ -62,8 +62,8 @@ WRONG = {
     "05.3": [(lambda age, m: 1 - m, "weight(1, 0.9)")],
     "05.4": [
         (settings(momentum=0.99), "at most a tenth"),
-        (settings(momentum=0.5), "an average this short"),
-        (settings(auxiliary_update="frozen"), "does not listen to a moving average"),
+        (settings(momentum=0.5), "so short an average"),
+        (settings(auxiliary_update="frozen"), "does not learn from a moving average"),
         (settings(alpha=0.5, momentum=momentum_of(6)), "α is 0.5 here"),
         (settings(alpha_warmup=1.0, momentum=momentum_of(6)), "α still rises"),
     ],

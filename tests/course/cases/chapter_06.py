@@ -60,7 +60,7 @@ WRONG = {
     ],
     "06.5": [
         ("weight_selection", "dual_skd", "'weight_selection' has no auxiliary at all"),
-        ("weight_selection", "dual", "never listens"),
+        ("weight_selection", "dual", "never uses"),
         ("random_skd", "dual_skd", "what selected weights are worth"),
         ("dual_swapped", "dual_skd", "in other roles"),
         ("dual_frozen", "dual_skd", "more changes"),
