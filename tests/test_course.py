@@ -43,7 +43,7 @@ def course(tmp_path):
     return tmp_path
 
 
-def test_a_built_course_is_in_step_and_a_change_is_found(course, monkeypatch, capsys):
+def test_a_built_course_is_in_step_and_a_change_or_a_chapter_that_the_map_lacks_is_found(course, monkeypatch, capsys):
     monkeypatch.setattr(builder, "FOLDER", course)
     monkeypatch.setattr(builder.build, "__defaults__", (course, False))
     assert builder.main(["--check"]) == 1 and f"out of step: {course.name}/README.md" in capsys.readouterr().out
@@ -58,6 +58,9 @@ def test_a_built_course_is_in_step_and_a_change_is_found(course, monkeypatch, ca
     readme = (course / "README.md").read_text()
     assert readme.startswith("# Course") and readme.endswith("By hand.\n") and "old" not in readme
     assert map_table(read_chapters(course)) in readme and "| Is it small? | 2 minutes | 15 seconds | – |" in readme
+    (course / "course.yaml").write_text(COURSE.replace("00_small", "00_other"))
+    with pytest.raises(ValueError, match="00_small.ipynb is not in course.yaml"):
+        builder.build(course)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +80,3 @@ def test_a_form_has_its_cells_links_times_and_the_setup(course, form, present, a
     assert setup.source == SETUP.replace("0.0.1", __version__) and setup.metadata.tags == ["setup"]
     assert "**Time:** 2 minutes on one CPU core, 15 seconds with `smoke`." in first.source
     assert "guess" not in first.source and first.source.endswith("\n\nMore.") and notebook.metadata == METADATA
-
-
-def test_a_chapter_that_the_map_lacks_is_named(course):
-    (course / "course.yaml").write_text(COURSE.replace("00_small", "00_other"))
-    with pytest.raises(ValueError, match="00_small.ipynb is not in course.yaml"):
-        builder.build(course)

@@ -123,11 +123,9 @@ class Study(Strict):
     @field_validator("seeds", mode="before")
     @classmethod
     def _expand_seeds(cls, value: Any) -> Any:
-        if type(value) is not int:
-            return value
-        if value < 1:
+        if type(value) is int and value < 1:
             raise ValueError(f"is {value}: give a number above 0, or a list of seeds")
-        return range(value)
+        return range(value) if type(value) is int else value
 
     @model_validator(mode="after")
     def _check_names(self) -> Study:

@@ -41,14 +41,11 @@ def run_cell(monkeypatch):
     return run
 
 
-def test_the_release_is_installed_where_the_package_is_not_and_what_is_there_is_pinned(run_cell):
+def test_the_release_is_installed_where_the_package_is_not_what_is_there_is_pinned_and_a_refusal_is_shown(run_cell):
     assert run_cell({*HOSTED, "dmws_lite"}) == ([], [True])
     (command,), announced = run_cell({*HOSTED, "pandas"})
     source = f"dmws-lite[course] @ git+https://github.com/dmws-lite/dmws-lite@v{dmws_lite.__version__}"
     pins = [f"{name.lower()}=={version}" for name, version in HOSTED.items()]
     assert command == [sys.executable, "-m", "pip", "install", "--quiet", source, *pins] and announced == [True]
-
-
-def test_a_refusal_of_pip_is_shown(run_cell):
     with pytest.raises(RuntimeError, match="could not be installed, and nothing was changed: ERROR: cannot install"):
         run_cell({"torch"}, returncode=1)

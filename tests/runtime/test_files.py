@@ -23,15 +23,12 @@ def test_a_file_is_replaced_in_one_step_and_kept_when_the_disk_is_full(tmp_path)
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
-def test_the_cache_is_where_the_variable_says(tmp_path, monkeypatch):
+def test_the_cache_is_where_the_variable_says_and_an_unwritable_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("DMWS_CACHE", str(tmp_path / "here"))
     assert cache_folder("arrays", "x") == tmp_path / "here" / "arrays" / "x" and (tmp_path / "here/arrays/x").is_dir()
     monkeypatch.delenv("DMWS_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "dmws-lite"
-
-
-def test_a_folder_that_cannot_be_written_is_named_with_the_way_out(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(PermissionError, match="file/out cannot be written to .*: pass another folder"):
         writable_folder(tmp_path / "file" / "out")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from dmws_lite.runtime import report
 
 
-def test_hosts(monkeypatch):
+def test_hosts_and_absent_and_old_requirements_with_the_way_out(monkeypatch):
     for name in ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
@@ -13,9 +13,6 @@ def test_hosts(monkeypatch):
     for host, name in (("kaggle", "KAGGLE_KERNEL_RUN_TYPE"), ("colab", "COLAB_RELEASE_TAG")):
         monkeypatch.setenv(name, "release")
         assert report.host() == host
-
-
-def test_absent_and_old_requirements_are_missing_with_the_way_out(monkeypatch):
     lines = ["numpy>=1.0", "torch>=99", "no-such-thing>=1"]
     lines += ["papermill>=99 ; extra == 'notebooks'", "x ; extra == 'dev'"]
     monkeypatch.setattr(report.metadata, "requires", lambda name: lines)

@@ -1,4 +1,3 @@
-from decimal import Decimal
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -28,7 +27,7 @@ RIGHT = {
     "01.2": [1 - 0.5**7, 0.992, 0.99],
     "01.2 five": [1 - 0.5**4, twins(5)],
     "01.3": [by_patient, lambda patients, share: pd.Series(by_patient(patients, share)).astype(float)],
-    "01.4": [TRUE_OR_FALSE.mean(1).std(), Fraction(11, 100), Decimal("0.11"), pd.DataFrame([0.11])],
+    "01.4": [TRUE_OR_FALSE.mean(1).std(), Fraction(11, 100), pd.DataFrame([0.11])],
 }
 WRONG = {
     "01.1": [
