@@ -1,6 +1,7 @@
 """Checks of chapter 03, weight selection."""
 
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ def exercise_2(subset):
     for size, pick, phase in ((8, 4, 0), (8, 4, 1), (12, 3, 2), (TEACHER, STUDENT, 3)):
         call, right = f"subset({size}, {pick}, {phase})", phase_subset(size, pick, phase)
         indices = array(call_function(subset, size, pick, phase), of=int, case=call)
-        fields = {"call": call, "n": len(indices), "pick": pick, "size": size}
+        fields: dict[str, Any] = {"call": call, "n": len(indices), "pick": pick, "size": size}
         reject(len(indices) != pick, "count", **fields)
         reject(phase > 0 and np.array_equal(indices, phase_subset(size, pick, 0)), "phase", **fields)
         reject(np.array_equal(indices, np.arange(pick) + phase * pick), "block", **fields)
