@@ -15,7 +15,6 @@ from dmws_lite.runtime.files import writable_folder
 from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.statistics import SMALLER_IS_BETTER, check_comparable, corrected, interval, paired_statistics
 from dmws_lite.views import style
-from dmws_lite.views.studies import forests
 
 BLOCK = ["pair", "fraction", "study_steps"]  # runs of one of these, and of one data set, may be compared
 KEYS = ["reference_method", "reference", "method", "label"]
@@ -152,7 +151,9 @@ def forest(groups: Sequence[tuple[str, pd.DataFrame]], words: str) -> style.Pict
         means.append(table)
         text = "; ".join(f"{r.label} {r.mean:+.3f} ({r.low:+.3f} to {r.high:+.3f})" for r in table.itertuples())
         texts.append(f"{title}: {text}" if title else text)
-    figure = forests(pd.concat(dots), pd.concat(means), "gap", "difference in accuracy", zero=True)
+    figure = style.forests(
+        pd.concat(dots), pd.concat(means), "gap", words, xlabel="difference in accuracy", level=(0, "")
+    )
     figure.alt_text = f"{words}. {'. '.join(texts)}."
     return figure
 

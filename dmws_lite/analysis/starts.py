@@ -77,6 +77,15 @@ def matrices(networks: Networks) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def spectra(weights: pd.DataFrame) -> pd.DataFrame:
+    """Singular values of `matrices` divided by the largest, at the same places of all matrices: method, label, kind,
+    place (0: the largest, 1: the smallest), share."""
+    places = np.linspace(0, 1, 61)
+    shares = [np.interp(places, np.linspace(0, 1, len(values)), values / values[0]) for values in weights["singular"]]
+    table = weights[["method", "label", "kind"]].assign(place=[places] * len(weights), share=shares)
+    return table.explode(["place", "share"], ignore_index=True).astype({"place": float, "share": float})
+
+
 @torch.inference_mode()
 def signals(networks: Networks, inputs: Tensor) -> pd.DataFrame:
     """What normalised images, at least two, have become before the first block and after each.

@@ -37,20 +37,19 @@ def shares_by_kind(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
     """Where weights and FLOPs sit, by kind of layer: one bar per network, by the names of the tables from `anatomy`."""
     figure, grid = style.picture(1.3 + 0.38 * len(tables), 1, 2, sharey=True)
     sums = pd.concat({name: table.groupby("kind")[list(COUNTS)].sum() for name, table in tables.items()})
-    words, totals = [], sums.groupby(level=0, sort=False).sum()
+    totals, facts = sums.groupby(level=0, sort=False).sum(), []
     for axes, (column, count) in zip(grid, COUNTS.items(), strict=True):
         shares = sums[column].div(totals[column], level=0).unstack().reindex(index=tables, columns=KINDS)
         shares = shares.dropna(axis=1, how="all").fillna(0)
         style.bars(axes, shares, FILLS, "barh", stacked=True, edgecolor="#222222", linewidth=0.5)
         axes.set(xlim=(0, 1), ylim=(len(tables) - 0.5, -0.5), title=f"{count}: share of the network", ylabel="")
         axes.xaxis.set_major_formatter(PercentFormatter(1))
-        words += [f"{name}: {row.idxmax()} {row.max():.0%} of the {count}" for name, row in shares.iterrows()]
+        facts += [f"{name}: {row.idxmax()} {row.max():.0%} of the {count}" for name, row in shares.iterrows()]
     amounts = totals.map(lambda count: f"{count / 1e9:.1f} G" if count >= 1e9 else f"{count / 1e6:.1f} M")
     texts = [f"{name}\n{weights} weights, {flops} FLOPs" for name, weights, flops in amounts.itertuples()]
     grid[0].set_yticks(range(len(tables)), texts)
     style.add_legend(figure, grid)
-    figure.alt_text = f"Shares of weights and FLOPs by kind of layer. Largest: {'; '.join(words)}."
-    return figure
+    return figure.describe("The largest shares of weights and FLOPs by kind of layer", *facts)
 
 
 def place_of(tensor: str) -> str:
@@ -78,41 +77,38 @@ def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.P
     plans: one plan, or several by the title of their panel. A number on an edge is the number of tensors it stands for.
     """
     plans = {f"{plans.teacher} → {plans.student}": plans} if isinstance(plans, SelectionPlan) else plans
-    teacher_parts = {title: _list_parts(plan.teacher_shapes) for title, plan in plans.items()}
-    figure, grid = style.picture(0.5 + 0.27 * max(map(len, teacher_parts.values())), 1, len(plans), squeeze=False)
-    margin, unit = (0.7, " tensors") if len(plans) == 1 else (0.95, "")
-    box, words = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}, []
+    most = max(len(_list_parts(plan.teacher_shapes)) for plan in plans.values())
+    figure, grid = style.picture(0.7 + 0.25 * most, 1, len(plans), squeeze=False)
+    box, facts = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}, []
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
-        edges, sources = streams(plan), teacher_parts[title]
+        edges, sources = streams(plan), _list_parts(plan.teacher_shapes)
         targets = _list_parts([a.student for a in plan.assignments])
         source_rows = dict(zip(sources, np.arange(len(sources)), strict=True))
         target_rows = dict(zip(targets, np.linspace(0, len(sources) - 1, len(targets)), strict=True))
+        style.clear(axes)
         for edge in edges.itertuples():
             ends = source_rows[edge.source], target_rows[edge.target]
             axes.plot([0, 1], ends, color=PALETTE["teacher"], linewidth=1, zorder=1)
-            text = f"{edge.tensors}{unit}"
-            axes.text(0.5, sum(ends) / 2, text, ha="center", va="center", bbox=box, zorder=3)
-        _draw_parts(axes, 0, "teacher", "teacher", source_rows, set(edges["source"]))
-        _draw_parts(axes, 1, "student", "main", target_rows, set(edges["target"]))
-        style.clear(axes)
-        axes.set(xlim=(-margin, 1 + margin), ylim=(len(sources) - 0.4, -1.3), title=title)
+            axes.text(0.5, sum(ends) / 2, str(edge.tensors), ha="center", va="center", bbox=box, zorder=3)
+        _draw_parts(axes, axes, 0, "teacher", source_rows, set(edges["source"]))
+        _draw_parts(axes, axes.secondary_yaxis("right"), 1, "main", target_rows, set(edges["target"]))
+        axes.set_xticks([0, 1], ["teacher", "student"])
+        axes.tick_params(labeltop=True, labelbottom=False)
+        axes.set(ylim=(len(sources) - 0.4, -0.6), title=title)
         unused = ", ".join(name for name in sources if name not in set(edges["source"])) or "nothing"
-        feeds = "; ".join(edges["source"] + " feeds " + edges["target"])
-        words.append(f"{title}: {feeds}. Not used: {unused}.")
-    figure.alt_text = f"Parts of the teacher, and the parts of the student that they feed. {' '.join(words)}"
-    return figure
+        feeds = ", ".join(edges["source"] + " feeds " + edges["target"])
+        facts.append(f"{title}: {feeds}. Not used: {unused}")
+    figure.supxlabel("number on a line: tensors", fontsize="medium")
+    return figure.describe("Parts of the teacher, and the parts of the student that they feed", *facts)
 
 
-def _draw_parts(axes: Axes, x: int, title: str, role: str, rows: Mapping[str, Any], joined: set[str]) -> None:
-    """A network's parts in a column at x, 0 (names on the left) or 1 (on the right); those not joined are hollow."""
-    faces = [PALETTE[role] if name in joined else "white" for name in rows]
-    axes.scatter(
-        [x] * len(rows), list(rows.values()), 70, faces, marker=MARKERS[role], edgecolors=PALETTE[role], zorder=2
-    )
-    side, offset = ("right", (-8, 0)) if x == 0 else ("left", (8, 0))
-    for name, row in rows.items():
-        style.note(axes, x, row, name, offset, ha=side)
-    style.note(axes, x, -1.0, title, offset, ha=side, color=PALETTE[role], weight="bold")
+def _draw_parts(axes: Axes, side: Any, x: int, role: str, rows: Mapping[str, Any], joined: set[str]) -> None:
+    """A network's parts in a column at x, their names at a side of the axes; those not joined are hollow."""
+    faces, places = [PALETTE[role] if name in joined else "white" for name in rows], list(rows.values())
+    axes.scatter([x] * len(rows), places, 70, faces, marker=MARKERS[role], edgecolors=PALETTE[role], zorder=2)
+    side.set_yticks(places, list(rows))
+    side.tick_params(length=0)
+    side.spines[:].set_visible(False)
 
 
 def _list_parts(tensors: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.runtime.files import write_atomically
 from dmws_lite.training.evaluation import predict
-from dmws_lite.training.export import FITS, load_student
+from dmws_lite.training.export import load_student
 from dmws_lite.views.style import gray_or_rgb
 
 NAME = "page.html"
@@ -53,17 +53,16 @@ class DropPage:
         return f'<div><iframe {attributes} srcdoc="{page}"></iframe></div>'
 
 
-def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) -> DropPage:
+def drop_page(folder: str | Path, examples: ImageSet) -> DropPage:
     """Write `folder/page.html`, which shows what a saved student says about any image.
 
     folder:   that `Run.save` wrote; the student is a plain vision transformer (such as embedded_vit_48 or
               vit_tiny_patch16_224), or a MobileNet or EfficientNet-Lite without squeeze-and-excitation.
     examples: images of the student's size to try the page with, the first 6 at most; it checks itself with them.
-    fit:      how an image becomes a square: "crop" or "letterbox"; None is as in the training.
     A PNG file's probabilities are those of `decode` and `predict` to about 1e-6 (1e-3 where Pillow 13 resizes a tall
     picture in another order); a JPEG's may differ by more, since `decode` lets the decoder shrink it.
-    Raises ValueError for another kind of network, images of another size or an unknown fit, what `load_student`
-    raises, and OSError when the file cannot be written.
+    Raises ValueError for another kind of network or images of another size, what `load_student` raises, and OSError
+    when the file cannot be written.
 
     >>> drop_page("outputs/student", splits.test.take(np.arange(3)))  # doctest: +SKIP
     DropPage(outputs/student/page.html, 0.6 MB): open it in a browser
@@ -71,15 +70,13 @@ def drop_page(folder: str | Path, examples: ImageSet, fit: str | None = None) ->
     from jinja2 import Environment
     from markupsafe import Markup
 
-    if fit not in (None, *FITS):
-        raise ValueError(f"fit={fit!r} is unknown: pass 'crop' or 'letterbox', or None for the training's")
     model, facts = load_student(folder)
     size = facts["image_size"]
     if not len(examples) or examples.images.shape[2:] != (size, size):
         raise ValueError(f"examples are {examples.images.shape}: pass at least one image of {size} x {size} pixels")
     net, tensors = _describe_network(model, facts["name"])
-    net |= {key: facts[key] for key in ("classes", "mean", "std")} | {"size": size}
-    net |= {"fit": fit or facts["fit"], "gray": examples.images.shape[1] == 1}
+    net |= {key: facts[key] for key in ("classes", "mean", "std", "fit")}
+    net |= {"size": size, "gray": examples.images.shape[1] == 1}
     net |= {"parameters": f"{sum(weight.numel() for weight in model.parameters()):,}"}
     weights = b"".join(tensor.detach().numpy().astype("<f4").tobytes() for tensor in tensors.values())
     sizes = [(name, tensor.numel()) for name, tensor in tensors.items()]

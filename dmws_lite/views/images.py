@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -23,28 +22,22 @@ if TYPE_CHECKING:
     from dmws_lite.data.sets import ImageSet
 
 SPLITS = ("train", "val", "test")
-TILE, GAP = 96, 8  # pixels of one picture in a sheet, and between two
-STEP = TILE + GAP
 LEVELS = 32  # bars of an intensity histogram
 SAMPLE = 200  # images per class whose pixels are counted
 FLAGGED, PAIRS = 3, 4  # pictures shown at most: flagged ones of a class, pairs
 LARGEST = 512  # pixels of the longer side of an image that is shown at full size
 ALARM = "#D55E00"  # frames of flagged images, which carry the word too
-PLAIN: style.Style = {"saturation": 1, "errorbar": None}  # bars of numbers, in the palette's own colours
+WHITE = np.full((1, 1, 1), 255, np.uint8)  # an image that leaves its place empty
 KIND_WORDS = {"exact": "same bytes", "near": "nearly the same", "similar": "look-alike"}
 
 
 def images(image_set: ImageSet, per_class: int = 6) -> style.Picture:
     """A contact sheet: the first `per_class` images of every class, one row per class."""
-    indices = [np.flatnonzero(image_set.labels == k) for k in range(len(image_set.classes))]
-    rows = [[style.gray_or_rgb(image_set.images[i]) for i in of_class[:per_class]] for of_class in indices]
-    names = [f"{name} ({count})" for name, count in zip(image_set.classes, image_set.counts, strict=True)]
-    figure, grid = style.sheet(rows, names, [""] * per_class, 0.2 + style.WIDTH / (per_class + 1) * len(names))
-    for axes in grid[:, 0]:
-        axes.yaxis.label.set(rotation=0, ha="right", va="center")
-    counts = ", ".join(f"{n} {name}" for n, name in zip(image_set.counts, image_set.classes, strict=True))
-    figure.alt_text = f"The first images of each class of {len(image_set)} images: {counts}."
-    return figure
+    counts = dict(zip(image_set.classes, image_set.counts, strict=True))
+    rows = [image_set.images[image_set.labels == label][:per_class] for label in range(len(counts))]
+    figure, _ = style.sheet(rows, [f"{style.wrapped(name, 16)}\n({count})" for name, count in counts.items()])
+    words = f"The first images of each class of {len(image_set)} images"
+    return figure.describe(f"{words}: {style.listed(counts, 'd')}")
 
 
 def at_full_size(files: Sequence[str | Path]) -> style.Picture:
@@ -59,13 +52,11 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
     for file in map(Path, files):
         with Image.open(file) as opened:
             side = max(opened.size)
-        decoded = decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image
+        pixels.append(decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image)
         names.append(f"{file.parent.name}/{file.name}")
-        pixels.append(style.gray_or_rgb(decoded))
-        titles.append(f"{_cut_start(names[-1], 26)}\n{side} pixels")
-    figure, _ = style.sheet([pixels], [""], [style.literal(title) for title in titles], 3.3)
-    figure.alt_text = f"Files at full size: {', '.join(names)}."
-    return figure
+        titles.append(style.literal(f"{_cut_start(names[-1], 26)}\n{side} pixels"))
+    figure, _ = style.sheet([pixels], [""], titles)
+    return figure.describe(f"Files at full size: {', '.join(names)}")
 
 
 def data_page(report: Report) -> style.Picture:
@@ -75,8 +66,8 @@ def data_page(report: Report) -> style.Picture:
     """
     gathered, findings = report.gathered, report.findings
     table, classes = gathered.table, gathered.classes
-    readable, serious = table["error"] == "", findings[findings["severity"] != "note"]
-    lines, pairs, splits = _list_findings(findings), gathered.pairs, table["split"].to_numpy()
+    readable, splits = table["error"] == "", table["split"].to_numpy()
+    lines, pairs = _list_findings(findings), gathered.pairs
     across_splits = splits[pairs["first"].to_numpy(int)] != splits[pairs["second"].to_numpy(int)]
     copies = pairs["kind"] != "similar"
     pairs = pd.concat([pairs[across_splits], pairs[~across_splits & copies]]).head(PAIRS)
@@ -92,7 +83,7 @@ def data_page(report: Report) -> style.Picture:
     bands[0].text(0.01, 0.95, style.literal("\n".join(lines)), fontsize=8, va="top")
     _draw_sheet(bands[1].subplots(), report, per_class)
     left, right = bands[2].subfigures(1, 2, width_ratios=[3, 2.2])
-    by_split = _draw_balance(left.subplots(1, 3), counts)
+    _draw_balance(left.subplots(1, 3, sharey=True), counts)
     panels = right.subplots(len(classes), 1, sharex=True, squeeze=False)[:, 0]
     _draw_intensities(panels, gathered.images, classes, table["label"].where(readable, "").to_numpy())
     _draw_probes(bands[3].subplots(), report.probes)
@@ -106,14 +97,16 @@ def data_page(report: Report) -> style.Picture:
     title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
     heading = f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {pixels}"
     figure.suptitle(style.literal(heading), fontsize=10)
+    serious = findings[findings["severity"] != "note"]
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
+    by_class = "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
     probes = style.listed(report.probes.set_index("probe")["accuracy"].dropna()) or "not known"
-    figure.alt_text = plain(
+    text = (
         f"Data set {report.name}: {report.verdict}; {numbers}. Found: {words}. Images by class, train / val / test: "
-        f"{by_split}. Sizes in pixels: {pixels}. Class told by a linear model (chance "
-        f"{report.probes['chance'].iloc[0]:.2f}): {probes}."
+        f"{by_class}. Sizes in pixels: {pixels}. Class told by a linear model (chance "
+        f"{report.probes['chance'].iloc[0]:.2f}): {probes}"
     )
-    return figure
+    return figure.describe(plain(text))
 
 
 def _list_findings(findings: pd.DataFrame) -> list[str]:
@@ -129,74 +122,57 @@ def _list_findings(findings: pd.DataFrame) -> list[str]:
 def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
     """One row per class: images spread over all of its files, then a few of the flagged ones."""
     gathered, flags = report.gathered, np.array(report.flags)
-    labels, tiles = gathered.table["label"].to_numpy(), {}
-    for row, name in enumerate(gathered.classes):
+    labels, rows = gathered.table["label"].to_numpy(), []
+    for y, name in enumerate(gathered.classes):
         fine = np.flatnonzero((labels == name) & (flags == ""))
         flagged = np.flatnonzero((labels == name) & (flags != ""))[: max(FLAGGED, per_class - len(fine))]
         spread = np.linspace(0, len(fine) - 1, min(len(fine), per_class - len(flagged))).round().astype(int)
-        for column, image in zip(range(per_class), [*fine[spread], *flagged], strict=False):
-            x, y = column * STEP, row * STEP
-            tiles[x, y] = gathered.images[image]
-            if flags[image]:
-                frame: Any = {"fill": False, "edgecolor": ALARM, "linewidth": 2}
-                axes.add_patch(Rectangle((x, y), TILE - 1, TILE - 1, **frame))
-                box, middle, bottom = {"color": "white", "pad": 0.6}, x + TILE / 2, y + TILE - 3
-                axes.text(middle, bottom, flags[image], ha="center", va="bottom", fontsize=7, bbox=box)
-    names = [f"{style.wrapped(name, 16)}\n({(labels == name).sum()})" for name in gathered.classes]
-    _draw_tiles(axes, tiles, len(names) * STEP, per_class * STEP)
+        shown = [*fine[spread], *flagged][:per_class]
+        rows.append(gathered.images[shown])
+        for x, flag in enumerate(flags[shown]):
+            if flag:
+                left, right, bottom, top = style.square(x, y)
+                axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=ALARM, lw=2))
+                box = {"color": "white", "pad": 0.6}
+                axes.text(x + 0.5, bottom, flag, ha="center", va="bottom", fontsize=7, bbox=box)
+    counts = [f"{style.wrapped(name, 16)}\n({(labels == name).sum()})" for name in gathered.classes]
+    style.tiles(axes, rows, counts)
     axes.set_anchor("E")
-    axes.set_yticks(np.arange(len(names)) * STEP + TILE / 2, names)
 
 
-def _draw_tiles(axes: Axes, tiles: Mapping[tuple[int, int], np.ndarray], height: int, width: int) -> None:
-    """Images (C, S, S) as squares of TILE pixels on white, each with its left upper corner at its key."""
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    for (x, y), image in tiles.items():
-        pixels = Image.fromarray(np.ascontiguousarray(style.gray_or_rgb(image)))
-        canvas[y : y + TILE, x : x + TILE] = np.asarray(pixels.resize((TILE, TILE)).convert("RGB"))
-    axes.imshow(canvas, interpolation="antialiased")
-    style.clear(axes)
-
-
-def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> str:
-    """One column per split, one bar per class: its share of the split, with its images; returns them in words."""
+def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
+    """One column per split, one bar per class: its share of the split, with its images."""
     for axes, split in zip(columns, counts, strict=True):
         shares = counts[split] / max(1, counts[split].sum())
-        sns.barplot(x=shares.to_numpy(), y=np.arange(len(shares)), orient="h", ax=axes, **PLAIN)
-        axes.set_yticks(range(len(shares)), [style.wrapped(name, 20) for name in shares.index])
-        bars: Any = axes.containers[0]
-        axes.bar_label(bars, list(map(str, counts[split])), padding=3)
+        axes.bar_label(axes.barh(range(len(shares)), shares), counts[split].map(str), padding=3)
         axes.set(xlim=(0, 1.5 * max(shares.max(), 1e-6)), xticks=[], title=f"{split}: {counts[split].sum()}")
-        axes.tick_params(length=0, labelleft=axes is columns[0])
+        axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)
-    return "; ".join(f"{name} {' / '.join(map(str, row))}" for name, *row in counts.itertuples())
+    columns[0].set_yticks(range(len(counts)), [style.wrapped(name, 20) for name in counts.index])
+    columns[0].invert_yaxis()
 
 
 def _draw_intensities(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> None:
     """One histogram per class, of up to SAMPLE images; square roots of counts, so that black does not hide the rest."""
-    middles = (np.arange(LEVELS) + 0.5) * 255 / LEVELS
-    look: style.Style = {"color": style.PALETTE["random"], "element": "step", "linewidth": 0}
     for axes, name in zip(grid, classes, strict=True):
         indices = np.flatnonzero(labels == name)
         sample = indices[np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices))).astype(int)]
         levels = pixels[sample].mean(axis=1)
-        roots = np.sqrt(np.histogram(levels, LEVELS, (0, 255))[0])
-        sns.histplot(x=middles, weights=roots, bins=LEVELS, binrange=(0, 255), ax=axes, **look)
+        counts, edges = np.histogram(levels, LEVELS, (0, 255))
+        axes.stairs(np.sqrt(counts), edges, fill=True, color=style.PALETTE["random"])
         if len(sample):
             axes.axvline(levels.mean(), color=style.PALETTE["main"], linewidth=1.5)
-        axes.set(xlim=(0, 255), yticks=[], ylabel="")
+        axes.set(xlim=(0, 255), yticks=[])
     grid[0].set_title("intensities, line: mean")
     grid[-1].set_xlabel("pixel value (share of pixels as square root)")
 
 
 def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
     """Accuracy of each probe, with chance and the share from which a probe is a warning."""
-    chance = probes["chance"].iloc[0]
-    sns.barplot(probes, x="accuracy", y="probe", edgecolor=style.PALETTE["teacher"], linewidth=0.5, ax=axes, **PLAIN)
-    bars: Any = axes.patches
-    for bar in bars:
-        if probes["probe"].iloc[round(bar.get_y() + bar.get_height() / 2)] == PROBES[-1]:
-            bar.set(facecolor=style.UNUSED, hatch="///")
+    sees_anatomy, chance = probes["probe"] == PROBES[-1], probes["chance"].iloc[0]
+    look: style.Style = {"color": np.where(sees_anatomy, style.UNUSED, style.PALETTE["main"])}
+    look |= {"hatch": list(np.where(sees_anatomy, "///", "")), "edgecolor": style.PALETTE["teacher"], "linewidth": 0.5}
+    axes.barh(probes["probe"], probes["accuracy"].fillna(0), **look)
     for row, probe in enumerate(probes.itertuples()):
         text = f"{probe.accuracy:.2f} ± {2 * probe.error:.2f}"
         axes.text(1.03, row, "too few patients or groups" if np.isnan(probe.accuracy) else text, va="center")
@@ -204,24 +180,22 @@ def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
     for (name, value), line in zip(thresholds.items(), (":", "--"), strict=True):
         axes.axvline(value, linestyle=line, color="black", linewidth=1)
         axes.text(value, -0.65, name, ha="center", va="bottom")
-    axes.set(xlim=(0, 1.35), ylim=(len(probes) - 0.5, -0.6), ylabel="", xticks=np.linspace(0, 1, 6))
-    axes.set(xlabel="accuracy of a linear model (mean over classes)")
+    axes.set(xlim=(0, 1.35), ylim=(len(probes) - 0.5, -0.6), xticks=np.linspace(0, 1, 6))
+    axes.set_xlabel("accuracy of a linear model (mean over classes)")
     axes.set_title("what tells the class without anatomy?", pad=16)
 
 
 def _draw_pairs(axes: Axes, gathered: Any, pairs: pd.DataFrame) -> None:
     """Pairs side by side, with what they share, their splits and files."""
-    tiles = {}
-    for number, pair in enumerate(pairs.itertuples()):
-        x = 3 * TILE * number
-        tiles[x, 0] = gathered.images[pair.first]
-        tiles[x + TILE + GAP // 2, 0] = gathered.images[pair.second]
-        rows = gathered.table.iloc[[pair.first, pair.second]].itertuples()
-        lines = [f"{row.split}, {_cut_start(row.label, 22)}:\n{_cut_start(row.file, 30)}" for row in rows]
+    row = []
+    for pair in pairs.itertuples():
+        files = gathered.table.iloc[[pair.first, pair.second]].itertuples()
+        lines = [f"{file.split}, {_cut_start(file.label, 22)}:\n{_cut_start(file.file, 30)}" for file in files]
         text = style.literal("\n".join([KIND_WORDS[pair.kind], *lines]))
-        axes.text(x, TILE + GAP, text, fontsize=7, va="top", linespacing=1.2)
-    _draw_tiles(axes, tiles, TILE, 3 * TILE * PAIRS)
-    axes.set_ylim(TILE + 80, 0)
+        axes.text(len(row), 1.08, text, fontsize=7, va="top", linespacing=1.2)
+        row += [gathered.images[pair.first], gathered.images[pair.second], WHITE]
+    style.tiles(axes, [row], [""])
+    axes.set(xlim=(0, 3 * PAIRS), ylim=(1.9, 0))
     axes.set_title("pairs: copies or look-alikes", loc="left")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of trained networks: CKA, where they look, calibration, robustness, and cost."""
+"""Pictures of what networks are like: CKA, where they look, calibration, robustness, and cost."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
-from dmws_lite.analysis.robustness import CORRUPTIONS, SEVERITIES, corrupt
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.training.evaluation import BINS, calibration_error
 from dmws_lite.views import style
@@ -22,18 +20,17 @@ Maps = Mapping[str, np.ndarray]
 def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
     """CKA of each block of a student (rows) with each of the teacher (columns), one panel per `cka_table`, by title."""
     figure, grid = style.panels(len(tables), 1.1 + 0.27 * max(map(len, tables.values())))
-    words = []
     for axes, (title, table) in zip(grid, tables.items(), strict=True):
         numbered = table.set_axis(_number_blocks(table.index)).set_axis(_number_blocks(table.columns), axis=1)
         style.heat(axes, numbered, len(table.columns) <= NUMBERS, annot_kws={"fontsize": 7})
         axes.set_title(style.wrapped(title, 34))
-        values = table.to_numpy()
-        extremes = f"from {np.nanmin(values):.2f} to {np.nanmax(values):.2f}"
-        words.append(f"{title}: {extremes}, last blocks {values[-1, -1]:.2f}")
     style.finish(figure, grid, "teacher's block", "student's block")
     figure.colorbar(grid[-1].collections[0], ax=grid, label="CKA", fraction=0.03)
-    figure.alt_text = f"CKA of each student's block with each teacher's block. {'; '.join(words)}."
-    return figure
+    facts = []
+    for title, table in tables.items():
+        low, high, last = table.min(axis=None), table.max(axis=None), table.iloc[-1, -1]
+        facts.append(f"{title}: from {low:.2f} to {high:.2f}, last blocks {last:.2f}")
+    return figure.describe("CKA of each student's block with each teacher's block", *facts)
 
 
 def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.ndarray | None = None) -> style.Picture:
@@ -41,41 +38,35 @@ def saliency(images: ImageSet, indices: Sequence[int], maps: Maps, masks: np.nda
 
     maps: float (N, H, W), 0 to 1, by name, for all images of the set. masks: bool (N, H, W), or None.
     """
-    names = [images.classes[images.labels[index]] for index in indices]
+    names = [style.wrapped(images.classes[images.labels[index]], 16) for index in indices]
     titles = ["image", *("\n".join(style.wrapped(line, 18) for line in title.split(", ")) for title in maps)]
-    rows = [[style.gray_or_rgb(images.images[index])] * len(titles) for index in indices]
-    figure, grid = style.sheet(rows, names, titles, 0.35 + 8 / (len(maps) + 1) * len(names))
+    figure, axes = style.sheet([[images.images[index]] * len(titles) for index in indices], names, titles)
     height, width = images.images.shape[2:]
     lesions = np.zeros((len(images), height, width), bool) if masks is None else masks
     count, hits = sum(lesions[index].any() for index in indices), dict.fromkeys(maps, 0)
-    for row, index in zip(grid, indices, strict=True):
-        for axes, (name, heats) in zip(row[1:], maps.items(), strict=True):
+    for y, index in enumerate(indices):
+        for x, (name, heats) in enumerate(maps.items(), 1):
             small = Image.fromarray(heats[index].astype(np.float32))
             heat = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)).clip(0, 1)
-            axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * heat)
+            axes.imshow(heat, cmap="viridis", vmin=0, vmax=1, alpha=0.75 * heat, extent=style.square(x, y))
             hits[name] += lesions[index].flat[heat.argmax()]
-        if lesions[index].any():
-            for axes in row:
-                axes.contour(lesions[index], [0.5], colors="black", linewidths=2.4)
-                axes.contour(lesions[index], [0.5], colors="white", linewidths=1.0)
+        for x in range(len(titles) if lesions[index].any() else 0):
+            outline: style.Style = {"levels": [0.5], "origin": "upper", "extent": style.square(x, y)}
+            axes.contour(lesions[index], colors="black", linewidths=2.4, **outline)
+            axes.contour(lesions[index], colors="white", linewidths=1.0, **outline)
+    facts = [f"peaks within the outlines of {count} lesions: {style.listed(hits, 'd')}"] if count else []
     words = f"Maps of {', '.join(maps)} over images of {', '.join(names)}; bright: where a map is high"
-    peaks = f"; peaks within the outlines of {count} lesions: {style.listed(hits, 'd')}" if count else ""
-    figure.alt_text = f"{words}{peaks}."
-    return figure
+    return figure.describe("; ".join([words, *facts]))
 
 
 def localisation(table: pd.DataFrame) -> style.Picture:
     """Mean mass and hit rate of each map, with 95 % intervals, of `saliency.localisation`; dotted: chance."""
     titles = {"mass": "share of the map in the lesion", "hit": "peak in the lesion"}
-    figure, grid = style.panels(2, 0.9 + 0.27 * table["map"].nunique(), columns=2, sharey=True)
-    for axes, (score, title) in zip(grid, titles.items(), strict=True):
-        means = table[table["score"] == score].set_index("map").rename(columns={"value": "mean"})
-        style.forest(axes, table.head(0), means, by="map")
-        axes.axvline(table.attrs["chance"], color=style.PALETTE["teacher"], linestyle=":", linewidth=1.2)
-        axes.set(xlim=(0, None), title=title)
-    hits = style.listed(table[table["score"] == "hit"].set_index("map")["value"])
-    words = f"How well maps find lesions, {table['images'].iloc[0]} images with one"
-    figure.alt_text = f"{words}. Peak in the lesion: {hits}. Chance: {table.attrs['chance']:.2f}."
+    means = table.assign(group=table["score"].map(titles), method=table["map"], label=table["map"], mean=table["value"])
+    words, chance = f"How well maps find lesions, {table['images'].iloc[0]} images with one", table.attrs["chance"]
+    figure = style.forests(means.head(0), means, "mean", words, level=(chance, "chance"))
+    for axes in figure.axes:
+        axes.set_xlim(left=0)
     return figure
 
 
@@ -94,20 +85,8 @@ def calibration(probabilities: Maps, labels: np.ndarray) -> style.Picture:
         title = f"{style.wrapped(name, 30)}\nece {errors[name]:.3f}"
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=[0, 0.5, 1], title=title)
     style.finish(figure, grid, "confidence", "accuracy")
-    words = style.listed(errors, ".3f")
-    figure.alt_text = f"Accuracy against confidence by method. Mean calibration error (ece): {words}."
-    return figure
-
-
-def corruptions(images: ImageSet, index: int = 0, seed: int = 0) -> style.Picture:
-    """One image, corrupted: one row per kind of corruption, one column per severity."""
-    severities, image = (0, *SEVERITIES), images.take(np.array([index]))
-    rows = [[style.gray_or_rgb(corrupt(image, kind, k, seed).images[0]) for k in severities] for kind in CORRUPTIONS]
-    titles = ["as it is", *(f"severity {severity}" for severity in SEVERITIES)]
-    figure, _ = style.sheet(rows, list(CORRUPTIONS), titles, 0.3 + 8 / (len(severities) + 0.7) * len(CORRUPTIONS))
-    words = f"An image of {images.classes[images.labels[index]]} with {', '.join(CORRUPTIONS)}"
-    figure.alt_text = f"{words}, from severity 0 (as it is) to {max(severities)}."
-    return figure
+    errors_in_words = style.listed(errors, ".3f")
+    return figure.describe("Accuracy against confidence by method", f"mean calibration error (ece): {errors_in_words}")
 
 
 def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | None = None) -> style.Picture:
@@ -134,36 +113,27 @@ def deployed(table: pd.DataFrame) -> style.Picture:
     The bars of the times are their middle half; those of the accuracy a 95 % interval over the images (Wilson), for
     the number of images in `table.attrs["images"]`.
     """
-    figure, grid = style.panels(3, 1.0 + 0.42 * len(table), sharey=True)
-    n, words = table.attrs["images"], []
-    for k, row in enumerate(table.itertuples()):
-        role = "teacher" if row.way.startswith("teacher") else "main"
-        if np.isfinite(row.kilobytes):
-            grid[0].barh(k, row.kilobytes, 0.6, color=style.PALETTE[role], alpha=0.75)
-            style.note(grid[0], row.kilobytes, k, f"{row.kilobytes:,.0f}")
-        time = f"{float(f'{row.median_ms:.2g}'):g}"  # two digits, and no 2.7e+02
-        accuracy = f"{row.accuracy:.3f}"
-        low, high = proportion_confint(round(row.accuracy * n), n, method="wilson")
-        _draw_interval(grid[1], k, row.median_ms, row.low_ms, row.high_ms, time, role)
-        _draw_interval(grid[2], k, row.accuracy, low, high, accuracy, role)
-        words.append(f"{row.way}: {row.kilobytes:,.0f} kB, {time} ms, accuracy {accuracy}")
-    for axes, label in zip(grid, ("size (kB)", "ms per image, batch 1", "test accuracy"), strict=True):
-        axes.set(xlabel=label, ylim=(len(table) - 0.5, -0.5))
-        axes.margins(x=0.3)
-    for axes in grid[:2]:
+    n = table.attrs["images"]
+    low, high = proportion_confint((n * table["accuracy"]).round(), n, method="wilson")
+    columns = {  # values, with the ends of their intervals and their texts
+        "size (kB)": (table["kilobytes"], np.nan, np.nan, "{:,.0f}".format),
+        "ms per image, batch 1": (table["median_ms"], table["low_ms"], table["high_ms"], "{:,.1f}".format),
+        "test accuracy": (table["accuracy"], low, high, "{:.3f}".format),
+    }
+    ways = pd.DataFrame({"method": table["way"], "label": table["way"]})
+    ways["role"] = np.where(table["way"].str.startswith("teacher"), "teacher", "main")
+    parts = []
+    for title, (values, low, high, spell) in columns.items():
+        parts.append(ways.assign(group=title, mean=values, low=low, high=high, text=values.map(spell)))
+    means = pd.concat(parts, ignore_index=True)
+    figure = style.forests(means.head(0), means, "mean", "")
+    for axes in figure.axes[:2]:
         axes.set_xlim(left=0)
-    grid[0].set_yticks(range(len(table)), map(style.literal, table["way"]))
-    figure.alt_text = f"Cost of each way to ask. {'; '.join(words)}."
-    return figure
+    groups = means.dropna(subset="mean").groupby("group", sort=False)
+    facts = [f"{title}: {', '.join(rows['label'] + ' ' + rows['text'])}" for title, rows in groups]
+    return figure.describe("Cost of each way to ask", *facts)
 
 
 def _number_blocks(names: Sequence[str]) -> list[str]:
     """Numbers from 1 on in place of the blocks' names; a stem keeps its name."""
     return [name if name == "stem" else str(k) for k, name in enumerate(names, names[0] != "stem")]
-
-
-def _draw_interval(axes: Axes, row: int, value: float, low: float, high: float, text: str, role: str) -> None:
-    """A value as a mark on its interval, with its text on the right."""
-    axes.hlines(row, low, high, color=style.PALETTE[role], linewidth=3, alpha=0.4)
-    axes.plot(value, row, color=style.PALETTE[role], marker=style.MARKERS[role])
-    style.note(axes, high, row, text)

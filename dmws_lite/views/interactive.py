@@ -67,15 +67,16 @@ class Interactive(go.Figure):
         return self.twin.png(dpi)
 
 
-def interactive(
-    twin: style.Picture, traces: Sequence[Any], title: str, height: int = 460, frames: Sequence[Any] = (), **layout: Any
-) -> Interactive:
+def interactive(twin: style.Picture, drawn: go.Figure, title: str, height: int = 460, **layout: Any) -> Interactive:
     """A figure in the looks that all share; its arrays are lists, which any plotly.js reads, nan is None."""
     heading = {"text": title, "font": {"size": 14}, "x": 0.01, "y": 0.98, "yanchor": "top"}
-    items = [item if isinstance(item, dict) else item.to_plotly_json() for item in (*traces, *frames)]
-    items = json.loads(PlotlyJSONEncoder().encode(items))
-    figure = Interactive(items[: len(traces)], LOOKS | {"title": heading, "height": height}, items[len(traces) :])
-    figure.update_layout(**layout)
+    parts = [part.to_plotly_json() for part in (*drawn.data, *drawn.frames, drawn.layout)]
+    *items, own_layout = json.loads(PlotlyJSONEncoder().encode(parts))
+    for name in ("template", "sliders", "updatemenus"):  # those of plotly.express
+        own_layout.pop(name, None)
+    figure = Interactive(items[: len(drawn.data)], own_layout, items[len(drawn.data) :])
+    figure.update_layout(LOOKS | {"title": heading, "height": height})
+    figure.update_layout(layout)
     figure.twin = twin
     return figure
 
@@ -118,61 +119,58 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
     """
     by_strategy = {name: [plan] if isinstance(plan, SelectionPlan) else plan for name, plan in plans.items()}
     roles = {"several": style.SHARED, "nobody": style.UNUSED} | style.students(max(map(len, by_strategy.values())))
-    scale = [[(i + edge) / len(roles), colour] for i, colour in enumerate(roles.values()) for edge in (0, 1)]
-    look = {"colorscale": scale, "zmin": -1.5, "zmax": len(roles) - 1.5, "xgap": 1, "ygap": 1, "showscale": False}
-    heats, layouts, numbers = {}, {}, list(range(len(plans)))
+    frames, numbers = [], list(range(len(plans)))
     for tensor in tensors:
-        of_strategies = [_map_layout(students, tensor) for students in by_strategy.values()]  # refuses unused tensors
-        layouts[tensor] = of_strategies[0]
-        heats[tensor] = [_heat_map(students, tensor, list(roles)) for students in by_strategy.values()]
-    first = tensors[0]
-    traces = [go.Heatmap(heat, **look, texttemplate="%{text}", visible=i == 0) for i, heat in enumerate(heats[first])]
-    frames = [
-        go.Frame(name=tensor, data=list(map(go.Heatmap, heats[tensor])), layout=layouts[tensor], traces=numbers)
-        for tensor in tensors
-    ]
-    drawn = {number for maps in heats.values() for heat in maps for number in heat["z"].flat}
+        maps, layouts = zip(*(_draw_map(students, tensor, roles) for students in by_strategy.values()), strict=True)
+        frames.append(go.Frame(name=tensor, data=maps, layout=layouts[0], traces=numbers))
+    traces: list[Any] = [go.Heatmap(heat, visible=i == 0) for i, heat in enumerate(frames[0].data)]
+    drawn = {number for frame in frames for heat in frame.data for number in heat.z.flat}
     for number, (role, colour) in enumerate(roles.items(), -1):  # the legend: a heat map has no entries of its own
         if number in drawn:
             edge, name = {"color": style.PALETTE["random"], "width": 1}, f"{role} ({role[0].upper()})"
             mark = {"symbol": "square", "size": 12, "color": colour, "line": edge}
             traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name if number else role))
     strategies = {name: [*show_only(i, len(plans)), numbers] for i, name in enumerate(plans)}
-    layout = layouts[first] | {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
+    layout = {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
     layout |= {"margin": {"t": 95, "l": 75}, "legend_itemclick": False, "legend_itemdoubleclick": False}
-    twin = tensor_maps(next(iter(plans.values())), tensors)
-    return interactive(twin, traces, layout.pop("title")["text"], 600, frames, **layout)
+    twin, first = tensor_maps(next(iter(plans.values())), tensors), frames[0].layout
+    return interactive(twin, go.Figure(traces, first, frames), first.title.text, 600, **layout)
 
 
-def _heat_map(plans: Sequence[SelectionPlan], tensor: str, roles: Sequence[str]) -> dict[str, Any]:
-    """The heat map of one tensor, as plotly takes it; roles: names of the numbers in `elements_of`, from -1 on."""
-    numbers, words = elements_of(plans, tensor)
-    rows, columns = numbers.axes
-    letters = {number: role[0].upper() if number else "" for number, role in enumerate(roles, -1)}
-    indices = ", ".join(f"{axis.name} %{{{letter}}}" for letter, axis in (("y", rows), ("x", columns)) if axis.name)
-    return {
-        "y": list(map(str, rows)),
-        "x": list(map(str, columns)),
-        "z": numbers.to_numpy(),
-        "text": numbers.map(lambda number: letters.get(number, "")).to_numpy(),
-        "hovertext": words.to_numpy(),
-        "hovertemplate": f"teacher, {place_of(tensor)}: {indices}<br>goes to: %{{hovertext}}<extra></extra>",
-    }
+def _draw_map(
+    plans: Sequence[SelectionPlan], tensor: str, roles: Mapping[str, str]
+) -> tuple[go.Heatmap, dict[str, Any]]:
+    """The heat map of one tensor, and its layout; roles: colour by the name of each number of `elements_of`, from -1.
 
-
-def _map_layout(plans: Sequence[SelectionPlan], tensor: str) -> dict[str, Any]:
-    """Title and axes of the heat map of one tensor. Raises ValueError for a tensor that feeds no student."""
+    Raises ValueError for a tensor that feeds no student.
+    """
     student = next((a.student for plan in plans for a in plan.assignments if a.teacher == tensor), None)
     if student is None:
         examples = ", ".join([a.teacher for a in plans[0].assignments][:6])
         raise ValueError(f"{tensor!r} of {plans[0].teacher} feeds no student: choose one of {examples}, ...")
-    rows, columns = elements_of(plans, tensor)[0].axes
+    numbers, words = elements_of(plans, tensor)
+    rows, columns = numbers.axes
+    letters = {number: role[0].upper() if number else "" for number, role in enumerate(roles, -1)}
+    indices = ", ".join(f"{axis.name} %{{{letter}}}" for letter, axis in (("y", rows), ("x", columns)) if axis.name)
+    heat = go.Heatmap(
+        y=list(map(str, rows)),
+        x=list(map(str, columns)),
+        z=numbers.to_numpy(),
+        text=numbers.map(lambda number: letters.get(number, "")).to_numpy(),
+        texttemplate="%{text}",
+        hovertext=words.to_numpy(),
+        hovertemplate=f"teacher, {place_of(tensor)}: {indices}<br>goes to: %{{hovertext}}<extra></extra>",
+        colorscale=[[(i + edge) / len(roles), colour] for i, colour in enumerate(roles.values()) for edge in (0, 1)],
+        zmin=-1.5,
+        zmax=len(roles) - 1.5,
+        xgap=1,
+        ygap=1,
+        showscale=False,
+    )
     look = {"type": "category", "showgrid": False, "tickfont": {"size": 9}, "ticks": "", "tickangle": 0}
-    return {
-        "title": {"text": f"{tensor}: teacher's {place_of(tensor)} → student's {place_of(student)}"},
-        "xaxis": {**look, "title": {"text": columns.name, "standoff": 5}},
-        "yaxis": {**look, "title": {"text": rows.name}, "autorange": "reversed"},
-    }
+    layout = {"xaxis": {**look, "title": {"text": columns.name, "standoff": 5}}}
+    layout["yaxis"] = {**look, "title": {"text": rows.name}, "autorange": "reversed"}
+    return heat, layout | {"title": f"{tensor}: teacher's {place_of(tensor)} → student's {place_of(student)}"}
 
 
 def explore_coverage(plans: Plans) -> Interactive:
@@ -192,32 +190,29 @@ def explore_coverage(plans: Plans) -> Interactive:
     percent = table.div(sizes, axis=0).mul(100).round(2)
     tones = {"either": "#009E73", "main": style.PALETTE["main"], "auxiliary": "#B57600", "both": style.SHARED}
     hover = "<br>".join(f"{name}: %{{customdata[{i}]:.2f}} %" for i, name in enumerate(percent))
-    views = {}  # attributes of the trace, by their name in the list; plotly.js takes a list with a value per trace
+    nodes = {
+        "ids": [teacher, *(f"{teacher}/{block}" for block in by_block.index), *counts.index],
+        "labels": list(table.index),
+        "parents": ["", *[teacher] * len(by_block), *(f"{teacher}/{block}" for block in blocks)],
+        "values": sizes.tolist(),
+        "customdata": percent.to_numpy().tolist(),
+    }
+    look = {"branchvalues": "total", "sort": False, "tiling": {"pad": 1}, "texttemplate": "%{label}<br>%{text}"}
+    look["hovertemplate"] = f"%{{id}}<br>%{{value:,}} elements<br>{hover}<extra></extra>"
+    traces = []
     for name, shares in percent.items():
-        views[f"share of {name}"] = {
-            "marker.colors": [shares.tolist()],
-            "marker.colorscale": [[[0, style.UNUSED], [1, tones[name]]]],
-            "text": [[f"{value:.1f} %" for value in shares]],
+        marker = {
+            "colors": shares.tolist(),
+            "colorscale": [[0, style.UNUSED], [1, tones[name]]],
+            "cmin": 0,
+            "cmax": 100,
         }
-    trace = go.Treemap(
-        ids=[teacher, *(f"{teacher}/{block}" for block in by_block.index), *counts.index],
-        labels=list(table.index),
-        parents=["", *[teacher] * len(by_block), *(f"{teacher}/{block}" for block in blocks)],
-        values=sizes.tolist(),
-        branchvalues="total",
-        sort=False,
-        customdata=percent.to_numpy().tolist(),
-        marker={"cmin": 0, "cmax": 100, "line": {"color": "#FFFFFF"}},
-        texttemplate="%{label}<br>%{text}",
-        hovertemplate=f"%{{id}}<br>%{{value:,}} elements<br>{hover}<extra></extra>",
-        tiling={"pad": 1},
-    )
-    first = next(iter(views.values()))
-    trace.update({name.replace(".", "_"): values[0] for name, values in first.items()})
+        text = [f"{value:.1f} %" for value in shares]
+        traces.append(go.Treemap(nodes | look, marker=marker, text=text, visible=not traces))
     title = f"Share of {teacher} that a student receives (area: elements)"
-    menus = choices("restyle", {name: [view] for name, view in views.items()})
+    menus = choices("restyle", {f"share of {name}": show_only(i, len(traces)) for i, name in enumerate(percent)})
     margin = {"l": 10, "r": 10, "t": 75, "b": 10}
-    return interactive(coverage_bars(plans), [trace], title, 560, updatemenus=menus, margin=margin)
+    return interactive(coverage_bars(plans), go.Figure(traces), title, 560, updatemenus=menus, margin=margin)
 
 
 def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interactive:
@@ -234,7 +229,7 @@ def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interact
     first = next(iter(by_name.values()))
     title = f"{first.teacher} (left) feeds {first.student} (right)"
     margin = {"l": 10, "r": 10, "t": 75, "b": 20}
-    return interactive(mapped_blocks(plans), traces, title, 560, updatemenus=menus, margin=margin)
+    return interactive(mapped_blocks(plans), go.Figure(traces), title, 560, updatemenus=menus, margin=margin)
 
 
 def _sankey(plan: SelectionPlan) -> go.Sankey:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
 
-from dmws_lite.method.components import FIXED, depths, squeeze, unfuse
+from dmws_lite.method.components import FIXED, squeeze, unfuse
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.views import style
 from dmws_lite.views.style import HATCHES, PALETTE, SHARED, UNUSED, students
@@ -23,6 +23,7 @@ Plans = SelectionPlan | Sequence[SelectionPlan]
 OWNERS = {"only main": (PALETTE["main"], ""), "both": (SHARED, "xxx"), "only auxiliary": (PALETTE["auxiliary"], "///")}
 OWNERS |= {name.removeprefix("only "): fill for name, fill in OWNERS.items()} | {"not used": (UNUSED, "")}
 STROKES: dict[int, Any] = {2: (2, 2, -45), -1: (4, 2, 45)}  # on the auxiliary's and on shared elements of a map
+ZOOM = 32  # indices of an axis that strips show one by one
 CELLS: style.Style = {"cbar": False, "linewidths": 0.8, "linecolor": "white"}
 
 
@@ -33,21 +34,32 @@ def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Pictur
     On the left the whole axis, where a shade is the share taken; on the right its first indices one by one.
     """
     masks = axis_masks(plans)
-    names = list(axes or _pick_typical(masks))
-    figure, (whole, zoomed) = style.picture(0.95 + 0.45 * len(names), 1, 2, width_ratios=[3, 4])
-    words = _draw_strips(whole, zoomed, {name: masks[name] for name in names}, 32)
+    masks = {name: masks[name] for name in axes or _pick_typical(masks)}
+    figure, (whole, zoomed) = style.picture(0.95 + 0.45 * len(masks), 1, 2, width_ratios=[3, 4])
+    for row, mask in enumerate(masks.values()):
+        n, size = mask.shape
+        bins = max(n for n in range(1, 49) if size % n == 0)  # bins of one size: none looks fuller than it is
+        _draw_strip(whole, row, mask.reshape(n, bins, -1).mean(2), 1, "none")
+        _draw_strip(zoomed, row, mask[:, :ZOOM], min(ZOOM, size), "white")
+    style.clear(whole, zoomed)
+    for panel in (whole, zoomed):
+        panel.set_ylim(len(masks) - 0.5, -0.5)
+    whole.set_yticks(range(len(masks)), [f"{name}\n({mask.shape[1]})" for name, mask in masks.items()])
+    whole.set_xticks([0, 1], ["first", "last"])
+    whole.set_title("whole axis (shade: share)")
+    zoomed.set(xlim=(0, ZOOM), title=f"first {ZOOM} teacher indices")
+    zoomed.set_xticks(np.arange(0, ZOOM, 8) + 0.5, np.arange(0, ZOOM, 8))
     _add_legend(figure, plans)
-    figure.alt_text = f"Strips of teacher indices, one lane per student. {words}"
-    return figure
+    facts = (_describe_strip(name, mask) for name, mask in masks.items())
+    return figure.describe("Strips of teacher indices, one lane per student", *facts)
 
 
 def tensor_maps(plans: Plans, tensors: Sequence[str]) -> style.Picture:
     """Who receives each element of a few teacher tensors: maps of the first and last rows and columns."""
     figure, grid = style.picture(3.4 if len(tensors) > 2 else 3.8, 1, len(tensors), squeeze=False)
-    words = [_draw_map(axes, plans, tensor) for axes, tensor in zip(grid[0], tensors, strict=True)]
+    facts = [_draw_map(axes, plans, tensor) for axes, tensor in zip(grid[0], tensors, strict=True)]
     _add_legend(figure, plans, tensors)
-    figure.alt_text = f"Maps of teacher tensors. {' '.join(words)}"
-    return figure
+    return figure.describe("Maps of teacher tensors", *facts)
 
 
 def coverage_bars(plans: Plans) -> style.Picture:
@@ -69,17 +81,7 @@ def coverage_bars(plans: Plans) -> style.Picture:
     axes.grid(False)
     style.add_legend(figure, [axes])
     total = style.listed(shares.loc["all"], ".1%")
-    figure.alt_text = f"Shares of the elements of {len(by_kind)} kinds of teacher tensors. In all: {total}."
-    return figure
-
-
-def layer_map(plan: SelectionPlan) -> style.Picture:
-    """Which teacher block feeds each student block: teacher above, student below, one column of blocks per stage."""
-    figure, axes = style.picture(1.9)
-    _draw_layers(axes, plan)
-    stages = "; ".join(f"stage {i}: {', '.join(map(str, stage))}" for i, stage in enumerate(plan.layers))
-    figure.alt_text = f"Teacher blocks that feed the student's blocks 0, 1, ... in turn. {stages}."
-    return figure
+    return figure.describe(f"Shares of the elements of {len(by_kind)} kinds of teacher tensors", f"in all: {total}")
 
 
 def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
@@ -90,35 +92,14 @@ def consistency(plans: Mapping[str, SelectionPlan]) -> style.Picture:
     first_plan = next(iter(plans.values()))
     shared = Counter(axis for axis, *_ in _trace_indices(first_plan)).most_common(1)[0][0]
     figure, grid = style.picture(4.0, 1, len(plans), squeeze=False, sharey=True)
-    words, look = [], {"cmap": ListedColormap([UNUSED, PALETTE["main"]]), "vmin": 0, "vmax": 1, "xticklabels": 8}
+    facts, look = [], {"cmap": ListedColormap([UNUSED, PALETTE["main"]]), "xticklabels": 8, **CELLS}
     for axes, (title, plan) in zip(grid[0], plans.items(), strict=True):
         masks = pd.DataFrame({tensor: mask for axis, tensor, mask in _trace_indices(plan) if axis == shared}).T
-        sns.heatmap(masks.iloc[:14, :48], ax=axes, **look, **CELLS)
-        axes.tick_params(length=0, rotation=0)
-        verdict = f"{len(masks)} tensors {'agree' if plan.consistency()[shared] else 'disagree'}"
+        style.heat(axes, masks.iloc[:14, :48], **look)
+        facts.append(f"{title}: {len(masks)} tensors {'agree' if plan.consistency()[shared] else 'disagree'}")
         label = f"teacher index on {shared} (first {min(48, masks.shape[1])} of {masks.shape[1]})"
-        axes.set(title=f"{title}: {verdict}", xlabel=label)
-        words.append(f"{title}: the {verdict}.")
-    figure.alt_text = f"Teacher indices that tensors use on axis {shared}, one row per tensor. {' '.join(words)}"
-    return figure
-
-
-def selection(plans: Plans, tensor: str) -> style.Picture:
-    """A selection at one glance, as the explorer draws it: layers, strips of up to four axes, the map of a tensor."""
-    masks = axis_masks(plans)
-    roles, _ = elements_of(plans, tensor)
-    axes = [*map(unfuse, [roles.index.name, roles.columns.name]), *_pick_typical(masks)]
-    names = [name for name in dict.fromkeys(axes) if name in masks][:4]
-    figure = style.Picture(figsize=(style.WIDTH, 4.9))
-    layers = figure.add_axes((0.08, 0.73, 0.91, 0.26))
-    whole, zoomed = figure.add_axes((0.08, 0.15, 0.2, 0.48)), figure.add_axes((0.3, 0.15, 0.27, 0.48))
-    elements = figure.add_axes((0.64, 0.15, 0.35, 0.48))
-    _draw_layers(layers, _as_sequence(plans)[0])
-    strips = _draw_strips(whole, zoomed, {name: masks[name] for name in names}, 16)
-    words = _draw_map(elements, plans, tensor)
-    _add_legend(figure, plans, [tensor], "lower center")
-    figure.alt_text = f"{summary(plans)}. {words} {strips}"
-    return figure
+        axes.set(title=facts[-1], xlabel=label)
+    return figure.describe(f"Teacher indices that tensors use on axis {shared}, one row per tensor", *facts)
 
 
 def axis_masks(plans: Plans) -> dict[str, np.ndarray]:
@@ -173,14 +154,16 @@ def elements_of(plans: Plans, tensor: str, ends: int = 12) -> tuple[pd.DataFrame
 
 
 def summary(plans: Plans) -> str:
-    """Coverage, overlap (of the two students that share most) and consistency in one line."""
+    """Coverage, overlap (of the two students that share most), consistency and the teacher's blocks in one line."""
     plans = _as_sequence(plans)
     by_name = zip(students(len(plans)), plans, strict=True)
     covered = ", ".join(f"{name} {100 * plan.coverage().total:.2f} %" for name, plan in by_name)
     shared = [a.overlap(b).total for a, b in combinations(plans, 2)]
     overlap = f"; {'largest ' if len(plans) > 2 else ''}overlap {100 * max(shared):.2f} %" if shared else ""
     consistent = plans[0].consistency().values()
-    return f"coverage: {covered}{overlap}; {sum(consistent)} of {len(consistent)} axes consistent"
+    stages = " | ".join(", ".join(map(str, stage)) for stage in plans[0].layers)
+    axes = f"{sum(consistent)} of {len(consistent)} axes consistent"
+    return f"coverage: {covered}{overlap}; {axes}; blocks of the teacher: {stages}"
 
 
 def count_elements(plans: Plans) -> pd.DataFrame:
@@ -218,24 +201,6 @@ def _trace_indices(plan: SelectionPlan) -> Iterator[tuple[str, str, np.ndarray]]
                 yield unfuse(axis), a.student, np.isin(np.arange(size // fused), index[: len(index) // fused])
 
 
-def _draw_strips(whole: Axes, zoomed: Axes, masks: dict[str, np.ndarray], zoom: int) -> str:
-    """One strip per axis, one lane per student: shares of the whole axis, and its first indices; returns words."""
-    for row, mask in enumerate(masks.values()):
-        n, size = mask.shape
-        bins = max(n for n in range(1, 49) if size % n == 0)  # bins of one size: none looks fuller than it is
-        _draw_strip(whole, row, mask.reshape(n, bins, -1).mean(2), 1, "none")
-        _draw_strip(zoomed, row, mask[:, :zoom], min(zoom, size), "white")
-    style.clear(whole, zoomed)
-    for axes in (whole, zoomed):
-        axes.set_ylim(len(masks) - 0.5, -0.5)
-    whole.set_yticks(range(len(masks)), [f"{name}\n({mask.shape[1]})" for name, mask in masks.items()])
-    whole.set_xticks([0, 1], ["first", "last"])
-    whole.set_title("whole axis (shade: share)")
-    zoomed.set(xlim=(0, zoom), title=f"first {zoom} teacher indices")
-    zoomed.set_xticks(np.arange(0, zoom, 8) + 0.5, np.arange(0, zoom, 8))
-    return " ".join(_describe_strip(name, mask) for name, mask in masks.items())
-
-
 def _draw_strip(axes: Axes, row: int, shares: np.ndarray, width: float, edges: str) -> None:
     """Cells (student, cell), one lane per student: the more of a cell is taken, the stronger the student's colour."""
     colours = np.array([to_rgb(colour) for colour in students(len(shares)).values()])[:, None]
@@ -251,7 +216,7 @@ def _describe_strip(axis: str, mask: np.ndarray) -> str:
         indices = list(map(str, lane.nonzero()[0]))
         lists.append(f"{student} {', '.join(indices if len(indices) < 5 else [*indices[:3], '…', indices[-1]])}")
     counts = f"{' and '.join(map(str, mask.sum(1)))} of {mask.shape[1]} indices"
-    return f"{axis}: {counts}, {(receivers > 1).sum()} shared, {(receivers == 0).sum()} unused; {'; '.join(lists)}."
+    return f"{axis}: {counts}, {(receivers > 1).sum()} shared, {(receivers == 0).sum()} unused, {'; '.join(lists)}"
 
 
 def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
@@ -270,37 +235,10 @@ def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
     axes.set_aspect(1 if len(roles) > 1 else 4)
     axes.set_title(f"{tensor}\n{' × '.join(map(str, plans[0].teacher_shapes[tensor]))}")
     shares = {name: plan.coverage().tensors[tensor] for name, plan in zip(colours, plans, strict=True)}
-    return f"{tensor} goes to {style.listed(shares, '.0%')}."
+    return f"{tensor} goes to {style.listed(shares, '.0%')}"
 
 
-def _draw_layers(axes: Axes, plan: SelectionPlan) -> None:
-    """Numbered blocks of the teacher above those of the student, joined by lines; hollow ones feed nothing."""
-    start, teacher_depths = 0.0, depths(plan.teacher_shapes, plan.family)
-    for stage, (blocks, depth) in enumerate(zip(plan.layers, teacher_depths, strict=True)):
-        student_x = start + (depth - len(blocks)) / 2 + np.arange(len(blocks))
-        for block, x in zip(blocks, student_x, strict=True):
-            axes.plot([start + block, x], [1, 0], color=PALETTE["teacher"], linewidth=1)
-        for block in range(depth):
-            _draw_block(axes, start + block, 1, block, "teacher", "square", filled=block in blocks)
-        for number, x in enumerate(student_x):
-            _draw_block(axes, x, 0, number, "main", "circle")
-        if len(teacher_depths) > 1:
-            axes.text(start + (depth - 1) / 2, 1.45, f"stage {stage}", ha="center")
-        start += depth + 0.7
-    style.clear(axes)
-    axes.set(xlim=(-0.7, start), ylim=(-0.5, 1.7))
-    axes.set_yticks([0, 1], ["student", "teacher"])
-
-
-def _draw_block(axes: Axes, x: float, y: float, number: int, role: str, shape: str, filled: bool = True) -> None:
-    colour, background = ("white", PALETTE[role]) if filled else (PALETTE[role], "white")
-    box = {"boxstyle": shape, "facecolor": background, "edgecolor": PALETTE[role]}
-    axes.text(x, y, str(number), color=colour, ha="center", va="center", bbox=box)
-
-
-def _add_legend(
-    figure: style.Picture, plans: Plans, tensors: Sequence[str] = (), loc: Any = "outside lower center"
-) -> None:
+def _add_legend(figure: style.Picture, plans: Plans, tensors: Sequence[str] = ()) -> None:
     """One patch per student; where tensors are drawn as maps, with the marks of the maps."""
     n = len(_as_sequence(plans))
     fills = {name: (colour, "") for name, colour in students(n).items()}
@@ -310,4 +248,4 @@ def _add_legend(
         fills["both" if n == 2 else "several"] = OWNERS["both"]
     fills["not used"] = OWNERS["not used"]
     handles = [Patch(facecolor=c, hatch=hatch, edgecolor="white", label=name) for name, (c, hatch) in fills.items()]
-    figure.legend(handles=handles, loc=loc, ncols=len(handles))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

@@ -5,16 +5,16 @@ Every table has one row per run, as `Store.table` gives it; the columns data, pa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.ticker import MaxNLocator
 
+from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, interval, summary, titles
 from dmws_lite.views import style
 
+ROLES = {"default": "random", "weight_selection": "main", "full_teacher": "teacher"}  # of methods in all chapters
 COSTS = {"seconds": "training seconds", "flops_per_step": "GFLOPs per step"}
 
 
@@ -22,7 +22,7 @@ def results(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     """Every seed's result of every method, their mean and its 95 % interval, one panel per data set, pair, fraction."""
     means, words = add_groups(summary(table, metric)), f"{_spell(metric)} on the test images by method".capitalize()
     title = "diamond: mean; bar: its 95 % interval; dots: seeds"
-    return forests(add_groups(table), means, metric, _spell(metric), title, words)
+    return style.forests(add_groups(table), means, metric, words, xlabel=_spell(metric), title=title)
 
 
 def paired_differences(
@@ -52,7 +52,7 @@ def paired_differences(
     )
     count = f"{rows['shown'].sum()} of {len(rows)} are shown (corrected p below 0.05, interval without 0)"
     words = f"Differences in {_spell(metric)} to {label}, paired by seed; {count}"
-    return forests(gaps, means, "gap", "difference", title, words, zero=True)
+    return style.forests(gaps, means, "gap", words, xlabel="difference", title=title, level=(0, ""), form="+.3f")
 
 
 def comparison(
@@ -71,33 +71,19 @@ def comparison(
     on:     what was measured on.
     """
     metrics, seeds = [metric] if isinstance(metric, str) else list(metric), table["seed"].nunique()
-    titles = {name: f"{_spell(name)} on {on}" for name in metrics}
-    long = table.rename(columns=titles).melt(["label", "seed"], [*titles.values()], "group", "result")
-    records = []
-    for (group, label), values in long.groupby(["group", "label"], sort=False)["result"]:
-        records.append({"group": group, "label": label, "method": label, **interval(values.to_numpy(float))})
-    means, lines = pd.DataFrame(records), ", joined by lines" if paired else ""
-    title = f"diamond: mean of 1 seed; dots: seeds{lines}"
-    if seeds > 1:
-        title = f"diamond: mean of {seeds} seeds; dots: seeds{lines}; bar: 95 % interval of the mean"
-    figure, words = forests(long.assign(method=long["label"]), means, "result", title=title, height=0.5), []
-    for axes, (name, rows) in zip(figure.axes, means.groupby("group", sort=False), strict=False):
-        for row, mean in enumerate(rows["mean"]):
-            style.note(axes, mean, row - 0.22, f"{mean:.3f}", (0, 5), ha="center", va="bottom")
+    names = {name: f"{_spell(name)} on {on}" for name in metrics}
+    runs = table.rename(columns=names).melt(["label", "seed"], [*names.values()], "data", "result")
+    runs = add_groups(runs.assign(method=runs["label"]))
+    means = add_groups(summary(runs, "result"))
+    means["text"] = means["mean"].map("{:.3f}".format)
+    title = f"diamond: mean of {seeds} seed(s); dots: seeds{', joined by lines' if paired else ''}"
+    title += "; bar: 95 % interval of the mean" if seeds > 1 else ""
+    level, words = None if chance is None else (chance, guess), f"Results of {seeds} seed(s)"
+    figure = style.forests(runs, means, "result", words, title=title, level=level)
+    for axes, (_, rows) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
         if paired:
-            wide = long[long["group"] == name].pivot(index="label", columns="seed", values="result").loc[rows["label"]]
+            wide = rows.pivot(index="label", columns="seed", values="result").loc[rows["label"].unique()]
             axes.plot(wide.to_numpy(), range(len(wide)), color=style.PALETTE["random"], linewidth=0.7, zorder=1)
-        if chance is not None:
-            axes.axvline(chance, color=style.PALETTE["teacher"], linestyle=":", linewidth=1)
-            style.note(axes, chance, -0.85, guess)
-            axes.set_xlim(min(axes.get_xlim()[0], chance - 0.02))
-        axes.set_ylim(len(rows) - 0.5, -1.0)
-        numbers = rows["mean"].map("{:.3f}".format) + (rows["high"] - rows["mean"]).map(" ± {:.3f}".format)
-        results = "; ".join(rows["label"] + " " + numbers.str.removesuffix(" ± nan"))
-        words.append(f"{name.capitalize()}, {seeds} seed(s): {results}")
-    if chance is not None:
-        words.append(f"dotted line: {guess} {chance:.3f}")
-    figure.alt_text = "; ".join(words) + "."
     return figure
 
 
@@ -119,7 +105,7 @@ def factorial(table: pd.DataFrame, metric: str = "accuracy") -> style.Picture:
     options: style.Style = {"xlabel": "auxiliary", "ylabel": _spell(metric), "look": look, "drawn": INTERVALS}
     figure = style.curves(runs, "x", metric, "start", "group", words, **options)
     for axes, (_, rows) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
-        axes.scatter(rows["x"], rows[metric], s=8, c=[look[start]["color"] for start in rows["start"]], alpha=0.6)
+        axes.scatter(rows["x"], rows[metric], s=8, c=rows["start"].map(look["palette"]), alpha=0.6)
         axes.set_xticks(range(3), ["none", "same", "complementary"])
         axes.set_xlim(-0.4, 2.4)
     return figure
@@ -150,7 +136,7 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
     """Mean result of each method against training seconds (left) and FLOPs of a step (right)."""
     means = table.groupby("label", sort=False)[[metric, *COSTS]].mean()
     means["flops_per_step"] /= 1e9
-    look = style.semantics(looks_of(table, reference))
+    look = looks_of(table, reference)
     del look["dashes"]
     figure, grid = style.panels(2, 2.5, len(means), columns=2, sharey=True)
     for axes, (column, title) in zip(grid, COSTS.items(), strict=True):
@@ -158,9 +144,9 @@ def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str 
         axes.set(title=title, xlim=(0, 1.08 * means[column].max() or 1))
     style.finish(figure, grid, "cost", _spell(metric))
     low, high = means["seconds"].agg(["min", "max"])
-    words = f"Mean {_spell(metric)} against training time and FLOPs of a step. Training took {low:.3g} to {high:.3g} s"
-    figure.alt_text = f"{words}; {_spell(metric)}: {style.extremes(means[metric])}."
-    return figure
+    words = f"Mean {_spell(metric)} against training time and FLOPs of a step"
+    facts = f"training took {low:.3g} to {high:.3g} s", f"{_spell(metric)}: {style.extremes(means[metric])}"
+    return figure.describe(words, *facts)
 
 
 def add_groups(table: pd.DataFrame, by: Sequence[str] = GROUP) -> pd.DataFrame:
@@ -174,49 +160,16 @@ def labels_of(table: pd.DataFrame) -> dict[str, str]:
     return dict(table.drop_duplicates("method")[["method", "label"]].itertuples(index=False, name=None))
 
 
-def looks_of(table: pd.DataFrame, reference: str | None) -> dict[str, style.Style]:
+def looks_of(table: pd.DataFrame, reference: str | None) -> style.Style:
     """Colour, marker and line of each method by its place in the table; the reference is black and dotted."""
     labels = labels_of(table)
     return style.looks(labels.values(), {labels[reference]: "reference"} if reference in labels else {})
 
 
-def forests(
-    values: pd.DataFrame,
-    means: pd.DataFrame,
-    value: str,
-    xlabel: str = "",
-    title: str | None = None,
-    words: str = "",
-    height: float = 0.29,
-    zero: bool = False,
-) -> style.Picture:
-    """One panel for each group, one row for each method, `height` inches high; `zero` marks 0.
-
-    values: one row per dot, columns group, method and `value`; means: columns group, method, label, mean, low, high.
-    words:  how the alt text begins, which goes on with the smallest and the largest mean of each group.
-    """
-    groups, labels = list(means["group"].unique()), dict(zip(means["method"], means["label"], strict=True))
-    figure, grid = style.panels(len(groups), 1.0 + height * len(labels), sharey=True)
-    extremes = []
-    for axes, group in zip(grid, groups, strict=True):
-        dots, rows = values[values["group"] == group], means[means["group"] == group]
-        style.forest(axes, dots, rows.set_index("method").reindex(labels), value, by="method")
-        visible = np.append(dots[value].dropna(), [0.0] if zero else [])
-        margin = 1.5 * max(float(np.ptp(visible)), 0.01)  # an interval of two seeds may be far wider: it is cut off
-        left, right = axes.get_xlim()
-        axes.set_xlim(max(left, visible.min() - margin), min(right, visible.max() + margin))
-        axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) > 1 else 8, steps=[1, 2, 5, 10]))
-        if zero:
-            axes.axvline(0, color=style.PALETTE["teacher"], linewidth=1)
-        axes.set_title(style.wrapped(group, 34, lines=3))
-        lowest_and_highest = style.extremes(rows.set_index("label")["mean"], "+.3f" if zero else ".3f")
-        extremes.append(f"{group}: {lowest_and_highest}".removeprefix(": "))
-    grid[0].set_yticks(range(len(labels)), [style.wrapped(label, 28) for label in labels.values()])
-    style.finish(figure, grid, xlabel)
-    if title:
-        figure.suptitle(title, fontsize="medium")
-    figure.alt_text = f"{words}. {'; '.join(extremes)}."
-    return figure
+def method_looks(methods: Iterable[str]) -> style.Style:
+    """`looks` of the labels of METHODS: random initialisation, single selection and the teacher have their own."""
+    roles = {METHODS[name].label: role for name, role in ROLES.items()}
+    return style.looks([METHODS[name].label for name in methods], roles)
 
 
 def _t_interval(values: pd.Series) -> tuple[float, float]:

@@ -6,7 +6,7 @@ import base64
 import io
 import textwrap
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.text import plain
@@ -44,6 +45,11 @@ class Picture(Figure):
     """A matplotlib figure with alt text, which notebooks, screen readers and HTML exports receive with the image."""
 
     alt_text: str = ""
+
+    def describe(self, heading: str, *facts: str) -> Picture:
+        """The figure, with its alt text: a heading, and facts from the figure's data."""
+        self.alt_text = f"{heading}. {'; '.join(facts)}." if facts else f"{heading}."
+        return self
 
     def png(self, dpi: int = 110) -> bytes:
         """The picture as PNG; its alt text is in the file's Description."""
@@ -77,18 +83,30 @@ def panels(n: int, height: float, legend: int = 0, columns: int = 3, **options: 
 
 
 def sheet(
-    rows: Iterable[Iterable[np.ndarray]], names: Sequence[str], titles: Sequence[str], height: float
-) -> tuple[Picture, np.ndarray]:
-    """A Picture of images (H, W) or (H, W, 3), 0 to 255, one row for each name, and its axes."""
-    figure, grid = picture(height, len(names), len(titles), squeeze=False)
-    for row, images, name in zip(grid, rows, names, strict=True):
-        for axes, image in zip(row, images, strict=False):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-        row[0].set_ylabel(wrapped(name, 20))
-    for axes, title in zip(grid[0], titles, strict=True):
-        axes.set_title(title)
-    clear(*grid.flat)
-    return figure, grid
+    rows: Sequence[Sequence[np.ndarray]], names: Sequence[str], titles: Sequence[str] = ()
+) -> tuple[Picture, Axes]:
+    """A Picture of images in rows and columns, and its axes; arguments as in `tiles`."""
+    size = WIDTH / (max(map(len, rows)) + 0.8)
+    figure, axes = picture(0.5 + size * len(rows), layout="compressed")
+    tiles(axes, rows, names, titles)
+    return figure, axes
+
+
+def tiles(axes: Axes, rows: Sequence[Sequence[np.ndarray]], names: Sequence[str], titles: Sequence[str] = ()) -> None:
+    """Images (1 or 3, H, W), 0 to 255, a row for each name, a title above each column; each is at its `square`."""
+    clear(axes)
+    for y, images in enumerate(rows):
+        for x, image in enumerate(images):
+            axes.imshow(gray_or_rgb(image), cmap="gray", vmin=0, vmax=255, extent=square(x, y))
+    axes.set(xlim=(0, max(map(len, rows))), ylim=(len(rows), 0))
+    axes.set_yticks(np.arange(len(names)) + 0.5, names)
+    axes.set_xticks(np.arange(len(titles)) + 0.5, titles)
+    axes.tick_params(labeltop=True, labelbottom=False)
+
+
+def square(x: int, y: int) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of the image in column x and row y of `tiles`."""
+    return x + 0.03, x + 0.97, y + 0.97, y + 0.03
 
 
 def clear(*grid: Axes) -> None:
@@ -114,20 +132,17 @@ def finish(figure: Picture, grid: Sequence[Axes], xlabel: str = "", ylabel: str 
     add_legend(figure, grid)
 
 
-def add_legend(figure: Picture, grid: Sequence[Axes], **options: Any) -> None:
+def add_legend(figure: Picture, grid: Iterable[Axes]) -> None:
     """One legend for all panels in place of their own, above them, if anything in them has a label."""
     handles: dict[str, Any] = {}
     for axes in grid:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
+            handles.setdefault(wrapped(label, 40), handle)
         if legend := axes.get_legend():
             legend.remove()
-    if not handles:
-        return
-    names = [wrapped(name, 40) for name in handles]
-    columns = min(len(names), max(1, 116 // (8 + max(map(len, names)))))
-    placement: dict[str, Any] = {"loc": "outside upper center", "ncols": columns}
-    figure.legend([*handles.values()], names, **placement | options)
+    if handles:
+        columns = min(len(handles), max(1, 116 // (8 + max(map(len, handles)))))
+        figure.legend([*handles.values()], [*handles], loc="outside upper center", ncols=columns)
 
 
 def curves(
@@ -138,7 +153,7 @@ def curves(
     panel: str | None = None,
     words: str = "",
     *,
-    look: Mapping[str, Style] | None = None,
+    look: Style | None = None,
     drawn: Style | None = None,
     xlabel: str | None = None,
     ylabel: str | None = None,
@@ -153,30 +168,33 @@ def curves(
     look:  by the values of `by`; None takes `looks` of them.
     drawn: options of `seaborn.lineplot`, such as errorbar. Columns low and high of the table are drawn as bars.
     level: a y with its name, drawn as a dotted line.
-    Other options go to `Figure.subplots`.
+    Other options go to `Figure.subplots`. Raises ValueError for a table without rows.
     """
+    if table.empty:
+        raise ValueError("the table has no rows: there is nothing to draw")
     table, panel = (table, panel) if panel else (table.assign(panel=""), "panel")
     names, titles = list(table[by].unique()), table[panel].unique()
-    line_looks = semantics(look or looks(names))
+    look = look or looks(names)
     line_options: Style = {"hue_order": names, "style_order": names, "errorbar": None, "err_style": "bars"}
-    line_options |= line_looks | (drawn or {})
+    line_options |= look | (drawn or {})
     figure, grid = panels(len(titles), height, len(names), columns, **{"sharex": True, "sharey": True} | options)
     for axes, title in zip(grid, titles, strict=True):
         rows = table[table[panel] == title]
         sns.lineplot(rows, x=x, y=y, hue=by, style=by, ax=axes, **line_options)
         if "low" in table:
-            axes.vlines(rows[x], rows["low"], rows["high"], rows[by].map(line_looks["palette"]), linewidth=1)
+            axes.vlines(rows[x], rows["low"], rows["high"], rows[by].map(look["palette"]), linewidth=1)
         if level:
             value, name = level
             axes.axhline(value, color=PALETTE["teacher"], linestyle=":", linewidth=1)
             if axes is grid[0]:
                 note(axes, table[x].min(), value, name, (0, 2), va="bottom")
         axes.set_title(wrapped(str(title), 34 if columns > 2 else 52))
+        if pd.api.types.is_integer_dtype(table[x]):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     finish(figure, grid, x if xlabel is None else xlabel, y if ylabel is None else ylabel)
     means = table.groupby([panel, by, x], sort=False)[y].mean()
     ends = means.groupby([panel, by], sort=False).agg(["first", "last"])
-    figure.alt_text = f"{words}. {_describe_ends(ends)}."
-    return figure
+    return figure.describe(words, _describe_ends(ends))
 
 
 def _describe_ends(lines: pd.DataFrame) -> str:
@@ -189,19 +207,66 @@ def _describe_ends(lines: pd.DataFrame) -> str:
     return "; ".join(text.removeprefix(", ") for text in texts)
 
 
-def forest(axes: Axes, values: pd.DataFrame, means: pd.DataFrame, value: str = "value", by: str = "label") -> None:
-    """One row for each name: its values as dots, and above them their mean as a diamond on its interval.
+def forests(
+    values: pd.DataFrame,
+    means: pd.DataFrame,
+    value: str,
+    words: str,
+    *,
+    xlabel: str = "",
+    title: str = "",
+    level: tuple[float, str] | None = None,
+    form: str = ".3f",
+) -> Picture:
+    """Values as dots, and above them their mean as a diamond on its interval: a panel per group, a row per method.
 
-    means: by name, in the order of the rows; columns mean, low, high and, if some diamonds are hollow, filled.
+    values: one row per dot, columns group, method and `value`.
+    means:  one row per diamond, columns group, method, label, mean, low, high; where it has them, text (written above
+            the diamond), filled (False is hollow) and role (whose colour it has: that of "main" otherwise).
+    words:  how the alt text begins, which goes on with the means, their `form` in words.
+    level:  a value with its name, drawn as a dotted line.
     """
-    dots: Style = {"color": PALETTE["random"], "size": 4, "zorder": 2, "jitter": False}
-    sns.stripplot(values, x=value, y=by, order=means.index, ax=axes, **dots)
-    heights, colour = np.arange(len(means)) - 0.22, PALETTE["main"]
-    axes.hlines(heights, means["low"], means["high"], color=colour, linewidth=3, alpha=0.35)
-    faces = [colour if filled else "white" for filled in means.get("filled", [True] * len(means))]
-    axes.scatter(means["mean"], heights, 30, marker="D", facecolors=faces, edgecolors=colour, zorder=3)
-    axes.set(ylim=(len(means) - 0.5, -0.75), xlabel="", ylabel="")
-    axes.set_yticks(range(len(means)), [wrapped(str(name), 30) for name in means.index])
+    groups, labels = list(means["group"].unique()), dict(zip(means["method"], means["label"], strict=True))
+    means = pd.DataFrame({"filled": True, "role": "main", "text": ""}, means.index).assign(**means)
+    means = means.dropna(subset="mean")
+    height = 0.5 if means["text"].any() else 0.29
+    figure, grid = panels(len(groups), 1.0 + height * len(labels), sharey=True)
+    for axes, group in zip(grid, groups, strict=True):
+        dots, rows = values[values["group"] == group], means[means["group"] == group]
+        look: Style = {"color": PALETTE["random"], "size": 4, "zorder": 2, "jitter": False}
+        sns.stripplot(dots, x=value, y="method", order=labels, ax=axes, **look)
+        heights, colours = rows["method"].map(list(labels).index) - 0.22, rows["role"].map(PALETTE)
+        axes.hlines(heights, rows["low"], rows["high"], color=colours, linewidth=3, alpha=0.35)
+        faces = colours.where(rows["filled"], "white")
+        axes.scatter(rows["mean"], heights, 30, marker="D", facecolors=faces, edgecolors=colours, zorder=3)
+        for x, y, text in zip(rows["mean"], heights, rows["text"], strict=True):
+            note(axes, x, y, text, (0, 5), ha="center", va="bottom")
+        if level:
+            axes.axvline(level[0], color=PALETTE["teacher"], linestyle=":", linewidth=1)
+            note(axes, level[0], -0.85, level[1])
+        if len(dots):  # an interval of two seeds may be far wider: it is cut off
+            visible = [*dots[value].dropna(), *(level or ())[:1]]
+            left, right = axes.get_xlim()
+            margin = 1.5 * max(float(np.ptp(visible)), 0.01)
+            axes.set_xlim(max(left, min(visible) - margin), min(right, max(visible) + margin))
+        axes.set(ylim=(len(labels) - 0.5, -1.0), title=wrapped(group, 34, lines=3))
+        axes.xaxis.set_major_locator(MaxNLocator(4 if len(groups) > 1 else 8, steps=[1, 2, 5, 10]))
+    grid[0].set_yticks(range(len(labels)), [wrapped(label, 28) for label in labels.values()])
+    finish(figure, grid, xlabel)
+    if title:
+        figure.suptitle(title, fontsize="medium")
+    lines = [f"dotted line: {level[1]} {level[0]:.3f}"] if level and level[1] else []
+    return figure.describe(words, *_describe_means(means, form), *lines)
+
+
+def _describe_means(means: pd.DataFrame, form: str) -> Iterator[str]:
+    """The means of each group with half of their intervals; of too many the smallest and the largest."""
+    for group, rows in means.groupby("group", sort=False):
+        text = extremes(rows.set_index("label")["mean"], form)
+        if len(means) <= MOST_DESCRIBED:
+            numbers = rows["mean"].map(f"{{:{form}}}".format) + (rows["high"] - rows["mean"]).map(" ± {:.3f}".format)
+            text = ", ".join(rows["label"] + " " + numbers.str.removesuffix(" ± nan"))
+        yield f"{group}: {text}".removeprefix(": ")
 
 
 def heat(axes: Axes, table: pd.DataFrame, texts: Any = False, **options: Any) -> None:
@@ -221,25 +286,20 @@ def bars(axes: Axes, table: pd.DataFrame, fills: Mapping[str, tuple[str, str]], 
             bar.set_hatch(fills[name][1])
 
 
-def looks(names: Iterable[str], roles: Mapping[str, str] | None = None) -> dict[str, Style]:
-    """Colour, marker and line style of each name: those of its role (by default its own name), else the next ones."""
+def looks(names: Iterable[str], roles: Mapping[str, str] | None = None) -> Style:
+    """Colour, marker and dashes of each name, as seaborn's palette, markers and dashes.
+
+    They are those of the name's role (by default the name itself, where it is one), or else the next ones.
+    """
     names = list(dict.fromkeys(names))
     roles = {name: name for name in names if name in PALETTE} if roles is None else roles
-    by_name: dict[str, Style] = {
-        n: {"color": PALETTE[r], "marker": MARKERS[r], "linestyle": LINES[r]} for n, r in roles.items()
-    }
-    marks = [mark for mark in MARKS if mark not in {look["marker"] for look in by_name.values()}]
+    palette, markers, lines = ({n: table[role] for n, role in roles.items()} for table in (PALETTE, MARKERS, LINES))
+    marks = [mark for mark in MARKS if mark not in markers.values()]
     for i, name in enumerate(name for name in names if name not in roles):
-        line = ("-", "--", "-.")[i % 3]
-        by_name[name] = {"color": DISTINCT[i % len(DISTINCT)], "marker": marks[i % len(marks)], "linestyle": line}
-    return by_name
-
-
-def semantics(looks: Mapping[str, Style]) -> Style:
-    """Looks by name as seaborn's options: palette, markers and dashes."""
-    options: Style = {"palette": {name: look["color"] for name, look in looks.items()}}
-    options["markers"] = {name: look["marker"] for name, look in looks.items()}
-    return options | {"dashes": {name: DASHES[look["linestyle"]] for name, look in looks.items()}}
+        palette[name] = DISTINCT[i % len(DISTINCT)]
+        markers[name] = marks[i % len(marks)]
+        lines[name] = ("-", "--", "-.")[i % 3]
+    return {"palette": palette, "markers": markers, "dashes": {name: DASHES[line] for name, line in lines.items()}}
 
 
 def students(n: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Pictures of training: its history, answers by class, soft targets, the auxiliary's memory, and the toy."""
+"""Pictures of training: its history, answers, soft targets, the auxiliary's memory, refitted layers, and the toy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
-from scipy.special import softmax
-from torch.nn import functional as F
+from scipy.special import rel_entr, softmax
 
-from dmws_lite.method.distillation import Distillation, half_life_of, soft_loss
+from dmws_lite.method.distillation import Distillation, half_life_of
+from dmws_lite.method.measuring import Measured
 from dmws_lite.training.toy import WINDOW, Points
 from dmws_lite.views import style
 from dmws_lite.views.style import HATCHES, PALETTE, SHARED
@@ -22,7 +20,13 @@ from dmws_lite.views.style import HATCHES, PALETTE, SHARED
 if TYPE_CHECKING:
     from dmws_lite.training.fit import Run
 
-STUDENTS = {"val_accuracy": "main", "auxiliary_accuracy": "auxiliary"}
+HISTORY = {  # the panel and the line of each column
+    "loss": ("training loss", "main"),
+    "val_accuracy": ("validation accuracy", "main"),
+    "auxiliary_accuracy": ("validation accuracy", "auxiliary"),
+    "alpha": ("schedules", "alpha"),
+    "momentum": ("schedules", "momentum"),
+}
 FILLS = {name: (PALETTE[name], HATCHES[name]) for name in ("main", "auxiliary")}
 PARTS = {"labels": ("#009E73", "..."), "soft targets": FILLS["auxiliary"], "sum": (SHARED, "")}
 BELIEF = LinearSegmentedColormap.from_list("belief", ["#E9A3C9", "#F7F7F7", "#A1D76A"])  # class 0, undecided, class 1
@@ -35,29 +39,23 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
 
     runs: a Run, or Runs by the title of their column (at most four are readable).
     """
-    runs = runs if isinstance(runs, Mapping) else {"": runs}
-    shape: style.Style = {"sharex": "col", "sharey": "row", "height_ratios": [2, 3, 1.4]}
-    figure, grid = style.picture(5.6, 3, len(runs), squeeze=False, **shape)
-    words = []
-    for (loss, accuracy, schedule), (title, run) in zip(grid.T, runs.items(), strict=True):
-        rows = pd.DataFrame(run.history).set_index("step")
-        sns.lineplot(rows["loss"], ax=loss, color=PALETTE["main"], marker="o")
-        students = rows[list(STUDENTS)].rename(columns=STUDENTS).dropna(axis=1, how="all")
-        sns.lineplot(students, ax=accuracy, **style.semantics(style.looks(STUDENTS.values())))
-        star = {"color": PALETTE["main"], "markersize": 14, "label": "kept: best on validation", "zorder": 3}
-        accuracy.plot(run.best_step, students["main"][run.best_step], "*", **star)
-        sns.lineplot(rows[["alpha", "momentum"]], ax=schedule, palette=[PALETTE["teacher"]] * 2, dashes=["", (1, 1)])
-        loss.set_title(title)
-        schedule.set(ylim=(-0.05, 1.05))
-        for name, accuracies in students.items():
-            words.append(f"{title} {name}: from {accuracies.iloc[0]:.2f} to {accuracies.iloc[-1]:.2f}.")
-    for row, label in zip(grid, ("training loss", "validation accuracy", "schedules"), strict=True):
-        row[0].set_ylabel(label)
-        for axes in row[1:]:
-            axes.legend([])
-    grid[1, 0].legend(title="")
-    text = f"Loss, validation accuracy and schedules over training steps. Accuracy of {' '.join(words)}"
-    figure.alt_text = " ".join(text.split())
+    runs, tables = runs if isinstance(runs, Mapping) else {"": runs}, []
+    for column, (panel, line) in HISTORY.items():
+        for title, run in runs.items():
+            rows = pd.DataFrame(run.history)[["step", column]].set_axis(["step", "value"], axis=1)
+            tables.append(rows.assign(line=line, panel=f"{title}: {panel}".removeprefix(": ")))
+    table = pd.concat(tables).dropna()
+    roles = {"main": "main", "auxiliary": "auxiliary", "alpha": "teacher", "momentum": "random"}
+    options: style.Style = {"sharex": "col", "sharey": "row", "columns": len(runs), "height": 1.7, "ylabel": ""}
+    options |= {"look": style.looks(roles, roles), "gridspec_kw": {"height_ratios": [2, 3, 1.4]}}
+    words = "Loss, validation accuracy and schedules over training steps"
+    figure = style.curves(table, "step", "value", "line", "panel", words, **options)
+    accuracies = figure.axes[len(runs) : 2 * len(runs)]
+    for axes, run in zip(accuracies, runs.values(), strict=True):
+        best = next(row for row in run.history if row["step"] == run.best_step)
+        look: style.Style = {"color": PALETTE["main"], "markersize": 14, "zorder": 3}
+        axes.plot(run.best_step, best["val_accuracy"], "*", label="kept: best on validation", **look)
+    accuracies[0].legend(handles=accuracies[0].lines[-1:], loc="lower right")
     return figure
 
 
@@ -69,8 +67,7 @@ def confusion(counts: pd.DataFrame) -> style.Picture:
     style.heat(axes, shares, texts, cbar=True, cbar_kws={"label": "share of the true class"})
     axes.set(xlabel="predicted", ylabel="true")
     right = style.listed(pd.Series(np.diag(shares), counts.index), ".0%")
-    figure.alt_text = f"Confusion matrix of {counts.to_numpy().sum()} images. Right answers: {right}."
-    return figure
+    return figure.describe(f"Confusion matrix of {counts.to_numpy().sum()} images. Right answers: {right}")
 
 
 def soft_targets(
@@ -99,12 +96,15 @@ def soft_targets(
     if label not in range(len(names)):
         raise ValueError(f"label={label} is out of range: 0 to {len(names) - 1}")
     Distillation(alpha=alpha, temperature=temperature)  # refuses what is out of range
-    parts = _split_loss(student_logits, target_logits, label, temperature, alpha)
-    losses, gradients = parts[:1], parts[1:].set_axis(names)
     logits = pd.DataFrame({"main": student_logits, "auxiliary": target_logits}, names, dtype=float)
-    soft, hard = logits.div(temperature).apply(softmax).add_suffix(f", T = {temperature:g}"), logits.apply(softmax)
-    shape = {"left": 0.07, "right": 0.995, "bottom": 0.15, "top": 0.79, "width_ratios": [3.2, 2, 3], "wspace": 0.35}
-    figure, (shares, loss, gradient) = style.picture(3.4, 1, 3, layout=None, gridspec_kw=shape)
+    soft, hard, right = logits.div(temperature).apply(softmax), logits.apply(softmax), np.arange(len(names)) == label
+    gradients = pd.DataFrame({"labels": (1 - alpha) * (hard["main"] - right)})
+    gradients["soft targets"] = alpha * temperature * (soft["main"] - soft["auxiliary"])
+    losses = pd.DataFrame({"labels": [-(1 - alpha) * np.log(hard["main"].iloc[label])]})
+    losses["soft targets"] = alpha * temperature**2 * rel_entr(soft["auxiliary"], soft["main"]).sum()
+    losses, gradients = (table.assign(sum=table.sum(axis=1)) for table in (losses, gradients))
+    soft = soft.add_suffix(f", T = {temperature:g}")
+    figure, (shares, loss, gradient) = style.picture(3.4, 1, 3, width_ratios=[3.2, 2, 3])
     style.bars(shares, soft, dict(zip(soft, FILLS.values(), strict=True)), ylim=(0, 1.02), ylabel="probability")
     for student, shift, text in (("main", -0.2, ""), ("auxiliary", 0.2, "at T = 1")):
         x = np.arange(len(names)) + shift
@@ -117,14 +117,13 @@ def soft_targets(
     style.bars(gradient, gradients, PARTS, ylim=(-limit, limit), title="gradient on the logits")
     gradient.axhline(0, color=SHARED, linewidth=0.8)
     ticks = [style.literal(f"{name}\n(right)" if k == label else name) for k, name in enumerate(names)]
-    for axes, left in ((shares, 0.06), (gradient, 0.6)):
+    for axes in (shares, gradient):
         axes.set_xticks(range(len(names)), ticks)
-        style.add_legend(figure, [axes], loc="upper left", bbox_to_anchor=(left, 1.0), ncols=3, handlelength=1.5)
+    style.add_legend(figure, (shares, gradient))
     series = {**soft, "loss": losses.iloc[0], "gradient on the logits, in sum": gradients["sum"]}
-    numbers = ". ".join(f"{name}: {style.listed(values)}" for name, values in series.items())
+    numbers = (f"{name}: {style.listed(values)}" for name, values in series.items())
     words = f"Soft targets on one image; right: {names[label]}; T = {temperature:g}, alpha = {alpha:g}"
-    figure.alt_text = f"{words}. {numbers}."
-    return figure
+    return figure.describe(words, *numbers)
 
 
 def ema_memory(momentum: float, steps: int) -> style.Picture:
@@ -141,8 +140,7 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     weights = momentum ** (steps - step)
     older, newer = (1 - momentum) * weights[: steps // 2].sum(), (1 - momentum) * weights[steps // 2 :].sum()
     sums = {"start of the\nauxiliary": momentum**steps, "main, older\nhalf": older, "main, newer\nhalf": newer}
-    shape = {"left": 0.09, "right": 0.99, "bottom": 0.17, "top": 0.83, "width_ratios": [5, 2.2], "wspace": 0.35}
-    figure, (curve, share) = style.picture(3.0, 1, 2, layout=None, gridspec_kw=shape)
+    figure, (curve, share) = style.picture(3.0, 1, 2, width_ratios=[5, 2.2])
     curve.fill_between(step, 100 * weights, step="mid", color=PALETTE["main"], alpha=0.3, linewidth=0)
     curve.plot(step, 100 * weights, color=PALETTE["main"], drawstyle="steps-mid")
     if 0 < half_life < steps:
@@ -156,9 +154,22 @@ def ema_memory(momentum: float, steps: int) -> style.Picture:
     share.bar_label(bars, texts, padding=3)
     share.set(xlim=(0, 135), xticks=[0, 50, 100], ylim=(2.6, -0.6), xlabel="share of the auxiliary (%)")
     title = f"half-life {half_life:.4g} steps (momentum {momentum:.4g}), after {steps} step{'s' if steps > 1 else ''}"
-    figure.text(0.09, 0.91, title)
+    figure.suptitle(title, fontsize="medium")
     words = "{} its start, {} the main student in the older half of the steps, {} in the newer half".format(*texts)
-    figure.alt_text = f"What an exponential moving average consists of; {title}: {words}."
+    return figure.describe(f"What an exponential moving average consists of; {title}: {words}")
+
+
+def layer_errors(measured: Sequence[Measured]) -> style.Picture:
+    """Error of each layer before and after it was refitted, one panel per student; measured: `students.measured`."""
+    names = style.students(len(measured))
+    tables = [errors.table.assign(student=name) for name, errors in zip(names, measured, strict=True)]
+    table = pd.concat(tables).melt(["module", "student"], ["before", "after"], "when", "error").dropna()
+    look = style.looks(["before", "after"], {"before": "random", "after": "main"})
+    labels: style.Style = {"xlabel": "", "ylabel": "share of the teacher's variance", "height": 3.6, "columns": 2}
+    figure = style.curves(table, "module", "error", "when", "student", "Error of each layer", look=look, **labels)
+    for axes in figure.axes:
+        axes.tick_params(axis="x", rotation=90, labelsize=7)
+        axes.set_yscale("log")
     return figure
 
 
@@ -168,8 +179,8 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
     grids:  by row and column, float (resolution, resolution) from `surface`.
     points: training points, drawn with their labels; those with a wrong label are ringed.
     """
-    columns, words = list(next(iter(grids.values()))), []
-    height = 0.5 + len(grids) * (0.1 + 4.8 / len(columns)) + (0 if points is None else 0.4)
+    columns, facts = list(next(iter(grids.values()))), []
+    height = 0.9 + len(grids) * (0.1 + 4.8 / len(columns))
     figure, grid = style.picture(height, len(grids), len(columns), squeeze=False)
     for row, (name, surfaces) in zip(grid, grids.items(), strict=True):
         row[0].set_ylabel(name)
@@ -179,34 +190,22 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
             if np.ptp(np.sign(surface - 0.5)):
                 axes.contour(surface, [0.5], extent=WINDOW, colors="black", linewidths=1)
             if points is not None:
-                _draw_points(axes, points, 9 if len(columns) > 2 else 22)
+                _draw_points(axes, points)
             area, confidence = (surface > 0.5).mean(), np.maximum(surface, 1 - surface).mean()
             numbers = f"class 1 on {area:.0%} of the plane, mean confidence {confidence:.2f}"
-            words.append(f"{name} {column}: {numbers}".strip())
+            facts.append(f"{name} {column}: {numbers}".strip())
     for axes, column in zip(grid[0], columns, strict=True):
         axes.set_title(column)
     style.clear(*grid.flat)
     figure.colorbar(image, ax=grid, shrink=0.9, pad=0.01, label="probability of class 1", ticks=[0, 0.5, 1])
-    style.add_legend(figure, grid[0, :1], loc="outside lower center", ncols=3, markerscale=1.5)
-    figure.alt_text = f"What networks believe over the plane. {'; '.join(words)}."
-    return figure
+    style.add_legend(figure, grid[0])
+    return figure.describe("What networks believe over the plane", *facts)
 
 
-def _draw_points(axes: Axes, points: Points, size: float) -> None:
+def _draw_points(axes: Axes, points: Points) -> None:
     """Training points by label; those with a wrong label are ringed."""
     for label, look in enumerate(CLASSES):
         x, y = points.x[points.labels == label].T
-        axes.scatter(x, y, size, label=f"labelled {label}", edgecolors="white", linewidths=0.4, **look)
+        axes.scatter(x, y, 20, label=f"labelled {label}", edgecolors="white", linewidths=0.4, **look)
     x, y = points.x[points.wrong].T
-    axes.scatter(x, y, 4 * size, **RING)
-
-
-def _split_loss(
-    student: Sequence[float], target: Sequence[float], label: int, temperature: float, alpha: float
-) -> pd.DataFrame:
-    """One column for each of PARTS: the loss, and below it its gradient on each logit."""
-    main = torch.tensor([student], dtype=torch.float64, requires_grad=True)
-    soft = alpha * soft_loss(main, torch.tensor([target], dtype=torch.float64), temperature)
-    parts = {"labels": (1 - alpha) * F.cross_entropy(main, torch.tensor([label])), "soft targets": soft}
-    table = {name: [part.item(), *torch.autograd.grad(part, main)[0][0].tolist()] for name, part in parts.items()}
-    return pd.DataFrame(table).assign(sum=lambda rows: rows.sum(axis=1))
+    axes.scatter(x, y, 80, **RING)

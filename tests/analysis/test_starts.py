@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -29,6 +30,13 @@ def test_spectra_of_known_matrices():
     assert (identity["stable_rank"], identity["rank_share"], identity["gain"]) == pytest.approx((48, 1, 1))
     assert rank_one["stable_rank"] == pytest.approx(1)
     assert np.allclose(rank_one["singular"][1:], 0, atol=1e-6) and identity["singular"] == pytest.approx(np.ones(48))
+
+
+def test_spectra_are_divided_by_the_largest_singular_value():
+    weights = pd.DataFrame({"method": "xavier", "label": "Xavier", "kind": ["qkv", "proj"]})
+    weights["singular"] = [np.ones(5), np.array([4.0, 2.0, 1.0])]
+    shares = starts.spectra(weights).query("kind == 'proj'").set_index("place")["share"]
+    assert len(shares) == 61 and shares[[0, 0.5, 1]].tolist() == [1, 0.5, 0.25]
 
 
 def test_signals_are_those_of_a_forward_pass_by_hand(inputs):

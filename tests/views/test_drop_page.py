@@ -59,14 +59,11 @@ def test_what_does_not_fit_is_named(tmp_path):
     save(tmp_path)
     with pytest.raises(ValueError, match="at least one image of 64 x 64 pixels"):
         drop_page(tmp_path, images(size=32))
-    with pytest.raises(ValueError, match="fit='squash' is unknown"):
-        drop_page(tmp_path, images(), fit="squash")
     with pytest.raises(FileNotFoundError, match="Run.save wrote"):
         drop_page(tmp_path / "nowhere", images())
 
 
 def test_the_page_fits_images_as_the_training_did(tmp_path):
-    save(tmp_path, fit="letterbox")
-    for fit, text in ((None, "the rest is black"), ("crop", "the middle is kept")):
-        page = " ".join(drop_page(tmp_path, images(), fit).path.read_text().split())
-        assert text in page and f'"fit": "{fit or "letterbox"}"' in page
+    for fit, text in (("letterbox", "the rest is black"), ("crop", "the middle is kept")):
+        page = " ".join(drop_page(save(tmp_path, fit=fit), images()).path.read_text().split())
+        assert text in page and f'"fit": "{fit}"' in page

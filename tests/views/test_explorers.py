@@ -51,7 +51,7 @@ def test_the_selection_is_that_of_its_twin(changes, twin):
     for name, value in changes.items():
         controls[name].value = value
     plans, tensor = twin(EMBEDDED), changes.get("tensor", "blocks.0.attn.qkv.weight")
-    assert view.value == as_html(figures.selection(plans, tensor), summary(plans))
+    assert view.value == as_html(figures.tensor_maps(plans, [tensor]), summary(plans))
     assert controls["phase"].disabled == (changes["students"] > 1)
     controls["students"].value, controls["phase"].value = 1, 3
     assert '<p role="alert">' in view.value and "phase=3 is out of range on an axis of " in view.value

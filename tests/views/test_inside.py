@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 import dmws_lite as dm
@@ -36,13 +37,15 @@ def test_a_table_shows_each_number_at_its_place(check_picture):
 
 def test_lesions_are_outlined_where_there_are_any(check_picture):
     figure = check_picture(figures.saliency(IMAGES, [0, 1], maps() | {"auxiliary, Grad-CAM": maps()["main"]}, MASKS))
-    assert [len(axes.collections) for axes in figure.axes] == [0] * 4 + [2] * 4  # the first image has no lesion
-    assert [axes.get_title() for axes in figure.axes[:4]] == ["image", "teacher", "main", "auxiliary\nGrad-CAM"]
+    (axes,) = figure.axes
+    outlines = [path.vertices for collection in axes.collections for path in collection.get_paths()]
+    assert len(axes.collections) == 2 * 4 and len(axes.images) == 4 + 4 + 2 * 3
+    assert all((outline[:, 1] > 1).all() for outline in outlines)  # in the second row: the first image has no lesion
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["image", "teacher", "main", "auxiliary\nGrad-CAM"]
     assert figure.alt_text.endswith("within the outlines of 1 lesions: teacher 0, main 0, auxiliary, Grad-CAM 0.")
     bright = np.where(MASKS, 1.0, 0.2)
     assert "1 lesions: bright 1." in figures.saliency(IMAGES, [1], {"bright": bright}, MASKS).alt_text
     assert not any(axes.collections for axes in figures.saliency(IMAGES, [1], maps()).axes)
-    check_picture(figures.corruptions(IMAGES, 1))
 
 
 def test_scores_are_drawn_at_their_values_with_chance(check_picture):
@@ -86,16 +89,17 @@ def costs():
     return table
 
 
-def test_costs_are_drawn_as_they_are():
-    figure = figures.deployed(costs())
-    sizes, times, accuracies = figure.axes
-    assert [bar.get_width() for bar in sizes.patches] == [2800, 550]  # none for a way without a file
-    dots = [line for line in times.lines if len(line.get_xdata()) == 1]
-    assert [line.get_xdata()[0] for line in dots] == [9, 2, 0.6]
-    assert dots[0].get_marker() != dots[1].get_marker() == dots[2].get_marker()
-    low, high = accuracies.collections[0].get_segments()[0][:, 0]
+def test_costs_are_drawn_as_they_are(check_picture):
+    figure = check_picture(figures.deployed(costs()))
+    ends, marks = zip(*(axes.collections[-2:] for axes in figure.axes), strict=True)
+    shown = [np.asarray(diamonds.get_offsets())[:, 0].tolist() for diamonds in marks]
+    assert shown == [[2800, 550], [9, 2, 0.6], [0.8, 0.75, 0.75]]  # no size for a way without a file
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == list(costs()["way"])
+    teacher, student, _ = map(to_hex, marks[1].get_facecolors())
+    assert (teacher, student) == (PALETTE["teacher"].lower(), PALETTE["main"].lower())
+    low, high = ends[2].get_segments()[0][:, 0]
     assert 0.70 < low < 0.8 < high < 0.88  # Wilson, 80 of 100: 0.711 to 0.867
-    assert "student, ONNX: 550 kB, 0.6 ms, accuracy 0.750" in figure.alt_text
+    assert "size (kB): teacher, torch 2,800, student, ONNX 550; ms per image" in figure.alt_text
 
 
 def test_files_are_shown_at_full_size(tmp_path):

@@ -129,7 +129,7 @@ def test_marks_of_runs_tell_all_settings_and_missing_costs_are_not_offered(explo
     figure = explored["costs"]
     marks = [(x, y) for trace in figure.data for x, y in zip(trace.x, trace.y, strict=True)]
     assert np.allclose(marks, runs[["seconds", "accuracy"]], rtol=1e-3)
-    hover = figure.data[0].text[1]
+    hover = figure.data[0].hovertext[1]
     for text in ("seed: 1", "data: a&lt;b", "settings: learning_rate 0.001", "fraction: 0.1"):
         assert text in hover
     assert "ece" not in hover and "nan" not in hover  # missing in this run

@@ -18,8 +18,6 @@ FIGURES = {
     "axis_strips": lambda plans: figures.axis_strips(plans),
     "axis_strips, three students": lambda plans: figures.axis_strips(complementary_plans(*PAIR, n=3)),
     "coverage_bars, one student": lambda plans: figures.coverage_bars(plans[0]),
-    "layer_map": lambda plans: figures.layer_map(plans[0]),
-    "selection": lambda plans: figures.selection(plans, "norm.bias"),
 }
 
 
@@ -68,11 +66,6 @@ def test_coverage_bars_add_up():
         figures.coverage_bars(complementary_plans(*PAIR, n=3))
 
 
-def test_layer_map_draws_one_line_per_student_block():
-    axes = figures.layer_map(plan(*PAIR, layers="uniform")).axes[0]
-    assert [line.get_xdata()[0] for line in axes.lines] == [0, 2, 3, 5]
-
-
 def test_consistency_sees_what_random_inconsistent_breaks(plans):
     figure = figures.consistency({"agreeing": plans[0], "broken": plan(*PAIR, elements="random_inconsistent")})
     agreeing, broken = (axes.get_title() for axes in figure.axes)
@@ -80,7 +73,7 @@ def test_consistency_sees_what_random_inconsistent_breaks(plans):
 
 
 def test_the_summary_tells_the_largest_overlap(plans):
-    assert summary(plans[0]) == "coverage: main 18.05 %; 9 of 9 axes consistent"
+    assert summary(plans[0]) == "coverage: main 18.05 %; 9 of 9 axes consistent; blocks of the teacher: 0, 1, 2, 3"
     three = complementary_plans(*PAIR, n=3)
     shares = [three[a].overlap(three[b]).total for a, b in ((0, 1), (0, 2), (1, 2))]
     assert min(shares) == 0 < max(shares)

@@ -3,6 +3,7 @@ import pytest
 from matplotlib.colors import to_hex
 from scipy import stats
 
+from dmws_lite.analysis.starts import STARTS, TEACHER
 from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.statistics import FACTORIAL
 from dmws_lite.views import figures
@@ -126,6 +127,15 @@ def test_fraction_curves_are_means_and_t_intervals_beside_each_other(drawn, tabl
     bars = [segment[:, 1] for group in figure.axes[0].collections for segment in group.get_segments()]
     for low, high in zip(*ends, strict=True):
         assert any(bar == pytest.approx([low, high]) for bar in bars)
+
+
+def test_methods_keep_their_looks_in_all_figures():
+    names = (*STARTS, TEACHER)
+    look, few = figures.method_looks(names), figures.method_looks(names[:3])
+    assert len(look["palette"]) == len(set(look["markers"].values())) == len(names)
+    assert look["palette"]["Xavier"] == few["palette"]["Xavier"]
+    for name, role in (("weight_selection", "main"), (TEACHER, "teacher"), ("default", "random")):
+        assert look["palette"][METHODS[name].label] == PALETTE[role]
 
 
 def test_cost_is_the_mean_over_seeds(table):

@@ -18,8 +18,8 @@ def test_a_picture_gives_notebooks_its_alt_text_and_is_saved_with_it(tmp_path):
 
 def test_twenty_names_are_told_apart_without_colour():
     look = style.looks([f"method {k}" for k in range(20)], {"method 3": "reference"})
-    assert len(look) == len({own["marker"] for own in look.values()}) == 20
-    assert look["method 3"] == {"color": "#000000", "marker": "*", "linestyle": ":"}
+    assert len(look["palette"]) == len(set(look["markers"].values())) == 20
+    assert [options["method 3"] for options in look.values()] == ["#000000", "*", (1, 1.5)]
 
 
 def test_curves_draw_means_and_the_bars_they_are_given(drawn):
@@ -28,6 +28,11 @@ def test_curves_draw_means_and_the_bars_they_are_given(drawn):
     assert drawn(figure)["main"].get_ydata() == pytest.approx([0.6, 0.8])
     assert figure.axes[0].collections[-1].get_segments()[2] == pytest.approx(np.array([(1, 0.4), (1, 0.9)]))
     assert figure.axes[0].texts[0].get_text() == "chance" and figure.alt_text == "Means. main: 0.60 to 0.80."
+
+
+def test_a_table_without_rows_is_refused():
+    with pytest.raises(ValueError, match="the table has no rows: there is nothing to draw"):
+        style.curves(pd.DataFrame(columns=["x", "y", "name"]), "x", "y", "name")
 
 
 def test_names_are_no_formulas_and_short():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from dmws_lite.method.distillation import Step, ema, update_auxiliary
+from dmws_lite.method.measuring import Measured
 from dmws_lite.training.toy import WINDOW, moons
 from dmws_lite.views import figures
 from dmws_lite.views.style import PALETTE
@@ -33,7 +34,8 @@ def test_history_shows_both_students_and_the_kept_step(check_picture):
     main, auxiliary, *_, star = figure.axes[2].lines
     assert main.get_ydata().tolist() == [0.3, 0.6, 0.55] and star.get_xdata() == [10]
     assert auxiliary.get_color() == PALETTE["auxiliary"] and auxiliary.get_linestyle() == "--"
-    assert "single auxiliary" not in figure.alt_text and "dual auxiliary: from 0.40 to 0.50" in figure.alt_text
+    assert "single: validation accuracy, auxiliary" not in figure.alt_text
+    assert "dual: validation accuracy, auxiliary: 0.40 to 0.50" in figure.alt_text
 
 
 def test_confusion_has_counts_and_shares_of_the_true_class():
@@ -110,3 +112,15 @@ def test_surfaces_show_the_grids_with_their_line_and_the_points_by_label():
     where = np.concatenate([path.vertices for path in second.collections[0].get_paths()])[:, 0]
     assert np.allclose(where, sum(WINDOW[:2]) / 2, atol=0.12)
     assert "main step 0: class 1 on 100% of the plane, mean confidence 0.60" in figure.alt_text
+
+
+def test_errors_of_layers_are_drawn_before_and_after_for_each_student(check_picture, drawn):
+    def errors(*before):
+        table = pd.DataFrame({"module": ["qkv", "proj"], "before": before, "after": [0.1, 0.05]})
+        return Measured("selection_ls", 8, "0" * 16, 1.0, table)
+
+    figure = check_picture(figures.layer_errors([errors(0.5, 0.9), errors(0.6, 0.8)]))
+    assert [axes.get_title() for axes in figure.axes] == ["main", "auxiliary"]
+    assert drawn(figure, 1)["before"].get_ydata() == pytest.approx([0.6, 0.8])
+    assert drawn(figure)["after"].get_ydata() == pytest.approx([0.1, 0.05]) and figure.axes[0].get_yscale() == "log"
+    check_picture(figures.layer_errors([errors(np.nan, np.nan)]))  # of a projection, without a before

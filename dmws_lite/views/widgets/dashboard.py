@@ -24,10 +24,9 @@ from dmws_lite.views.widgets.parts import alert, as_html, choice, page
 class Dashboard(ipywidgets.VBox):
     """Train under your hands: Start, Pause and Continue, Stop early, and Step back to an earlier evaluation.
 
-    Arguments as in `fit`. Nothing is trained before Start is pressed. Pause and Stop act at the next evaluation, of
-    which there are `training.evaluations`; on a CPU a run that was paused or stepped back goes on bit for bit. Other
-    cells can run meanwhile, but those that draw random numbers with torch, as training does, would change the run.
-    The static twin is `figures.history(run)`.
+    Arguments as in `fit`. Pause and Stop act at the next evaluation; on a CPU a run that was paused or stepped back
+    goes on bit for bit. Other cells can run meanwhile, but those that draw random numbers with torch, as training does,
+    would change the run. The static twin is `figures.history(run)`.
 
     run:    what `fit` returned, once the run has ended or was stopped; else None.
     rows:   the history so far.
@@ -50,21 +49,14 @@ class Dashboard(ipywidgets.VBox):
         self._next_phase = ""  # the one that a button asked for
         self._last_run: Run | None = None  # the run at its last pause
         self._folder = tempfile.TemporaryDirectory(prefix="dmws-dashboard-")
-        self._go = self._button("Start", "train; pause at the next evaluation; go on", self._press_go)
+        self._go = _button("Start", "train; pause at the next evaluation; go on", self._press_go)
         self._go.button_style = "primary"
-        self._stop = self._button("Stop early", "end at the next evaluation, keep the best so far", self._press_stop)
-        self._back = self._button(
-            "Step back", "to the students of an evaluation, forget what followed", self._press_back
-        )
+        self._stop = _button("Stop early", "end at the next evaluation, keep the best so far", self._press_stop)
+        self._back = _button("Step back", "to an evaluation's students, forget what followed", self._press_back)
         self._evaluation = choice("evaluation", [])
         self._status, self._view = ipywidgets.HTML(), ipywidgets.HTML()
         super().__init__(page([self._go, self._stop, self._evaluation, self._back], self._status, self._view))
         self._enter("ready")
-
-    def _button(self, text: str, tooltip: str, press: Callable[[], None]) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"))
-        button.on_click(lambda _: press())
-        return button
 
     def _press_go(self) -> None:
         if self.phase == "running":
@@ -94,13 +86,9 @@ class Dashboard(ipywidgets.VBox):
 
     def _train(self) -> None:
         """Train from the checkpoint, or from the start, until the end or a press; runs in the thread."""
-        options: dict[str, Any] = {
-            "checkpoint": self._checkpoint(),
-            "device": self._device,
-            "on_evaluation": self._after_evaluation,
-        }
+        options: dict[str, Any] = {"checkpoint": self._checkpoint(), "device": self._device, "progress": False}
         try:
-            self._last_run = fit(*self._arguments, progress=False, **options)
+            self._last_run = fit(*self._arguments, on_evaluation=self._after_evaluation, **options)
         except Exception as error:
             self._enter("paused" if self.rows else "ready")
             self._status.value = alert(error)
@@ -125,9 +113,7 @@ class Dashboard(ipywidgets.VBox):
     def _enter(self, phase: str) -> None:
         self.phase = phase
         running, over = phase == "running", phase in ("stopped", "ended")
-        self._go.description = "Continue" if self.rows else "Start"
-        if running:
-            self._go.description = "Pause"
+        self._go.description = "Pause" if running else "Continue" if self.rows else "Start"
         self._go.disabled = over
         self._stop.disabled = not running and (over or self._last_run is None)
         earlier = [row["step"] for row in self.rows[:-1]]
@@ -138,12 +124,11 @@ class Dashboard(ipywidgets.VBox):
         self._say(phase)
 
     def _say(self, words: str) -> None:
+        students, _, training, _ = self._arguments
         if self.rows:
-            students, _, training, _ = self._arguments
             row = self.rows[-1]
             words += f": step {row['step']} of {training.steps}, validation accuracy: main {row['val_accuracy']:.3f}"
-            if students.auxiliary is not None:
-                words += f", auxiliary {row['auxiliary_accuracy']:.3f}"
+            words += f", auxiliary {row['auxiliary_accuracy']:.3f}" if students.auxiliary is not None else ""
         else:
             words += ": nothing is trained yet" + (". Press Start" if self.phase == "ready" else "")
         self._status.value = f'<p role="status" aria-live="polite">{escape(words)}</p>'
@@ -152,6 +137,12 @@ class Dashboard(ipywidgets.VBox):
         students = self._arguments[0]
         best = max(self.rows, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
         self._view.value = as_html(history(Run(students.main, students.auxiliary, self.rows, int(best["step"]))))
+
+
+def _button(text: str, tooltip: str, press: Callable[[], None]) -> ipywidgets.Button:
+    button = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"))
+    button.on_click(lambda _: press())
+    return button
 
 
 training_dashboard = Dashboard  # by the name that goes with those of the other explorers

@@ -17,7 +17,7 @@ from dmws_lite.method.layers import STRATEGIES as LAYERS
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans, plan
 from dmws_lite.views.inside import saliency
-from dmws_lite.views.plans import selection, summary
+from dmws_lite.views.plans import summary, tensor_maps
 from dmws_lite.views.studies import labels_of, paired_differences, results
 from dmws_lite.views.training import ema_memory, soft_targets
 from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, follow, slider
@@ -35,7 +35,7 @@ def selection_explorer() -> ipywidgets.VBox:
     """Choose a pair, a tensor, the elements, the layers and the students, and see what each student receives.
 
     Works from shapes: no weights, no download; therefore without elements="magnitude". Several students are
-    complementary; the phase is that of a single one. The static twin is `figures.selection(plans, tensor)`.
+    complementary; the phase is that of a single one. The static twin is `figures.tensor_maps(plans, [tensor])`.
     """
     controls: dict[str, Any] = {
         "pair": choice("teacher → student", PAIRS),
@@ -51,7 +51,7 @@ def selection_explorer() -> ipywidgets.VBox:
 
     def draw(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
         plans = _make_plans(pair, elements, layers, students, phase if students == 1 else 0)
-        return as_html(selection(plans, tensor), summary(plans))
+        return as_html(tensor_maps(plans, [tensor]), summary(plans))
 
     return explorer(controls, draw)
 
@@ -82,7 +82,7 @@ def soft_target_explorer(
     controls = {
         "temperature": control(ipywidgets.FloatSlider, "temperature T", min=0.5, max=10, step=0.5, value=2.0),
         "alpha": control(ipywidgets.FloatSlider, "weight α", min=0, max=1, step=0.05, value=0.5),
-        "label": choice("right class", [(name, k) for k, name in enumerate(names)], value=label),
+        "label": choice("right class", zip(names, range(len(names)), strict=True), value=label),
     }
 
     def draw(temperature: float, alpha: float, label: int) -> str:
@@ -141,9 +141,9 @@ def image_inspector(
     if set(maps) != set(probabilities) or {len(images)} != {*map(len, [*maps.values(), *probabilities.values()])}:
         networks = f"probabilities of {list(probabilities)} and maps of {list(maps)}"
         raise ValueError(f"{networks}: pass both of the same networks, one row for each of the {len(images)} images")
-    answers = {name: shares.argmax(1) for name, shares in probabilities.items()}
-    subsets = {"all": np.arange(len(images))}
-    subsets |= {f"{name} is wrong": np.flatnonzero(classes != images.labels) for name, classes in answers.items()}
+    answers = pd.DataFrame({name: shares.argmax(1) for name, shares in probabilities.items()})
+    wrong = answers.ne(images.labels, axis=0)
+    subsets = {"all": np.arange(len(images))} | {f"{name} is wrong": np.flatnonzero(wrong[name]) for name in wrong}
     if {"main", "auxiliary"} <= set(answers):
         subsets["main and auxiliary disagree"] = np.flatnonzero(answers["main"] != answers["auxiliary"])
     controls = {
@@ -155,11 +155,11 @@ def image_inspector(
         if not len(subsets[subset]):
             raise ValueError(f"there is no image where {subset}: choose others")
         index = int(subsets[subset][number])
-        truth, sentences = images.labels[index], []
-        for name, classes in answers.items():
-            answer, share = images.classes[classes[index]], probabilities[name][index].max()
-            sentences.append(f"{name}: {answer} {share:.0%}, {'right' if classes[index] == truth else 'wrong'}")
-        words = f"Image {index}, {images.classes[truth]}. {'; '.join(sentences)}."
+        sentences = []
+        for name, shares in probabilities.items():
+            answer, verdict = images.classes[answers[name][index]], "wrong" if wrong[name][index] else "right"
+            sentences.append(f"{name}: {answer} {shares[index].max():.0%}, {verdict}")
+        words = f"Image {index}, {images.classes[images.labels[index]]}. {'; '.join(sentences)}."
         return as_html(saliency(images, [index], maps, masks), words)
 
     follow(controls["subset"], controls["number"], "max", lambda subset: max(0, len(subsets[subset]) - 1))
