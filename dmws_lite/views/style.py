@@ -192,7 +192,7 @@ def curves(
         if pd.api.types.is_integer_dtype(table[x]):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     finish(figure, grid, x if xlabel is None else xlabel, y if ylabel is None else ylabel)
-    means = table.groupby([panel, by, x], sort=False)[y].mean()
+    means = table.groupby([panel, by, x], sort=False)[y].mean().dropna()
     ends = means.groupby([panel, by], sort=False).agg(["first", "last"])
     return figure.describe(words, _describe_ends(ends))
 

@@ -44,7 +44,8 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
         for title, run in runs.items():
             rows = pd.DataFrame(run.history)[["step", column]].set_axis(["step", "value"], axis=1)
             tables.append(rows.assign(line=line, panel=f"{title}: {panel}".removeprefix(": ")))
-    table = pd.concat(tables).dropna()
+    table = pd.concat(tables)
+    table = table[table["value"].notna() | table["line"].ne("auxiliary")]  # a run may have none
     roles = {"main": "main", "auxiliary": "auxiliary", "alpha": "teacher", "momentum": "random"}
     options: style.Style = {"sharex": "col", "sharey": "row", "columns": len(runs), "height": 1.7, "ylabel": ""}
     options |= {"look": style.looks(roles, roles), "gridspec_kw": {"height_ratios": [2, 3, 1.4]}}
