@@ -111,9 +111,8 @@ def _level_meaning(
     folder: Folder, levels: Levels, passed: Mapping[Folder, tuple[str, str]], holding: set[Folder]
 ) -> Meaning:
     split = levels.splits.get(_part(folder, levels.split_level), "")
-    label = _part(folder, levels.label_level)
-    if levels.roles.get(label) == "part":
-        label = ""
+    name = _part(folder, levels.label_level)
+    label = "" if levels.roles.get(name) == "part" else name
     for length in range(1, len(folder) + 1):
         upper = folder[:length]
         if upper in passed:
@@ -138,8 +137,7 @@ def _find_levels(folders: set[Folder]) -> Levels:
         elif any(len(folder) <= level + 1 for folder in folders) or not _is_passage(roles):
             break
         level += 1
-    if {*roles.values()} <= {"part", *SPLITS}:  # no class by its name
-        roles = dict.fromkeys(roles, "part")
+    roles = dict.fromkeys(roles, "part") if {*roles.values()} <= {"part", *SPLITS} else roles  # no class by its name
     inner = {name: _enter({f[level + 1 :] for f in folders if _part(f, level) == name}) for name in roles}
     own = {name: _only_splits(names.roles({f[0] for f in inside if f})) for name, (inside, _) in inner.items()}
     own_splits = {} if splits else {name: found for name, found in own.items() if found}

@@ -122,11 +122,8 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
         if joined and (mark != "," or 2 * recurring >= len(parts) or joined[0][0] == "["):
             count = sum(counts[label] for label in joined)
             text = f"{path}: {count} of {len(table)} images have several labels, joined by {mark!r}: {joined[0]!r}. "
-            text += (
-                "This project takes one label per image: keep rows with one label, or add a column that says whether"
-            )
-            text += f" one is there, table[column].str.contains({next(iter(parts))!r}), and open_data(..., label=NAME)"
-            raise ValueError(text)
+            text += "Keep those with one, or add a column of 0 and 1 for a label (in pandas, table[column].str.contains"
+            raise ValueError(f"{text}({next(iter(parts))!r})) and pass its name, open_data(..., label=NAME)")
 
 
 def explain_no_labels(path: Path, raw: pd.DataFrame, source: Path) -> str:

@@ -237,8 +237,7 @@ def _note_patients(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[st
     from dmws_lite.data.names import patient_pattern
 
     unknown = table[table["patient"] == ""]
-    pattern = patient_pattern([*unknown["file"]], len(classes))
-    if not pattern:
+    if not (pattern := patient_pattern([*unknown["file"]], len(classes))):
         return
     patients = unknown["file"].str.extract(pattern)[0]
     first, count = patients.first_valid_index(), patients.notna().sum()

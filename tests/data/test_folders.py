@@ -53,7 +53,6 @@ FACES = [f"{name}/{name}_{i}.jpg" for name in ("with_mask", "without_mask") for 
 EIGHT = {f"images/{split}{i}.png": "" for split in ("train", "test") for i in range(4)}
 FIRST = "a/000.png\na/001.png\nb/000.png\nb/001.png\n"
 LATER = FIRST.replace("0.png", "2.png").replace("1.png", "3.png")
-BY_SPLIT = json.dumps({"train": FIRST.split(), "test": LATER.split()})
 SAME = "file,label\n000,a\n001,a\n002,b\n003,b\n"
 TABLES = {f"{s}.csv": SAME.replace("00", s).replace("file,label", "id,diagnosis") for s in ("train", "test")}
 TEXTS = {f"{s}_9A.txt": SAME[11:].replace("00", s).replace(",", ".png ") for s in ("train", "test")}
@@ -103,7 +102,7 @@ READ = {  # content, images of each split and class, number of files left out fo
     "a list without a header": HEAP | {"x.csv": BY_LABEL.partition("\n")[2]},
     "names of numbers beside a list": HEAP | {"x.csv": BY_LABEL, "names.json": json.dumps({"0": "one", "1": "two"})},
     "a list of a few images beside classes": AB | {"x.csv": "file,label\na/000.png,x\nb/000.png,y\n"},
-    "a JSON list for each split": ({"a": 4, "b": 4, "x.json": BY_SPLIT}, TWO, {}),
+    "JSON splits": ({"a": 4, "b": 4, "x.json": json.dumps({"train": FIRST.split(), "test": LATER.split()})}, TWO, {}),
     "a JSON object": HEAP | {"x.json": json.dumps({f"{i}.png": "ab"[i % 2] for i in range(6)})},
     "a table beside class folders": (
         {f"{k}/{i}.png": "" for i, k in enumerate("xyxyxy")}
@@ -112,11 +111,7 @@ READ = {  # content, images of each split and class, number of files left out fo
         {"unlisted": 1},
     ),
     "a column per class": HEAP | {"x/x.csv": format_table("image,a,b,age", lambda i: f"{i},{1 - i % 2}.0,{i % 2},{i}")},
-    "tables of one split each": (
-        {file.replace("images", f"{file[7:-5]}_images"): "" for file in EIGHT} | TABLES,
-        TWO,
-        {},
-    ),
+    "a table for each split": ({f"{f[7:-5]}_images/{f[7:]}": "" for f in EIGHT} | TABLES, TWO, {}),
     "tables of splits of one heap": (EIGHT | TABLES, TWO, {}),
     "text files of names and labels": (EIGHT | TEXTS, TWO, {}),
     "lists of names alone": ({"a": 4, "b": 4, "train_val.txt": FIRST, "test.csv": LATER}, TWO, {}),
