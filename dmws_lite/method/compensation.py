@@ -54,7 +54,6 @@ def compensate(
     images: Tensor,
     ridge: float | None = None,
     method: str = "selection_ls",
-    refit: bool = True,
 ) -> Measured:
     """Refit the layers of a selected (or projected) student to its teacher, in place. Returns what that changed.
 
@@ -62,7 +61,6 @@ def compensate(
     layers:  the teacher block of each student block, stage by stage; places: see `places_of`.
     images:  normalised calibration images (N, 3, H, W).
     ridge:   lambda; None is 1e-3, and in networks with BatchNorm chosen for each layer on held-out images.
-    refit:   False (`measure`) only finds the errors of the student as it is, in the column "after".
     W = C_ya (C_aa + lambda mean(diag C_aa) I)^-1, b = mean(y) - W mean(a), in float64, with a the student's own inputs
     of the layer and y the teacher's outputs at the kept places; a layer that is added to the stream aims at the
     teacher's stream after the branch minus the student's before it.
@@ -71,15 +69,15 @@ def compensate(
     """
     began = time.perf_counter()
     with evaluation_mode(student, teacher), few_threads(student, images):
-        for network in (student, teacher) if refit else ():
+        for network in (student, teacher):
             remeasure(network, images)
         fitter = LayerFitter(student, teacher, layers, places, images)
         ridges: tuple[float, ...] = (RIDGE if ridge is None else ridge,)
         if ridge is None and fitter.has_batchnorm and len(images) >= HELD_OUT:
             ridges = RIDGES
-        table = fitter.fit(ridges if refit else ())
+        table = fitter.fit(ridges)
     enough = 1 if ridges is RIDGES else ENOUGH
-    few = table[table["places"] < enough * table["inputs"]] if refit else ()
+    few = table[table["places"] < enough * table["inputs"]]
     if len(few):
         row = few.iloc[(few["places"] / few["inputs"]).argmin()]
         warnings.warn(
@@ -88,11 +86,28 @@ def compensate(
             "fit holds for these images, and may be worse than plain selection on others: pass more training images",
             stacklevel=2,
         )
+    return _record(method, images, began, table)
+
+
+@torch.no_grad()
+def measure(
+    student: nn.Module,
+    teacher: nn.Module,
+    layers: Sequence[Sequence[int]],
+    places: Places,
+    images: Tensor,
+    method: str = "weight_selection",
+) -> Measured:
+    """The error of each layer of a student as it is, in the column "after"; arguments as in `compensate`."""
+    began = time.perf_counter()
+    with evaluation_mode(student, teacher):
+        table = LayerFitter(student, teacher, layers, places, images).fit(())
+    return _record(method, images, began, table)
+
+
+def _record(method: str, images: Tensor, began: float, table: pd.DataFrame) -> Measured:
     digest = hashlib.sha256(images.contiguous().numpy().data).hexdigest()[:16]
     return Measured(method, len(images), digest, time.perf_counter() - began, table)
-
-
-measure = partial(compensate, method="weight_selection", refit=False)
 
 
 class LayerFitter:

@@ -22,14 +22,16 @@ from timm.models.convnext import ConvNeXt, ConvNeXtBlock
 from timm.models.efficientnet import EfficientNet, efficientnet_init_weights
 from torch import Tensor, nn
 
-from dmws_lite.method.compensation import compensate, places_of
+from dmws_lite.method.branches import BRANCHES
+from dmws_lite.method.compensation import compensate, measure, places_of
+from dmws_lite.method.components import family_of
 from dmws_lite.method.measuring import calibration_images
-from dmws_lite.method.networks import Teacher, build, require_image_size, set_input_statistics
+from dmws_lite.method.networks import Teacher, build, describe, name_of, require_image_size, set_input_statistics
 from dmws_lite.method.plan import SelectionPlan, interpolate
 from dmws_lite.method.projection import project
 from dmws_lite.runtime.seeds import generator
 
-MEASURED = ("selection_ls", "projection", "projection_ls")
+MEASURED = {"selection_ls": tuple(BRANCHES), "projection": ("vit",), "projection_ls": ("vit",)}  # with their families
 STD = 0.02
 CONVNEXT_LAYER_SCALE = 1e-6  # Liu et al. 2022, arXiv 2201.03545
 _BODY, _CLASSIFIER, _ATTENTION = 0, 1, 2  # independent random streams of one seed
@@ -45,6 +47,10 @@ def initialize(
     images:  training images of the model's size that the methods in MEASURED measure on (see `calibration_images`).
     Raises ValueError for an unknown name, with the names there are, for a teacher without weights and for images that
     do not fit; a warning says when there are so few images that a fit may hold for them only.
+
+    >>> splits, teacher = dm.open_data("phantom_brain_mri"), dm.load_teacher()  # doctest: +SKIP
+    >>> model, plan = dm.build("embedded_vit_48", 3), dm.plan(teacher, "embedded_vit_48")  # doctest: +SKIP
+    >>> dm.initialize("selection_ls", model, plan=plan, teacher_state=teacher, images=splits.train)  # doctest: +SKIP
     """
     if name not in INITIALIZERS:
         raise ValueError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
@@ -56,6 +62,11 @@ def initialize(
         set_input_statistics(model, teacher_state.mean, teacher_state.std)
         teacher_state = teacher_state.state
     if name in MEASURED:
+        family = family_of(describe(model).shapes, name_of(model))
+        if family not in MEASURED[name]:
+            alternatives = ["weight_selection", *(other for other, families in MEASURED.items() if family in families)]
+            text = f"initializer {name!r} works with the families {', '.join(MEASURED[name])}; {name_of(model)} is a "
+            raise ValueError(f"{text}{family}: choose one of {', '.join(alternatives)}")
         if plan is None or teacher_state is None or images is None:
             raise ValueError(
                 f"initializer {name!r} needs plan=plan(teacher, student), teacher_state=teacher, and images=training "
@@ -163,18 +174,20 @@ def selection_ls(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, im
     return model
 
 
-def projection(model: Any, *, seed: int, plan: Any, teacher_state: Any, images: Tensor, refit=False) -> nn.Module:
+def projection(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
     """Principal components of the teacher's stream in place of channels (pre-norm ViTs): see `project`."""
     teacher = _build_teacher(teacher_state, plan, images)
     places = project(default(model, seed=seed), teacher, plan, images)
-    method = "projection_ls" if refit else "projection"
-    model.measured = compensate(model, teacher, plan.layers, places, images, method=method, refit=refit)
+    model.measured = measure(model, teacher, plan.layers, places, images, "projection")
     return model
 
 
-def projection_ls(model: Any, **arguments: Any) -> nn.Module:
+def projection_ls(model: Any, *, seed: int = 0, plan: Any, teacher_state: Any, images: Tensor) -> nn.Module:
     """`projection`, then each layer refitted to the teacher by least squares on the images: see `compensate`."""
-    return projection(model, **arguments, refit=True)
+    teacher = _build_teacher(teacher_state, plan, images)
+    places = project(default(model, seed=seed), teacher, plan, images)
+    model.measured = compensate(model, teacher, plan.layers, places, images, method="projection_ls")
+    return model
 
 
 @torch.no_grad()

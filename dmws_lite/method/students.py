@@ -91,6 +91,8 @@ def make_students(
     """
     if auxiliary not in AUXILIARIES:
         raise ValueError(f"unknown auxiliary={auxiliary!r}: choose one of {', '.join(map(repr, AUXILIARIES))}")
+    if isinstance(teacher, str):
+        raise ValueError(f"teacher={teacher!r} is a name without weights: pass load_teacher({teacher!r})")
     if not isinstance(teacher, Teacher):
         raise TypeError(f"teacher={type(teacher).__name__}: pass what load_teacher returns")
     if auxiliary == "complementary" and initializer not in SELECTED:

@@ -189,7 +189,7 @@ def test_what_cannot_be_measured_is_refused(embedded, change, message):
 @pytest.mark.parametrize(
     ("teacher", "student", "message"),
     [
-        (mobilenet, mobilenet, "has blocks Sequential, no pre-norm ViT blocks: use weight_selection"),
+        (mobilenet, mobilenet, "families vit; .* is a mobilenetv1: choose one of weight_selection, selec"),
         (lambda: vit(pre_norm=True), vit, "cannot take norm_pre of .*: use selection_ls"),
         (lambda: vit(qk_norm=True), lambda: vit(qk_norm=True), "cannot take blocks.0.attn.q_norm of"),
         (lambda: vit(norm_layer=RmsNorm), vit, "cannot take blocks.0.norm1 of"),
