@@ -100,7 +100,8 @@ def _draw_runs(places: pd.DataFrame, values: pd.DataFrame, labels: pd.Series) ->
     """The static twin of `explore_runs`: a row per run with its values, the best one first, shades by their places."""
     *columns, result = [name for name in places if name != "method"]
     order = values[result].sort_values(ascending=False, kind="stable").index
-    texts = values.map(lambda value: f"{value:.3g}" if isinstance(value, float | int) else style.wrapped(value, 13))
+    texts = values.astype(object).where(values.notna(), "missing")
+    texts = texts.map(lambda value: style.wrapped(value, 13) if isinstance(value, str) else f"{value:.4g}")
     figure, axes = style.picture(1.1 + 0.2 * len(places))
     cells = places.loc[order, [*columns, result]].set_axis(labels[order])
     style.heat(axes, cells, texts.loc[order, cells.columns], yticklabels=True, annot_kws={"fontsize": 7})
