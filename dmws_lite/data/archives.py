@@ -26,36 +26,35 @@ def unpack(archive: Path, target: Path) -> Path:
 
 def unpack_into(folder: Path, archive: Path) -> None:
     """Unpack an archive, and those in it, into a folder."""
-    _extract(archive, folder)
+    _extract(archive, max(FREE, RATIO * archive.stat().st_size), folder)
     unpack_inside(folder)
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    """Unpack one archive into a folder; errors name it."""
+def _extract(archive: Path, most: int, folder: Path) -> None:
+    """Unpack one archive of at most so many bytes into a folder; errors name it."""
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                _check_members(archive, ((info.filename, info.file_size) for info in opened.infolist()))
+                _check_members(archive, most, ((info.filename, info.file_size) for info in opened.infolist()))
                 opened.extractall(folder)
         else:
             with tarfile.open(archive) as opened:
-                _check_members(archive, ((info.name, info.size) for info in opened))
+                _check_members(archive, most, ((info.name, info.size) for info in opened))
                 opened.extractall(folder, filter="data")
-    except UNUSABLE as error:
+    except (*UNUSABLE, KeyError) as error:
         raise ValueError(
             f"{archive} is no zip or tar, or damaged, encrypted or leading out of its folder "
             f"({' '.join(str(error).split())}): get another copy, or unpack it yourself and pass the folder"
         ) from error
     except OSError as error:
         raise OSError(
-            f"{archive} could not be unpacked ({error.strerror or error}): free some space, or set DMWS_CACHE to a "
-            "folder on another disk"
+            f"{archive} could not be unpacked ({error.strerror or error}): free some space, set DMWS_CACHE to a "
+            "folder on another disk, or unpack it yourself and pass the folder"
         ) from error
 
 
-def _check_members(archive: Path, members: Iterable[tuple[str, int]]) -> None:
+def _check_members(archive: Path, bytes_left: int, members: Iterable[tuple[str, int]]) -> None:
     """Refuse names that lead out of the folder, and more bytes than an honest archive unpacks to."""
-    bytes_left = max(FREE, RATIO * archive.stat().st_size)
     for name, size in members:
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts:
@@ -76,12 +75,14 @@ def unpack_inside(folder: Path) -> None:
     inner = sorted(path for path in sizes if path.name.lower().endswith(ARCHIVES))
     if 2 * sum(sizes[path] for path in inner) <= sum(sizes.values()):
         return
+    most = max(FREE, RATIO * sum(sizes[path] for path in inner))
     for archive in inner:
         suffix = max((s for s in ARCHIVES if archive.name.lower().endswith(s)), key=len)
         target = archive.with_name(archive.name[: -len(suffix)])
         if target.exists():
             raise ValueError(f"{archive} would unpack to {target}, which is there: unpack it yourself, pass the folder")
-        build_folder(target, partial(_extract, archive))
+        build_folder(target, partial(_extract, archive, most))
+        most -= sum(path.stat().st_size for path in target.rglob("*"))
         archive.unlink()
         if [*target.iterdir()] == [target / target.name] and (target / target.name).is_dir():
             aside = (target / target.name).rename(target.with_name(f".{target.name}.inner"))
