@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 Reading = tuple[str, Decoded, str]  # a file's hash, its image (a black one of no size), and why there is none
-FORMAT = 4  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
+FORMAT = 5  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
 FACTS = ("sha256", "width", "height", "mode", "depth", "blank", "patient", "error")
 NOBODY = ("", "anon", "anonymous", "anonymised", "anonymized", "none", "null", "unknown")  # ids of no patient
 WORKERS = min(8, os.cpu_count() or 1)
@@ -93,7 +93,7 @@ def decode_files(
 
     try:
         return _open(build_folder(folder, fill), files, size)
-    except (ValueError, KeyError):  # damaged, by another program
+    except (ValueError, KeyError, EOFError, FileNotFoundError):  # damaged, by another program
         shutil.rmtree(folder)
         return _open(build_folder(folder, fill), files, size)
 
