@@ -27,6 +27,7 @@ MIN_IS_WHITE, RGB, PALETTE, CMYK = 0, 2, 3, 5  # values of a TIFF's photometric 
 TONES = (MIN_IS_WHITE, 1, RGB, PALETTE)
 SEPARATE, PREMULTIPLIED, ALPHA = 2, 1, (1, 2)  # of its planar configuration, and its extra samples
 REDUCED, MASK = 1, 4  # bits of its subfile type
+PACKBITS, ZSTD, FLOATING = 32773, 50000, 3  # compressions, and a predictor
 PNG = "save it as PNG"
 KINDS: tuple[Any, ...] = (  # other kinds of files, the way out, and the place and bytes by which they are known
     ("a HEIC image", PNG, 4, b"ftyphei", b"ftypmif1", b"ftypmsf1", b"ftyphevc"),
@@ -35,11 +36,13 @@ KINDS: tuple[Any, ...] = (  # other kinds of files, the way out, and the place a
     ("a JPEG XL image", PNG, 0, b"\xff\x0a", b"\0\0\0\x0cJXL "),
     ("a DICOM file", "name it .dcm", 128, b"DICM"),
     ("a NIfTI file", "name it .nii", 344, b"n+1\0"),
+    ("a JPEG that is damaged or of a rare kind (12 bits, lossless)", PNG, 0, b"\xff\xd8"),
     ("a PDF", PNG, 0, b"%PDF"),
     ("a PostScript file", PNG, 0, b"%!PS"),
     ("a web page", "download the image again", 0, b"<!DOCTYPE", b"<!doctype", b"<html"),
     ("a pointer of Git LFS", "fetch the file that it stands for (git lfs pull)", 0, b"version https://git-lfs"),
 )
+RASTER = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")  # how other images begin
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it says of broken files is in our own errors
 
 
@@ -138,11 +141,11 @@ def is_dicom(path: str | Path) -> bool:
 def _read_picture(data: bytes, suffix: str, size: int, frame: int, window: Window | None) -> Picture:
     """A file's picture; Pillow's many kinds of errors become one, which tells the file's true kind."""
     try:
-        if suffix in DICOM + NIFTI:
-            values, window, depth, inverted, patient = medical.read_slice(data, suffix in DICOM, frame, window)
-            colour = values.dtype == np.uint8 and values.ndim == 3
-            image = Image.fromarray(values) if colour else _stretch(values, window, inverted)
-            return Picture(image, depth, patient=patient)
+        if suffix in DICOM + NIFTI and (data[128:132] == b"DICM" or not data.startswith(RASTER)):
+            shown = medical.read_slice(data, suffix in DICOM, frame, window)
+            colour = shown.values.dtype == np.uint8 and shown.values.ndim == 3
+            image = Image.fromarray(shown.values) if colour else _stretch(shown.values, shown.window, shown.inverted)
+            return Picture(_make_square(image, shown.aspect), shown.depth, patient=shown.patient)
         if data[:2] in (b"II", b"MM"):
             return _read_tiff(data, frame, window)
         return _read_raster(data, suffix, size, frame, window)
@@ -166,10 +169,11 @@ def _read_raster(data: bytes, suffix: str, size: int, frame: int, window: Window
         raise ValueError(f"frame={frame}: the file holds 1")
     opened = _open_header(data)
     form, (width, height) = opened.format, opened.size
-    if form in ("GIF", "WEBP"):
-        named = "" if suffix == f".{form.lower()}" else f" named {suffix}"
-        if getattr(opened, "n_frames", 1) > 1 or named:
-            warnings.warn(f"{form} files{named} are read, the first frame of each", stacklevel=2)
+    if form == "PNG" and data[24:26] == b"\x10\4":  # of which Pillow keeps the upper 8 bits
+        raise medical.Refused("16-bit gray PNG files with transparency are not read: save it without transparency")
+    named = f" named {suffix}" if form in ("GIF", "WEBP") and suffix != f".{form.lower()}" else ""
+    if named or getattr(opened, "n_frames", 1) > 1:
+        warnings.warn(f"{form} files{named} are read, the first frame of each", stacklevel=2)
     if opened.getexif().get(ORIENTATION) in (5, 6, 7, 8):  # turned by 90 degrees
         width, height = height, width
     depth = data[24] if form == "PNG" else 1 if opened.mode == "1" else 8
@@ -196,26 +200,33 @@ def _flatten(picture: Image.Image, window: Window | None = None, inverted: bool 
     """The picture as L, RGB or, when deep, F, its transparency laid on black; and whether some pixel is not opaque."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _stretch(np.asarray(picture), window, inverted), False
-    if picture.mode in ("1", "L"):
-        return picture.convert("L"), False
     if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return picture.convert("RGB"), False
+        return picture.convert("L" if picture.mode in ("1", "L") else "RGB"), False
     picture = picture.convert("RGBA")
     black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
     return Image.alpha_composite(black, picture).convert("RGB"), picture.getchannel("A").getextrema() != (255, 255)
 
 
 def _stretch(values: Array, window: Window | None, inverted: bool = False) -> Image.Image:
-    """Values (H, W) as mode F: `window`, or the finite extremes, become 0 and 255; not-a-number is the lower end."""
+    """Values (H, W) as mode F: `window`, or the finite extremes, become 0 and 255; not-a-number is black."""
     values = np.asarray(values, np.float64 if values.dtype.itemsize > 4 else np.float32)
     finite = np.isfinite(values)
     if window is None:
         window = (values[finite].min(), values[finite].max()) if finite.any() else (0, 0)
     low, high = values.dtype.type(window[0]), values.dtype.type(window[1])
     if not finite.all():
-        values = np.nan_to_num(values, nan=float(low), posinf=float(high), neginf=float(low))
+        values = np.nan_to_num(values, nan=float(high if inverted else low), posinf=float(high), neginf=float(low))
     values = (np.clip(values, low, high) - low) * (255 / max(float(high - low), 1e-6))
-    return Image.fromarray((255 - values if inverted else values).astype(np.float32))
+    return Image.fromarray((255 - values if inverted else values).astype(np.float32, copy=False))
+
+
+def _make_square(picture: Image.Image, aspect: float) -> Image.Image:
+    """The picture with square pixels, no axis made smaller; `aspect` is the height of its pixels in their widths."""
+    if not 1.01 < max(aspect, 1 / aspect) < 50:  # square, or nonsense
+        return picture
+    width, height = round(picture.width * max(1, 1 / aspect)), round(picture.height * max(1, aspect))
+    medical.check_pixels(width, height)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _letterbox(picture: Image.Image, size: int) -> Array:
@@ -248,25 +259,25 @@ def _read_tiff(data: bytes, frame: int, window: Window | None) -> Picture:
             kind = _describe_page(page)
             number = next((k for k, other in enumerate(file.pages) if other is page), None)
             medical.check_pixels(page.imagewidth * page.imagedepth, page.imagelength)
-            if page.photometric in TONES and page.compression in tifffile.TIFF.DECOMPRESSORS:
+            lacking = page.compression not in tifffile.TIFF.DECOMPRESSORS or page.compression == ZSTD
+            if page.photometric in TONES and not lacking and page.predictor != FLOATING:
                 image, alpha = _render_samples(page, _read_samples(page), window)
                 image.getexif()[ORIENTATION] = page.tags.valueof(ORIENTATION, 1)
+            elif number is None or _is_misread(page):
+                raise Image.UnidentifiedImageError
+            else:
+                image = _open_header(data, ("TIFF",))
+                image.seek(number)
                 ImageOps.exif_transpose(image, in_place=True)
-                return Picture(image, page.bitspersample, alpha)
-    except (MemoryError, medical.Refused):
+                image, alpha = _flatten(image, window, inverted=page.photometric == MIN_IS_WHITE)
+            ImageOps.exif_transpose(image, in_place=True)
+            return Picture(image, page.bitspersample, alpha)
+    except (MemoryError, medical.Refused, Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise
-    except Exception as error:  # tifffile raises many kinds
-        raise ValueError(f"the {kind} is damaged, or of a kind that is not read ({error}): save it as PNG") from error
-    try:
-        if number is None or _is_misread(page):
-            raise SyntaxError
-        opened = _open_header(data, ("TIFF",))
-        opened.seek(number)
-    except (Image.UnidentifiedImageError, SyntaxError, EOFError) as error:
+    except Image.UnidentifiedImageError as error:
         raise ValueError(f"the {kind} is not read: save it as PNG") from error
-    ImageOps.exif_transpose(opened, in_place=True)
-    flat, alpha = _flatten(opened, window, inverted=page.photometric == MIN_IS_WHITE)
-    return Picture(flat, page.bitspersample, alpha)
+    except Exception as error:  # tifffile and Pillow raise many kinds
+        raise ValueError(f"the {kind} is damaged, or of a kind that is not read ({error}): save it as PNG") from error
 
 
 def _find_pages(file: Any) -> list[Any]:
@@ -295,7 +306,9 @@ def _is_misread(page: Any) -> bool:
     """Whether Pillow gets a TIFF page wrong that tifffile does not read."""
     bits, kind = page.bitspersample, "" if page.dtype is None else page.dtype.kind
     planes = page.planarconfig == SEPARATE and page.samplesperpixel > 1 and (bits > 8 or page.photometric == CMYK)
-    return planes or (kind == "i" and bits == 8) or (bits == 32 and (kind == "u" or page.parent.byteorder == ">"))
+    packed = page.predictor != 1 and page.compression == PACKBITS
+    big = page.parent.byteorder == ">" and (kind == "i" or bits == 32)
+    return planes or packed or big or (kind == "i" and bits == 8) or (kind == "u" and bits == 32)
 
 
 def _read_samples(page: Any) -> Array:
@@ -313,7 +326,8 @@ def _read_samples(page: Any) -> Array:
     strips = page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts)
     data = b"".join(bytes(decompress(strip)) for strip, _ in strips)
     row_bytes, row_bits = -(-width * each * bits // 8), width * each * bits
-    rows = np.unpackbits(np.frombuffer(data, np.uint8).reshape(-1, row_bytes), axis=1)[:, :row_bits]
+    order = "little" if page.fillorder == 2 else "big"
+    rows = np.unpackbits(np.frombuffer(data, np.uint8).reshape(-1, row_bytes), axis=1, bitorder=order)[:, :row_bits]
     numbers = rows.reshape(-1, bits) @ (1 << np.arange(bits, dtype=np.uint16)[::-1])
     return numbers.reshape(planes, height, width, each).transpose(1, 2, 3, 0).reshape(height, width, -1)
 
@@ -326,7 +340,8 @@ def _render_samples(page: Any, values: Any, window: Window | None) -> tuple[Imag
     exact = unsigned and (bits <= 8 or page.photometric == RGB)
     colours = values[..., :3] if page.photometric == RGB else values[..., :1]
     if page.photometric == PALETTE:
-        colours = (page.colormap[:, colours[..., 0]] >> 8).transpose(1, 2, 0)
+        table = page.colormap if page.colormap.max() < 256 else page.colormap >> 8  # some write 8 bits
+        colours = table[:, colours[..., 0]].transpose(1, 2, 0)
     elif unsigned and bits <= 8:
         colours = np.rint(colours * (255 / (2**bits - 1)))
     elif exact:

@@ -25,6 +25,7 @@ MAX_VOXELS, MAX_RATIO = 512 * 512 * 2048, 1100  # of a volume; voxel bytes per b
 PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our choice
 COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 DECODERS = 'pip install "pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 _pydicom_lock = threading.Lock()
@@ -34,11 +35,12 @@ _volume_locks = [threading.Lock() for _ in range(8)]
 class Slice(NamedTuple):
     """One picture of a file, with what is needed to show it."""
 
-    values: Array  # gray values (H, W) in the file's unit, or colours uint8 (H, W, 3)
+    values: Array  # gray values (H, W) in the file's unit (padding is NaN), or colours uint8 (H, W, 3)
     window: Window | None  # the gray values that are black and white; None for the smallest and the largest
     depth: int  # bits per channel of the file
     inverted: bool = False  # whether the lower end of the window is white
     patient: str = ""  # the id in a DICOM file
+    aspect: float = 1  # the height of a pixel in its widths
 
 
 class Refused(ValueError):
@@ -64,14 +66,14 @@ def read_slice(data: bytes, dicom: bool, frame: int, window: Window | None) -> S
         return _call_quietly(lambda: _read_dicom_slice(_parse_dicom(BytesIO(data)), frame, window))
     with _volume_locks[hash(data) % len(_volume_locks)]:  # slices of one volume are asked for by several threads
         try:
-            volume, percentiles, depth = _read_volume(data)
+            volume, percentiles, depth, aspect = _read_volume(data)
         except (MemoryError, Refused):
             raise
         except Exception as error:  # nibabel raises many kinds
             raise ValueError(f"not a NIfTI file, or a damaged or cut off one ({type(error).__name__})") from error
     if frame >= volume.shape[2]:
         raise ValueError(f"frame={frame}: the file holds {volume.shape[2]}")
-    return Slice(volume[::-1, ::-1, frame].T, window or percentiles, depth)
+    return Slice(volume[::-1, ::-1, frame].T, window or percentiles, depth, aspect=aspect)
 
 
 def count_slices(path: str | Path, dicom: bool) -> int:
@@ -114,6 +116,8 @@ def _call_quietly(function: Callable[[], Any]) -> Any:
     # Raised here, so that no error of pydicom, which may quote the file, is its cause or context.
     if kind in ("RuntimeError", "NotImplementedError"):
         raise ValueError(f"no decoder is installed for the DICOM file's compression, or it is damaged: {DECODERS}")
+    if kind == "AttributeError":
+        raise ValueError("the DICOM file lacks its picture's size, bits or colour model: export it again")
     raise ValueError(f"not a DICOM file, or a damaged one ({kind})")
 
 
@@ -152,12 +156,9 @@ def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     values = pixel_array(file, index=frame)
     if model == "PALETTE COLOR":
         values = apply_color_lut(values, file)
-        bits = 8 * values.dtype.itemsize
+        bits = 16 if values.max() > 255 else 8  # some write 8 bits and call them 16
     if values.ndim != (3 if model in COLOUR_MODELS else 2):
         raise ValueError("its shape does not fit its colour model")
-    if model in COLOUR_MODELS:
-        values = (values[..., :3] * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
-        return Slice(values, None, depth, patient=patient)
 
     def facts(name: str) -> Any:
         """Where an enhanced multi-frame file keeps some facts of a frame; in others, the file itself."""
@@ -165,10 +166,23 @@ def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
         groups = (*of_frame, *(file.get("SharedFunctionalGroupsSequence") or []))
         return next((group[name][0] for group in groups if group.get(name)), file)
 
-    values = apply_modality_lut(values, facts("PixelValueTransformationSequence"))
+    spacings = (np.array(facts("PixelMeasuresSequence").get(name) or 0, float) for name in SPACINGS)
+    down, across = next((spacing for spacing in spacings if spacing.shape == (2,) and (spacing > 0).all()), (1, 1))
+    if model in COLOUR_MODELS:
+        values = (values[..., :3] * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
+        return Slice(values, None, depth, patient=patient, aspect=down / across)
+    ends = [value for value in map(file.get, ("PixelPaddingValue", "PixelPaddingRangeLimit")) if value is not None]
+    padded = (values >= min(ends)) & (values <= max(ends)) if ends else np.zeros(1, bool)
+    rescale = facts("PixelValueTransformationSequence")
+    slope, intercept = rescale.get("RescaleSlope"), rescale.get("RescaleIntercept")
+    if rescale.get("ModalityLUTSequence"):
+        values = apply_modality_lut(values, rescale)
+    elif slope is not None or intercept is not None:
+        values = values * np.float64(slope or 1) + np.float64(intercept or 0)
     if window is None:
         values, window = _apply_window(values, facts("FrameVOILUTSequence"), file.original_encoding[1])
-    return Slice(values, window, depth, model == "MONOCHROME1", patient)
+    values = np.where(padded, np.nan, values) if padded.any() else values
+    return Slice(values, window, depth, model == "MONOCHROME1", patient, down / across)
 
 
 def _apply_window(values: Array, facts: Any, little_endian: bool) -> tuple[Array, Window | None]:
@@ -177,8 +191,9 @@ def _apply_window(values: Array, facts: Any, little_endian: bool) -> tuple[Array
     if facts.get("VOILUTSequence") and len(facts.VOILUTSequence[0].LUTData):
         entries, first, bits = facts.VOILUTSequence[0].LUTDescriptor
         table = facts.VOILUTSequence[0].LUTData
-        if isinstance(table, bytes):
-            table = np.frombuffer(table, "<u2" if little_endian else ">u2")
+        if isinstance(table, bytes):  # of whole bytes where it has as many as entries
+            packed = len(table) < 2 * (entries or 2**16) - 1
+            table = np.frombuffer(table, "u1" if packed else "<u2" if little_endian else ">u2")
         table = np.asarray(table, np.float32).reshape(-1)[: entries or 2**16]
         rows = np.clip(np.rint(values).astype(np.int64) - int(first), 0, len(table) - 1)
         return table[rows], (0, 2 ** min(int(bits), 16) - 1)
@@ -189,14 +204,14 @@ def _apply_window(values: Array, facts: Any, little_endian: bool) -> tuple[Array
     function = str(facts.get("VOILUTFunction") or "LINEAR")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -50, 50))), (0, 1)
-    if function != "LINEAR_EXACT":
+    if function != "LINEAR_EXACT" and width >= 1:  # below 1, which the standard forbids, it can only be exact
         centre, width = centre - 0.5, max(width - 1, 1e-3)
     return values, (centre - width / 2, centre + width / 2)
 
 
 @lru_cache(maxsize=1)
-def _read_volume(data: bytes) -> tuple[Array, Window | None, int]:
-    """The first volume as float32 (right, anterior, superior), its window and depth. Slices are asked for in turn."""
+def _read_volume(data: bytes) -> tuple[Array, Window | None, int, float]:
+    """The first volume (right, anterior, superior), its window, depth and aspect. Slices are asked for in turn."""
     import nibabel
 
     image, shape = _open_nifti(BytesIO(data))
@@ -206,13 +221,19 @@ def _read_volume(data: bytes) -> tuple[Array, Window | None, int]:
     if min(shape) < 1 or not np.prod(shape, dtype=float) <= min(MAX_VOXELS, MAX_RATIO * len(data) / kind.itemsize):
         raise Refused(f"the NIfTI file says its volume is {size}, which is too much, or more than it can hold")
     first = (slice(None),) * min(3, image.ndim) + (0,) * (image.ndim - 3)
-    values = np.asarray(image.dataobj[first], np.float32).reshape(shape)
-    volume = nibabel.apply_orientation(values, nibabel.io_orientation(image.affine))
-    finite = volume[np.isfinite(volume)]
+    values = np.asarray(image.dataobj[first]).reshape(shape)
+    image.file_map["image"].fileobj.read(1)  # at its end, gzip compares the checksum
+    if values.dtype.itemsize > 4:
+        values = values.astype(np.float32)
+    orientation = nibabel.io_orientation(image.affine)
+    right, anterior, _ = nibabel.affines.voxel_sizes(image.affine)[np.argsort(orientation[:, 0])]
+    volume = nibabel.apply_orientation(values, orientation)
+    finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, PERCENTILES) if finite.size else (0, 0)
     if low == high and finite.size:
         low, high = finite.min(), finite.max()
-    return volume, (float(low), float(high)) if low < high else None, 8 * kind.itemsize
+    window = (float(low), float(high)) if low < high else None
+    return volume, window, 8 * kind.itemsize, float(anterior / right)
 
 
 def _open_nifti(file: IO[bytes]) -> tuple[Any, tuple[int, ...]]:

@@ -1,3 +1,4 @@
+import struct
 import sys
 from io import BytesIO
 
@@ -62,6 +63,10 @@ def test_gray_colour_palette_alpha_and_one_bit_files():
     halves[:4, :, 0], halves[4:, :, 2] = 250, 90
     assert is_close(image(encode(Image.fromarray(halves).quantize(4))), halves.transpose(2, 0, 1), 8)
     assert set(np.unique(image(encode(np.eye(8, dtype=bool))))) == {0, 255}
+    assert np.array_equal(image(encode(GRAY, transparency=252), ".dcm")[0], GRAY * (GRAY < 252))
+    for steps in (1, 257):  # palettes of 8 and of 16 bits
+        table = np.tile(np.arange(256, dtype=np.uint16) * steps, (3, 1))
+        assert np.array_equal(image(tiff(GRAY, photometric="palette", colormap=table), ".tif")[0], GRAY)
 
 
 @pytest.mark.parametrize("form, dtype", [("PNG", np.uint16), ("TIFF", np.float32)])
@@ -142,6 +147,9 @@ def test_compressions_that_tifffile_lacks_are_read_by_pillow(mode):
     picture = Image.fromarray(GRAY.astype(deep)) if deep else colour.convert(mode)
     lzw, plain = (image(encode(picture, "TIFF", compression=kind), ".tif") for kind in ("tiff_lzw", "raw"))
     assert np.array_equal(lzw, plain) and lzw.std() > 20
+    if mode == "F":
+        differences = encode(picture, "TIFF", compression="tiff_adobe_deflate", tiffinfo={317: 3})
+        assert np.array_equal(image(differences, ".tif"), plain)
 
 
 @pytest.mark.parametrize("options", [{"subfiletype": 1}, {}, {"subfiletype": 1, "subifds": 1}])
@@ -153,15 +161,16 @@ def test_smaller_pages_are_never_taken(tmp_path, options):
     assert np.array_equal(image((tmp_path / "a.tif").read_bytes(), ".tif"), GRAY[None])
 
 
-def pack_tiff(rows, bits, order, photometric="minisblack", **tags):
+def pack_tiff(rows, bits, order, photometric="minisblack", fill=1, **tags):
     """A TIFF file's bytes with integers of any number of bits: written as whole bytes, until its tags say otherwise."""
     steps = (rows[..., None] >> np.arange(bits)[::-1] & 1).astype(np.uint8)
-    packed = np.packbits(steps.reshape(*rows.shape[:-1], -1), axis=-1)
+    packed = np.packbits(steps.reshape(*rows.shape[:-1], -1), axis=-1, bitorder="big" if fill == 1 else "little")
     file = BytesIO(tiff(packed, photometric=photometric, byteorder=order))
     with tifffile.TiffFile(file) as written:
         for name, value in ({"ImageWidth": 9, "BitsPerSample": bits} | tags).items():
             written.pages[0].tags[name].overwrite(value)
-    return file.getvalue()
+    unit, fills = (struct.pack(f"{order}HHIHH", *tag, 0) for tag in ((296, 3, 1, 1), (266, 3, 1, fill)))
+    return file.getvalue().replace(unit, fills)  # the resolution's unit makes place for the order of bits
 
 
 @pytest.mark.parametrize("order", "<>")
@@ -175,6 +184,7 @@ def test_tiff_files_whose_numbers_are_no_whole_bytes(bits, order):
     three = {"BitsPerSample": (bits,) * 3, "SamplesPerPixel": 3, "PhotometricInterpretation": 2}
     for rows, tags, shown in (
         (values, {}, expected),
+        (values, {"fill": 2}, expected),
         (values, {"PhotometricInterpretation": 0}, 255 - expected),
         (colour.reshape(8, -1), three, colours),
         (colour.transpose(2, 0, 1), {"photometric": "rgb"} | three, colours),
@@ -184,6 +194,9 @@ def test_tiff_files_whose_numbers_are_no_whole_bytes(bits, order):
 
 
 CMYK = tiff(np.zeros((4, 8, 8)), photometric="separated", planarconfig="separate")
+GRAY_16_ALPHA = bytes.fromhex(
+    "89504e470d0a1a0a0000000d494844520000000800000008 10040000003e96aa430000000049444154"
+)  # its header
 TRUE_KINDS = {  # the first bytes of a file that is named .png, what the error says
     b"\0\0\0\x18ftypheic": "a HEIC image, whatever its name says: save it as PNG",
     b"\0\0\0\x1cftypavif": "an AVIF image",
@@ -191,7 +204,9 @@ TRUE_KINDS = {  # the first bytes of a file that is named .png, what the error s
     bytes(128) + b"DICM": "a DICOM file, whatever its name says: name it .dcm",
     b"version https://git-lfs.github.com/spec/v1": "a pointer of Git LFS",
     b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n": "a PostScript file",
+    GRAY_16_ALPHA: "16-bit gray PNG files with transparency are not read: save it without transparency",
     CMYK: "the float64 planar CMYK TIFF is not read: save it as PNG",
+    b"\xff\xd8\xff\xc3": "a JPEG that is damaged or of a rare kind .12 bits, lossless.",
     b"not an image": "not a PNG, JPEG, BMP or TIFF",
     b"": "not a PNG, JPEG, BMP or TIFF",
 }
@@ -203,14 +218,15 @@ def test_files_whose_names_lie_are_told_by_their_true_kind(data):
         image(data + bytes(60))
 
 
-@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+@pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_gif_and_webp_files_open_and_their_first_frame_is_said_to_be_taken(form):
     dark, light = (Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (40, 200))
     lossless = {"lossless": True} if form == "WEBP" else {}
     one, two = encode(dark, form, **lossless), encode(dark, form, save_all=True, append_images=[light], **lossless)
     decoded = image(one, f".{form.lower()}")
     assert is_close(decoded, 40)
-    for data, suffix, named in ((two, f".{form.lower()}", ""), (one, ".png", " named .png")):
+    other = (one, ".bmp", " named .bmp") if form != "PNG" else (two, ".png", "")
+    for data, suffix, named in ((two, f".{form.lower()}", ""), other):
         with pytest.warns(UserWarning, match=f"{form} files{named} are read, the first frame of each"):
             assert np.array_equal(image(data, suffix), decoded)
 

@@ -111,6 +111,30 @@ def test_slope_intercept_window_and_inversion_by_hand():
     assert agree(show(own), apply_window(real, 39.5 - 199.5, 39.5 + 199.5))
     assert np.array_equal(show(own, window=(-500, 500)), show(data, window=(-500, 500)))
     assert agree(show(dicom(RAMP, {"PhotometricInterpretation": "MONOCHROME1"})), 255 - apply_window(RAMP))
+    assert agree(show(dicom(RAMP, {"RescaleSlope": "", "RescaleIntercept": None})), apply_window(RAMP))
+    narrow = {"RescaleSlope": "0.001", "RescaleIntercept": "0", "WindowCenter": "0.2", "WindowWidth": "0.8"}
+    assert agree(show(dicom(RAMP, narrow)), apply_window(RAMP / 1000, -0.2, 0.6))
+
+
+@pytest.mark.parametrize("model, end", [("MONOCHROME1", 255), ("MONOCHROME2", 0)])
+@pytest.mark.parametrize("value", [-3024, 9000])
+def test_padding_is_black_whatever_its_value_and_outside_the_window(model, end, value):
+    padded = np.vstack([RAMP[:2] * 0 + value, RAMP[2:]])
+    tags = {"PhotometricInterpretation": model, "PixelPaddingValue": value - 24, "PixelPaddingRangeLimit": value}
+    shown = show(dicom(padded, tags))
+    assert agree(shown[2:], abs(end - apply_window(RAMP[2:]))) and not shown[:2].any()
+
+
+@pytest.mark.parametrize("name", ["PixelSpacing", "PixelAspectRatio"])
+def test_pixels_that_are_not_square_are_made_so(name):
+    wide = decode(dicom(np.repeat(RAMP, 2, 1), {name: ["2", "1"]}), ".dcm", 8)
+    assert (wide.width, wide.height) == (16, 16) and np.abs(wide.image[0] - apply_window(RAMP)).max() < 16
+    fine = np.repeat(BRAIN, 2, 0)
+    thick, thin = nifti(fine, np.diag([1.0, 2, 5, 1])), nifti(np.repeat(fine, 2, 1), np.eye(4))
+    decoded, expected = (decode(data, ".nii", 16) for data in (thick, thin))
+    assert (
+        decoded.height == expected.height == 12 and np.abs(decoded.image[0] - expected.image[0].astype(int)).max() < 9
+    )
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
@@ -130,6 +154,14 @@ def test_own_tables(bits):
     real = levels[np.clip(stored.astype(int) - 100, 0, 499)]
     assert agree(show(dicom(stored, {"VOILUTSequence": [table]})), real / (2**bits - 1) * 255)
     assert agree(show(dicom(stored, {"ModalityLUTSequence": [table]}), window=(0, 200)), apply_window(real, 0, 200))
+    packed = item(LUTDescriptor=[500, 100, bits], LUTData=levels.astype(f"<u{bits // 8}").tobytes())
+    packed["LUTDescriptor"].VR, packed["LUTData"].VR = "US", "OW"
+    assert agree(show(dicom(stored, {"VOILUTSequence": [packed]})), real / (2**bits - 1) * 255)
+    tags, indices = {"PhotometricInterpretation": "PALETTE COLOR"}, np.arange(64, dtype=np.uint8).reshape(8, 8)
+    for colour in ("Red", "Green", "Blue"):  # of 8 bits, whatever the descriptor says
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [64, 0, 16]
+        tags[f"{colour}PaletteColorLookupTableData"] = (indices * 4).astype("<u2").tobytes()
+    assert agree(show(dicom(indices, tags)), indices * 4)
 
 
 def test_frames_are_told_apart(tmp_path):
@@ -161,7 +193,8 @@ def test_enhanced_files_keep_slope_and_window_beside_each_frame():
         (lambda: sample("MR_truncated.dcm"), "damaged"),
         (lambda: dicom(RAMP, {"Rows": 60000, "Columns": 60000}), "60000 x 60000 pixels"),
         (lambda: dicom(RAMP, {"NumberOfFrames": "2000000000"}), "2000000000 frames"),
-        (lambda: dicom(RAMP, {"PhotometricInterpretation": "CMYK"}), "colour model"),
+        (lambda: dicom(RAMP, {"PhotometricInterpretation": "CMYK"}), "colour model is not read"),
+        (lambda: dicom(RAMP).replace(b"(\0\4\0CS", b"(\0\5\0CS"), "lacks its picture's size, bits or colour model"),
         (lambda: sample("MR_small_jpeg_ls_lossless.dcm"), 'no decoder is installed.*pip install "pylibjpeg.*libjpeg'),
     ],
 )
