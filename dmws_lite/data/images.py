@@ -81,8 +81,9 @@ def decode(
     window:    (low, high), shown as black and white, in the units of DICOM, NIfTI and gray images of 16 bits or more.
                None: the window that a DICOM file names, else the picture's minimum and maximum, for NIfTI the volume's
                0.5 and 99.5 percentiles (our choice). Colour with 16 bits per channel keeps the upper 8.
-    Orientation tags are honoured, transparency is laid on black. Raises ValueError for a broken, too large or unknown
-    file, ImportError without the reader for DICOM or NIfTI; the text names no file and nothing of a patient.
+    Orientation tags are honoured, transparency and DICOM padding are black, DICOM and NIfTI pixels are made square.
+    Raises ValueError for a broken, too large or unknown file, ImportError without the reader for DICOM or NIfTI; the
+    text names no file and nothing of a patient.
     """
     picture = _read_picture(data, suffix, size, frame, window)
     whole = picture.image

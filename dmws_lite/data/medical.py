@@ -59,7 +59,7 @@ def read_slice(data: bytes, dicom: bool, frame: int, window: Window | None) -> S
     DICOM: rescale slope and intercept or the modality table, then `window`, else the file's own table or first window.
     pydicom's texts may quote the file: none of its errors, warnings and log records gets out.
     NIfTI: the volume, of 4D files the first, is turned to the nearest axes of the body: anterior is up, the patient's
-    left on the right side, as in DICOM files. Nothing is resampled. Without a window, PERCENTILES are black and white.
+    left on the right side, as in DICOM files. Without a window, PERCENTILES are black and white.
     """
     _check_reader(dicom)
     if dicom:
