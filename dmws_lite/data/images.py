@@ -325,10 +325,10 @@ def _read_samples(page: Any) -> Array:
     planes, each = (page.samplesperpixel, 1) if page.planarconfig == SEPARATE else (1, page.samplesperpixel)
     decompress = tifffile.TIFF.DECOMPRESSORS[page.compression]
     strips = page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts)
-    data = b"".join(bytes(decompress(strip)) for strip, _ in strips)
+    data = np.frombuffer(b"".join(bytes(decompress(strip)) for strip, _ in strips), np.uint8)
     row_bytes, row_bits = -(-width * each * bits // 8), width * each * bits
-    order = "little" if page.fillorder == 2 else "big"
-    rows = np.unpackbits(np.frombuffer(data, np.uint8).reshape(-1, row_bytes), axis=1, bitorder=order)[:, :row_bits]
+    packed = data.reshape(-1, row_bytes)
+    rows = np.unpackbits(packed, axis=1, bitorder="little" if page.fillorder == 2 else "big")[:, :row_bits]
     numbers = rows.reshape(-1, bits) @ (1 << np.arange(bits, dtype=np.uint16)[::-1])
     return numbers.reshape(planes, height, width, each).transpose(1, 2, 3, 0).reshape(height, width, -1)
 

@@ -187,7 +187,7 @@ def _draw_probes(axes: Axes, probes: pd.DataFrame) -> None:
 
 def _draw_pairs(axes: Axes, gathered: Any, pairs: pd.DataFrame) -> None:
     """Pairs side by side, with what they share, their splits and files."""
-    row = []
+    row: list[Any] = []
     for pair in pairs.itertuples():
         files = gathered.table.iloc[[pair.first, pair.second]].itertuples()
         lines = [f"{file.split}, {_cut_start(file.label, 22)}:\n{_cut_start(file.file, 30)}" for file in files]

@@ -131,7 +131,7 @@ def explore_elements(plans: Mapping[str, Plans], tensors: Sequence[str]) -> Inte
             mark = {"symbol": "square", "size": 12, "color": colour, "line": edge}
             traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, name=name if number else role))
     strategies = {name: [*show_only(i, len(plans)), numbers] for i, name in enumerate(plans)}
-    layout = {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
+    layout: dict[str, Any] = {"updatemenus": choices("restyle", strategies), "sliders": slider(tensors, "tensor: ")}
     layout |= {"margin": {"t": 95, "l": 75}, "legend_itemclick": False, "legend_itemdoubleclick": False}
     twin, first = tensor_maps(next(iter(plans.values())), tensors), frames[0].layout
     return interactive(twin, go.Figure(traces, first, frames), first.title.text, 600, **layout)
@@ -199,7 +199,7 @@ def explore_coverage(plans: Plans) -> Interactive:
     }
     look = {"branchvalues": "total", "sort": False, "tiling": {"pad": 1}, "texttemplate": "%{label}<br>%{text}"}
     look["hovertemplate"] = f"%{{id}}<br>%{{value:,}} elements<br>{hover}<extra></extra>"
-    traces = []
+    traces: list[go.Treemap] = []
     for name, shares in percent.items():
         marker = {
             "colors": shares.tolist(),

@@ -92,7 +92,7 @@ def sheet(
     return figure, axes
 
 
-def tiles(axes: Axes, rows: Sequence[Sequence[np.ndarray]], names: Sequence[str], titles: Sequence[str] = ()) -> None:
+def tiles(axes: Axes, rows: Sequence[Any], names: Sequence[str], titles: Sequence[str] = ()) -> None:
     """Images (1 or 3, H, W), 0 to 255, a row for each name, a title above each column; each is at its `square`."""
     clear(axes)
     for y, images in enumerate(rows):
