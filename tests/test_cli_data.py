@@ -55,8 +55,7 @@ def test_no_name_and_no_card_acts_on_the_terminal(run, images, tmp_path):
     assert is_plain(run("show", tmp_path / "odd.md").output)
     (images / "test" / "b" / "0.png").rename(images / "test" / "b" / f"{ODD}\n0.png")
     shutil.copy(images / "test" / "b" / f"{ODD}\n0.png", images / "train" / "b" / "0.png")
-    odd = images.rename(tmp_path / f"set :warning: {ODD}")
-    result = run("check", odd, "--out", tmp_path / "out")
+    result = run("check", images.rename(tmp_path / f"set :warning: {ODD}"), "--out", tmp_path / "out")
     assert result.exit_code == 1 and is_plain(result.output) and ":warning:" in result.output
     (tmp_path / f"no {ODD}" / "one").mkdir(parents=True)
     assert is_plain(run("check", tmp_path / f"no {ODD}").stderr)

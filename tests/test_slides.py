@@ -37,8 +37,7 @@ def test_a_deck_shows_pictures_with_alt_texts_and_hides_long_code_and_what_needs
     cells = [text("## One"), code("figures.bars()", STDOUT, PICTURE), code("short_code()", PICTURE)]
     hidden = [code(tag, PICTURE, tags=[tag]) for tag in ("setup", "parameters", "exercise", "solution")]
     cells += [*hidden, code("x = 1"), code("widgets.z", WIDGET), code("w", STDERR), text("They forget.", "instructor")]
-    deck = slides(new_notebook(cells=cells))
-    kinds = [cell.metadata.slideshow.slide_type for cell in deck.cells]
+    kinds = [cell.metadata.slideshow.slide_type for cell in slides(new_notebook(cells=cells)).cells]
     assert kinds == ["slide", "subslide", "subslide", "skip", "skip", "skip", "notes"]
     shown = page(new_notebook(cells=cells), {"reveal_url_prefix": "scripts/reveal.js"})
     assert 'alt="Three bars."' in shown and "No description" not in shown

@@ -69,8 +69,7 @@ def test_rollout_multiplies_timms_own_attention(images, inputs, pool):
     mixed = np.eye(65)
     for weights in seen:
         mixed = (0.5 * weights.mean(1) + 0.5 * np.eye(65)) @ mixed
-    read = mixed[:, 0] if pool == "token" else mixed.mean(1)
-    grid = torch.from_numpy(read[:, 1:].reshape(12, 1, 8, 8))
+    grid = torch.from_numpy((mixed[:, 0] if pool == "token" else mixed.mean(1))[:, 1:].reshape(12, 1, 8, 8))
     large = nn.functional.interpolate(grid, (64, 64), mode="bilinear")[:, 0].numpy()
     got = saliency.attention_rollout(model, images, batch_size=4)
     assert got == pytest.approx(large / large.max((1, 2), keepdims=True), abs=1e-5)

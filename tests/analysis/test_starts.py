@@ -66,5 +66,4 @@ def test_networks_without_attention_are_measured_without_it(inputs):
     kernels = starts.matrices(convolutions)
     assert starts.attention(convolutions, inputs).empty
     assert set(kernels["kind"]) == {"conv_pw"} and kernels["block"].max() == 13
-    gains = kernels.groupby("method")["gain"].mean()
-    assert gains["kaiming"] == pytest.approx(math.sqrt(2), rel=0.02)
+    assert kernels.groupby("method")["gain"].mean()["kaiming"] == pytest.approx(math.sqrt(2), rel=0.02)

@@ -30,17 +30,16 @@ PICTURES = [(64, 64, "L"), (200, 200, "L"), (173, 91, "L"), (90, 301, "RGB"), (3
 PICTURES += [(65, 64, "P"), (64, 64, "1")]  # a palette, and one bit
 
 
-def save_student(folder, names=NAMES, channels=1, **options):
+def save_student(folder, names=NAMES, channels=1, fit="crop"):
     """A saved student whose answers differ from image to image, although it has learnt nothing, with its page."""
     model = dm.build("embedded_vit_48", 3, 64, seed=0)
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 0.15)
     set_input_statistics(model, (0.5, 0.5, 0.5), (0.3, 0.25, 0.2))
-    Run(model, None, name="embedded_vit_48", classes=names, image_size=64).save(folder)
+    Run(model, None, name="embedded_vit_48", classes=names, image_size=64, fit=fit).save(folder)
     images = np.stack([draw("chest_xray", label, np.random.default_rng(label), 64)[0] for label in range(3)])
-    examples = images[:, None].repeat(channels, 1)
-    drop_page(folder, ImageSet(examples, np.arange(3), names, ("a", "b", "c")), **options)
+    drop_page(folder, ImageSet(images[:, None].repeat(channels, 1), np.arange(3), names, ("a", "b", "c")))
     return model
 
 

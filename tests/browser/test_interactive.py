@@ -88,8 +88,7 @@ def html(tmp_path_factory):
 def image_beside(page):
     """The number of the image beside a figure, by its words and by its gray."""
     view = page.locator(".thumbnail-beside")
-    shown = np.asarray(Image.open(io.BytesIO(view.locator("div").screenshot())).convert("L"))
-    number = round(np.median(shown) / 12)
+    number = round(np.median(np.asarray(Image.open(io.BytesIO(view.locator("div").screenshot())).convert("L"))) / 12)
     assert view.get_by_text(f"image {number}", exact=True).is_visible()
     return number
 

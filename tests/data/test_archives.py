@@ -76,8 +76,7 @@ def test_a_member_that_would_land_outside_is_refused(home, kind, name):
 @pytest.mark.parametrize("link", ["/etc/passwd", "b/../../../secret"])
 def test_links_that_lead_out_and_devices_are_refused(home, kind, link):
     (home.parent / "secret").write_text("secret")
-    data = pack({"a/good.png": b"x", "a/link.png": (kind, link)}, "tar")
-    assert_refused(home, data, "leading out of its folder")
+    assert_refused(home, pack({"a/good.png": b"x", "a/link.png": (kind, link)}, "tar"), "leading out of its folder")
     assert_refused(home, pack({"a/link.png": (tarfile.LNKTYPE, "a/none.png")}, "tar"), "leading out of its folder")
 
 
@@ -88,9 +87,8 @@ def test_a_bomb_is_stopped_by_its_ratio(home, kind, monkeypatch):
     assert_refused(home, bomb, "more than 100 times its size, as a zip bomb does.*pass the folder")
     assert_refused(home, pack({f"bomb.{kind}": bomb}), "as a zip bomb does")
     half = pack({"zeros.png": bytes(600_000)}, kind)
-    assert_refused(
-        home, pack({f"{k}.{kind}": half for k in range(2)}), "1.zip unpacks to more|1.tar.gz unpacks to more"
-    )
+    halves = pack({f"{k}.{kind}": half for k in range(2)})
+    assert_refused(home, halves, "1.zip unpacks to more|1.tar.gz unpacks to more")
 
 
 @pytest.mark.parametrize("kind", KINDS)

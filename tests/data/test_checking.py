@@ -165,8 +165,7 @@ def test_a_set_in_colour_and_equal_counts_are_no_warning():
         ("patient", {"train": {"a": 60, "b": 60}, "test": {"a": 60, "b": 60}}),  # only totals are compared
         ("published", {"all": {"a": 120, "b": 120}}),
     ):
-        report = inspect(replace(gathered, rule=rule, card=card(counts=counts)))
-        assert report.verdict == "usable, no warning"
+        assert inspect(replace(gathered, rule=rule, card=card(counts=counts))).verdict == "usable, no warning"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real images beside the checkout")

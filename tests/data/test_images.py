@@ -189,14 +189,11 @@ def test_tiff_files_whose_numbers_are_no_whole_bytes(bits, order):
         (colour.reshape(8, -1), three, colours),
         (colour.transpose(2, 0, 1), {"photometric": "rgb"} | three, colours),
     ):
-        data = pack_tiff(rows, bits, order, **tags)
-        assert is_close(image(data, ".tif", 9, fit="letterbox")[:, :8], shown)
+        assert is_close(image(pack_tiff(rows, bits, order, **tags), ".tif", 9, fit="letterbox")[:, :8], shown)
 
 
 CMYK = tiff(np.zeros((4, 8, 8)), photometric="separated", planarconfig="separate")
-GRAY_16_ALPHA = bytes.fromhex(
-    "89504e470d0a1a0a0000000d494844520000000800000008 10040000003e96aa430000000049444154"
-)  # its header
+GRAY_16_ALPHA = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000080000000810040000003e96aa430000000049444154")
 TRUE_KINDS = {  # the first bytes of a file that is named .png, what the error says
     b"\0\0\0\x18ftypheic": "a HEIC image, whatever its name says: save it as PNG",
     b"\0\0\0\x1cftypavif": "an AVIF image",

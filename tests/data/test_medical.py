@@ -132,9 +132,8 @@ def test_pixels_that_are_not_square_are_made_so(name):
     fine = np.repeat(BRAIN, 2, 0)
     thick, thin = nifti(fine, np.diag([1.0, 2, 5, 1])), nifti(np.repeat(fine, 2, 1), np.eye(4))
     decoded, expected = (decode(data, ".nii", 16) for data in (thick, thin))
-    assert (
-        decoded.height == expected.height == 12 and np.abs(decoded.image[0] - expected.image[0].astype(int)).max() < 9
-    )
+    assert decoded.height == expected.height == 12
+    assert np.abs(decoded.image[0] - expected.image[0].astype(int)).max() < 9
 
 
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])

@@ -75,8 +75,7 @@ def test_weights_come_from_the_seed_alone_and_the_global_random_state_is_left_al
 def test_all_initialisers_give_the_same_classifier(family):
     heads = []
     for name in (name for name, f in CASES if f == family):
-        model = initialize(name, noisy(STUDENTS[family]()), seed=5, **inputs_of(name, family))
-        heads.append(model.get_classifier())
+        heads.append(initialize(name, noisy(STUDENTS[family]()), seed=5, **inputs_of(name, family)).get_classifier())
     assert all(torch.equal(head.weight, heads[0].weight) and not head.bias.any() for head in heads)
     assert 0.01 < heads[0].weight.std() < 0.03
 

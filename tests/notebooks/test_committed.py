@@ -66,8 +66,7 @@ def test_the_setup_cell_and_one_parameters_cell_with_nothing_derived(path):
     first = cells(path, kind="code")[0]
     assert first.source == SETUP and first.metadata.tags == ["setup"] and f"dmws-lite@v{__version__}" in first.source
     (cell,) = tagged(path, "parameters")
-    statements = ast.parse(cell.source).body
-    values = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in statements}
+    values = {statement.targets[0].id: ast.literal_eval(statement.value) for statement in ast.parse(cell.source).body}
     assert values["smoke"] is False and isinstance(values["output"], str)
 
 

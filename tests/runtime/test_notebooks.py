@@ -167,8 +167,7 @@ def test_a_batch_goes_on_after_a_failure_and_after_an_interruption(tmp_path, mon
     monkeypatch.setattr(notebooks, "_execute", lambda *words: runs.append(words[2]["n"]) or real(*words))
     first = notebooks.run_batch(path, out, [{"n": "1"}, {"n": 2}, {"n": 3}])
     assert first["error"].str.contains("AssertionError").tolist() == [False, True, False]
-    again = notebooks.run_batch(path, out, [{"n": 1}, {"n": 2}, {"n": 3}])
-    assert again.equals(first) and runs == [1, 2, 3, 2]
+    assert notebooks.run_batch(path, out, [{"n": 1}, {"n": 2}, {"n": 3}]).equals(first) and runs == [1, 2, 3, 2]
     with pytest.warns(UserWarning, match="this one goes to .*run-2"):
         other = notebooks.run_batch(path, out, [{"n": 4}])
     assert other["folder"].tolist() == [str(out / "run-2" / "01")]

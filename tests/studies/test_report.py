@@ -74,8 +74,7 @@ def test_what_is_missing_what_so_few_seeds_cannot_show_and_how_to_make_it_again(
     assert "5 of 6 runs are finished, 0 failed, 1 are missing." in text
     assert tables(text)["Missing runs"]["seeds"].to_list() == ["1"]
     assert "With 2 seeds no p on one group is below 0.5, so that nothing can be shown there." in text
-    definition = yaml.safe_load(re.search(r"```\n(name: .*?)\n```", text, re.DOTALL)[1])
-    assert make_study(**definition).name == "tiny"
+    assert make_study(**yaml.safe_load(re.search(r"```\n(name: .*?)\n```", text, re.DOTALL)[1])).name == "tiny"
     assert "dmws study run tiny.yaml\ndmws study report outputs/studies/tiny --study tiny" in text
 
 

@@ -221,16 +221,14 @@ def test_the_image_interval_is_that_of_resampled_images():
     right = [(answers.argmax(-1) == labels).mean(0) for answers in (a, b)]
     difference, low, high = image_interval(a, b, labels)
     assert difference == pytest.approx(right[0].mean() - right[1].mean())
-    images = rng.integers(0, 300, (4000, 300))
-    expected = np.percentile((right[0] - right[1])[images].mean(1), [2.5, 97.5])
+    expected = np.percentile((right[0] - right[1])[rng.integers(0, 300, (4000, 300))].mean(1), [2.5, 97.5])
     assert (low, high) == pytest.approx(tuple(expected), abs=0.01)
     assert image_interval(a, b, labels) == (difference, low, high) and image_interval(a[0], a[0], labels) == (0, 0, 0)
 
 
 def test_sentences_say_what_is_shown_and_what_so_few_seeds_cannot_show():
     values = {"weight_selection": [0.6, 0.6, 0.6], "dual_skd": [0.61, 0.62, 0.63]}
-    table = runs(values, data="brain_mri", pair="vit", fraction=0.1)
-    (sentence,) = claims(table, "weight_selection")
+    (sentence,) = claims(runs(values, data="brain_mri", pair="vit", fraction=0.1), "weight_selection")
     assert sentence.startswith("DUAL_SKD is above WEIGHT_SELECTION on brain_mri, 10 %: accuracy +0.020 [-0.005, +0.")
     assert sentence.endswith("with 3 seeds no p is below 0.25, so nothing could be shown.")
     base, up, gaps = np.full(8, 0.5), 0.01 * np.arange(1, 9), np.array([4, -4, 3, -3, 2, -2, 1, 0])

@@ -55,8 +55,7 @@ def test_intervals_are_those_of_a_bootstrap_one_resample_at_a_time():
     draws = np.random.default_rng(9).multinomial(30, np.full(30, 1 / 30), 60)
     chosen = [rows for rows in (np.repeat(np.arange(30), counts) for counts in draws) if len(set(y[rows])) == 4]
     assert table.attrs == {"dropped": 60 - len(chosen), "images": 30} and len(chosen) < 60
-    values = [list(expected(p[rows], y[rows], CLASSES).values()) for rows in chosen]
-    ends = np.percentile(values, [2.5, 97.5], axis=0)
+    ends = np.percentile([list(expected(p[rows], y[rows], CLASSES).values()) for rows in chosen], [2.5, 97.5], axis=0)
     assert np.allclose(table[["low", "high"]].to_numpy().T, ends, atol=1e-9)
 
 

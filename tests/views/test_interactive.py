@@ -107,8 +107,7 @@ def test_the_treemap_adds_up_and_its_shares_are_counted(explored, plans):
     values, percent = dict(zip(tree.ids, tree.values, strict=True)), dict(zip(tree.ids, tree.customdata, strict=True))
     for parent in set(tree.parents) - {""}:
         assert values[parent] == sum(v for v, p in zip(tree.values, tree.parents, strict=True) if p == parent)
-    shapes = plans["uniform"][0].teacher_shapes
-    assert values[PAIR[0]] == sum(int(np.prod(shape)) for shape in shapes.values())
+    assert values[PAIR[0]] == sum(int(np.prod(shape)) for shape in plans["uniform"][0].teacher_shapes.values())
     assert percent["blocks.0.mlp.fc1.weight"] == [50, 25, 25, 0] and percent["blocks.5.mlp.fc1.weight"] == [0, 0, 0, 0]
     held = sum(2 * a.size for a in plans["uniform"][0].assignments)
     assert percent[PAIR[0]][0] == pytest.approx(100 * held / values[PAIR[0]], abs=0.2)  # a few go to both
@@ -118,8 +117,7 @@ def test_streams_follow_the_layers_and_count_what_is_copied(explored):
     for stream, plan in zip(explored["flow"].data, (dm.plan(*PAIR), dm.plan(*PAIR, layers="last")), strict=True):
         ends = stream.link.source, stream.link.target
         names = [(stream.node.label[s], stream.node.label[t]) for s, t in zip(*ends, strict=True)]
-        pairs = {(f"block {source}", f"block {target}") for target, source in enumerate(plan.layers[0])}
-        assert pairs <= set(names)
+        assert {(f"block {source}", f"block {target}") for target, source in enumerate(plan.layers[0])} <= set(names)
         behind = {source for source, target in names if target == "stays behind"}
         assert behind == {f"block {i}" for i in range(6)} - {f"block {i}" for i in plan.layers[0]}
         assert sum(stream.link.customdata) == sum(a.size for a in plan.assignments)

@@ -60,8 +60,7 @@ def stepped(p, monotone=True, back=True, factors=None):
 
 def simulated_wins():
     reference = np.random.default_rng(1).normal(size=(50_000, 3, 1))
-    rivals = np.random.default_rng(2).normal(size=(50_000, 3, 6))
-    return (rivals > reference).all(1).any(1).mean()
+    return (np.random.default_rng(2).normal(size=(50_000, 3, 6)) > reference).all(1).any(1).mean()
 
 
 RIGHT = {
