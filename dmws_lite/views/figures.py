@@ -7,7 +7,7 @@ keep its colours and marks those of the others, and `save` writes it.
 
 from dmws_lite.views.architecture import mapped_blocks, place_of, shares_by_kind
 from dmws_lite.views.images import at_full_size, data_page, images
-from dmws_lite.views.inside import calibration, cka_tables, deployed, localisation, robustness, saliency
+from dmws_lite.views.inside import calibration, cka_tables, corruptions, deployed, localisation, robustness, saliency
 from dmws_lite.views.plans import axis_masks, axis_strips, consistency, coverage_bars, tensor_maps
 from dmws_lite.views.studies import comparison, factorial, fraction_curves, method_looks, paired_differences, results
 from dmws_lite.views.style import FURTHER, HATCHES, LINES, MARKERS, PALETTE, Picture, curves, picture, save, sheet

@@ -9,6 +9,7 @@ import pandas as pd
 from PIL import Image
 from statsmodels.stats.proportion import proportion_confint
 
+from dmws_lite.analysis.robustness import CORRUPTIONS, SEVERITIES, corrupt
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.training.evaluation import BINS, calibration_error
 from dmws_lite.views import style
@@ -87,6 +88,16 @@ def calibration(probabilities: Maps, labels: np.ndarray) -> style.Picture:
     style.finish(figure, grid, "confidence", "accuracy")
     errors_in_words = style.listed(errors, ".3f")
     return figure.describe("Accuracy against confidence by method", f"mean calibration error (ece): {errors_in_words}")
+
+
+def corruptions(images: ImageSet, index: int = 0, seed: int = 0) -> style.Picture:
+    """One image, corrupted: one row per kind of corruption, one column per severity."""
+    severities, image = (0, *SEVERITIES), images.take(np.array([index]))
+    rows = [[corrupt(image, kind, k, seed).images[0] for k in severities] for kind in CORRUPTIONS]
+    titles = ["as it is", *(f"severity {severity}" for severity in SEVERITIES)]
+    figure, _ = style.sheet(rows, list(CORRUPTIONS), titles)
+    kinds = f"{', '.join(CORRUPTIONS)}, from severity 0 (as it is) to {max(SEVERITIES)}"
+    return figure.describe(f"An image of {images.classes[images.labels[index]]} with {kinds}")
 
 
 def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | None = None) -> style.Picture:

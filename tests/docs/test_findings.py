@@ -129,7 +129,6 @@ def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
     assert done["bin_confidence"].max() == pytest.approx(0.95) and len(done["bin_images"]) == 15
     folders = ["--records", str(tmp_path), "--out", str(tmp_path)]
     runs({"weight_selection": 0}, seeds=1).to_parquet(tmp_path / "claim.parquet")
-    assert findings.main([str(store.folder), *folders]) == 0
-    assert len(pd.read_parquet(tmp_path / "claim.parquet")) == 3 + 2  # those of before stay
+    assert findings.main([str(store.folder), *folders]) == 0 and len(pd.read_parquet(tmp_path / "claim.parquet")) == 5
     with pytest.raises(SystemExit):
         findings.main([str(tmp_path / "none"), *folders])

@@ -28,8 +28,7 @@ def local(page, address):
     parts = urlsplit(address)
     if parts.scheme or parts.netloc:
         return None
-    path = (page.parent / unquote(parts.path)).resolve() if parts.path else page
-    return path, unquote(parts.fragment)
+    return (page.parent / unquote(parts.path)).resolve() if parts.path else page, unquote(parts.fragment)
 
 
 def test_sphinx_warns_of_nothing_and_every_chapter_card_and_result_has_a_page(site):

@@ -43,9 +43,11 @@ def test_lesions_are_outlined_where_there_are_any(check_picture):
     assert all((outline[:, 1] > 1).all() for outline in outlines)  # in the second row: the first image has no lesion
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["image", "teacher", "main", "auxiliary\nGrad-CAM"]
     assert figure.alt_text.endswith("within the outlines of 1 lesions: teacher 0, main 0, auxiliary, Grad-CAM 0.")
-    bright = np.where(MASKS, 1.0, 0.2)
-    assert "1 lesions: bright 1." in figures.saliency(IMAGES, [1], {"bright": bright}, MASKS).alt_text
+    assert (
+        "1 lesions: bright 1." in figures.saliency(IMAGES, [1], {"bright": np.where(MASKS, 1.0, 0.2)}, MASKS).alt_text
+    )
     assert not any(axes.collections for axes in figures.saliency(IMAGES, [1], maps()).axes)
+    check_picture(figures.corruptions(IMAGES, 1))
 
 
 def test_scores_are_drawn_at_their_values_with_chance(check_picture):
