@@ -146,8 +146,7 @@ def site(tmp_path_factory, executed):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     out = tmp_path_factory.mktemp("site")
-    with warnings.catch_warnings():  # of Sphinx's extensions, about Sphinx's next version
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):  # of Sphinx's extensions, about Sphinx's next version
         return Site(out, module.build(out, done), {"03_weight_selection": chapter})
 
 

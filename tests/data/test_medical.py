@@ -45,8 +45,7 @@ def dicom(pixels, tags=None):
     file.update(item(**(tags or {})))
     file.file_meta = item(pydicom.dataset.FileMetaDataset, TransferSyntaxUID="1.2.840.10008.1.2.1")
     target = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         pydicom.dcmwrite(target, file, enforce_file_format=True)
     return target.getvalue()
 

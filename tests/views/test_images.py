@@ -93,11 +93,9 @@ def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():
     noise = gathered(("lung\x1b[2J\u202e", "🫁 a$b$_c"), copies=[(0, 100)])
     noise.table.loc[0, "file"] = "train/\n\x9b.png"
     figure = figures.data_page(report(replace(noise, name="L" * 200)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    with warnings.catch_warnings(action="error"):
         assert len(figure.png()) > 1000
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         words = texts(figure)
     assert not set(words + figure.alt_text) & {"\x1b", "\x9b", "\u202e"}
     assert f"{'L' * 59}…: usable" in words and "lung�[2J�" in words and "🫁" in words and "train/��.png" in words
