@@ -84,7 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
             parser.error(str(error))
         path = options.records / f"{folder.resolve().name}.parquet"
         if path.exists():
-            table = pd.concat([table, pd.read_parquet(path)]).drop_duplicates("key")
+            recorded = pd.read_parquet(path)
+            table = pd.concat([recorded[recorded["error"].isna()], table]).drop_duplicates("key")
         write_atomically(path, lambda part, t=table: t.to_parquet(part, index=False, compression="zstd"))
     claim, beyond = (evidence.read(options.records, name) for name in ("claim", "beyond"))
     if claim.empty and beyond.empty:
