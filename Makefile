@@ -43,7 +43,7 @@ help:  ## list the targets
 		while IFS='|' read -r target text; do printf '%-18s %s\n' "$$target" "$$text"; done
 
 demo: $(DEMO) $(WEIGHTS_OF_$(TEACHER))  ## run the quickstart on embedded images, or on your own with DATA=folder; TEACHER=imagenet for a bigger teacher
-	@echo "==> the quickstart notebook: 3 to 5 minutes on 2 CPU cores with the embedded teacher, twice as long with TEACHER=imagenet"
+	@echo "==> the quickstart notebook: 2 to 3 minutes on 2 CPU cores with the embedded teacher, about 10 with TEACHER=imagenet"
 	@$(PY) -m dmws_lite.cli demo $${DATA:+"$$DATA"} --teacher $(or $(TEACHER),embedded)
 
 lab: $(LAB)  ## open JupyterLab on the notebooks
