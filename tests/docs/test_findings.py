@@ -128,7 +128,8 @@ def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
     assert done["bin_images"].sum() == 2 and done["bin_right"].sum() == 1
     assert done["bin_confidence"].max() == pytest.approx(0.95) and len(done["bin_images"]) == 15
     folders = ["--records", str(tmp_path), "--out", str(tmp_path)]
-    runs({"weight_selection": 0}, seeds=1).to_parquet(tmp_path / "claim.parquet")
-    assert findings.main([str(store.folder), *folders]) == 0 and len(pd.read_parquet(tmp_path / "claim.parquet")) == 5
+    findings.collect(tmp_path / "claim").assign(key=["c", "d"], seed=1).to_parquet(tmp_path / "claim.parquet")
+    assert findings.main([str(store.folder), *folders]) == 0
+    assert set(pd.read_parquet(tmp_path / "claim.parquet")["key"]) == {"a", "b", "c"}  # a recorded failure goes
     with pytest.raises(SystemExit):
         findings.main([str(tmp_path / "none"), *folders])
