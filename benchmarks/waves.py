@@ -43,7 +43,7 @@ def claim() -> Iterator[dict[str, Any]]:
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     """Starts by steps and by fraction, those that select and train for as many seconds, and a second student."""
     short, vit, mobilenet = (selected("equal_time", EQUAL_TO_LS, steps=steps) for steps in (45, 120, 150))
-    yield {"methods": [*STARTS, "projection", "mimetic", "xavier", vit], "seeds": 5}
+    yield {"methods": [*STARTS, "projection", "mimetic", "xavier", vit, "full_teacher"], "seeds": 5}
     yield {"methods": [*STARTS, short], "training": {"steps": 25}}
     yield {"methods": STARTS, "training": {"steps": 300}}
     yield {"methods": STARTS[:3], "training": {"steps": 1000}}
