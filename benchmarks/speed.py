@@ -32,7 +32,7 @@ from PIL import Image
 import dmws_lite as dm
 from dmws_lite.data.sets import Splits
 from dmws_lite.method.students import Students
-from dmws_lite.runtime.device import pick_device, pick_precision
+from dmws_lite.runtime.device import few_threads, pick_device, pick_precision
 from dmws_lite.training.fit import Trainer
 
 
@@ -79,8 +79,8 @@ def skd_and_pipeline(
     """A training step of `fit`: plain, with SKD, and on one fixed batch in place of the input pipeline."""
     strategies = {"skd": "ema", "plain": "none", "fixed": "none"}
     trainers = {name: new_trainer(student, size, batch, device, strategy) for name, strategy in strategies.items()}
-    images = trainers["fixed"].augmented(torch.arange(batch, device=device))
-    trainers["fixed"].augmented = lambda indices, stream=0: images  # type: ignore[method-assign]
+    images = trainers["fixed"].augmented(torch.arange(batch, device=device), 0)
+    trainers["fixed"].augmented = lambda indices, step, stream=0: images  # type: ignore[method-assign]
     seconds = alternating({name: partial(run_steps, trainer, steps) for name, trainer in trainers.items()}, repeats)
     for trainer in trainers.values():
         trainer.close()
@@ -258,7 +258,8 @@ def main() -> None:
     parser.add_argument("--out", help="write the table to this Markdown file too")
     args = parser.parse_args()
     device = pick_device()
-    rows = skd_and_pipeline("embedded_vit_48", 64, 32, device, 10, args.repeats)
+    with few_threads(dm.build("embedded_vit_48", 3, 64), phantoms(64, 64).train.images):  # as `fit` does it
+        rows = skd_and_pipeline("embedded_vit_48", 64, 32, device, 10, args.repeats)
     rows += profile_rows(device) if device.type == "cpu" else []
     rows += [loop_row(device, args.repeats)]
     rows += [

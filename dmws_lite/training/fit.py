@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache, partial
 from io import BytesIO
@@ -151,6 +152,9 @@ class Trainer:
             self.memory["probabilities"] = torch.full(shape, float("nan"), device=self.device)
         self.record: dict[str, Any] = {"history": [], "best_step": 0, "seconds": 0.0, "skipped_steps": 0}
         self.step, self.best = 0, dict[str, Tensor]()
+        one_core = self.device.type == "cpu" and torch.get_num_threads() == 1
+        self.second_core = ThreadPoolExecutor(1) if one_core else None
+        self.next_batch: dict[int, Callable[[], tuple[np.ndarray, Tensor, Tensor]]] = {}  # by its step
 
     def _make_learner(self, network: nn.Module) -> Learner:
         t = self.training
@@ -166,15 +170,16 @@ class Trainer:
     def train_step(self) -> Tensor:
         """One step of both students. Returns its loss and its cross-entropy with the labels, (2,)."""
         t, d, main = self.training, self.distillation, self.learners[0]
-        rows = batch_indices(self.step, len(self.images), t.batch_size, t.seed, 2 if d.strategy == "dlb" else 1)
-        rows = rows[self.accelerator.process_index :: self.accelerator.num_processes]  # those of this process
-        indices = torch.from_numpy(rows).to(self.device, non_blocking=True)  # int64 (batch,); a GPU is not waited for
-        images, labels = self.augmented(indices), self.labels[indices]  # float (batch, 3, H, W), int64 (batch,)
+        rows, indices, images = self.next_batch.pop(self.step, partial(self._batch, self.step))()
+        labels, alpha = self.labels[indices], d.alpha_at(self.step, t.steps)  # int64 (batch,)
+        targets: Callable[[], Tensor] = partial(self._logits, self.teacher or self.auxiliary, images)
+        if alpha > 0 and d.strategy in ("ema", "kd"):
+            targets = self._beside(targets)
+        if self.step + 1 < t.steps:
+            self.next_batch[self.step + 1] = self._beside(partial(self._batch, self.step + 1))
         for learner in self.learners:
             learner.schedule.step_update(self.step)
         logits = self._forward(main.network, images)  # (batch, classes)
-        alpha = d.alpha_at(self.step, t.steps)
-        targets = partial(self._logits, self.teacher or self.auxiliary, images)
         partner = partial(self._partner_logits, rows)
         step = Step(logits, labels, indices, alpha, d.temperature, t.label_smoothing, targets, partner, self.memory)
         loss = STRATEGIES[d.strategy](step)
@@ -190,9 +195,21 @@ class Trainer:
         with torch.no_grad():
             return torch.stack([loss.detach(), step.hard_loss()])
 
-    def augmented(self, indices: Tensor, stream: int = 0) -> Tensor:
-        """The images at `indices`, augmented and normalised; `stream` tells apart several draws in one step."""
-        rng = generator(self.training.seed, self.step, self.accelerator.process_index, stream)
+    def _beside(self, work: Callable[[], Any]) -> Callable[[], Any]:
+        """What gives the result of `work` when called; a second core begins at once where training keeps to one."""
+        return self.second_core.submit(work).result if self.second_core else work
+
+    def _batch(self, step: int) -> tuple[np.ndarray, Tensor, Tensor]:
+        """Batch number `step`: its images' positions in the training set, twice (batch,), and the images."""
+        overlap = 2 if self.distillation.strategy == "dlb" else 1
+        rows = batch_indices(step, len(self.images), self.training.batch_size, self.training.seed, overlap)
+        rows = rows[self.accelerator.process_index :: self.accelerator.num_processes]  # those of this process
+        indices = torch.from_numpy(rows).to(self.device, non_blocking=True)  # a GPU is not waited for
+        return rows, indices, self.augmented(indices, step)
+
+    def augmented(self, indices: Tensor, step: int, stream: int = 0) -> Tensor:
+        """The images at `indices`, float (batch, 3, H, W), augmented and normalised; `stream`: another draw."""
+        rng = generator(self.training.seed, step, self.accelerator.process_index, stream)
         images = normalise(augment(self.images[indices], rng, self.splits.flips), self.mean, self.std)
         return images.contiguous(memory_format=self.layout)
 
@@ -219,7 +236,7 @@ class Trainer:
         mates = [np.flatnonzero((labels == labels[row]) & (np.arange(len(labels)) != row)) for row in rows]
         partners = [rng.choice(others) if len(others) else row for others, row in zip(mates, rows, strict=True)]
         indices = torch.from_numpy(np.array(partners)).to(self.device, non_blocking=True)
-        return self._logits(self.main, self.augmented(indices, stream=1))
+        return self._logits(self.main, self.augmented(indices, self.step, stream=1))
 
     def train_until(self, until: int, bar: tqdm) -> dict[str, float]:
         """Train up to step `until` and evaluate. Returns the history's new row, with means over these steps."""
@@ -284,6 +301,8 @@ class Trainer:
             self.accelerator.unwrap_model(learner.network, keep_fp32_wrapper=False)
         if self.auxiliary is not None:
             self.auxiliary.requires_grad_(True)
+        if self.second_core:
+            self.second_core.shutdown()
         if self.device.type != "cpu":  # a GPU keeps nothing but the students
             self.learners.clear()
             self.accelerator.free_memory()

@@ -56,12 +56,8 @@ def same_patient(gathered):
 
 
 def keep(gathered, rows):
-    table, images, thumbnails = (
-        gathered.table.iloc[rows].reset_index(drop=True),
-        gathered.images[rows],
-        gathered.thumbnails[rows],
-    )
-    return replace(gathered, table=table, images=images, thumbnails=thumbnails)
+    table = gathered.table.iloc[rows].reset_index(drop=True)
+    return replace(gathered, table=table, images=gathered.images[rows], thumbnails=gathered.thumbnails[rows])
 
 
 def smaller_class(gathered, share):

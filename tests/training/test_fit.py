@@ -1,6 +1,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -135,6 +136,15 @@ def test_soft_targets_change_the_main_student_only_with_alpha_and_by_what_the_te
     assert equal(final(pair(), "ema", 0.0), none) and equal(final(taught(3), "kd", 0.0), none)
     ema, kd, other = final(pair(), "ema"), final(taught(3), "kd"), final(taught(4), "kd")
     assert not any(equal(a, b) for a, b in ((ema, none), (kd, none), (kd, other)))
+
+
+def test_what_a_second_core_makes_is_what_one_core_would_make(monkeypatch):
+    threads, augmented = set(), Trainer.augmented
+    monkeypatch.setattr(Trainer, "augmented", lambda *args: threads.add(threading.get_ident()) or augmented(*args))
+    two = fit()
+    assert threads - {threading.get_ident()}
+    monkeypatch.setattr("dmws_lite.training.fit.ThreadPoolExecutor", lambda _: None)
+    assert equal(states(fit().main), states(two.main))
 
 
 def test_dlb_repeats_half_of_each_batch():
