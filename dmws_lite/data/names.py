@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from posixpath import basename, dirname
 
@@ -181,7 +182,8 @@ def patient_pattern(files: Sequence[str], classes: int) -> str:
     subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
     patterns += _last_words(files)  # such as two eyes of a person, or a flipped copy
-    patterns += [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
+    numbers = [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
+    patterns += [*filter(partial(_keeps_to_folders, files), reversed(numbers)), *numbers]  # several scans of a person
     unexplained, chosen = [*files], []
     for pattern in patterns:
         patients = [match[0] for match in (re.search(pattern, file) for file in unexplained) if match]
@@ -191,6 +193,12 @@ def patient_pattern(files: Sequence[str], classes: int) -> str:
             chosen.append(pattern)
             unexplained = [file for file in unexplained if not re.search(pattern, file)]
     return f"({'|'.join(chosen)})" if chosen else ""
+
+
+def _keeps_to_folders(files: Sequence[str], pattern: str) -> bool:
+    """Whether files for which a pattern finds the same lie in the same folder, of several."""
+    found = {(match[0], dirname(file)) for file in files if (match := re.search(pattern, file))}
+    return len({folder for _, folder in found}) > 1 and len({group for group, _ in found}) == len(found)
 
 
 def _last_words(files: Sequence[str]) -> list[str]:

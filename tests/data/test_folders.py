@@ -344,7 +344,10 @@ def test_real_sets(name):
     assert read_folder(REAL / name / "metadata.csv").table.equals(listing.table)
 
 
-@pytest.mark.parametrize("ends", [("_left", "_right"), ("_t1", "_t1ce", "_flair"), ("", "_flipped", "-dark")])
-def test_names_that_differ_in_a_last_word_are_of_one_person(ends):
-    files = [f"train/{person}{end}.jpeg" for person in range(6) for end in ends]
+@pytest.mark.parametrize(
+    "ends",
+    [("_left", "_right"), ("_t1", "_t1ce", "_flair"), ("", "_flipped", "-dark"), ("_MR1_mpr-1_9", "_MR1_mpr-2_9")],
+)
+def test_names_that_differ_at_their_end_are_of_one_person(ends):
+    files = [f"{'ab'[person % 2]}/{person}{end}.jpeg" for person in range(6) for end in ends]
     assert {re.search(patient_pattern(files, 2), file)[1] for file in files} == {*"012345"}
