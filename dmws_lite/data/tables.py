@@ -72,9 +72,20 @@ def find_tables(
         calls = " or ".join(f"open_data({str(path)!r})" for path in several)
         used = examples(path.relative_to(root).as_posix() for path in several)
         raise ValueError(f"{root}: {used} list the same images: pass the one to use, {calls}")
+    _require_training_labels(labels, images if not by_folder else images[:0], root)
     if not labels and not by_folder and (unused := notes + unread):
         raise ValueError(f"{problem or f'{root} holds no two class folders'}. {'. '.join(unused)}")
     return [*labels], facts, notes
+
+
+def _require_training_labels(labels: dict[Path, set[str]], images: pd.DataFrame, root: Path) -> None:
+    """Raise ValueError where the tables have labels of test images alone, and most `images` have none."""
+    others = {*images["file"][images["reason"].isin(["", "folder"])]}.difference(*labels.values())
+    if {*map(_split_named, labels)} == {"test"} and len(others) > sum(map(len, labels.values())):
+        text = f"{root}: only the {sum(map(len, labels.values()))} test images have labels, in"
+        text += f" {examples(path.name for path in labels)}; no table has those of the other {len(others)}"
+        alone = f"open_data({str(next(iter(labels)))!r})"
+        raise ValueError(f"{text}: add it (with an ending such as .csv), or open what there is alone, {alone}")
 
 
 def _drop_partial(labels: dict[Path, set[str]], images: pd.DataFrame) -> Iterator[str]:

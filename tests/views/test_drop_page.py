@@ -44,9 +44,8 @@ VITS = "test_vit2", "deit_tiny_distilled_patch16_224", "vit_relpos_small_patch16
 
 @pytest.mark.parametrize("name", ["test_convnext", "test_efficientnet", "mobilenetv4_conv_small_050", *VITS])
 def test_other_networks_are_sent_to_onnx(tmp_path, name):
-    size = 224 if name.endswith("224") else 64
     with pytest.raises(ValueError, match=rf"plain vision transformers .* {name} is none: to_onnx writes a file"):
-        drop_page(save(tmp_path, name, size), images(size=size))
+        drop_page(save(tmp_path, name, 224), images(size=224))
 
 
 def test_what_does_not_fit_is_named(tmp_path):
