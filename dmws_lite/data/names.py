@@ -28,6 +28,7 @@ MASK_WORDS = (
     "masks?|seg|segmentations?|segmented|annotations?|annotated|labels?|ground[ _-]?truth|gt|overlays?|contours?|roi"
 )
 MASK_END = re.compile(rf"(.+?)([ _.-]*)({MASK_WORDS})[ _.-]*\d*", re.I)
+MASK = re.compile(rf"({MASK_WORDS})[ _.-]*\d*", re.I)
 SEGMENTATION = re.compile(r"(.+?)[ _.-]+(seg|segmentation|ground[ _-]?truth|gt)", re.I)
 MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.I)
 NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels with its few values; files of a kind that are looked at: our choice
@@ -98,6 +99,7 @@ def find_masks(files: Sequence[str], root: Path) -> dict[str, str]:
     stems: dict[str, list[str]] = defaultdict(list)
     kinds: dict[str, list[str]] = defaultdict(list)  # files that differ in the last word: `case7_t1`, `case7_seg`
     for file in files:
+        kinds[dirname(file)].append(file)  # in a folder of their own: `image`, `mask`
         stems[_stem(file)].append(file)
         kinds[f"{dirname(file)}/{re.sub(r'[ _.-]+[^ _.-]+$', '', _stem(file))}"].append(file)
     masks = _masks_by_name(files, stems, kinds)
@@ -117,6 +119,8 @@ def _masks_by_name(
         if end and not images:
             same_case = kinds[f"{dirname(file)}/{end[1]}"]
             images = [other for other in same_case if not SEGMENTATION.fullmatch(_stem(other))]
+        if not images and MASK.fullmatch(_stem(file)):
+            images = [other for other in kinds[dirname(file)] if not MASK.fullmatch(_stem(other))]
         images = [other for other in images if other != file and not in_masks[dirname(other)]]
         if certain or images:
             masks[file] = _nearest(file, images)
@@ -177,13 +181,17 @@ def _has_few_values(path: Path) -> bool:
     return bool(near.mean() >= NEARLY or most >= NEARLY * values.size)
 
 
-def patient_pattern(files: Sequence[str], classes: int) -> str:
+def patient_pattern(files: Sequence[str], labels: Sequence[str]) -> str:
     """A regular expression whose group may be the patient in the files' paths; "" when names do not look like it."""
+    classes = len({*labels})
     subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
     patterns += _last_words(files)  # such as two eyes of a person, or a flipped copy
     numbers = [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
-    patterns += [*filter(partial(_keeps_to_folders, files), reversed(numbers)), *numbers]  # several scans of a person
+    patterns += [
+        *filter(partial(_keeps_to_labels, files, labels), reversed(numbers)),
+        *numbers,
+    ]  # several scans of a person
     unexplained, chosen = [*files], []
     for pattern in patterns:
         patients = [match[0] for match in (re.search(pattern, file) for file in unexplained) if match]
@@ -195,10 +203,13 @@ def patient_pattern(files: Sequence[str], classes: int) -> str:
     return f"({'|'.join(chosen)})" if chosen else ""
 
 
-def _keeps_to_folders(files: Sequence[str], pattern: str) -> bool:
-    """Whether files for which a pattern finds the same lie in the same folder, of several."""
-    found = {(match[0], dirname(file)) for file in files if (match := re.search(pattern, file))}
-    return len({folder for _, folder in found}) > 1 and len({group for group, _ in found}) == len(found)
+def _keeps_to_labels(files: Sequence[str], labels: Sequence[str], pattern: str) -> bool:
+    """Whether a pattern finds five groups or more per label, of several labels, each group of one label: our choice."""
+    found = {
+        (match[0], label) for file, label in zip(files, labels, strict=True) if (match := re.search(pattern, file))
+    }
+    several = len({label for _, label in found})
+    return several > 1 and len({group for group, _ in found}) == len(found) >= 5 * several
 
 
 def _last_words(files: Sequence[str]) -> list[str]:

@@ -187,7 +187,7 @@ def gather(
     else:
         split, rule = splits.split_table(table, seed, rule)
         table = table.assign(split=split)
-    notes = (*notes, *_note_patients(table, classes))
+    notes = (*notes, *_note_patients(table))
     order = np.argsort(table["split"].map((*SPLITS, "").index).to_numpy(), kind="stable")
     if (order != np.arange(len(order))).any():  # else the images stay memory-mapped
         rank = np.argsort(order)
@@ -232,12 +232,12 @@ def _warn(gathered: Gathered) -> None:
         warnings.warn(text, stacklevel=3)
 
 
-def _note_patients(table: pd.DataFrame, classes: tuple[str, ...]) -> Iterator[str]:
+def _note_patients(table: pd.DataFrame) -> Iterator[str]:
     """A note where patients are not known and names look as if they told them."""
     from dmws_lite.data.names import patient_pattern
 
     unknown = table[table["patient"] == ""]
-    if not (pattern := patient_pattern([*unknown["file"]], len(classes))):
+    if not (pattern := patient_pattern([*unknown["file"]], [*unknown["label"]])):
         return
     patients = unknown["file"].str.extract(pattern)[0]
     first, count = patients.first_valid_index(), patients.notna().sum()

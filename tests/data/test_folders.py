@@ -71,10 +71,10 @@ READ = {  # content, images of each split and class, number of files left out fo
     "no labels": (nest_folders(["fold1", "fold2"], ["a", "b", "unlabeled"]), {"a": 4, "b": 4}, {"stray": 4}),
     "a copy of the set beside its splits": (SPLITS | {"chest_xray/train/a": 4, "holdout": 3}, SPLITS, {"beside": 7}),
     "masks": (
-        {"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2}
+        {"a/images": 3, "a/masks": 4, "b/images": 3, "b/Masks": 1, "masks": 2, "b/images/mask.png": ""}
         | {"a/images/000_mask.png": "", "a/images/001 Mask_1.png": "", "b/images/000_segmentation.tif": ""},
         AB,
-        {"mask": 10},
+        {"mask": 11},
     ),
     "folders of masks": (nest_folders("ab", ["images", "lung masks", "ManualMask/leftMask"], 3), AB, {"mask": 12}),
     "a segmentation beside images of several kinds": (
@@ -350,5 +350,5 @@ def test_real_sets(name):
     "ends", [("_left", "_right"), ("_t1", "_t1ce", "_mr"), ("", "_flipped", "-dark"), ("_1-9", "_2-9")]
 )
 def test_names_that_differ_at_their_end_are_of_one_person(ends):
-    files = [f"{'ab'[person % 2]}/{person}{end}.jpeg" for person in range(6) for end in ends]
-    assert {re.search(patient_pattern(files, 2), file)[1] for file in files} == {*"012345"}
+    files = [f"{'ab'[person % 2]}/{person}{end}.jpeg" for person in range(10) for end in ends]
+    assert {re.search(patient_pattern(files, [f[0] for f in files]), f)[1] for f in files} == {*"0123456789"}
