@@ -344,7 +344,7 @@ def _render_samples(page: Any, values: Any, window: Window | None) -> tuple[Imag
         table = page.colormap if page.colormap.max() < 256 else page.colormap >> 8  # some write 8 bits
         colours = table[:, colours[..., 0]].transpose(1, 2, 0)
     elif unsigned and bits <= 8:
-        colours = np.rint(colours * (255 / (2**bits - 1)))
+        colours = colours if bits == 8 else np.rint(colours * (255 / (2**bits - 1)))
     elif exact:
         colours = colours >> (bits - 8)
     else:
@@ -358,7 +358,7 @@ def _render_samples(page: Any, values: Any, window: Window | None) -> tuple[Imag
         opaque = values[..., values.shape[-1] - len(page.extrasamples) + alpha] / (2**bits - 1)
         if page.extrasamples[alpha] != PREMULTIPLIED:
             colours = np.rint(colours * opaque[..., None])
-    colours = colours.astype(np.float32)
-    if exact or colours.shape[-1] == 3:
-        colours = np.rint(colours).astype(np.uint8)
+    if colours.dtype != np.uint8:  # of 8 bits they are all the while, in an eighth of the memory
+        colours = colours.astype(np.float32)
+        colours = np.rint(colours).astype(np.uint8) if exact or colours.shape[-1] == 3 else colours
     return Image.fromarray(colours[..., 0] if colours.shape[-1] == 1 else colours), bool((opaque < 1).any())
