@@ -346,7 +346,7 @@ def _render_samples(page: Any, values: Any, window: Window | None) -> tuple[Imag
     elif unsigned and bits <= 8:
         colours = colours if bits == 8 else np.rint(colours * (255 / (2**bits - 1)))
     elif exact:
-        colours = colours >> (bits - 8)
+        colours = (colours >> (bits - 8)).astype(np.uint8)
     else:
         flat = colours.reshape(len(colours), -1)
         colours = np.asarray(_stretch(flat, window)).reshape(colours.shape)
