@@ -241,8 +241,10 @@ def _describe_readings(root: Path, levels: Levels, classes: list[str]) -> str:
     readings = [
         f"{examples(found)} ({call}label={k + 1}))"
         for k, found in kinds.items()
-        if k == lower or (found[1:] and not all(re.search(r"\d", name) for name in found))
+        if (k == lower and found) or (found[1:] and not all(re.search(r"\d", name) for name in found))
     ]
+    if not readings:
+        return ""
     return (
         f"{root} can be read in two ways: the classes are {examples(classes)} ({call}label={level + 1})), or the "
         f"folders inside them, {' or '.join(readings)}. Or open one alone, "
