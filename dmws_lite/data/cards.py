@@ -22,7 +22,7 @@ from pydantic import (
 
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import did_you_mean
-from dmws_lite.runtime.validation import Strict, faults
+from dmws_lite.runtime.validation import Strict, faults, parse_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,28 +193,6 @@ class Card(Recipe):
         return f"Card({self.name}: {self.pretty_name}, {len(self.classes)} classes, from {sources})"
 
     __repr__ = __str__
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML that states values only, and no key twice."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        if repeated := [key for key, _ in node.value if keys.count(key.value) > 1]:
-            problem, mark = f"{repeated[-1].value!r} is written twice", repeated[-1].start_mark
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
-        return super().construct_mapping(node, deep)
-
-
-def parse_yaml(text: str, path: Path) -> Any:
-    """The values that YAML states; ValueError names the file and the line of what is no YAML, or more than values."""
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ValueError(f"{path}{line}: this is no YAML that can be used ({problem}): correct it") from error
 
 
 def cards() -> dict[str, Path]:

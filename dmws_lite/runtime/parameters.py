@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -47,10 +45,12 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
             filled = ({name: value for name, value in row.items() if value and any(value)} for row in table)
             rows = list(filter(None, filled))
         else:
-            rows = [dict(row) for row in yaml.safe_load(text)]
+            from dmws_lite.runtime.validation import parse_yaml
+
+            rows = [dict(row) for row in parse_yaml(text, path)]
     except UnicodeDecodeError as error:
         raise ValueError(f"batch file {path} is not UTF-8 ({error}): save it as UTF-8 (CSV UTF-8 in Excel)") from error
-    except (ValueError, TypeError, csv.Error, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, TypeError, csv.Error, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"batch file {path} cannot be read as CSV, or as a YAML list of mappings: {reason}") from error
     if not rows:

@@ -1,11 +1,13 @@
-"""Checked settings: pydantic models that refuse unknown keys, and their errors as sentences that say what to do."""
+"""Checked settings: YAML and pydantic models that refuse unknown or repeated keys, and errors that say what to do."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from dmws_lite.runtime.text import did_you_mean, shorten
@@ -46,3 +48,25 @@ def _describe_fault(fault: dict[str, Any]) -> str:
     message = re.sub(r"^[A-Z][a-z]+ should", "it should", fault["msg"])
     hint = " (put it in quotes)" if fault["type"] == "string_type" else ""
     return f"{key} is {shorten(fault['input'])}: {message}{hint}"
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads YAML that states values only, and no key twice."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if repeated := [key for key, _ in node.value if keys.count(key.value) > 1]:
+            problem, mark = f"{repeated[-1].value!r} is written twice", repeated[-1].start_mark
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """The values that YAML states; ValueError names the file and the line of what is no YAML, or more than values."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise ValueError(f"{path}{line}: this is no YAML that can be used ({problem}): correct it") from error

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from dmws_lite.data.cards import parse_yaml
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
 from dmws_lite.runtime.text import require, shorten
-from dmws_lite.runtime.validation import Strict, check_keys, faults
+from dmws_lite.runtime.validation import Strict, check_keys, faults, parse_yaml
 from dmws_lite.studies.methods import METHODS, Method, find_method
 from dmws_lite.training.settings import Training
 

@@ -57,7 +57,7 @@ def test_a_batch_is_read(tmp_path, name, content, rows):
     ("name", "content", "message"),
     [
         ("a.yaml", b"seed: 1", "cannot be read as CSV, or as a YAML list of mappings"),
-        ("a.yaml", b"- {seed: [1}", "a.yaml cannot be read as CSV, .*expected ',' or ']'"),
+        ("a.yaml", b"- {seed: 1, seed: 2}", "a.yaml cannot be read as CSV, .*line 1: .*'seed' is written twice"),
         ("a.csv", "data\nthor\xe8\n".encode("latin-1"), "a.csv is not UTF-8 .*: save it as UTF-8"),
         ("a.csv", b"seed,data\n,\n,,\n", "a.csv lists no runs"),
         ("a.csv", b"seed,seed\n1,2\n", "parameter seed is given more than once"),
