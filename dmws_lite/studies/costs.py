@@ -54,6 +54,7 @@ def step_flops(
     with torch.random.fork_rng([torch.cuda.current_device()] if pick_device(device).type == "cuda" else []):
         trainer = Trainer(deepcopy(students), replace(splits, train=images), training, distillation, device)
         trainer.step = training.steps // 2  # where the soft targets have a weight
+        trainer.second_core = None  # the counter sees this thread only
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # it misses fused attention
             trainer.train_step()
         trainer.close()
