@@ -36,6 +36,7 @@ def claim() -> Iterator[dict[str, Any]]:
         (["weight_selection", "dual_skd", *readings], 0.1),
         (["weight_selection", "dual_skd", *readings], 0.01),
         (MAIN, 0.05),
+        (MAIN, 1.0),
     ):
         yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
 
