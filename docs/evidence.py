@@ -180,8 +180,9 @@ def overview(claim: Sequence[Headline], beyond: Sequence[Headline], docs: Path) 
 
 
 def percent(fractions) -> str:
-    """Fractions in words, such as "1 % and 10 %"."""
-    return " and ".join(f"{100 * fraction:g} %" for fraction in sorted(set(fractions)))
+    """Fractions in words, such as "1, 5 and 10 %"."""
+    *others, last = (f"{100 * fraction:g}" for fraction in sorted(set(fractions)))
+    return f"{', '.join(others)} and {last} %" if others else f"{last} %"
 
 
 def signed(row: pd.Series | dict) -> str:
