@@ -115,7 +115,9 @@ def profile_rows(device: torch.device, steps: int = 60) -> list[tuple[str, str, 
     whole = next(call[3] for (_, _, name), call in calls.items() if name == "run_steps")
     rows = []
     for title, (file, function) in PIECES.items():
-        inside = sum(call[3] for (path, _, name), call in calls.items() if path.endswith(file) and name == function)
+        called = [call[4] for (path, _, name), call in calls.items() if path.endswith(file) and name == function]
+        callers = [(name, times[3]) for by in called for (_, _, name), times in by.items()]
+        inside = sum(seconds for name, seconds in callers if name != "_logits")  # soft targets have a row of their own
         rows.append((f"of an SKD step: {title}", f"{inside / whole:.1%}", ""))
     return rows
 

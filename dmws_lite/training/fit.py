@@ -200,7 +200,7 @@ class Trainer:
         return self.second_core.submit(work).result if self.second_core else work
 
     def _batch(self, step: int) -> tuple[np.ndarray, Tensor, Tensor]:
-        """Batch number `step`: its images' positions in the training set, twice (batch,), and the images."""
+        """Batch number `step`: positions in the training set (batch,), as array and as tensor, and the images."""
         overlap = 2 if self.distillation.strategy == "dlb" else 1
         rows = batch_indices(step, len(self.images), self.training.batch_size, self.training.seed, overlap)
         rows = rows[self.accelerator.process_index :: self.accelerator.num_processes]  # those of this process
