@@ -1,6 +1,6 @@
 """The runs behind docs/claim.md and docs/beyond.md, wave by wave, into outputs/studies; a stored run is not made again.
 
-    python benchmarks/waves.py claim --data brain_mri lung_ct chest_xray
+    python benchmarks/waves.py claim --data brain_mri lung_ct chest_xray --weights FOLDER
     python benchmarks/waves.py beyond --data brain_mri lung_ct chest_xray --weights FOLDER
     python docs/findings.py outputs/studies/claim outputs/studies/beyond
 
@@ -23,7 +23,7 @@ STARTS = ["weight_selection", "selection_ls", "projection_ls", "default"]
 EQUAL_TO_SKD, EQUAL_TO_LS = (f"single selection for as many seconds as {start}" for start in ("SKD", "+ least squares"))
 
 
-def claim() -> Iterator[dict[str, Any]]:
+def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     """Waves of docs/claim_design.md: 42 pairs each, 300 steps."""
     variants = [method for method in dm.read_study("claim").methods if not isinstance(method, str)]
     smoother, _, *readings = variants
@@ -39,6 +39,8 @@ def claim() -> Iterator[dict[str, Any]]:
         (MAIN, 1.0),
     ):
         yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
+    yield {"methods": MAIN, "pairs": pairs, "seeds": 14, "training": {"steps": 300}}
+    yield {"methods": MAIN, "data": PHANTOMS, "seeds": 14, "training": {"steps": 300}}
 
 
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
@@ -72,7 +74,7 @@ def main() -> None:
     if options.weights:
         files = (str(options.weights / f"{name}.safetensors") for name in MOBILENET)
         pair |= dict(zip(("weights", "native_weights"), files, strict=True))
-    for wave in claim() if options.study == "claim" else beyond([pair]):
+    for wave in {"claim": claim, "beyond": beyond}[options.study]([pair]):
         study = dm.read_study(wave.pop("name", options.study), **{"data": options.data} | wave)
         dm.run_study(study, Path("outputs/studies") / options.study)
 
