@@ -8,12 +8,14 @@ leaves what it had; the study goes on where it stopped. On a CPU all is of toy s
 from __future__ import annotations
 
 import argparse
+import atexit
 import datetime
 import gc
 import importlib.util
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -543,6 +545,7 @@ PARTS: dict[str, Callable[[Place], None]] = {"correctness": correctness, "speed"
 def add_wheels(pack: Path) -> None:
     """Unpack the pack's wheels of packages that this Python lacks, for this process and those that it starts."""
     site = tempfile.mkdtemp(prefix="gpu-pack-")
+    atexit.register(shutil.rmtree, site, ignore_errors=True)
     for wheel in sorted((pack / "wheels").glob("*.whl")):
         if importlib.util.find_spec(wheel.name.split("-")[0]) is None:
             zipfile.ZipFile(wheel).extractall(site)
