@@ -183,7 +183,8 @@ def _has_few_values(path: Path) -> bool:
 
 def patient_pattern(files: Sequence[str], labels: Sequence[str]) -> str:
     """A regular expression whose group may be the patient in the files' paths; "" when names do not look like it."""
-    classes = len({*labels})
+    folders = {*zip(map(dirname, files), labels, strict=True)}
+    classes = len({folder if basename(folder) == label else label for folder, label in folders})  # of each split
     subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
     patterns += _last_words(files)  # such as two eyes of a person, or a flipped copy

@@ -346,9 +346,12 @@ def test_real_sets(name):
     assert read_folder(REAL / name / "metadata.csv").table.equals(listing.table)
 
 
-@pytest.mark.parametrize(
-    "ends", [("_left", "_right"), ("_t1", "_t1ce", "_mr"), ("", "_flipped", "-dark"), ("_1-9", "_2-9")]
-)
+@pytest.mark.parametrize("ends", [("_OD", "_OS"), ("_t1", "_t1ce", "_mr"), ("", "_flipped", "-dark"), ("_1-9", "_2-9")])
 def test_names_that_differ_at_their_end_are_of_one_person(ends):
     files = [f"{'ab'[person % 2]}/{person}{end}.jpeg" for person in range(10) for end in ends]
     assert {re.search(patient_pattern(files, [f[0] for f in files]), f)[1] for f in files} == {*"0123456789"}
+
+
+def test_names_that_repeat_their_folder_tell_no_patients():
+    files = [f"{s}/{k}_mild/{s}_{k}_mild_{n}.png" for s in ("Training", "Testing") for k in range(4) for n in range(5)]
+    assert not patient_pattern(files, [file.split("/")[1] for file in files])
