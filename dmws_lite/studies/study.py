@@ -43,7 +43,7 @@ class Data(Strict):
 
     @property
     def title(self) -> str:
-        return self.name or Path(self.source).name
+        return self.name or Path(self.source).name.removesuffix(".md")
 
 
 class Pair(Strict):

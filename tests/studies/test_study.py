@@ -7,7 +7,7 @@ from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.study import make_study, read_study, studies
 from dmws_lite.training.settings import Training
 
-CONTENT = {"name": "mine", "data": ["a", "b"], "methods": ["weight_selection", "dual_skd"], "seeds": [3, 5]}
+CONTENT = {"name": "mine", "data": ["my/a.md", "b"], "methods": ["weight_selection", "dual_skd"], "seeds": [3, 5]}
 
 
 @pytest.mark.parametrize("name", studies())
