@@ -36,8 +36,7 @@ def images(image_set: ImageSet, per_class: int = 6) -> style.Picture:
     counts = dict(zip(image_set.classes, image_set.counts, strict=True))
     rows = [image_set.images[image_set.labels == label][:per_class] for label in range(len(counts))]
     figure, _ = style.sheet(rows, [f"{style.wrapped(name, 16)}\n({count})" for name, count in counts.items()])
-    words = f"The first images of each class of {len(image_set)} images"
-    return figure.describe(f"{words}: {style.listed(counts, 'd')}")
+    return figure.describe(f"The first images of each class of {len(image_set)} images: {style.listed(counts, 'd')}")
 
 
 def at_full_size(files: Sequence[str | Path]) -> style.Picture:
@@ -54,7 +53,7 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
             side = max(opened.size)
         pixels.append(decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image)
         names.append(f"{file.parent.name}/{file.name}")
-        titles.append(style.literal(f"{_cut_start(names[-1], 26)}\n{side} pixels"))
+        titles.append(style.literal(f"{_cut_start(names[-1], min(26, 100 // len(files)))}\n{side} pixels"))
     figure, _ = style.sheet([pixels], [""], titles)
     return figure.describe(f"Files at full size: {', '.join(names)}")
 

@@ -184,10 +184,9 @@ def curves(
         if "low" in table:
             axes.vlines(rows[x], rows["low"], rows["high"], rows[by].map(look["palette"]), linewidth=1)
         if level:
-            value, name = level
-            axes.axhline(value, color=PALETTE["teacher"], linestyle=":", linewidth=1)
+            axes.axhline(level[0], color=PALETTE["teacher"], linestyle=":", linewidth=1)
             if axes is grid[0]:
-                note(axes, table[x].min(), value, name, (0, 2), va="bottom")
+                note(axes, table[x].min(), *level, (0, 2), va="bottom")
         axes.set_title(wrapped(str(title), 34 if columns > 2 else 52))
         if pd.api.types.is_integer_dtype(table[x]):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

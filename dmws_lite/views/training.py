@@ -62,11 +62,15 @@ def history(runs: Run | Mapping[str, Run]) -> style.Picture:
 
 def confusion(counts: pd.DataFrame) -> style.Picture:
     """Numbers of images by true class (rows) and predicted class (columns); shades are shares of the row."""
-    shares = counts.div(counts.sum(axis=1).clip(1), axis=0).rename(index=style.literal, columns=style.literal)
+    shares = counts.div(counts.sum(axis=1).clip(1), axis=0)
     texts = counts.to_numpy().astype(str) + "\n" + shares.map("{:.0%}".format).to_numpy()
     figure, axes = style.picture(1.2 + 0.6 * len(counts))
-    style.heat(axes, shares, texts, cbar=True, cbar_kws={"label": "share of the true class"})
-    axes.set(xlabel="predicted", ylabel="true")
+    names = [style.wrapped(name, 60 // len(counts) if len(counts) < 5 else 20) for name in counts]
+    longest, middles = max(map(len, "\n".join(names).split("\n"))), np.arange(len(names)) + 0.5
+    look: style.Style = {"cbar": True, "cbar_kws": {"label": "share of the true class"}}
+    style.heat(axes, shares, texts, xticklabels=False, yticklabels=False, **look)
+    axes.set_xticks(middles, names, rotation=90 if longest * len(names) > 60 else 0)
+    axes.set(xlabel="predicted", ylabel="true", yticks=middles, yticklabels=names)
     right = style.listed(pd.Series(np.diag(shares), counts.index), ".0%")
     return figure.describe(f"Confusion matrix of {counts.to_numpy().sum()} images. Right answers: {right}")
 
@@ -192,9 +196,8 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
                 axes.contour(surface, [0.5], extent=WINDOW, colors="black", linewidths=1)
             if points is not None:
                 _draw_points(axes, points)
-            area, confidence = (surface > 0.5).mean(), np.maximum(surface, 1 - surface).mean()
-            numbers = f"class 1 on {area:.0%} of the plane, mean confidence {confidence:.2f}"
-            facts.append(f"{name} {column}: {numbers}".strip())
+            area, mean = (surface > 0.5).mean(), np.maximum(surface, 1 - surface).mean()
+            facts.append(f"{name} {column}: class 1 on {area:.0%} of the plane, mean confidence {mean:.2f}".strip())
     for axes, column in zip(grid[0], columns, strict=True):
         axes.set_title(column)
     style.clear(*grid.flat)

@@ -95,6 +95,7 @@ def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():
     figure = figures.data_page(report(replace(noise, name="L" * 200)))
     with warnings.catch_warnings(action="error"):
         assert len(figure.png()) > 1000
+        figures.confusion(pd.DataFrame(np.eye(2, dtype=int), ["正常", "b"], ["正常", "b"]))
     with warnings.catch_warnings(action="ignore"):
         words = texts(figure)
     assert not set(words + figure.alt_text) & {"\x1b", "\x9b", "\u202e"}

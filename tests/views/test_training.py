@@ -1,3 +1,4 @@
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -42,6 +43,10 @@ def test_confusion_has_counts_and_shares_of_the_true_class():
     figure = figures.confusion(pd.DataFrame([[3, 1], [0, 0]], ["a", "b"], ["a", "b"]))
     assert [text.get_text() for text in figure.axes[0].texts] == ["3\n75%", "1\n25%", "0\n0%", "0\n0%"]
     assert figure.alt_text == "Confusion matrix of 4 images. Right answers: a 75%, b 0%."
+    for names in (["Adénome hypophysaire", "Gliome de haut grade", "no", ""], [f"class number {k}" for k in "1234567"]):
+        labels = figures.confusion(pd.DataFrame(np.eye(len(names), dtype=int), names, names)).axes[0].get_xticklabels()
+        ends = [(box.x0, box.x1) for box in (label.get_window_extent() for label in labels)]
+        assert len(ends) == len(names) and all(end < start for (_, end), (start, _) in pairwise(ends))
 
 
 def test_bars_are_the_softened_distributions_and_lines_those_at_temperature_one(check_picture):
@@ -63,18 +68,18 @@ def test_loss_and_gradient_are_those_of_the_training_step(temperature, alpha, la
     assert heights(push, 2) == pytest.approx(logits.grad[0].tolist(), abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_soft_targets_and_the_memory_refuse():
+    for changes, message in (
         ({"target_logits": (1.0, 2.0)}, "3 student_logits, 2 target_logits, 3 classes: pass one of each per class"),
         ({"label": 3}, "label=3 is out of range: 0 to 2"),
         ({"temperature": 0.0}, "temperature=0.0 must be above 0"),
         ({"alpha": 1.5}, "alpha=1.5 is out of range"),
-    ],
-)
-def test_soft_targets_refuse(changes, message):
-    with pytest.raises(ValueError, match=message):
-        figures.soft_targets(**({"student_logits": STUDENT, "target_logits": TARGET, "label": 0} | changes))
+    ):
+        with pytest.raises(ValueError, match=message):
+            figures.soft_targets(**({"student_logits": STUDENT, "target_logits": TARGET, "label": 0} | changes))
+    for momentum, steps, message in ((1.0, 5, "momentum=1.0"), (-0.1, 5, "momentum=-0.1"), (0.5, 0, "steps=0")):
+        with pytest.raises(ValueError, match=message):
+            figures.ema_memory(momentum, steps)
 
 
 @pytest.mark.parametrize(("momentum", "steps"), [(0.0, 3), (0.9, 7), (0.99, 40)])
@@ -92,12 +97,6 @@ def test_shares_are_those_of_the_update_itself(momentum, steps, check_picture):
     sums = [start, sum(weights[: steps // 2]), sum(weights[steps // 2 :])]
     widths = [bar.get_width() for group in share.containers for bar in group]
     assert widths == pytest.approx([100 * value for value in sums], rel=1e-4, abs=1e-4)
-
-
-def test_the_memory_refuses():
-    for momentum, steps, message in ((1.0, 5, "momentum=1.0"), (-0.1, 5, "momentum=-0.1"), (0.5, 0, "steps=0")):
-        with pytest.raises(ValueError, match=message):
-            figures.ema_memory(momentum, steps)
 
 
 def test_surfaces_show_the_grids_with_their_line_and_the_points_by_label():
