@@ -34,7 +34,7 @@ FOLDERS = ("runs", *TABLES, "failures", "studies", "locks")
 NAMES = ["data", "pair", "fraction", "method", "label", "seed"]  # of a run, in every table
 BUDGET = ("steps", "batch_size", "evaluations")  # of Training: what every method gets the same of
 COLUMNS = ["key", *NAMES, "steps", "batch_size", "size", "budget", *METRICS, "auxiliary_accuracy", "ensemble_accuracy"]
-COLUMNS += ["val_accuracy", "best_step", "seconds", "images_per_second", *COSTS, "peak_memory_mb"]
+COLUMNS += ["val_accuracy", "val_loss", "best_step", "seconds", "images_per_second", *COSTS, "peak_memory_mb"]
 COLUMNS += ["device", "data_id", "weights", "settings"]
 
 
