@@ -108,7 +108,8 @@ class Store:
 
     def table(self, study: str | None = None) -> pd.DataFrame:
         """One row per finished run: key, names, budget, the main student's metrics on the test images, costs."""
-        return pd.DataFrame([_flatten_record(record) for record in self.records(study)], columns=COLUMNS)
+        rows = map(_flatten_record, self.records(study))
+        return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(METRICS, float))  # also where all are nan
 
     def history(self, study: str | None = None) -> pd.DataFrame:
         """One row per evaluation of each run, as in Run.history, with the run's key and names."""

@@ -43,7 +43,7 @@ class Data(Strict):
 
     @property
     def title(self) -> str:
-        return self.name or Path(self.source).name.removesuffix(".md")
+        return self.name or Path(self.source).absolute().name.removesuffix(".md")  # "." has no name
 
 
 class Pair(Strict):
@@ -62,7 +62,7 @@ class Pair(Strict):
 class Variant(Strict):
     """A method like another (`of`) but for arguments of make_students or settings of Distillation or Training."""
 
-    name: str
+    name: str = Field(min_length=1)
     of: str
     label: str | None = None
     students: dict[str, Any] = Field({})
@@ -145,6 +145,8 @@ class Study(Strict):
             name, method = (entry, find_method(entry)) if isinstance(entry, str) else (entry.name, entry.method)
             if name in methods or method is not METHODS.get(name, method):
                 raise ValueError(f"method {name!r} is there twice: give the variant a name of its own")
+            if method.label in (other.label for other in methods.values()):  # figures tell methods by their labels
+                raise ValueError(f"label {method.label!r} is there twice: give {name!r} a label of its own")
             methods[name] = method
         return methods
 

@@ -205,10 +205,10 @@ def test_what_projection_would_get_wrong_is_refused(teacher, student, message):
 
 
 def test_few_images_warn_with_what_it_means(embedded):
-    teacher, photos = embedded
     words = r"2 calibration images give 130 places \(images x positions\) for the 192 inputs"
-    with pytest.warns(UserWarning, match=words):
-        make((teacher, photos.images[:2]), "selection_ls")
+    with pytest.warns(UserWarning, match=words) as caught:
+        make((embedded[0], embedded[1].images[:2]), "selection_ls")
+    assert "torch" not in caught[0].filename
 
 
 def test_too_many_images_are_a_memory_error(embedded, monkeypatch):
