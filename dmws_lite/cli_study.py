@@ -24,8 +24,7 @@ def list_studies() -> None:
     for study in map(read_study, studies()):
         fractions = ", ".join(f"{fraction:.0%}" for fraction in study.fractions)
         data = "\n".join(entry.title for entry in study.data)
-        counts = len(study), data, len(study.methods), fractions, len(study.seeds)
-        rows.append((study.name, *counts, study.question))
+        rows.append((study.name, len(study), data, len(study.methods), fractions, len(study.seeds), study.question))
     print_table(("study", ">runs", "data", ">methods", "fractions", ">seeds", "question"), rows)
 
 

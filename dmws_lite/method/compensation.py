@@ -84,7 +84,7 @@ def compensate(
             f"{len(images)} calibration images give {row['places']} places (images x positions) for the "
             f"{row['inputs']} inputs of {row['module']}, fewer than {enough} for each (in {len(few)} layers): such a "
             "fit holds for these images, and may be worse than plain selection on others: pass more training images",
-            stacklevel=2,
+            stacklevel=3,  # 2 is torch.no_grad
         )
     return _record(method, images, began, table)
 

@@ -15,8 +15,9 @@ def store(tmp_path):
 
 
 def test_what_goes_in_comes_out_and_pandas_and_duckdb_open_the_folders_directly(store, outcome):
-    for key, accuracy in (("a", 0.25), ("b", float("nan"))):  # which JSON does not know
+    for key, accuracy in (("b", float("nan")), ("a", 0.25)):  # JSON does not know nan
         store.add(outcome(key, accuracy))
+        assert store.table()["accuracy"].dtype == float
     table = store.table()
     assert table["accuracy"].to_list()[0] == 0.25 and table["accuracy"].isna()[1] and "a" in store and "c" not in store
     assert table["budget"].unique().tolist() == ["steps 4, batch_size 8, evaluations 10, 16 px"]
@@ -49,8 +50,7 @@ def test_a_failure_gives_way_to_a_success(store, outcome):
 def test_folders_that_are_no_store_and_stores_of_other_versions(store, tmp_path):
     with pytest.raises(FileNotFoundError, match="is no run store: pass the folder that `dmws study run` wrote to"):
         Store(tmp_path / "none")
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "photo.jpg").touch()
+    (tmp_path / "full" / "photo.jpg").mkdir(parents=True)
     with pytest.raises(ValueError, match="holds other files"):
         Store(tmp_path / "full", create=True)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["photo.jpg"]

@@ -7,7 +7,7 @@ from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.study import make_study, read_study, studies
 from dmws_lite.training.settings import Training
 
-CONTENT = {"name": "mine", "data": ["my/a.md", "b"], "methods": ["weight_selection", "dual_skd"], "seeds": [3, 5]}
+CONTENT = {"name": "mine", "data": ["my/a.md", "."], "methods": ["weight_selection", "dual_skd"], "seeds": [3, 5]}
 
 
 @pytest.mark.parametrize("name", studies())
@@ -21,7 +21,7 @@ def test_the_kept_studies_can_be_read(name):
 def test_the_grid_is_every_combination_seeds_before_methods():
     study = make_study(**CONTENT, fractions=[1.0, 0.1])
     cells = [(data.title, fraction, seed, name) for data, _, fraction, seed, name in study.grid()]
-    assert len(study) == len(cells) == len(set(cells)) == 2 * 2 * 2 * 2
+    assert len(study) == len(cells) == len(set(cells)) == 2 * 2 * 2 * 2 and all(cells[-1])
     assert cells[:2] == [("a", 0.1, 3, "weight_selection"), ("a", 0.1, 3, "dual_skd")] and cells[2][2] == 5
 
 
@@ -58,6 +58,8 @@ def variant(**changes):
     [
         ({"methods": ["weight_selection", "dual_sdk"]}, r"unknown method 'dual_sdk' \(did you mean 'dual_skd'\?\)"),
         ({"methods": ["dual", "dual"]}, "method 'dual' is there twice"),
+        ({"methods": ["dual", *variant(label=METHODS["dual"].label)["methods"]]}, "label 'dual .* twice: give 'a'"),
+        (variant(name=""), "name is '': it should have at least 1"),
         ({"seeds": 0}, "seeds is 0: give a number above 0, or a list"),
         ({"training": {"stepps": 3}}, r"training has an unknown key 'stepps' \(did you mean 'steps'\?\): its keys are"),
         (variant(students={"seed": 5}), r"variant 'a' \(seed=5\): has an unknown key 'seed': its"),
@@ -73,8 +75,7 @@ def test_what_cannot_be_run_is_refused_with_the_way_out(changes, message):
 
 
 def test_files_that_are_no_study(tmp_path):
-    twice = ("seeds: 2\nseeds: 3", "line 2: .*'seeds' is written twice")
-    for text, message in (("a: [1", "this is no YAML"), ("- 1", "holds"), twice):
+    for text, message in (("a: [1", "is no YAML"), ("- 1", "holds"), ("a: 2\na: 3", "line 2: .*'a' is written twice")):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(ValueError, match=message):
             read_study(tmp_path / "bad.yaml")
