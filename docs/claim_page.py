@@ -100,7 +100,7 @@ def headlines(claim: pd.DataFrame) -> list[Headline]:
             if pair not in drawn:
                 continue
             differences = keep_whole(gaps(runs, *pair), WAVE)
-            where = f"{row['seeds']} pairs, {percent(differences['fraction'])} of the images, {steps:.0f} steps"
+            where = f"{row['seeds']} pairs, {evidence.scope(differences)}, {steps:.0f} steps"
             sentence = f"{evidence.label_of(row)}: accuracy {signed(row)}, {where}: **{evidence.verdict(row)}**."
             name = f"{SHORT[pair[1]]}, {steps:.0f} steps"
             lines.append(Headline(name, mean_by_seed(differences), sentence if pair[1] in IN_WORDS else ""))
@@ -146,14 +146,14 @@ def _describe_comparisons(runs: pd.DataFrame, rows: pd.DataFrame, pairs: list[tu
     for row, text in zip(rows.to_dict("records"), texts, strict=True):
         reported.append((row["method"], row["reference_method"]))
         differences = keep_whole(gaps(runs, *reported[-1]), WAVE)
-        where = f"({percent(differences['fraction'])} of the images, {differences['data'].nunique()} data sets.)"
+        where = f"({evidence.scope(differences)}, {differences['data'].nunique()} data sets.)"
         lines.append(f"- **{row['verdict'].capitalize()}.** {text} {where}")
-    for method, reference in pairs:
-        if (method, reference) not in reported:
-            most = gaps(runs, method, reference).groupby(BLOCK).size().max()
-            count = f"{0 if pd.isna(most) else most} of {WAVE.sets * WAVE.seeds} pairs"
-            lines.append(f"- Not answered yet: `{method}` {evidence.MINUS} `{reference}` has {count}.")
-    return "\n".join(lines)
+    missing = []
+    for pair in (pair for pair in pairs if pair not in reported):
+        most = gaps(runs, *pair).groupby(BLOCK).size().max()
+        count = f"{0 if pd.isna(most) else most} of {WAVE.sets * WAVE.seeds} pairs"
+        missing.append(f"`{pair[0]}` {evidence.MINUS} `{pair[1]}` has {count}")
+    return "\n".join([*lines, *([f"- Not answered yet: {'; '.join(missing)}."] if missing else [])])
 
 
 def _compare_readings(runs: pd.DataFrame) -> list[str]:
@@ -229,15 +229,16 @@ def _write_calibration(runs: pd.DataFrame, docs: Path, name: str) -> list[str]:
     lower = "Lower is better for nll and ece; `_scaled`: at the temperature that fits the validation images best."
     drawn = _select_drawn(runs)
     picture = evidence.save(_draw_reliability(drawn), docs, f"{name}_reliability")
-    words = f"Accuracy against confidence, {percent(drawn['fraction'])} of the images:"
+    words = f"Accuracy against confidence, {evidence.scope(drawn)}:"
     return [text, lower, markdown(["difference", *METRICS], rows), words, picture]
 
 
 def _select_drawn(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of the main methods whose wave is whole, at the fractions that all of them have."""
-    waves = {name: keep_whole(gaps(runs, name, "weight_selection"), WAVE)["fraction"] for name in MAIN}
-    fractions = {name: set(values) for name, values in waves.items() if len(values)}
-    return runs[runs["method"].isin(fractions) & runs["fraction"].isin(set.intersection(*fractions.values()))]
+    """The runs of the main methods whose wave is whole, of the network pairs and fractions that all of them have."""
+    waves = {name: keep_whole(gaps(runs, name, "weight_selection"), WAVE).set_index(BLOCK).index for name in MAIN}
+    blocks = {name: set(index) for name, index in waves.items() if len(index)}
+    shared = runs.set_index(BLOCK).index.isin(set.intersection(*blocks.values()))
+    return runs[runs["method"].isin(blocks) & shared]
 
 
 def _draw_reliability(runs: pd.DataFrame) -> style.Picture:
@@ -277,7 +278,7 @@ def _write_seconds(runs: pd.DataFrame, docs: Path, name: str) -> list[str]:
     drawn = _select_drawn(runs)
     picture = evidence.save(evidence.learning_curves(drawn, "data", words), docs, f"{name}_seconds")
     quickest = style.listed(drawn.groupby("label", sort=False)["seconds"].min(), ".0f")
-    where = f"{percent(drawn['fraction'])} of the images"
+    where = evidence.scope(drawn)
     return [f"Seconds of the quickest run: {quickest}. Accuracy on validation against seconds, {where}:", picture]
 
 

@@ -185,6 +185,13 @@ def percent(fractions) -> str:
     return f"{', '.join(others)} and {last} %" if others else f"{last} %"
 
 
+def scope(rows: pd.DataFrame) -> str:
+    """The fractions of the images, and the students where there are several pairs, that runs or differences are of."""
+    texts = {pair: f"{percent(of_pair)} of the images" for pair, of_pair in rows.groupby("pair")["fraction"]}
+    several = [f"{text} ({pair.split()[-1]})" for pair, text in texts.items()]
+    return ", ".join(several if len(texts) > 1 else texts.values())
+
+
 def signed(row: pd.Series | dict) -> str:
     """A difference with its interval, for tables."""
     return f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
