@@ -33,8 +33,7 @@ def grad_cam(model: nn.Module, images: ImageSet, targets: Array, batch_size: int
     Source: Selvaraju et al. 2017 (arXiv 1610.02391); tokens are put back into their grid, and a class token left out.
     """
     outputs, maps = [], []
-    hook = last_layer(model).register_forward_hook(lambda *call: outputs.append(call[-1]))
-    try:
+    with last_layer(model).register_forward_hook(lambda *call: outputs.append(call[-1])):
         for i, inputs in enumerate(normalised_batches(model.eval(), images.images, batch_size)):
             logits = model(inputs.requires_grad_())
             classes = torch.as_tensor(targets[i * batch_size :][: len(inputs)]).to(logits.device)
@@ -43,8 +42,6 @@ def grad_cam(model: nn.Module, images: ImageSet, targets: Array, batch_size: int
             gradients = _to_grid(torch.autograd.grad(score, channels)[0], model)  # (image, channel, row, column)
             weights = gradients.mean((2, 3), keepdim=True)
             maps.append((weights * _to_grid(channels.detach(), model)).sum(1).relu())
-    finally:
-        hook.remove()
     return _enlarge(torch.cat(maps), images.images.shape)
 
 

@@ -87,12 +87,8 @@ def capture(function: Callable[[Tensor], Any], inputs: Tensor, layer: nn.Module)
         calls.append((arguments[0], output))
         raise _LayerReached
 
-    handle = layer.register_forward_hook(stop)
-    try:
-        with suppress(_LayerReached):
-            function(inputs)
-    finally:
-        handle.remove()
+    with layer.register_forward_hook(stop), suppress(_LayerReached):
+        function(inputs)
     return calls[0]
 
 

@@ -80,7 +80,8 @@ def drop_page(folder: str | Path, examples: ImageSet) -> DropPage:
     net |= {"parameters": f"{sum(weight.numel() for weight in model.parameters()):,}"}
     weights = b"".join(tensor.detach().numpy().astype("<f4").tobytes() for tensor in tensors.values())
     sizes = [(name, tensor.numel()) for name, tensor in tensors.items()]
-    data = {"net": net, "tensors": sizes, "weights": _to_base64(weights), "examples": _classify(model, examples)}
+    encoded = base64.b64encode(weights).decode()
+    data = {"net": net, "tensors": sizes, "weights": encoded, "examples": _classify(model, examples)}
     names = ("drop_page.html.j2", "vit.js", "convnet.js")
     source, *scripts = (files("dmws_lite").joinpath("views", name).read_text(encoding="utf-8") for name in names)
     safe = Markup(json.dumps(data).replace("<", "\\u003c"))  # no class name ends the script
@@ -96,7 +97,7 @@ def _classify(model: Any, examples: ImageSet) -> list[dict[str, Any]]:
     for image, label, probabilities in zip(first.images, first.labels, predict(model, first), strict=True):
         buffer = BytesIO()
         Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, "PNG")
-        answer = {"png": _to_base64(buffer.getvalue()), "label": first.classes[label]}
+        answer = {"png": base64.b64encode(buffer.getvalue()).decode(), "label": first.classes[label]}
         answers.append(answer | {"probabilities": probabilities.astype(float).tolist()})
     return answers
 
@@ -152,7 +153,3 @@ def _is_plain(model: Any) -> bool:
         and model.pos_embed.shape[1] == model.patch_embed.num_patches + 1
         and len(set(model.patch_embed.patch_size)) == 1
     )
-
-
-def _to_base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")
