@@ -278,8 +278,8 @@ def _write_seconds(runs: pd.DataFrame, docs: Path, name: str) -> list[str]:
     drawn = _select_drawn(runs)
     picture = evidence.save(evidence.learning_curves(drawn, "data", words), docs, f"{name}_seconds")
     quickest = style.listed(drawn.groupby("label", sort=False)["seconds"].min(), ".0f")
-    where = evidence.scope(drawn)
-    return [f"Seconds of the quickest run: {quickest}. Accuracy on validation against seconds, {where}:", picture]
+    words = f"Seconds of the quickest run: {quickest}. Accuracy on validation against seconds, {evidence.scope(drawn)}:"
+    return [words, picture]
 
 
 def _write_convergence(claim: pd.DataFrame) -> str:
