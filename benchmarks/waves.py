@@ -17,6 +17,7 @@ from typing import Any
 import dmws_lite as dm
 
 MOBILENET = ("mobilenetv1_100", "mobilenetv1_050")
+LITE = {"teacher": "tf_efficientnet_lite0", "student": "efficientnet_lite0_050"}  # weights: dmws-lite[imagenet]
 PHANTOMS = ["phantom_chest_xray", "phantom_lung_ct", "phantom_brain_mri"]
 MAIN = ["weight_selection", "single_skd", "dual_skd"]
 STARTS = ["weight_selection", "selection_ls", "projection_ls", "default"]
@@ -41,6 +42,7 @@ def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
         yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
     yield {"methods": MAIN, "pairs": pairs, "seeds": 14, "training": {"steps": 300}}
     yield {"methods": MAIN, "data": PHANTOMS, "seeds": 14, "training": {"steps": 300}}
+    yield {"methods": MAIN, "pairs": [LITE], "seeds": 14, "training": {"steps": 300}}
 
 
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ from dmws_lite.method.measuring import calibration_images
 from dmws_lite.method.networks import Teacher, build, describe, name_of, require_image_size, set_input_statistics
 from dmws_lite.method.plan import SelectionPlan, interpolate
 from dmws_lite.method.projection import project
+from dmws_lite.runtime.device import layout_for
 from dmws_lite.runtime.seeds import generator
 
 MEASURED = {"selection_ls": tuple(BRANCHES), "projection": ("vit",), "projection_ls": ("vit",)}  # with their families
@@ -219,8 +220,10 @@ def _build_teacher(teacher: Any, plan: SelectionPlan, images: Tensor) -> nn.Modu
     """The teacher's network, for images of this size."""
     if isinstance(teacher, nn.Module):
         require_image_size(teacher, images.shape, "calibration images")
-        return deepcopy(teacher)
-    return full_teacher(build(plan.teacher, 1, images.shape[-1]), teacher_state=teacher)
+        network: nn.Module = deepcopy(teacher)
+    else:
+        network = full_teacher(build(plan.teacher, 1, images.shape[-1]), teacher_state=teacher)
+    return network.to(memory_format=layout_for(network, torch.device("cpu")))
 
 
 def _require_cpu(model: nn.Module) -> None:

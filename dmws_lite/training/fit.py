@@ -33,7 +33,7 @@ from dmws_lite.method.distillation import STRATEGIES, Distillation, Step, move_a
 from dmws_lite.method.measuring import recalibrate_batchnorm
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.method.students import Students
-from dmws_lite.runtime.device import few_threads, pick_device, pick_precision
+from dmws_lite.runtime.device import few_threads, layout_for, pick_device, pick_precision
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.seeds import generator
@@ -132,7 +132,7 @@ class Trainer:
         self.teacher: nn.Module | None = None
         if distillation.strategy == "kd" and students.auxiliary is not None:
             self.auxiliary, self.teacher = None, students.auxiliary.eval().to(self.device)
-        self.layout = torch.channels_last if self.device.type == "cuda" else torch.preserve_format  # of convolutions
+        self.layout = layout_for(self.main, self.device)
         self.images, self.labels = to_device(splits.train, self.device)  # uint8 (N, C, H, W), int64 (N,)
         for student in filter(None, (self.main, self.auxiliary)):
             student.to(device=self.device)
@@ -296,9 +296,11 @@ class Trainer:
             )
 
     def close(self) -> None:
-        """Give both students back as they came: no mixed precision in their forward, gradients allowed."""
+        """Give both students back as they came: no mixed precision in their forward, gradients allowed, contiguous."""
         for learner in self.learners:
             self.accelerator.unwrap_model(learner.network, keep_fp32_wrapper=False)
+        for student in filter(None, (self.main, self.auxiliary)):
+            student.to(memory_format=torch.contiguous_format)
         if self.auxiliary is not None:
             self.auxiliary.requires_grad_(True)
         if self.second_core:

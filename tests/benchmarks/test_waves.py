@@ -6,8 +6,7 @@ import dmws_lite as dm
 
 
 def test_each_wave_is_a_study_whose_methods_hold_what_it_is_compared_with():
-    pair = {"teacher": "mobilenetv1_100", "student": "mobilenetv1_050"}
-    for name, study_waves in (("claim", waves.claim([pair])), ("beyond", waves.beyond([pair]))):
+    for name, study_waves in (("claim", waves.claim([waves.LITE])), ("beyond", waves.beyond([waves.LITE]))):
         for wave in study_waves:
             study = dm.read_study(wave.pop("name", name), **{"data": ["phantom_chest_xray"]} | wave)
             assert "weight_selection" in study.resolved

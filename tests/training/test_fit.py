@@ -259,12 +259,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpo
     assert loaded.history[-1]["step"] == 2 and all(torch.isfinite(tensor).all() for tensor in states(loaded.main))
 
 
-def test_batchnorm_statistics_are_measured_on_the_training_images_first():
+def test_batchnorm_statistics_are_measured_first_and_weights_come_back_contiguous_from_the_faster_layout():
     teacher = Teacher("mobilenetv1_100", dm.build("mobilenetv1_100", 3).state_dict(), *HALF, "a test")
     students = dm.make_students(teacher, "mobilenetv1_050", 2)
-    before = students.main.bn1.running_mean.clone()
+    before, layouts = students.main.bn1.running_mean.clone(), set()
+    students.main.bn1.register_forward_hook(lambda *given: layouts.add(given[-1].is_contiguous()))
     run = fit(students, splits=replace(SPLITS, train=stripes(257, 3)), training=ONE)  # more than a batch of it
     assert not torch.equal(run.main.bn1.running_mean, before) and np.isfinite(run.history[0]["val_loss"])
+    assert layouts == {False} and all(weight.is_contiguous() for weight in run.main.state_dict().values())
 
 
 @pytest.mark.parametrize("field, value", [("steps", 0), ("lr", -1.0), ("label_smoothing", 1.0), ("weight_decay", -1)])

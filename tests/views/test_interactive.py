@@ -129,8 +129,7 @@ def test_marks_of_runs_tell_all_settings_and_missing_costs_are_not_offered(explo
     assert np.allclose(marks, runs[["seconds", "accuracy"]], rtol=1e-3)
     hover = figure.data[0].hovertext[1]
     for text in ("seed: 1", "data: a&lt;b", "settings: learning_rate 0.001", "fraction: 0.1"):
-        assert text in hover
-    assert "ece" not in hover and "nan" not in hover  # missing in this run
+        assert text in hover and "ece" not in hover and "nan" not in hover  # missing in this run
     assert [button.label for button in figure.layout.updatemenus[0].buttons] == ["training seconds", "GFLOPs per step"]
     assert figure.layout.updatemenus[0].buttons[1].args[0]["x"] == [[4.0] * 3, [5.2] * 3, [4.0] * 3]
     assert (figure.data[0].marker.symbol, figure.data[0].marker.color) == ("star", "#000000")
