@@ -1,4 +1,4 @@
-"""A training step and a prediction of each kind of student on a CPU, in both layouts of memory: contiguous, and channels_last.
+"""A training step and a prediction of each kind of student on a CPU, contiguous and in channels_last.
 
 `python benchmarks/layout.py` prints the table in `benchmarks/layout.md`: medians in ms, batches of 32 images.
 """

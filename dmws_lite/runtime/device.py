@@ -36,7 +36,7 @@ def pick_precision(device: torch.device) -> tuple[str, str]:
 
 
 def layout_for(network: nn.Module, device: torch.device) -> torch.memory_format:
-    """The faster layout of images and weights: on a CPU networks with BatchNorm gain by it, others do not (benchmarks/layout.md)."""
+    """Of images and weights, the faster: on a CPU, BatchNorm gains by channels_last, ConvNeXt and ViT do not."""
     channels_last = device.type == "cuda" or any(isinstance(part, nn.BatchNorm2d) for part in network.modules())
     return torch.channels_last if channels_last else torch.contiguous_format
 
