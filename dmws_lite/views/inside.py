@@ -110,7 +110,7 @@ def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | No
     if column != "accuracy":
         rows = rows.drop(columns=["low", "high"])
     words = f"{column.capitalize()} on the test images from severity 0 to {table['severity'].max()}"
-    level = None if chance is None else (chance, "chance")
+    level = None if chance is None else (chance, "most frequent class" if column == "accuracy" else "chance")
     options: style.Style = {"xlabel": "severity", "ylabel": column, "level": level}
     figure = style.curves(rows, "x", column, "model", "corruption", words, **options)
     figure.axes[0].set(ylim=(0, 1.02), xticks=sorted(table["severity"].unique()))

@@ -60,13 +60,12 @@ def comparison(
     metric: str | Sequence[str] = "accuracy",
     chance: float | None = None,
     paired: bool = False,
-    guess: str = "chance",
     on: str = "the test images",
 ) -> style.Picture:
     """Every seed's result of every label, their mean, and the mean's 95 % interval (Student's t over seeds).
 
     table:  columns label, seed and the metrics, each of which has a panel. One seed has no interval.
-    chance: what guessing would reach, drawn as a line, and `guess`, the line's label.
+    chance: what naming the most frequent class reaches, drawn as a line.
     paired: join the results of each seed by a line.
     on:     what was measured on.
     """
@@ -78,7 +77,7 @@ def comparison(
     means["text"] = means["mean"].map("{:.3f}".format)
     title = f"diamond: mean of {seeds} seed(s); dots: seeds{', joined by lines' if paired else ''}"
     title += "; bar: 95 % interval of the mean" if seeds > 1 else ""
-    level, words = None if chance is None else (chance, guess), f"Results of {seeds} seed(s)"
+    level, words = None if chance is None else (chance, "most frequent class"), f"Results of {seeds} seed(s)"
     figure = style.forests(runs, means, "result", words, title=title, level=level)
     for axes, (_, rows) in zip(figure.axes, runs.groupby("group", sort=False), strict=False):
         if paired:

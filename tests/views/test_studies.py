@@ -89,7 +89,7 @@ def test_paired_differences_leave_out_groups_without_the_reference(table):
 
 def test_a_comparison_has_students_t_the_seeds_joined_and_a_named_line(table):
     runs = table(seeds=4)
-    figure = figures.comparison(runs, ("accuracy", "ece"), chance=0.3, paired=True, guess="most frequent class")
+    figure = figures.comparison(runs, ("accuracy", "ece"), chance=0.3, paired=True)
     axes, values = figure.axes[0], runs.loc[runs["method"] == "default", "accuracy"]
     low, high = stats.t.interval(0.95, 3, loc=values.mean(), scale=stats.sem(values))
     assert drawn_forest(axes)[1][0] == pytest.approx([low, high])
