@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, ValidationInfo, field_validator, model_validator
 
 from dmws_lite.method.distillation import Distillation
 from dmws_lite.method.networks import EMBEDDED_STUDENT, EMBEDDED_TEACHER
@@ -76,9 +76,14 @@ class Variant(Strict):
         try:
             for group, names in CHANGEABLE.items():
                 check_keys(groups[group], names)
-            Distillation(**self.skd), Training(**self.training)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"variant {self.name!r} ({changes}): {error}") from error
+            for group, kind in (("skd", Distillation), ("training", Training)):
+                settings = TypeAdapter(kind).validate_python(groups[group])
+                for key, value in groups[group].items():
+                    if getattr(settings, key) != value:  # a number in quotes; an equal one stays: it is in keys of runs
+                        groups[group] = groups[group] | {key: getattr(settings, key)}
+        except ValueError as error:
+            fault = faults(error) if isinstance(error, ValidationError) else error
+            raise ValueError(f"variant {self.name!r} ({changes}): {fault}") from error
         merged: dict[str, Any] = {group: {**getattr(base, group), **changed} for group, changed in groups.items()}
         definition = f"{self.of} with {changes}" if changes else base.definition
         return replace(base, label=self.label or self.name, definition=definition, **merged)

@@ -57,6 +57,7 @@ def variant(**changes):
     ("changes", "message"),
     [
         ({"methods": ["weight_selection", "dual_sdk"]}, r"unknown method 'dual_sdk' \(did you mean 'dual_skd'\?\)"),
+        (variant(training={"steps": "many"}), r"variant 'a' \(steps=many\): steps is 'many': it should be"),
         ({"methods": ["dual", "dual"]}, "method 'dual' is there twice"),
         ({"methods": ["dual", *variant(label=METHODS["dual"].label)["methods"]]}, "label 'dual .* twice: give 'a'"),
         (variant(name=""), "name is '': it should have at least 1"),
