@@ -86,7 +86,7 @@ def sheet(
     rows: Sequence[Sequence[np.ndarray]], names: Sequence[str], titles: Sequence[str] = ()
 ) -> tuple[Picture, Axes]:
     """A Picture of images in rows and columns, and its axes; arguments as in `tiles`."""
-    size = WIDTH / (max(map(len, rows)) + 0.8)
+    size = WIDTH / (max(min(len(rows), 3), *map(len, rows)) + 0.8)
     figure, axes = picture(0.5 + size * len(rows), layout="compressed")
     tiles(axes, rows, names, titles)
     return figure, axes
