@@ -128,6 +128,9 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
         axes.set(xscale="log", xlim=(fractions[0] / 1.5, fractions[-1] * 1.5))
         axes.set_xticks(fractions, [f"{100 * value:g}" for value in fractions])
         axes.minorticks_off()
+    if not metric.startswith("nll"):  # of shares: intervals of two seeds are cut at 0 and 1
+        bottom, top = figure.axes[0].get_ylim()
+        figure.axes[0].set_ylim(max(bottom, -0.02), min(top, 1.02))
     return figure
 
 
