@@ -25,7 +25,7 @@ EQUAL_TO_SKD, EQUAL_TO_LS = (f"single selection for as many seconds as {start}" 
 
 
 def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
-    """Waves of docs/claim_design.md: 42 pairs each, 300 steps."""
+    """Waves of docs/claim_design.md: 42 pairs each, 300 steps (the last: 600)."""
     variants = [method for method in dm.read_study("claim").methods if not isinstance(method, str)]
     smoother, _, *readings = variants
     longer = selected("longer", EQUAL_TO_SKD, steps=400)
@@ -40,9 +40,9 @@ def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
         (MAIN, 1.0),
     ):
         yield {"methods": methods, "fractions": [fraction], "seeds": 14, "training": {"steps": 300}}
-    yield {"methods": MAIN, "pairs": pairs, "seeds": 14, "training": {"steps": 300}}
-    yield {"methods": MAIN, "data": PHANTOMS, "seeds": 14, "training": {"steps": 300}}
-    yield {"methods": MAIN, "pairs": [LITE], "seeds": 14, "training": {"steps": 300}}
+    for changes in ({"pairs": pairs}, {"data": PHANTOMS}, {"pairs": [LITE]}):
+        yield {"methods": MAIN, "fractions": [0.1], "seeds": 14, "training": {"steps": 300}, **changes}
+    yield {"methods": MAIN, "fractions": [0.1], "seeds": 14, "training": {"steps": 600}}
 
 
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
