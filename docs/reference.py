@@ -13,6 +13,7 @@ ROOMS = {
     "data": "cards, loading, splits, checks, phantoms, augmentation",
     "training": "the loop, checkpoints, evaluation, export",
     "studies": "methods by name, the grid, the store, engines, statistics",
+    "analysis": "what trained students are like: starts, representations, saliency, robustness, anatomy",
     "views": "figures and widgets",
     "course": "the exercises and their checks, and the map of the chapters",
     "runtime": "device and precision, seeds, files, running notebooks",

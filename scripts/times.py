@@ -96,6 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for column in columns:
             smoke = column == "smoke"
             folder = EXECUTED / (options.scale or ("smoke" if smoke else "full"))
+            write_times(notebook.stem, {}, notebook.parent, options.scale)  # fails now rather than after the run
             try:
                 seconds = execute(notebook, folder, smoke, options.scale)
             except (RuntimeError, OSError) as error:  # keeps its old time

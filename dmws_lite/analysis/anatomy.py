@@ -31,6 +31,7 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     """Weights and arithmetic of a network's modules, for one image at the network's own size.
 
     Nothing is downloaded and no weight is made (torch's meta device).
+    Raises ValueError for a network of which no such pattern matches a module that computes.
     Returns one row per module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (without
     those of modules inside it), flops (as `costs.step_flops` counts them).
 
@@ -51,6 +52,8 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
         parameters = sum(weight.numel() for weight in module.parameters(recurse=False))
         if parameters or flops > 0:
             kind = next(kind for kind, pattern in KINDS.items() if re.search(pattern, name))
+            if flops > 0 and not KINDS[kind]:
+                raise ValueError(f"no pattern of analysis.anatomy.KINDS matches {name!r}, which computes: add one")
             rows.append((name or "tokens", _stage_of(name), kind, parameters, flops))
     return pd.DataFrame(rows, columns=["module", "stage", "kind", "parameters", "flops"])
 

@@ -36,16 +36,15 @@ Load it with `dmws_lite.load_student("{folder}")`.
 
 **Not a medical device.** For teaching and experiments only: trained on few images, not validated for any clinical use.
 """
-STARTS = {  # by the initialiser; all others draw random weights
-    "": "",
-    "weight_selection": "It started from weights that were selected from the teacher `{teacher}`. ",
-    "selection_ls": "It started from weights that were selected from the teacher `{teacher}` and refitted to it. ",
-    "projection": "It started from principal components of the teacher `{teacher}`. ",
-    "projection_ls": "It started from principal components of the teacher `{teacher}`, refitted to it. ",
-    "full_teacher": "It started from all weights of `{teacher}`, but for the classifier. ",
-    "native": "It started from pretrained weights of its own. ",
+STARTS = {  # by the initialiser: from what the student started
+    **dict.fromkeys(("default", "xavier", "kaiming", "truncated_normal", "mimetic"), "random weights"),
+    "weight_selection": "weights that were selected from the teacher `{teacher}`",
+    "selection_ls": "weights that were selected from the teacher `{teacher}` and refitted to it",
+    "projection": "principal components of the teacher `{teacher}`",
+    "projection_ls": "principal components of the teacher `{teacher}`, refitted to it",
+    "full_teacher": "all weights of `{teacher}`, but for the classifier",
+    "native": "pretrained weights of its own",
 }
-RANDOM = "It started from random weights. "
 FITS = {
     "crop": "the short side fills the square, the middle is kept",
     "letterbox": "the long side fills the square, the rest is black",
@@ -137,6 +136,7 @@ def _format_card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
             rows[name] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
     selection = ("", "single selection and ", "dual selection and ")[len(run.plans)]
     strategy = run.distillation.strategy if run.distillation.alpha else "none"
+    start = STARTS.get(run.initializer, f"`{run.initializer}`")
     methods = {
         "none": "training on the labels",
         "kd": "classic distillation from a fine-tuned teacher",
@@ -145,7 +145,7 @@ def _format_card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
     return CARD.format(
         run=run,
         data=ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags).to_yaml(),
-        start=STARTS.get(run.initializer, RANDOM).format(teacher=run.teacher),
+        start=f"It started from {start.format(teacher=run.teacher)}. " if run.initializer else "",
         method=methods.get(strategy, f"self-distillation ({strategy})"),
         rows="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
         folder=folder,

@@ -20,7 +20,7 @@ def test_every_weight_and_flop_is_counted_once(name):
     assert table["module"].is_unique and set(table["kind"]) <= set(KINDS)
 
 
-def test_stages_and_kinds_of_a_convolutional_network():
+def test_stages_and_kinds_of_a_convolutional_network_and_a_family_without():
     table = anatomy("convnext_femto").set_index("module")[["stage", "kind"]]
     expected = {
         "stem.0": ("stem", "patches, stem, downsampling"),
@@ -30,3 +30,5 @@ def test_stages_and_kinds_of_a_convolutional_network():
         "head.norm": ("head", "norms, tokens, scales"),
     }
     assert {name: tuple(table.loc[name]) for name in expected} == expected
+    with pytest.raises(ValueError, match="matches 'conv1', which computes"):
+        anatomy("resnet18")

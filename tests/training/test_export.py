@@ -66,19 +66,17 @@ def test_the_card_states_what_it_is_and_what_it_is_not(tmp_path):
         assert text in card
 
 
-SELECTED = "It started from weights that were selected from the teacher `big`. "
-
-
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, f"{SELECTED}Method: dual selection and self-knowledge distillation."),
+        ({}, "selected from the teacher `big`. Method: dual selection and self-knowledge distillation."),
         ({"plans": PLANS[:1]}, "Method: single selection and self-knowledge distillation."),
         ({"plans": (), "initializer": ""}, "made by dmws-lite. Method: self-knowledge distillation."),
         ({"initializer": "selection_ls"}, "selected from the teacher `big` and refitted to it. Method: dual"),
         ({"initializer": "projection_ls", "plans": ()}, "of the teacher `big`, refitted to it. Method: self"),
         ({"initializer": "native"}, "It started from pretrained weights of its own. "),
         ({"initializer": "mimetic"}, "It started from random weights. "),
+        ({"initializer": "mine"}, "It started from `mine`. "),
         ({"distillation": dm.Distillation(alpha=0.0)}, "Method: training on the labels."),
         ({"distillation": dm.Distillation("ps_kd")}, "Method: self-distillation (ps_kd)."),
     ],

@@ -41,7 +41,7 @@ def every(size, pick, phase):
 
 GIVEN = {"03.4": {"model": Mlp(), "images": torch.randn(16, 4)}}
 RIGHT = {
-    "03.1": [(3 / 16, 3 / 4)],
+    "03.1": [(3 / 16, 3 / 4), (0.19, 0.75)],
     "03.2": [
         every,
         lambda size, pick, phase: np.arange(size).reshape(pick, -1)[:, phase],

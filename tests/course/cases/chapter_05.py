@@ -38,7 +38,7 @@ RIGHT = {
     "05.3": [lambda age, m: (1 - m) * m**age],
     "05.4": [
         *(settings(momentum=momentum_of(6)), settings(momentum=momentum_of(5))),
-        *(settings(half_life=0.015), settings(half_life=5 / 400)),
+        *(settings(half_life=0.015), settings(half_life=5 / 400), settings(half_life_epochs=6)),
     ],
     "05.5": [{"ema", "kd"}, np.array(["KD", "ema"]), ("kd", "ema")],
 }

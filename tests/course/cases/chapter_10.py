@@ -9,14 +9,14 @@ def apart(train, test):
     return "unknown" if "" in train or "" in test else shared(train, test)
 
 
-GIVEN = {"10.3": {"comparisons": 2}}
-GIVEN |= {f"10.3 of {comparisons}": {"comparisons": comparisons} for comparisons in (1, 6)}
+GIVEN = {"10.3": {"comparisons": 6}}
+GIVEN |= {f"10.3 of {comparisons}": {"comparisons": comparisons} for comparisons in (1, 2)}
 RIGHT = {
     "10.1": [apart],
     "10.2": [246, 246.0, np.int64(246)],
-    "10.3": [7],
+    "10.3": [8],
     "10.3 of 1": [6],
-    "10.3 of 6": [8],
+    "10.3 of 2": [7],
     "10.4": ["B", " b ", "'b'."],
 }
 WRONG = {
@@ -29,8 +29,8 @@ WRONG = {
         (lambda a, b: "unknown" if "" in set(a) & set(b) else shared(a, b), "both yes and no are guesses"),
         (lambda a, b: "unknown", "all ids are known"),
     ],
-    "10.2": [(100, "100 is too small")],
-    "10.3": [(6, "right for one comparison, but there are 2 here"), (3, "smallest p of 3 seeds is 0.25")],
+    "10.2": [(100, "100 is too small"), (245.86, "whole numbers"), (248, "too large")],
+    "10.3": [(6, "right for one comparison, but there are 6 here"), (3, "smallest p of 3 seeds is 0.25")],
     "10.4": [("A", "one throw of four"), ("c", "not the same")],
 }
-SECRETS = {"10.2": ("246",), "10.3": (" 7",)}
+SECRETS = {"10.2": ("246",), "10.3": (" 8",)}
