@@ -157,7 +157,7 @@ def _write_trend(gains: pd.DataFrame, column: str, docs: Path, name: str) -> lis
 def where_it_ends(rows: pd.DataFrame, column: str) -> str:
     """Where a gain is no longer seen: the steps or fractions whose interval holds 0."""
     value_in_words = VALUES[column]
-    if ended := [value_in_words(value) for value in rows.loc[rows["low"].le(0), column]]:
+    if ended := [value_in_words(value) for value in rows.loc[rows["low"].le(0) & rows["high"].ge(0), column]]:
         return f"Its interval holds 0 at {', '.join(ended)}."
     first, last = rows.iloc[0], rows.iloc[-1]
     change = "smaller" if last["difference"] < first["difference"] else "no smaller"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 
 import pandas as pd
 import torch
@@ -26,7 +25,6 @@ KINDS = {
 STAGE = re.compile(r"(?:stages|blocks)\.(\d+)(?=\.(?:blocks\.|downsample\.)?\d)")
 
 
-@cache
 def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     """Weights and arithmetic of a network's modules, for one image at the network's own size.
 

@@ -146,6 +146,8 @@ def linear_probe(teacher: Teacher, train: ImageSet) -> nn.Module:
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
+    if 0 in train.counts:
+        raise ValueError(f"class {train.classes[train.counts.index(0)]!r} has no image: remove the class")
     size = train.images.shape[-1]
     model = initialize("full_teacher", build(teacher.name, len(train.classes), size), teacher_state=teacher).eval()
     x = read_by_classifier(model, train)[0]

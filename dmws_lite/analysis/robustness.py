@@ -12,6 +12,7 @@ from torch import nn
 from torchvision.transforms.v2 import functional
 
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.runtime.text import require
 from dmws_lite.studies.statistics import interval
 from dmws_lite.training.evaluation import predict
 
@@ -61,6 +62,7 @@ def robustness(
     the largest probability), difference, difference_low, difference_high (to the reference, paired by image).
     """
     reference = reference or next(iter(models))
+    require("reference", reference, models)
     rows, clean = [], {name: predict(model, images) for name, model in models.items()}
     for kind in CORRUPTIONS:
         for severity in (0, *severities):

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from dmws_lite.analysis.blocks import attention_weights, blocks_of
 from dmws_lite.data.phantoms import phantom
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.runtime.text import require
 from dmws_lite.studies.statistics import interval
 from dmws_lite.training.evaluation import normalised_batches
 
@@ -30,8 +31,11 @@ def grad_cam(model: nn.Module, images: ImageSet, targets: Array, batch_size: int
 
     targets: int (N,), the class each map is about.
     Returns float32 (N, H, W), enlarged from the layer's grid. The model is left in evaluation mode.
+    Raises ValueError where there is not one target for each image.
     Source: Selvaraju et al. 2017 (arXiv 1610.02391); tokens are put back into their grid, and a class token left out.
     """
+    if len(targets) != len(images):
+        raise ValueError(f"{len(targets)} targets for {len(images)} images: pass a class for each")
     outputs, maps = [], []
     with last_layer(model).register_forward_hook(lambda *call: outputs.append(call[-1])):
         for i, inputs in enumerate(normalised_batches(model.eval(), images.images, batch_size)):
@@ -134,7 +138,9 @@ def localisation(maps: Mapping[str, Array], masks: Array, reference: str = "rand
 
     Returns one row per kind of map and score: map, score ("mass" or "hit"), value, low, high, difference,
     difference_low, difference_high, images. Intervals are 95 % t intervals over images, for these networks.
+    Raises ValueError for an unknown reference, and as `scores` does.
     """
+    require("reference", reference, maps)
     tables, rows = {name: scores(arrays, masks) for name, arrays in maps.items()}, []
     for name, table in tables.items():
         for score in ("mass", "hit"):

@@ -78,6 +78,9 @@ def read_folder(
         problem = ""
     elif not is_table:
         tables, facts, notes = find_tables(root, files, card, label, problem)
+        if isinstance(label, str) and not tables:
+            text = f"label={label!r} is no column of a table in {root}, and no pattern with one group that fits a file"
+            raise ValueError(". ".join((text, *notes)))
     if tables:
         told, more, recipe = apply_tables(root, tables, files, card, label, opened=is_table)
         facts, notes, problem = told | facts, notes + more, ""

@@ -170,6 +170,8 @@ def gather(
     if seed is None:
         seed = card.split.seed if card else 0
     if card and card.sources[0].phantom:
+        if label is not None or patient:
+            raise ValueError(f"label and patient are for files: {card.name} is drawn, and has its own")
         return _gather_phantoms(card, size, seed)
     place, name = _locate(source, card, size, progress)
     if patient:
@@ -311,8 +313,9 @@ def _find_usable(gathered: Gathered, skip: bool) -> Array:
     if len(faults):
         text = f"{gathered.name}: {len(faults)} of {len(table)} images cannot be used: {'; '.join(faults[:5])}"
         if not skip:
-            enough = table[~unusable].groupby(["split", "label"]).ngroups == table.groupby(["split", "label"]).ngroups
-            hint = ", or open_data(..., unusable='skip') leaves them out" if enough else ""
+            in_split = table["split"] != ""  # where the split is ours, what cannot be read is in none
+            used, needed = (table[rows].groupby(["split", "label"]).ngroups for rows in (~unusable, in_split))
+            hint = ", or open_data(..., unusable='skip') leaves them out" if used == needed else ""
             raise ValueError(f"{text}. Mend or delete them{hint}")
         warnings.warn(f"{text}; they are left out", stacklevel=3)
     return ~unusable.to_numpy()

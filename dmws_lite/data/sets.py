@@ -39,6 +39,8 @@ class ImageSet:
         n, k, m = len(self.images), len(self.labels), len(self.names)
         if not n == k == m == len(self.patients or self.names):
             raise ValueError(f"{n} images, {k} labels, {m} names: pass a label, a name, a patient (or None) for each")
+        if len({*self.classes}) < len(self.classes):
+            raise ValueError(f"classes are {self.classes}: give each class a name of its own")
         if wrong := sorted({*self.labels.tolist()} - {*range(len(self.classes))}):
             raise ValueError(f"labels {wrong} are outside 0 to {len(self.classes) - 1}: classes are {self.classes}")
 
@@ -57,7 +59,7 @@ class ImageSet:
     def take(self, indices: Array) -> ImageSet:
         """The images at `indices` (int, any length), in that order; a run of neighbours is not copied."""
         first, count = (int(indices[0]), len(indices)) if len(indices) else (0, 0)
-        neighbours = np.array_equal(indices, np.arange(first, first + count))
+        neighbours = first >= 0 and np.array_equal(indices, np.arange(first, first + count))
         images = self.images[first : first + count] if neighbours else self.images[indices]
         names = tuple(self.names[i] for i in indices)
         patients = self.patients and tuple(self.patients[i] for i in indices)

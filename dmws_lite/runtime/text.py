@@ -25,10 +25,11 @@ def did_you_mean(name: object, options: Iterable[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def require(kind: str, name: object, options: Iterable[str]) -> None:
+def require(kind: str, name: object, options: Iterable[object]) -> None:
     """Raise ValueError for a name that is none of the options, with the closest one and all there are."""
     if name not in (known := list(options)):
-        raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, known)}: choose from {', '.join(known)}")
+        names = [*map(str, known)]
+        raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, names)}: choose from {', '.join(names)}")
 
 
 def shorten(value: object, longest: int = 60) -> str:

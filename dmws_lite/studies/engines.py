@@ -30,6 +30,7 @@ from dmws_lite.studies.study import Study, read_study
 SHORT = 20.0  # seconds of work that are not worth the start of other processes, each of which imports torch
 RETRIES = 3  # by Ray, of a run whose worker or node died
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "1"}  # Ray's: no telemetry, one retry
+OPTIONS = {"local": ("workers",), "ray": ("cpus", "gpus", "address")}  # of `run_study`, by engine
 PROBE = 8  # steps of a probe, the second half of which is timed
 
 
@@ -48,8 +49,8 @@ def run_study(
     >>> run_study("smoke", "outputs/studies/smoke").table()  # doctest: +SKIP
     """
     require("engine", engine, ENGINES)
-    if engine == "local" and (unknown := options.keys() - {"workers"}):
-        raise ValueError(f"{', '.join(unknown)} is for engine='ray': leave it out, or pass engine='ray'")
+    for option in options:
+        require(f"option of engine={engine!r}", option, OPTIONS[engine])
     study = study if isinstance(study, Study) else read_study(study)
     if engine == "ray" and study.device == "cuda" and not options.get("gpus"):
         raise ValueError(f"study {study.name!r} is for a GPU: pass gpus=1, or a fraction to let runs share one")

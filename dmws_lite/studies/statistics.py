@@ -173,11 +173,18 @@ def interval(values: np.ndarray) -> dict[str, float]:
 def sign_flip_p(gaps: np.ndarray) -> np.ndarray:
     """Two-sided p of the mean over the last axis of gaps (..., n) by flips of signs: exact up to EXACT of them.
 
+    Flips whose means are equal but for rounding count as equal: differences of accuracies are of few values.
+
     >>> float(sign_flip_p(np.array([0.1, 0.2, 0.3])))
     0.25
     """
     options: dict[str, Any] = {"permutation_type": "samples", "n_resamples": 2**EXACT, "vectorized": True, "axis": -1}
-    return permutation_test((gaps,), np.mean, batch=16 if gaps.ndim > 1 else None, random_state=0, **options).pvalue
+    options |= {"batch": 16 if gaps.ndim > 1 else None, "random_state": 0}
+    return permutation_test((gaps / (np.abs(gaps).max() or 1),), _rounded_mean, **options).pvalue
+
+
+def _rounded_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    return values.mean(axis).round(10)
 
 
 def smallest_p(seeds: int) -> float:
@@ -197,7 +204,7 @@ def detectable(pairs: int) -> float:
 def image_interval(
     probabilities_a: np.ndarray, probabilities_b: np.ndarray, labels: np.ndarray, resamples: int = 2000
 ) -> tuple[float, float, float]:
-    """Accuracy of a minus that of b on the same test images: difference, low, high (95 %).
+    """Accuracy of a minus that of b on the same test images: difference, low, high (95 %; nan for one image).
 
     probabilities_a, _b: (N, classes), or (seeds, N, classes): then accuracies are means over the seeds. labels: (N,).
     The interval is a paired bootstrap over images: it holds for these trained networks and other images of this kind,
@@ -207,7 +214,7 @@ def image_interval(
     accuracy_a, accuracy_b = ((p.argmax(-1) == labels).reshape(-1, len(labels)).mean(0) for p in (a, b))
     gaps = accuracy_a - accuracy_b  # of each image, (N,)
     options: dict[str, Any] = {"n_resamples": resamples, "batch": 100, "method": "percentile", "random_state": 0}
-    low, high = bootstrap((gaps,), np.mean, **options).confidence_interval
+    low, high = bootstrap((gaps,), np.mean, **options).confidence_interval if len(gaps) > 1 else (np.nan, np.nan)
     return float(gaps.mean()), float(low), float(high)
 
 

@@ -138,7 +138,7 @@ class Store:
     def _read_tables(self, folder: str, study: str | None, columns: list[str]) -> pd.DataFrame:
         names = pd.DataFrame([_names_of(record) for record in self.records(study)], columns=["key", *columns])
         paths = [self.folder / folder / f"{key}.parquet" for key in names["key"]]
-        tables = [_read(path) for path in paths if path.exists()]
+        tables = [_read(path) for path in paths]
         return names.merge(pd.concat(tables), on="key") if tables else names
 
 

@@ -192,10 +192,10 @@ def read_study(name_or_path: str | Path, **changes: Any) -> Study:
     if not isinstance(content, dict):
         raise ValueError(f"study {path} holds {shorten(content)}: write keys and values, such as `name: mine`")
     name = re.sub(r"[^A-Za-z0-9.-]+", "_", path.stem).strip("_.-")
-    return make_study(str(path), **{"name": name, **content, **changes})
+    return make_study(str(path), **{"name": name, **{str(key): value for key, value in content.items()}, **changes})
 
 
-def make_study(source: str = "study", **content: Any) -> Study:
+def make_study(source: str = "study", /, **content: Any) -> Study:
     """A Study from its fields; errors are ValueErrors that name the source, the key, its value and the way out.
 
     >>> make_study(name="mine", data=["phantom_lung_ct"], methods=["default", "weight_selection"], seeds=3).seeds

@@ -47,7 +47,7 @@ def shares_by_kind(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
         facts += [f"{name}: {row.idxmax()} {row.max():.0%} of the {count}" for name, row in shares.iterrows()]
     amounts = totals.map(lambda count: f"{count / 1e9:.1f} G" if count >= 1e9 else f"{count / 1e6:.1f} M")
     texts = [f"{name}\n{weights} weights, {flops} FLOPs" for name, weights, flops in amounts.itertuples()]
-    grid[0].set_yticks(range(len(tables)), texts)
+    grid[0].set_yticks(range(len(tables)), map(style.literal, texts))
     style.add_legend(figure, grid)
     return figure.describe("The largest shares of weights and FLOPs by kind of layer", *facts)
 
@@ -94,7 +94,7 @@ def mapped_blocks(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> style.P
         _draw_parts(axes, axes.secondary_yaxis("right"), 1, "main", target_rows, set(edges["target"]))
         axes.set_xticks([0, 1], ["teacher", "student"])
         axes.tick_params(labeltop=True, labelbottom=False)
-        axes.set(ylim=(len(sources) - 0.4, -0.6), title=title)
+        axes.set(ylim=(len(sources) - 0.4, -0.6), title=style.literal(title))
         unused = ", ".join(name for name in sources if name not in set(edges["source"])) or "nothing"
         feeds = ", ".join(edges["source"] + " feeds " + edges["target"])
         facts.append(f"{title}: {feeds}. Not used: {unused}")

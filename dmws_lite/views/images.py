@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dmws_lite.data.probes import PROBES, VISIBLE
 from dmws_lite.runtime.text import plain
@@ -49,8 +49,11 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
 
     pixels, titles, names = [], [], []
     for file in map(Path, files):
-        with Image.open(file) as opened:
-            side = max(opened.size)
+        try:
+            with Image.open(file) as opened:
+                side = max(opened.size)
+        except UnidentifiedImageError as error:
+            raise ValueError(str(error)) from None
         pixels.append(decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image)
         names.append(f"{file.parent.name}/{file.name}")
         titles.append(style.literal(f"{_cut_start(names[-1], min(26, 100 // len(files)))}\n{side} pixels"))

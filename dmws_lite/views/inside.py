@@ -113,7 +113,9 @@ def robustness(table: pd.DataFrame, column: str = "accuracy", chance: float | No
     level = None if chance is None else (chance, "most frequent class" if column == "accuracy" else "chance")
     options: style.Style = {"xlabel": "severity", "ylabel": column, "level": level}
     figure = style.curves(rows, "x", column, "model", "corruption", words, **options)
-    figure.axes[0].set(ylim=(0, 1.02), xticks=sorted(table["severity"].unique()))
+    figure.axes[0].set_xticks(sorted(table["severity"].unique()))
+    if table[column].between(0, 1).all():
+        figure.axes[0].set_ylim(0, 1.02)
     return figure
 
 

@@ -20,6 +20,7 @@ from plotly.subplots import make_subplots
 
 from dmws_lite.data.images import decode, frames, suffix_of
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.studies.statistics import SMALLER_IS_BETTER
 from dmws_lite.views import style
 from dmws_lite.views.interactive import Interactive, choices, interactive, slider
 from dmws_lite.views.studies import cost_accuracy, looks_of
@@ -33,7 +34,7 @@ COSTS = {  # name and unit, by the column of a table of runs
 }
 RUN_AXES = ("label", "data", "pair", "fraction", "seed", "steps", "batch_size", "size", "device", *COSTS, "ece")
 NAMES = """circle square triangle-up diamond triangle-down cross triangle-left x triangle-right pentagon diamond-tall
-hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram star-square-dot"""
+hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram hourglass"""
 SYMBOLS = dict(zip(style.MARKS, NAMES.split(), strict=True)) | {"*": "star"}  # plotly's names of matplotlib's marks
 TILE, SHOWN = 64, 128  # pixels per side of a thumbnail, as stored and as shown
 FACTS = ["answer", "image", "file"]
@@ -99,11 +100,11 @@ def explore_runs(table: pd.DataFrame, metric: str = "accuracy") -> Interactive:
 def _draw_runs(places: pd.DataFrame, values: pd.DataFrame, labels: pd.Series) -> style.Picture:
     """The static twin of `explore_runs`: a row per run with its values, the best one first, shades by their places."""
     *columns, result = [name for name in places if name != "method"]
-    order = values[result].sort_values(ascending=False, kind="stable").index
+    order = values[result].sort_values(ascending=result in SMALLER_IS_BETTER, kind="stable").index
     texts = values.astype(object).where(values.notna(), "missing")
     texts = texts.map(lambda value: style.wrapped(value, 13) if isinstance(value, str) else f"{value:.4g}")
     figure, axes = style.picture(1.1 + 0.2 * len(places))
-    cells = places.loc[order, [*columns, result]].set_axis(labels[order])
+    cells = places.loc[order, [*columns, result]].set_axis(map(style.literal, labels[order]))
     style.heat(axes, cells, texts.loc[order, cells.columns], yticklabels=True, annot_kws={"fontsize": 7})
     axes.set(ylabel="", xticklabels=[style.wrapped(name, 13) for name in cells])
     ends = style.extremes(values[result].set_axis(labels), ".3f")
@@ -286,7 +287,7 @@ def _place_values(values: pd.Series) -> tuple[np.ndarray, dict[float, str]]:
         codes, names = pd.factorize(values)
         values = pd.Series(codes).where(codes >= 0)
         low, high = 0, len(names) - 1
-        texts = {code: escape(textwrap.shorten(name, 26, placeholder="…")) for code, name in enumerate(names)}
+        texts = {code: escape(style.shortened(name, 26)) for code, name in enumerate(names)}
     span = (high - low) or 1.0
     ticks = {MISSING: "missing"} if values.isna().any() else {}
     ticks |= {float(value - low) / span: text for value, text in texts.items()}

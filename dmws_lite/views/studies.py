@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 import seaborn as sns
 
+from dmws_lite.runtime.text import require
 from dmws_lite.studies.methods import METHODS
 from dmws_lite.studies.statistics import FACTORIAL, GROUP, differences, interval, summary, titles
 from dmws_lite.views import style
@@ -38,6 +39,7 @@ def paired_differences(
     rows = differences(table, reference, metric)
     rows = rows[rows["seeds"] > 0]
     if fraction is not None:
+        require("fraction", fraction, table["fraction"].unique())
         rows = rows[rows["fraction"] == fraction]
     if rows.empty:
         raise ValueError(f"reference={reference!r} has no seed in common with another method: run it with their seeds")
@@ -72,7 +74,7 @@ def comparison(
     metrics, seeds = [metric] if isinstance(metric, str) else list(metric), table["seed"].nunique()
     names = {name: f"{_spell(name)} on {on}" for name in metrics}
     runs = table.rename(columns=names).melt(["label", "seed"], [*names.values()], "data", "result")
-    runs = add_groups(runs.assign(method=runs["label"]))
+    runs = add_groups(runs.dropna(subset="result").assign(method=runs["label"]))
     means = add_groups(summary(runs, "result"))
     means["text"] = means["mean"].map("{:.3f}".format)
     title = f"diamond: mean of {seeds} seed(s); dots: seeds{', joined by lines' if paired else ''}"
@@ -125,17 +127,21 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
     options |= {"xlabel": "training images (%)", "ylabel": _spell(metric)}
     figure = style.curves(runs, "x", metric, "label", "group", words, **options)
     for axes in figure.axes:
-        axes.set(xscale="log", xlim=(fractions[0] / 1.5, fractions[-1] * 1.5))
+        axes.set(xscale="log", xlim=(runs["x"].min() / 1.4, runs["x"].max() * 1.4))
         axes.set_xticks(fractions, [f"{100 * value:g}" for value in fractions])
         axes.minorticks_off()
-    if not metric.startswith("nll"):  # of shares: intervals of two seeds are cut at 0 and 1
+    if table[metric].dropna().between(0, 1).all():  # of shares: intervals of two seeds are cut at 0 and 1
         bottom, top = figure.axes[0].get_ylim()
         figure.axes[0].set_ylim(max(bottom, -0.02), min(top, 1.02))
     return figure
 
 
 def cost_accuracy(table: pd.DataFrame, metric: str = "accuracy", reference: str | None = None) -> style.Picture:
-    """Mean result of each method against training seconds (left) and FLOPs of a step (right)."""
+    """Mean result of each method against training seconds (left) and FLOPs of a step (right).
+
+    Raises ValueError for runs that may not be compared, as `studies.statistics.summary` does.
+    """
+    summary(table, metric)
     means = table.groupby("label", sort=False)[[metric, *COSTS]].mean()
     means["flops_per_step"] /= 1e9
     look = looks_of(table, reference)

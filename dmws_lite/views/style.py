@@ -137,12 +137,13 @@ def add_legend(figure: Picture, grid: Iterable[Axes]) -> None:
     handles: dict[str, Any] = {}
     for axes in grid:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(wrapped(label, 40), handle)
+            handles.setdefault(label, handle)
         if legend := axes.get_legend():
             legend.remove()
     if handles:
-        columns = min(len(handles), max(1, 116 // (8 + max(map(len, handles)))))
-        figure.legend([*handles.values()], [*handles], loc="outside upper center", ncols=columns)
+        names = [wrapped(label, 40) for label in handles]
+        columns = min(len(names), max(1, 116 // (8 + max(map(len, names)))))
+        figure.legend([*handles.values()], names, loc="outside upper center", ncols=columns)
 
 
 def curves(
@@ -224,10 +225,14 @@ def forests(
             the diamond), filled (False is hollow) and role (whose colour it has: that of "main" otherwise).
     words:  how the alt text begins, which goes on with the means, their `form` in words.
     level:  a value with its name, drawn as a dotted line.
+    A group or a method without any value is left out. Raises ValueError where no row has one.
     """
-    groups, labels = list(means["group"].unique()), dict(zip(means["method"], means["label"], strict=True))
     means = pd.DataFrame({"filled": True, "role": "main", "text": ""}, means.index).assign(**means)
-    means = means.dropna(subset="mean")
+    labels, means = dict(zip(means["method"], means["label"], strict=True)), means.dropna(subset="mean")
+    if means.empty:
+        raise ValueError(f"no row of the table has a value of {value!r}: there is nothing to draw")
+    groups, measured = list(means["group"].unique()), {*means["method"]}
+    labels = {method: label for method, label in labels.items() if method in measured}
     height = 0.5 if means["text"].any() else 0.29
     figure, grid = panels(len(groups), 1.0 + height * len(labels), sharey=True)
     for axes, group in zip(grid, groups, strict=True):
@@ -324,6 +329,11 @@ def wrapped(text: str, width: int, lines: int = 2) -> str:
     return literal(text.replace("_ ", "_"))
 
 
+def shortened(text: str, length: int) -> str:
+    """A text without its middle where it is longer: names of networks differ at both ends."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[1 - length // 2 :]}"
+
+
 def listed(values: Mapping[Any, float] | pd.Series, form: str = ".2f") -> str:
     """Names with their numbers, for alt texts.
 
@@ -340,6 +350,8 @@ def extremes(values: pd.Series, form: str = ".2f") -> str:
     'auxiliary 0.25 to main 0.50'
     """
     ordered = values.dropna().sort_values(kind="stable")
+    if ordered.empty:
+        return "no value"
     return " to ".join(dict.fromkeys(f"{name} {value:{form}}" for name, value in ordered.iloc[[0, -1]].items()))
 
 

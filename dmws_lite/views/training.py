@@ -188,7 +188,7 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
     height = 0.9 + len(grids) * (0.1 + 4.8 / len(columns))
     figure, grid = style.picture(height, len(grids), len(columns), squeeze=False)
     for row, (name, surfaces) in zip(grid, grids.items(), strict=True):
-        row[0].set_ylabel(name)
+        row[0].set_ylabel(style.literal(name))
         for axes, column in zip(row, columns, strict=True):
             surface = surfaces[column]
             image = axes.imshow(surface, extent=WINDOW, origin="lower", cmap=BELIEF, vmin=0, vmax=1)
@@ -199,7 +199,7 @@ def surfaces(grids: Mapping[str, Mapping[str, np.ndarray]], points: Points | Non
             area, mean = (surface > 0.5).mean(), np.maximum(surface, 1 - surface).mean()
             facts.append(f"{name} {column}: class 1 on {area:.0%} of the plane, mean confidence {mean:.2f}".strip())
     for axes, column in zip(grid[0], columns, strict=True):
-        axes.set_title(column)
+        axes.set_title(style.literal(column))
     style.clear(*grid.flat)
     figure.colorbar(image, ax=grid, shrink=0.9, pad=0.01, label="probability of class 1", ticks=[0, 0.5, 1])
     style.add_legend(figure, grid[0])

@@ -109,7 +109,7 @@ engines.run_study(study.make_study(**definition), folder, progress=False, worker
 
 def test_what_cannot_be_run_makes_no_store(tiny, tmp_path):
     for study, options, message in (
-        (tiny(), {"gpus": 1}, "gpus is for engine='ray'"),
+        (tiny(), {"gpus": 1}, "unknown option of engine='local' 'gpus': choose from workers"),
         (tiny(), {"engine": "slurm"}, "unknown engine 'slurm': choose from local, ray"),
         (tiny(device="cuda"), {"engine": "ray"}, "is for a GPU: pass gpus=1"),
     ):
