@@ -132,7 +132,8 @@ def _write_answers(runs: pd.DataFrame, beyond: pd.DataFrame, docs: Path, name: s
     primary, sections = compare(runs, PRIMARY, WAVE), []
     for number, (question, pairs) in enumerate(QUESTIONS.items(), 1):
         rows = primary[primary["method"] == pairs[0][0]] if pairs[0] in PRIMARY else compare(runs, pairs, WAVE)
-        sections += [f"### {number}. {question}", _describe_comparisons(runs, rows, pairs), *_compare_sets(runs, pairs)]
+        sections += [f"### {number}. {question}", _describe_comparisons(runs, rows, pairs)]
+        sections += _compare_sets(runs, pairs) if pairs[0] not in PRIMARY else []
     sections += _compare_readings(runs)
     sections.append("### 5. Does it depend on the fraction, the pair or the start?")
     sections += _compare_places(runs, beyond, docs, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from dmws_lite.course.checks import MIME, WORDS
+from dmws_lite.course.checks import MIME, WORDS, texts
+from dmws_lite.runtime.text import plain
 
 
 def read_verdicts(path: str | Path) -> dict[str, str]:
@@ -20,7 +22,7 @@ def read_verdicts(path: str | Path) -> dict[str, str]:
     """
     outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
     verdicts = [output.data[MIME] for output in outputs if MIME in output.get("data", {})]
-    return {verdict["exercise"]: WORDS[verdict["state"]] for verdict in verdicts}
+    return {v["exercise"]: WORDS[v["state"]] for v in verdicts if v["exercise"] in texts()}
 
 
 def class_table(folder: str | Path) -> pd.DataFrame:
@@ -34,9 +36,9 @@ def class_table(folder: str | Path) -> pd.DataFrame:
         if any(part.startswith(".") for part in name.parts):
             continue
         try:
-            rows[name.as_posix()] = read_verdicts(path)
+            rows[plain(re.sub(r"^(?=[=+@-])", "'", name.as_posix()))] = read_verdicts(path)  # a sheet computes "=..."
         except Exception as error:  # other people's files: anything may be wrong with one
-            print(f"unreadable: {name} ({type(error).__name__}: {str(error)[:200]})", file=sys.stderr)
+            print(plain(f"unreadable: {name} ({type(error).__name__}: {str(error)[:200]})"), file=sys.stderr)
     table = pd.DataFrame.from_dict({name: row for name, row in rows.items() if row}, orient="index").fillna("")
     if table.empty:
         raise ValueError(f"no verdicts below {folder}: run the notebooks first, and keep their outputs")

@@ -39,7 +39,8 @@ def _extract(archive: Path, most: int, folder: Path) -> None:
                 opened.extractall(folder)
         else:
             with tarfile.open(archive) as opened:
-                _check_members(archive, most, ((info.name, info.size) for info in opened))
+                members = (member for info in opened for member in ((info.name, info.size), (info.linkname, 0)))
+                _check_members(archive, most, members)
                 opened.extractall(folder, filter="data")
     except (*UNUSABLE, KeyError) as error:
         raise ValueError(
@@ -54,7 +55,7 @@ def _extract(archive: Path, most: int, folder: Path) -> None:
 
 
 def _check_members(archive: Path, bytes_left: int, members: Iterable[tuple[str, int]]) -> None:
-    """Refuse names that lead out of the folder, and more bytes than an honest archive unpacks to."""
+    """Refuse names, and what links lead to, out of the folder, and more bytes than an honest archive unpacks to."""
     for name, size in members:
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or PureWindowsPath(name).drive or ".." in path.parts:

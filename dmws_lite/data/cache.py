@@ -74,8 +74,10 @@ def decode_files(
             data = (root / file).read_bytes()
             sha256 = hashlib.sha256(data).hexdigest()
             return sha256, decode(data, suffix_of(file) or ".dcm", size, fit, frame, window), ""
-        except (ImportError, MemoryError):
+        except ImportError:
             raise
+        except MemoryError as error:
+            raise MemoryError(f"{file} does not fit into memory ({error}): make it smaller") from error
         except Exception as error:  # decoders raise many kinds; all are kept, and reported together
             return sha256, missing, str(error) or type(error).__name__
 

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from dmws_lite.data.sets import SPLITS
-from dmws_lite.runtime.text import did_you_mean
+from dmws_lite.runtime.text import did_you_mean, escape_markdown
 from dmws_lite.runtime.validation import Strict, faults, parse_yaml
 
 if TYPE_CHECKING:
@@ -270,4 +270,6 @@ def card_text(
     }
     template = (_cards_folder() / "template.md").read_text("utf-8").partition("\n# My images\n")[2]
     prose = re.sub(r"(?m)^(?=[A-Z])", "To be filled in: ", template)
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {title}\n{prose}"
+    return (
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {escape_markdown(title)}\n{prose}"
+    )

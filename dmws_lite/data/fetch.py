@@ -24,6 +24,7 @@ from dmws_lite.runtime.text import did_you_mean
 if TYPE_CHECKING:
     from dmws_lite.data.cards import Card, Source
 
+CONFIG = ".huggingface.yaml"
 FROM_TABLES = "from_parquet"  # the folder of images that were in Parquet files
 
 
@@ -161,7 +162,7 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
     def fill(part: Path) -> None:
         import huggingface_hub
 
-        ignored = ["*.py", "*.md"]  # code, and a README that may send `datasets` to other places
+        ignored = ["*.py", "*.md", CONFIG]  # code, and what may send `datasets` to other places
         try:
             commit = revision or huggingface_hub.HfApi().dataset_info(repository).sha
             huggingface_hub.snapshot_download(
@@ -181,6 +182,7 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
             )
         unpack_inside(part)
         if tables := list(part.rglob("*.parquet")):
+            (part / CONFIG).unlink(missing_ok=True)  # of an archive
             loaded = _import_package("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
             write = partial(_write_datasets, _name_splits(loaded), progress=progress, local_files=False)
             build_folder(part / FROM_TABLES, write)
@@ -230,7 +232,7 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
     for split, part in splits.items():
         image, label, patient = _find_columns(part.features)
         folders = _name_class_folders(part.features[label], part[label])
-        rows = part.cast_column(image, Image(decode=False))
+        rows = part.select_columns([*filter(None, (image, label, patient))]).cast_column(image, Image(decode=False))
         for row, item in enumerate(tqdm(rows, f"writing {split}", disable=not progress, leave=False)):
             stored = item[image] or {}
             data, name = stored.get("bytes"), Path(stored.get("path") or "")

@@ -259,7 +259,7 @@ def _read_tiff(data: bytes, frame: int, window: Window | None) -> Picture:
             page: Any = pages[frame]
             kind = _describe_page(page)
             number = next((k for k, other in enumerate(file.pages) if other is page), None)
-            medical.check_pixels(page.imagewidth * page.imagedepth, page.imagelength)
+            medical.check_pixels(page.imagewidth * page.imagedepth * -(-page.samplesperpixel // 4), page.imagelength)
             lacking = page.compression not in tifffile.TIFF.DECOMPRESSORS or page.compression == ZSTD
             if page.photometric in TONES and not lacking and page.predictor != FLOATING:
                 image, alpha = _render_samples(page, _read_samples(page), window)

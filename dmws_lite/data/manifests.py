@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".json", ".jsonl")
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")  # say what they are by their name
+MOST_ROWS = 10**7  # of a Parquet file, a small one of which may fill the memory: our choice
 ENDINGS = (*SUFFIXES, *DICOM, *NIFTI)
 COLUMNS = {  # names of columns, in any case; the first that is there is used
     "file": (
@@ -164,6 +165,10 @@ def read_table(path: Path) -> pd.DataFrame:
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":
+            from pyarrow import parquet
+
+            if (rows := parquet.ParquetFile(path).metadata.num_rows) > MOST_ROWS:
+                raise ValueError(f"it has {rows} rows, at most {MOST_ROWS} are read")
             return pd.read_parquet(path)
         if suffix in (".xlsx", ".xls"):
             table = pd.read_excel(path, dtype=str, keep_default_na=False)

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
-from io import BytesIO
+from io import SEEK_CUR, BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -21,6 +21,7 @@ Window = tuple[float, float]
 # Limits against files that would fill the memory, all our choice:
 MAX_PIXELS = 80_000_000  # of one picture, below the 89 million at which Pillow warns
 MAX_FRAMES, MAX_INFLATED = 20_000, 2**30  # frames and deflated bytes of a DICOM file
+MAX_HEADER = 2**24  # bytes before the voxels of a NIfTI file
 MAX_VOXELS, MAX_RATIO = 512 * 512 * 2048, 1100  # of a volume; voxel bytes per byte of a file, which gzip cannot exceed
 PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our choice
 COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
@@ -128,6 +129,9 @@ def _parse_dicom(file: IO[bytes], pixels: bool = True) -> Any:
     start = file.read(4096)
     if DEFLATED in start:  # pydicom inflates it in one go
         file.seek(144 + int.from_bytes(start[140:144], "little"))
+        if not file.read(1):
+            raise Refused("the DICOM file's header leads past its end: export it again")
+        file.seek(-1, SEEK_CUR)
         if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_INFLATED)) == MAX_INFLATED:
             raise Refused(f"the DICOM file inflates to {MAX_INFLATED} bytes or more: export it uncompressed")
     file.seek(0)
@@ -242,7 +246,11 @@ def _open_nifti(file: IO[bytes]) -> tuple[Any, tuple[int, ...]]:
 
     stream: Any = gzip.GzipFile(fileobj=file) if file.read(2) == b"\x1f\x8b" else file
     file.seek(0)
-    second = nibabel.Nifti2Header.may_contain_header(stream.read(540))
+    start = stream.read(540)
+    kind = nibabel.Nifti2Image if nibabel.Nifti2Header.may_contain_header(start) else nibabel.Nifti1Image
+    header = kind.header_class(start[: kind.header_class.template_dtype.itemsize], check=False)
+    if not header["vox_offset"] < MAX_HEADER:  # what lies before the voxels is read in one go
+        raise Refused(f"the NIfTI file is damaged, or its header takes {MAX_HEADER} bytes or more: save it anew")
     stream.seek(0)
-    image = (nibabel.Nifti2Image if second else nibabel.Nifti1Image).from_stream(stream)
+    image = kind.from_stream(stream)
     return image, (*image.shape[:3], 1, 1)[:3]

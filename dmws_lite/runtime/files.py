@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -28,6 +29,8 @@ def writable_folder(folder: str | Path, advice: str = "pass another folder") -> 
 def cache_folder(*parts: str) -> Path:
     """A folder for what can be made or fetched again: below $DMWS_CACHE, or ~/.cache/dmws-lite."""
     home = os.environ.get("DMWS_CACHE") or Path.home() / ".cache" / "dmws-lite"
+    with suppress(OSError):  # told below
+        Path(home).mkdir(0o700, parents=True, exist_ok=True)  # images of patients are nobody else's
     return writable_folder(Path(home, *parts), "set DMWS_CACHE to a folder that can")
 
 

@@ -1,6 +1,7 @@
 """Text from outside (names of files and classes, cards, errors), made safe to show."""
 
 import difflib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -50,3 +51,13 @@ def tally(names: Iterable[str]) -> str:
     if len(counts) > 6:
         counts = [*counts[:5], ("others", sum(count for _, count in counts[5:]))]
     return ", ".join(f"{count} {name}" for name, count in counts)
+
+
+def escape_markdown(text: str) -> str:
+    r"""Text in which Markdown finds no table, HTML, link, emphasis, code or formula.
+
+    >>> print(escape_markdown("a|b <i> [x](y) 0.5 [0.4, 0.6]"))
+    a\|b &lt;i&gt; [x\](y) 0.5 [0.4, 0.6]
+    """
+    text = plain(text.replace("\n", " ")).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"[\\`*|$~#]|\](?=[(\[:])|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)

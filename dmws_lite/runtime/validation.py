@@ -51,7 +51,12 @@ def _describe_fault(fault: dict[str, Any]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML that states values only, and no key twice."""
+    """Reads YAML that states values only, no key twice, and no value by reference, which could blow up."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="a value by reference (*)", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -65,7 +70,7 @@ def parse_yaml(text: str, path: Path) -> Any:
     """The values that YAML states; ValueError names the file and the line of what is no YAML, or more than values."""
     try:
         return yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())

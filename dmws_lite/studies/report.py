@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dmws_lite.runtime.files import write_atomically
 from dmws_lite.runtime.notebooks import course_folder, run_notebook
-from dmws_lite.runtime.text import plain, require
+from dmws_lite.runtime.text import escape_markdown, plain, require
 from dmws_lite.studies.run import METRICS
 from dmws_lite.studies.statistics import check_comparable
 
@@ -84,13 +84,3 @@ def markdown_table(caption: str, table: pd.DataFrame) -> str:
     cells = [list(table), *table.astype(object).where(table.notna(), "–").to_numpy().tolist()]
     header, *rows = (f"| {' | '.join(escape_markdown(str(cell)) for cell in row)} |" for row in cells)
     return "\n".join([f"**{escape_markdown(caption)}**", "", header, "|" + " --- |" * table.shape[1], *rows])
-
-
-def escape_markdown(text: str) -> str:
-    r"""Text in which Markdown finds no table, HTML, link, emphasis, code or formula.
-
-    >>> print(escape_markdown("a|b <i> [x](y) 0.5 [0.4, 0.6]"))
-    a\|b &lt;i&gt; [x\](y) 0.5 [0.4, 0.6]
-    """
-    text = plain(text.replace("\n", " ")).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"[\\`*|$~#]|\](?=[(\[:])|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)

@@ -18,13 +18,14 @@ from dmws_lite.method.networks import build, input_statistics, set_input_statist
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.students import Students
 from dmws_lite.runtime.files import writable_folder, write_atomically
+from dmws_lite.runtime.text import escape_markdown
 from dmws_lite.training.settings import Training
 
 CARD = """---
 {data}
 ---
 
-# {run.name}, trained on {run.data}
+# {run.name}, trained on {data_name}
 
 A small image classifier made by dmws-lite. {start}Method: {method}.
 
@@ -45,6 +46,7 @@ STARTS = {  # by the initialiser: from what the student started
     "full_teacher": "all weights of `{teacher}`, but for the classifier",
     "native": "pretrained weights of its own",
 }
+LARGEST = 4096  # pixels per side of a student that is read
 FITS = {
     "crop": "the short side fills the square, the middle is kept",
     "letterbox": "the long side fills the square, the rest is black",
@@ -121,7 +123,7 @@ def _format_card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
     size, weights = f"{run.image_size} x {run.image_size} pixels", sum(p.numel() for p in run.main.parameters())
     rows: dict[str, Any] = {
         "architecture": f"`{run.name}`, {weights:,} parameters",
-        "classes": ", ".join(run.classes),
+        "classes": escape_markdown(", ".join(run.classes)),
         "input": f"{size}, values in [0, 1], normalised with mean {mean} and std {std}",
         "other shapes": FITS[run.fit],
         "training images": run.training_images,
@@ -132,7 +134,7 @@ def _format_card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
         rows["test images"] = evaluation.attrs.get("images", "unknown")
         for row in evaluation.itertuples():
             metric, *class_name = row.metric.split("/", 1)
-            name = " of ".join(["test " + metric.replace("_", " "), *class_name])
+            name = escape_markdown(" of ".join(["test " + metric.replace("_", " "), *class_name]))
             rows[name] = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f})"
     selection = ("", "single selection and ", "dual selection and ")[len(run.plans)]
     strategy = run.distillation.strategy if run.distillation.alpha else "none"
@@ -144,6 +146,7 @@ def _format_card(run: Run, evaluation: pd.DataFrame | None, folder: str) -> str:
     }
     return CARD.format(
         run=run,
+        data_name=escape_markdown(run.data),
         data=ModelCardData(library_name="timm", pipeline_tag="image-classification", tags=tags).to_yaml(),
         start=f"It started from {start.format(teacher=run.teacher)}. " if run.initializer else "",
         method=methods.get(strategy, f"self-distillation ({strategy})"),
@@ -164,8 +167,10 @@ def load_student(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             facts: dict[str, Any] = dict(file.metadata() or {})
         facts |= {key: json.loads(facts[key]) for key in ("classes", "mean", "std", "image_size", "fit")}
-    except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+        if not 1 <= facts["image_size"] <= LARGEST:
+            raise ValueError(f"image_size={facts['image_size']}")
+        model = build(facts["name"], len(facts["classes"]), facts["image_size"])
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path} was not written by Run.save ({error})") from error
-    model = build(facts["name"], len(facts["classes"]), facts["image_size"])
-    model.load_state_dict(load_file(path))
     return set_input_statistics(model, facts["mean"], facts["std"]).eval(), facts

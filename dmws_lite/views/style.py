@@ -7,6 +7,7 @@ import io
 import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -353,6 +354,19 @@ def extremes(values: pd.Series, form: str = ".2f") -> str:
     if ordered.empty:
         return "no value"
     return " to ".join(dict.fromkeys(f"{name} {value:{form}}" for name, value in ordered.iloc[[0, -1]].items()))
+
+
+def styled(table: pd.DataFrame) -> Any:
+    """A table's pandas Styler that shows texts as they are: names of classes and files are not to act as HTML.
+
+    >>> "&lt;img" in styled(pd.DataFrame({"<b>": ["<img src=x onerror=alert(1)>"]})).to_html()
+    True
+    """
+
+    def escaped(value: Any) -> Any:
+        return escape(value, quote=False) if isinstance(value, str) else value
+
+    return table.map(escaped).rename(index=escaped, columns=escaped).style
 
 
 def save(figure: Picture, folder: str | Path, name: str) -> Picture:
