@@ -67,6 +67,8 @@ def compensate(
     Raises ValueError for ViTs with other blocks or tokens and for activations that are not finite, MemoryError for too
     many images.
     """
+    if ridge is not None and not 0 <= ridge < float("inf"):
+        raise ValueError(f"ridge={ridge} must be 0 or more, and finite")
     began = time.perf_counter()
     with evaluation_mode(student, teacher), few_threads(student, images):
         for network in (student, teacher):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,8 @@ class Distillation:
             name, value = setting.name, getattr(self, setting.name)
             if value == setting.default:  # None is one
                 continue
+            if name not in choices and not isinstance(value, Real):
+                raise ValueError(f"{name}={value!r} must be a number")
             if name in ("alpha", "alpha_warmup", "alpha_until", "alpha_anneal", "momentum") and not 0 <= value <= 1:
                 raise ValueError(f"{name}={value} is out of range: 0 <= {name} <= 1")
             if name in ("temperature", "half_life", "half_life_epochs") and not 0 < value < math.inf:

@@ -59,6 +59,7 @@ def initialize(
         raise TypeError(f"plan={type(plan).__name__}: pass one plan; complementary_plans returns one for each student")
     if isinstance(teacher_state, str):
         raise ValueError(f"teacher_state={teacher_state!r} is a name without weights: pass load_teacher(...)")
+    vars(model).pop("measured", None)  # of an earlier start
     if isinstance(teacher_state, Teacher):
         set_input_statistics(model, teacher_state.mean, teacher_state.std)
         teacher_state = teacher_state.state
@@ -213,6 +214,8 @@ INITIALIZERS: dict[str, Callable[..., nn.Module]] = {rule.__name__: rule for rul
 
 
 def _state_of(teacher: Any) -> Mapping[str, Tensor]:
+    if isinstance(teacher, Teacher):
+        return teacher.state
     return teacher.state_dict() if isinstance(teacher, nn.Module) else teacher
 
 

@@ -43,7 +43,8 @@ def select_layers(
             raise ValueError(f"unknown layers={layers!r}: choose one of {', '.join(RULES)}, or give the block numbers")
         return tuple(tuple(RULES[layers](t, s)) for t, s in zip(teacher, student, strict=True))
     stages: Any = [layers] if all(isinstance(block, int | np.integer) for block in layers) else layers
-    chosen = tuple(tuple(int(block) for block in np.atleast_1d(stage)) for stage in stages)
+    whole = all(np.asarray(stage).dtype.kind in "iu" for stage in stages)
+    chosen = tuple(tuple(int(block) for block in np.atleast_1d(stage)) for stage in stages) if whole else ()
     valid = [sorted({*stage} & {*range(t)}) for stage, t in zip(chosen, teacher, strict=False)]  # in rising order
     if list(map(len, chosen)) != list(student) or list(map(list, chosen)) != valid:
         raise ValueError(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import as_file, files
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -33,6 +34,12 @@ EMBEDDED_TEACHER, EMBEDDED_STUDENT = "embedded_vit_96", "embedded_vit_48"
 HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 State = dict[str, torch.Tensor]
+VITS = (
+    "vit_",
+    "deit",
+    "embedded_vit_",
+    "flexivit_",
+)  # beginnings of names of networks that are made for one image size
 
 default_cfgs: dict[str, dict[str, Any]] = {  # of the networks below, where timm looks for them
     EMBEDDED_TEACHER: HALF | {"input_size": (3, 64, 64), "classifier": "head"},
@@ -74,18 +81,26 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
 
     image_size: pixels per side, for networks with a position embedding; None keeps the network's own.
     seed:       of the weights; the global random state is left as it was.
-    Raises ValueError for an unknown name, with the nearest ones.
+    Raises ValueError for an unknown name, with the nearest ones, and for a size that patches do not divide.
 
     >>> build("embedded_vit_48", 3)(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 3])
     """
     _check_name(name)
+    if not isinstance(num_classes, Integral) or num_classes < 0:
+        raise ValueError(f"num_classes={num_classes!r}: pass the number of classes, or 0 for no classifier")
     options: dict[str, Any] = {"pad_type": "same"} if name.startswith("mobilenetv1") else {}
-    if image_size and ("vit" in name or "deit" in name):
+    if image_size and name.startswith(VITS):
         options["img_size"] = image_size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = timm.create_model(name, num_classes=num_classes, **options)
+    patch = model.patch_embed.patch_size[0] if "img_size" in options else 1
+    if image_size and image_size % patch:
+        text = f"image_size={image_size} is no multiple of the patches of {name}, {patch} pixels: the rest would be cut"
+        raise ValueError(
+            f"{text} off. Take {image_size // patch * patch or patch} or {(image_size // patch + 1) * patch}"
+        )
     model.pretrained_cfg = {**_config_of(model), "architecture": name}
     return set_input_statistics(model, *input_statistics(name))
 
@@ -204,6 +219,8 @@ def input_statistics(source: Any) -> tuple[tuple[float, ...], tuple[float, ...]]
     """
     if isinstance(source, Teacher):
         return source.mean, source.std
+    if isinstance(source, str):
+        _check_name(source)
     config = _timm_config(source) if isinstance(source, str) else _config_of(source)
     if not {"mean", "std"} <= config.keys():
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
-from dmws_lite.training.evaluation import calibration_error
+from dmws_lite.training.evaluation import calibration_error, check_predictions
 
 SMALLEST = float(np.finfo(np.float32).smallest_subnormal)  # 1.4e-45: below it a probability of `predict` is 0
 RANGE = (0.05, 20.0)  # of temperatures
@@ -18,12 +18,14 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The temperature in RANGE that makes the labels most likely: above 1 where the network was too sure.
 
     probabilities: float (N, classes), of *validation* images; labels: int (N,).
-    Warns when it is at an end of RANGE, and thus may lie beyond. Source: Guo et al. 2017 (arXiv 1706.04599).
+    Warns when it is at an end of RANGE, and thus may lie beyond. Raises ValueError as `evaluate` does.
+    Source: Guo et al. 2017 (arXiv 1706.04599).
 
     >>> sure, hit = np.array([[0.99, 0.01]] * 10), np.array([0] * 7 + [1] * 3)
     >>> at(sure, fit_temperature(sure, hit))[0].round(2)
     array([0.7, 0.3])
     """
+    probabilities, labels = check_predictions(probabilities, labels)
 
     def loss(log_temperature: float) -> float:
         likelihood = at(probabilities, np.exp(log_temperature))[np.arange(len(labels)), labels]

@@ -30,16 +30,26 @@ def predict(
     Raises ValueError for other images, also of a size that the model does not take, for batch_size < 1, and for a model
     that does not say how its input is normalised.
     """
-    pixels = images.images if isinstance(images, ImageSet) else images
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
-        raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), N >= 1, or an ImageSet")
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    pixels = check_images(images, batch_size)
     if device is not None:
         model.to(device)
     with evaluation_mode(model), torch.inference_mode(), few_threads(model, pixels):
         logits = [model(batch).float() for batch in normalised_batches(model, pixels, batch_size)]
         return torch.cat(logits).softmax(dim=1).cpu().numpy()
+
+
+def check_images(images: ImageSet | np.ndarray, batch_size: int = 1) -> np.ndarray:
+    """The images as `predict` takes them, uint8 (N, C, H, W); else ValueError, as `predict` says."""
+    pixels = images.images if isinstance(images, ImageSet) else images
+    if not isinstance(pixels, np.ndarray):
+        raise ValueError(
+            f"images are a {type(pixels).__name__}: pass a numpy array, uint8 (N, C, H, W), or an ImageSet"
+        )
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
+        raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), N >= 1, or an ImageSet")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} must be at least 1")
+    return pixels
 
 
 def normalised_batches(network: nn.Module, pixels: np.ndarray, batch_size: int = 100) -> Iterator[Tensor]:
@@ -64,7 +74,7 @@ def evaluate(
     `.attrs["dropped"]`; `.attrs["images"]` is the number of images.
     Raises ValueError where shapes, classes and labels disagree, and for rows that are no probabilities.
     """
-    probabilities, labels = _check_arguments(probabilities, labels, classes)
+    probabilities, labels = check_predictions(probabilities, labels, classes)
     if resamples < 0:
         raise ValueError(f"resamples={resamples} must be 0 (no intervals) or more")
     rng, n, is_class = np.random.default_rng(seed), len(labels), labels[:, None] == np.unique(labels)
@@ -86,27 +96,30 @@ def confusion(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[s
     """Numbers of images by true class (rows) and predicted class (columns). Arguments and errors as in `evaluate`."""
     from sklearn.metrics import confusion_matrix
 
-    probabilities, labels = _check_arguments(probabilities, labels, classes)
+    probabilities, labels = check_predictions(probabilities, labels, classes)
     counts = confusion_matrix(labels, probabilities.argmax(1), labels=range(len(classes)))
     return pd.DataFrame(counts, pd.Index(classes, name="true"), pd.Index(classes, name="predicted"))
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """The expected calibration error, "ece", alone; arguments as in `evaluate`."""
+    probabilities, labels = check_predictions(probabilities, labels)
     return float(_ece(np.ones((1, len(labels))), probabilities, labels)[0])
 
 
-def _check_arguments(
-    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+def check_predictions(
+    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays, of probabilities and labels that fit together; else ValueError, as `evaluate` says."""
     probabilities, labels = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    shape, count = probabilities.shape, len(classes)
+    shape = probabilities.shape
+    count = shape[-1] if classes is None else len(classes)
     if count < 2 or probabilities.ndim != 2 or shape[1] != count:
         raise ValueError(f"probabilities have shape {shape}: pass (N, {count}), a column for each of 2 or more classes")
     if labels.shape != shape[:1] or not len(labels):
         raise ValueError(f"labels have shape {labels.shape}, probabilities {shape}: pass one per row, at least one")
     if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= count:
-        text = f"labels are {labels.dtype} from {labels.min()} to {labels.max()}"
+        text = f"labels are {labels.dtype}, from {min(labels.tolist())} to {max(labels.tolist())}"
         raise ValueError(f"{text}: pass integers from 0 to {count - 1}")
     wrong = ~((probabilities >= 0).all(1) & np.isclose(probabilities.sum(1), 1, atol=1e-3))
     if wrong.any():

@@ -103,8 +103,12 @@ def fit(
 def load_run(
     checkpoint: str | Path, students: Students, splits: Splits, training: Training, distillation: Distillation
 ) -> Run:
-    """What `fit` would have returned if it had been stopped when it wrote this checkpoint; other arguments as there."""
+    """What `fit` would have returned if it had been stopped when it wrote this checkpoint; other arguments as there.
+
+    Raises ValueError naming the settings that it was not made with.
+    """
     state = load_checkpoint(checkpoint)
+    _require_settings(checkpoint, state, asdict(training) | asdict(distillation) | _describe_start(students))
     students.main.load_state_dict(state["best"])
     if students.auxiliary is not None and state["auxiliary"] is not None:
         students.auxiliary.load_state_dict(state["auxiliary"])
@@ -128,6 +132,7 @@ class Trainer:
         self.accelerator = _make_accelerator(device, training, distillation)
         self.device = self.accelerator.device
         self.main, self.mean, self.std = students.main, students.mean, students.std
+        self.start = _describe_start(students)
         self.auxiliary: nn.Module | None = students.auxiliary
         self.teacher: nn.Module | None = None
         if distillation.strategy == "kd" and students.auxiliary is not None:
@@ -322,10 +327,7 @@ class Trainer:
     def resume(self, path: str | Path) -> None:
         """Go on from a checkpoint. Raises ValueError naming the settings that it was not made with."""
         state = load_checkpoint(path)
-        different = [key for key, value in self._settings().items() if state["settings"].get(key) != value]
-        if different:
-            text = f"checkpoint {path} was made with other settings ({', '.join(different)})"
-            raise ValueError(f"{text}: delete it, or pass another path")
+        _require_settings(path, state, self._settings())
         for name, owner in self.stateful.items():
             if owner and state[name]:
                 owner.load_state_dict(state[name])
@@ -343,13 +345,29 @@ class Trainer:
             **asdict(self.distillation),
             "images": images,
             "labels": labels,
-            "network": [[name, *tensor.shape] for name, tensor in self.main.state_dict().items()],
+            **self.start,
             "teacher": weights,
             "auxiliary": self.auxiliary is not None,
             "normalisation": [self.mean, self.std],
             "flips": sorted(self.splits.flips),
             "processes": self.accelerator.num_processes,
         }
+
+
+def _describe_start(students: Students) -> dict[str, Any]:
+    """The network that is trained, and what it started from."""
+    return {
+        "network": [[name, *tensor.shape] for name, tensor in students.main.state_dict().items()],
+        "start": [students.teacher, students.initializer],
+        "plans": [[plan.elements, plan.phase, plan.layers] for plan in students.plans],
+    }
+
+
+def _require_settings(path: str | Path, state: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raise ValueError naming the settings that a checkpoint was not made with."""
+    if different := [key for key, value in settings.items() if state["settings"].get(key) != value]:
+        text = f"checkpoint {path} was made with other settings ({', '.join(different)})"
+        raise ValueError(f"{text}: delete it, or pass another path")
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.runtime.files import write_atomically
-from dmws_lite.training.evaluation import predict
+from dmws_lite.training.evaluation import check_images, predict
 from dmws_lite.training.export import load_student
 
 Array = np.ndarray
@@ -78,7 +78,7 @@ def _write_graph(graph: Any, path: Path, metadata: dict[str, str]) -> Path:
 
 def predict_onnx(path: str | Path, images: ImageSet | Array, batch_size: int = 256) -> Array:
     """Class probabilities, float32 (N, classes), by what `load_answer` takes; images as for `predict`."""
-    pixels, answer = images.images if isinstance(images, ImageSet) else images, load_answer(path)
+    pixels, answer = check_images(images, batch_size), load_answer(path)
     return np.concatenate([answer(pixels[start : start + batch_size]) for start in range(0, len(pixels), batch_size)])
 
 
@@ -128,6 +128,7 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
     if not source.is_file():
         raise FileNotFoundError(f"{source} does not exist: write it with to_onnx first")
     options: dict[str, Any] = {"per_channel": True, "weight_type": QuantType.QInt8}
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)  # the quantiser's remarks need no action here
     try:
         with tempfile.TemporaryDirectory() as temporary:
@@ -142,7 +143,7 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
                 quantize_static(source, quantized, reader(), **options)
             graph = onnx.load(quantized)
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(disabled)
     name, kind = (DYNAMIC, "dynamic") if calibration is None else (STATIC, f"static, {len(calibration)} images")
     return _write_graph(graph, Path(folder) / name, onnx_facts(source) | {"precision": f"int8, {kind}"})
 

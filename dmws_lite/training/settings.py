@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
+from numbers import Integral, Real
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,13 @@ class Training:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
+            whole = name in ("steps", "batch_size", "evaluations", "seed")
+            kind: Any = Integral if whole else Real
+            if not isinstance(value, kind) or not isfinite(value):
+                raise ValueError(f"{name}={value!r} must be a {'whole' if whole else 'finite'} number")
             if name in ("steps", "batch_size", "evaluations", "lr", "clip") and not value > 0:
                 raise ValueError(f"{name}={value} must be above 0")
             if name in ("warmup", "label_smoothing") and not 0 <= value < 1:
                 raise ValueError(f"{name}={value} is out of range: 0 <= {name} < 1")
-            if name == "weight_decay" and not value >= 0:
+            if name in ("weight_decay", "seed") and value < 0:
                 raise ValueError(f"{name}={value} must not be negative")
