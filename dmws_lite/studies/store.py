@@ -92,7 +92,10 @@ class Store:
         """A study: its definition, and its runs' names by key. Raises ValueError for one that is not there."""
         if name not in (names := self.studies()):
             raise ValueError(f"store {self.folder} has no study {name!r}: it has {', '.join(names) or 'none'}")
-        return _read(self.folder / "studies" / f"{name}.json", itemgetter("definition", "names"))
+        content = _read(self.folder / "studies" / f"{name}.json", itemgetter("definition", "names"))
+        if foreign := [key for key in content["names"] if not key.isalnum()]:
+            raise ValueError(f"store {self.folder}, study {name!r}: {foreign[0]!r} is no key of a run: run it again")
+        return content
 
     def records(self, study: str | None = None, folder: str = "runs") -> list[dict[str, Any]]:
         """The records of a study's finished runs, under the study's names; folder="failures": of those that failed."""
