@@ -220,11 +220,12 @@ def test_a_level_of_folders_or_a_pattern_of_names_is_the_label(tmp_path):
     make_folder(tmp_path / "organs", kinds)
     upper, lower = (read_folder(tmp_path / "organs", label=level).classes for level in (1, 2))
     assert upper == ("colon", "lung") and lower == ("colon_aca", "colon_n", "lung_aca", "lung_n")
+    with pytest.raises(ValueError, match="label='grade' is no column of a table in .*organs, and no pattern"):
+        read_folder(tmp_path / "organs", label="grade")
     files = {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)}
     root = make_folder(tmp_path / "flat", files | {f"test1/{i}.jpg": "" for i in range(2)})
     listing = read_folder(root, label=r"([a-z]+)\.\d")
-    assert count_images(listing.table) == {"cat": 3, "dog": 3}
-    assert listing.left_out["reason"].tolist() == ["name", "name"]
+    assert count_images(listing.table) == {"cat": 3, "dog": 3} and [*listing.left_out["reason"]] == ["name", "name"]
 
 
 def test_what_is_passed_over_is_counted_in_a_sentence_per_reason(tmp_path):

@@ -224,6 +224,7 @@ def test_a_file_that_is_no_plan_or_a_damaged_one_is_refused(tmp_path, content):
         (*VIT[::-1], {}, r"wider than its teacher .* on axis 'embed'.*choose a narrower student"),
         (vit(96, 6), vit(48, 3, depth=12), {}, r"deeper than its teacher.*\[12\].*\[2\]"),
         ("vit_smal_patch16_224", VIT[1], {}, "unknown model 'vit_smal_patch16_224': did you mean vit_small"),
+        (*EMBEDDED, {"layers": [[0, 1.9, 2, 3]]}, r"layers=\[\[0, 1.9, 2, 3\]\]: give a list"),
         (*VIT, {"elements": "best"}, "unknown elements='best': choose one of uniform"),
         (*VIT, {"phase": 2}, "axis 'embed': phase=2 is out of range.*0 <= phase < 2"),
         (vit(16, 2, patch=8), vit(8, 2, patch=16), {}, "on axis 'kernel_h'.*patch and kernel sizes"),

@@ -119,13 +119,8 @@ def test_predict_is_the_softmax_of_the_network_in_float64_and_leaves_it_as_it_is
 
 
 def test_predict_refuses():
-    cases = (
-        (pixels() / 9, 9, "are float64"),
-        (pixels()[0], 9, "uint8"),
-        (pixels()[:0], 9, "N >= 1"),
-        (pixels(), 0, "=0"),
-    )
-    for images, size, text in cases:
+    cases = [(pixels() / 9, 9, "are float64"), (pixels()[0], 9, "uint8"), (pixels()[:0], 9, "N >= 1")]
+    for images, size, text in [*cases, (pixels(), 0, "=0"), ([1], 9, "are a list: pass a numpy array")]:
         with pytest.raises(ValueError, match=text):
             predict(network(), images, size)
     with pytest.raises(ValueError, match="images are 4 x 4, the model takes 64 x 64: .* with image_size=4"):
@@ -160,5 +155,6 @@ def test_a_temperature_at_the_end_of_the_range_is_said_and_0_is_refused():
     probabilities = np.array([[0.7, 0.3], [0.2, 0.8]])
     with pytest.warns(UserWarning, match="is at an end of"):
         assert fit_temperature(probabilities, np.array([0, 1])) < 0.06
-    with pytest.raises(ValueError, match="temperature=0 must be above 0"):
-        at(probabilities, 0)
+    for call, given, text in ((at, 0, "temperature=0 must be above 0"), (fit_temperature, [0], r"shape \(1,\), proba")):
+        with pytest.raises(ValueError, match=text):
+            call(probabilities, given)

@@ -236,6 +236,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_they_are_named(tmp_path):
         "flips": {"splits": replace(SPLITS, flips=())},
         "teacher": {"students": pair(0, 2), "skd": {"strategy": "kd"}},
         "auxiliary": {"students": Students(student()), "skd": {"alpha": 0.0}},
+        "start": {"students": replace(pair(), initializer="xavier")},
     }
     for key, change in others.items():
         with pytest.raises(ValueError, match=rf"made with other settings \(.*{key}.*\): delete it, or pass another"):
@@ -269,10 +270,10 @@ def test_batchnorm_statistics_are_measured_first_and_weights_come_back_contiguou
     assert layouts == {False} and all(weight.is_contiguous() for weight in run.main.state_dict().values())
 
 
-@pytest.mark.parametrize("field, value", [("steps", 0), ("lr", -1.0), ("label_smoothing", 1.0), ("weight_decay", -1)])
-def test_settings_outside_their_range_are_refused(field, value):
-    with pytest.raises(ValueError, match=f"{field}={value}"):
-        dm.Training(**{field: value})
+@pytest.mark.parametrize("key, value", {"steps": 2.5, "lr": -1.0, "warmup": 1.0, "seed": -1, "clip": 0}.items())
+def test_settings_outside_their_range_are_refused(key, value):
+    with pytest.raises(ValueError, match=f"{key}={value}"):
+        dm.Training(**{key: value})
 
 
 KD = {"strategy": "kd"}
