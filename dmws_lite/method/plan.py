@@ -70,7 +70,7 @@ class SelectionPlan:
     assignments:    one for each student tensor that the teacher feeds.
     skipped:        student tensors that keep their initial values, with the reason.
     lost:           tensors of the teacher's chosen blocks that the student has no place for, with what that means.
-    teacher_shapes: every teacher tensor but its classifier; coverage and overlap are shares of these.
+    teacher_shapes: every teacher tensor (of its classifier where that is planned); coverage and overlap are shares of it.
     """
 
     teacher: str
@@ -112,13 +112,14 @@ class SelectionPlan:
         return state
 
     def coverage(self) -> Share:
-        """The share of the teacher's elements that this student receives (the classifier does not count)."""
+        """The share of the teacher's elements that this student receives (of the classifier where it is planned)."""
         return self._share({a.teacher: a.size for a in self.assignments})
 
     def overlap(self, other: SelectionPlan) -> Share:
         """The share of the teacher's elements that this student and another one both receive."""
         if other.teacher_shapes != self.teacher_shapes:
-            raise ValueError(f"overlap needs two plans of one teacher, not of {self.teacher} and {other.teacher}")
+            text = f"two plans of one teacher, both with its classifier or neither, not of {self.teacher} and"
+            raise ValueError(f"overlap needs {text} {other.teacher}")
         others, used = {a.teacher: a for a in other.assignments}, {}
         for a in self.assignments:
             if a.teacher in others:

@@ -74,7 +74,8 @@ def complementary_plans(
     """Plans for n students of one architecture that share as few teacher elements as arithmetic allows, main first.
 
     On an axis where the teacher has at least n times the student's size the index sets are disjoint; two students on a
-    smaller one share 2s - t indices; where t = s both take all. Parameters and errors as in `plan`.
+    smaller one share 2s - t indices (whole heads may share more); where t = s both take all.
+    Parameters and errors as in `plan`.
     Source: the dual-model idea is that of Tsutsumi et al. 2026 (arXiv 2508.20461); the rule is our choice.
 
     >>> main, auxiliary = complementary_plans("vit_small_patch16_224", "vit_tiny_patch16_224")

@@ -7,7 +7,7 @@ import torch
 
 
 def generator(*numbers: int) -> torch.Generator:
-    """A torch generator on the CPU whose draws depend on all of `numbers` (non-negative) and on nothing else.
+    """A torch generator on the CPU whose draws depend on `numbers` (each from 0 to below 2**32) and on nothing else.
 
     >>> generator(1, 2).initial_seed() == generator(1, 2).initial_seed() != generator(2, 1).initial_seed()
     True

@@ -57,7 +57,8 @@ def normalised_batches(network: nn.Module, pixels: np.ndarray, batch_size: int =
     require_image_size(network, pixels.shape)
     device, statistics = next(network.parameters()).device, input_statistics(network)
     for start in range(0, len(pixels), batch_size):
-        yield normalise(torch.from_numpy(pixels[start : start + batch_size]).to(device), *statistics)
+        batch = np.array(pixels[start : start + batch_size])  # a copy: torch takes no read-only or reversed array
+        yield normalise(torch.from_numpy(batch).to(device), *statistics)
 
 
 def evaluate(
