@@ -70,7 +70,7 @@ class SelectionPlan:
     assignments:    one for each student tensor that the teacher feeds.
     skipped:        student tensors that keep their initial values, with the reason.
     lost:           tensors of the teacher's chosen blocks that the student has no place for, with what that means.
-    teacher_shapes: every teacher tensor (of its classifier where that is planned); coverage and overlap are shares of it.
+    teacher_shapes: every teacher tensor (of its classifier where that is planned); coverage is a share of these.
     """
 
     teacher: str
