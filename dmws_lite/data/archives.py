@@ -26,8 +26,9 @@ def unpack(archive: Path, target: Path) -> Path:
 
 def unpack_into(folder: Path, archive: Path) -> None:
     """Unpack an archive, and those in it, into a folder."""
-    _extract(archive, max(FREE, RATIO * archive.stat().st_size), folder)
-    unpack_inside(folder)
+    most = max(FREE, RATIO * archive.stat().st_size)
+    _extract(archive, most, folder)
+    unpack_inside(folder, most)
 
 
 def _extract(archive: Path, most: int, folder: Path) -> None:
@@ -68,15 +69,18 @@ def _check_members(archive: Path, bytes_left: int, members: Iterable[tuple[str, 
             )
 
 
-def unpack_inside(folder: Path) -> None:
-    """Replace the archives in a folder by folders of their names, where they are more than half of its bytes."""
+def unpack_inside(folder: Path, most: int | None = None) -> None:
+    """Replace the archives in a folder by folders of their names, where they are more than half of its bytes.
+
+    most: bytes that it may hold in all; None allows its archives what any others may unpack to.
+    """
     paths = [path for path in folder.rglob("*") if path.is_file()]
     hidden = re.compile(r"(^|/)(\.|__MACOSX)")
     sizes = {path: path.stat().st_size for path in paths if not hidden.search(path.relative_to(folder).as_posix())}
     inner = sorted(path for path in sizes if path.name.lower().endswith(ARCHIVES))
     if 2 * sum(sizes[path] for path in inner) <= sum(sizes.values()):
         return
-    most = max(FREE, RATIO * sum(sizes[path] for path in inner))
+    most = max(FREE, RATIO * sum(sizes[path] for path in inner)) if most is None else most - sum(sizes.values())
     for archive in inner:
         suffix = max((s for s in ARCHIVES if archive.name.lower().endswith(s)), key=len)
         target = archive.with_name(archive.name[: -len(suffix)])
