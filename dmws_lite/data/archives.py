@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import lzma
+import posixpath
 import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from gzip import BadGzipFile
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -40,8 +41,7 @@ def _extract(archive: Path, most: int, folder: Path) -> None:
                 opened.extractall(folder)
         else:
             with tarfile.open(archive) as opened:
-                members = (member for info in opened for member in ((info.name, info.size), (info.linkname, 0)))
-                _check_members(archive, most, members)
+                _check_members(archive, most, _list_members(opened))
                 opened.extractall(folder, filter="data")
     except (*UNUSABLE, KeyError) as error:
         raise ValueError(
@@ -53,6 +53,20 @@ def _extract(archive: Path, most: int, folder: Path) -> None:
             f"{archive} could not be unpacked ({error.strerror or error}): free some space, set DMWS_CACHE to a "
             "folder on another disk, or unpack it yourself and pass the folder"
         ) from error
+
+
+def _list_members(opened: tarfile.TarFile) -> Iterator[tuple[str, int]]:
+    """Names and bytes in a tar, and what links lead to; nothing may lie behind a link, where no check is safe."""
+    links: set[PurePosixPath] = set()
+    for info in opened:
+        path, target = PurePosixPath(info.name), info.linkname
+        if links & {*path.parents}:
+            raise tarfile.TarError(f"{info.name} lies behind a link")
+        if info.issym():
+            links.add(path)
+            target = posixpath.normpath(path.parent / target)
+        yield info.name, info.size
+        yield target, 0
 
 
 def _check_members(archive: Path, bytes_left: int, members: Iterable[tuple[str, int]]) -> None:

@@ -79,6 +79,10 @@ def read_folder(
     elif not is_table:
         tables, facts, notes = find_tables(root, files, card, label, problem)
         if isinstance(label, str) and not tables:
+            if card:
+                raise ValueError(
+                    f"label={label!r}: {card.path} says where the label is: leave label out, or mend the card"
+                )
             text = f"label={label!r} is no column of a table in {root}, and no pattern with one group that fits a file"
             raise ValueError(". ".join((text, *notes)))
     if tables:

@@ -34,12 +34,6 @@ EMBEDDED_TEACHER, EMBEDDED_STUDENT = "embedded_vit_96", "embedded_vit_48"
 HALF: dict[str, Any] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 State = dict[str, torch.Tensor]
-VITS = (
-    "vit_",
-    "deit",
-    "embedded_vit_",
-    "flexivit_",
-)  # beginnings of names of networks that are made for one image size
 
 default_cfgs: dict[str, dict[str, Any]] = {  # of the networks below, where timm looks for them
     EMBEDDED_TEACHER: HALF | {"input_size": (3, 64, 64), "classifier": "head"},
@@ -81,7 +75,7 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
 
     image_size: pixels per side, for networks with a position embedding; None keeps the network's own.
     seed:       of the weights; the global random state is left as it was.
-    Raises ValueError for an unknown name, with the nearest ones, and for a size that patches do not divide.
+    Raises ValueError for an unknown name, with the nearest ones, and for a number of classes that is none.
 
     >>> build("embedded_vit_48", 3)(torch.zeros(1, 3, 64, 64)).shape
     torch.Size([1, 3])
@@ -90,17 +84,13 @@ def build(name: str, num_classes: int, image_size: int | None = None, seed: int 
     if not isinstance(num_classes, Integral) or num_classes < 0:
         raise ValueError(f"num_classes={num_classes!r}: pass the number of classes, or 0 for no classifier")
     options: dict[str, Any] = {"pad_type": "same"} if name.startswith("mobilenetv1") else {}
-    if image_size and name.startswith(VITS):
-        options["img_size"] = image_size
+    sized = {"img_size": image_size} if image_size and ("vit" in name or "deit" in name) else {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: Any = timm.create_model(name, num_classes=num_classes, **options)
-    patch = model.patch_embed.patch_size[0] if "img_size" in options else 1
-    if image_size and image_size % patch:
-        text = f"image_size={image_size} is no multiple of the patches of {name}, {patch} pixels: the rest would be cut"
-        raise ValueError(
-            f"{text} off. Take {image_size // patch * patch or patch} or {(image_size // patch + 1) * patch}"
-        )
+        try:
+            model: Any = timm.create_model(name, num_classes=num_classes, **options, **sized)
+        except TypeError:  # it takes images of any size
+            model = timm.create_model(name, num_classes=num_classes, **options)
     model.pretrained_cfg = {**_config_of(model), "architecture": name}
     return set_input_statistics(model, *input_statistics(name))
 
@@ -243,6 +233,16 @@ def require_image_size(model: Any, shape: Sequence[int], what: str = "images") -
     if getattr(embedding, "strict_img_size", False) and model_size and size != model_size:
         text = "{} are {} x {}, the model takes {} x {}".format(what, *size, *model_size)
         raise ValueError(f"{text}: open them with that size, or make the model with image_size={size[1]}")
+
+
+def require_whole_patches(model: Any, image_size: int | None) -> None:
+    """Raise ValueError where patches leave a rest of another image size than the network's own: it would be cut off."""
+    patch = (getattr(getattr(model, "patch_embed", None), "patch_size", None) or (1,))[0]
+    own = (_config_of(model).get("input_size") or (0,))[-1]
+    if image_size and image_size % patch and image_size != own:
+        below = image_size // patch * patch
+        text = f"image_size={image_size} is no multiple of the patches of {name_of(model)}, {patch} pixels"
+        raise ValueError(f"{text}: a rest would be cut off. Take {below or patch} or {below + patch}")
 
 
 def _timm_config(name: str) -> dict[str, Any]:

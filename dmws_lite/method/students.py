@@ -10,7 +10,7 @@ from torch import nn
 from dmws_lite.method.initializers import MEASURED, draw_classifier, initialize
 from dmws_lite.method.layers import Layers
 from dmws_lite.method.measuring import CALIBRATION, Measured, calibration_images
-from dmws_lite.method.networks import Teacher, build, input_statistics, name_of
+from dmws_lite.method.networks import Teacher, build, input_statistics, name_of, require_whole_patches
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans
 from dmws_lite.runtime.seeds import generator
@@ -98,6 +98,7 @@ def make_students(
     if auxiliary == "complementary" and initializer not in SELECTED:
         text = f"auxiliary='complementary' needs initializer={' or '.join(map(repr, SELECTED))}, not {initializer!r}"
         raise ValueError(f"{text}: pass auxiliary=None, 'same' or 'random'")
+    require_whole_patches(build(student, num_classes, image_size), image_size)
     plans: tuple[SelectionPlan, ...] = ()
     needs_plan = initializer in (*SELECTED, *MEASURED)
     if needs_plan:

@@ -180,7 +180,8 @@ def sign_flip_p(gaps: np.ndarray) -> np.ndarray:
     """
     options: dict[str, Any] = {"permutation_type": "samples", "n_resamples": 2**EXACT, "vectorized": True, "axis": -1}
     options |= {"batch": 16 if gaps.ndim > 1 else None, "random_state": 0}
-    return permutation_test((gaps / (np.abs(gaps).max() or 1),), _rounded_mean, **options).pvalue
+    scale = np.abs(gaps).max(-1, keepdims=True)
+    return permutation_test((gaps / np.where(scale > 0, scale, 1),), _rounded_mean, **options).pvalue
 
 
 def _rounded_mean(values: np.ndarray, axis: int) -> np.ndarray:

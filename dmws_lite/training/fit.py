@@ -359,7 +359,7 @@ def _describe_start(students: Students) -> dict[str, Any]:
     return {
         "network": [[name, *tensor.shape] for name, tensor in students.main.state_dict().items()],
         "start": [students.teacher, students.initializer],
-        "plans": [[plan.elements, plan.phase, plan.layers] for plan in students.plans],
+        "plans": [[plan.elements, int(plan.phase), plan.layers] for plan in students.plans],
     }
 
 

@@ -36,7 +36,7 @@ class Training:
         for name, value in vars(self).items():
             whole = name in ("steps", "batch_size", "evaluations", "seed")
             kind: Any = Integral if whole else Real
-            if not isinstance(value, kind) or not isfinite(value):
+            if not isinstance(value, kind) or not (isfinite(value) or name == "clip"):  # inf cuts nothing
                 raise ValueError(f"{name}={value!r} must be a {'whole' if whole else 'finite'} number")
             if name in ("steps", "batch_size", "evaluations", "lr", "clip") and not value > 0:
                 raise ValueError(f"{name}={value} must be above 0")

@@ -130,7 +130,8 @@ def fraction_curves(table: pd.DataFrame, metric: str = "accuracy", reference: st
         axes.set(xscale="log", xlim=(runs["x"].min() / 1.4, runs["x"].max() * 1.4))
         axes.set_xticks(fractions, [f"{100 * value:g}" for value in fractions])
         axes.minorticks_off()
-    if table[metric].dropna().between(0, 1).all():  # of shares: intervals of two seeds are cut at 0 and 1
+    is_share = not metric.startswith(("nll", "val_loss")) and table[metric].dropna().between(0, 1).all()
+    if is_share:  # intervals of two seeds are cut at 0 and 1
         bottom, top = figure.axes[0].get_ylim()
         figure.axes[0].set_ylim(max(bottom, -0.02), min(top, 1.02))
     return figure
