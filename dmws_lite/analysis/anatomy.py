@@ -29,9 +29,9 @@ def anatomy(name: str, num_classes: int = 1000) -> pd.DataFrame:
     """Weights and arithmetic of a network's modules, for one image at the network's own size.
 
     Nothing is downloaded and no weight is made (torch's meta device).
-    Raises ValueError for a network of which no such pattern matches a module that computes.
     Returns one row per module: module, stage ("stem", "stage 0", ..., "head"), kind (one of KINDS), parameters (without
     those of modules inside it), flops (as `costs.step_flops` counts them).
+    Raises ValueError where a module that computes is of none of these kinds.
 
     >>> table = anatomy("vit_tiny_patch16_224")
     >>> int(table["parameters"].sum()), int(table["flops"].sum())

@@ -60,10 +60,11 @@ def _list_members(opened: tarfile.TarFile) -> Iterator[tuple[str, int]]:
     links: set[PurePosixPath] = set()
     for info in opened:
         path, target = PurePosixPath(info.name), info.linkname
-        if links & {*path.parents}:
-            raise tarfile.TarError(f"{info.name} lies behind a link")
-        if info.issym():
+        if links & {path, *path.parents}:
+            raise tarfile.TarError(f"{info.name} lies behind a link, or in its place")
+        if info.issym() or info.islnk():  # a hard link may be to a symbolic one
             links.add(path)
+        if info.issym():
             target = posixpath.normpath(path.parent / target)
         yield info.name, info.size
         yield target, 0

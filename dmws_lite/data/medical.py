@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
-from io import SEEK_CUR, BytesIO
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -129,10 +129,9 @@ def _parse_dicom(file: IO[bytes], pixels: bool = True) -> Any:
     start = file.read(4096)
     if DEFLATED in start:  # pydicom inflates it in one go
         file.seek(144 + int.from_bytes(start[140:144], "little"))
-        if not file.read(1):
+        if not (deflated := file.read()):
             raise Refused("the DICOM file's header leads past its end: export it again")
-        file.seek(-1, SEEK_CUR)
-        if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(file.read(), MAX_INFLATED)) == MAX_INFLATED:
+        if len(zlib.decompressobj(-zlib.MAX_WBITS).decompress(deflated, MAX_INFLATED)) == MAX_INFLATED:
             raise Refused(f"the DICOM file inflates to {MAX_INFLATED} bytes or more: export it uncompressed")
     file.seek(0)
     parsed = dcmread(file, force=True, stop_before_pixels=not pixels)

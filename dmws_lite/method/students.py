@@ -98,12 +98,13 @@ def make_students(
     if auxiliary == "complementary" and initializer not in SELECTED:
         text = f"auxiliary='complementary' needs initializer={' or '.join(map(repr, SELECTED))}, not {initializer!r}"
         raise ValueError(f"{text}: pass auxiliary=None, 'same' or 'random'")
-    require_whole_patches(build(student, num_classes, image_size), image_size)
+    network = build(student, num_classes, image_size)
+    require_whole_patches(network, image_size)
     plans: tuple[SelectionPlan, ...] = ()
     needs_plan = initializer in (*SELECTED, *MEASURED)
     if needs_plan:
         n = 2 if auxiliary == "complementary" else 1
-        plans = complementary_plans(teacher, build(student, num_classes, image_size), n, elements, layers, seed=seed)
+        plans = complementary_plans(teacher, network, n, elements, layers, seed=seed)
     if images is not None and initializer in MEASURED:
         images = calibration_images(images, teacher, calibration)
 
