@@ -25,7 +25,7 @@ EQUAL_TO_SKD, EQUAL_TO_LS = (f"single selection for as many seconds as {start}" 
 
 
 def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
-    """Waves of docs/claim_design.md: 42 pairs each, 300 steps (the last: 600)."""
+    """Waves of docs/claim_design.md: 42 pairs each, 300 steps (one: 600)."""
     variants = [method for method in dm.read_study("claim").methods if not isinstance(method, str)]
     smoother, _, *readings = variants
     longer = selected("longer", EQUAL_TO_SKD, steps=400)
@@ -43,6 +43,11 @@ def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     for changes in ({"pairs": pairs}, {"data": PHANTOMS}, {"pairs": [LITE]}):
         yield {"methods": MAIN, "fractions": [0.1], "seeds": 14, "training": {"steps": 300}, **changes}
     yield {"methods": MAIN, "fractions": [0.1], "seeds": 14, "training": {"steps": 600}}
+    norm: dict[str, Any] = {"name": "norm_per_batch", "label": "dual + SKD, BatchNorm measured on each batch"}
+    norm |= {"of": "dual_skd", "skd": {"auxiliary_norm": "batch"}}
+    for pair in (LITE, *pairs):
+        methods = ["dual_skd", norm]
+        yield {"methods": methods, "fractions": [0.1], "seeds": 14, "training": {"steps": 300}, "pairs": [pair]}
 
 
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ class Distillation:
     momentum:          m in [0, 1] itself, instead of a half-life.
     momentum_schedule: "constant", or "cosine" (rises to 1 at the end of the run; Grill et al. 2020, arXiv 2006.07733).
     auxiliary_update:  "ema", "frozen" (the auxiliary stays as it started) or "trained" (on the labels, by itself).
+    auxiliary_norm:    BatchNorm's statistics in the auxiliary: "ema" (averaged as its weights are), or "batch"
+                       (measured again on each batch that it teaches, before it does).
     Raises ValueError for a value outside its range. Source: our choice.
     """
 
@@ -46,13 +49,18 @@ class Distillation:
     momentum: float | None = None
     momentum_schedule: str = "constant"
     auxiliary_update: str = "ema"
+    auxiliary_norm: str = "ema"
     alpha_until: float = 1.0
     alpha_anneal: float = 0.0
     half_life_epochs: float | None = None
 
     def __post_init__(self) -> None:
-        updates, schedules = ("ema", "frozen", "trained"), ("constant", "cosine")
-        choices = {"strategy": STRATEGIES, "auxiliary_update": updates, "momentum_schedule": schedules}
+        choices: dict[str, Any] = {
+            "strategy": STRATEGIES,
+            "auxiliary_update": ("ema", "frozen", "trained"),
+            "auxiliary_norm": ("ema", "batch"),
+            "momentum_schedule": ("constant", "cosine"),
+        }
         for name, names in choices.items():
             if (value := getattr(self, name)) not in names:
                 raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(names)}")

@@ -29,6 +29,7 @@ from dmws_lite.studies.study import Study, read_study
 
 SHORT = 20.0  # seconds of work that are not worth the start of other processes, each of which imports torch
 RETRIES = 3  # by Ray, of a run whose worker or node died
+CANCELS = 5  # times that a run is asked to stop
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": "1"}  # Ray's: no telemetry, one retry
 OPTIONS = {"local": ("workers",), "ray": ("cpus", "gpus", "address")}  # of `run_study`, by engine
 PROBE = 8  # steps of a probe, the second half of which is timed
@@ -182,8 +183,8 @@ def ray_cluster(
             for reference in ray.wait(list(pending), timeout=2.0)[0]:
                 yield _fetch_outcome(ray, reference, pending.pop(reference))
     finally:
-        for reference in pending if ray.is_initialized() else ():
-            ray.cancel(reference, force=True)
+        if ray.is_initialized():
+            _cancel(ray, list(pending))
         if not was_connected:
             ray.shutdown()
 
@@ -203,6 +204,16 @@ def _count_slots(ray: Any, cpus: float, gpus: float) -> int:
     needs = {"CPU": cpus, **({"GPU": gpus} if gpus else {})}
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return sum(int(min(machine.get(kind, 0) / need for kind, need in needs.items()) + 1e-9) for machine in machines)
+
+
+def _cancel(ray: Any, references: list[Any]) -> None:
+    """Stop these runs; asked again, as Ray forgets to stop one that is on its way to a worker."""
+    for _ in range(CANCELS):
+        for reference in references:
+            ray.cancel(reference, force=True)
+        if not references:
+            return
+        references = ray.wait(references, num_returns=len(references), timeout=2.0)[1]
 
 
 def _fetch_outcome(ray: Any, reference: Any, job: Job) -> Outcome:

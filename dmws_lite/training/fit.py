@@ -177,7 +177,7 @@ class Trainer:
         t, d, main = self.training, self.distillation, self.learners[0]
         rows, indices, images = self.next_batch.pop(self.step, partial(self._batch, self.step))()
         labels, alpha = self.labels[indices], d.alpha_at(self.step, t.steps)  # int64 (batch,)
-        targets: Callable[[], Tensor] = partial(self._logits, self.teacher or self.auxiliary, images)
+        targets: Callable[[], Tensor] = partial(self._soft_targets, images)
         if alpha > 0 and d.strategy in ("ema", "kd"):
             targets = self._beside(targets)
         if self.step + 1 < t.steps:
@@ -225,6 +225,12 @@ class Trainer:
     @torch.no_grad()
     def _logits(self, network: Any, images: Tensor) -> Tensor:
         return self._forward(network, images)
+
+    def _soft_targets(self, images: Tensor) -> Tensor:
+        """Logits (batch, classes) of the one that teaches."""
+        if self.auxiliary is not None and self.distillation.auxiliary_norm == "batch":
+            recalibrate_batchnorm(self.auxiliary, [images])
+        return self._logits(self.teacher or self.auxiliary, images)
 
     def _descend(self, learner: Learner, loss: Tensor) -> bool:
         """Take a step down the loss. Returns False where the gradient scaler skipped it, as gradients overflowed."""
