@@ -244,6 +244,13 @@ def test_ctrl_c_cancels_the_runs_and_leaves_the_cluster_that_was_joined(cluster,
     assert ray.is_initialized() and wait_for(lambda: ray.available_resources().get("CPU") == 2)
 
 
+def test_a_run_that_ray_forgets_to_stop_is_asked_again():
+    asked, left = [], [[2], [2], []]
+    ray = SimpleNamespace(cancel=lambda run, force: asked.append(run), wait=lambda *_, **__: ([], left.pop(0)))
+    engines._cancel(ray, [1, 2])
+    assert asked == [1, 2, 2, 2]
+
+
 def test_a_node_that_is_killed_costs_no_run_and_each_run_comes_once(cluster, tmp_path):
     """No run ends before one has begun on the node that is to be killed: a quick node would else make them all."""
     doomed = cluster.doomed.node_id

@@ -270,6 +270,16 @@ def test_batchnorm_statistics_are_measured_first_and_weights_come_back_contiguou
     assert layouts == {False} and all(weight.is_contiguous() for weight in run.main.state_dict().values())
 
 
+@pytest.mark.parametrize("norm", ["ema", "batch"])
+def test_the_auxiliarys_batchnorm_is_averaged_or_measured_on_the_batch_that_it_teaches(monkeypatch, norm):
+    draws, augmented, auxiliary = [], Trainer.augmented, dm.build("mobilenetv1_050", 2, seed=1)
+    monkeypatch.setattr(Trainer, "augmented", lambda *args: draws.append(augmented(*args)) or draws[-1])
+    skd = {"alpha_warmup": 0.0, "auxiliary_norm": norm, "auxiliary_update": "frozen"}
+    fit(Students(dm.build("mobilenetv1_050", 2), auxiliary), training=ONE, skd=skd)
+    mean = auxiliary.conv_stem(draws[0]).mean((0, 2, 3))
+    assert torch.allclose(auxiliary.bn1.running_mean, mean, atol=1e-6) is (norm == "batch")
+
+
 @pytest.mark.parametrize("key, value", {"steps": 2.5, "lr": -1.0, "warmup": 1.0, "seed": -1, "clip": 0}.items())
 def test_settings_outside_their_range_are_refused(key, value):
     with pytest.raises(ValueError, match=f"{key}={value}"):
