@@ -38,7 +38,9 @@ def _extract(archive: Path, most: int, folder: Path) -> None:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
                 _check_members(archive, most, ((info.filename, info.file_size) for info in opened.infolist()))
-                opened.extractall(folder)
+                for info in opened.infolist():
+                    info.filename = info.filename.replace("\\", "/")  # as older tools of Windows write it
+                    opened.extract(info, folder)
         else:
             with tarfile.open(archive) as opened:
                 _check_members(archive, most, _list_members(opened))

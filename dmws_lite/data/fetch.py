@@ -253,7 +253,12 @@ def _find_columns(features: Any) -> tuple[str, str, str]:
     """The names of the columns that hold the image, the label and the patient ("" for none)."""
     from datasets import ClassLabel, Image
 
-    images = [name for name in features if isinstance(features[name], Image)]
+    stored = {"bytes", "path"}  # as an image lies in Parquet that names no types
+    images = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, Image) or (isinstance(feature, dict) and {*feature} == stored)
+    ]
     images = images if len(images) == 1 else [name for name in images if name.lower() in ("image", "img")]
     classes = [name for name in features if isinstance(features[name], ClassLabel)]
     labels = [*classes, *(name for name in features if name.lower() in (*COLUMNS["label"], "labels"))]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dmws_lite.data.cards import Card
 
 SEVERAL = ("", ".tif", ".tiff", *images.DICOM, *images.NIFTI)  # files that can hold several images; "" is DICOM
+SAVED = ("dataset_dict.json", "state.json")  # one is in a folder that a Dataset of `datasets` was saved to
 REASONS = {  # for passing over files, and the way out
     "kind": ("of kinds that are not read", "Save them as PNG"),
     "archive": ("that are archives", "Unpack them, if they hold images of this set"),
@@ -121,6 +122,8 @@ def _list_table_files(table: Path) -> tuple[Path, pd.DataFrame]:
 def _list_folder_files(folder: Path, card: Card | None) -> tuple[Path, pd.DataFrame]:
     """The folder that holds the layout, and its files; partner: the image that a mask belongs to, None for the rest."""
     root = enter_single_folders(folder, card)
+    if any((root / name).is_file() for name in SAVED):
+        raise ValueError(f"{root} was written by save_to_disk: pass datasets.load_from_disk({str(root)!r})")
     files = list_files(root)
     links = files["file"][files["kind"] == "link"]
     if len(links):
@@ -172,7 +175,7 @@ def _label_by_pattern(files: pd.DataFrame, pattern: str) -> bool:
     shown = (files["kind"] == "image") & files["reason"].isin(("", "stray", "set"))
     files.loc[shown, "reason"] = labels[shown].map(lambda label: "" if label else "name")
     files.loc[shown, "group"] = files["folder"][shown]
-    if not {"train", "test"} <= {*files["split"][shown & (labels != "")]}:
+    if len({*files["split"][shown & (labels != "")]}) == 1:
         files["split"] = ""
     return True
 
@@ -238,6 +241,10 @@ def _check_splits(table: pd.DataFrame, classes: tuple[str, ...], root: Path, hin
         if counts[split, name] < least[split]:
             text = f"{root}: {split or root.name} holds {counts[split, name]} images of class {name!r}, at least "
             text += f"{least[split]} are needed ({', '.join(ENDINGS)}): add some, or remove the class everywhere"
+            own = [other for other in classes if counts[split, other] and not all(counts[s, other] for s in splits)]
+            if own and not counts[split, name]:
+                text += f". Or, if {own[0]!r} there is the same class, give it one name, or pass label=, a pattern for"
+                text += " paths with one group"
             raise ValueError(f"{text}.{hint}")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -98,8 +98,9 @@ def read_levels(root: Path, files: pd.DataFrame, level: int) -> tuple[dict[str, 
         tops = {folder[: levels.split_level + 1] for folder in holding if len(folder) > levels.split_level}
         passed = {top: ("beside", top[-1]) for top in tops if top[-1] not in levels.splits}
     if level:
-        splits = levels.splits if levels.split_level != level - 1 else {}
-        levels, problem = levels._replace(label_level=level - 1, splits=splits, roles={}), ""
+        if levels.split_level == level - 1:  # what look like splits are classes, with those beside them
+            levels, passed = levels._replace(folders=with_images, splits={}), {}
+        levels, problem = levels._replace(label_level=level - 1, roles={}), ""
     else:
         strays = _find_strays(levels)
         passed |= {f: (strays[f[-1]], "/".join(f)) for f in levels.label_folders if f[-1] in strays}
@@ -206,13 +207,13 @@ def _find_problem(root: Path, levels: Levels, passed: Iterable[Folder], holding:
     words = {name: {*names.words(name)} for name in classes}
     rests = {frozenset(own - {*names.SPLIT_NAMES}) for own in words.values() if own & {*names.SPLIT_NAMES}}
     inside = Counter(folder[:-1] for folder in levels.label_folders)
-    if levels.roles and not classes:
+    if levels.roles and (not classes or _are_shards(levels, classes)):
         what = "are parts of a set by their names, not classes: a table that lists the images is needed"
     elif splits and levels.split_level > level:
         return ""
     elif text := _describe_readings(root, levels, classes):
         return text
-    elif names.are_patients({upper[-1] for upper in inside if upper}) and min(inside.values()) > 1:
+    elif names.are_patients({upper[-1] for upper in inside if upper}) and max(inside.values()) > 1:
         what = "are there for each patient, so they may be kinds of images: a table of classes is needed"
     elif 0 < len(rests) < len(classes) == sum(bool(own & {*names.SPLIT_NAMES}) for own in words.values()):
         what = "name a split and a class at once: make folders train and test with the classes inside"
@@ -222,6 +223,13 @@ def _find_problem(root: Path, levels: Levels, passed: Iterable[Folder], holding:
     else:
         return ""
     return f"{root}: {examples(classes or levels.roles)} {what}{as_classes}"
+
+
+def _are_shards(levels: Levels, classes: Collection[str]) -> bool:
+    """Whether folders are numbers that begin the numbers of those inside them, as p10 does p10000032."""
+    level = levels.label_level
+    pairs = [(name, _part(folder, level + 1)) for folder in levels.folders if (name := _part(folder, level)) in classes]
+    return all(re.search(r"\d", name) and re.fullmatch(rf"{re.escape(name)}\d+", inner) for name, inner in pairs)
 
 
 def _describe_readings(root: Path, levels: Levels, classes: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import posixpath
 import re
@@ -67,7 +68,7 @@ def read_entries(
     if not all(isinstance(name, str) for name in names):
         text = f"{path}: column {roles['file']!r} holds no file names. If it holds the images themselves, pass "
         raise ValueError(f"{text}datasets.load_dataset({path.suffix[1:]!r}, data_files=...)")
-    table = read_facts(path, raw.assign(file=_match_files(names, find, path)), roles)
+    table = read_facts(path, raw.assign(file=_match_files(names, find, path, root or path.parent)), roles)
     for name in [] if "file" in columns else with_images[1:]:
         others = {file for value in raw[name] for file in find(value, path.parent)[:1]} - {*table["file"], *masks}
         if 2 * len(others) > len(raw):
@@ -125,6 +126,14 @@ def check_labels(table: pd.DataFrame, path: Path) -> None:
             text = f"{path}: {count} of {len(table)} images have several labels, joined by {mark!r}: {joined[0]!r}. "
             text += "Keep those with one, or add a column of 0 and 1 for a label (in pandas, table[column].str.contains"
             raise ValueError(f"{text}({next(iter(parts))!r})) and pass its name, open_data(..., label=NAME)")
+
+
+def note_unknown(table: pd.DataFrame, path: Path) -> Iterator[str]:
+    """A note for each label that says "not known", and is a class all the same."""
+    for label, count in table["label"].value_counts().items():
+        if str(label).lower() in {*UNKNOWN} - {"none"}:  # which is a class of some sets
+            text = f"{path}: the label of {count} images is {label!r}, which is taken as a class. If it says that"
+            yield f"{text} nothing is known of them, take their rows off the list"
 
 
 def explain_no_labels(path: Path, raw: pd.DataFrame, source: Path) -> str:
@@ -274,8 +283,11 @@ def _path_ends(path: str) -> Iterator[str]:
         path = path.partition("/")[2]
 
 
-def _match_files(names: Iterable[str], find: Find, path: Path) -> list[str]:
-    """The file that each name means, without the folders that all names share where these are not here."""
+def _match_files(names: Iterable[str], find: Find, path: Path, root: Path) -> list[str]:
+    """The file that each name means, without the folders that all names share where these are not here.
+
+    Of several files that it may mean, if they are copies, the first.
+    """
     paths = {name: "/" + name.strip().replace("\\", "/").lstrip("/") for name in names}
     shared = posixpath.commonpath([*map(posixpath.dirname, paths.values())]) if paths else ""
     matches = {
@@ -289,8 +301,9 @@ def _match_files(names: Iterable[str], find: Find, path: Path) -> list[str]:
             raise ValueError(f"{path}: {first!r} leads out of its folder: write paths relative to the manifest")
         text = f"{path} lists {len(missing)} of {len(paths)} images that are not in its folder: {examples(missing)}"
         raise ValueError(f"{text}. Add them, or take them off the list; paths are relative, and links are not followed")
-    if unclear := next((name for name in names if len(matches[name]) > 1), None):
-        raise ValueError(f"{path}: {unclear!r} may be {examples(matches[unclear])}: write the path")
+    for name, (first, *others) in matches.items():
+        if any(not filecmp.cmp(root / first, root / other, shallow=False) for other in others):
+            raise ValueError(f"{path}: {name!r} may be {examples([first, *others])}: write the path")
     return [matches[name][0] for name in names]
 
 

@@ -21,7 +21,11 @@ SPLIT_NAMES = {
 PICTURES = {"image", "img", "picture", "photo", "png", "jpg", "jpeg", "tif", "tiff"}  # words without a plural's s
 FILLERS = PICTURES | {"bmp", "dicom", "dcm", "nifti", "data", "dataset", "set", "input", "file"}
 PARTS = {"part", "fold", "batch", "chunk", "shard", "base", "subset", "volume", "vol"}
-PART = re.compile(r"(part|fold|batch|chunk|shard|subset|study|series|session|visit)[ _-]*\d+$", re.I)
+PART = re.compile(
+    r"(part|fold|batch|chunk|shard|subset|study|series|session|visit)[ _-]*\d+$"
+    r"|^\d+\.0{6}-|^\d\d-\d\d-\d{4}-",  # a series and a study of The Cancer Imaging Archive
+    re.I,
+)
 STRAYS = {"pred", "predicted", "prediction", "output", "result", "unlabeled", "unlabelled"}
 MASKS = {"mask", "segmentation", "annotation", "label", "groundtruth", "gt", "truth", "overlay", "contour", "heatmap"}
 MASK_WORDS = (
@@ -185,8 +189,13 @@ def patient_pattern(files: Sequence[str], labels: Sequence[str]) -> str:
     """A regular expression whose group may be the patient in the files' paths; "" when names do not look like it."""
     folders = {*zip(map(dirname, files), labels, strict=True)}
     classes = len({folder if basename(folder) == label else label for folder, label in folders})  # of each split
+    uppers = {basename(dirname(folder)) for folder, label in folders if basename(folder) == label}
+    above = len(uppers) >= LEAST and all(re.search(r"\d", name) and not PART.search(name) for name in uppers)
+    if above:  # the classes of each patient
+        classes = len({*labels})
     subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
+    patterns += [r"[^/]+(?=/[^/]+/[^/]*$)"] * above
     patterns += _last_words(files)  # such as two eyes of a person, or a flipped copy
     numbers = [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
     patterns += [

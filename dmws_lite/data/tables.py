@@ -180,6 +180,7 @@ def apply_tables(
         entries["label"] = entries["label"].replace(card.class_folders)
     elif entries["label"].any():
         manifests.check_labels(entries, tables[0])
+        notes += manifests.note_unknown(entries, tables[0])
     entries["label_folder"] = entries["file"].map(images.set_index("file")["label"])
     if isinstance(label, int) or ((card or tables[0].name in MANIFESTS) and not entries["label"].any()):
         entries["label"] = entries["label_folder"]

@@ -66,6 +66,10 @@ def test_an_archive_unpacks_to_what_was_packed_and_only_once(home, kind):
     assert unpack_bytes(home, b"broken") == FILES
 
 
+def test_folders_may_be_parted_by_backslashes(home):
+    assert unpack_bytes(home, pack({"set\\ill\\1.png": NOISE})) == {"set/ill/1.png": NOISE}
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 @pytest.mark.parametrize("name", ["a/../../evil", "/tmp/evil", "C:/evil", "..\\evil", "\\\\h\\s\\e"])
 def test_a_member_that_would_land_outside_is_refused(home, kind, name):

@@ -236,6 +236,13 @@ def test_the_splits_and_patients_of_a_dataset_are_kept():
         fetch_datasets(datasets.DatasetDict({"train": dataset(8), "extra": dataset(4)}))
 
 
+def test_images_may_lie_in_a_table_without_their_type():
+    datasets = pytest.importorskip("datasets")
+    images = [{"bytes": png(row), "path": None} for row in range(4)]
+    folder = fetch_datasets(datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 2}), progress=False)
+    assert sorted(read_files(folder).values()) == sorted(map(png, range(4)))
+
+
 def test_a_class_name_cannot_be_a_path():
     folder = fetch_datasets(dataset(label=None, diagnosis=["../../evil", "a/b", ".hidden"] * 2), progress=False)
     assert {path.name for path in folder.iterdir()} == {"_._.._evil", "a_b", "_hidden"}

@@ -151,7 +151,8 @@ REFUSED = {  # what the error says, content
     },
     "holds one class, 'a': a classifier needs at least 2": {"a": 4},
     r"holds 1 images of class 'b', at least 3 are needed \(.png": {"a": 4, "b": 1},
-    "train holds 0 images of class 'c', at least 1": SPLITS | {"test/c": 1},
+    "test holds 0 images of class 'd', at least 1.*if 'c' there is the same class": SPLITS
+    | {"test/c": 1, "train/d": 1},
     "overview.png lie in no class folder: move them into one, or delete": AB | {"overview.png": ""},
     "'Well' and 'well' differ in case only: write them the": {"Well": 3, "well": 3},
     "has train and val but no 'test' split": nest_folders(["train", "val"]),
@@ -169,7 +170,14 @@ REFUSED = {  # what the error says, content
     r"val/images/000.png.* lie in no class folder: .* open_data\('.*/train'\) opens the others alone": (
         nest_folders(["train"]) | {"val/images": 2}
     ),
-    "FLAIR, T1 are there for each patient": {f"{i:05d}/{kind}": 2 for i in range(4) for kind in ("FLAIR", "T1")},
+    "FLAIR, T1 are there for each patient": {
+        f"{i:05d}/{kind}": 2 for i in range(4) for kind in ("T1", "FLAIR")[i > 2 :]
+    },
+    "p10, p11 are parts of a set": {f"p1{i}/p1{i}{k}/s{k}": 1 for i in (0, 1) for k in (100, 200, 300)},
+    "3.000000-CT-301, .* are parts": {
+        f"D-A000{i}/04-05-2007-NA-3/{s}.000000-CT-{s}0{i}": 3 for i in range(1, 5) for s in (3, 4)
+    },
+    "was written by save_to_disk: pass datasets.load_from_disk": {"state.json": "{}", "data.arrow": ""},
     "name a split and a class at once": dict.fromkeys(["test_ill", "test_sane", "train_ill", "train_sane"], 3),
     "ChinaSet, MontgomerySet are data sets by their names: open one": {"ChinaSet": 3, "MontgomerySet": 3},
     "2004-04-01_9.* are parts of a set": {f"20{i:02d}-04-01_9": 3 for i in range(4, 8)},
@@ -224,6 +232,13 @@ def test_a_level_of_folders_or_a_pattern_of_names_is_the_label(tmp_path):
         read_folder(tmp_path / "organs", label="grade")
     files = {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)}
     root = make_folder(tmp_path / "flat", files | {f"test1/{i}.jpg": "" for i in range(2)})
+    kept = make_folder(
+        tmp_path / "kept", {f"{s}/{k}.{i}.jpg": "" for s in ("train", "val") for k in "ab" for i in (1, 2)}
+    )
+    with pytest.raises(ValueError, match="has train and val but no 'test' split"):
+        read_folder(kept, label=r"([ab])\.\d")
+    tests = make_folder(tmp_path / "cases", {"ill cases": 3, "well cases": 3, "test cases": 3})
+    assert read_folder(tests, label=1).classes == ("ill cases", "test cases", "well cases")
     listing = read_folder(root, label=r"([a-z]+)\.\d")
     assert count_images(listing.table) == {"cat": 3, "dog": 3} and [*listing.left_out["reason"]] == ["name", "name"]
 
@@ -350,6 +365,12 @@ def test_real_sets(name):
 def test_names_that_differ_at_their_end_are_of_one_person(ends):
     files = [f"{'ab'[person % 2]}/{person}{end}.jpeg" for person in range(10) for end in ends]
     assert {re.search(patient_pattern(files, [f[0] for f in files]), f)[1] for f in files} == {*"0123456789"}
+
+
+def test_patients_may_have_a_folder_for_each_class():
+    files = [f"88{i}/{k}/88{i}_idx5_x{x}_class{k}.png" for i in range(6) for k in (0, 1) for x in (101, 151)]
+    pattern = patient_pattern(files, [file.split("/")[1] for file in files])
+    assert [re.search(pattern, file)[1] for file in files] == [file[:3] for file in files]
 
 
 def test_names_that_repeat_their_folder_tell_no_patients():

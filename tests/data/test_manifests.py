@@ -36,8 +36,12 @@ def test_a_file_is_found_by_path_or_by_a_unique_name(tmp_path):
     for name in ("a/1.png", "./a/1.png", "a\\1.png", "a//1.png", "a/1", "1.png", "1", f"{tmp_path}/a/1.png"):
         path = csv(tmp_path / "list.csv", f"file,label\n{name},x\nbrain.v2,y\n")
         assert list(read_entries(path, FILES)["file"]) == ["a/1.png", "b/brain.v2.nii.gz"]
+    for folder in ("a", "b", "c"):  # of which one holds another image
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.png").write_text("other" * (folder == "c"))
+    assert list(read_entries(csv(path, "file,label\n1,x\n"), ["a/1.png", "b/1.png"])["file"]) == ["a/1.png"]
     with pytest.raises(ValueError, match="'1' may be a/1.png, c/1.png: write the path"):
-        read_entries(csv(path, "file,label\n1,x\n"), ["a/1.png", "c/1.png"])
+        read_entries(path, ["a/1.png", "c/1.png"])
     assert list(read_entries(path, ["1.png", "c/1.png"])["file"]) == ["1.png"]
 
 
