@@ -18,7 +18,10 @@ from dmws_lite.views import style
 WAVE = Wave(sets=3, seeds=14)
 PRIMARY = [("dual_skd", "single_skd"), ("single_skd", "weight_selection")]
 RIVALS = ("ema_of_main", "smoother", "longer", "mimetic", "xavier")
-READINGS = ("skd_first", "skd_annealed", "half_life_half_epoch", "half_life_1_epoch", "half_life_2_epochs")
+READINGS = (
+    *("skd_first", "skd_annealed", "half_life_half_epoch", "half_life_1_epoch", "half_life_2_epochs"),
+    "norm_per_batch",  # added to the design
+)
 QUESTIONS = {
     "What is the second subset worth, given SKD?": PRIMARY[:1],
     "What is SKD worth, given selection?": PRIMARY[1:],
@@ -314,4 +317,18 @@ def _write_convergence(claim: pd.DataFrame) -> str:
         for r in groups[~groups["converged"]].itertuples()
     ]
     header = ["not converged", "pair", "fraction", "steps", "method", "change"]
-    return "\n\n".join(["## Convergence", text, *([markdown(header, rows)] if rows else [])])
+    table = [markdown(header, rows)] if rows else []
+    return "\n\n".join(["## Convergence", text, *_compare_steps(finished(claim)), *table])
+
+
+def _compare_steps(runs: pd.DataFrame) -> list[str]:
+    """What the most steps add, on average over the methods that were run with several numbers of steps."""
+    columns = ["pair", "fraction", "data", "seed", "method"]
+    accuracies = runs.pivot_table(index=columns, columns="study_steps", values="accuracy").dropna()
+    if accuracies.shape[1] < 2 or accuracies.empty:
+        return []
+    fewest, most = accuracies.columns[[0, -1]]
+    added = (accuracies[most] - accuracies[fewest]).rename("gap").reset_index()
+    row = paired_statistics(mean_by_seed(added).to_numpy())
+    where = f"{row['seeds']} pairs, {evidence.scope(added)}, mean of {added['method'].nunique()} methods"
+    return [f"{most:.0f} steps in place of {fewest:.0f} add {signed(row)} to the accuracy on test images ({where})."]
