@@ -8,7 +8,6 @@ import re
 import shutil
 import warnings
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from dmws_lite.data.names import SPLIT_NAMES
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.files import build_folder, cache_folder
 from dmws_lite.runtime.progress import tqdm
+from dmws_lite.runtime.report import load_extra
 from dmws_lite.runtime.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -88,15 +88,8 @@ def _to_slug(text: str) -> str:
     return f"{readable}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _import_package(package: str) -> Any:
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ImportError(f'{package} is not installed: pip install "dmws-lite[hub]"') from error
-
-
 def _fill_from_url(source: Source, part: Path, target: Path, progress: bool) -> None:
-    pooch = _import_package("pooch")
+    pooch = load_extra("pooch", "hub")
     checksum = source.sha256 and f"sha256:{source.sha256}"
     download = pooch.HTTPDownloader(progressbar=progress, timeout=60)
     archive = Path(pooch.retrieve(source.url, checksum, f"{target.name}.download", target.parent, downloader=download))
@@ -119,7 +112,7 @@ def _fill_from_medmnist(source: Source, part: Path, progress: bool) -> None:
     """A MedMNIST set as split/class/row.png; its address, checksum and classes are the package's."""
     from PIL import Image
 
-    medmnist, flag = _import_package("medmnist"), str(source.medmnist)
+    medmnist, flag = load_extra("medmnist", "hub"), str(source.medmnist)
     if flag not in medmnist.INFO:
         hint = did_you_mean(flag, medmnist.INFO) or f": write one of {', '.join(medmnist.INFO)}"
         raise ValueError(f"medmnist {flag!r} is unknown{hint}")
@@ -142,7 +135,7 @@ def _fetch_kaggle(source: Source, name: str) -> Path:
     record = cache_folder("downloads", name) / f"{_to_slug(handle)}.path"
     if record.is_file() and (folder := Path(record.read_text("utf-8"))).is_dir():
         return folder
-    kagglehub = _import_package("kagglehub")
+    kagglehub = load_extra("kagglehub", "hub")
     try:
         folder = Path(kagglehub.dataset_download(handle))
     except Exception as error:  # of many libraries' kinds
@@ -183,7 +176,7 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
         unpack_inside(part)
         if tables := list(part.rglob("*.parquet")):
             (part / CONFIG).unlink(missing_ok=True)  # of an archive
-            loaded = _import_package("datasets").load_dataset(str(part), cache_dir=str(part / ".cache"))
+            loaded = load_extra("datasets", "hub").load_dataset(str(part), cache_dir=str(part / ".cache"))
             write = partial(_write_datasets, _name_splits(loaded), progress=progress, local_files=False)
             build_folder(part / FROM_TABLES, write)
             shutil.rmtree(part / ".cache")
@@ -204,7 +197,7 @@ def fetch_datasets(dataset: Any, progress: bool = True) -> Path:
 
 def _name_splits(dataset: Any) -> dict[str, Any]:
     """The parts of a `datasets` Dataset or DatasetDict by split ("train", "val", "test"; "" when it is not split)."""
-    datasets = _import_package("datasets")
+    datasets = load_extra("datasets", "hub")
     if isinstance(dataset, datasets.Dataset):
         return {"": dataset}
     if not isinstance(dataset, datasets.DatasetDict):

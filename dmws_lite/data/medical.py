@@ -9,12 +9,13 @@ import warnings
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import numpy as np
+
+from dmws_lite.runtime.report import load_extra
 
 Array = np.ndarray
 Window = tuple[float, float]
@@ -95,8 +96,7 @@ def count_slices(path: str | Path, dicom: bool) -> int:
 
 def _check_reader(dicom: bool) -> None:
     package, kind = ("pydicom", "DICOM") if dicom else ("nibabel", "NIfTI")
-    if find_spec(package) is None:
-        raise ImportError(f'{package} is not installed, and reads {kind} files: pip install "dmws-lite[medical]"')
+    load_extra(package, "medical", f", and reads {kind} files")
 
 
 def _call_quietly(function: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 HOSTS = {  # the host's name, and how to get a GPU there
@@ -24,6 +24,14 @@ def host() -> str:
     if "KAGGLE_KERNEL_RUN_TYPE" in os.environ:
         return "kaggle"
     return "jupyter" if "ipykernel" in sys.modules else "shell"
+
+
+def load_extra(package: str, extra: str, need: str = "") -> Any:
+    """Import a package that comes with an extra. Raises ImportError saying what needs it, and how to get it."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise ImportError(f'{package} is not installed{need}: pip install "dmws-lite[{extra}]"') from error
 
 
 def environment() -> dict[str, Any]:

@@ -7,7 +7,6 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from dmws_lite.data.augmentation import normalise
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.method.networks import input_statistics
 from dmws_lite.runtime.files import write_atomically
+from dmws_lite.runtime.report import load_extra
 from dmws_lite.training.evaluation import check_images, predict
 from dmws_lite.training.export import load_student
 
@@ -155,8 +155,4 @@ def onnx_facts(path: str | Path) -> dict[str, str]:
 
 def require(package: str) -> Any:
     """Import a package of the extra `course`. Raises ImportError saying how to get it."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        text = f'{package} is not installed, and ONNX files need it: pip install "dmws-lite[course]"'
-        raise ImportError(text) from error
+    return load_extra(package, "course", ", and ONNX files need it")
