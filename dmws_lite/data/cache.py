@@ -11,17 +11,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from dmws_lite.data.duplicates import find_pairs
 from dmws_lite.data.images import THUMBNAIL, Decoded, decode, suffix_of
 from dmws_lite.runtime.files import build_folder, cache_folder
 from dmws_lite.runtime.progress import tqdm
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = np.ndarray
 Reading = tuple[str, Decoded, str]  # a file's hash, its image (a black one of no size), and why there is none
@@ -102,8 +100,6 @@ def decode_files(
 
 def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[int]) -> None:
     """Write images, thumbnails, facts and pairs into a folder; all images take three channels when one is in colour."""
-    import pandas as pd
-
     facts, thumbnails, channels, pseudonyms = [], [], 1, {"": ""}
     try:
         with open(part / "images.raw", "wb+") as file:
@@ -137,8 +133,6 @@ def _write(part: Path, readings: Iterator[Reading], size: int, frames: Sequence[
 
 def _open(folder: Path, files: Sequence[str], size: int) -> Decoding:
     """What is in a cache folder; ValueError when it is damaged."""
-    import pandas as pd
-
     channels = (folder / "images.raw").stat().st_size // (len(files) * size * size)
     images = np.memmap(folder / "images.raw", np.uint8, "c", shape=(len(files), channels, size, size))
     thumbnails = np.load(folder / "thumbnails.npy", "c")

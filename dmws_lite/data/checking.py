@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from dmws_lite.data.folders import explain_left_out
+from dmws_lite.data.opening import Gathered, gather
 from dmws_lite.data.probes import probe_shortcuts, visible
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.data.splits import find_conflicts, find_leaks
 from dmws_lite.runtime.text import examples
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dmws_lite.data.opening import Gathered
 
 Array = np.ndarray
 SEVERITIES = ("invalid", "warning", "note")
@@ -104,15 +101,11 @@ def check(
     >>> check("phantom_lung_ct", size=32, progress=False).valid
     True
     """
-    from dmws_lite.data.opening import gather
-
     return inspect(gather(source, size, seed, fit, frames, progress, label, patient))
 
 
 def inspect(gathered: Gathered) -> Report:
     """The report on a data set that is already gathered: see `check`."""
-    import pandas as pd
-
     table = gathered.table
     readable = (table["error"] == "").to_numpy()
     pairs = gathered.pairs.astype({"first": int, "second": int})
@@ -227,8 +220,6 @@ def _find_patients(gathered: Gathered, shared: pd.DataFrame) -> Iterator[Finding
 
 def _find_class_faults(gathered: Gathered, usable: Array) -> Iterator[Finding]:
     """Classes that are missing in a split, much larger than others, few in test, or not as many as the card says."""
-    import pandas as pd
-
     table, classes = gathered.table, [*gathered.classes]
 
     def count_images(rows: pd.DataFrame) -> pd.DataFrame:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 from scipy import ndimage, sparse
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = np.ndarray
 SIMILAR = 0.90  # correlation of local structure from which two images are look-alikes
@@ -29,8 +26,6 @@ def find_pairs(hashes: Sequence[str], thumbnails: Array) -> pd.DataFrame:
     Source: our choice. Files saved again with JPEG quality 40, at half or one and a half times the size stay above
     0.98 on real chest X-rays, lung CT and brain MRI; X-rays of different patients stay below 0.9.
     """
-    import pandas as pd
-
     features = _local_structure(thumbnails)
     readable = np.array([bool(h) for h in hashes], bool)
     features[~readable] = 0

@@ -9,9 +9,13 @@ import shutil
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import huggingface_hub
+import pandas as pd
 
 from dmws_lite.data.archives import unpack_inside, unpack_into
+from dmws_lite.data.cards import Card, Source
 from dmws_lite.data.images import SUFFIXES
 from dmws_lite.data.manifests import COLUMNS
 from dmws_lite.data.names import SPLIT_NAMES
@@ -20,9 +24,6 @@ from dmws_lite.runtime.files import build_folder, cache_folder
 from dmws_lite.runtime.progress import tqdm
 from dmws_lite.runtime.report import load_extra
 from dmws_lite.runtime.text import did_you_mean
-
-if TYPE_CHECKING:
-    from dmws_lite.data.cards import Card, Source
 
 CONFIG = ".huggingface.yaml"
 FROM_TABLES = "from_parquet"  # the folder of images that were in Parquet files
@@ -153,8 +154,6 @@ def fetch_hub(repository: str, revision: str | None = None, progress: bool = Tru
     target = cache_folder("downloads", name) / _to_slug(source)
 
     def fill(part: Path) -> None:
-        import huggingface_hub
-
         ignored = ["*.py", "*.md", CONFIG]  # code, and what may send `datasets` to other places
         try:
             commit = revision or huggingface_hub.HfApi().dataset_info(repository).sha
@@ -218,7 +217,6 @@ def _write_datasets(splits: dict[str, Any], folder: Path, progress: bool, local_
 
     local_files: whether to take images from files on this machine that the data set names.
     """
-    import pandas as pd
     from datasets import Image
 
     patients: dict[str, Any] = {}

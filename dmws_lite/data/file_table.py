@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from dmws_lite.data import images, manifests, names
+from dmws_lite.data.cards import Card
 from dmws_lite.data.manifests import ENDINGS, MANIFESTS
 from dmws_lite.data.sets import SPLITS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dmws_lite.data.cards import Card
 
 JUNK = ("__MACOSX", "@eaDir")  # left behind by archives and file servers; hidden files are passed over too
 BYPRODUCTS = {  # what lies beside images without being one
@@ -55,7 +52,6 @@ def _is_visible(name: str) -> bool:
 
 def list_files(root: Path) -> pd.DataFrame:
     """Each visible file below a folder, one row each: file (relative to root), folder, kind (see `_kind_of_file`)."""
-    import pandas as pd
 
     def refuse(error: OSError) -> None:
         raise error

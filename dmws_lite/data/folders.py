@@ -8,21 +8,19 @@ from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from posixpath import basename, dirname
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from dmws_lite.data import images, names
 from dmws_lite.data.archives import ARCHIVES
+from dmws_lite.data.cards import Card
 from dmws_lite.data.file_table import enter_single_folders, list_files
 from dmws_lite.data.levels import Meaning, read_card_folders, read_levels, suggest_calls
 from dmws_lite.data.manifests import ENDINGS
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.data.tables import add_facts, apply_tables, find_tables
 from dmws_lite.runtime.text import examples, tally
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dmws_lite.data.cards import Card
 
 SEVERAL = ("", ".tif", ".tiff", *images.DICOM, *images.NIFTI)  # files that can hold several images; "" is DICOM
 SAVED = ("dataset_dict.json", "state.json")  # one is in a folder that a Dataset of `datasets` was saved to
@@ -74,7 +72,7 @@ def read_folder(
         meanings, problem = read_levels(root, files, label if isinstance(label, int) else 0)
     files = _add_meanings(files, meanings)
     tables, recipe = [place] if is_table else [], dict[str, object]()
-    facts, notes = dict[Path, "pd.DataFrame"](), list[str]()
+    facts, notes = dict[Path, pd.DataFrame](), list[str]()
     if isinstance(label, str) and not is_table and _label_by_pattern(files, label):
         problem = ""
     elif not is_table:
@@ -138,8 +136,6 @@ def _list_folder_files(folder: Path, card: Card | None) -> tuple[Path, pd.DataFr
 
 def _add_meanings(files: pd.DataFrame, meanings: Mapping[str, Meaning]) -> pd.DataFrame:
     """Images, tables and what is passed over, with what their folders and names say: split, label, reason, group."""
-    import pandas as pd
-
     columns = pd.DataFrame([meanings[folder] for folder in files["folder"]], files.index, Meaning._fields, dtype=object)
     files = files.join(columns)
     is_mask = files["partner"].notna()

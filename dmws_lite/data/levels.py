@@ -6,16 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pandas as pd
 
 from dmws_lite.data import names
+from dmws_lite.data.cards import Card
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import examples
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dmws_lite.data.cards import Card
 
 Folder = tuple[str, ...]  # the parts of its path
 

@@ -9,15 +9,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unicodedata import normalize
+
+import pandas as pd
 
 from dmws_lite.data.images import DICOM, NIFTI, SUFFIXES, suffix_of
 from dmws_lite.data.names import SPLIT_NAMES
 from dmws_lite.runtime.text import examples
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 TABLES = (".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".json", ".jsonl")
 MANIFESTS = ("metadata.csv", "metadata.parquet", "manifest.csv", "manifest.parquet")  # say what they are by their name
@@ -91,8 +90,6 @@ def read_entries(
 
 def read_facts(path: Path, raw: pd.DataFrame, roles: Mapping[str, str] | None = None) -> pd.DataFrame:
     """What columns say of the column `file`: label, split, patient, or ""; roles: as `columns`, None by usual names."""
-    import pandas as pd
-
     roles = roles or {role: names[0] for role, names in usual_columns(raw).items() if names}
     values = {role: _to_text(raw[roles[role]]) if role in roles else "" for role in COLUMNS if role != "file"}
     table = pd.DataFrame({"file": raw["file"], **values}, dtype=object)
@@ -169,8 +166,6 @@ def usual_columns(raw: pd.DataFrame) -> dict[str, list[str]]:
 
 def read_table(path: Path) -> pd.DataFrame:
     """A table as text, where its kind does not know better."""
-    import pandas as pd
-
     suffix = path.suffix.lower()
     try:
         if suffix == ".parquet":

@@ -10,19 +10,21 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from PIL import Image
 
+from dmws_lite.data import archives, cache, cards, duplicates, fetch, folders, splits
+from dmws_lite.data.cards import Card
+from dmws_lite.data.images import THUMBNAIL
+from dmws_lite.data.manifests import TABLES
+from dmws_lite.data.names import patient_pattern
 from dmws_lite.data.phantoms import phantoms
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.runtime.files import cache_folder, writable_folder, write_atomically
 from dmws_lite.runtime.text import tally
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dmws_lite.data.cards import Card
 
 Array = np.ndarray
 HUB = "hf://datasets/"
@@ -123,9 +125,6 @@ def new_card(
     Returns the card's path. Its prose is to be filled in; NAME.csv holds file names, labels and hashes, no patients.
     Raises NotADirectoryError for what is no folder, FileExistsError instead of overwriting anything.
     """
-    from dmws_lite.data.cards import card_text
-    from dmws_lite.data.splits import write_manifest
-
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"folder={str(folder)!r} is no folder: pass one; archives are to be unpacked first")
     if isinstance(label, int) or "(" in (label or ""):
@@ -143,8 +142,8 @@ def new_card(
     layout = next((layout for layout, part in layouts.items() if (part == table["label"]).all()), None)
     recipe = dict(gathered.recipe) or {"layout": layout}
     recipe |= {"patient": {"pattern": patient}} if patient else {}
-    text = card_text(gathered.name, table, gathered.classes, recipe, place, gathered.rule, manifest.name)
-    write_manifest(table, manifest)
+    text = cards.card_text(gathered.name, table, gathered.classes, recipe, place, gathered.rule, manifest.name)
+    splits.write_manifest(table, manifest)
     return write_atomically(card, lambda part: part.write_text(text, encoding="utf-8"))
 
 
@@ -159,8 +158,6 @@ def gather(
     patient: str | None = None,
 ) -> Gathered:
     """Everything known of a data set, with nothing left out: see `open_data` for the arguments."""
-    from dmws_lite.data import cache, cards, duplicates, folders, splits
-
     _check_option("frames", frames, ("middle", "all"))
     _check_option("fit", fit, (None, "crop", "letterbox"))
     if size < 1:
@@ -207,15 +204,13 @@ def _merge_patients(listed: pd.Series, in_files: pd.Series) -> pd.Series:
 
 def unknown_source(path: Path) -> str:
     """Why a path is nothing that `open_data` can open, and what may have been meant."""
-    from dmws_lite.data.cards import cards
-
     source = f"source={str(path)!r}"
     if path.is_file():
         return f"{source} is a file of another kind: pass a folder, a card (.md), a table such as .csv, .zip or .tar"
     if ":/" in str(path):
         return f"{source} is an address: write a card with it as `url` (see the template), or download it"
     hub = f"; for a data set on the hub write {HUB}{path}" if len(path.parts) == 2 else ""
-    close = difflib.get_close_matches(str(path), cards())
+    close = difflib.get_close_matches(str(path), cards.cards())
     hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     return f"{source} is neither a folder, a file, nor a card{hint}: `dmws data list` shows the cards{hub}"
 
@@ -226,36 +221,28 @@ def _check_option(name: str, value: object, options: tuple[object, ...]) -> None
 
 
 def _warn(gathered: Gathered) -> None:
-    from dmws_lite.data.folders import explain_left_out
-    from dmws_lite.data.splits import caution
-
-    texts = [*explain_left_out(gathered.left_out).values(), *gathered.notes, caution(gathered.table, gathered.rule)]
-    for text in filter(None, texts):
+    risk = splits.caution(gathered.table, gathered.rule)
+    for text in filter(None, [*folders.explain_left_out(gathered.left_out).values(), *gathered.notes, risk]):
         warnings.warn(text, stacklevel=3)
 
 
 def _note_patients(table: pd.DataFrame) -> Iterator[str]:
     """A note where patients are not known and names look as if they told them."""
-    from dmws_lite.data.names import patient_pattern
-
     unknown = table[table["patient"] == ""]
     if not (pattern := patient_pattern([*unknown["file"]], [*unknown["label"]])):
         return
     patients = unknown["file"].str.extract(pattern)[0]
     first, count = patients.first_valid_index(), patients.notna().sum()
-    splits = unknown.assign(patient=patients)[unknown["split"] != ""].groupby("patient")["split"].nunique()
+    counts = unknown.assign(patient=patients)[unknown["split"] != ""].groupby("patient")["split"].nunique()
     yield (
         f"the names of {count} files look as if they told {patients.nunique()} patients, such as {patients[first]} in "
-        f"{unknown['file'][first]}; {(splits > 1).sum()} of them have images in two splits or more. If they are "
+        f"{unknown['file'][first]}; {(counts > 1).sum()} of them have images in two splits or more. If they are "
         f"patients, open_data(..., patient={pattern!r}) uses them, or in a card `patient: {{pattern: '{pattern}'}}`"
     )
 
 
 def _locate(source: Any, card: Card | None, size: int, progress: bool) -> tuple[Path, str]:
     """The local folder or manifest of a source, and the data set's name."""
-    from dmws_lite.data import archives, fetch
-    from dmws_lite.data.manifests import TABLES
-
     if card:
         return fetch.fetch(card, progress, size), card.name
     if not isinstance(source, str | Path):
@@ -277,11 +264,6 @@ def _locate(source: Any, card: Card | None, size: int, progress: bool) -> tuple[
 
 def _gather_phantoms(card: Card, size: int, seed: int) -> Gathered:
     """Phantoms as if they were files: each is a patient of its own, and the split is a published one."""
-    import pandas as pd
-    from PIL import Image
-
-    from dmws_lite.data.images import THUMBNAIL
-
     sets = phantoms(card.sources[0].phantom or "", size=size, seed=seed, cached=True)
     parts = [getattr(sets, split) for split in SPLITS]
     images = np.concatenate([part.images for part in parts])
@@ -303,11 +285,9 @@ def _gather_phantoms(card: Card, size: int, seed: int) -> Gathered:
 
 def _find_usable(gathered: Gathered, skip: bool) -> Array:
     """Which rows can be used, bool (N,): readable, and with one label."""
-    from dmws_lite.data.splits import find_conflicts
-
     table = gathered.table
     unreadable = table["error"] != ""
-    unusable = unreadable | find_conflicts(table, "label")
+    unusable = unreadable | splits.find_conflicts(table, "label")
     reasons = table["error"].where(unreadable, "the same bytes have another label elsewhere: " + table["label"])
     faults = (table["file"] + " (" + reasons + ")")[unusable]
     if len(faults):
@@ -323,8 +303,6 @@ def _find_usable(gathered: Gathered, skip: bool) -> Array:
 
 def _keep_apart(gathered: Gathered, leaks: str) -> Array:
     """Which rows to keep, bool (N,), so that splits share nothing (with "drop"); else warns or raises."""
-    from dmws_lite.data import splits
-
     shared = splits.find_leaks(gathered.table, gathered.pairs)
     kept = np.ones(len(gathered.table), bool)
     if leaks != "drop":

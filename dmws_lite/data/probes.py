@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
 Array = np.ndarray
 PROBES = ("border pixels", "mean and spread", "file properties", "whole thumbnail")
@@ -28,8 +25,6 @@ def probe_shortcuts(table: pd.DataFrame, thumbnails: Array, seed: int = 0) -> pd
     its standard error, chance and images. NaN where a class has fewer than two patients or groups of copies, of which
     none is fitted on and answered for. Source: our choice, after Maguolo & Nanni 2021 (Inf. Fusion 76:1-7).
     """
-    import pandas as pd
-
     chosen = np.sort(np.random.default_rng(seed).permutation(len(table))[:SAMPLE])
     table, pixels = table.iloc[chosen], thumbnails[chosen].astype(np.float32) / 255
     labels = pd.factorize(table["label"], sort=True)[0]

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 import numpy as np
+import pandas as pd
 from scipy import sparse
 
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.files import write_atomically
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Array = np.ndarray
 SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
@@ -41,8 +38,6 @@ def split_table(
     Source: our choice. Units that belong together, the large ones first, go where their classes lack most in proportion
     to the share (for single images: the method of Webster), and where a class would else be missing.
     """
-    import pandas as pd
-
     if rule not in RULES:
         raise ValueError(f"rule={rule!r} is unknown: pass one of {', '.join(RULES)}")
     usable, with_patient = (table["error"] == "").to_numpy(), (table["patient"] != "").to_numpy()
@@ -96,8 +91,6 @@ def find_leaks(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     One row per pair of look-alikes (`pairs` has the closest ones only). For patients, and for exact copies (of the same
     hash), one row for each image and each later split that has the same one, with its first image there.
     """
-    import pandas as pd
-
     rank = table["split"].map({split: k for k, split in enumerate(SPLITS)}).fillna(-1).to_numpy(int)
     alike = pairs[pairs["kind"] != "exact"]
     ends = alike[["first", "second"]].to_numpy(np.int64)
@@ -125,8 +118,6 @@ def write_manifest(table: pd.DataFrame, path: str | Path) -> Path:
 
 def read_manifest(path: str | Path, table: pd.DataFrame) -> pd.DataFrame:
     """The table with the splits that a manifest from `write_manifest` gives; ValueError names files that differ."""
-    import pandas as pd
-
     try:
         manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
         if unknown := {*manifest["split"]} - {*SPLITS, ""}:

@@ -6,17 +6,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from dmws_lite.data import manifests, names
+from dmws_lite.data.cards import Card
 from dmws_lite.data.manifests import MANIFESTS
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import examples, tally
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dmws_lite.data.cards import Card
 
 LOOKED_AT = 40  # tables that are tried for a list of the images: our choice
 
@@ -34,7 +31,7 @@ def find_tables(
         return [root / card.manifest], {}, []
     images, masks = _listable_images(files)
     by_folder = not problem and len(_classes(images)) > 1
-    labels, facts = dict[Path, set[str]](), dict[Path, "pd.DataFrame"]()
+    labels, facts = dict[Path, set[str]](), dict[Path, pd.DataFrame]()
     notes, unread = list[str](), list[str]()
     by_name_only = isinstance(label, int) or (card and card.layout != "manifest")
     paths = [Path(file) for file in files["file"][files["kind"] == "table"]]
@@ -161,8 +158,6 @@ def apply_tables(
 
     opened: whether the table itself is the source, so that it alone says which images there are.
     """
-    import pandas as pd
-
     images, masks = _listable_images(files)
     columns: dict[str, str] = {str(role): name for role, name in (card.columns or {}).items()} if card else {}
     columns |= {"label": label} if isinstance(label, str) else {}

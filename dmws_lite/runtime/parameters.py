@@ -7,11 +7,10 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import Any
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from dmws_lite.runtime.validation import parse_yaml
 
 WORDS = {bool: "truth value (True or False)", int: "whole number", float: "number", str: "text"}
 
@@ -45,8 +44,6 @@ def read_batch(path: Path) -> list[dict[str, Any]]:
             filled = ({name: value for name, value in row.items() if value and any(value)} for row in table)
             rows = list(filter(None, filled))
         else:
-            from dmws_lite.runtime.validation import parse_yaml
-
             rows = [dict(row) for row in parse_yaml(text, path)]
     except UnicodeDecodeError as error:
         raise ValueError(f"batch file {path} is not UTF-8 ({error}): save it as UTF-8 (CSV UTF-8 in Excel)") from error
