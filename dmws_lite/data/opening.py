@@ -172,7 +172,10 @@ def gather(
         return _gather_phantoms(card, size, seed)
     place, name = _locate(source, card, size, progress)
     if patient:
-        cards.check_pattern(patient)
+        try:
+            cards.check_pattern(patient)
+        except ValueError as error:
+            raise ValueError(f"patient {error}") from error
     table, classes, root, left_out, notes, recipe = folders.read_folder(place, card, frames, label, patient or "")
     fit = fit or (card.fit if card else "crop")
     window = (card.window[0], card.window[1]) if card and card.window else None

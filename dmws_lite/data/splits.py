@@ -8,8 +8,8 @@ from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
+from dmws_lite.data.duplicates import group_pairs
 from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.files import write_atomically
 
@@ -172,17 +172,13 @@ def _divide(table: pd.DataFrame, seed: int, shares: Mapping[str, float], keep_un
 
 def _number_units(table: pd.DataFrame) -> Array:
     """Which rows must stay together, numbered by their first file: the same patient, group or file, also by a chain."""
-    count = len(table)
-    graph = sparse.coo_matrix((count, count), dtype=bool)
+    rows, links = pd.Series(range(len(table))), []
     for column in ("patient", "group", "file"):
         values = table[column].to_numpy(object)
-        rows = np.flatnonzero(values != "")
-        _, first, code = np.unique(values[rows].astype(str), return_index=True, return_inverse=True)
-        graph = graph + sparse.coo_matrix((np.ones(len(rows), bool), (rows, rows[first[code]])), shape=(count, count))
-    unit = sparse.csgraph.connected_components(graph, directed=False)[1]
-    in_order = unit[np.argsort(_name_images(table))]
-    _, first = np.unique(in_order, return_index=True)
-    return np.argsort(np.argsort(first))[unit]
+        first = rows.groupby(values).transform("first")
+        links.append(pd.DataFrame({"first": first, "second": rows})[values != ""])
+    unit = group_pairs(len(table), pd.concat(links))
+    return np.argsort(pd.unique(unit[np.argsort(_name_images(table))]))[unit]
 
 
 def _assign(counts: Array, shares: Array, seed: int) -> Array:

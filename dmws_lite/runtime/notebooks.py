@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dmws_lite.runtime.files import claim, writable_folder, write_atomically
 from dmws_lite.runtime.parameters import typed
 from dmws_lite.runtime.progress import TEXT_ONLY
+from dmws_lite.runtime.report import load_extra
 from dmws_lite.runtime.text import require, shorten
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 PACKAGE = Path(__file__).parents[1]
-EXTRA = "running notebooks needs more packages: pip install 'dmws-lite[notebooks]'"
 KERNEL_DIED = (
     "the kernel died. Most often it ran out of memory and the system ended it: take fewer or smaller images, or a "
     "machine with more; else compiled code in this cell crashed, or a cell called exit()"
@@ -80,10 +80,9 @@ def find_notebook(name: str) -> Path:
 
 def defaults(path: str | Path) -> dict[str, str]:
     """The parameters of a notebook and their default values, as source text."""
-    try:
-        from papermill.translators import PythonTranslator
-    except ImportError as error:
-        raise ImportError(EXTRA) from error
+    load_extra("papermill", "notebooks", ", and running notebooks needs it")
+    from papermill.translators import PythonTranslator
+
     tagged = [cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) > 1:
         text = f"{path} has {len(tagged)} cells with the tag `parameters`, and the later ones would undo what is passed"

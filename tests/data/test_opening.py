@@ -210,6 +210,7 @@ def test_wrong_arguments_are_named(tmp_path, monkeypatch):
         (FileNotFoundError, "is an address: write a card", {"source": "https://example.org/a.zip"}),
         (FileNotFoundError, "did you mean .*phantom_brain_mri", {"source": "brain_mri"}),
         (ValueError, "size=0: pass the number of pixels", {"source": "phantom_lung_ct", "size": 0}),
+        (ValueError, r"patient is '\(', which is no regular expression", {"source": ".", "patient": "("}),
         (ValueError, "leaks='keep' is unknown: pass one of", {"source": "phantom_lung_ct", "leaks": "keep"}),
     ):
         with pytest.raises(error, match=text):
