@@ -252,7 +252,7 @@ def _find_columns(features: Any) -> tuple[str, str, str]:
     ]
     images = images if len(images) == 1 else [name for name in images if name.lower() in ("image", "img")]
     classes = [name for name in features if isinstance(features[name], ClassLabel)]
-    labels = [*classes, *(name for name in features if name.lower() in (*COLUMNS["label"], "labels"))]
+    labels = [*classes, *(name for name in features if name.lower() in COLUMNS["label"])]
     patients = [*(name for name in features if name.lower() in COLUMNS["patient"]), ""]
     if not images or not labels:
         missing = "label; rename it (type ClassLabel, or called label)" if images else "image; rename it (type Image)"

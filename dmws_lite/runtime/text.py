@@ -33,10 +33,10 @@ def require(kind: str, name: object, options: Iterable[object]) -> None:
         raise ValueError(f"unknown {kind} {name!r}{did_you_mean(name, names)}: choose from {', '.join(names)}")
 
 
-def shorten(value: object, longest: int = 60) -> str:
+def shorten(value: object) -> str:
     """A value as text, cut when it is long."""
     text = repr(value)
-    return text if len(text) <= longest else f"{text[:longest]} ..."
+    return text if len(text) <= 60 else f"{text[:60]} ..."
 
 
 def examples(names: Iterable[str]) -> str:
