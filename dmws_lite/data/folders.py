@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -87,6 +88,7 @@ def read_folder(
     if tables:
         told, more, recipe = apply_tables(root, tables, files, card, label, opened=is_table)
         facts, notes, problem = told | facts, notes + more, ""
+    files.loc[files["file"].isin([os.path.relpath(path, root) for path in facts]), "reason"] = ""
     notes += add_facts(files, facts)
     table, left_out, classes = _check_images(files, root, card, problem, notes)
     notes += _note_depths(table["file"])
