@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from dmws_lite.data.probes import PROBES, VISIBLE
+from dmws_lite.data.sets import SPLITS
 from dmws_lite.runtime.text import plain
 from dmws_lite.views import style
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from dmws_lite.data.checking import Report
     from dmws_lite.data.sets import ImageSet
 
-SPLITS = ("train", "val", "test")
 LEVELS = 32  # bars of an intensity histogram
 SAMPLE = 200  # images per class whose pixels are counted
 FLAGGED, PAIRS = 3, 4  # pictures shown at most: flagged ones of a class, pairs
@@ -43,20 +43,18 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
     """Images as their files have them, side by side: what resizing hides, such as letters in the pixels.
 
     files: at most a handful, of kinds that Pillow reads.
-    Raises ValueError for a file that cannot be read.
+    Raises OSError or ValueError for a file that cannot be read.
     """
     from dmws_lite.data.images import decode, suffix_of
 
     pixels, titles, names = [], [], []
     for file in map(Path, files):
-        try:
-            with Image.open(file) as opened:
-                side = max(opened.size)
-        except UnidentifiedImageError as error:
-            raise ValueError(str(error)) from None
+        with Image.open(file) as opened:
+            side = max(opened.size)
         pixels.append(decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image)
         names.append(f"{file.parent.name}/{file.name}")
-        titles.append(style.literal(f"{_cut_start(names[-1], min(26, 100 // len(files)))}\n{side} pixels"))
+        name = style.shortened(names[-1], min(26, 100 // len(files)))
+        titles.append(style.literal(f"{name}\n{side} pixels"))
     figure, _ = style.sheet([pixels], [""], titles)
     return figure.describe(f"Files at full size: {', '.join(names)}")
 
@@ -96,8 +94,7 @@ def data_page(report: Report) -> style.Picture:
     extremes = table.loc[readable, ["width", "height"]].agg(["min", "max"])
     ranges = ["–".join(dict.fromkeys(map(str, ends))) for _, ends in extremes.items()]
     pixels = " × ".join(ranges) if readable.any() else "unknown"
-    title = report.name if len(report.name) <= 60 else f"{report.name[:59]}…"
-    heading = f"{plain(title)}: {report.verdict}\n{numbers}, sizes in pixels: {pixels}"
+    heading = f"{style.shortened(report.name, 60)}: {report.verdict}\n{numbers}, sizes in pixels: {pixels}"
     figure.suptitle(style.literal(heading), fontsize=10)
     serious = findings[findings["severity"] != "note"]
     words = "; ".join(f"{row.severity}: {row.kind} ({row.count})" for row in serious.itertuples()) or "nothing wrong"
@@ -191,16 +188,11 @@ def _draw_pairs(axes: Axes, gathered: Any, pairs: pd.DataFrame) -> None:
     """Pairs side by side, with what they share, their splits and files."""
     row: list[Any] = []
     for pair in pairs.itertuples():
-        files = gathered.table.iloc[[pair.first, pair.second]].itertuples()
-        lines = [f"{file.split}, {_cut_start(file.label, 22)}:\n{_cut_start(file.file, 30)}" for file in files]
+        files = gathered.table[["split", "label", "file"]].iloc[[pair.first, pair.second]].to_numpy()
+        lines = [f"{split}, {style.shortened(label, 22)}:\n{style.shortened(file, 30)}" for split, label, file in files]
         text = style.literal("\n".join([KIND_WORDS[pair.kind], *lines]))
         axes.text(len(row), 1.08, text, fontsize=7, va="top", linespacing=1.2)
         row += [gathered.images[pair.first], gathered.images[pair.second], WHITE]
     style.tiles(axes, [row], [""])
     axes.set(xlim=(0, 3 * PAIRS), ylim=(1.9, 0))
     axes.set_title("pairs: copies or look-alikes", loc="left")
-
-
-def _cut_start(text: str, length: int) -> str:
-    """The last characters of a text that is too long."""
-    return plain(text if len(text) <= length else f"…{text[1 - length :]}")

@@ -331,8 +331,8 @@ def wrapped(text: str, width: int, lines: int = 2) -> str:
 
 
 def shortened(text: str, length: int) -> str:
-    """A text without its middle where it is longer: names of networks differ at both ends."""
-    return text if len(text) <= length else f"{text[: length // 2]}…{text[1 - length // 2 :]}"
+    """A text without its middle where it is longer: names of networks and files differ at both ends."""
+    return plain(text if len(text) <= length else f"{text[: length // 2]}…{text[1 - length // 2 :]}")
 
 
 def listed(values: Mapping[Any, float] | pd.Series, form: str = ".2f") -> str:

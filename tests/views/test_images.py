@@ -99,7 +99,8 @@ def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():
     with warnings.catch_warnings(action="ignore"):
         words = texts(figure)
     assert not set(words + figure.alt_text) & {"\x1b", "\x9b", "\u202e"}
-    assert f"{'L' * 59}…: usable" in words and "lung�[2J�" in words and "🫁" in words and "train/��.png" in words
+    for text in (f"{'L' * 30}…{'L' * 29}: usable", "lung�[2J�", "🫁", "train/��.png"):
+        assert text in words
 
 
 def test_eleven_classes_of_unreadable_images_do_not_break_the_page(check_picture):
