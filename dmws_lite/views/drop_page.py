@@ -20,6 +20,7 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from timm.models.efficientnet import EfficientNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from dmws_lite.data.sets import ImageSet
 from dmws_lite.runtime.files import write_atomically
@@ -130,9 +131,8 @@ def _fold_convolutions(model: Any) -> tuple[list[dict[str, Any]], dict[str, Tens
     for block in (nn.Sequential(model.conv_stem, model.bn1), *blocks, nn.Sequential(model.conv_head, model.bn2)):
         modules: list[Any] = [child for child in block.children() if isinstance(child, nn.Conv2d | BatchNormAct2d)]
         for number, (convolution, norm) in enumerate(zip(modules[::2], modules[1::2], strict=False)):
-            factor = norm.weight / (norm.running_var + norm.eps).sqrt()
-            tensors[f"{len(layers)}.weight"] = convolution.weight * factor.view(-1, 1, 1, 1)
-            tensors[f"{len(layers)}.bias"] = norm.bias - norm.running_mean * factor
+            folded = fuse_conv_bn_eval(convolution, norm)
+            tensors |= {f"{len(layers)}.weight": folded.weight, f"{len(layers)}.bias": folded.bias}
             layer = {"channels": convolution.in_channels, "kernel": convolution.kernel_size[0]}
             layer |= {"stride": convolution.stride[0], "pad": convolution.padding[0], "groups": convolution.groups}
             layer |= {"same": isinstance(convolution, Conv2dSame), "largest": LIMITS[type(norm.act)]}

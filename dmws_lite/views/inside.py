@@ -21,16 +21,15 @@ Maps = Mapping[str, np.ndarray]
 def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
     """CKA of each block of a student (rows) with each of the teacher (columns), one panel per `cka_table`, by title."""
     figure, grid = style.panels(len(tables), 1.1 + 0.27 * max(map(len, tables.values())))
+    facts = []
     for axes, (title, table) in zip(grid, tables.items(), strict=True):
         numbered = table.set_axis(_number_blocks(table.index)).set_axis(_number_blocks(table.columns), axis=1)
         style.heat(axes, numbered, len(table.columns) <= NUMBERS, annot_kws={"fontsize": 7})
         axes.set_title(style.wrapped(title, 34))
-    style.finish(figure, grid, "teacher's block", "student's block")
-    figure.colorbar(grid[-1].collections[0], ax=grid, label="CKA", fraction=0.03)
-    facts = []
-    for title, table in tables.items():
         low, high, last = table.min(axis=None), table.max(axis=None), table.iloc[-1, -1]
         facts.append(f"{title}: from {low:.2f} to {high:.2f}, last blocks {last:.2f}")
+    style.finish(figure, grid, "teacher's block", "student's block")
+    figure.colorbar(grid[-1].collections[0], ax=grid, label="CKA", fraction=0.03)
     return figure.describe("CKA of each student's block with each teacher's block", *facts)
 
 

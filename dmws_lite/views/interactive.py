@@ -82,7 +82,9 @@ def interactive(twin: style.Picture, drawn: go.Figure, title: str, height: int =
 
 
 def slider(names: Sequence[str], prefix: str, active: int = 0) -> list[dict[str, Any]]:
-    """A slider below a figure, with a step for each of its frames."""
+    """A slider below a figure, with a step for each of its frames; none where there is one frame only."""
+    if len(names) < 2:
+        return []
     steps = [{"label": name, "method": "animate", "args": [[name], AT_ONCE]} for name in names]
     look = {"currentvalue": {"prefix": prefix, "font": {"size": 12}}, "pad": {"t": 55, "b": 5}, "font": {"size": 10}}
     return [{"steps": steps, "active": active, **look}]
@@ -222,9 +224,7 @@ def explore_flow(plans: SelectionPlan | Mapping[str, SelectionPlan]) -> Interact
     Hovering shows a stream's tensors and the elements that are copied.
     """
     by_name = {"": plans} if isinstance(plans, SelectionPlan) else dict(plans)
-    traces = [_sankey(plan) for plan in by_name.values()]
-    for trace in traces[1:]:
-        trace.visible = False
+    traces = [_sankey(plan).update(visible=i == 0) for i, plan in enumerate(by_name.values())]
     menus = choices("restyle", {name: show_only(i, len(traces)) for i, name in enumerate(by_name)})
     first = next(iter(by_name.values()))
     title = f"{first.teacher} (left) feeds {first.student} (right)"
@@ -250,4 +250,4 @@ def _sankey(plan: SelectionPlan) -> go.Sankey:
         "customdata": flows["elements"].tolist(),
         "hovertemplate": f"%{{source.label}} → %{{target.label}}<br>{hover}",
     }
-    return go.Sankey(visible=True, valueformat=",d", node=node, link=link)
+    return go.Sankey(valueformat=",d", node=node, link=link)

@@ -148,8 +148,7 @@ def explore_features(table: pd.DataFrame, images: ImageSet | None = None) -> Int
         drawn.update_yaxes(range=_widen(points["y"]), showticklabels=False, zeroline=False, col=column)
     drawn = go.Figure(traces, drawn.layout, frames if len(steps) > 1 else None)
     layout: dict[str, Any] = {"margin": {"l": 20, "r": 20, "t": 90, "b": 20}, "legend": {"y": 1.08}}
-    if len(steps) > 1:
-        layout["sliders"] = slider([frame.name for frame in frames], "training step: ", len(steps) - 1)
+    layout["sliders"] = slider([frame.name for frame in frames], "training step: ", len(steps) - 1)
     if images is not None:
         if {*zip(table["image"], table["file"], strict=True)} != {*enumerate(images.names)}:
             raise ValueError("images are not those of the table: pass the image set that in_plane got")

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
@@ -24,7 +23,7 @@ OWNERS = {"only main": (PALETTE["main"], ""), "both": (SHARED, "xxx"), "only aux
 OWNERS |= {name.removeprefix("only "): fill for name, fill in OWNERS.items()} | {"not used": (UNUSED, "")}
 STROKES: dict[int, Any] = {2: (2, 2, -45), -1: (4, 2, 45)}  # on the auxiliary's and on shared elements of a map
 ZOOM = 32  # indices of an axis that strips show one by one
-CELLS: style.Style = {"cbar": False, "linewidths": 0.8, "linecolor": "white"}
+CELLS: style.Style = {"linewidths": 0.8, "linecolor": "white"}
 
 
 def axis_strips(plans: Plans, axes: Sequence[str] | None = None) -> style.Picture:
@@ -226,12 +225,11 @@ def _draw_map(axes: Axes, plans: Plans, tensor: str) -> str:
     colours = students(len(plans))
     look: Any = {"cmap": ListedColormap([SHARED, UNUSED, *colours.values()]), "vmin": -1, "vmax": len(plans)}
     look |= {"xticklabels": 6, "yticklabels": 6 if len(roles) > 1 else False}
-    sns.heatmap(roles, ax=axes, **look, **CELLS)
-    axes.grid(False)
+    style.heat(axes, roles, **look, **CELLS)
     for role, stroke in STROKES.items():
         y, x = np.nonzero(roles == role)
         axes.scatter(x + 0.5, y + 0.5, 16, "white", marker=stroke, linewidths=0.8)
-    axes.tick_params(length=2, rotation=0)
+    axes.tick_params(length=2)
     axes.set_aspect(1 if len(roles) > 1 else 4)
     axes.set_title(f"{tensor}\n{' × '.join(map(str, plans[0].teacher_shapes[tensor]))}")
     shares = {name: plan.coverage().tensors[tensor] for name, plan in zip(colours, plans, strict=True)}

@@ -280,6 +280,7 @@ def heat(axes: Axes, table: pd.DataFrame, texts: Any = False, **options: Any) ->
     look: Style = {"cmap": "Blues", "vmin": 0, "vmax": 1, "annot": texts, "fmt": number_format, "cbar": False}
     sns.heatmap(table, ax=axes, **look | options)
     axes.tick_params(length=0, rotation=0)
+    axes.grid(False)
 
 
 def bars(axes: Axes, table: pd.DataFrame, fills: Mapping[str, tuple[str, str]], kind: str = "bar", **options: Any):

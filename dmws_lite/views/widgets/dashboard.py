@@ -143,6 +143,3 @@ def _button(text: str, tooltip: str, press: Callable[[], None]) -> ipywidgets.Bu
     button = ipywidgets.Button(description=text, tooltip=tooltip, layout=ipywidgets.Layout(width="9em"))
     button.on_click(lambda _: press())
     return button
-
-
-training_dashboard = Dashboard  # by the name that goes with those of the other explorers
