@@ -10,12 +10,10 @@ import json
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from timm.layers import BatchNormAct2d, Conv2dSame
 from timm.models.efficientnet import EfficientNet
 from timm.models.vision_transformer import VisionTransformer
@@ -26,7 +24,7 @@ from dmws_lite.data.sets import ImageSet
 from dmws_lite.runtime.files import write_atomically
 from dmws_lite.training.evaluation import predict
 from dmws_lite.training.export import load_student
-from dmws_lite.views.style import gray_or_rgb
+from dmws_lite.views.style import encode_image
 
 NAME = "page.html"
 MOST_EXAMPLES = 6
@@ -96,9 +94,7 @@ def _classify(model: Any, examples: ImageSet) -> list[dict[str, Any]]:
     first = examples.take(np.arange(min(len(examples), MOST_EXAMPLES)))
     answers = []
     for image, label, probabilities in zip(first.images, first.labels, predict(model, first), strict=True):
-        buffer = BytesIO()
-        Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, "PNG")
-        answer = {"png": base64.b64encode(buffer.getvalue()).decode(), "label": first.classes[label]}
+        answer = {"png": encode_image(image), "label": first.classes[label]}
         answers.append(answer | {"probabilities": probabilities.astype(float).tolist()})
     return answers
 

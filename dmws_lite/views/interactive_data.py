@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import textwrap
 from html import escape
-from io import BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,10 @@ import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
-from PIL import Image
+import torch
 from plotly.subplots import make_subplots
+from torchvision.transforms.functional import resize
+from torchvision.utils import make_grid
 
 from dmws_lite.data.images import decode, frames, suffix_of
 from dmws_lite.data.sets import ImageSet
@@ -32,7 +32,7 @@ COSTS = {  # name and unit, by the column of a table of runs
     "parameters": ("parameters (thousands)", 1e3),
     "latency_ms": ("latency at batch 1 (ms)", 1),
 }
-RUN_AXES = ("label", "data", "pair", "fraction", "seed", "steps", "batch_size", "size", "device", *COSTS, "ece")
+RUN_AXES = ("label", "run", "data", "pair", "fraction", "seed", "steps", "batch_size", "size", "device", *COSTS, "ece")
 NAMES = """circle square triangle-up diamond triangle-down cross triangle-left x triangle-right pentagon diamond-tall
 hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram hourglass"""
 SYMBOLS = dict(zip(style.MARKS, NAMES.split(), strict=True)) | {"*": "star"}  # plotly's names of matplotlib's marks
@@ -81,10 +81,9 @@ def explore_runs(table: pd.DataFrame, metric: str = "accuracy") -> Interactive:
            lies at the foot of its axis, marked as missing. Colour is the metric, from pale to dark.
     """
     runs = table.reset_index(drop=True).assign(run=range(1, len(table) + 1))
-    varying = [name for name in RUN_AXES if name in table and table[name].nunique() > 1 and name != metric]
-    first = ["label", "run"] if "label" in varying else ["run"]
+    varying = [name for name in RUN_AXES if name in runs and runs[name].nunique() > 1 and name != metric]
     axes, shown, dimensions = {}, {}, []
-    for column in dict.fromkeys([*first, *varying, metric]):
+    for column in (*varying, metric):
         name, unit = COSTS.get(column, (column.replace("label", "method").replace("_", " "), 1))
         shown[name] = runs[column] if unit == 1 else runs[column] / unit
         axes[name], ticks = _place_values(shown[name])
@@ -183,18 +182,10 @@ def _draw_planes(table: pd.DataFrame, look: style.Style) -> style.Picture:
 def _pack_thumbnails(images: ImageSet) -> dict[str, Any]:
     """All images in one JPEG, row by row, and what beside.js needs to show each of them."""
     columns = math.ceil(math.sqrt(len(images)))
-    rows, mode = -(-len(images) // columns), "L" if images.images.shape[1] == 1 else "RGB"
-    sheet = Image.new(mode, (TILE * columns, TILE * rows))
-    for number, image in enumerate(images.images):
-        tile = Image.fromarray(np.ascontiguousarray(style.gray_or_rgb(image))).resize((TILE, TILE))
-        sheet.paste(tile, (TILE * (number % columns), TILE * (number // columns)))
-    return {"sprite": _encode_image(sheet, "jpeg", quality=80), "columns": columns, "side": SHOWN}
-
-
-def _encode_image(image: Image.Image, kind: str, **options: Any) -> str:
-    buffer = BytesIO()
-    image.save(buffer, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    tiles = resize(torch.from_numpy(images.images), [TILE, TILE])
+    sheet = make_grid(tiles, columns, padding=0)[: tiles.shape[1]].numpy()  # of gray images it makes three channels
+    sprite = f"data:image/jpeg;base64,{style.encode_image(sheet, 'jpeg', quality=80)}"
+    return {"sprite": sprite, "columns": columns, "side": SHOWN}
 
 
 def explore_ridge(table: pd.DataFrame, alone: float) -> Interactive:
@@ -241,7 +232,7 @@ def explore_slices(file: str | Path, size: int = 128, most: int = 24) -> Interac
     slices = [decode(data, suffix_of(file), size, frame=number).image for number in numbers]
     pictures = []
     for number, image in zip(numbers, slices, strict=True):
-        source = _encode_image(Image.fromarray(style.gray_or_rgb(image)), "png", optimize=True)
+        source = f"data:image/png;base64,{style.encode_image(image, optimize=True)}"
         trace = go.Image(source=source, hovertemplate="row %{y}, column %{x}: %{z[0]}<extra></extra>")
         pictures.append(go.Frame(name=str(number + 1), data=[trace]))
     middle, hidden = len(numbers) // 2, {"showgrid": False, "zeroline": False, "visible": False}

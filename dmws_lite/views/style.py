@@ -17,6 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from dmws_lite.runtime.files import writable_folder, write_atomically
 from dmws_lite.runtime.text import plain
@@ -122,6 +123,13 @@ def clear(*grid: Axes) -> None:
 def gray_or_rgb(image: np.ndarray) -> np.ndarray:
     """An image (1 or 3, H, W) as matplotlib draws it, (H, W) or (H, W, 3)."""
     return image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+
+
+def encode_image(image: np.ndarray, kind: str = "png", **options: Any) -> str:
+    """An image (1 or 3, H, W), uint8, as a file of this kind, in base64."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(gray_or_rgb(image))).save(buffer, kind, **options)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def finish(figure: Picture, grid: Sequence[Axes], xlabel: str = "", ylabel: str = "") -> None:
