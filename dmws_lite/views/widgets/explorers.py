@@ -20,7 +20,7 @@ from dmws_lite.views.inside import saliency
 from dmws_lite.views.plans import summary, tensor_maps
 from dmws_lite.views.studies import labels_of, paired_differences, results
 from dmws_lite.views.training import ema_memory, soft_targets
-from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, follow, slider
+from dmws_lite.views.widgets.parts import as_html, choice, control, explorer, slider
 
 PAIRS = {  # title: teacher, student, the tensor that is shown first
     "ViT-S → ViT-T": ("vit_small_patch16_224", "vit_tiny_patch16_224", "blocks.0.attn.qkv.weight"),
@@ -45,9 +45,8 @@ def selection_explorer() -> ipywidgets.VBox:
         "students": slider("students", 1, 3, 2),
         "phase": slider("phase", 0, 3, 0),
     }
-    controls["phase"].disabled = True
-    follow(controls["pair"], controls["tensor"], "options", _list_tensors)
-    follow(controls["students"], controls["phase"], "disabled", lambda students: students > 1)
+    ipywidgets.dlink((controls["pair"], "value"), (controls["tensor"], "options"), _list_tensors)
+    ipywidgets.dlink((controls["students"], "value"), (controls["phase"], "disabled"), lambda students: students > 1)
 
     def draw(pair: str, tensor: str, elements: str, layers: str, students: int, phase: int) -> str:
         plans = _make_plans(pair, elements, layers, students, phase if students == 1 else 0)
@@ -94,10 +93,8 @@ def soft_target_explorer(
 def ema_explorer(steps: int = 300) -> ipywidgets.VBox:
     """Move the half-life and the number of steps, and see what the auxiliary consists of.
 
-    steps: of the run, 2 or more, else ValueError. The static twin is `figures.ema_memory`.
+    steps: of the run, 1 or more. The static twin is `figures.ema_memory`.
     """
-    if steps < 2:
-        raise ValueError(f"steps={steps} must be at least 2")
     controls = {
         "half_life": slider("half-life (steps)", 1, 2 * steps, max(1, steps // 20)),
         "after": slider("after step", 1, steps, steps),
@@ -162,5 +159,6 @@ def image_inspector(
         words = f"Image {index}, {images.classes[images.labels[index]]}. {'; '.join(sentences)}."
         return as_html(saliency(images, [index], maps, masks), words)
 
-    follow(controls["subset"], controls["number"], "max", lambda subset: max(0, len(subsets[subset]) - 1))
+    link = (controls["subset"], "value"), (controls["number"], "max")
+    ipywidgets.dlink(*link, lambda subset: max(0, len(subsets[subset]) - 1))
     return explorer(controls, draw)

@@ -33,11 +33,6 @@ def slider(description: str, low: int, high: int, value: int) -> ipywidgets.IntS
     return control(ipywidgets.IntSlider, description, min=low, max=high, value=value)
 
 
-def follow(leader: Any, follower: Any, name: str, value: Callable[[Any], Any]) -> None:
-    """Set a property of one control from the value of another, whenever that changes."""
-    leader.observe(lambda change: setattr(follower, name, value(change["new"])), "value")
-
-
 def page(controls: Iterable[Any], *views: Any) -> list[Any]:
     """The parts of an explorer: controls side by side, on as many lines as the window needs, and below them views."""
     keys = ipywidgets.HTML(KEYS, layout=ipywidgets.Layout(display="none"))
