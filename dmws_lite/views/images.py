@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dmws_lite.data.probes import PROBES, VISIBLE
 from dmws_lite.data.sets import SPLITS
@@ -43,14 +43,17 @@ def at_full_size(files: Sequence[str | Path]) -> style.Picture:
     """Images as their files have them, side by side: what resizing hides, such as letters in the pixels.
 
     files: at most a handful, of kinds that Pillow reads.
-    Raises OSError or ValueError for a file that cannot be read.
+    Raises ValueError for a file that cannot be read.
     """
     from dmws_lite.data.images import decode, suffix_of
 
     pixels, titles, names = [], [], []
     for file in map(Path, files):
-        with Image.open(file) as opened:
-            side = max(opened.size)
+        try:
+            with Image.open(file) as opened:
+                side = max(opened.size)
+        except UnidentifiedImageError as error:
+            raise ValueError(str(error)) from None
         pixels.append(decode(file.read_bytes(), suffix_of(file), min(side, LARGEST), "letterbox").image)
         names.append(f"{file.parent.name}/{file.name}")
         name = style.shortened(names[-1], min(26, 100 // len(files)))

@@ -80,6 +80,8 @@ def test_the_ema_follows_half_life_and_steps():
     assert view.value == as_html(figures.ema_memory(momentum_of(10), 200))
     controls["half-life (steps)"].value = controls["after step"].value = 100
     assert "50 % its start" in alt(view) and view.value == as_html(figures.ema_memory(momentum_of(100), 100))
+    with pytest.raises(ValueError, match="steps=0 must be at least 1"):
+        widgets.ema_explorer(steps=0)
 
 
 def test_results_are_of_the_metric_or_are_differences(table):

@@ -93,8 +93,10 @@ def soft_target_explorer(
 def ema_explorer(steps: int = 300) -> ipywidgets.VBox:
     """Move the half-life and the number of steps, and see what the auxiliary consists of.
 
-    steps: of the run, 1 or more. The static twin is `figures.ema_memory`.
+    steps: of the run, 1 or more, else ValueError. The static twin is `figures.ema_memory`.
     """
+    if steps < 1:
+        raise ValueError(f"steps={steps} must be at least 1")
     controls = {
         "half_life": slider("half-life (steps)", 1, 2 * steps, max(1, steps // 20)),
         "after": slider("after step", 1, steps, steps),
