@@ -182,7 +182,7 @@ def _draw_planes(table: pd.DataFrame, look: style.Style) -> style.Picture:
 def _pack_thumbnails(images: ImageSet) -> dict[str, Any]:
     """All images in one JPEG, row by row, and what beside.js needs to show each of them."""
     columns = math.ceil(math.sqrt(len(images)))
-    tiles = resize(torch.from_numpy(images.images), [TILE, TILE])
+    tiles = resize(torch.from_numpy(np.array(images.images)), [TILE, TILE])
     sheet = make_grid(tiles, columns, padding=0)[: tiles.shape[1]].numpy()  # of gray images it makes three channels
     sprite = f"data:image/jpeg;base64,{style.encode_image(sheet, 'jpeg', quality=80)}"
     return {"sprite": sprite, "columns": columns, "side": SHOWN}
