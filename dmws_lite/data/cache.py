@@ -23,7 +23,7 @@ from dmws_lite.runtime.progress import tqdm
 
 Array = np.ndarray
 Reading = tuple[str, Decoded, str]  # a file's hash, its image (a black one of no size), and why there is none
-FORMAT = 5  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
+FORMAT = 6  # raise it when decoding, thumbnails or pairs change: old caches are then made anew
 FACTS = ("sha256", "width", "height", "mode", "depth", "blank", "patient", "error")
 NOBODY = ("", "anon", "anonymous", "anonymised", "anonymized", "none", "null", "unknown")  # ids of no patient
 WORKERS = min(8, os.cpu_count() or 1)

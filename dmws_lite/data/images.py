@@ -209,14 +209,15 @@ def _flatten(picture: Image.Image, window: Window | None = None, inverted: bool 
 
 def _stretch(values: Array, window: Window | None, inverted: bool = False) -> Image.Image:
     """Values (H, W) as mode F: `window`, or the finite extremes, become 0 and 255; not-a-number is black."""
-    values = np.asarray(values, np.float64 if values.dtype.itemsize > 4 else np.float32)
+    wide = values.dtype.itemsize > (4 if values.dtype.kind == "f" else 2)  # for the 24 bits that float32 keeps
+    values = np.asarray(values, np.float64 if wide else np.float32)
     finite = np.isfinite(values)
     if window is None:
         window = (values[finite].min(), values[finite].max()) if finite.any() else (0, 0)
     low, high = values.dtype.type(window[0]), values.dtype.type(window[1])
     if not finite.all():
         values = np.nan_to_num(values, nan=float(high if inverted else low), posinf=float(high), neginf=float(low))
-    values = (np.clip(values, low, high) - low) * (255 / max(float(high - low), 1e-6))
+    values = (np.clip(values, low, high) - low) * (255 / float(high - low) if high > low else 0.0)
     return Image.fromarray((255 - values if inverted else values).astype(np.float32, copy=False))
 
 
@@ -337,7 +338,7 @@ def _render_samples(page: Any, values: Any, window: Window | None) -> tuple[Imag
     colours = values[..., :3] if page.photometric == RGB else values[..., :1]
     if page.photometric == PALETTE:
         table = page.colormap if page.colormap.max() < 256 else page.colormap >> 8  # some write 8 bits
-        colours = table[:, colours[..., 0]].transpose(1, 2, 0)
+        colours = table[:, colours[..., 0].astype(np.intp)].transpose(1, 2, 0)
     elif unsigned and bits <= 8:
         colours = colours if bits == 8 else np.rint(colours * (255 / (2**bits - 1)))
     elif exact:

@@ -24,9 +24,11 @@ MAX_PIXELS = 80_000_000  # of one picture, below the 89 million at which Pillow 
 MAX_FRAMES, MAX_INFLATED = 20_000, 2**30  # frames and deflated bytes of a DICOM file
 MAX_HEADER = 2**24  # bytes before the voxels of a NIfTI file
 MAX_VOXELS, MAX_RATIO = 512 * 512 * 2048, 1100  # of a volume; voxel bytes per byte of a file, which gzip cannot exceed
+LEAST_SIDE = 8  # voxels of an axial slice, below which a volume is of another plane: our choice
 PERCENTILES = (0.5, 99.5)  # of a volume's voxels, shown as black and white: our choice
 COLOUR_MODELS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "PALETTE COLOR")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+PADDING = [f"{kind}PixelPadding{end}" for kind in ("", "Float", "DoubleFloat") for end in ("Value", "RangeLimit")]
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 DECODERS = 'pip install "pylibjpeg>=2.0" "pylibjpeg-libjpeg>=2.1" "pylibjpeg-openjpeg>=2.0"'
 DEFLATED = b"1.2.840.10008.1.2.1.99"
@@ -144,6 +146,7 @@ def _parse_dicom(file: IO[bytes], pixels: bool = True) -> Any:
 
 def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+    from pydicom.uid import RLELossless
 
     if not any(name in file for name in PIXELS):
         raise Refused("the DICOM file holds no picture (as reports and plans do), or is cut off before it")
@@ -156,6 +159,11 @@ def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     value = getattr(file.get_item("PatientID"), "value", None) or b""  # pydicom has not judged it yet
     patient = (value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value).strip(" \0")
     depth, bits = int(file.BitsAllocated), int(file.get("BitsStored") or file.BitsAllocated)
+    if bits <= int(file.get("HighBit") or 0) and bits < depth:
+        raise Refused("the DICOM file's values do not lie in its lowest bits (HighBit): export it anew")
+    syntax = file.file_meta.TransferSyntaxUID
+    if syntax.is_encapsulated and syntax != RLELossless:
+        file.PlanarConfiguration = 0  # it says nothing of JPEGs (DICOM PS3.5 8.2), but pydicom goes by it
     values = pixel_array(file, index=frame)
     if model == "PALETTE COLOR":
         values = apply_color_lut(values, file)
@@ -174,7 +182,7 @@ def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     if model in COLOUR_MODELS:
         values = (values[..., :3] * (255 / (2**bits - 1))).round().clip(0, 255).astype(np.uint8)
         return Slice(values, None, depth, patient=patient, aspect=down / across)
-    ends = [value for value in map(file.get, ("PixelPaddingValue", "PixelPaddingRangeLimit")) if value is not None]
+    ends = [np.asarray(value).astype(values.dtype) for value in map(file.get, PADDING) if value is not None]
     padded = (values >= min(ends)) & (values <= max(ends)) if ends else np.zeros(1, bool)
     rescale = facts("PixelValueTransformationSequence")
     slope, intercept = rescale.get("RescaleSlope"), rescale.get("RescaleIntercept")
@@ -183,12 +191,13 @@ def _read_dicom_slice(file: Any, frame: int, window: Window | None) -> Slice:
     elif slope is not None or intercept is not None:
         values = values * np.float64(slope or 1) + np.float64(intercept or 0)
     if window is None:
-        values, window = _apply_window(values, facts("FrameVOILUTSequence"), file.original_encoding[1])
+        signed = file.get("PixelRepresentation") == 1 or (intercept or 0) < 0
+        values, window = _apply_window(values, facts("FrameVOILUTSequence"), file.original_encoding[1], signed)
     values = np.where(padded, np.nan, values) if padded.any() else values
     return Slice(values, window, depth, model == "MONOCHROME1", patient, down / across)
 
 
-def _apply_window(values: Array, facts: Any, little_endian: bool) -> tuple[Array, Window | None]:
+def _apply_window(values: Array, facts: Any, little_endian: bool, signed: bool) -> tuple[Array, Window | None]:
     """Values and the window that show them as the file says (DICOM PS3.3 C.11.2), None for smallest to largest."""
     # pydicom's own `apply_voi` ends 8-bit tables at 256 entries, and its `apply_windowing` knows no enhanced files.
     if facts.get("VOILUTSequence") and len(facts.VOILUTSequence[0].LUTData):
@@ -198,7 +207,8 @@ def _apply_window(values: Array, facts: Any, little_endian: bool) -> tuple[Array
             packed = len(table) < 2 * (entries or 2**16) - 1
             table = np.frombuffer(table, "u1" if packed else "<u2" if little_endian else ">u2")
         table = np.asarray(table, np.float32).reshape(-1)[: entries or 2**16]
-        rows = np.clip(np.rint(values).astype(np.int64) - int(first), 0, len(table) - 1)
+        first = int(first) - 2**16 * (signed and first >= 2**15)  # which some write without its sign
+        rows = np.clip(np.rint(values).astype(np.int64) - first, 0, len(table) - 1)
         return table[rows], (0, 2 ** min(int(bits), 16) - 1)
     numbers = (facts.get(name) for name in ("WindowCenter", "WindowWidth"))  # a number, or several: the first counts
     centre, width = (np.nan if number in (None, "", []) else float(np.atleast_1d(number)[0]) for number in numbers)
@@ -231,6 +241,8 @@ def _read_volume(data: bytes) -> tuple[Array, Window | None, int, float]:
     orientation = nibabel.io_orientation(image.affine)
     right, anterior, _ = nibabel.affines.voxel_sizes(image.affine)[np.argsort(orientation[:, 0])]
     volume = nibabel.apply_orientation(values, orientation)
+    if min(volume.shape[:2]) < LEAST_SIDE <= sorted(volume.shape)[1]:
+        raise Refused(f"axial slices of the NIfTI file ({size} voxels) are too thin: save those of its plane as PNG")
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, PERCENTILES) if finite.size else (0, 0)
     if low == high and finite.size:

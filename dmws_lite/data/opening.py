@@ -94,7 +94,7 @@ def open_data(
     leaks:    when a published split has a copy, or a patient, on two sides: "warn", "error", or "drop" what the earlier
               split shares with a later one (train before val before test; look-alikes too).
     unusable: "error", or "skip" files that cannot be read or that have two labels, with a warning.
-    frames:   of volumes and multi-frame files: the "middle" one, or "all".
+    frames:   of volumes (their axial slices) and multi-frame files: the "middle" one, or "all".
     label:    the table's column, or the level of folders (1 is the upper one), with the label, where several could be;
               or a regular expression with one group, which is the label in the files' paths.
     patient:  a regular expression with one group, which is the patient in the files' paths.

@@ -101,6 +101,25 @@ def test_colour_by_hand_in_8_and_16_bits():
         assert np.array_equal(decoded.image, colour.transpose(2, 0, 1)) and decoded.depth == depth
 
 
+def change(data, tag, kind, value):
+    """The bytes of a DICOM file with another value."""
+    file, target = pydicom.dcmread(BytesIO(data)), BytesIO()
+    file.add_new(tag, kind, value)
+    file.save_as(target)
+    return target.getvalue()
+
+
+def test_what_a_file_says_of_planes_is_not_believed_of_a_jpeg():
+    data = sample("SC_rgb_jpeg_dcmtk.dcm")
+    planes = change(data, "PlanarConfiguration", "US", 1)
+    assert np.array_equal(decode(planes, ".dcm", 100).image, decode(data, ".dcm", 100).image)
+
+
+@pytest.mark.parametrize("kind, least", [(np.uint32, 3e9), (np.int32, 2e9)])
+def test_large_integers_keep_their_steps(kind, least):
+    assert agree(show(dicom((RAMP + least).astype(kind))), apply_window(RAMP))
+
+
 def test_slope_intercept_window_and_inversion_by_hand():
     slope = {"RescaleSlope": "2", "RescaleIntercept": "-100"}
     data, real = dicom(RAMP, slope), RAMP * 2.0 - 100
@@ -120,8 +139,10 @@ def test_slope_intercept_window_and_inversion_by_hand():
 def test_padding_is_black_whatever_its_value_and_outside_the_window(model, end, value):
     padded = np.vstack([RAMP[:2] * 0 + value, RAMP[2:]])
     tags = {"PhotometricInterpretation": model, "PixelPaddingValue": value - 24, "PixelPaddingRangeLimit": value}
-    shown = show(dicom(padded, tags))
-    assert agree(shown[2:], abs(end - apply_window(RAMP[2:]))) and not shown[:2].any()
+    data = dicom(padded, tags)
+    unsigned = change(data, "PixelPaddingRangeLimit", "US", value % 2**16)  # as some write what is signed
+    for shown in (show(data), show(change(unsigned, "PixelPaddingValue", "US", (value - 24) % 2**16))):
+        assert agree(shown[2:], abs(end - apply_window(RAMP[2:]))) and not shown[:2].any()
 
 
 @pytest.mark.parametrize("name", ["PixelSpacing", "PixelAspectRatio"])
@@ -155,6 +176,9 @@ def test_own_tables(bits):
     packed = item(LUTDescriptor=[500, 100, bits], LUTData=levels.astype(f"<u{bits // 8}").tobytes())
     packed["LUTDescriptor"].VR, packed["LUTData"].VR = "US", "OW"
     assert agree(show(dicom(stored, {"VOILUTSequence": [packed]})), real / (2**bits - 1) * 255)
+    table.LUTDescriptor = [500, 2**16 - 1024 + 100, bits]  # as some write what is signed
+    tags = {"VOILUTSequence": [table], "RescaleSlope": "1", "RescaleIntercept": "-1024"}
+    assert agree(show(dicom(stored, tags)), real / (2**bits - 1) * 255)
     tags, indices = {"PhotometricInterpretation": "PALETTE COLOR"}, np.arange(64, dtype=np.uint8).reshape(8, 8)
     for colour in ("Red", "Green", "Blue"):  # of 8 bits, whatever the descriptor says
         tags[f"{colour}PaletteColorLookupTableDescriptor"] = [64, 0, 16]
@@ -191,6 +215,7 @@ def test_enhanced_files_keep_slope_and_window_beside_each_frame():
         (lambda: sample("MR_truncated.dcm"), "damaged"),
         (lambda: dicom(RAMP, {"Rows": 60000, "Columns": 60000}), "60000 x 60000 pixels"),
         (lambda: dicom(RAMP, {"NumberOfFrames": "2000000000"}), "2000000000 frames"),
+        (lambda: dicom(RAMP, {"BitsStored": 12}), "do not lie in its lowest bits"),
         (lambda: dicom(RAMP, {"PhotometricInterpretation": "CMYK"}), "colour model is not read"),
         (lambda: dicom(RAMP).replace(b"(\0\4\0CS", b"(\0\5\0CS"), "lacks its picture's size, bits or colour model"),
         (lambda: sample("MR_small_jpeg_ls_lossless.dcm"), 'no decoder is installed.*pip install "pylibjpeg.*libjpeg'),
@@ -289,6 +314,7 @@ def test_scaled_volumes_and_volumes_with_holes():
     expected = axial(np.nan_to_num(holes, nan=low, posinf=high, neginf=low), 1, low, high)
     assert agree(show_nifti(nifti(holes), 1, window=None), expected)
     assert decode(nifti(holes * np.nan), ".nii", 8).blank
+    assert agree(show_nifti(nifti(BRAIN * 1e-12), 2, (0, 2400e-12)), axial(BRAIN, 2))
 
 
 def test_broken_and_absurd_nifti_files(tmp_path):
@@ -302,6 +328,7 @@ def test_broken_and_absurd_nifti_files(tmp_path):
         (gzip.compress(bytes(huge)), absurd),
         (colours, "colours or complex numbers"),
         (nifti(np.zeros((4, 4, 4), np.complex64)), "colours or complex numbers"),
+        (nifti(np.zeros((1, 64, 64), np.int16)), "are too thin: save those of its plane as PNG"),
     ):
         with pytest.raises(ValueError, match=text):
             decode(data, ".nii.gz", 8)
