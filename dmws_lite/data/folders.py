@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from posixpath import basename, dirname
 from typing import NamedTuple
+from unicodedata import normalize
 
 import pandas as pd
 
@@ -24,7 +25,7 @@ from dmws_lite.data.tables import add_facts, apply_tables, find_tables
 from dmws_lite.runtime.text import examples, tally
 
 SEVERAL = ("", ".tif", ".tiff", *images.DICOM, *images.NIFTI)  # files that can hold several images; "" is DICOM
-SAVED = ("dataset_dict.json", "state.json")  # one is in a folder that a Dataset of `datasets` was saved to
+SAVED = "dataset_dict.json"  # in a folder of a DatasetDict; that of a Dataset holds state.json and .arrow files
 REASONS = {  # for passing over files, and the way out
     "kind": ("of kinds that are not read", "Save them as PNG"),
     "archive": ("that are archives", "Unpack them, if they hold images of this set"),
@@ -83,7 +84,8 @@ def read_folder(
                 raise ValueError(
                     f"label={label!r}: {card.path} says where the label is: leave label out, or mend the card"
                 )
-            text = f"label={label!r} is no column of a table in {root}, and no pattern with one group that fits a file"
+            text = f"label={label!r} is no column of a table that lists images of {root}, and no pattern with one group"
+            text += " that fits a file"
             raise ValueError(". ".join((text, *notes)))
     if tables:
         told, more, recipe = apply_tables(root, tables, files, card, label, opened=is_table)
@@ -122,7 +124,7 @@ def _list_table_files(table: Path) -> tuple[Path, pd.DataFrame]:
 def _list_folder_files(folder: Path, card: Card | None) -> tuple[Path, pd.DataFrame]:
     """The folder that holds the layout, and its files; partner: the image that a mask belongs to, None for the rest."""
     root = enter_single_folders(folder, card)
-    if any((root / name).is_file() for name in SAVED):
+    if (root / SAVED).is_file() or ((root / "state.json").is_file() and any(root.glob("*.arrow"))):
         raise ValueError(f"{root} was written by save_to_disk: pass datasets.load_from_disk({str(root)!r})")
     files = list_files(root)
     links = files["file"][files["kind"] == "link"]
@@ -248,9 +250,11 @@ def _check_splits(table: pd.DataFrame, classes: tuple[str, ...], root: Path, hin
 
 def _order_classes(labels: set[str], root: Path) -> tuple[str, ...]:
     """Class names in order of the alphabet, or of the numbers that they are."""
-    counts = Counter(map(str.casefold, labels))
-    if alike := sorted(repr(name) for name in labels if counts[name.casefold()] > 1):
-        raise ValueError(f"{root}: classes {' and '.join(alike)} differ in case only: write them the same everywhere")
+    plain = {name: normalize("NFC", name).casefold().strip() for name in labels}
+    counts = Counter(plain.values())
+    if alike := sorted(ascii(name) for name in labels if counts[plain[name]] > 1):
+        text = f"{root}: classes {' and '.join(alike)} differ in case, spaces around them or the form of letters only"
+        raise ValueError(f"{text}: write them the same everywhere")
     numbers = all(name.isascii() and name.isdecimal() for name in labels)
     return tuple(sorted(labels, key=lambda name: (int(name) if numbers else 0, name)))
 

@@ -198,7 +198,8 @@ def _find_problem(root: Path, levels: Levels, passed: Iterable[Folder], holding:
     if passed and splits and missing:
         tops = {folder[: levels.split_level + 1] for folder in holding if len(folder) > levels.split_level}
         text = f"{root} has {' and '.join(sorted({*splits.values()}))} but no {min(missing)!r} split: add it, or open "
-        return f"{text}one folder alone, {suggest_calls(root, sorted(map('/'.join, tops)))}"
+        text += f"one folder alone, {suggest_calls(root, sorted(map('/'.join, tops)))}"
+        return f"{text}, or open_data({str(root)!r}, label={levels.split_level + 1}) takes them as classes"
     strays = {folder[level] for folder in passed if len(folder) == level + 1}
     classes = [name for name, role in levels.roles.items() if role != "part" and name not in strays]
     as_classes = f", or open_data({str(root)!r}, label={level + 1}) takes them as classes" * (len(levels.roles) > 1)
@@ -212,7 +213,9 @@ def _find_problem(root: Path, levels: Levels, passed: Iterable[Folder], holding:
     elif text := _describe_readings(root, levels, classes):
         return text
     elif names.are_patients({upper[-1] for upper in inside if upper}) and max(inside.values()) > 1:
-        what = "are there for each patient, so they may be kinds of images: a table of classes is needed"
+        what = "are there for the same patient, so they may be kinds of images: a table of classes is needed"
+    elif text := _describe_numbered(root, classes):
+        return f"{text}{as_classes}"
     elif 0 < len(rests) < len(classes) == sum(bool(own & {*names.SPLIT_NAMES}) for own in words.values()):
         what = "name a split and a class at once: make folders train and test with the classes inside"
     elif len(classes) > 1 and all(own & {"set", "dataset"} for own in words.values()):
@@ -223,11 +226,21 @@ def _find_problem(root: Path, levels: Levels, passed: Iterable[Folder], holding:
     return f"{root}: {examples(classes or levels.roles)} {what}{as_classes}"
 
 
+def _describe_numbered(root: Path, classes: Collection[str]) -> str:
+    """Why folders may be patients of several classes: AMD1, AMD2, ..., NORMAL1, ...; "" where they are not so named."""
+    kinds = Counter(re.sub(r"[ _-]*\(?\d+\)?$", "", name) for name in classes)
+    if len(kinds) < 2 or min(kinds.values()) < names.LEAST or "" in kinds:
+        return ""
+    pattern = rf"(?:^|/)({'|'.join(map(re.escape, sorted(kinds)))})[ _-]*\(?\d+\)?/"
+    text = f"{root}: {examples(classes)} are numbered, as patients of {examples(sorted(kinds))} are:"
+    return f"{text} open_data({str(root)!r}, label={pattern!r}) takes these as classes"
+
+
 def _are_shards(levels: Levels, classes: Collection[str]) -> bool:
     """Whether folders are numbers that begin the numbers of those inside them, as p10 does p10000032."""
     level = levels.label_level
     pairs = [(name, _part(folder, level + 1)) for folder in levels.folders if (name := _part(folder, level)) in classes]
-    return all(re.search(r"\d", name) and re.fullmatch(rf"{re.escape(name)}\d+", inner) for name, inner in pairs)
+    return all(re.search(r"\d", name) and re.fullmatch(rf"{re.escape(name)}\d{{4,}}", inner) for name, inner in pairs)
 
 
 def _describe_readings(root: Path, levels: Levels, classes: list[str]) -> str:

@@ -33,7 +33,10 @@ COLUMNS = {  # names of columns, in any case; the first that is there is used
         *("ground_truth", "class_id", "label_id", "label_name"),
     ),
     "split": ("split", "subset", "partition"),
-    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid", "case_id", "lesion_id"),
+    "patient": (
+        *("patient", "patient_id", "patientid", "subject", "subject_id", "subjectid", "case_id", "lesion_id"),
+        *("pid", "mrn", "participant", "participant_id", "patient_no", "patient_number"),
+    ),
 }
 UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "none", "null", "unknown")  # in the columns split and patient
 UNCERTAIN = {"", "-1", "uncertain", "unknown", "nan"}  # beside 0 and 1
@@ -296,6 +299,7 @@ def _match_files(names: Iterable[str], find: Find, path: Path, root: Path) -> li
             raise ValueError(f"{path}: {first!r} leads out of its folder: write paths relative to the manifest")
         text = f"{path} lists {len(missing)} of {len(paths)} images that are not in its folder: {examples(missing)}"
         raise ValueError(f"{text}. Add them, or take them off the list; paths are relative, and links are not followed")
+    matches = {name: sorted(found) for name, found in matches.items()}
     for name, (first, *others) in matches.items():
         if any(not filecmp.cmp(root / first, root / other, shallow=False) for other in others):
             raise ValueError(f"{path}: {name!r} may be {examples([first, *others])}: write the path")

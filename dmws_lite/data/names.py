@@ -23,7 +23,7 @@ FILLERS = PICTURES | {"bmp", "dicom", "dcm", "nifti", "data", "dataset", "set", 
 PARTS = {"part", "fold", "batch", "chunk", "shard", "base", "subset", "volume", "vol"}
 PART = re.compile(
     r"(part|fold|batch|chunk|shard|subset|study|series|session|visit)[ _-]*\d+$"
-    r"|^\d+\.0{6}-|^\d\d-\d\d-\d{4}-",  # a series and a study of The Cancer Imaging Archive
+    r"|^\d+\.0{6}-.*\d$|^\d\d-\d\d-\d{4}-.*\d$",  # a series and a study of The Cancer Imaging Archive
     re.I,
 )
 STRAYS = {"pred", "predicted", "prediction", "output", "result", "unlabeled", "unlabelled"}
@@ -38,6 +38,7 @@ MASK_START = re.compile(rf"({MASK_WORDS})[ _.-]+(.+)", re.I)
 NEARLY, SAMPLE = 0.97, 8  # share of a mask's pixels with its few values; files of a kind that are looked at: our choice
 SUBJECT = r"(?i:(patient|person|subject|subj|sub|pat|case|participant|volunteer))[ _-]*\d+"
 IDENTIFIER = r"[^\W\d_].*\d{3}|\d{5}|[0-9a-f]{16}|\d{4}-\d\d-\d\d"  # of a person, a study or a series
+NUMBER = r"(?!(19|20)\d\d$)\d{3,}"  # of a person, not a year
 LEAST = 4  # groups of images, or folders, from which they may be patients
 MOST_CLASSES = 20  # that names of files may tell
 
@@ -190,12 +191,12 @@ def patient_pattern(files: Sequence[str], labels: Sequence[str]) -> str:
     folders = {*zip(map(dirname, files), labels, strict=True)}
     classes = len({folder if basename(folder) == label else label for folder, label in folders})  # of each split
     uppers = {basename(dirname(folder)) for folder, label in folders if basename(folder) == label}
-    above = len(uppers) >= LEAST and all(re.search(r"\d", name) and not PART.search(name) for name in uppers)
+    above = len(uppers) >= LEAST and (are_patients(uppers) or all(re.fullmatch(NUMBER, name) for name in uppers))
     if above:  # the classes of each patient
         classes = len({*labels})
     subjects = {match[1].lower() for match in (re.search(SUBJECT, file) for file in files) if match}
     patterns = [rf"(?i:{'|'.join(sorted(subjects))})[ _-]*\d+"] if subjects else []
-    patterns += [r"[^/]+(?=/[^/]+/[^/]*$)"] * above
+    patterns += [r"[^/]+(?=/[^/]+/[^/]*$)"] * above + _below_labels(files, labels)
     patterns += _last_words(files)  # such as two eyes of a person, or a flipped copy
     numbers = [rf"[^/]*\d(?=(?:[^/\d]+\d+){{{k}}}[^/\d]*$)" for k in (1, 2, 3, 4)]  # before the last numbers
     patterns += [
@@ -211,6 +212,19 @@ def patient_pattern(files: Sequence[str], labels: Sequence[str]) -> str:
             chosen.append(pattern)
             unexplained = [file for file in unexplained if not re.search(pattern, file)]
     return f"({'|'.join(chosen)})" if chosen else ""
+
+
+def _below_labels(files: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """A pattern for the folders right below those of the labels, where they are numbered and each is of one label."""
+    depths, pairs = set[int](), set[tuple[str, str]]()
+    for file, label in zip(files, labels, strict=True):
+        parts = dirname(file).split("/")[::-1]
+        depths.add(depth := parts.index(label) if label in parts else 0)
+        pairs.add((label, parts[depth - 1]))
+    folders = {folder for _, folder in pairs}
+    numbered = all(re.search(r"\d", name) and not PART.search(name) for name in folders)
+    depth, several = max(depths), len(depths) > 1 or len(pairs) > len(folders)
+    return [rf"[^/]+(?=(?:/[^/]+){{{depth}}}$)"] if depth and numbered and not several else []
 
 
 def _keeps_to_labels(files: Sequence[str], labels: Sequence[str], pattern: str) -> bool:

@@ -154,7 +154,11 @@ REFUSED = {  # what the error says, content
     "test holds 0 images of class 'd', at least 1.*if 'c' there is the same class": SPLITS
     | {"test/c": 1, "train/d": 1},
     "overview.png lie in no class folder: move them into one, or delete": AB | {"overview.png": ""},
-    "'Well' and 'well' differ in case only: write them the": {"Well": 3, "well": 3},
+    "'Well' and 'well' differ in case, spaces .* write them the": {"Well": 3, "well": 3},
+    "'.xf6' and 'o.u0308' differ in .* form of letters": {"part1/o\u0308": 3, "part2/\xf6": 3},
+    "AMD 1, .* as patients of AMD, NORMAL are: open_data": {
+        f"{k} {i}": 2 for k in ("AMD", "NORMAL") for i in range(1, 5)
+    },
     "has train and val but no 'test' split": nest_folders(["train", "val"]),
     "train and training are both the train split: merge them": SPLITS | {"training/a": 2},
     r"two ways: the classes are colon, lung \(open_data\('.*', label=1\)\), or the folders inside them, "
@@ -170,10 +174,10 @@ REFUSED = {  # what the error says, content
     r"val/images/000.png.* lie in no class folder: .* open_data\('.*/train'\) opens the others alone": (
         nest_folders(["train"]) | {"val/images": 2}
     ),
-    "FLAIR, T1 are there for each patient": {
+    "FLAIR, T1 are there for the same patient": {
         f"{i:05d}/{kind}": 2 for i in range(4) for kind in ("T1", "FLAIR")[i > 2 :]
     },
-    "p10, p11 are parts of a set": {f"p1{i}/p1{i}{k}/s{k}": 1 for i in (0, 1) for k in (100, 200, 300)},
+    "p10, p11 are parts of a set": {f"p1{i}/p1{i}{k}/s{k}": 1 for i in (0, 1) for k in (20000, 30000)},
     "3.000000-CT-301, .* are parts": {
         f"D-A000{i}/04-05-2007-NA-3/{s}.000000-CT-{s}0{i}": 3 for i in range(1, 5) for s in (3, 4)
     },
@@ -228,7 +232,7 @@ def test_a_level_of_folders_or_a_pattern_of_names_is_the_label(tmp_path):
     make_folder(tmp_path / "organs", kinds)
     upper, lower = (read_folder(tmp_path / "organs", label=level).classes for level in (1, 2))
     assert upper == ("colon", "lung") and lower == ("colon_aca", "colon_n", "lung_aca", "lung_n")
-    with pytest.raises(ValueError, match="label='grade' is no column of a table in .*organs, and no pattern"):
+    with pytest.raises(ValueError, match="label='grade' is no column of a table that lists images of .*organs, and no"):
         read_folder(tmp_path / "organs", label="grade")
     files = {f"train/{name}.{i}.jpg": "" for name in ("cat", "dog") for i in range(3)}
     root = make_folder(tmp_path / "flat", files | {f"test1/{i}.jpg": "" for i in range(2)})
@@ -371,6 +375,18 @@ def test_patients_may_have_a_folder_for_each_class():
     files = [f"88{i}/{k}/88{i}_idx5_x{x}_class{k}.png" for i in range(6) for k in (0, 1) for x in (101, 151)]
     pattern = patient_pattern(files, [file.split("/")[1] for file in files])
     assert [re.search(pattern, file)[1] for file in files] == [file[:3] for file in files]
+
+
+def test_patients_may_have_a_folder_in_their_class():
+    files = [
+        f"{s}/{k}/{k}{i}/slices/{x}.png"
+        for s in ("train", "test")
+        for k in ("mel", "nev")
+        for i in range(6)
+        for x in (1, 2)
+    ]
+    pattern = patient_pattern(files, [file.split("/")[1] for file in files])
+    assert [re.search(pattern, file)[1] for file in files] == [file.split("/")[2] for file in files]
 
 
 def test_names_that_repeat_their_folder_tell_no_patients():
