@@ -223,7 +223,7 @@ def _below_labels(files: Sequence[str], labels: Sequence[str]) -> list[str]:
         pairs.add((label, parts[depth - 1]))
     folders = {folder for _, folder in pairs}
     numbered = all(re.search(r"\d", name) and not PART.search(name) for name in folders)
-    depth, several = max(depths), len(depths) > 1 or len(pairs) > len(folders)
+    depth, several = max(depths, default=0), len(depths) > 1 or len(pairs) > len(folders)
     return [rf"[^/]+(?=(?:/[^/]+){{{depth}}}$)"] if depth and numbered and not several else []
 
 

@@ -391,4 +391,4 @@ def test_patients_may_have_a_folder_in_their_class():
 
 def test_names_that_repeat_their_folder_tell_no_patients():
     files = [f"{s}/{k}_mild/{s}_{k}_mild_{n}.png" for s in ("Training", "Testing") for k in range(4) for n in range(5)]
-    assert not patient_pattern(files, [file.split("/")[1] for file in files])
+    assert not patient_pattern(files, [file.split("/")[1] for file in files]) and not patient_pattern([], [])
