@@ -8,6 +8,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+import gpu_pack
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,7 +49,6 @@ def draw_images(folder, count, side):
 @pytest.fixture
 def here(monkeypatch):
     """here(*arguments): the script in this process, where all packages are."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     import gpu
 
@@ -100,9 +100,6 @@ def test_a_part_that_is_out_of_time_says_what_it_has_not_run(here, tmp_path):
 
 
 def test_the_pack_makes_images_smaller_until_they_fit_and_refuses_what_does_not(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    import gpu_pack
-
     draw_images(tmp_path / "mine", 4, 256)
     (tmp_path / "mine" / "labels.csv").write_text("file_name,label\n")
     (tmp_path / "net.safetensors").write_bytes(b"weights")

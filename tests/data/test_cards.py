@@ -18,15 +18,10 @@ dmws:
 """
 
 
-def write_card(folder, front=FRONT):
-    path = folder / "toy.md"
-    path.write_text(f"---\n{front}---\n\n# Toy\n", encoding="utf-8")
-    return path
-
-
 def assert_refused(folder, front, message):
+    (folder / "toy.md").write_text(f"---\n{front}---\n\n# Toy\n", encoding="utf-8")
     with pytest.raises(ValueError, match=f"toy.md.*{message}"):
-        read_card(write_card(folder, front))
+        read_card(folder / "toy.md")
 
 
 @pytest.mark.parametrize("path", [*cards().values(), TEMPLATE], ids=lambda path: path.stem)

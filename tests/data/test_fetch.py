@@ -225,7 +225,7 @@ def test_a_dataset_becomes_class_folders_once_with_its_files_bytes(tmp_path):
     assert fetch_datasets(scans, progress=False) == folder and (folder / "mark").exists()
 
 
-def test_the_splits_and_patients_of_a_dataset_are_kept():
+def test_the_splits_and_patients_of_a_dataset_are_kept_and_images_may_lie_in_a_table_without_their_type():
     datasets = pytest.importorskip("datasets")
     parts = {"train": dataset(8), "validation": dataset(4), "test": dataset(6, Patient_ID=["p1", "p1", None] * 2)}
     folder = fetch_datasets(datasets.DatasetDict(parts), progress=False)
@@ -234,10 +234,6 @@ def test_the_splits_and_patients_of_a_dataset_are_kept():
     assert "file,patient\n" in table and "\ntest/healthy/000000_scan 0.png,p1\ntest/ill/000001_scan 1.png,p1\n" in table
     with pytest.raises(ValueError, match="splits train, extra are not train, validation, test: pick or rename them"):
         fetch_datasets(datasets.DatasetDict({"train": dataset(8), "extra": dataset(4)}))
-
-
-def test_images_may_lie_in_a_table_without_their_type():
-    datasets = pytest.importorskip("datasets")
     images = [{"bytes": png(row), "path": None} for row in range(4)]
     folder = fetch_datasets(datasets.Dataset.from_dict({"image": images, "label": [0, 1] * 2}), progress=False)
     assert sorted(read_files(folder).values()) == sorted(map(png, range(4)))

@@ -1,23 +1,19 @@
 """A few inputs of `benchmarks/fuzz.py`, and a sweep: damaged files are read or refused, and counted."""
 
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
+from decode_sweep import sweep
+from fuzz import fuzz
 from PIL import Image
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_of_every_kind_raise_documented_errors_alone():
-    outcomes, faults = runpy.run_path(str(BENCHMARKS / "fuzz.py"))["fuzz"](count=3)
+    outcomes, faults = fuzz(count=3)
     assert not faults and {counts.total() for counts in outcomes.values()} == {3} and len(outcomes) >= 13
 
 
 def test_a_sweep_counts_what_is_decoded_and_refused(tmp_path, capsys):
-    sweep = runpy.run_path(str(BENCHMARKS / "decode_sweep.py"))["sweep"]
     for number in range(3):
         Image.fromarray(np.full((9, 9), number, np.uint8)).save(tmp_path / f"{number}.png")
     (tmp_path / "2.png").write_bytes(b"no image")

@@ -53,8 +53,12 @@ def test_a_folder_of_classes_is_divided_and_says_that_patients_are_unknown(tmp_p
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_published_split_is_kept_without_a_word_and_stays_memory_mapped(tmp_path):
+def test_a_published_split_also_in_a_zip_is_kept_without_a_word_and_stays_memory_mapped(tmp_path):
     splits = open_small(folder(tmp_path / "set"))
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path, "set")
+    from_zip = open_small(tmp_path / "set.zip")
+    assert from_zip.name == "set" and from_zip.train.names == splits.train.names
+    assert (from_zip.test.images == splits.test.images).all()
     assert [p.counts for p in parts(splits)] == [(6, 6), (4, 4), (4, 4)]
     for part, split in zip(parts(splits), ("train", "val", "test"), strict=True):
         assert all(name.startswith(split + "/") for name in part.names)
@@ -143,14 +147,6 @@ def test_bad_images_and_two_labels_of_one_image_are_named_or_left_out_by_choice(
     with pytest.raises(ValueError, match="28 of 28 images cannot be used") as caught:
         open_small(root)
     assert "skip" not in str(caught.value)
-
-
-def test_a_zip_of_a_folder(tmp_path):
-    root = folder(tmp_path / "set")
-    shutil.make_archive(str(root), "zip", tmp_path, "set")
-    from_zip, expected = open_small(tmp_path / "set.zip"), open_small(root)
-    assert from_zip.name == "set" and from_zip.train.names == expected.train.names
-    assert (from_zip.test.images == expected.test.images).all()
 
 
 def test_a_data_set_of_the_hubs_library():

@@ -136,7 +136,7 @@ def test_a_manifest_gives_everyone_the_same_split(tmp_path):
     assert read_manifest(path, theirs.assign(split="")).equals(theirs)
 
 
-def test_images_that_differ_from_a_manifest_are_named(tmp_path):
+def test_images_that_differ_from_a_manifest_are_named_and_one_that_cannot_be_used_is_refused(tmp_path):
     table, path = manifest(tmp_path)
     ours = table.assign(file=table["file"].replace("0003.png", "new.png"))
     ours.loc[7, "sha256"] = "f" * 64
@@ -145,10 +145,6 @@ def test_images_that_differ_from_a_manifest_are_named(tmp_path):
         read_manifest(path, ours)
     pd.read_csv(path, dtype=str).drop(columns="sha256").to_csv(path, index=False)
     assert read_manifest(path, table)["split"].equals(table["split"])
-
-
-def test_a_manifest_that_cannot_be_used(tmp_path):
-    table, path = manifest(tmp_path)
     for content, text in (
         ("", "cannot be used"),
         ("file,label\n0000.png,a\n", "columns 'file' and 'split' are needed"),

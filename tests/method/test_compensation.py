@@ -204,14 +204,11 @@ def test_what_projection_would_get_wrong_is_refused(teacher, student, message):
         dm.initialize("projection", student, images=images().float(), **arguments)
 
 
-def test_few_images_warn_with_what_it_means(embedded):
+def test_few_images_warn_with_what_it_means_and_too_many_are_a_memory_error(embedded, monkeypatch):
     words = r"2 calibration images give 130 places \(images x positions\) for the 192 inputs"
     with pytest.warns(UserWarning, match=words) as caught:
         make((embedded[0], embedded[1].images[:2]), "selection_ls")
     assert "torch" not in caught[0].filename
-
-
-def test_too_many_images_are_a_memory_error(embedded, monkeypatch):
     memory = SimpleNamespace(available=3 * 48 * 65 * (48 + 96) * 4 - 1)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
     with pytest.raises(MemoryError, match="48 x 3 x 64 x 64 calibration images do not fit into memory: pass fewer"):

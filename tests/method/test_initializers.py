@@ -123,36 +123,30 @@ def test_weights_follow_the_formula_biases_are_0_and_norms_and_layer_scales_as_i
         assert torch.equal(ours[tensor], expected), tensor
 
 
-def test_mimetic_attention_is_noise_about_the_identity():
+def test_mimetic_attention_is_noise_about_the_identity_and_positions_are_sinusoids_but_for_the_class_token():
     """Values and projection are noise - I; the heads' singular values are the largest of 0.7 (Z + I), so they are near
     those of an independent draw."""
     drawn = 0.7 * (np.random.default_rng(0).normal(size=(96, 96)) / np.sqrt(96) + np.eye(96))
     largest = np.linalg.svd(drawn, compute_uv=False)[:24]
-    for block in initialize("mimetic", vit(96, heads=4)).blocks:
+    model = initialize("mimetic", vit(96, heads=4))
+    for block in model.blocks:
         q, k, v = block.attn.qkv.weight.detach().double().numpy().reshape(3, 96, 96)
         noise = v.T @ block.attn.proj.weight.detach().double().numpy().T / 0.4 + np.eye(96)
         assert stats.kstest(noise.ravel() * np.sqrt(96), "norm").pvalue > 1e-4 and abs(np.trace(noise)) < 5
         for i in np.split(np.arange(96), 4):
             assert np.allclose(np.linalg.svd(q[i].T @ k[i], compute_uv=False)[:24], largest, atol=0.15)
-
-
-def test_mimetic_positions_are_sinusoids_and_the_class_token_has_none():
-    positions = initialize("mimetic", vit()).pos_embed.detach().double().numpy()[0]
-    angles = np.stack(np.divmod(np.arange(16), 4), axis=1)[:, :, None] * 10000.0 ** (-np.arange(6) / 6)
-    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).reshape(16, 24)  # (row or column, band)
+    positions = model.pos_embed.detach().double().numpy()[0]
+    angles = np.stack(np.divmod(np.arange(16), 4), axis=1)[:, :, None] * 10000.0 ** (-np.arange(24) / 24)
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], axis=1).reshape(16, 96)  # (row or column, band)
     assert not positions[0].any() and np.allclose(np.sort(positions[1:]), np.sort(expected), atol=1e-6)
 
 
 @pytest.mark.parametrize("family", STUDENTS)
-def test_weight_selection_loads_what_the_plan_cuts_and_defaults_the_rest(family):
+def test_weight_selection_loads_what_the_plan_cuts_and_full_teacher_copies_all_but_the_classifier(family):
     arguments = inputs_of("weight_selection", family)
     model, default = (initialize(name, STUDENTS[family](), **arguments) for name in ("weight_selection", "default"))
     selected = arguments["plan"].apply(arguments["teacher_state"].state_dict())
     assert len(selected) > 10 and equal({**default.state_dict(), **selected}, model.state_dict())
-
-
-@pytest.mark.parametrize("family", STUDENTS)
-def test_full_teacher_copies_all_but_the_classifier(family):
     state = inputs_of("full_teacher", family)["teacher_state"]
     model = initialize("full_teacher", STUDENTS[family](), teacher_state=state)
     other = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, state[name])}

@@ -13,12 +13,11 @@ import dmws_lite as dm
 
 VIT = ("vit_small_patch16_224", "vit_tiny_patch16_224")
 CONVNEXT = ("convnext_tiny", "convnext_femto")
-MOBILENET = ("mobilenetv1_100", "mobilenetv1_050")
 EMBEDDED = ("embedded_vit_96", "embedded_vit_48")
 LITE = ("tf_efficientnet_lite2", "tf_efficientnet_lite0")
+HALVED = [VIT, CONVNEXT, ("mobilenetv1_100", "mobilenetv1_050"), EMBEDDED]
 HALF_LITE = ("tf_efficientnet_lite0", "efficientnet_lite0_050")
 NO_PLANS = ["", "{}", '{"format": "other"}', "[1, 2]", "[" * 200_000]
-HALVED = [VIT, CONVNEXT, MOBILENET, EMBEDDED]
 
 
 def vit(width: int, heads: int, depth: int = 2, img: int = 64, patch: int = 8, **options) -> VisionTransformer:
@@ -84,12 +83,6 @@ def test_complementary_plans_share_nothing_and_are_consistent(pair, elements):
         dm.complementary_plans(*pair, n=0)
 
 
-def test_an_inconsistent_draw_is_seen_on_every_shared_axis():
-    plan = dm.plan(*EMBEDDED, elements="random_inconsistent")
-    assert not plan.consistency()["embed"] and not plan.consistency()["mlp/0"]
-    assert plan.coverage().used == dm.plan(*EMBEDDED).coverage().used
-
-
 def test_overlap_and_coverage_against_masks_counted_element_by_element():
     main, other = (dm.plan(*EMBEDDED, elements="random", seed=seed) for seed in (1, 2))
     used = shared = 0
@@ -103,11 +96,9 @@ def test_overlap_and_coverage_against_masks_counted_element_by_element():
         main.overlap(dm.plan(*VIT))
 
 
-def test_student_head_j_gets_even_channels_of_teacher_heads_2j_and_2j_plus_1_and_heads_keeps_them_whole():
-    head_1_of_k = slice(192 + 64, 192 + 128)
-    for elements, expected in (("uniform", range(384 + 128, 384 + 256, 2)), ("heads", range(384 + 128, 384 + 192))):
-        rows = of(dm.plan(*VIT, elements=elements), "blocks.0.attn.qkv.weight").indices[0]
-        assert rows[head_1_of_k].tolist() == list(expected)
+def test_heads_keeps_heads_whole_head_1_of_the_keys_is_the_teachers_head_2():
+    rows = of(dm.plan(*VIT, elements="heads"), "blocks.0.attn.qkv.weight").indices[0]
+    assert rows[192 + 64 : 192 + 128].tolist() == list(range(384 + 128, 384 + 192))
 
 
 def test_magnitude_keeps_the_largest_channels_of_the_weights():
@@ -201,8 +192,10 @@ def test_apply_never_shares_memory_and_refuses_other_weights():
         plan.apply(state)
 
 
-def test_a_saved_plan_is_the_same_plan(tmp_path):
+def test_an_inconsistent_draw_is_seen_on_every_shared_axis_and_a_saved_plan_is_the_same_plan(tmp_path):
     plan = dm.plan(*EMBEDDED, elements="random_inconsistent", layers="uniform")
+    assert not plan.consistency()["embed"] and not plan.consistency()["mlp/0"]
+    assert plan.coverage().used == dm.plan(*EMBEDDED).coverage().used
     again = dm.load_plan(plan.save(tmp_path / "deep" / "plan.json"))
     assert same(plan, again) and repr(again) == repr(plan) and again.skipped == plan.skipped
     assert again.overlap(plan).used == plan.coverage().used
