@@ -126,16 +126,13 @@ def test_networks_of_convolutions_are_computed(page, tmp_path, name):
     assert page.evaluate("window.selfCheck") < 1e-5
 
 
-def test_a_file_that_is_no_image_is_said(opened):
+def test_a_file_that_is_no_image_is_said_and_the_ways_in_and_what_is_shown(opened, student, tmp_path):
     assert "no image that this browser can read" in answer(opened, b"not an image", "notes.txt")["error"]
     assert "notes.txt is no image" in opened.locator("#said").text_content()
     assert not opened.locator("#result").is_visible()
     deep = encoded(Image.fromarray(np.arange(4096, dtype=np.uint16).reshape(64, 64)))
     assert "16-bit gray PNG" in answer(opened, deep, "deep.png")["error"]
     assert "probabilities" in answer(opened, encoded(picture(64, 64)))  # and it goes on
-
-
-def test_the_ways_in_and_what_is_shown(opened, student, tmp_path):
     data = encoded(picture(120, 90))
     expected = dm.predict(student[0], decode(data, ".png", 64).image[None])[0]
     assert np.allclose(answer(opened, data, how=PASTE)["probabilities"], expected, atol=1e-5)

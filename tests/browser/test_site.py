@@ -70,16 +70,13 @@ def test_keys_are_enough(explorer):
     assert explorer.locator(".explorer-summary").get_attribute("aria-live") == "polite"
 
 
-def test_a_refused_phase_says_why_and_another_choice_brings_the_pictures_back(explorer):
+def test_a_refused_phase_says_why_and_another_choice_brings_back_the_map_of_who_receives_what(explorer):
     choose(explorer, students="1", phase="3")
     assert "Not possible" in summary(explorer) and "2 disjoint subset" in summary(explorer)
     assert not explorer.locator(".explorer-view").is_visible()
     choose(explorer, phase="1")
     assert explorer.locator(".explorer-view").is_visible()
-
-
-def test_the_map_shows_who_receives_what(explorer):
-    """The cells that are drawn, read back from the paths, are the plans' elements."""
+    # the cells that are drawn, read back from the paths, are the plans' elements
     choose(explorer, pair="embedded ViT, 96 → 48", tensor="blocks.0.mlp.fc1.weight", students="2")
     for number, plan in enumerate(complementary_plans("embedded_vit_96", "embedded_vit_48"), 1):
         path = explorer.locator(f".explorer-map .role-{number}").get_attribute("d")

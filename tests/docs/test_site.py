@@ -52,11 +52,14 @@ def test_links_anchors_and_pictures_lead_somewhere(pages):
     assert broken == []
 
 
-def test_nothing_is_fetched_from_other_servers(site, pages):
+def test_nothing_is_fetched_from_other_servers_and_pages_are_small_and_name_the_licences(site, pages):
     for path, page in pages.items():
         for name, attribute in FETCHED.items():
             for address in (tag[attribute] for tag in page.find_all(name) if tag.has_attr(attribute)):
                 assert local(path, address) or address.startswith("data:"), f"{path.name}: {address}"
+        pictures = {local(path, tag["src"])[0] for tag in page.find_all("img") if not tag["src"].startswith("data:")}
+        assert path.stat().st_size + sum(picture.stat().st_size for picture in pictures) < LIMIT, path.name
+        assert "CC BY 4.0" in page.text and "Apache-2.0" in page.text
     for path in site.folder.rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*[\"']?(https?:)?//", path.read_text(encoding="utf-8")), path.name
 
@@ -79,10 +82,3 @@ def test_formulas_are_mathml_and_widgets_are_notes(site, pages):
     assert page.find("math", display="block").find("mfrac")
     page = pages[site.folder / "notebooks" / "03_weight_selection.html"]
     assert "explorer in the browser" in page.text and "widget-view" not in str(page) and "VBox(" not in page.text
-
-
-def test_pages_are_small_and_name_the_licences(pages):
-    for path, page in pages.items():
-        pictures = {local(path, tag["src"])[0] for tag in page.find_all("img") if not tag["src"].startswith("data:")}
-        assert path.stat().st_size + sum(picture.stat().st_size for picture in pictures) < LIMIT, path.name
-        assert "CC BY 4.0" in page.text and "Apache-2.0" in page.text

@@ -91,7 +91,7 @@ def test_alt_texts_links_the_next_chapter_and_the_licence(path):
 
 
 @sources
-def test_exercises_and_questions_are_complete(path):
+def test_exercises_and_questions_are_complete_and_the_code_is_short(path):
     """Statement and hint, the stub, the solution with the same check, and the explanation: three to five times."""
     found = cells(path)
     stubs = [number for number, cell in enumerate(found) if "exercise" in cell.metadata.get("tags", [])]
@@ -105,9 +105,5 @@ def test_exercises_and_questions_are_complete(path):
         assert checks[0] == checks[1] and f'"{path.stem[:2]}.{exercise}"' in checks[0]
     assert text(path).count("**Predict first:**") >= 3 and 2 <= len(tagged(path, "instructor")) <= 5
     assert len(re.findall(r"<summary>Quick question: .+?</summary>\n\n.+?</details>", text(path), re.DOTALL)) >= 2
-
-
-@sources
-def test_a_chapter_is_short(path):
     code = cells(path, kind="code", without=("setup", "solution"))
     assert sum(len([line for line in cell.source.splitlines() if line.strip()]) for cell in code) <= 150

@@ -26,13 +26,15 @@ def code_cells(chapter):
     return [cell for cell in chapter.notebook.cells if cell.cell_type == "code"]
 
 
-def test_every_cell_ran_none_failed_and_figures_have_alt_texts(chapter):
+def test_every_cell_ran_none_failed_figures_have_alt_texts_and_it_is_small_and_in_time(chapter):
     for cell in code_cells(chapter):
         assert cell.execution_count is not None
         assert not [output for output in cell.outputs if output.output_type == "error"]
     assert widget_errors(chapter.path) == []
     outputs = [o for cell in code_cells(chapter) for o in cell.outputs if "image/png" in o.get("data", {})]
     assert outputs and all(len(o.metadata.get("image/png", {}).get("alt", "")) > 20 for o in outputs)
+    assert chapter.path.stat().st_size < 5_000_000
+    assert chapter.seconds < NOTEBOOK_LIMIT
 
 
 def test_stubs_are_open_and_solutions_right(chapter):
@@ -42,11 +44,6 @@ def test_stubs_are_open_and_solutions_right(chapter):
         for cell in cells:
             text = "\n".join(o.get("data", {}).get("text/plain", o.get("text", "")) for o in cell.outputs)
             assert re.search(rf"Exercise \d\d\.\d: . {word}\.", text), text
-
-
-def test_small_and_in_time(chapter):
-    assert chapter.path.stat().st_size < 5_000_000
-    assert chapter.seconds < NOTEBOOK_LIMIT
 
 
 def read(path):

@@ -24,7 +24,7 @@ def data_of(page):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 
-def test_the_page_holds_everything_and_asks_nobody(tmp_path, monkeypatch):
+def test_the_page_holds_everything_and_asks_nobody_and_what_does_not_fit_is_named(tmp_path, monkeypatch):
     page_file = drop_page(save(tmp_path), images(9))
     page = page_file.path.read_text()
     data = data_of(page)
@@ -37,6 +37,10 @@ def test_the_page_holds_everything_and_asks_nobody(tmp_path, monkeypatch):
     assert 'sandbox="allow-scripts"' in page_file._repr_html_()  # no access to the notebook
     monkeypatch.setattr("dmws_lite.views.drop_page.LARGEST_SHOWN", 1000)
     assert "<iframe" not in page_file._repr_html_() and "page.html" in page_file._repr_html_()
+    with pytest.raises(ValueError, match="at least one image of 64 x 64 pixels"):
+        drop_page(tmp_path, images(size=32))
+    with pytest.raises(FileNotFoundError, match="Run.save wrote"):
+        drop_page(tmp_path / "nowhere", images())
 
 
 VITS = "test_vit2", "deit_tiny_distilled_patch16_224", "vit_relpos_small_patch16_224"
@@ -46,14 +50,6 @@ VITS = "test_vit2", "deit_tiny_distilled_patch16_224", "vit_relpos_small_patch16
 def test_other_networks_are_sent_to_onnx(tmp_path, name):
     with pytest.raises(ValueError, match=rf"plain vision transformers .* {name} is none: to_onnx writes a file"):
         drop_page(save(tmp_path, name, 224), images(size=224))
-
-
-def test_what_does_not_fit_is_named(tmp_path):
-    save(tmp_path)
-    with pytest.raises(ValueError, match="at least one image of 64 x 64 pixels"):
-        drop_page(tmp_path, images(size=32))
-    with pytest.raises(FileNotFoundError, match="Run.save wrote"):
-        drop_page(tmp_path / "nowhere", images())
 
 
 def test_the_page_fits_images_as_the_training_did(tmp_path):

@@ -11,8 +11,6 @@ from dmws_lite.data.opening import Gathered
 from dmws_lite.data.probes import VISIBLE
 from dmws_lite.views import figures
 
-NAMES = tuple(f"class_{k}" for k in range(11))
-
 
 def gathered(classes=("a", "b"), count=120, channels=1, copies=()):
     """Noise images; `copies` are pairs of rows that hold the same bytes."""
@@ -104,7 +102,7 @@ def test_names_in_any_letters_are_drawn_plain_cut_and_without_warnings():
 
 
 def test_eleven_classes_of_unreadable_images_do_not_break_the_page(check_picture):
-    noise = gathered(NAMES, 330, channels=3)
+    noise = gathered(tuple(f"class_{k}" for k in range(11)), 330, channels=3)
     noise.table["error"] = "OSError"
     figure = check_picture(figures.data_page(report(noise, probes=(np.nan,) * 4)))
     assert "Sizes in pixels: unknown" in figure.alt_text

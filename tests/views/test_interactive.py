@@ -62,7 +62,7 @@ def explored(plans, runs, plane, tmp_path_factory):
     }
 
 
-def test_a_notebook_gets_a_small_figure_of_plain_lists_and_a_picture_with_words(explored, check_picture, tmp_path):
+def test_a_notebook_gets_a_small_figure_and_a_picture_and_colab_a_page(explored, check_picture, tmp_path, monkeypatch):
     for name, figure in explored.items():
         check_picture(figure.twin)
         data, facts = figure._repr_mimebundle_()
@@ -71,9 +71,6 @@ def test_a_notebook_gets_a_small_figure_of_plain_lists_and_a_picture_with_words(
         assert "bdata" not in text and len(text) < 250_000, name
         figures.save(figure, tmp_path, name)
         assert (tmp_path / f"{name}.png").is_file()
-
-
-def test_colab_gets_a_page_that_fetches_plotly(explored, monkeypatch):
     monkeypatch.setitem(sys.modules, "google.colab", object())
     data, _ = explored["flow"]._repr_mimebundle_()
     assert "cdn.plot.ly" in data["text/html"] and PLOTLY not in data and data["image/png"]

@@ -14,10 +14,17 @@ def plans():
     return complementary_plans(*PAIR)
 
 
-def test_strips_and_bars_of_one_to_three_students_are_drawn_and_told(plans, check_picture):
+def test_strips_and_bars_of_several_students_are_drawn_and_the_summary_tells_the_largest_overlap(plans, check_picture):
     check_picture(figures.coverage_bars(plans[0]))
-    for several in (plans, complementary_plans(*PAIR, n=3)):
+    three = complementary_plans(*PAIR, n=3)
+    for several in (plans, three):
         check_picture(figures.axis_strips(several))
+    with pytest.raises(ValueError, match=r"one or two plans, not 3: pass plans\[:2\]"):
+        figures.coverage_bars(three)
+    assert summary(plans[0]) == "coverage: main 18.05 %; 9 of 9 axes consistent; blocks of the teacher: 0, 1, 2, 3"
+    shares = [three[a].overlap(three[b]).total for a, b in ((0, 1), (0, 2), (1, 2))]
+    assert min(shares) == 0 < max(shares)
+    assert f"; largest overlap {100 * max(shares):.2f} %;" in summary(three)
 
 
 def test_masks_of_complementary_students_share_out_every_axis(plans):
@@ -56,19 +63,9 @@ def test_coverage_bars_add_up():
     assert widths == pytest.approx({"only main": 25, "both": 50, "only auxiliary": 25, "not used": 0})
     whole = parts["only main"][0].get_width() + parts["both"][0].get_width()
     assert kinds[0] == "all" and whole == pytest.approx(100 * plans[0].coverage().total)
-    with pytest.raises(ValueError, match=r"one or two plans, not 3: pass plans\[:2\]"):
-        figures.coverage_bars(complementary_plans(*PAIR, n=3))
 
 
 def test_consistency_sees_what_random_inconsistent_breaks(plans):
     figure = figures.consistency({"agreeing": plans[0], "broken": plan(*PAIR, elements="random_inconsistent")})
     agreeing, broken = (axes.get_title() for axes in figure.axes)
     assert "tensors agree" in agreeing and "tensors disagree" in broken and "tensors disagree" in figure.alt_text
-
-
-def test_the_summary_tells_the_largest_overlap(plans):
-    assert summary(plans[0]) == "coverage: main 18.05 %; 9 of 9 axes consistent; blocks of the teacher: 0, 1, 2, 3"
-    three = complementary_plans(*PAIR, n=3)
-    shares = [three[a].overlap(three[b]).total for a, b in ((0, 1), (0, 2), (1, 2))]
-    assert min(shares) == 0 < max(shares)
-    assert f"; largest overlap {100 * max(shares):.2f} %;" in summary(three)
