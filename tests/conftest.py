@@ -17,6 +17,7 @@ from functools import partialmethod
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import psutil
 import pytest
 from course import LEFT_OUT, without_tags
@@ -127,6 +128,28 @@ def executed(tmp_path_factory, own_cache):
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def outcome():
+    """outcome(key, accuracy): what a run leaves, as a store keeps it, without the run."""
+    from dmws_lite.studies.run import Outcome
+
+    def make(key, accuracy=0.5):
+        training = {"steps": 4, "batch_size": 8, "seed": 0}
+        metrics = "accuracy", "balanced_accuracy", "macro_f1", "auroc", "ece"
+        config = {"training": training, "data": "images", "weights": "teacher", "initializer": "default"}
+        names = {"data": "d", "pair": "t → s", "method": "m", "label": "M", "definition": "a method"}
+        cost = {"flops_per_step": 1, "parameters": 1, "latency_ms": 1.0}
+        record = {"format": 1, "key": key, "status": "done", "error": None, "config": config, "names": names}
+        record |= {"fraction": 0.1, "seed": 0, "size": 16, "val_accuracy": accuracy, "best_step": 4, "seconds": 1.0}
+        record |= {"metrics": {"main": dict.fromkeys(metrics, accuracy)}, "images_per_second": 9.0, "cost": cost}
+        record |= {"peak_memory_mb": 1.0, "machine": {"device": "cpu", "gpu": None}}
+        history = pd.DataFrame({"step": [0, 4], "val_accuracy": [0.1, accuracy]})
+        predictions = pd.DataFrame({"student": "main", "image": ["a", "b"], "label": [0, 1], "predicted": [0, 0]})
+        return Outcome(record, history, predictions.assign(probabilities=[[0.6, 0.4]] * 2))
+
+    return make
 
 
 # The built site's folder, Sphinx's exit code, and the chapters that are shown with their results

@@ -107,15 +107,11 @@ def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
     assert len(pictures) >= 6 and all(path.stat().st_size < 60_000 for path in pictures)
 
 
-def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path):
-    store, training = Store(tmp_path / "claim", create=True), {"steps": 4, "batch_size": 8, "seed": 0}
-    names = {"data": "d", "pair": "t → s", "method": "m", "label": "M"}
-    config = {"training": training | {"steps": 6}, "data": "i", "weights": "w", "initializer": "x"}
-    config["evaluated"] = "auxiliary"
-    record = {"format": 1, "key": "a", "status": "done", "config": config, "names": names, "fraction": 0.1, "seed": 0}
-    record |= {"size": 16, "metrics": {"main": dict.fromkeys(METRICS, 0.5)}, "val_accuracy": 0.5, "best_step": 4}
-    record |= {"seconds": 5.0, "cost": {}, "machine": {"device": "cpu", "gpu": None}, "batch_size": 8}
-    record |= {"study_training": training}
+def test_a_store_becomes_a_small_table_of_all_its_runs(tmp_path, outcome):
+    store, made = Store(tmp_path / "claim", create=True), outcome("a").record
+    training = made["config"]["training"]  # of 4 steps
+    config = made["config"] | {"training": training | {"steps": 6}, "evaluated": "auxiliary"}
+    record = made | {"config": config, "study_training": training, "batch_size": 8}
     record |= {"started": "2026-01-01T00:00:00+00:00", "finished": "2026-01-01T01:00:00+00:00"}
     history = pd.DataFrame({"seconds": [0.0, 2.0], "val_accuracy": [0.1, 0.2], "auxiliary_accuracy": [0.3, 0.4]})
     answers = {"student": "main", "label": [0, 1], "predicted": 0, "probabilities": [[0.7, 0.3], [0.95, 0.05]]}

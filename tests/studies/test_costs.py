@@ -1,6 +1,7 @@
 """Costs against hand arithmetic; that measuring changes nothing."""
 
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -8,20 +9,17 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import dmws_lite as dm
+from dmws_lite.method.networks import set_input_statistics
 from dmws_lite.studies import costs
 
 BATCH = 6
 TRAINING = dm.Training(steps=8, batch_size=BATCH, evaluations=2)
+with_statistics = partial(set_input_statistics, mean=(0.5,) * 3, std=(0.5,) * 3)
 
 
 @pytest.fixture(scope="module")
 def splits():
     return dm.phantoms("lung_ct", train=30, val=12, test=15, size=16)
-
-
-def with_statistics(model: nn.Module) -> nn.Module:
-    model.pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3}
-    return model
 
 
 def vit() -> nn.Module:

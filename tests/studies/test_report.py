@@ -42,7 +42,7 @@ def numbers(text):
     return [float(number) for number in re.findall(r"[-+]?\d+\.?\d*", text)]
 
 
-def test_the_page_is_one_file_with_alt_texts_and_without_code_or_scripts(report):
+def test_the_page_is_one_file_without_scripts_and_says_what_is_missing_and_how_to_make_it_again(report):
     _, page, text = report
     assert page.h1.text == page.title.text == "tiny: does it work?"
     assert not page.find_all(["script", "link", "iframe"]) and "import pandas" not in page.main.text
@@ -50,6 +50,11 @@ def test_the_page_is_one_file_with_alt_texts_and_without_code_or_scripts(report)
     assert len(images) >= 6 and all(image["src"].startswith("data:") and len(image["alt"]) > 40 for image in images)
     assert len(page.find_all("table")) == len(tables(text)) >= 8
     assert "![" not in text and "data:image" not in text
+    assert "5 of 6 runs are finished, 0 failed, 1 are missing." in text
+    assert tables(text)["Missing runs"]["seeds"].to_list() == ["1"]
+    assert "With 2 seeds no p on one group is below 0.5, so that nothing can be shown there." in text
+    assert make_study(**yaml.safe_load(re.search(r"```\n(name: .*?)\n```", text, re.DOTALL)[1])).name == "tiny"
+    assert "dmws study run tiny.yaml\ndmws study report outputs/studies/tiny --study tiny" in text
 
 
 def test_means_differences_and_counts_are_those_of_the_runs(report):
@@ -67,15 +72,6 @@ def test_means_differences_and_counts_are_those_of_the_runs(report):
         assert float(row["Holm"]) == pytest.approx(gaps["p_holm"][label], abs=6e-3)
     confusion = next(table for name, table in by_caption.items() if ": single selection, the reference" in name)
     assert confusion.astype(int).to_numpy().sum() == 2 * 24  # seeds, test images
-
-
-def test_what_is_missing_what_so_few_seeds_cannot_show_and_how_to_make_it_again(report):
-    _, _, text = report
-    assert "5 of 6 runs are finished, 0 failed, 1 are missing." in text
-    assert tables(text)["Missing runs"]["seeds"].to_list() == ["1"]
-    assert "With 2 seeds no p on one group is below 0.5, so that nothing can be shown there." in text
-    assert make_study(**yaml.safe_load(re.search(r"```\n(name: .*?)\n```", text, re.DOTALL)[1])).name == "tiny"
-    assert "dmws study run tiny.yaml\ndmws study report outputs/studies/tiny --study tiny" in text
 
 
 def test_a_report_is_made_again_only_when_something_changed(report, monkeypatch):
