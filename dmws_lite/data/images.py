@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import tifffile
 from PIL import Image, ImageChops, ImageOps
 
 from dmws_lite.data import medical
@@ -111,6 +110,8 @@ def frames(path: str | Path) -> int:
         return medical.count_slices(path, suffix in DICOM)
     if suffix not in (".tif", ".tiff"):
         return 1
+    import tifffile
+
     try:
         with tifffile.TiffFile(path) as file:
             return len(_find_pages(file)) or 1
@@ -248,6 +249,8 @@ def _to_uint8(picture: Image.Image) -> Array:
 
 def _read_tiff(data: bytes, frame: int, window: Window | None) -> Picture:
     """A page of a TIFF, read by tifffile; by Pillow only where it has a compression or colours that tifffile lacks."""
+    import tifffile
+
     kind = "TIFF"
     try:
         with tifffile.TiffFile(BytesIO(data)) as file:
@@ -312,6 +315,8 @@ def _is_misread(page: Any) -> bool:
 
 def _read_samples(page: Any) -> Array:
     """The values of a TIFF page (H, W, samples); integers such as those of 12 bits, which tifffile lacks, by hand."""
+    import tifffile
+
     bits, height, width = page.bitspersample, page.imagelength, page.imagewidth
     if bits in (1, 8, 16, 32, 64) or page.is_tiled:
         planes = page.asarray(squeeze=False)[:, 0]  # (planes, H, W, samples of each)

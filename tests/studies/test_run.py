@@ -91,8 +91,8 @@ def test_keys_of_runs_that_are_stored_stay(tiny):
     }  # fmt: skip
     assert asdict(dm.Distillation()) == {
         "strategy": "ema", "alpha": 0.5, "alpha_warmup": 1.0, "temperature": 2.0, "half_life": 0.05, "momentum": None,
-        "momentum_schedule": "constant", "auxiliary_update": "ema", "alpha_until": 1.0, "alpha_anneal": 0.0,
-        "half_life_epochs": None,
+        "momentum_schedule": "constant", "auxiliary_update": "ema", "auxiliary_norm": "ema", "alpha_until": 1.0,
+        "alpha_anneal": 0.0, "half_life_epochs": None,
     }  # fmt: skip
     ids = {"data_id": "a" * 16, "weights_id": "b" * 16, "device": "cpu"}
     jobs = [replace(job, **ids) for job in plan_jobs(tiny(seeds=[1], fractions=[0.1]))]
