@@ -49,10 +49,10 @@ class Distillation:
     momentum: float | None = None
     momentum_schedule: str = "constant"
     auxiliary_update: str = "ema"
-    auxiliary_norm: str = "ema"
     alpha_until: float = 1.0
     alpha_anneal: float = 0.0
     half_life_epochs: float | None = None
+    auxiliary_norm: str = "ema"
 
     def __post_init__(self) -> None:
         choices: dict[str, Any] = {
