@@ -25,7 +25,7 @@ EQUAL_TO_SKD, EQUAL_TO_LS = (f"single selection for as many seconds as {start}" 
 
 
 def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
-    """Waves of docs/claim_design.md: 42 pairs each, 300 steps (one: 600)."""
+    """Waves of docs/claim_design.md: 42 pairs each, 300 steps where no other number is named."""
     variants = [method for method in dm.read_study("claim").methods if not isinstance(method, str)]
     smoother, _, *readings = variants
     longer = selected("longer", EQUAL_TO_SKD, steps=400)
@@ -48,6 +48,7 @@ def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     for pair in (LITE, *pairs):
         methods = ["dual_skd", norm]
         yield {"methods": methods, "fractions": [0.1], "seeds": 14, "training": {"steps": 300}, "pairs": [pair]}
+    yield {"methods": MAIN, "fractions": [0.01], "seeds": 14, "training": {"steps": 1200}}
 
 
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
