@@ -81,7 +81,7 @@ def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
         for steps, runs in table.groupby("study_steps"):
             if any(len(keep_whole(gaps(runs, *pair), WAVE)) for pair in PRIMARY):
                 name = f"claim_{'phantoms_' if phantoms else ''}{steps:.0f}"
-                sections.append(f"## {title}, {steps:.0f} steps")
+                sections += [f"## {title}, {steps:.0f} steps", _count_converged(_whole_groups(runs))]
                 sections += _write_answers(runs, finished(beyond, phantoms), docs, name)
     if len(sections) == 2:
         sections.append("No wave of the primary comparisons is whole yet: nothing is answered.")
@@ -303,14 +303,12 @@ def _write_seconds(runs: pd.DataFrame, docs: Path, name: str) -> list[str]:
 
 
 def _write_convergence(claim: pd.DataFrame) -> str:
-    groups = evidence.converged(finished(claim)) if len(claim) else pd.DataFrame()
-    groups = groups[groups["runs"] >= WAVE.seeds] if len(groups) else groups
+    groups = _whole_groups(finished(claim))
     if groups.empty:
         return "## Convergence\n\nNo group has all its seeds yet."
-    text = (
-        f"{int(groups['converged'].sum())} of {len(groups)} groups (data set, pair, fraction, method, all seeds) have "
-        "converged: the mean validation accuracy of the last three evaluations is within half a point of that of the "
-        "three before."
+    rule = (
+        "A group is a data set, pair, fraction, number of steps and method with all its seeds. It has converged when "
+        "the mean validation accuracy of the last three evaluations is within half a point of that of the three before."
     )
     rows = [
         (r.data, r.pair, percent([r.fraction]), f"{r.study_steps:.0f}", r.label, f"{r.change:+.4f}")
@@ -318,17 +316,29 @@ def _write_convergence(claim: pd.DataFrame) -> str:
     ]
     header = ["not converged", "pair", "fraction", "steps", "method", "change"]
     table = [markdown(header, rows)] if rows else []
-    return "\n\n".join(["## Convergence", text, *_compare_steps(finished(claim)), *table])
+    return "\n\n".join(["## Convergence", rule, _count_converged(groups), *_compare_steps(finished(claim)), *table])
+
+
+def _whole_groups(runs: pd.DataFrame) -> pd.DataFrame:
+    """The groups that have all their seeds, and whether they have converged."""
+    groups = evidence.converged(runs) if len(runs) else pd.DataFrame({"runs": []})
+    return groups[groups["runs"] >= WAVE.seeds]
+
+
+def _count_converged(groups: pd.DataFrame) -> str:
+    return f"{int(groups['converged'].sum())} of {len(groups)} groups have converged by [the rule](#convergence)."
 
 
 def _compare_steps(runs: pd.DataFrame) -> list[str]:
-    """What the most steps add, on average over the methods that were run with several numbers of steps."""
-    columns = ["pair", "fraction", "data", "seed", "method"]
-    accuracies = runs.pivot_table(index=columns, columns="study_steps", values="accuracy").dropna()
-    if accuracies.shape[1] < 2 or accuracies.empty:
-        return []
-    fewest, most = accuracies.columns[[0, -1]]
-    added = (accuracies[most] - accuracies[fewest]).rename("gap").reset_index()
-    row = paired_statistics(mean_by_seed(added).to_numpy())
-    where = f"{row['seeds']} pairs, {evidence.scope(added)}, mean of {added['method'].nunique()} methods"
-    return [f"{most:.0f} steps in place of {fewest:.0f} add {signed(row)} to the accuracy on test images ({where})."]
+    """What the most steps add at each fraction that was run with several, on average over their methods."""
+    columns, lines = ["pair", "fraction", "data", "seed", "method"], []
+    for _, of_fraction in runs.groupby("fraction"):
+        accuracies = of_fraction.pivot_table(index=columns, columns="study_steps", values="accuracy").dropna()
+        fewest, most = accuracies.columns[[0, -1]]
+        added = (accuracies[most] - accuracies[fewest]).rename("gap").reset_index()
+        if fewest == most or len(by_seed := mean_by_seed(added)) < WAVE.sets * WAVE.seeds:
+            continue
+        row = paired_statistics(by_seed.to_numpy())
+        where = f"{row['seeds']} pairs, {evidence.scope(added)}, mean of {added['method'].nunique()} methods"
+        lines.append(f"{most:.0f} steps in place of {fewest:.0f}: {signed(row)} accuracy on test images ({where}).")
+    return lines

@@ -83,11 +83,12 @@ def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
     claim = runs({"weight_selection": 0, "single_skd": 0.03, "dual_skd": 0.03})
     failed = claim.tail(1).assign(key="failed", method="xavier", error="out of memory")
     short = runs({"weight_selection": 0, "single_skd": 0.5}, seeds=3, steps=600)
+    few = [runs({"weight_selection": 0.01 * n}, fraction=0.01, rise=0.002, steps=300 + n) for n in (0, 2)]
     gains = {"weight_selection": 0, "equal_time": 0.01, "selection_ls": 0.05}
     two = runs({"dual_skd": 0.02, "dual_skd_ls": 0.055}, seeds=3, steps=100)
     beyond = [runs(gains, seeds=3, steps=100), two.assign(ensemble_accuracy=two["accuracy"] + 0.01)]
     beyond.append(runs({"weight_selection": 0, "selection_ls": 0.0}, seeds=3, steps=300))
-    pd.concat([claim, failed, short]).to_parquet(tmp_path / "claim.parquet")
+    pd.concat([claim, failed, short, *few]).to_parquet(tmp_path / "claim.parquet")
     pd.concat(beyond).to_parquet(tmp_path / "beyond.parquet")
     (tmp_path / "README.md").write_text("before\n<!-- findings -->\nold\n<!-- end of findings -->\nafter\n")
     assert findings.main(["--records", str(tmp_path), "--out", str(tmp_path)]) == 0
@@ -95,7 +96,8 @@ def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
     assert "**Shown.** single + SKD is above single selection: accuracy +0.030" in page
     assert "**Equivalent.** dual + SKD is" in page and "single + SKD: accuracy +0.000" in page
     assert "1 failed (out of memory)" in page and "0.500" not in page and "600 steps\n" not in page
-    assert f"`dual_skd` {evidence.MINUS} `ema_of_main` has 0 of 42 pairs" in page and "9 of 9 groups" in page
+    assert f"`dual_skd` {evidence.MINUS} `ema_of_main` has 0 of 42 pairs" in page and "9 of 15 groups have" in page
+    assert "302 steps in place of 300: +0.020 [" in page and "600 steps in place" not in page
     page = (tmp_path / "docs" / "beyond.md").read_text()
     assert "+0.050 [" in page and "+0.040 [" in page and "Its interval holds 0 at 300 steps" in page
     assert "### With longer training" in page and "### With more images" not in page
