@@ -75,17 +75,18 @@ LIMITS = """## Limits
 
 def write(claim: pd.DataFrame, beyond: pd.DataFrame, docs: Path) -> None:
     """Write docs/claim.md and its pictures."""
-    sections = [OPENING, _describe_waves(claim)]
+    sections = []
     for phantoms, title in ((False, "Real images"), (True, "Phantoms")):
         table = finished(claim, phantoms)
         for steps, runs in table.groupby("study_steps"):
             if any(len(keep_whole(gaps(runs, *pair), WAVE)) for pair in PRIMARY):
                 name = f"claim_{'phantoms_' if phantoms else ''}{steps:.0f}"
-                sections += [f"## {title}, {steps:.0f} steps", _count_converged(_whole_groups(runs))]
+                count = _count_converged(_whole_groups(runs))
+                sections += [f"## {title}, {steps:.0f} steps", f"{count} ([what that means](#convergence))."]
                 sections += _write_answers(runs, finished(beyond, phantoms), docs, name)
-    if len(sections) == 2:
-        sections.append("No wave of the primary comparisons is whole yet: nothing is answered.")
-    text = "\n\n".join(section.strip() for section in [*sections, _write_convergence(claim), LIMITS]) + "\n"
+    sections = sections or ["No wave of the primary comparisons is whole yet: nothing is answered."]
+    sections = [OPENING, _write_summary(claim), *sections, _describe_waves(claim), _write_convergence(claim), LIMITS]
+    text = "\n\n".join(section.strip() for section in sections) + "\n"
     (docs / "claim.md").write_text(text, encoding="utf-8")
 
 
@@ -94,22 +95,38 @@ def headlines(claim: pd.DataFrame) -> list[Headline]:
 
     Each has the verdict that its question gives it on the page; those of most runs' number of steps have words.
     """
-    drawn, lines = [*PRIMARY, *(("dual_skd", rival) for rival in RIVALS[:4]), (READINGS[0], "dual_skd")], []
-    _, _, rivals, readings = QUESTIONS.values()
-    done = finished(claim, phantoms=False)
-    for steps, runs in done.groupby("study_steps"):
-        told = IN_WORDS if steps in done["study_steps"].mode().to_list() else ()
-        rows = pd.concat([compare(runs, pairs, WAVE) for pairs in (PRIMARY, rivals, readings)])
-        for row in rows.to_dict("records"):
-            pair = row["method"], row["reference_method"]
-            if pair not in drawn:
-                continue
-            differences = keep_whole(gaps(runs, *pair), WAVE)
-            where = f"{row['seeds']} pairs, {evidence.scope(differences)}, {steps:.0f} steps"
-            sentence = f"{evidence.label_of(row)}: accuracy {signed(row)}, {where}: **{evidence.verdict(row)}**."
-            name = f"{SHORT[pair[1]]}, {steps:.0f} steps"
-            lines.append(Headline(name, mean_by_seed(differences), sentence if pair[1] in told else ""))
+    lines, usual = [], finished(claim, phantoms=False)["study_steps"].mode().to_list()
+    for row in _answer_rows(claim):
+        sentence = f"{row['name'][0].upper()}{row['name'][1:]} ({evidence.label_of(row)}): accuracy {signed(row)}, "
+        sentence += f"**{evidence.verdict(row)}** ({row['seeds']} pairs, {row['where']}, {row['steps']:.0f} steps)."
+        told = row["reference_method"] in IN_WORDS and row["steps"] in usual
+        lines.append(Headline(f"{row['name']}, {row['steps']:.0f} steps", row["gaps"], sentence if told else ""))
     return lines
+
+
+def _answer_rows(claim: pd.DataFrame) -> list[dict]:
+    """One row for each comparison of `headlines` and number of steps: its statistics, name, where, steps and gaps."""
+    drawn, rows = [*PRIMARY, *(("dual_skd", rival) for rival in RIVALS[:4]), (READINGS[0], "dual_skd")], []
+    _, _, rivals, readings = QUESTIONS.values()
+    for steps, runs in finished(claim, phantoms=False).groupby("study_steps"):
+        answers = pd.concat([compare(runs, pairs, WAVE) for pairs in (PRIMARY, rivals, readings)])
+        for row in answers.to_dict("records"):
+            pair = row["method"], row["reference_method"]
+            if pair in drawn:
+                differences = keep_whole(gaps(runs, *pair), WAVE)
+                names = {"name": SHORT[pair[1]], "where": evidence.scope(differences), "steps": steps}
+                rows.append(row | names | {"gaps": mean_by_seed(differences)})
+    return rows
+
+
+def _write_summary(claim: pd.DataFrame) -> str:
+    """The answers before all else, in one table."""
+    rows = [
+        (row["name"], signed(row), evidence.verdict(row), row["where"], f"{row['steps']:.0f}")
+        for row in _answer_rows(claim)
+    ]
+    header = ["what it is worth", "accuracy", "verdict", "images", "steps"]
+    return "\n\n".join(["## In short, on real images", markdown(header, rows)])
 
 
 def _describe_waves(claim: pd.DataFrame) -> str:
@@ -316,7 +333,9 @@ def _write_convergence(claim: pd.DataFrame) -> str:
     ]
     header = ["not converged", "pair", "fraction", "steps", "method", "change"]
     table = [markdown(header, rows)] if rows else []
-    return "\n\n".join(["## Convergence", rule, _count_converged(groups), *_compare_steps(finished(claim)), *table])
+    return "\n\n".join(
+        ["## Convergence", rule, f"{_count_converged(groups)}.", *_compare_steps(finished(claim)), *table]
+    )
 
 
 def _whole_groups(runs: pd.DataFrame) -> pd.DataFrame:
@@ -326,7 +345,7 @@ def _whole_groups(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _count_converged(groups: pd.DataFrame) -> str:
-    return f"{int(groups['converged'].sum())} of {len(groups)} groups have converged by [the rule](#convergence)."
+    return f"{int(groups['converged'].sum())} of {len(groups)} groups have converged"
 
 
 def _compare_steps(runs: pd.DataFrame) -> list[str]:

@@ -187,9 +187,11 @@ def percent(fractions) -> str:
 
 def scope(rows: pd.DataFrame) -> str:
     """The fractions of the images, and the students where there are several pairs, that runs or differences are of."""
-    texts = {pair: f"{percent(of_pair)} of the images" for pair, of_pair in rows.groupby("pair")["fraction"]}
-    several = [f"{text} ({pair.split()[-1]})" for pair, text in texts.items()]
-    return ", ".join(several if len(texts) > 1 else texts.values())
+    students: dict[str, list[str]] = {}
+    for pair, fractions in rows.groupby("pair", sort=False)["fraction"]:
+        students.setdefault(f"{percent(fractions)} of the images", []).append(pair.split()[-1])
+    several = (f"{text} ({' and '.join(names)})" for text, names in students.items())
+    return "; ".join(several if rows["pair"].nunique() > 1 else students)
 
 
 def signed(row: pd.Series | dict) -> str:
