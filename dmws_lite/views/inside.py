@@ -24,7 +24,8 @@ def cka_tables(tables: Mapping[str, pd.DataFrame]) -> style.Picture:
     facts = []
     for axes, (title, table) in zip(grid, tables.items(), strict=True):
         numbered = table.set_axis(_number_blocks(table.index)).set_axis(_number_blocks(table.columns), axis=1)
-        style.heat(axes, numbered, len(table.columns) <= NUMBERS, annot_kws={"fontsize": 7})
+        columns = len(table.columns)
+        style.heat(axes, numbered, columns <= NUMBERS, annot_kws={"fontsize": 7}, xticklabels=1 + (columns - 1) // 8)
         axes.set_title(style.wrapped(title, 34))
         low, high, last = table.min(axis=None), table.max(axis=None), table.iloc[-1, -1]
         facts.append(f"{title}: from {low:.2f} to {high:.2f}, last blocks {last:.2f}")
