@@ -141,7 +141,7 @@ def deployed(table: pd.DataFrame) -> style.Picture:
     means = pd.concat(parts, ignore_index=True)
     figure = style.forests(means.head(0), means, "mean", "")
     for axes in figure.axes[:2]:
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.1 * axes.get_xlim()[1])  # room for the text of a small value
     groups = means.dropna(subset="mean").groupby("group", sort=False)
     facts = [f"{title}: {', '.join(rows['label'] + ' ' + rows['text'])}" for title, rows in groups]
     return figure.describe("Cost of each way to ask", *facts)
