@@ -147,7 +147,7 @@ def run_notebook(
     """
     path = Path(path)
     values, kernel = typed(parameters or {}, defaults(path), path.name), pick_kernel(path, kernel)
-    with _claim_folder(Path(out), path.name, lambda f: replace or _find_earlier(path, f, values) != "other") as folder:
+    with _claim_folder(Path(out), path.name, lambda f: _find_earlier(path, f, values, replace) != "other") as folder:
         return _run_into(path, folder, values, kernel, cell_limit, html)
 
 
@@ -266,13 +266,13 @@ def _claim_folder(out: Path, name: str, is_free: Callable[[Path], bool]) -> Iter
             lock.release()
 
 
-def _find_earlier(path: Path, folder: Path, values: Mapping[str, Any]) -> str:
-    """What a folder holds of a notebook: "" (nothing, or a failed run), the "same" run, finished, or an "other" run."""
+def _find_earlier(path: Path, folder: Path, values: Mapping[str, Any], replace: bool = False) -> str:
+    """What a folder holds of a notebook: "" (nothing to keep), the "same" run, finished, or an "other" run."""
     executed = folder / path.name
-    if not executed.exists():
-        return ""
-    if executed.samefile(path):
+    if executed.exists() and executed.samefile(path):
         raise FileExistsError(f"{executed} is the notebook itself, and would be overwritten: pass another folder")
+    if replace or not executed.exists():
+        return ""
     earlier = read_notebook(executed)
     facts = earlier.metadata.get("papermill") or {}
     if facts.get("exception"):

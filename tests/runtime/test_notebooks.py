@@ -155,8 +155,9 @@ def test_two_runs_into_one_folder_never_overwrite_one_another(tmp_path):
         assert f"n={n} output='{executed.parent}'" in executed.read_text()
     assert notebooks.run_notebook(path, out, {"n": 3}, html=False, replace=True) == out / "small.ipynb"
     before = path.read_bytes()
-    with pytest.raises(FileExistsError, match="is the notebook itself, .*: pass another folder"):
-        notebooks.run_notebook(path, tmp_path)
+    for replace in (False, True):
+        with pytest.raises(FileExistsError, match="is the notebook itself, .*: pass another folder"):
+            notebooks.run_notebook(path, tmp_path, html=False, replace=replace)
     assert path.read_bytes() == before
 
 
