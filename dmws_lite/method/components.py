@@ -13,7 +13,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-Shape = tuple[int, ...]
+from pydantic import PositiveInt
+
+Shape = tuple[PositiveInt, ...]
 Shapes = Mapping[str, Shape]
 
 FIXED = ("batch", "qkv", "in_chans", "group", "kernel_h", "kernel_w", "classes", "token", "head_channel")
