@@ -10,10 +10,11 @@ from torch import nn
 from dmws_lite.method.initializers import MEASURED, draw_classifier, initialize
 from dmws_lite.method.layers import Layers
 from dmws_lite.method.measuring import CALIBRATION, Measured, calibration_images
-from dmws_lite.method.networks import Teacher, build, input_statistics, name_of, require_whole_patches
+from dmws_lite.method.networks import Teacher, build, name_of, require_whole_patches
 from dmws_lite.method.plan import SelectionPlan
 from dmws_lite.method.selection import complementary_plans
 from dmws_lite.runtime.seeds import generator
+from dmws_lite.runtime.text import require
 
 _AUXILIARY = 3  # a random stream apart from those of the initialisers
 SELECTED = ("weight_selection", "selection_ls")  # from a plan, which may be complementary
@@ -48,15 +49,6 @@ class Students:
         records = (getattr(model, "measured", None) for model in (self.main, self.auxiliary))
         return tuple(record for record in records if record is not None)
 
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Of the main student's input (see `input_statistics`), as `std`."""
-        return input_statistics(self.main)[0]
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        return input_statistics(self.main)[1]
-
 
 def make_students(
     teacher: Teacher,
@@ -89,8 +81,7 @@ def make_students(
     >>> options = {"initializer": "selection_ls", "images": splits.train}  # doctest: +SKIP
     >>> students = make_students(load_teacher(), "embedded_vit_48", num_classes=3, **options)  # doctest: +SKIP
     """
-    if auxiliary not in AUXILIARIES:
-        raise ValueError(f"unknown auxiliary={auxiliary!r}: choose one of {', '.join(map(repr, AUXILIARIES))}")
+    require("auxiliary", auxiliary, AUXILIARIES)
     if isinstance(teacher, str):
         raise ValueError(f"teacher={teacher!r} is a name without weights: pass load_teacher({teacher!r})")
     if not isinstance(teacher, Teacher):

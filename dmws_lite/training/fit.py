@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict
 from functools import lru_cache, partial
 from io import BytesIO
@@ -72,18 +73,20 @@ def fit(
     >>> run = fit(make_students(load_teacher(), "embedded_vit_48", 3), splits)  # doctest: +SKIP
     """
     _check_arguments(students, splits, training, distillation)
-    with few_threads(students.main, splits.train.images):
-        trainer, random_state = Trainer(students, splits, training, distillation, device), torch.get_rng_state()
+    with (
+        few_threads(students.main, splits.train.images),
+        torch.random.fork_rng(devices=[]),
+        closing(Trainer(students, splits, training, distillation, device)) as trainer,
+    ):
         is_first = trainer.accelerator.is_main_process  # of several
         if checkpoint is not None:
             writable_folder(Path(checkpoint).parent)
             if Path(checkpoint).exists():
                 trainer.resume(checkpoint)
         hidden = not (progress and is_first)
-        bar = tqdm(desc="training", unit="step", total=training.steps, initial=trainer.step, disable=hidden)
         evaluations = np.unique(np.linspace(0, training.steps, training.evaluations + 1).round().astype(int))
         last_evaluation = trainer.step if trainer.best else -1
-        try:
+        with tqdm(desc="training", unit="step", total=training.steps, initial=trainer.step, disable=hidden) as bar:
             for step in evaluations[evaluations > last_evaluation].tolist():
                 row = trainer.train_until(step, bar)
                 bar.set_postfix({name: f"{row[key]:.3f}" for name, key in SHOWN.items() if not np.isnan(row[key])})
@@ -92,10 +95,6 @@ def fit(
                 stop = float(bool(is_first and on_evaluation and on_evaluation(row)))
                 if trainer.accelerator.reduce(torch.tensor(stop, device=trainer.device)):  # in every process
                     break
-        finally:
-            bar.close()
-            torch.set_rng_state(random_state)
-            trainer.close()
     students.main.load_state_dict(trainer.best)
     return make_run(students, splits, training, distillation, trainer.record)
 
@@ -131,8 +130,8 @@ class Trainer:
         self.training, self.distillation, self.splits = training, distillation, splits
         self.accelerator = _make_accelerator(device, training, distillation)
         self.device = self.accelerator.device
-        self.main, self.mean, self.std = students.main, students.mean, students.std
-        self.start = _describe_start(students)
+        self.main, self.start = students.main, _describe_start(students)
+        self.mean, self.std = input_statistics(students.main)
         self.auxiliary: nn.Module | None = students.auxiliary
         self.teacher: nn.Module | None = None
         if distillation.strategy == "kd" and students.auxiliary is not None:

@@ -241,6 +241,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_they_are_named(tmp_path):
     for key, change in others.items():
         with pytest.raises(ValueError, match=rf"made with other settings \(.*{key}.*\): delete it, or pass another"):
             fit(checkpoint=path, **{"training": ONE, **change})
+    assert all(weight.requires_grad for weight in others["start"]["students"].auxiliary.parameters())  # given back
 
 
 @pytest.mark.parametrize("step", [3, 4])  # in the middle of a stretch, and in its very last step
