@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dmws_lite.data.sets import ImageSet
+from dmws_lite.runtime.text import require
 from dmws_lite.training.onnx_export import load_answer, predict_onnx
 
 
@@ -33,8 +34,7 @@ def measure(ways: Mapping[str, str | Path], images: ImageSet, reference: str, se
     reference's class), largest_difference (of a probability), median_ms, low_ms, high_ms (the middle half of
     `latency`). The number of images is in `.attrs["images"]`. Raises ValueError for an unknown reference.
     """
-    if reference not in ways:
-        raise ValueError(f"reference={reference!r} is none of {', '.join(ways)}")
+    require("reference", reference, ways)
     expected, rows = predict_onnx(ways[reference], images), []
     for name, path in ways.items():
         probabilities = predict_onnx(path, images)

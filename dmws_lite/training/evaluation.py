@@ -19,20 +19,15 @@ BINS = 15  # of the calibration error, as in Guo et al. 2017
 CHUNK = 100  # resamples at a time, so that memory stays small for large test sets
 
 
-def predict(
-    model: nn.Module, images: ImageSet | np.ndarray, batch_size: int = 256, device: torch.device | str | None = None
-) -> np.ndarray:
-    """Class probabilities (softmax) of every image, float32 (N, classes). The model's train/eval modes stay.
+def predict(model: nn.Module, images: ImageSet | np.ndarray, batch_size: int = 256) -> np.ndarray:
+    """Class probabilities (softmax) of every image, float32 (N, classes), computed where the model is; its modes stay.
 
     model:  carries the mean and standard deviation of its input, as those of `make_students` and `build` do.
     images: an ImageSet, or uint8 (N, C, H, W) with C = 1 or 3.
-    device: where to compute; the model is moved there. None: where the model is.
     Raises ValueError for other images, also of a size that the model does not take, for batch_size < 1, and for a model
     that does not say how its input is normalised.
     """
     pixels = check_images(images, batch_size)
-    if device is not None:
-        model.to(device)
     with evaluation_mode(model), torch.inference_mode(), few_threads(model, pixels):
         logits = [model(batch).float() for batch in normalised_batches(model, pixels, batch_size)]
         return torch.cat(logits).softmax(dim=1).cpu().numpy()
@@ -41,12 +36,10 @@ def predict(
 def check_images(images: ImageSet | np.ndarray, batch_size: int = 1) -> np.ndarray:
     """The images as `predict` takes them, uint8 (N, C, H, W); else ValueError, as `predict` says."""
     pixels = images.images if isinstance(images, ImageSet) else images
-    if not isinstance(pixels, np.ndarray):
-        raise ValueError(
-            f"images are a {type(pixels).__name__}: pass a numpy array, uint8 (N, C, H, W), or an ImageSet"
-        )
-    if pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
-        raise ValueError(f"images are {pixels.dtype} {pixels.shape}: pass uint8 (N, C, H, W), N >= 1, or an ImageSet")
+    is_array = isinstance(pixels, np.ndarray)
+    if not is_array or pixels.dtype != np.uint8 or pixels.ndim != 4 or not len(pixels):
+        shown = f"{pixels.dtype} {pixels.shape}" if is_array else f"a {type(pixels).__name__}"
+        raise ValueError(f"images are {shown}: pass a numpy array, uint8 (N, C, H, W), N >= 1, or an ImageSet")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1")
     return pixels

@@ -137,8 +137,7 @@ def quantize(folder: str | Path, calibration: ImageSet | Array | None = None) ->
                 quantize_dynamic(source, quantized, op_types_to_quantize=["MatMul", "Gemm"], **options)
             else:
                 options |= {"activation_type": QuantType.QInt8, "op_types_to_quantize": ["MatMul", "Gemm", "Conv"]}
-                pixels = calibration.images if isinstance(calibration, ImageSet) else calibration
-                batches = ({"pixels": image[None]} for image in pixels)
+                batches = ({"pixels": image[None]} for image in check_images(calibration))
                 reader = type("Reader", (CalibrationDataReader,), {"get_next": lambda self: next(batches, None)})
                 quantize_static(source, quantized, reader(), **options)
             graph = onnx.load(quantized)

@@ -118,11 +118,12 @@ def test_convolutions_shrink_with_calibration_only_and_nothing_is_printed(tmp_pa
 
 
 def test_what_is_missing_or_wrong_or_out_of_date_is_named(tmp_path, monkeypatch):
-    cases = (to_onnx, "pass the folder that Run"), (quantize, "with to_onnx"), (load_answer, "that Run")
-    for function, message in cases:
+    for function, message in ((to_onnx, "the folder that Run"), (quantize, "with to_onnx"), (load_answer, "that Run")):
         with pytest.raises(FileNotFoundError, match=message):
             function(tmp_path)
     to_onnx(made().save(tmp_path))
+    with pytest.raises(ValueError, match="images are float64 .*: pass a numpy array, uint8"):
+        quantize(tmp_path, draw(4) / 255)
     made(seed=1).save(tmp_path)
     with pytest.raises(ValueError, match=r"differs from torch by .* Write it again"):
         check_onnx(tmp_path, draw(4))
@@ -141,5 +142,5 @@ def test_what_is_saved_is_measured(folders):
     assert table["same_class"].tolist() == [1, (one.argmax(1) == two.argmax(1)).mean()]
     assert table["largest_difference"].tolist() == pytest.approx([0, np.abs(one - two).max()], abs=1e-5)
     assert (table["low_ms"] <= table["median_ms"]).all() and (table["median_ms"] <= table["high_ms"]).all()
-    with pytest.raises(ValueError, match="reference='left' is none of one"):
+    with pytest.raises(ValueError, match="unknown reference 'left': choose from one"):
         measure({"one": folders[0]}, LABELLED, "left")
