@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from dmws_lite.runtime.text import require
+
 CORRECT = 0.9  # probability that the virtual teacher of "tf_kd" gives to the right class
 
 
@@ -62,8 +64,7 @@ class Distillation:
             "momentum_schedule": ("constant", "cosine"),
         }
         for name, names in choices.items():
-            if (value := getattr(self, name)) not in names:
-                raise ValueError(f"unknown {name}={value!r}: choose one of {', '.join(names)}")
+            require(name, getattr(self, name), names)
         for setting in fields(self):
             name, value = setting.name, getattr(self, setting.name)
             if value == setting.default:  # None is one

@@ -31,6 +31,7 @@ from dmws_lite.method.plan import SelectionPlan, interpolate
 from dmws_lite.method.projection import project
 from dmws_lite.runtime.device import layout_for
 from dmws_lite.runtime.seeds import generator
+from dmws_lite.runtime.text import require
 
 MEASURED = {"selection_ls": tuple(BRANCHES), "projection": ("vit",), "projection_ls": ("vit",)}  # with their families
 STD = 0.02
@@ -53,8 +54,7 @@ def initialize(
     >>> model, plan = dm.build("embedded_vit_48", 3), dm.plan(teacher, "embedded_vit_48")  # doctest: +SKIP
     >>> dm.initialize("selection_ls", model, plan=plan, teacher_state=teacher, images=splits.train)  # doctest: +SKIP
     """
-    if name not in INITIALIZERS:
-        raise ValueError(f"unknown initializer {name!r}: choose one of {', '.join(INITIALIZERS)}")
+    require("initializer", name, INITIALIZERS)
     if plan is not None and not isinstance(plan, SelectionPlan):
         raise TypeError(f"plan={type(plan).__name__}: pass one plan; complementary_plans returns one for each student")
     if isinstance(teacher_state, str):
@@ -214,8 +214,6 @@ INITIALIZERS: dict[str, Callable[..., nn.Module]] = {rule.__name__: rule for rul
 
 
 def _state_of(teacher: Any) -> Mapping[str, Tensor]:
-    if isinstance(teacher, Teacher):
-        return teacher.state
     return teacher.state_dict() if isinstance(teacher, nn.Module) else teacher
 
 

@@ -27,7 +27,6 @@ BATCH = 32  # images that pass a network at once
 class Measured:
     """The record of a start beyond selection: the images it measured on, and each layer's error before and after.
 
-    digest: the first 16 digits of the images' SHA-256.
     table: one row per fitted layer, in the order of the forward pass: module, aims_at ("output", or "stream" after the
            branch that it ends), inputs, places (images x positions), ridge, and the error before and after: squared
            distance to the teacher at the kept places, as a share of the teacher's variance.
@@ -35,7 +34,6 @@ class Measured:
 
     method: str
     images: int
-    digest: str
     seconds: float
     table: pd.DataFrame
 

@@ -145,7 +145,7 @@ def test_the_error_after_the_last_block_falls_from_selection_to_least_squares_to
 
 def test_both_students_are_compensated_and_what_was_measured_is_a_table(embedded):
     for measured in make(embedded, "selection_ls", "complementary", calibration=40).measured:
-        assert (measured.method, measured.images, len(measured.digest)) == ("selection_ls", 40, 16)
+        assert (measured.method, measured.images) == ("selection_ls", 40)
         assert list(measured.table) == ["module", "aims_at", "inputs", "places", "ridge", "before", "after"]
         assert set(measured.table["places"]) == {40 * 65} and measured.table["after"].iloc[-1] < 0.05
 

@@ -167,8 +167,8 @@ def test_alpha_and_momentum_through_a_run():
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"strategy": "skd"}, "unknown strategy='skd': choose one of ema, dlb, ps_kd, cs_kd, tf_kd, kd, none"),
-        ({"auxiliary_update": "copy"}, "unknown auxiliary_update='copy'.*ema, frozen, trained"),
+        ({"strategy": "skd"}, "unknown strategy 'skd'.*choose from ema, dlb, ps_kd, cs_kd, tf_kd, kd, none"),
+        ({"auxiliary_update": "copy"}, "unknown auxiliary_update 'copy'.*ema, frozen, trained"),
         ({"alpha": -0.1}, "alpha=-0.1 is out of range: 0 <= alpha <= 1"),
         ({"alpha": float("nan")}, "alpha=nan"),
         ({"temperature": float("inf")}, "temperature=inf"),

@@ -116,7 +116,7 @@ def test_surfaces_show_the_grids_with_their_line_and_the_points_by_label():
 def test_errors_of_layers_are_drawn_before_and_after_for_each_student(check_picture, drawn):
     def errors(*before):
         table = pd.DataFrame({"module": ["qkv", "proj"], "before": before, "after": [0.1, 0.05]})
-        return Measured("selection_ls", 8, "0" * 16, 1.0, table)
+        return Measured("selection_ls", 8, 1.0, table)
 
     figure = check_picture(figures.layer_errors([errors(0.5, 0.9), errors(0.6, 0.8)]))
     assert [axes.get_title() for axes in figure.axes] == ["main", "auxiliary"]
