@@ -89,9 +89,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for
 
 @app.command(epilog="Example: dmws demo my_images --teacher imagenet --out results")
 def demo(
-    data: Annotated[
-        str | None, typer.Argument(help="A folder of images (one subfolder per class), or a data card's name.")
-    ] = None,
+    data: Annotated[str | None, typer.Argument(help="A folder with a subfolder per class, or a data card.")] = None,
     teacher: Annotated[
         str, typer.Option(help="embedded, imagenet (a package of weights, or a network), or reference (a GPU).")
     ] = "embedded",
@@ -134,20 +132,13 @@ def select(
     layers: Annotated[str, typer.Option(help="first, last, uniform, or block numbers such as 0,2,4.")] = "first",
     students: Annotated[int, typer.Option(min=1, help="Number of complementary students.")] = 2,
     seed: Annotated[int, typer.Option(min=0, help="Of the random strategies.")] = 0,
-    save: Annotated[
-        Path | None,
-        typer.Option(dir_okay=False, help="Save the main student's plan here, others beside it (_1, _2, ...)."),
-    ] = None,
-    images: Annotated[
-        str | None, typer.Option(help="Training images (a folder or a card): refit each layer to the teacher on them.")
-    ] = None,
+    save: Annotated[Path | None, typer.Option(dir_okay=False, help="File for the plan; others are FILE_1, ...")] = None,
+    images: Annotated[str | None, typer.Option(help="Images (a folder or a card) to refit each layer on.")] = None,
     initializer: Annotated[
         str | None, typer.Option(show_default="selection_ls", help="How: selection_ls, projection or projection_ls.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(show_default="its own", help="The teacher's weights file.")] = None,
-    size: Annotated[
-        int | None, typer.Option(min=8, max=1024, show_default="the student's", help="Pixels per side of these images.")
-    ] = None,
+    size: Annotated[int | None, typer.Option(min=8, max=1024, help="Other pixels per side than the student's.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the picture of the errors.")] = Path("outputs"),
 ) -> None:
     """Show which teacher elements each student receives: no weights are needed, nothing is downloaded.
@@ -198,23 +189,11 @@ def list_notebooks() -> None:
     "run", cls=RunCommand, epilog="Example: dmws notebooks run quickstart -p smoke True -p seed 1 --out results"
 )
 def run(
-    name: Annotated[
-        str, typer.Argument(help='A chapter\'s number ("00"), its title or the beginning ("train"), or a file.')
-    ],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(*PARAMETER, metavar="KEY VALUE", help="Set a parameter; may be repeated."),
-    ] = None,
-    batch: Annotated[
-        Path | None,
-        typer.Option(help="A .csv file (a header row of parameters) or .yaml file (a list of mappings): one run each."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for the executed notebook, its HTML page and results; one subfolder per run.")
-    ] = Path("outputs"),
-    kernel: Annotated[
-        str | None, typer.Option(show_default="the notebook's, or this Python", help="A Jupyter kernel.")
-    ] = None,
+    name: Annotated[str, typer.Argument(help="A chapter's number, the beginning of its title, or a file.")],
+    parameter: Annotated[list[str] | None, typer.Option(*PARAMETER, metavar="KEY VALUE", help="Repeatable.")] = None,
+    batch: Annotated[Path | None, typer.Option(help="Sets of parameters: a .csv table, or a .yaml list.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for all results; one subfolder per run.")] = Path("outputs"),
+    kernel: Annotated[str | None, typer.Option(show_default="the notebook's own", help="A Jupyter kernel.")] = None,
 ) -> None:
     """Run one notebook with parameters, and make an HTML page of it.
 
