@@ -19,6 +19,7 @@ from dmws_lite.runtime.validation import Strict, check_keys, faults, parse_yaml
 from dmws_lite.studies.methods import METHODS, Method, find_method
 from dmws_lite.training.settings import Training
 
+MOST_SEEDS = 10_000
 CHANGEABLE = {  # by a variant
     "students": ("auxiliary", "swap", "elements", "layers"),  # of make_students
     "skd": tuple(field.name for field in fields(Distillation)),
@@ -127,8 +128,8 @@ class Study(Strict):
     @field_validator("seeds", mode="before")
     @classmethod
     def _expand_seeds(cls, value: Any) -> Any:
-        if type(value) is int and value < 1:
-            raise ValueError(f"is {value}: give a number above 0, or a list of seeds")
+        if type(value) is int and not 1 <= value <= MOST_SEEDS:
+            raise ValueError(f"is {value}: give a number from 1 to {MOST_SEEDS}, or a list of seeds")
         return range(value) if type(value) is int else value
 
     @model_validator(mode="after")

@@ -61,7 +61,7 @@ def variant(**changes):
         ({"methods": ["dual", "dual"]}, "method 'dual' is there twice"),
         ({"methods": ["dual", *variant(label=METHODS["dual"].label)["methods"]]}, "label 'dual .* twice: give 'a'"),
         (variant(name=""), "name is '': it should have at least 1"),
-        ({"seeds": 0}, "seeds is 0: give a number above 0, or a list"),
+        *(({"seeds": n}, f"seeds is {n}: give a number from 1 to 10000, or a list") for n in (0, 10**12)),
         ({"training": {"stepps": 3}}, r"training has an unknown key 'stepps' \(did you mean 'steps'\?\): its keys are"),
         (variant(students={"seed": 5}), r"variant 'a' \(seed=5\): has an unknown key 'seed': its"),
         (variant(skd={"half_life": -1}), r"variant 'a' \(half_life=-1\): .* must be above 0"),
