@@ -103,16 +103,20 @@ def compare(
     return corrected(rows, [*KEYS, "blocks"])
 
 
+def changes(table: pd.DataFrame) -> pd.Series:
+    """Each run's change of validation accuracy: last three evaluations minus the three before; nan with fewer."""
+    curves = table["curve_accuracy"].map(lambda values: np.asarray(values, float)[1:])
+    return curves.map(lambda c: c[-3:].mean() - c[-6:-3].mean() if len(c) > 5 else np.nan)
+
+
 def converged(table: pd.DataFrame) -> pd.DataFrame:
     """Whether each data set, block and method has converged, by the design's rule.
 
-    Returns the names, runs, change (of the mean validation accuracy: last three evaluations minus the three before; nan
-    with fewer than six), converged (the change is below half a point).
+    Returns the names, runs, change (the mean of `changes`), error (its standard error) and converged (the change is
+    below half a point).
     """
-    curves = table["curve_accuracy"].map(lambda values: np.asarray(values, float)[1:])
-    change = curves.map(lambda c: c[-3:].mean() - c[-6:-3].mean() if len(c) > 5 else np.nan)
-    groups = table.assign(change=change).groupby([*BLOCK, "data", "method", "label"], sort=False)["change"]
-    groups = groups.agg(runs="size", change="mean").reset_index()
+    groups = table.assign(change=changes(table)).groupby([*BLOCK, "data", "method", "label"], sort=False)["change"]
+    groups = groups.agg(runs="size", change="mean", error="sem").reset_index()
     return groups.assign(converged=groups["change"].abs() < HALF_A_POINT)
 
 
