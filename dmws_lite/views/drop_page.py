@@ -45,9 +45,9 @@ class DropPage:
 
     def _repr_html_(self) -> str:
         if self.path.stat().st_size > LARGEST_SHOWN:
-            return f"<p>{escape(repr(self))} (too large to be shown in a notebook).</p>"
+            return f"<p>{escape(repr(self))} (too large for a notebook).</p>"
         page = escape(self.path.read_text(encoding="utf-8"))
-        style = "width: 100%; height: 46rem; border: 1px solid #999"
+        style = "width: 100%; height: 46rem; border: 1px solid #999; box-sizing: border-box"
         attributes = f'title="Classify an image" sandbox="allow-scripts" style="{style}"'  # no access to the notebook
         return f'<div><iframe {attributes} srcdoc="{page}"></iframe></div>'
 
