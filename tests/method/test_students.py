@@ -30,8 +30,7 @@ def test_complementary_students_hold_the_two_subsets_one_classifier_and_what_the
     assert students.plans[0].overlap(students.plans[1]).used == 0
     assert dm.input_statistics(students.main) == STATISTICS == dm.input_statistics(students.auxiliary)
     assert (students.name, students.teacher) == ("embedded_vit_48", "embedded_vit_96")
-    assert students.initializer == "weight_selection"
-    assert Students(dm.build("mobilenetv1_050", 2)).name == "mobilenetv1_050"
+    assert students.initializer == "weight_selection" and Students(students.main).name == students.name
     larger = make(teacher, image_size=96, elements="heads")
     assert larger.main.pos_embed.shape == (1, 145, 48) and larger.plans[0].elements == "heads"
     swapped = make(teacher, swap=True)
