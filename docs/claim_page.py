@@ -353,15 +353,16 @@ def _count_converged(groups: pd.DataFrame) -> str:
 
 
 def _compare_steps(runs: pd.DataFrame) -> list[str]:
-    """What the most steps add at each fraction that was run with several, on average over their methods."""
-    columns, lines = ["pair", "fraction", "data", "seed", "method"], []
+    """What the most steps add to each method, at each fraction that was run with several numbers of steps."""
+    columns, lines = ["pair", "fraction", "data", "seed"], []
     for _, of_fraction in runs.groupby("fraction"):
-        accuracies = of_fraction.pivot_table(index=columns, columns="study_steps", values="accuracy").dropna()
-        fewest, most = accuracies.columns[[0, -1]]
-        added = (accuracies[most] - accuracies[fewest]).rename("gap").reset_index()
-        if fewest == most or len(by_seed := mean_by_seed(added)) < WAVE.sets * WAVE.seeds:
-            continue
-        row = paired_statistics(by_seed.to_numpy())
-        where = f"{row['seeds']} pairs, {evidence.scope(added)}, mean of {added['method'].nunique()} methods"
-        lines.append(f"{most:.0f} steps in place of {fewest:.0f}: {signed(row)} accuracy on test images ({where}).")
+        texts = []
+        for label, of_method in of_fraction.groupby("label", sort=False):
+            accuracies = of_method.pivot_table(index=columns, columns="study_steps", values="accuracy").dropna()
+            fewest, most = accuracies.columns[[0, -1]]
+            added = (accuracies[most] - accuracies[fewest]).rename("gap").reset_index()
+            if fewest < most and len(added) >= WAVE.sets * WAVE.seeds:
+                texts.append(f"{label} {signed(paired_statistics(mean_by_seed(added).to_numpy()))}")
+                title = f"{most:.0f} steps in place of {fewest:.0f} add to test accuracy ({evidence.scope(added)}):"
+        lines += [f"{title} {'; '.join(texts)}."] if texts else []
     return lines

@@ -98,7 +98,10 @@ def test_the_pages_and_the_readme_say_what_the_runs_show(tmp_path, capsys):
     assert "1 failed (out of memory)" in page and "0.500" not in page and "600 steps\n" not in page
     assert f"`dual_skd` {evidence.MINUS} `ema_of_main` has 0 of 42 pairs" in page and "9 of 15 groups have" in page
     assert "| SKD, given selection | +0.030 [" in page.partition("## Real images")[0]
-    assert "302 steps in place of 300: +0.020 [" in page and "600 steps in place" not in page
+    assert (
+        "300 add to test accuracy (1 % of the images): single selection +0.020 [" in page
+        and "600 steps in place" not in page
+    )
     assert "real | 1 % | 302 | 3 | 0 | +0.006 [+0.006, +0.006]" in page and "9 | 9: brain_mri: single sel" in page
     page = (tmp_path / "docs" / "beyond.md").read_text()
     assert "+0.050 [" in page and "+0.040 [" in page and "Its interval holds 0 at 300 steps" in page
