@@ -272,7 +272,8 @@ def main() -> None:
     with few_threads(dm.build("embedded_vit_48", 3, 64), phantoms(64, 64).train.images):  # as `fit` does it
         rows = skd_and_pipeline("embedded_vit_48", 64, 32, device, 10, args.repeats)
     rows += profile_rows(device) if device.type == "cpu" else []
-    loops = sorted({(64, torch.get_num_threads()), (64, 1), (512, torch.get_num_threads())})
+    threads = torch.get_num_threads()
+    loops = sorted({(64, 1), *((size, threads) for size in (64, 224, 512))})
     rows += [loop_row(device, *loop, args.repeats) for loop in loops]
     rows += [
         selection_row(*pair, args.repeats)
