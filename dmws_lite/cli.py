@@ -190,8 +190,12 @@ def list_notebooks() -> None:
 )
 def run(
     name: Annotated[str, typer.Argument(help="A chapter's number, the beginning of its title, or a file.")],
-    parameter: Annotated[list[str] | None, typer.Option(*PARAMETER, metavar="KEY VALUE", help="Repeatable.")] = None,
-    batch: Annotated[Path | None, typer.Option(help="Sets of parameters: a .csv table, or a .yaml list.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option(*PARAMETER, metavar="KEY VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
+    batch: Annotated[
+        Path | None, typer.Option(help="A run for each row of a .csv table with a header, or item of a .yaml list.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for all results; one subfolder per run.")] = Path("outputs"),
     kernel: Annotated[str | None, typer.Option(show_default="the notebook's own", help="A Jupyter kernel.")] = None,
 ) -> None:
