@@ -171,11 +171,14 @@ def _describe_comparisons(runs: pd.DataFrame, rows: pd.DataFrame, pairs: list[tu
         differences = keep_whole(gaps(runs, *reported[-1]), WAVE)
         where = f"({evidence.scope(differences)}, {differences['data'].nunique()} data sets.)"
         lines.append(f"- **{row['verdict'].capitalize()}.** {text} {where}")
-    missing = []
-    for pair in (pair for pair in pairs if pair not in reported):
-        most = gaps(runs, *pair).groupby(BLOCK).size().max()
-        count = f"{0 if pd.isna(most) else most} of {WAVE.sets * WAVE.seeds} pairs"
-        missing.append(f"`{pair[0]}` {evidence.MINUS} `{pair[1]}` has {count}")
+    counts = {pair: gaps(runs, *pair).groupby(BLOCK).size() for pair in pairs if pair not in reported}
+    if not reported and not any(map(len, counts.values())):
+        return "- Not run with this number of steps."
+    whole = WAVE.sets * WAVE.seeds
+    missing = [
+        f"`{method}` {evidence.MINUS} `{reference}` has {most.max() if len(most) else 0} of {whole} pairs"
+        for (method, reference), most in counts.items()
+    ]
     return "\n".join([*lines, *([f"- Not answered yet: {'; '.join(missing)}."] if missing else [])])
 
 
