@@ -216,8 +216,9 @@ def explore_ridge(table: pd.DataFrame, alone: float) -> Interactive:
         log_y=True,
         range_y=[rows["error"].min() / 1.3, rows["error"].max() * 1.3],
     )
-    layout = {"xaxis_exponentformat": "power", "sliders": slider([frame.name for frame in drawn.frames], "fitted on ")}
-    return interactive(twin, drawn, "Error over λ, by the number of images", 480, **layout, legend_title=None)
+    drawn.update_xaxes(exponentformat="power").update_yaxes(exponentformat="power")
+    sliders = slider([frame.name for frame in drawn.frames], "fitted on ")
+    return interactive(twin, drawn, "Error over λ, by the number of images", 480, sliders=sliders, legend_title=None)
 
 
 def explore_slices(file: str | Path, size: int = 128, most: int = 24) -> Interactive:
