@@ -59,7 +59,8 @@ class Interactive(go.Figure):
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = self.twin._repr_mimebundle_()
         if "google.colab" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ:  # they fetch plotly.js for HTML
-            return {**data, "text/html": self.to_html(CONFIG, include_plotlyjs="cdn", full_html=False)}, metadata
+            page = self.to_html(CONFIG, auto_play=False, include_plotlyjs="cdn", full_html=False)
+            return {**data, "text/html": page}, metadata
         return {**data, PLOTLY: {**json.loads(self.to_json()), "config": CONFIG}}, metadata
 
     def png(self, dpi: int = 110) -> bytes:

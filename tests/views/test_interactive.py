@@ -72,8 +72,9 @@ def test_a_notebook_gets_a_small_figure_and_a_picture_and_colab_a_page(explored,
         figures.save(figure, tmp_path, name)
         assert (tmp_path / f"{name}.png").is_file()
     monkeypatch.setitem(sys.modules, "google.colab", object())
-    data, _ = explored["flow"]._repr_mimebundle_()
+    data, _ = explored["elements"]._repr_mimebundle_()
     assert "cdn.plot.ly" in data["text/html"] and PLOTLY not in data and data["image/png"]
+    assert "Plotly.animate(" not in data["text/html"]  # it opens at the slider's first step
 
 
 def test_elements_go_where_the_plan_sends_them(explored, plans):

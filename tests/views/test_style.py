@@ -33,5 +33,4 @@ def test_curves_draw_means_and_the_bars_they_are_given_and_refuse_a_table_withou
 
 
 def test_names_are_no_formulas_and_short():
-    assert style.wrapped("a$b$", 20) == r"a\$b\$"
-    assert style.wrapped("word_" * 40, 20).count("\n") == 1
+    assert style.wrapped("a$b$", 20) == r"a\$b\$" and style.wrapped("word_" * 40, 20).count("\n") == 1
