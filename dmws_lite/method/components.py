@@ -13,9 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pydantic import PositiveInt
-
-Shape = tuple[PositiveInt, ...]
+Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
 FIXED = ("batch", "qkv", "in_chans", "group", "kernel_h", "kernel_w", "classes", "token", "head_channel")

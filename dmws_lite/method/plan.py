@@ -11,25 +11,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import isqrt, prod
 from pathlib import Path
-from typing import Annotated, Any
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PlainValidator, TypeAdapter
 from timm.layers import resample_abs_pos_embed
 
 from dmws_lite.method.components import FIXED, Shape, squeeze, unfuse
 from dmws_lite.runtime.files import write_atomically
 
 FORMAT = "dmws-plan-1"
-
-
-def _read_indices(values: Any) -> np.ndarray:
-    """A list of JSON as int64; ValueError unless it holds whole numbers of at least 0."""
-    return np.array(TypeAdapter(list[NonNegativeInt]).validate_python(values, strict=True), np.int64)
-
-
-Indices = Annotated[np.ndarray, PlainValidator(_read_indices)]
 
 
 @dataclass(frozen=True)
@@ -39,7 +29,7 @@ class Assignment:
     student: str
     teacher: str
     axes: tuple[str, ...]
-    indices: tuple[Indices | None, ...]  # one int64 array per axis, or None for all of it
+    indices: tuple[np.ndarray | None, ...]  # one int64 array per axis, or None for all of it
     student_shape: Shape
     teacher_shape: Shape
     note: str = ""  # what is done besides indexing
@@ -173,19 +163,36 @@ class SelectionPlan:
 def load_plan(path: str | Path) -> SelectionPlan:
     """Read a plan that `SelectionPlan.save` wrote. Raises ValueError for a file that is not such a plan."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        if json.loads(text)["format"] != FORMAT:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        if record.pop("format") != FORMAT:
             raise KeyError("format")
-        plan = TypeAdapter(SelectionPlan).validate_json(text, strict=True)
-        for a in plan.assignments:
-            shapes = squeeze(a.teacher_shape, len(a.axes)), squeeze(a.student_shape, len(a.axes))
-            for axis, index, size, target in zip(a.axes, a.full_indices, *shapes, strict=True):
-                if index.max() >= size or (len(index) != target and axis != "token"):
+        for a in record["assignments"]:
+            a["axes"], count = tuple(a["axes"]), len(a["axes"])
+            a |= {key: tuple(_whole_numbers(a[key], 1).tolist()) for key in ("student_shape", "teacher_shape")}
+            a["indices"] = tuple(None if i is None else _whole_numbers(i, 0) for i in a["indices"])
+            shapes = squeeze(a["teacher_shape"], count), squeeze(a["student_shape"], count)
+            for axis, index, size, target in zip(a["axes"], a["indices"], *shapes, strict=True):
+                taken = size if index is None else len(index)
+                if (index is not None and index.max() >= size) or (taken != target and axis != "token"):
                     raise ValueError("an index is outside the teacher's tensor, or the student's has another shape")
-        plan.consistency()  # refuses thirds of q, k and v that are none
+        record["assignments"] = tuple(Assignment(**a) for a in record["assignments"])
+        record["layers"] = tuple(tuple(stage) for stage in record["layers"])
+        sizes = record["teacher_shapes"].items()
+        record["teacher_shapes"] = {name: tuple(_whole_numbers(shape, 1).tolist()) for name, shape in sizes}
+        plan = SelectionPlan(**record)
+        for question in (plan.coverage, plan.consistency, plan.losses, plan.skipped.items):
+            question()
         return plan
-    except (ValueError, LookupError, TypeError, ArithmeticError, MemoryError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a saved plan ({FORMAT}): make one with plan(...).save(path)") from error
+
+
+def _whole_numbers(values: list[int], least: int) -> np.ndarray:
+    """A list of JSON as int64; ValueError unless all are whole numbers from `least` on."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype != np.int64 or array.min() < least:
+        raise ValueError(f"not whole numbers of at least {least}")
+    return array
 
 
 def prefix_tokens(shapes: Mapping[str, Shape]) -> int:
