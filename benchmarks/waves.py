@@ -48,7 +48,8 @@ def claim(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
     for pair in (LITE, *pairs):
         methods = ["dual_skd", norm]
         yield {"methods": methods, "fractions": [0.1], "seeds": 14, "training": {"steps": 300}, "pairs": [pair]}
-    yield {"methods": MAIN, "fractions": [0.01], "seeds": 14, "training": {"steps": 1200}}
+    for steps in (1200, 2400):
+        yield {"methods": MAIN, "fractions": [0.01], "seeds": 14, "training": {"steps": steps}}
 
 
 def beyond(pairs: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
