@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from dmws_lite.runtime.text import require
-
 Layers = str | Sequence[int] | Sequence[Sequence[int]]
 RULES = {  # from the teacher's and the student's number of blocks
     "first": lambda t, s: range(s),
@@ -41,7 +39,8 @@ def select_layers(
             f"teacher {list(teacher)}): choose a shallower one of its family"
         )
     if isinstance(layers, str):
-        require("layers", layers, [*RULES, "or give the block numbers"])
+        if layers not in RULES:
+            raise ValueError(f"unknown layers={layers!r}: choose one of {', '.join(RULES)}, or give the block numbers")
         return tuple(tuple(RULES[layers](t, s)) for t, s in zip(teacher, student, strict=True))
     stages: Any = [layers] if all(isinstance(block, int | np.integer) for block in layers) else layers
     whole = all(np.asarray(stage).dtype.kind in "iu" for stage in stages)

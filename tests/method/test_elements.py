@@ -35,7 +35,7 @@ def test_each_strategy_takes_what_it_says():
         *(([12], [3], numbers, "layers=") for numbers in ([0, 1], [2, 1, 0], [0, 1, 12], [[0, 1, 2], [0]], [0, 0, 1])),
         ([3, 3], [2, 4], "first", r"deeper than its teacher.* \(\[2, 4\] blocks .* \[3, 3\]\)"),
         ([6], [2, 2], "first", r"of another family \(\[2, 2\] blocks in its stages, its teacher \[6\]\)"),
-        ([6], [2], "middle", "unknown layers 'middle': choose from first, last, uniform"),
+        ([6], [2], "middle", "unknown layers='middle': choose one of first, last, uniform"),
     ],
 )
 def test_impossible_blocks_are_refused(teacher, student, layers, message):
