@@ -72,7 +72,8 @@ def read_entries(
         raise ValueError(f"{text}datasets.load_dataset({path.suffix[1:]!r}, data_files=...)")
     table = read_facts(path, raw.assign(file=_match_files(names, find, path, root or path.parent)), roles)
     for name in [] if "file" in columns else with_images[1:]:
-        others = {file for value in raw[name] for file in find(value, path.parent)[:1]} - {*table["file"], *masks}
+        found = [find(value, path.parent) for value in raw[name]]
+        others = {files[0] for files in found if files and not {*table["file"], *masks} & {*files}}
         if 2 * len(others) > len(raw):
             text = f"{path} names images in two columns, {roles['file']!r} and {name!r}, so that a row is not of one"
             raise ValueError(f"{text} image. Write one row for each image, or leave out one of these columns")
@@ -155,10 +156,14 @@ def finding_columns(raw: pd.DataFrame) -> list[str]:
 
 
 def image_columns(raw: pd.DataFrame, find: Find, folder: Path) -> list[str]:
-    """The columns whose values name images that are there, in the first rows: the one that names most comes first."""
+    """The columns whose values name images that are there, in the first rows: the one that names most comes first.
+
+    Of two that name as many, the one whose values can mean one image only: a path goes before a name.
+    """
     columns = {name: raw[name].head(ROWS) for name in [*usual_columns(raw)["file"], *raw]}
-    hits = {name: sum(bool(find(value, folder)) for value in values) for name, values in columns.items()}
-    return sorted(filter(hits.get, hits), key=lambda name: -hits[name])
+    counts = {name: [len(find(value, folder)) for value in values] for name, values in columns.items()}
+    hits = {name: (sum(map(bool, numbers)), numbers.count(1)) for name, numbers in counts.items() if any(numbers)}
+    return sorted(hits, key=lambda name: hits[name], reverse=True)
 
 
 def usual_columns(raw: pd.DataFrame) -> dict[str, list[str]]:
@@ -187,7 +192,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = table.where(table.notna(), "")
         elif suffix == ".txt":
             rows = _split_cells(path.read_text("utf-8"))
-            names = _name_columns(rows[0])
+            names = _name_columns(rows[0]) or ["file"] * _is_list_of_split(path, rows)
             table = pd.DataFrame(rows, columns=names) if names else pd.DataFrame(rows[1:], columns=rows[0])
         else:
             with open(path, encoding="utf-8-sig") as file:
@@ -230,11 +235,19 @@ def lists_images(path: Path) -> bool:
     """Whether each of a text file's first lines, but for a header, names an image, in the same one of its columns."""
     try:
         with open(path, encoding="utf-8") as file:
-            rows = [_name_columns(row) for row in _split_cells(file.read(4000))[:4]]
+            cells = _split_cells(file.read(4000))[:4]
     except (OSError, ValueError):
         return False
+    rows = [_name_columns(row) for row in cells]
     rows = rows[1:] if len(rows) > 1 and not rows[0] else rows  # without a header
-    return bool(rows) and all(row == rows[0] and row.count("file") == 1 for row in rows)
+    named = bool(rows) and all(row == rows[0] and row.count("file") == 1 for row in rows)
+    return named or _is_list_of_split(path, cells)
+
+
+def _is_list_of_split(path: Path, rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a text file is named for a split, as train.txt is, and has a path on each line, its ending left out."""
+    paths = [row[0] for row in rows if len(row) == 1 and "/" in row[0] and "//" not in row[0]]
+    return path.stem.lower() in SPLIT_NAMES and bool(rows) and len(paths) == len(rows)
 
 
 def _split_cells(text: str) -> list[list[str]]:
@@ -302,7 +315,8 @@ def _match_files(names: Iterable[str], find: Find, path: Path, root: Path) -> li
     matches = {name: sorted(found) for name, found in matches.items()}
     for name, (first, *others) in matches.items():
         if any(not filecmp.cmp(root / first, root / other, shallow=False) for other in others):
-            raise ValueError(f"{path}: {name!r} may be {examples([first, *others])}: write the path")
+            text = f"{path}: {name!r} may be {examples([first, *others])}: write the path, or move the table"
+            raise ValueError(f"{text} into the folder of those that it means")
     return [matches[name][0] for name in names]
 
 

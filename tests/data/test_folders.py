@@ -114,7 +114,7 @@ READ = {  # content, images of each split and class, number of files left out fo
     "a table for each split": ({f"{f[7:-5]}_images/{f[7:]}": "" for f in EIGHT} | TABLES, TWO, {}),
     "tables of splits of one heap": (EIGHT | TABLES, TWO, {}),
     "text files of names and labels": (EIGHT | TEXTS, TWO, {}),
-    "lists of names alone": ({"a": 4, "b": 4, "train_val.txt": FIRST, "test.csv": LATER}, TWO, {}),
+    "lists of names": ({"a": 4, "b": 4, "train_val.txt": FIRST, "x/test.txt": LATER.replace(".png", "")}, TWO, {}),
     "numbers for folders": ({"a": 4, "b": 4, "train.txt": numbered(FIRST), "test.txt": numbered(LATER)}, TWO, {}),
     "lists of some images": AB | {"train.txt": FIRST, "test.txt": "a/002.png\n"},
     "tables in split folders": ({"train": 4, "test": 4, "train/x.csv": SAME, "test/x.csv": SAME}, TWO, {}),

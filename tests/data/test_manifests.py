@@ -40,16 +40,16 @@ def test_a_file_is_found_by_path_or_by_a_unique_name(tmp_path):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "1.png").write_text("other" * (folder == "c"))
     assert list(read_entries(csv(path, "file,label\n1,x\n"), ["a/1.png", "b/1.png"])["file"]) == ["a/1.png"]
-    with pytest.raises(ValueError, match="'1' may be a/1.png, c/1.png: write the path"):
+    with pytest.raises(ValueError, match="'1' may be a/1.png, c/1.png: write the path, or move"):
         read_entries(path, ["a/1.png", "c/1.png"])
     assert list(read_entries(path, ["1.png", "c/1.png"])["file"]) == ["1.png"]
+    assert list(read_entries(csv(path, "file,path,x\n1,c/1.png,1\n"), ["a/1.png", "c/1.png"])["file"]) == ["c/1.png"]
 
 
 def test_accents_may_be_stored_in_either_form(tmp_path):
     for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
         file = normalize(other, "Köpfe/Ö é.png")
-        path = csv(tmp_path / "list.csv", f"file,label\n{normalize(form, file)},x\n")
-        assert list(read_entries(path, [file])["file"]) == [file]
+        assert list(read_entries(csv(tmp_path / "x.csv", f"file\n{normalize(form, file)}\n"), [file])["file"]) == [file]
 
 
 GONE = "a/1.png,x\n" + "".join(f"a/gone{i}.png,x\n" for i in range(7))
