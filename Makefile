@@ -36,7 +36,7 @@ export DATA STUDY
 unexport PYTHONDONTWRITEBYTECODE  # else every process and every notebook's kernel would compile all packages again
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test check package-test site-test browser colab-test latest-test course slides times site teacher study \
-	bench gpu-pack gpu count format constraints clean
+	bench gpu-pack gpu format constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | \
@@ -82,7 +82,7 @@ course: $(DEV)  ## make the student notebooks, solutions and the map from notebo
 slides: $(DEV)  ## run the chapters as slides and write them as reveal.js pages into outputs/slides
 	@$(PY) scripts/slides.py $(ARGS)
 
-times: $(DEV)  ## run every chapter, full and smoke, and write the times into notebooks/course.yaml (about 40 minutes, on one core)
+times: $(DEV)  ## run every chapter, full and smoke, and write the times into notebooks/course.yaml (about 35 minutes, on one core)
 	@$(PY) scripts/times.py $(ARGS)
 
 site: $(DEV)  ## build the site into outputs/site: executed chapters, reference, selection explorer; ARGS=--smoke for a quick one

@@ -11,6 +11,7 @@ import argparse
 import datetime
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -86,9 +87,9 @@ def main() -> None:
     lines = [
         f"# {args.steps} training steps, idle and with one core taken",
         "",
-        f"Made by `python benchmarks/busy.py` on {datetime.date.today()}: {os.cpu_count()} cores, "
+        f"Made by `python {shlex.join(sys.argv)}` on {datetime.date.today()}: {os.cpu_count()} cores, "
         f"{platform.machine()}, Python {platform.python_version()}. Median seconds of {args.repeats} process(es) each "
-        "(the demo: of one).",
+        "(the demo: of one). *As it comes*: with as many threads as dmws-lite chooses; *torch's own*: as torch does.",
         "",
         "| student | threads | idle | one core taken | times |",
         "|---|---|---|---|---|",

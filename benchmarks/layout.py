@@ -31,7 +31,8 @@ LAYOUTS = (torch.contiguous_format, torch.channels_last)
 def main() -> None:
     machine = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
     print("# The layout of memory on a CPU\n")
-    print(f"Made by `python benchmarks/layout.py` on {date.today()}: {machine}. Milliseconds, medians; 32 images.\n")
+    print(f"Made by `python benchmarks/layout.py` on {date.today()}: {machine}. Milliseconds, medians; 32 images.")
+    print("*Last*: torch's channels_last, where the channels of a pixel lie side by side.\n")
     print("| student, pixels | threads | step: contiguous | last | ratio | prediction: contiguous | last | ratio |")
     print("|---|---|---|---|---|---|---|---|")
     for threads in (1, 2):

@@ -77,7 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=("claim", "beyond"))
     parser.add_argument("--data", nargs="+", default=["phantom_chest_xray"], help="names of cards, or folders")
-    parser.add_argument("--weights", type=Path, help="folder of mobilenetv1_*.safetensors, in place of timm's hub")
+    weights = "folder of mobilenetv1_*.safetensors: `beyond` needs it, `claim` can do with timm's hub"
+    parser.add_argument("--weights", type=Path, help=weights)
     options = parser.parse_args()
     pair = dict(zip(("teacher", "student"), MOBILENET, strict=True))
     if options.weights:

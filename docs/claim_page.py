@@ -51,9 +51,10 @@ OPENING = """# The claim at full strength: what the runs say
 
 The papers say that dual selection with self-knowledge distillation (SKD) is above single selection. [The
 design](claim_design.md) was fixed before the first run. This page is made by `python docs/findings.py` from the runs
-in `benchmarks/studies`, which `python benchmarks/waves.py claim` makes; nobody edits it. A pair is one data set and
-seed; intervals are 95 % t intervals over pairs; p is of a two-sided sign-flip test (42 pairs: of 32,768 random
-flips), Holm-corrected over the comparisons of a question (the first two questions together). *Shown*: corrected p
+in `benchmarks/studies`, and these by `python benchmarks/waves.py claim --data brain_mri lung_ct chest_xray --weights
+FOLDER`; nobody edits it. A pair is one data set and seed; intervals are 95 % t intervals over pairs; p is of a
+two-sided sign-flip test (42 pairs: of 32,768 random flips), Holm-corrected over the comparisons of a question (the
+first two questions together). *Shown*: corrected p
 below 0.05 and an interval without 0. *Equivalent*: the interval lies within ± one point. *Not shown*: neither; the
 interval says how large it could still be.
 """

@@ -51,7 +51,7 @@ def gather(source: Path, executed: Path) -> None:
     (source / "alt_texts.json").write_text(json.dumps(alts), encoding="utf-8")
     chapter_list, entries = course_map()
     for path in DOCS.glob("*.md"):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8").replace("](../", "](")
         text = text.replace("<!-- list of chapters -->", chapter_list).replace("<!-- entries of chapters -->", entries)
         (source / path.name).write_text(text, encoding="utf-8")
     shutil.copytree(DOCS / "findings", source / "findings")

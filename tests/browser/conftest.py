@@ -110,7 +110,7 @@ class QuietHandler(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory):
     """A JupyterLab whose kernels import this checkout: its address and its root folder."""
-    pytest.importorskip("jupyterlab", reason='needs JupyterLab: pip install -e ".[notebooks]"')
+    pytest.importorskip("jupyterlab", reason='needs JupyterLab: pip install -e ".[lab]"')
     folder = tmp_path_factory.mktemp("lab")
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     own |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"), "JUPYTER_RUNTIME_DIR": str(folder / "runtime")}

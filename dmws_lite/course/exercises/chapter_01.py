@@ -21,7 +21,7 @@ def exercise_1(balanced):
 
 def exercise_3(test_patients, *, image_set):
     """Which images go to the test, as a function of their patients and the test's share of the patients."""
-    for patients in ("aabbccddeeffgghhiijj", "ecabdbceacbdeeb", image_set.patients or ()):
+    for patients in ("aabbccddeeffgghhiijj", "ecabdbceacbdeeb", "aaaaaaaaaabcde", image_set.patients or ()):
         ids = np.array(tuple(patients))
         chosen = array(call_function(test_patients, ids.copy(), 0.4), ids.shape, bool, "which images go to the test")
         count, tested = len(np.unique(ids)), len(np.unique(ids[chosen]))
@@ -29,4 +29,4 @@ def exercise_3(test_patients, *, image_set):
         case = f"{len(ids)} images of {count} patients"
         reject(both_sides > 0, "both_sides", case, n=both_sides)
         reject(chosen.all() or not chosen.any(), "empty", case)
-        reject(abs(tested - 0.4 * count) > 1, "count", case, n=tested, asked=0.4 * count)
+        reject(abs(tested - 0.4 * count) >= 1, "count", case, n=tested, asked=0.4 * count)

@@ -55,6 +55,7 @@ def exercise_4(shuffled, *, model, images):
     new, old = after[COLUMNS], before[COLUMNS]
     along_rows = not torch.equal(new.sum(1), old.sum(1)) and torch.allclose(new.sum(0), old.sum(0), atol=1e-5)
     if change < 1e-3:
+        reject(not torch.equal(after[ROWS], before[ROWS][order]), "order")
         return {"change": change}
     faults = {"bias": BIAS not in moved, "columns": COLUMNS not in moved, "along_rows": along_rows}
     reason = next((reason for reason, fault in faults.items() if fault), "other")

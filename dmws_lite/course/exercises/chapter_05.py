@@ -54,6 +54,7 @@ def exercise_4(settings, *, steps):
     reject(settings.strategy != "ema" or settings.auxiliary_update != "ema" or settings.alpha == 0, "no_average")
     reject(not math.isclose(settings.alpha, 0.9), "alpha", alpha=settings.alpha)
     reject(settings.alpha_warmup, "warmup")
+    reject(not math.isclose(settings.alpha_at(steps - 1, steps), 0.9), "changes")
     left = math.prod(settings.momentum_at(step, steps, epoch=1) for step in range(20))
     reject(left > 0.1 + 1e-6, "slow", left=left)
     half_life = half_life_of(settings.momentum_at(0, steps, epoch=1))

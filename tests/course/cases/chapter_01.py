@@ -40,7 +40,7 @@ WRONG = {
         (lambda patients, share: RNG.random(len(patients)) < share, "have images on both sides"),
         (lambda patients, share: np.arange(len(patients)) < share * len(patients), "15 images of 5 patients: 5 of"),
         (lambda patients, share: np.zeros(len(patients), bool), "one side of the split is empty"),
-        (lambda patients, share: ~by_patient(patients, 0.1), "9 patients are in the test, 4 were asked for"),
+        (lambda patients, share: by_patient(patients, 0.5), "5 patients are in the test, 4 were asked for"),
     ],
 }
 SECRETS = {"01.1": ("mean()",), "01.2": ("0.9921875",), "01.4": ("0.108", "0.11", "18")}

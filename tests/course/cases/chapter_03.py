@@ -65,8 +65,8 @@ WRONG = {
         (moved("fc1.weight", "fc1.bias"), "what the next layer reads from each hidden unit has stayed"),
         (moved("fc1.weight", "fc1.bias", "rows"), "the hidden units are not the rows"),
         (moved("fc1.weight", "fc1.bias", "columns", "fc2.bias"), "and nothing else"),
-        (moved("columns"), "fc1.weight is as it was"),
-        (in_place, "work on a copy"),
+        *((moved("columns"), "fc1.weight is as it was"), (in_place, "work on a copy")),
+        (lambda state, order: RIGHT["03.4"][0](state, order.argsort()), "unit order[0] comes first"),
         (lambda state, order: {**state, "more": order}, "does not take this state"),
     ],
 }

@@ -61,11 +61,11 @@ WRONG = {
     ],
     "05.3": [(lambda age, m: 1 - m, "weight(1, 0.9)")],
     "05.4": [
-        (settings(momentum=0.99), "at most a tenth"),
-        (settings(momentum=0.5), "so short an average"),
+        *((settings(momentum=0.99), "at most a tenth"), (settings(momentum=0.5), "so short an average")),
         (settings(auxiliary_update="frozen"), "does not learn from a moving average"),
         (settings(alpha=0.5, momentum=momentum_of(6)), "α is 0.5 here"),
         (settings(alpha_warmup=1.0, momentum=momentum_of(6)), "α still rises"),
+        (settings(alpha_until=0.01, momentum=momentum_of(6)), "α falls again"),
     ],
     "05.5": [
         ({"ema"}, "at least one more"),
