@@ -144,7 +144,7 @@ def _write_summary(claim: pd.DataFrame) -> str:
     header = ["what it is worth", "accuracy", "verdict", "accuracy, validation", "images", "steps"]
     note = (
         "Each number of steps is a wave of its own, and corrected by itself. Verdicts are about the test images. On "
-        "validation images all but the EMA are at the evaluation that is best there, which favours them."
+        "validation images every method but the EMA is taken at its best evaluation there, which favours it."
     )
     return "\n\n".join(["## In short, on real images", markdown(header, rows), note])
 

@@ -192,7 +192,7 @@ def read_table(path: Path) -> pd.DataFrame:
             table = table.where(table.notna(), "")
         elif suffix == ".txt":
             rows = _split_cells(path.read_text("utf-8"))
-            names = _name_columns(rows[0]) or ["file"] * _is_list_of_split(path, rows)
+            names = _name_columns(rows[0]) or ["file"] * _is_list_of_split(path, rows[:4])
             table = pd.DataFrame(rows, columns=names) if names else pd.DataFrame(rows[1:], columns=rows[0])
         else:
             with open(path, encoding="utf-8-sig") as file:

@@ -46,7 +46,8 @@ def find_tables(
             listed = {match[0] for match in matches if match}
             if not listed or 2 * sum(map(bool, matches)) < min(len(raw), len(images)):
                 if path.suffix == ".txt":
-                    notes.append(f"{path} names images that are not here ({examples(raw['file'])}): it is not used")
+                    named = examples(raw.get("file", raw.iloc[:, 0]))
+                    notes.append(f"{path} names images that are not here ({named}): it is not used")
                 continue
             clear = [match[0] if len(match) == 1 else "" for match in matches]
             told = manifests.read_facts(path, raw.assign(file=clear))

@@ -53,7 +53,7 @@ def test_the_page_is_one_file_without_scripts_and_says_what_is_missing_and_how_t
     assert "5 of 6 runs are finished, 0 failed, 1 are missing." in text
     assert tables(text)["Missing runs"]["seeds"].to_list() == ["1"]
     assert (
-        "With 2 seeds no p on one group is below 0.5, after Holm's correction 1, so that nothing can be shown" in text
+        "With 2 seeds no p on one group is below 0.5 (1 after Holm's correction), so that nothing can be shown" in text
     )
     assert make_study(**yaml.safe_load(re.search(r"```\n(name: .*?)\n```", text, re.DOTALL)[1])).name == "tiny"
     assert "dmws study run tiny.yaml\ndmws study report outputs/studies/tiny --study tiny" in text
