@@ -59,8 +59,7 @@ WRONG = {
     "06.2": [(0.950, 0.015, "0.95 is too small"), (0.954, 0.015, "0.954 is too large")],
     "06.5": [
         ("weight_selection", "dual_skd", "'weight_selection' has no auxiliary at all"),
-        ("weight_selection", "dual", "never uses"),
-        ("random_skd", "dual_skd", "what selected weights are worth"),
+        *(("weight_selection", "dual", "never uses"), ("random_skd", "dual_skd", "what selected weights are worth")),
         *(("dual_swapped", "dual_skd", "in other roles"), ("dual_frozen", "dual_skd", "more changes")),
         ("weight_selection", "single_skd", "neither of these has a second subset"),
         ("dual_skd", "dual_skd", "one method twice"),
