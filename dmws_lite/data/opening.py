@@ -24,7 +24,7 @@ from dmws_lite.data.names import patient_pattern
 from dmws_lite.data.phantoms import phantoms
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.runtime.files import cache_folder, writable_folder, write_atomically
-from dmws_lite.runtime.text import tally
+from dmws_lite.runtime.text import require_seed, tally
 
 Array = np.ndarray
 HUB = "hf://datasets/"
@@ -164,8 +164,7 @@ def gather(
         raise ValueError(f"size={size}: pass the number of pixels per side, such as 64")
     is_card = isinstance(source, str | Path) and (str(source) in cards.cards() or Path(source).suffix == ".md")
     card = cards.read_card(source) if is_card else None
-    if seed is None:
-        seed = card.split.seed if card else 0
+    seed = require_seed(seed if seed is not None else card.split.seed if card else 0)
     if card and card.sources[0].phantom:
         if label is not None or patient:
             raise ValueError(f"label and patient are for files: {card.name} is drawn, and has its own")

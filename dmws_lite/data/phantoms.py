@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from dmws_lite.data import anatomy
 from dmws_lite.data.sets import SPLITS, ImageSet, Splits
 from dmws_lite.runtime.files import build_folder, cache_folder
+from dmws_lite.runtime.text import require_seed
 
 Array = np.ndarray
 CLASSES: dict[str, tuple[str, ...]] = {
@@ -94,7 +95,7 @@ def write_volume(
 def phantom(modality: str, split: str, index: int, size: int = 64, seed: int = 0) -> tuple[Array, Array]:
     """Image number `index` of a split of `phantoms`, with its lesion mask: see `draw` for what is returned."""
     label = index % len(_classes(modality))
-    rng = np.random.default_rng([seed, MODALITIES.index(modality), SPLITS.index(split), index])
+    rng = np.random.default_rng([require_seed(seed), MODALITIES.index(modality), SPLITS.index(split), index])
     return draw(modality, label, rng, size)
 
 

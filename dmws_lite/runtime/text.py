@@ -61,3 +61,10 @@ def escape_markdown(text: str) -> str:
     """
     text = plain(text.replace("\n", " ")).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"[\\`*|$~#]|\](?=[(\[:])|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+
+
+def require_seed(seed: int) -> int:
+    """The seed. Raises ValueError where it is negative, which numpy refuses without naming it."""
+    if seed < 0:
+        raise ValueError(f"seed={seed} must not be negative: pass 0, 1, 2, ...")
+    return seed

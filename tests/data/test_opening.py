@@ -205,7 +205,7 @@ def test_wrong_arguments_are_named(tmp_path, monkeypatch):
         (FileNotFoundError, "hf://datasets/owner/name", {"source": "owner/name"}),
         (FileNotFoundError, "is an address: write a card", {"source": "https://example.org/a.zip"}),
         (FileNotFoundError, "did you mean .*phantom_brain_mri", {"source": "brain_mri"}),
-        (ValueError, "size=0: pass the number of pixels", {"source": "phantom_lung_ct", "size": 0}),
+        *((ValueError, f"{k}={v}", {"source": "phantom_lung_ct", k: v}) for k, v in (("size", 0), ("seed", -1))),
         (ValueError, r"patient is '\(', which is no regular expression", {"source": ".", "patient": "("}),
         (ValueError, "leaks='keep' is unknown: pass one of", {"source": "phantom_lung_ct", "leaks": "keep"}),
     ):

@@ -48,7 +48,7 @@ def test_wrong_arguments_are_named():
     for text, arguments in (
         ("modality='ultrasound'.*chest_xray", {"modality": "ultrasound"}),
         ("val=2 is smaller than the number of classes", {"modality": "lung_ct", "train": 3, "val": 2}),
-        ("size=8", {"modality": "lung_ct", "size": 8}),
+        *((f"{name}={value}", {"modality": "lung_ct", name: value}) for name, value in (("size", 8), ("seed", -1))),
     ):
         with pytest.raises(ValueError, match=text):
             phantoms(**arguments)
