@@ -37,7 +37,6 @@ NAMES = """circle square triangle-up diamond triangle-down cross triangle-left x
 hexagon octagon hexagon2 star-diamond star-square star-triangle-up star-triangle-down hexagram hourglass"""
 SYMBOLS = dict(zip(style.MARKS, NAMES.split(), strict=True)) | {"*": "star"}  # plotly's names of matplotlib's marks
 TILE, SHOWN = 64, 128  # pixels per side of a thumbnail, as stored and as shown
-FACTS = ["answer", "image", "file"]
 MISSING = -0.15  # position of a missing value on an axis from 0 to 1
 FITTED = {"fitted": "images of the fit", "others": "other images"}  # columns of explore_ridge
 
@@ -126,18 +125,20 @@ def explore_features(table: pd.DataFrame, images: ImageSet | None = None) -> Int
     drawn, frames = make_subplots(1, len(networks), subplot_titles=list(map(escape, networks))), []
     for step in steps:
         moment, traces = table[table["step"].isna() | (table["step"] == step)], []
-        for name, (column, network) in product(classes, enumerate(networks, 1)):
+        moved: dict[int, go.Scatter] = {}  # what changes from step to step, by the number of the trace
+        for number, (name, (column, network)) in enumerate(product(classes, enumerate(networks, 1))):
             rows = moment[(moment["class"] == name) & (moment["network"] == network)]
-            symbol = np.where(rows["answer"] == name, symbols[name], f"{symbols[name]}-open")
-            facts = [[escape(answer), image, escape(file)] for answer, image, file in rows[FACTS].to_numpy()]
-            hover = f"%{{customdata[2]}} (image %{{customdata[1]}})<br>class: {escape(name)}<br>"
-            trace = go.Scatter(mode="markers", x=_round_values(rows["x"]), y=_round_values(rows["y"]), customdata=facts)
-            trace.update(xaxis=f"x{column}", yaxis=f"y{column}", legendgroup=name, showlegend=False)
-            trace.update(marker={"color": look["palette"][name], "symbol": symbol, "size": 7})
-            traces.append(
-                trace.update(hovertemplate=f"{hover}{escape(network)} says: %{{customdata[0]}}<extra></extra>")
-            )
-        frames.append(go.Frame(name=str(int(step)), data=traces))
+            marker = {"symbol": np.where(rows["answer"] == name, symbols[name], f"{symbols[name]}-open")}
+            place = go.Scatter(x=_round_values(rows["x"]), y=_round_values(rows["y"]), marker=marker)
+            place.text = list(map(escape, rows["answer"]))
+            if rows["step"].notna().all():
+                moved[number] = place
+            files = [[escape(file), image] for file, image in zip(rows["file"], rows["image"], strict=True)]
+            hover = f"%{{customdata[0]}} (image %{{customdata[1]}})<br>class: {escape(name)}<br>"
+            trace = go.Scatter(place, mode="markers", customdata=files, legendgroup=name, showlegend=False)
+            trace.update(xaxis=f"x{column}", yaxis=f"y{column}", marker={"color": look["palette"][name], "size": 7})
+            traces.append(trace.update(hovertemplate=f"{hover}{escape(network)} says: %{{text}}<extra></extra>"))
+        frames.append(go.Frame(name=str(int(step)), data=list(moved.values()), traces=list(moved)))
     for name in classes:  # the legend: a mark of the images would be hollow where the first answer is wrong
         mark = {"color": look["palette"][name], "symbol": symbols[name], "size": 7}
         traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=mark, legendgroup=name, name=escape(name)))

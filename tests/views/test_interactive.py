@@ -156,10 +156,10 @@ def test_planes_are_principal_components_and_steps_are_frames(explored, plane):
     figure = explored["features"]
     assert [trace.marker.symbol for trace in figure.data[-3:]] == ["circle", "square", "triangle-up"]  # the legend
     assert [frame.name for frame in figure.frames] == ["0", "10"] and "main says" in figure.data[3].hovertemplate
-    trace = figure.data[3]  # second class, main
+    trace, moved = figure.data[3], figure.frames[1].data[1]  # second class, main
     rows = table.query("network == 'main' and step == 10 and `class` == 'meningioma'")
-    assert np.allclose(trace.x, rows["x"], rtol=1e-3) and np.allclose(figure.frames[1].data[3].x, trace.x)
-    assert [list(facts) for facts in trace.customdata] == rows[["answer", "image", "file"]].to_numpy().tolist()
+    assert np.allclose(trace.x, rows["x"], rtol=1e-3) and [n for _, n in trace.customdata] == [*rows["image"]]
+    assert (moved.x, [*moved.text]) == (trace.x, [*rows["answer"]])
     assert [("open" in mark) for mark in trace.marker.symbol] == list(rows["answer"] != rows["class"])
 
 
@@ -171,7 +171,7 @@ def test_a_cell_shows_the_figure_and_the_script_that_finds_each_points_image(exp
     sheet = Image.open(io.BytesIO(base64.b64decode(thumbnails["sprite"].split(",")[1])))
     assert sheet.mode == "L" and sheet.format == "JPEG"
     for trace in figure[PLOTLY]["data"]:
-        for _, number, file in trace.get("customdata", []):  # none in those of the legend
+        for file, number in trace.get("customdata", []):  # none in those of the legend
             assert file == images.names[number]
             row, column = divmod(number, thumbnails["columns"])
             tile = sheet.crop((64 * column, 64 * row, 64 * column + 64, 64 * row + 64))
