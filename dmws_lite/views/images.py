@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from PIL import Image, UnidentifiedImageError
@@ -142,16 +143,16 @@ def _draw_sheet(axes: Axes, report: Report, per_class: int) -> None:
     axes.set_anchor("E")
 
 
-def _draw_balance(columns: Sequence[Axes], counts: pd.DataFrame) -> None:
+def _draw_balance(columns: Sequence[Any], counts: pd.DataFrame) -> None:
     """One column per split, one bar per class: its share of the split, with its images."""
     for axes, split in zip(columns, counts, strict=True):
         shares = counts[split] / max(1, counts[split].sum())
-        axes.bar_label(axes.barh(range(len(shares)), shares), counts[split].map(str), padding=3)
-        axes.set(xlim=(0, 1.5 * max(shares.max(), 1e-6)), xticks=[], title=f"{split}: {counts[split].sum()}")
+        sns.barplot(x=shares.to_numpy(), y=counts.index, color=style.PALETTE["main"], saturation=1, orient="h", ax=axes)
+        axes.bar_label(axes.containers[0], counts[split].map(str), padding=3)
+        axes.set(xlim=(0, 1.5 * max(shares.max(), 1e-6)), xticks=[], ylabel="", title=f"{split}: {counts[split].sum()}")
         axes.tick_params(length=0)
         axes.spines["bottom"].set_visible(False)
     columns[0].set_yticks(range(len(counts)), [style.wrapped(name, 20) for name in counts.index])
-    columns[0].invert_yaxis()
 
 
 def _draw_intensities(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequence[str], labels: np.ndarray) -> None:
@@ -160,11 +161,12 @@ def _draw_intensities(grid: Sequence[Axes], pixels: np.ndarray, classes: Sequenc
         indices = np.flatnonzero(labels == name)
         sample = indices[np.linspace(0, len(indices) - 1, min(SAMPLE, len(indices))).astype(int)]
         levels = pixels[sample].mean(axis=1)
-        counts, edges = np.histogram(levels, LEVELS, (0, 255))
-        axes.stairs(np.sqrt(counts), edges, fill=True, color=style.PALETTE["random"])
+        counts, middles = np.histogram(levels, LEVELS, (0, 255))[0], (np.arange(LEVELS) + 0.5) * 255 / LEVELS
+        look: style.Style = {"element": "step", "color": style.PALETTE["random"], "alpha": 1, "linewidth": 0}
+        sns.histplot(x=middles, weights=np.sqrt(counts), bins=LEVELS, binrange=(0, 255), ax=axes, **look)
         if len(sample):
             axes.axvline(levels.mean(), color=style.PALETTE["main"], linewidth=1.5)
-        axes.set(xlim=(0, 255), yticks=[])
+        axes.set(xlim=(0, 255), yticks=[], ylabel="")
     grid[0].set_title("intensities, line: mean")
     grid[-1].set_xlabel("pixel value (share of pixels as square root)")
 

@@ -159,7 +159,7 @@ def test_planes_are_principal_components_and_steps_are_frames(explored, plane):
     trace, moved = figure.data[3], figure.frames[1].data[1]  # second class, main
     rows = table.query("network == 'main' and step == 10 and `class` == 'meningioma'")
     assert np.allclose(trace.x, rows["x"], rtol=1e-3) and [n for _, n in trace.customdata] == [*rows["image"]]
-    assert (moved.x, [*moved.text]) == (trace.x, [*rows["answer"]])
+    assert (moved.x, [*moved.text], figure.frames[1].traces) == (trace.x, [*rows["answer"]], (1, 3, 5))
     assert [("open" in mark) for mark in trace.marker.symbol] == list(rows["answer"] != rows["class"])
 
 
